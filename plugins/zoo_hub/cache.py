@@ -1,0 +1,68 @@
+"""What the user's own cache of the hub holds already. It is read, and never written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from zoo.domain.catalog import SourceFile
+from zoo.errors import Unavailable
+
+__all__ = ["cached_file", "cached_snapshot", "read", "snapshot_files"]
+
+PIECE = 1 << 20
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
+    """The cache's copy of ``file`` at ``commit``, if there is a whole one."""
+    found = try_to_load_from_cache(repo, file.path, revision=commit)
+    if not isinstance(found, str):
+        return None
+    path = Path(found)
+    # A copy of another length is damaged; the hub still has a good one.
+    return path if path.stat().st_size == file.size else None
+
+
+def cached_snapshot(repo: str, revision: str | None, weights: tuple[str, ...]) -> Path | None:
+    """The folder, named by its commit, that holds one of ``weights`` at ``revision``."""
+    for name in weights:
+        found = try_to_load_from_cache(repo, name, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def snapshot_files(folder: Path) -> tuple[SourceFile, ...]:
+    """The files of a snapshot, sorted by path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(
+        SourceFile(path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path))
+        for path in paths
+    )
+
+
+def _sha256(path: Path) -> str | None:
+    # Snapshots are links to blobs. A blob of large-file storage is named by its SHA-256, any other
+    # by its Git hash, and where links are not possible the file has its own name.
+    name = path.resolve().name
+    return name if _SHA256.fullmatch(name) else None
+
+
+def read(path: Path, offset: int) -> Iterator[bytes]:
+    """The bytes of a cached file from ``offset`` on.
+
+    Raises:
+        Unavailable: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while piece := file.read(PIECE):
+                yield piece
+    except OSError as error:
+        raise Unavailable("the cache of the hub", f"{path}: {error.strerror}") from error

@@ -1,0 +1,234 @@
+"""Requests to the hub: retries, resumption and the translation of errors.
+
+Everything goes through the session of huggingface_hub, so that proxies, certificates and tokens
+that a user has set up for it hold here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from time import sleep
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants, get_session, hf_raise_for_status
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+# Documented there, but loaded in a way that type checkers do not see.
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    parse_ratelimit_headers,
+)
+
+from zoo.config import hub_endpoint
+from zoo.errors import Unavailable, UnknownName, ZooError
+
+__all__ = ["Attempts", "ask", "endpoint", "host", "stream"]
+
+# huggingface_hub 2 brings httpx2, 1 brings httpx. Both may be installed, and only the errors of the
+# one that is in use get raised, so it is asked which one that is.
+_http = import_module(HfHubHTTPError.__bases__[0].__module__)
+
+PIECE = 1 << 20
+RETRIES = 5
+LONGEST_WAIT = 60
+TIMEOUT = _http.Timeout(15, connect=5)
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+_UNKNOWN = (
+    (RepositoryNotFoundError, "hub repository", "it may be private: log in with `hf auth login`"),
+    (RevisionNotFoundError, "hub revision", ""),
+    (EntryNotFoundError, "hub file", ""),
+)
+
+T = TypeVar("T")
+
+
+def endpoint() -> str:
+    """The base URL of the hub, without a slash at its end.
+
+    Raises:
+        Unavailable: What is configured is no address.
+    """
+    url = (hub_endpoint() or constants.ENDPOINT).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(host(url))
+    except ValueError:
+        usable = False
+    if not usable:
+        # The value is not repeated: it may hold a password.
+        raise Unavailable("the hub", "HF_ENDPOINT is not an http:// or https:// address")
+    return url
+
+
+def host(url: str) -> str:
+    """Host and port of ``url``, without user name and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The tries at one request: whether and when there is a next one.
+
+    Attributes:
+        hub: Host of the hub.
+        asked: What was asked for, in the user's words.
+        failed: Failures since the hub last delivered something.
+        heard: Whether the hub has answered at all.
+    """
+
+    hub: str
+    asked: str
+    failed: int = 0
+    heard: bool = False
+
+    def delivered(self) -> None:
+        """Note that bytes came: what fails from here on has not failed before."""
+        self.failed, self.heard = 0, True
+
+    def pause(self, error: Exception) -> None:
+        """Wait before the next try, or raise where another try would not help.
+
+        Raises:
+            UnknownName: The hub has no such thing.
+            Unavailable: The hub does not answer, or refuses.
+        """
+        self.failed += 1
+        self.heard = self.heard or isinstance(error, HfHubHTTPError)
+        wait = _asked_wait(error)
+        if not self._passes(error) or self.failed > RETRIES or wait > LONGEST_WAIT:
+            raise self._translated(error) from error
+        sleep(max(wait, min(2.0 ** (self.failed - 2), 8.0)))
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether this kind of failure tends to go away by itself."""
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code in PASSING
+        if isinstance(error, (_http.ReadError, _http.RemoteProtocolError, EOFError)):
+            return True
+        # A hub that never answered is not there: a machine without a network shall not wait.
+        return self.heard and isinstance(error, (_http.NetworkError, _http.TimeoutException))
+
+    def _translated(self, error: Exception) -> ZooError:
+        hub = f"the hub {self.hub}"
+        if isinstance(error, GatedRepoError):  # is a RepositoryNotFoundError, so it comes first
+            return Unavailable(
+                hub,
+                f"'{self.asked}' is gated: accept its licence on the page of the repository, "
+                "and log in with `hf auth login`",
+            )
+        if isinstance(error, DisabledRepoError):
+            return Unavailable(hub, f"'{self.asked}' is disabled")
+        for kind, word, hint in _UNKNOWN:
+            if isinstance(error, kind):
+                return UnknownName(word, self.asked, hint=hint)
+        return Unavailable(hub, self._reason(error))
+
+    def _reason(self, error: Exception) -> str:
+        # Texts of the server and URLs stay out: both may hold secrets (redirects are signed).
+        if isinstance(error, HfHubHTTPError):
+            answer = f"{error.response.status_code} {error.response.reason_phrase}".strip()
+            wait = _asked_wait(error)
+            reason = f"answered {answer} when asked for '{self.asked}'"
+            return f"{reason}, and to wait {wait} s" if wait > LONGEST_WAIT else reason
+        if isinstance(error, _http.TimeoutException):
+            return "no answer in time"
+        if isinstance(error, _http.ConnectError):
+            return f"no connection ({error})"
+        return f"connection lost ({error or type(error).__name__})"
+
+
+def ask(request: Callable[[], T], attempts: Attempts) -> T:
+    """What ``request`` returns, tried again while that helps.
+
+    Raises:
+        UnknownName: The hub has no such thing.
+        Unavailable: The hub does not answer, refuses, or is no hub.
+    """
+    while True:
+        try:
+            return request()
+        except _http.HTTPError as error:
+            attempts.pause(error)
+        except (KeyError, TypeError, ValueError) as error:
+            # The login page of a network, for example: status 200, but no JSON.
+            raise Unavailable(
+                f"the hub {attempts.hub}", "the answer is not that of a model hub"
+            ) from error
+
+
+def stream(url: str, start: int, size: int, attempts: Attempts) -> Iterator[bytes]:
+    """The bytes of a file of ``size`` bytes from ``start`` on, resumed where a connection ends.
+
+    Raises:
+        UnknownName: The hub has no such file.
+        Unavailable: The hub does not answer, refuses, or stopped answering.
+    """
+    position = start
+    while position < size:
+        try:
+            for piece in _gathered(_body(url, position)):
+                position += len(piece)
+                attempts.delivered()
+                yield piece
+            if position < size:
+                raise EOFError("closed early")
+        except (_http.HTTPError, EOFError) as error:
+            attempts.pause(error)
+
+
+def _body(url: str, position: int) -> Iterator[bytes]:
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if position:
+        headers["Range"] = f"bytes={position}-"
+    with get_session().stream(
+        "GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True
+    ) as response:
+        hf_raise_for_status(response)
+        # A server that does not know ranges starts again from the beginning.
+        skip = position if response.status_code == 200 else 0
+        for chunk in response.iter_bytes():
+            if len(chunk) > skip:
+                yield chunk[skip:]
+            skip = max(0, skip - len(chunk))
+
+
+def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks in pieces of at least `PIECE`; a failure comes after what arrived before it."""
+    held = bytearray()
+    failure: Exception | None = None
+    try:
+        for chunk in chunks:
+            held += chunk
+            if len(held) >= PIECE:
+                yield bytes(held)
+                held.clear()
+    except _http.HTTPError as error:
+        failure = error
+    if held:
+        yield bytes(held)
+    if failure is not None:
+        raise failure
+
+
+def _asked_wait(error: Exception) -> int:
+    """Seconds that the hub asks to wait; 0 if it does not say."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers)
+    if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return int(limit.reset_in_seconds)
+    value = headers.get("Retry-After", "")
+    return int(value) if value.isdigit() else 0

@@ -1,0 +1,210 @@
+"""The HF Hub as a source: a locator is ``org/name`` or ``org/name@revision``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+
+import huggingface_hub
+from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # loaded lazily
+
+from zoo.config import hub_offline
+from zoo.domain.catalog import CatalogEntry, Release, SourceFile
+from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
+from zoo_hub import client
+from zoo_hub.cache import cached_file, cached_snapshot, read, snapshot_files
+
+__all__ = ["HubSource"]
+
+SAFE = "model.safetensors"
+PICKLED = "pytorch_model.bin"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(r"\w[\w.+/-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Locator:
+    """A repository, and a branch, tag or commit of it; None is the default branch."""
+
+    repo: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> _Locator:
+        repo, at, revision = text.partition("@")
+        try:
+            validate_repo_id(repo)
+        except HFValidationError as error:
+            raise InvalidReference(f"'{text}' is no hub locator: {error}") from error
+        if repo.count("/") != 1:
+            raise InvalidReference(f"'{text}' is no hub locator: it is not of the form org/name")
+        # The cache looks up a revision as a file, so one that climbs out of it must not get there.
+        if at and (not _REVISION.fullmatch(revision) or ".." in revision):
+            raise InvalidReference(f"'{text}' is no hub locator: malformed revision '{revision}'")
+        return cls(repo, revision or None)
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
+
+
+class HubSource:
+    """Repositories of the HF Hub, or of a server that speaks its protocol (``HF_ENDPOINT``).
+
+    Files are streamed from the pinned commit, and none is left in the hub's own cache; what that
+    cache holds already is read from there.
+    """
+
+    network = True
+
+    def version(self) -> str:
+        """The version of huggingface_hub; the listing, being empty, depends on nothing else."""
+        return huggingface_hub.__version__
+
+    def entries(self) -> Iterable[CatalogEntry]:
+        """Nothing: the hub has too many repositories to list them without a query."""
+        return ()
+
+    def resolve(self, locator: str) -> Release:
+        """Pin ``locator`` to a commit; where ``HF_HUB_OFFLINE`` is set, to the cached one.
+
+        Raises:
+            InvalidReference: ``locator`` is malformed.
+            UnknownName: There is no such repository or revision.
+            Unavailable: The hub does not answer, or refuses.
+            Unsupported: The repository holds no weights that we read.
+        """
+        wanted = _Locator.parse(locator)
+        if _offline():
+            return _cached_release(wanted)
+        endpoint = client.endpoint()
+        api = HfApi(endpoint=endpoint)
+        info = client.ask(
+            lambda: api.model_info(
+                wanted.repo,
+                revision=wanted.revision,
+                files_metadata=True,
+                timeout=client.TIMEOUT,
+            ),
+            client.Attempts(client.host(endpoint), str(wanted)),
+        )
+        files = _files(info, wanted)
+        return Release(
+            source="hub",
+            locator=str(wanted),
+            revision=_commit(info, wanted),
+            files=files,
+            weights=_weights(wanted, [file.path for file in files]),
+            license=_license(info),
+        )
+
+    def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
+
+        Raises:
+            UnknownName: The release has no such file.
+            Unavailable: The hub does not answer, refuses, or stopped answering.
+        """
+        wanted = _Locator(_Locator.parse(release.locator).repo, release.revision)
+        asked = f"{wanted}/{path}"
+        try:
+            file = release.file(path)
+        except KeyError:
+            near = get_close_matches(path, [known.path for known in release.files])
+            raise UnknownName("hub file", asked, near) from None
+        cached = cached_file(wanted.repo, release.revision, file)
+        if cached is not None:
+            return read(cached, offset)
+        if _offline():
+            raise _is_offline(asked)
+        endpoint = client.endpoint()
+        url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=endpoint)
+        attempts = client.Attempts(client.host(endpoint), asked)
+        return client.stream(url, offset, file.size, attempts)
+
+
+def _offline() -> bool:
+    # The client library reads the variable once, at import, and then refuses for good.
+    return hub_offline() or constants.HF_HUB_OFFLINE
+
+
+def _is_offline(asked: str) -> Unavailable:
+    return Unavailable(
+        "the hub", f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache"
+    )
+
+
+def _cached_release(wanted: _Locator) -> Release:
+    folder = cached_snapshot(wanted.repo, wanted.revision, (SAFE, PICKLED))
+    if folder is None:
+        raise _is_offline(str(wanted))
+    files = snapshot_files(folder)
+    return Release(
+        source="hub",
+        locator=str(wanted),
+        revision=folder.name,
+        files=files,
+        weights=_weights(wanted, [file.path for file in files]),
+    )
+
+
+def _commit(info: ModelInfo, wanted: _Locator) -> str:
+    if info.sha is None or not _COMMIT.fullmatch(info.sha):
+        raise Unavailable("the hub", f"it names no commit for '{wanted}'")
+    return info.sha
+
+
+def _files(info: ModelInfo, wanted: _Locator) -> tuple[SourceFile, ...]:
+    files = []
+    for sibling in info.siblings or ():
+        path = PurePosixPath(sibling.rfilename)
+        if path.is_absolute() or ".." in path.parts or "\\" in sibling.rfilename:
+            raise Unsupported(f"'{wanted}' lists a file outside of itself: '{sibling.rfilename}'")
+        if sibling.size is None:
+            raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
+        sha256 = sibling.lfs.sha256 if sibling.lfs else None
+        files.append(SourceFile(sibling.rfilename, sibling.size, sha256))
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
+    """The file to read weights from: safetensors if there is any, else what torch wrote."""
+    if SAFE in paths:
+        return SAFE
+    _refuse_parts(wanted, SAFE, paths)
+    # Folders hold parts of larger pipelines, and an adapter is not a network.
+    plain = [path for path in paths if path.endswith(".safetensors") and "/" not in path]
+    whole = [path for path in plain if "adapter" not in path]
+    if len(whole) == 1:
+        return whole[0]
+    if PICKLED in paths:
+        return PICKLED
+    _refuse_parts(wanted, PICKLED, paths)
+    raise Unsupported(
+        f"'{wanted}' holds no weights that can be read: looked for {SAFE}, one other "
+        f".safetensors file, or {PICKLED}; found {_listing(paths)}"
+    )
+
+
+def _refuse_parts(wanted: _Locator, name: str, paths: Sequence[str]) -> None:
+    index = f"{name}.index.json"
+    if index in paths:
+        raise Unsupported(
+            f"'{wanted}' keeps its weights in several files ({index}); only weights in one file "
+            "can be read"
+        )
+
+
+def _listing(paths: Sequence[str]) -> str:
+    shown = ", ".join(paths[:10]) or "no files"
+    return f"{shown} and {len(paths) - 10} more" if len(paths) > 10 else shown
+
+
+def _license(info: ModelInfo) -> str | None:
+    stated = getattr(info.card_data, "license", None)
+    return stated if isinstance(stated, str) else None

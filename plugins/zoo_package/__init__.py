@@ -1,0 +1,1 @@
+"""Weights that installed Python packages ship."""

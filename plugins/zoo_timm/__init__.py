@@ -1,0 +1,1 @@
+"""Backbones and catalog of timm (https://github.com/huggingface/pytorch-image-models)."""

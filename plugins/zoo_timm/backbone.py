@@ -1,0 +1,140 @@
+"""timm's architectures as a backbone plugin."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+import timm
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from torch import nn
+
+from zoo.backbones.trace import TRACE_VERSION, trace
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.errors import UnknownName, Unsupported
+from zoo_timm.names import own_names
+
+__all__ = ["TimmBackbone"]
+
+
+class TimmBackbone:
+    """Implements `zoo.contracts.Backbone`."""
+
+    version = f"{timm.__version__}+trace{TRACE_VERSION}"
+
+    def architectures(self) -> Sequence[str]:
+        """All names that `build` takes, sorted."""
+        return sorted(timm.list_models())
+
+    def build(
+        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+    ) -> nn.Module:
+        """The network with untrained weights.
+
+        Raises:
+            UnknownName: timm has no such architecture, or no such tag of it.
+        """
+        if not timm.is_model(architecture):
+            near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
+            raise UnknownName("timm architecture", architecture, near)
+        options = {} if num_classes is None else {"num_classes": num_classes}
+        name = f"{architecture}.{tag}" if tag else architecture
+        try:
+            return cast(nn.Module, timm.create_model(name, pretrained=False, **options))
+        except RuntimeError as error:
+            if "Invalid pretrained tag" not in str(error):
+                raise
+            raise UnknownName("pretrained tag", name, timm.list_pretrained(f"{architecture}.*")) from error
+
+    def hierarchy(self, architecture: str, module: nn.Module) -> Hierarchy:
+        """The units of ``module``, traced at its native input size."""
+        size = self.preprocessing(module).input_size
+        return trace(architecture, module, input_size=size, head=self.head_modules(module))
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Paths of the classifier's modules; empty for an encoder."""
+        named = _config(module).get("classifier") or ()
+        paths = (named,) if isinstance(named, str) else tuple(named)
+        known = dict(module.named_modules())
+        return tuple(path for path in paths if path in known)
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of the classifier.
+
+        Raises:
+            Unsupported: The classifier is not one fully connected layer.
+        """
+        cast(Any, module).reset_classifier(num_outputs)
+        paths = self.head_modules(module)
+        if len(paths) != 1 or not isinstance(module.get_submodule(paths[0]), nn.Linear):
+            found = ", ".join(type(module.get_submodule(path)).__name__ for path in paths) or "none"
+            raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {found}")
+        parent, _, name = paths[0].rpartition(".")
+        old = cast(nn.Linear, module.get_submodule(paths[0]))
+        setattr(module.get_submodule(parent), name, build(old.in_features))
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """How images become input of these weights, after timm's own resolution of its configs."""
+        config = resolve_model_data_config(module)
+        return Preprocessing(
+            input_size=tuple(config["input_size"]),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"],
+            crop_pct=float(config["crop_pct"]),
+            crop_mode=config["crop_mode"],
+        )
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """Class names of the published weights in index order; empty where timm has none."""
+        config = _config(module)
+        if names := config.get("label_names"):
+            described = config.get("label_descriptions") or {}
+            return tuple(described.get(name, name) for name in names)
+        subset = infer_imagenet_subset(module)
+        if subset is None:
+            return ()
+        info = ImageNetInfo(subset)
+        count = cast(Any, module).num_classes
+        return tuple(info.index_to_description(index) for index in range(count))
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """timm's own key for each key in ``names`` (rules: `zoo_timm.names`)."""
+        return own_names(module.state_dict().keys(), names)
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """``config.json`` as ``timm.create_model("local-dir:…")`` and the HF Hub read it."""
+        preprocessing, config = manifest.preprocessing, _config(module)
+        exported: dict[str, Any] = {
+            "architecture": manifest.backbone.architecture,
+            "num_classes": manifest.head.num_classes,
+            "num_features": cast(Any, module).num_features,
+            "pretrained_cfg": {
+                "tag": "zoo",
+                "custom_load": False,
+                "input_size": list(preprocessing.input_size),
+                "fixed_input_size": bool(config.get("fixed_input_size", False)),
+                "interpolation": preprocessing.interpolation,
+                "crop_pct": preprocessing.crop_pct,
+                "crop_mode": preprocessing.crop_mode,
+                "mean": list(preprocessing.mean),
+                "std": list(preprocessing.std),
+                "num_classes": manifest.head.num_classes,
+                "pool_size": config.get("pool_size"),
+                "first_conv": config.get("first_conv"),
+                "classifier": config.get("classifier"),
+                "license": manifest.license,
+            },
+        }
+        if manifest.classes:
+            exported["label_names"] = list(manifest.classes)
+        return exported
+
+
+def _config(module: nn.Module) -> dict[str, Any]:
+    config = getattr(module, "pretrained_cfg", None) or {}
+    return dict(config)

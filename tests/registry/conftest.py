@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Backbone, Head, Manifest, Preprocessing, Tensor, WeightsFile
+from zoo.registry import Registry
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def registry(path: Path) -> Iterator[Registry]:
+    with Registry.open(path) as registry:
+        yield registry
+
+
+@pytest.fixture
+def digest() -> Callable[[int], Digest]:
+    return _digest
+
+
+@pytest.fixture
+def make_entry() -> Callable[..., CatalogEntry]:
+    return _entry
+
+
+@pytest.fixture
+def make_manifest() -> Callable[..., Manifest]:
+    return _manifest
+
+
+@pytest.fixture
+def move() -> Callable[..., RefEntry]:
+    def move(manifest: int, number: int = 1) -> RefEntry:
+        at = "2025-01-01T00:00:00Z"
+        digest = _digest(manifest)
+        return RefEntry(number=number, manifest=digest, previous=None, at=at, by="me", why="test")
+
+    return move
+
+
+@pytest.fixture
+def hierarchy() -> Hierarchy:
+    unit = Unit(
+        name="stem",
+        stage="stem",
+        depth=0,
+        modules=("stem", "bn"),
+        parameters=("stem.weight", "odd.running_mean"),
+        buffers=("bn.table",),
+        params=60,
+        shape=(1, 4, 8, 8),
+        cut=True,
+    )
+    head = HeadPart(modules=("fc",), parameters=("fc.weight",), buffers=(), params=40, shape=None)
+    return Hierarchy(architecture="resnet50", units=(unit,), head=head)
+
+
+def _digest(number: int) -> Digest:
+    return Digest("blake3", f"{number:064x}")
+
+
+def _entry(name: str, **known: Any) -> CatalogEntry:
+    namespace, _, rest = name.partition("/")
+    architecture, _, tag = rest.partition(".")
+    fields = {"backbone": namespace, "architecture": architecture, "tag": tag or None, **known}
+    return CatalogEntry(name=name, **fields)
+
+
+def _manifest(
+    architecture: str = "resnet50",
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...] = (("fc.weight", "F32", (2, 5)),),
+    num_classes: int = 5,
+    created: str = "2025-01-01T00:00:00Z",
+    **known: Any,
+) -> Manifest:
+    listed = tuple(
+        Tensor(name=name, dtype=dtype, shape=shape, object=_digest(1), offset=0, nbytes=0)
+        for name, dtype, shape in tensors
+    )
+    weights = WeightsFile(
+        name="model.safetensors", size=64, sha256=_digest(2), header=_digest(3), tensors=listed
+    )
+    pre = Preprocessing(
+        input_size=(3, 32, 48),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        interpolation="bilinear",
+        crop_pct=0.9,
+        crop_mode="squash",
+    )
+    fields: dict[str, Any] = {
+        "backbone": Backbone(plugin="timm", architecture=architecture),
+        "head": Head(kind="linear", num_classes=num_classes),
+        "preprocessing": pre,
+        "weights": (weights,),
+        "created": created,
+        **known,
+    }
+    return Manifest(**fields)

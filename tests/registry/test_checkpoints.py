@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.reference import Reference
+from zoo.errors import Invalid
+from zoo.registry import Query, Registry, schema
+from zoo.registry.engine import reading, writing
+
+Make = Callable[..., Manifest]
+Move = Callable[..., RefEntry]
+Number = Callable[[int], Digest]
+TEAM = Reference.parse("team/flowers")
+TENSORS = (
+    ("stem.weight", "F32", (10, 5)),
+    ("odd.running_mean", "F32", (10,)),
+    ("bn.running_mean", "F32", (7,)),
+    ("bn.running_var", "BF16", (7,)),
+    ("bn.num_batches_tracked", "I64", ()),
+    ("bn.table", "F16", (3,)),
+    ("fc.weight", "BF16", (2, 20)),
+    ("fc.scale", "F32", ()),
+)
+
+
+def count_rows(registry: Registry) -> dict[str, int]:
+    tables = (schema.checkpoint, schema.parent, schema.metric, schema.class_name)
+    with reading(registry._engine) as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in tables
+        }
+
+
+def rich(make_manifest: Make, digest: Number, **known: object) -> Manifest:
+    parent = Parent(manifest=digest(99), relation="finetune", ref="timm/base.x")
+    return make_manifest(
+        tensors=TENSORS,
+        classes=("Daisy", "daisy"),
+        metrics={"accuracy": 0.9, "loss": float("nan")},
+        parents=(parent,),
+        recipe={"epochs": 3},
+        **known,
+    )
+
+
+def only(registry: Registry, digest: Digest, manifest: Manifest, entry: RefEntry) -> int | None:
+    registry.add_checkpoint(digest, manifest)
+    registry.set_ref(TEAM, entry)
+    (found,) = registry.search(Query())
+    return found.params
+
+
+def test_adding_twice_is_adding_once(
+    registry: Registry, make_manifest: Make, digest: Number
+) -> None:
+    for _ in range(2):
+        registry.add_checkpoint(digest(1), rich(make_manifest, digest))
+    rows = count_rows(registry)
+    assert rows == {"checkpoint": 1, "parent": 1, "metric": 1, "class_name": 2}
+
+
+def test_what_belongs_to_a_checkpoint_goes_with_it(
+    registry: Registry, make_manifest: Make, digest: Number
+) -> None:
+    registry.add_checkpoint(digest(1), rich(make_manifest, digest))
+    with writing(registry._engine) as connection:
+        connection.execute(delete(schema.checkpoint))
+    assert set(count_rows(registry).values()) == {0}
+
+
+def test_params_are_guessed_from_tensors(
+    registry: Registry, make_manifest: Make, digest: Number, move: Move
+) -> None:
+    manifest = rich(make_manifest, digest)
+    assert only(registry, digest(1), manifest, move(1)) == 50 + 3 + 40 + 1
+
+
+def test_params_are_exact_where_the_hierarchy_is_known(
+    registry: Registry, make_manifest: Make, digest: Number, move: Move, hierarchy: Hierarchy
+) -> None:
+    manifest = rich(make_manifest, digest)
+    registry.add_checkpoint(digest(1), manifest)
+    registry.keep_hierarchy("timm", "1", hierarchy)
+    # Once more, now that more is known: a buffer less, an oddly named parameter more.
+    assert only(registry, digest(1), manifest, move(1)) == 50 + 10 + 40 + 1
+
+
+def test_a_shape_past_all_bounds_is_refused(
+    registry: Registry, make_manifest: Make, digest: Number
+) -> None:
+    manifest = make_manifest(tensors=(("w", "F32", (2**40, 2**40)),))
+    with pytest.raises(Invalid, match="too large"):
+        registry.add_checkpoint(digest(1), manifest)
+    assert count_rows(registry)["checkpoint"] == 0
+
+
+def test_a_ref_only_moves_forward(registry: Registry, digest: Number, move: Move) -> None:
+    assert registry.ref(TEAM) is None
+    registry.set_ref(TEAM, move(2, number=2))
+    registry.set_ref(TEAM, move(1, number=1))
+    assert registry.ref(TEAM) == digest(2)
+    registry.set_ref(TEAM, move(3, number=3))
+    assert registry.ref(TEAM) == digest(3)
+    assert registry.refs() == [(TEAM, digest(3), 3)]
+
+
+def test_refs_are_told_apart_and_sorted(registry: Registry, digest: Number, move: Move) -> None:
+    tagged, other = TEAM.with_tag("v1"), Reference.parse("team/birds")
+    for ref, manifest in ((tagged, 1), (TEAM, 2), (other, 1)):
+        registry.set_ref(ref, move(manifest))
+    assert [ref for ref, _, _ in registry.refs()] == [other, TEAM, tagged]
+    assert registry.refs_of(digest(1)) == [other, tagged]
+    assert registry.refs_of(digest(7)) == []
+    assert registry.ref(TEAM.with_tag("v2")) is None
+
+
+def test_children_oldest_first(registry: Registry, make_manifest: Make, digest: Number) -> None:
+    for number, created in ((1, "2025-02-01"), (2, "2025-01-01")):
+        registry.add_checkpoint(digest(number), rich(make_manifest, digest, created=created))
+    registry.add_checkpoint(digest(3), make_manifest())
+    # The parent itself was never added.
+    assert registry.children(digest(99)) == [digest(2), digest(1)]
+    assert registry.children(digest(1)) == []

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.registry import Registry
+
+LITE = "timm/tf_efficientnet_lite0.in1k"
+NAMES = (
+    LITE,
+    "an-organisation-of-long-name/net18.x",
+    "timm/convnext_tiny.fb_in22k",
+    "timm/convnext_tiny.in12k",
+    "timm/resnet50.a1_in1k",
+    "timm/test_vit.r160_in1k",
+    "timm/vit_base_patch16_224.augreg_in1k",
+)
+
+
+@pytest.fixture
+def filled(
+    registry: Registry,
+    make_entry: Callable[..., CatalogEntry],
+    move: Callable[..., RefEntry],
+) -> Registry:
+    registry.replace_entries("timm", "1", map(make_entry, NAMES), "now")
+    registry.set_ref(Reference.parse("team/flowers:v3"), move(1))
+    registry.set_ref(Reference.parse("team/flowers"), move(1))
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("tf_efficientnet_lite0", LITE),  # neither namespace nor tag
+        ("timm/tf_efficientnet_lite0", LITE),  # no tag
+        ("tf_efficientnet_lite0.in1k", LITE),  # no namespace
+        ("timm/tf_efficientnet_lit0.in1k", LITE),  # a typo
+        ("TF_EfficientNet_Lit0", LITE),  # all of it
+        ("net19", "an-organisation-of-long-name/net18.x"),
+        ("resnet51", "timm/resnet50.a1_in1k"),
+        ("patch16", "timm/vit_base_patch16_224.augreg_in1k"),  # a part of a long name
+        ("flowrs", "team/flowers"),
+        ("flowers:v3", "team/flowers:v3"),
+        ("team/flower:v4", "team/flowers:v3"),
+    ],
+)
+def test_the_meant_name_comes_first(filled: Registry, typed: str, expected: str) -> None:
+    assert filled.near(typed)[0] == expected
+
+
+def test_all_tags_of_a_bare_name_are_suggested(filled: Registry) -> None:
+    assert filled.near("convnext_tiny") == [
+        "timm/convnext_tiny.fb_in22k",
+        "timm/convnext_tiny.in12k",
+    ]
+    assert filled.near("convnext_tiny", limit=1) == ["timm/convnext_tiny.fb_in22k"]
+
+
+@pytest.mark.parametrize("typed", ["", " ", "zzzzqqqq", "\ud800", "x" * 100_000])
+def test_nothing_is_near_nonsense(filled: Registry, typed: str) -> None:
+    assert filled.near(typed) == []

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.reference import Reference
+from zoo.errors import Invalid
+from zoo.registry import Query, Registry
+
+LITE, RESNET, VIT = "timm/lite0.in1k", "timm/resnet50.a1_in1k", "timm/vit_base.augreg"
+
+
+@pytest.fixture
+def filled(
+    registry: Registry,
+    make_entry: Callable[..., CatalogEntry],
+    make_manifest: Callable[..., Manifest],
+    move: Callable[..., RefEntry],
+    digest: Callable[[int], Digest],
+    hierarchy: Hierarchy,
+) -> Registry:
+    """Three entries of timm (lite0 pulled, vit_base on the hub too) and two of a team."""
+    vit = make_entry(VIT, num_classes=0)
+    resnet = make_entry(RESNET, license="Apache-2.0", hub_id="org/repo", num_classes=1000)
+    lite = make_entry(LITE, license="MIT", hub_id="org/lite")
+    registry.replace_entries("timm", "1", [vit, resnet, lite], "now")
+    registry.replace_entries("hub", "1", [vit], "now")
+    registry.keep_hierarchy("timm", "1", hierarchy)
+    parent = Parent(manifest=digest(1), relation="finetune", ref=LITE)
+    pulled = make_manifest("lite0", num_classes=1000, created="2025-01-02")
+    old = make_manifest("lite0", created="2025-01-01", license="CC0-1.0", metrics={"accuracy": 0.5})
+    classes = ("Gänseblümchen", "cat's ear")
+    new = make_manifest("lite0", created="2025-01-03", classes=classes, parents=(parent,))
+    for number, manifest, ref in ((1, pulled, LITE), (2, old, "team/old"), (3, new, "team/new:v2")):
+        registry.add_checkpoint(digest(number), manifest)
+        registry.set_ref(Reference.parse(ref), move(number))
+    return registry
+
+
+def names(registry: Registry, **query: Any) -> list[str]:
+    found = [found.name for found in registry.search(Query(**query))]
+    assert registry.count(Query(**query)) == len(found)
+    return found
+
+
+def test_checkpoints_newest_first_then_entries_by_name(filled: Registry) -> None:
+    assert names(filled) == ["team/new:v2", LITE, "team/old", RESNET, VIT]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"words": ("RESNET50",)}, [RESNET]),
+        ({"words": ("timm", "a1")}, [RESNET]),
+        ({"words": ("resnet50", "augreg")}, []),
+        ({"words": ("org/repo",)}, [RESNET]),
+        ({"words": ("team/new:v2",)}, ["team/new:v2"]),
+        ({"words": (LITE,)}, ["team/new:v2", LITE]),  # the fine-tune names its parent
+        ({"words": ("org/lite",)}, [LITE]),  # what the catalog knows of a pulled one
+        ({"words": ("GÄNSEBLÜMCHEN",)}, ["team/new:v2"]),  # a class name
+        ({"words": ("gänse",)}, []),  # no class name
+        ({"architecture": "RESNET*"}, [RESNET]),
+        ({"architecture": "*base"}, [VIT]),
+        ({"architecture": "resnet"}, []),
+        ({"license": "apache-2.0"}, [RESNET]),
+        ({"license": "cc0-1.0"}, ["team/old"]),
+        ({"license": "mit"}, [LITE]),  # the manifest does not say, the catalog does
+        ({"max_params": 100}, ["team/new:v2", LITE, "team/old", RESNET]),
+        ({"max_params": 99}, ["team/new:v2", LITE, "team/old"]),
+        ({"max_params": 10**30, "pulled": False}, [RESNET]),
+        ({"num_classes": 1000}, [LITE, RESNET]),
+        ({"num_classes": 0}, [VIT]),
+        ({"source": "hub"}, [VIT]),
+        ({"source": "timm"}, [LITE, RESNET, VIT]),
+        ({"pulled": True}, ["team/new:v2", LITE, "team/old"]),
+        ({"pulled": False}, [RESNET, VIT]),
+        ({"pulled": True, "words": ("timm/",), "num_classes": 5}, ["team/new:v2", "team/old"]),
+    ],
+)
+def test_each_condition_narrows(filled: Registry, query: Any, expected: list[str]) -> None:
+    assert names(filled, **query) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["%", "s%50", "t_m", "\\", "a'x", "' OR 1=1 --", '"', "*", ":v2%", "?", "[r]esnet"]
+)
+def test_words_and_architectures_have_no_hidden_wildcards(filled: Registry, text: str) -> None:
+    assert names(filled, words=(text,)) == []
+    if text != "*":
+        assert names(filled, architecture=text) == []
+
+
+@pytest.mark.parametrize("text", ["100%", "a_b", "back\\slash", "o'clock", 'say "x"', "[a]"])
+def test_special_characters_are_found_as_themselves(
+    registry: Registry, make_entry: Callable[..., CatalogEntry], text: str
+) -> None:
+    odd = make_entry(f"hub/{text}.x")
+    registry.replace_entries("hub", "1", [odd, make_entry("hub/plain.x")], "now")
+    assert names(registry, words=(text.upper(),)) == [odd.name]
+    assert names(registry, architecture=text) == [odd.name]
+    assert names(registry, architecture=f"*{text[1:]}") == [odd.name]
+
+
+def test_a_word_that_no_text_can_hold_is_refused(filled: Registry) -> None:
+    with pytest.raises(Invalid):
+        filled.search(Query(words=("\ud800",)))
+    assert names(filled, words=("x" * 200_000,)) == []
+
+
+def test_the_limit_cuts_the_list_but_not_the_count(filled: Registry) -> None:
+    query = Query(words=("timm",), limit=2)
+    assert [found.name for found in filled.search(query)] == ["team/new:v2", LITE]
+    assert filled.count(query) == 5
+
+
+def test_a_catalog_entry_tells_what_is_known(filled: Registry) -> None:
+    resnet, vit = filled.search(Query(pulled=False))
+    assert (resnet.kind, resnet.pulled, resnet.manifest, resnet.created) == (
+        "catalog", False, None, None
+    )  # fmt: skip
+    assert (resnet.backbone, resnet.architecture, resnet.tag) == ("timm", "resnet50", "a1_in1k")
+    assert (resnet.license, resnet.hub_id, resnet.num_classes) == ("Apache-2.0", "org/repo", 1000)
+    assert (resnet.params, resnet.input_size, resnet.mean) == (100, None, None)
+    assert vit.sources == ("hub", "timm")
+
+
+def test_a_checkpoint_tells_what_its_manifest_says(
+    filled: Registry, digest: Callable[[int], Digest]
+) -> None:
+    _, lite, old = filled.search(Query(pulled=True))
+    assert (old.kind, old.pulled, old.manifest) == ("checkpoint", True, digest(2))
+    assert (old.metrics, lite.metrics) == ({"accuracy": 0.5}, {})
+    assert (old.input_size, old.mean, old.std) == ((3, 32, 48), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (old.interpolation, old.crop_pct, old.crop_mode) == ("bilinear", 0.9, "squash")
+    assert (old.params, old.num_classes, old.created) == (10, 5, "2025-01-01")
+    assert (old.sources, old.tag, old.hub_id) == ((), None, None)
+    assert (lite.sources, lite.tag, lite.hub_id) == (("timm",), "in1k", "org/lite")
+
+
+def test_a_ref_to_something_else_does_not_pull_an_entry(
+    filled: Registry, move: Callable[..., RefEntry]
+) -> None:
+    filled.set_ref(Reference.parse("team/resnet50.a1_in1k"), move(2))
+    assert RESNET in names(filled, pulled=False)
+    # Under any tag it counts as pulled.
+    filled.set_ref(Reference.parse(f"{RESNET}:v1"), move(2))
+    assert RESNET not in names(filled)
+    assert f"{RESNET}:v1" in names(filled, pulled=True, source="timm")

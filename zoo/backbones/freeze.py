@@ -1,0 +1,52 @@
+"""Freeze everything below a boundary, totally.
+
+Frozen means four things at once: no gradient asked for, none left over, eval mode that survives
+``train()`` (so that batch-norm statistics stand still and dropout is off), and, by
+`trainable_parameters`, absence from the optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MethodType
+
+from torch import nn
+
+from zoo.domain.hierarchy import Hierarchy
+
+__all__ = ["freeze", "trainable_parameters"]
+
+
+def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+    """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
+
+    Names are kept: the state dict is as it was.
+    """
+    frozen = {name for unit in hierarchy.units[:boundary] for name in unit.parameters}
+    still: set[nn.Module] = set()
+    for unit in hierarchy.units[:boundary]:
+        for path in unit.modules:
+            still.update(module.get_submodule(path).modules())
+    for child in module.modules():
+        if child in still:
+            # On the instance: it is deep-copied with its module and bound to the copy.
+            child.train = MethodType(_stay_in_eval, child)  # type: ignore[method-assign]
+        else:
+            child.__dict__.pop("train", None)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+        parameter.grad = None
+    module.train(module.training)
+
+
+def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that are not frozen, each parameter once."""
+    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
+    del mode
+    self.training = False
+    for child in self.children():
+        child.train(False)
+    return self

@@ -1,0 +1,84 @@
+"""Cuts by live ranges: where all that later units need passes through one place.
+
+A boundary is no cut if a value made before it is used after it without entering there. That is the
+live range of compiler textbooks (Aho et al., Compilers, section 8.4), taken over one recorded run.
+It decides every boundary at once; the poison test (`zoo.testing.cuts`) proves one at a time by
+really entering late, and the tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+from zoo.backbones.record import Call, Operation, Recording
+
+__all__ = ["cuts", "is_chain"]
+
+
+def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
+    """For each unit in order, whether the boundary before it is a cut.
+
+    Args:
+        recording: A run of the network.
+        units: For each unit, every call of its modules that have parameters, by time.
+    """
+    marks = [0] * (recording.root.end + 2)
+    blocked = list(marks)
+    for calls in units:
+        for call in calls:
+            _mark(marks, call.start, call.end + 1)
+        # A unit that runs on after a later one has begun cannot be left out there.
+        _mark(blocked, calls[0].start + 1, max(call.end for call in calls) + 1)
+    depth = list(accumulate(marks))
+    # A unit that is left out gives nothing, not even what it makes of its parameters alone.
+    _mark_live(blocked, recording.operations, recording.root, {recording.image},
+               lambda time: depth[time] > 0)
+    blocks = list(accumulate(blocked))
+    return [blocks[calls[0].start] == 0 for calls in units]
+
+
+def is_chain(operations: Sequence[Operation], call: Call, children: Sequence[Call]) -> bool:
+    """Whether ``children`` follow one another, each getting all that the next ones need.
+
+    False for a residual block: its shortcut passes by the children. ``operations`` are those of
+    the whole run.
+    """
+    inner = [op for op in operations if call.start <= op.time <= call.end]
+    entered = {storage for op in inner if op.time == call.start for storage in op.writes}
+    blocked = [0] * (call.end + 2)
+    _mark_live(blocked, inner, call, entered, lambda _: False)
+    blocks = list(accumulate(blocked))
+    return not any(blocks[child.start] for child in children[1:])
+
+
+def _mark(marks: list[int], begin: int, end: int) -> None:
+    marks[begin] += 1
+    marks[end] -= 1
+
+
+def _mark_live(
+    blocked: list[int],
+    operations: Sequence[Operation],
+    call: Call,
+    sources: set[int],
+    gives: Callable[[int], bool],
+) -> None:
+    """Mark the times strictly between the making and each use of every value that depends on
+    ``sources``, or was made at a time for which ``gives`` is true."""
+    made = dict.fromkeys(sources, call.start)
+    for op in operations:
+        live = [made[storage] for storage in op.reads if storage in made]
+        for since in live:
+            if op.time > since + 1:
+                _mark(blocked, since + 1, op.time)
+        if op.time == call.start and sources & set(op.writes):
+            continue
+        for storage in op.writes:
+            if live or gives(op.time):
+                made[storage] = op.time
+            else:
+                made.pop(storage, None)
+    for storage in call.outputs:
+        if storage in made and call.end > made[storage] + 1:
+            _mark(blocked, made[storage] + 1, call.end)

@@ -1,0 +1,128 @@
+"""Load a stored checkpoint as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from zoo import plugins
+from zoo.backbones.mapped import mapped_state
+from zoo.backbones.preprocess import inference_transform
+from zoo.contracts import Backbone
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.errors import InvalidWeights
+from zoo.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Card", "assign", "build", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a loaded module carries as ``module.zoo``.
+
+    Attributes:
+        digest: The checkpoint's identity.
+        manifest: All that is recorded of it.
+        preprocess: From a PIL image to the network's input, a float32 tensor (C, H, W).
+    """
+
+    digest: Digest
+    manifest: Manifest
+    preprocess: Callable[[Image], torch.Tensor]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in index order; empty where unknown."""
+        return self.manifest.classes
+
+
+def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
+    """Build the network of a checkpoint with its weights, in eval mode.
+
+    On the CPU its tensors are memory maps of the store, shared between processes until written.
+
+    Raises:
+        MissingObject: The checkpoint is not, or not wholly, in the store.
+        Corrupt: A part of it is damaged.
+        InvalidWeights: The weights do not fit the network.
+    """
+    manifest = store.manifest(digest)
+    backbone = plugins.backbone(manifest.backbone.plugin)
+    state = mapped_state(store, manifest)
+    module = assign(lambda: build(backbone, manifest), state, backbone, name=str(digest))
+    module.zoo = Card(digest, manifest, inference_transform(manifest.preprocessing))  # type: ignore[assignment]
+    return module.to(device).eval()
+
+
+def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
+    """The network that a manifest describes, with untrained weights and the right head."""
+    module = backbone.build(manifest.backbone.architecture, **manifest.backbone.options)
+    if manifest.head.kind != "native":
+        head, classes = plugins.head(manifest.head.kind), manifest.head.num_classes
+        backbone.replace_head(module, classes, lambda features: head.build(features, classes))
+    return module
+
+
+def assign(
+    make: Callable[[], nn.Module],
+    state: Mapping[str, torch.Tensor],
+    backbone: Backbone,
+    *,
+    name: str,
+) -> nn.Module:
+    """Build with ``make``, without spending time on initial weights, and give it ``state``.
+
+    Raises:
+        InvalidWeights: Names or shapes do not fit; ``name`` says whose.
+    """
+    with torch.device("meta"):
+        module = make()
+    converted = converted_state(backbone, module, state)
+    check_fit(module, converted, name)
+    module.load_state_dict(converted, assign=True)
+    if _has_meta(module):
+        # Buffers that no file holds, such as relative position tables, are computed when the
+        # network is built for real.
+        module = make()
+        module.load_state_dict(converted, assign=True)
+    return module.eval()
+
+
+def converted_state(
+    backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """``state`` under the network's own names."""
+    own = backbone.convert(module, state)
+    return {own[name]: tensor for name, tensor in state.items()}
+
+
+def check_fit(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+    """Compare names and shapes with the network's.
+
+    Raises:
+        InvalidWeights: Naming the first few that are missing, left over, or of another shape.
+    """
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    problems = [f"lacks '{key}'" for key in expected if key not in found]
+    problems += [f"has '{key}', which the network does not" for key in found if key not in expected]
+    problems += [
+        f"'{key}' is {found[key]}, the network's is {shape}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise InvalidWeights(name, "does not fit the network: " + "; ".join(problems[:3]) + more)
+
+
+def _has_meta(module: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))

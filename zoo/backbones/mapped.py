@@ -1,0 +1,66 @@
+"""Tensors of a stored checkpoint, memory-mapped without a copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from blake3 import blake3
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.errors import Corrupt, Unsupported
+from zoo.store import Store
+
+__all__ = ["DTYPES", "mapped_state"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16,
+    "I32": torch.int32, "I64": torch.int64, "U16": torch.uint16, "U32": torch.uint32,
+    "U64": torch.uint64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32,
+    "F64": torch.float64, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+}  # fmt: skip
+
+
+def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """All tensors by name, each a view of a private map: writing to one changes no file.
+
+    Every object is hashed first, so that a damaged store is never loaded.
+
+    Raises:
+        Corrupt: An object is not what its digest says.
+        MissingObject: An object is missing.
+        Unsupported: A dtype that torch does not have.
+    """
+    storages: dict[Digest, torch.UntypedStorage] = {}
+    state: dict[str, torch.Tensor] = {}
+    for tensor in manifest.tensors:
+        if tensor.dtype not in DTYPES:
+            raise Unsupported(f"tensor '{tensor.name}' has dtype {tensor.dtype}")
+        dtype = DTYPES[tensor.dtype]
+        if tensor.object not in storages:
+            storages[tensor.object] = _map(store, tensor.object)
+        storage = storages[tensor.object]
+        if tensor.offset + tensor.nbytes > storage.nbytes():
+            end = tensor.offset + tensor.nbytes
+            raise Corrupt(f"object {tensor.object}", f"{end} bytes", f"{storage.nbytes()} bytes")
+        view = torch.empty(0, dtype=dtype)
+        if tensor.nbytes:
+            view.set_(storage, tensor.offset // dtype.itemsize, tensor.shape)
+        else:
+            view = torch.empty(tensor.shape, dtype=dtype)
+        state[tensor.name] = view
+    return state
+
+
+def _map(store: Store, digest: Digest) -> torch.UntypedStorage:
+    size = store.size("objects", digest)
+    path: Path = store.path("objects", digest)
+    found = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    if found != digest.hex:
+        raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
+    if not size:
+        return torch.UntypedStorage(0)
+    storage: torch.UntypedStorage = torch.UntypedStorage.from_file(str(path), False, size)
+    return storage

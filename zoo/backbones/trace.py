@@ -1,0 +1,304 @@
+"""Find the hierarchy of a network by running it once.
+
+Modules are opened from the root down. One that is a mere chain of steps around a list of blocks (a
+stage, a Sequential) is opened; one that is not (a residual block, whose shortcut passes by its
+inside) is a unit, and so is everything without such a list. Normalisation belongs to the step
+that it follows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from zoo.backbones.liveness import cuts, is_chain
+from zoo.backbones.record import Call, Recording, record
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.errors import Unsupported
+
+__all__ = ["TRACE_VERSION", "trace"]
+
+TRACE_VERSION = 1
+"""Goes up when the same network gets another hierarchy."""
+
+LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(slots=True)
+class _Step:
+    """A unit in the making: its modules by time, and the opened module that it was found in."""
+
+    modules: list[str]
+    container: str
+
+
+def trace(
+    architecture: str,
+    module: nn.Module,
+    *,
+    input_size: tuple[int, int, int],
+    head: Sequence[str] = (),
+) -> Hierarchy:
+    """The hierarchy of ``module``, whose parameters may be on the meta device.
+
+    Args:
+        architecture: Name to record.
+        module: The network.
+        input_size: Channels, height, width of an image that it takes.
+        head: Paths of the modules from features to the output.
+
+    Raises:
+        Unsupported: The network cannot be run on one image, or has no unit.
+    """
+    device = next(module.parameters()).device
+    try:
+        recording = record(module, torch.zeros(1, *input_size, device=device))
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's network raises
+        raise Unsupported(f"{architecture} cannot be traced: {error}") from error
+    opener = _Opener(module, recording, tuple(head))
+    steps = opener.steps()
+    if not steps:
+        raise Unsupported(f"{architecture} has no units: all its parameters are in the head")
+    return _assemble(architecture, module, recording, steps, tuple(head))
+
+
+class _Opener:
+    """Walks the calls of a recording and decides which modules to open."""
+
+    def __init__(self, module: nn.Module, recording: Recording, head: tuple[str, ...]) -> None:
+        self.modules = dict(module.named_modules())
+        self.recording = recording
+        self.head = head
+        self.parametric = {
+            path
+            for path, child in self.modules.items()
+            if any(True for _ in child.parameters()) or any(True for _ in child.buffers())
+        }
+        self.atomic = self._atomic_classes()
+        self.found: list[_Step] = []
+        self.seen: set[str] = set()
+        self.idle: list[str] = []  # modules without parameters that ran since the last step
+
+    def steps(self) -> list[_Step]:
+        """The units, in execution order, each with its modules in execution order."""
+        self._open(self.recording.root)
+        return self.found
+
+    def _open(self, call: Call) -> None:
+        first = len(self.found)
+        norms: list[str] = []  # those that come before the first step of their container
+        for child in call.children:
+            path = child.path
+            if path in self.seen or under(path, self.head):
+                continue
+            self.seen.add(path)
+            if path not in self.parametric:
+                (norms or self.idle).append(path)
+            elif self._is_norm(path):
+                if len(self.found) > first:
+                    self._extend(path)
+                else:
+                    norms += [*self.idle, path]
+                    self.idle = []
+            elif self._opens(child):
+                before = len(self.found)
+                self._open(child)
+                if len(self.found) > before:
+                    self.found[before].modules[:0] = norms
+                    norms = []
+            else:
+                self._begin([*norms, path], call.path)
+                norms = []
+        while norms and norms[-1] not in self.parametric:
+            self.idle.insert(0, norms.pop())
+        if norms and self.found:
+            self.found[-1].modules += norms
+        elif norms:
+            self._begin(norms, call.path)
+        self._name_after_container(call, first)
+
+    def _begin(self, modules: list[str], container: str) -> None:
+        if self.found:
+            self._extend()
+        else:
+            modules, self.idle = [*self.idle, *modules], []
+        self.found.append(_Step(modules, container))
+
+    def _extend(self, *modules: str) -> None:
+        """Give the last step what ran since, then ``modules``."""
+        self.found[-1].modules += [*self.idle, *modules]
+        self.idle = []
+
+    def _name_after_container(self, call: Call, first: int) -> None:
+        """A container of leaves that gave one step (convolution and norm) is that step."""
+        mine = self.found[first:]
+        if not call.parent or len(mine) != 1:
+            return
+        inner = [path for path in mine[0].modules if under(path, [call.path])]
+        if inner != mine[0].modules or any(list(self.modules[p].children()) for p in inner):
+            return
+        self.found[first] = _Step([call.path], call.parent.path)
+
+    def _opens(self, call: Call) -> bool:
+        module = self.modules[call.path]
+        if any(under(path, [call.path]) for path in self.head):
+            return True  # features and head in one module: what comes before the head is no head
+        if len(self.recording.calls[call.path]) > 1 or type(module) in self.atomic:
+            return False
+        return self._has_list(call.path)
+
+    def _has_list(self, path: str) -> bool:
+        """Whether it holds a list of blocks: a container, or children that are alike."""
+        module = self.modules[path]
+        if any(
+            isinstance(child, LISTS) and any(True for _ in child.parameters())
+            for child in module.modules()
+        ):
+            return True
+        kinds = Counter(
+            type(child)
+            for name, child in module.named_children()
+            if list(child.children()) and not self._is_norm(f"{path}.{name}")
+        )
+        return max(kinds.values(), default=0) > 1
+
+    def _atomic_classes(self) -> set[type[nn.Module]]:
+        """Classes of which some instance is no chain: a block's class, even where one block
+        happens to have no shortcut."""
+        found: set[type[nn.Module]] = set()
+        for path, calls in self.recording.calls.items():
+            children = [child for child in calls[0].children if child.path in self.parametric]
+            kind = type(self.modules[path])
+            if not path or kind in found or len(children) < 2 or kind is nn.Sequential:
+                continue
+            if not is_chain(self.recording.operations, calls[0], children):
+                found.add(kind)
+        return found
+
+    def _is_norm(self, path: str) -> bool:
+        module = self.modules[path]
+        return "norm" in type(module).__name__.lower() and not any(
+            parameter.dim() > 1 and max(parameter.shape) < parameter.numel()
+            for parameter in module.parameters()
+        )
+
+
+def under(path: str, roots: Sequence[str]) -> bool:
+    """Whether ``path`` is one of ``roots`` or lies in one."""
+    return any(path == root or path.startswith(f"{root}.") for root in roots)
+
+
+def _assemble(
+    architecture: str,
+    module: nn.Module,
+    recording: Recording,
+    steps: list[_Step],
+    head: tuple[str, ...],
+) -> Hierarchy:
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    owned = _owners(module, recording, steps, head)
+    cut = cuts(recording, [_calls(recording, step, module) for step in steps])
+    names = [_name(step, module) for step in steps]
+    stages = _stages(names)
+    buffers = {name for name, _ in module.named_buffers()}
+    units = []
+    for depth, step in enumerate(steps):
+        mine = [name for name, owner in owned.items() if owner == depth]
+        units.append(
+            Unit(
+                name=names[depth],
+                stage=stages[depth],
+                depth=depth,
+                modules=tuple(step.modules),
+                parameters=tuple(name for name in mine if name in sizes),
+                buffers=tuple(name for name in mine if name in buffers),
+                params=sum(sizes.get(name, 0) for name in mine),
+                shape=recording.calls[step.modules[-1]][-1].shape,
+                cut=cut[depth],
+            )
+        )
+    mine = [name for name, owner in owned.items() if owner is None]
+    head_part = HeadPart(
+        modules=head,
+        parameters=tuple(name for name in mine if name in sizes),
+        buffers=tuple(name for name in mine if name in buffers),
+        params=sum(sizes.get(name, 0) for name in mine),
+        shape=recording.root.shape,
+    )
+    return Hierarchy(architecture=architecture, units=tuple(units), head=head_part)
+
+
+def _calls(recording: Recording, step: _Step, module: nn.Module) -> list[Call]:
+    parametric = [p for p in step.modules if list(module.get_submodule(p).parameters())]
+    calls = [call for path in parametric or step.modules for call in recording.calls[path]]
+    return sorted(calls, key=lambda call: call.start)
+
+
+def _owners(
+    module: nn.Module, recording: Recording, steps: list[_Step], head: tuple[str, ...]
+) -> dict[str, int | None]:
+    """The depth of the unit of each parameter and buffer; None for the head's.
+
+    One that lies outside the units' modules (a position embedding, a class token) belongs to the
+    unit that was running, or had run last, when it was first used. One that the run never used
+    goes with its neighbour of the same kind.
+    """
+    starts = [_calls(recording, step, module)[0].start for step in steps]
+    first_use: dict[str, int] = {}
+    for op in recording.operations:
+        for storage in op.reads:
+            for name in recording.names.get(storage, ()):
+                first_use.setdefault(name, op.time)
+    owners: dict[str, int | None] = {}
+    last = 0
+    for name in _all_names(module):
+        if under(name, head):
+            owners[name] = None
+            continue
+        depth = next((d for d, step in enumerate(steps) if under(name, step.modules)), None)
+        if depth is None and name in first_use:
+            depth = max(sum(start <= first_use[name] for start in starts) - 1, 0)
+        last = last if depth is None else depth
+        owners[name] = last
+    return owners
+
+
+def _all_names(module: nn.Module) -> Iterator[str]:
+    yield from (name for name, _ in module.named_parameters())
+    yield from (name for name, _ in module.named_buffers())
+
+
+def _name(step: _Step, module: nn.Module) -> str:
+    """The module with the most parameters lends its name: ``conv_stem`` rather than ``bn1``."""
+
+    def weight(path: str) -> int:
+        return sum(math.prod(p.shape) for p in module.get_submodule(path).parameters())
+
+    return max(step.modules, key=weight)
+
+
+def _stages(names: list[str]) -> list[str]:
+    """A stage is the numbered member of a list (``stages.1``), or the list itself where its
+    members are the units (``layer1``, ``blocks``). Single steps before the first are the stem."""
+    listed = [_stage(name) for name in names]
+    first = next((i for i, stage in enumerate(listed) if stage), 0)
+    found: list[str] = []
+    for index, name in enumerate(names):
+        stage = listed[index] or ("stem" if index < first else name)
+        if stage in found and found[-1] != stage:
+            stage = name  # a stage is never taken up again
+        found.append(stage)
+    return found
+
+
+def _stage(name: str) -> str | None:
+    parts = name.split(".")
+    for index, part in enumerate(parts[:-1]):
+        if part.isdigit():
+            return ".".join(parts[: index + 1])
+    return ".".join(parts[:-1]) or None

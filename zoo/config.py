@@ -1,0 +1,32 @@
+"""The environment, read here only and at call time, so that tests and long-lived programs can change it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["author", "home", "hub_endpoint", "hub_offline"]
+
+
+def home() -> Path | None:
+    """The zoo that ``ZOO_HOME`` names, if it names one."""
+    value = os.environ.get("ZOO_HOME")
+    return Path(value).expanduser() if value else None
+
+
+def author() -> str:
+    """Who moves a ref: ``ZOO_AUTHOR``, else the login name, else ``unknown``."""
+    for variable in ("ZOO_AUTHOR", "USER", "LOGNAME", "USERNAME"):
+        if value := os.environ.get(variable):
+            return value
+    return "unknown"
+
+
+def hub_endpoint() -> str | None:
+    """The base URL of the model hub (``HF_ENDPOINT``), or None for the client's default."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def hub_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids asking the model hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

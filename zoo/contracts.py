@@ -1,0 +1,183 @@
+"""The plugin contracts, whole. One protocol per entry-point group; conformance suites: `zoo.testing`.
+
+| group | protocol | what a user types |
+| --- | --- | --- |
+| ``zoo.backbones`` | `Backbone` | the first part of an architecture's full name, ``timm`` |
+| ``zoo.sources`` | `Catalog`, or `Source` where it also delivers files | ``zoo index timm`` |
+| ``zoo.heads`` | `Head` | ``--head linear`` |
+| ``zoo.remotes`` | `Remote` | the scheme of ``--to``; a plain path is ``folder`` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+from zoo.domain.catalog import CatalogEntry, Release
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.reference import Reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Backbone", "Catalog", "Head", "Kind", "Remote", "Source"]
+
+Kind = Literal["objects", "manifests"]
+
+
+class Backbone(Protocol):
+    """Builds the networks of one library and says what their layers are."""
+
+    version: str
+    """Changes whenever a hierarchy may change; hierarchies are kept by (plugin, version, name)."""
+
+    def architectures(self) -> Sequence[str]:
+        """All names that `build` takes, sorted."""
+
+    def build(
+        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+    ) -> nn.Module:
+        """The network with untrained weights; works under ``torch.device("meta")``.
+
+        ``tag`` selects whose `preprocessing` and `classes` it has; None for ``num_classes`` is
+        what the architecture (or the tag) comes with.
+
+        Raises:
+            UnknownName: No such architecture.
+        """
+
+    def hierarchy(self, architecture: str, module: nn.Module) -> Hierarchy:
+        """The units of ``module`` (`zoo.backbones.trace.trace` does this for most networks)."""
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Paths of the modules that make up the head; empty for an encoder."""
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of the head, which gives ``num_outputs``.
+
+        Raises:
+            Unsupported: This head cannot be replaced by such a module.
+        """
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """How images become input of these weights."""
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """Class names of the published weights in index order; empty where unknown."""
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """The module's own key for each key in ``names`` of a weights file.
+
+        Own keys, and keys that no rule covers, map to themselves: whether the result fits is
+        checked by whoever loads it.
+        """
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """The ``config.json`` with which the library itself loads the exported weights."""
+
+
+@runtime_checkable
+class Catalog(Protocol):
+    """Lists published checkpoints."""
+
+    network: bool
+    """Whether listing or delivering asks another machine."""
+
+    def version(self) -> str:
+        """What the listing depends on; an unchanged version need not be listed again."""
+
+    def entries(self) -> Iterable[CatalogEntry]:
+        """All checkpoints known to this catalog."""
+
+
+@runtime_checkable
+class Source(Catalog, Protocol):
+    """A catalog that delivers files too. Read-only; never unpickles."""
+
+    def resolve(self, locator: str) -> Release:
+        """Pin what ``locator`` names to an immutable revision.
+
+        Raises:
+            UnknownName: There is no such thing.
+            Unavailable: The source does not answer.
+            MissingPackage: The package that holds it is not installed.
+        """
+
+    def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes of one file of the release from ``offset`` on, in pieces.
+
+        Raises:
+            Unavailable: The source stopped answering.
+        """
+
+
+class Head(Protocol):
+    """A task output: module, loss and metrics."""
+
+    def build(self, num_features: int, num_classes: int) -> nn.Module:
+        """From features ``(N, num_features)`` to outputs ``(N, num_classes)``, float32."""
+
+    def loss(self) -> nn.Module:
+        """From outputs ``(N, num_classes)`` and targets ``(N,)`` int64 to a mean loss, a scalar."""
+
+    def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        """Figures for a whole split, ``accuracy`` among them for classifiers, on a 0..1 scale."""
+
+
+class Remote(Protocol):
+    """A read-write place that holds a store. Writes are idempotent and appear whole or not at all."""
+
+    @classmethod
+    def connect(cls, location: str, *, create: bool) -> Self:
+        """Open the store at ``location``; ``create`` makes an empty one where nothing is.
+
+        Raises:
+            Unavailable: It does not answer, is not there, or holds other things.
+        """
+
+    def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of ``digests`` that are not here."""
+
+    def size(self, kind: Kind, digest: Digest) -> int:
+        """Size in bytes.
+
+        Raises:
+            MissingObject: Not here.
+        """
+
+    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, in pieces. Not checked: whoever keeps them hashes them.
+
+        Raises:
+            MissingObject: Not here.
+        """
+
+    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> bool:
+        """Keep bytes under their digest; False if they were here already.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            DiskFull: No space; nothing was kept.
+        """
+
+    def refs(self) -> Iterator[Reference]:
+        """All names that are here, sorted."""
+
+    def read_ref(self, ref: Reference) -> RefEntry | None:
+        """The newest entry of ``ref``, or None."""
+
+    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
+        """All entries of ``ref``, oldest first; empty if there is none."""
+
+    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
+        """Create entry ``entry.number`` of ``ref``, exclusively.
+
+        Raises:
+            Conflict: That number exists, or the one before it does not.
+        """

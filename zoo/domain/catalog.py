@@ -1,0 +1,93 @@
+"""Catalog: checkpoints known from a source, and what a source says of one it can deliver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CatalogEntry", "Location", "Release", "SourceFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a source keeps a checkpoint: ``source`` is a plugin name, ``locator`` its own address."""
+
+    source: str
+    locator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """A checkpoint known from a source but not pulled. What a source does not know is None.
+
+    Attributes:
+        name: ``namespace/architecture.tag``; what a user types to pull it.
+        backbone: The backbone plugin that can build the architecture.
+        architecture: A name that this plugin knows.
+        tag: Pretrained tag, the published recipe behind the weights.
+        license: SPDX-like licence id.
+        hub_id: Repository on the HF Hub.
+        input_size: Channels, height, width.
+        mean: Per-channel mean that inputs are normalised with, on a 0..1 scale.
+        std: Per-channel standard deviation, on a 0..1 scale.
+        interpolation: Resize filter.
+        crop_pct: Share of the resized image that the crop keeps.
+        crop_mode: ``center``, ``squash`` or ``border``.
+        num_classes: Outputs of the classifier; 0 for an encoder.
+        location: Where the weights can be had; None if the source only describes them.
+    """
+
+    name: str
+    backbone: str
+    architecture: str
+    tag: str | None = None
+    license: str | None = None
+    hub_id: str | None = None
+    input_size: tuple[int, int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    num_classes: int | None = None
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a release: ``size`` in bytes, ``sha256`` as 64 hex digits where published."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An immutable revision of what a locator names.
+
+    Attributes:
+        source: Plugin name.
+        locator: The address that was resolved.
+        revision: What pins it: a commit, or a package version.
+        files: Its files.
+        weights: Path of the file that holds the weights.
+        license: Licence that the source states, if any.
+    """
+
+    source: str
+    locator: str
+    revision: str
+    files: tuple[SourceFile, ...]
+    weights: str
+    license: str | None = None
+
+    def file(self, path: str) -> SourceFile:
+        """The file at ``path``.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for file in self.files:
+            if file.path == path:
+                return file
+        raise KeyError(path)

@@ -1,0 +1,140 @@
+"""Hierarchy: the ordered units of a network. Pure data, no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from zoo.errors import InvalidFreeze
+
+__all__ = ["HeadPart", "Hierarchy", "Unit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One step of depth: the smallest group of modules that is frozen together.
+
+    Attributes:
+        name: The module that the unit is named after (``blocks.7``, ``conv_stem``).
+        stage: The stage it belongs to; consecutive units share one.
+        depth: Place in execution order, 0 = nearest the input.
+        modules: Paths of its modules, in execution order; the first is where data enters.
+        parameters: Names of all its parameters.
+        buffers: Names of all its buffers.
+        params: Number of parameter elements.
+        shape: Shape of what leaves the unit for a batch of one at the native input size;
+            None where that is not a single tensor.
+        cut: Whether the boundary before this unit is a cut: the network can be entered here,
+            because all data that later units need passes through it.
+    """
+
+    name: str
+    stage: str
+    depth: int
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    params: int
+    shape: tuple[int, ...] | None
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPart:
+    """The modules from features to the output.
+
+    Attributes:
+        modules: Paths of the head's modules; empty for an encoder without a head.
+        parameters: Names of its parameters.
+        buffers: Names of its buffers.
+        params: Number of parameter elements.
+        shape: Shape of the network's output for a batch of one; None if not a single tensor.
+    """
+
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    params: int
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """The ordered units of one architecture, and its head."""
+
+    architecture: str
+    units: tuple[Unit, ...]
+    head: HeadPart
+
+    @property
+    def params(self) -> int:
+        """Number of parameter elements in the whole network."""
+        return sum(unit.params for unit in self.units) + self.head.params
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stage names in execution order."""
+        return tuple(dict.fromkeys(unit.stage for unit in self.units))
+
+    def boundary(self, spec: str) -> int:
+        """How many units, counted from the input, the freeze ``spec`` keeps fixed.
+
+        ``none`` and ``all`` speak for themselves; a unit or stage name freezes up to and including
+        it; ``6`` freezes six units; ``-2`` all but the last two; ``75%`` a share of the units,
+        rounded down. Shares count units, never parameters.
+
+        Raises:
+            InvalidFreeze: The spec is none of these, or reaches past the network.
+        """
+        spec = spec.strip()
+        depth = len(self.units)
+        if spec == "none":
+            return 0
+        if spec == "all":
+            return depth
+        if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", spec):
+            share = float(match[1])
+            if share > 100:
+                raise InvalidFreeze(spec, "a share is at most 100%")
+            return int(depth * share / 100 + 1e-9)
+        if re.fullmatch(r"-?\d+", spec):
+            count = int(spec)
+            if abs(count) > depth:
+                raise InvalidFreeze(spec, f"{self.architecture} has {depth} units")
+            return depth + count if spec.startswith("-") else count
+        return self._boundary_by_name(spec)
+
+    def _boundary_by_name(self, name: str) -> int:
+        for unit in self.units:
+            if unit.name == name:
+                return unit.depth + 1
+        in_stage = [unit.depth for unit in self.units if unit.stage == name]
+        if in_stage:
+            return in_stage[-1] + 1
+        known = list(dict.fromkeys([*self.stages, *(unit.name for unit in self.units)]))
+        near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+        raise InvalidFreeze(name, f"{self.architecture} has no unit or stage of that name", near)
+
+    def boundary_name(self, boundary: int) -> str:
+        """The unit whose entrance is the boundary after ``boundary`` frozen units, or ``head``."""
+        return self.units[boundary].name if boundary < len(self.units) else "head"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_json`."""
+        return cls(
+            architecture=data["architecture"],
+            units=tuple(Unit(**_tuples(unit)) for unit in data["units"]),
+            head=HeadPart(**_tuples(data["head"])),
+        )
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

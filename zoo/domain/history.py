@@ -1,0 +1,69 @@
+"""History: what a ref pointed at, one entry a move."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from zoo.domain.digest import Digest
+from zoo.errors import InvalidManifest, InvalidReference
+
+__all__ = ["RefEntry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefEntry:
+    """One move of a ref.
+
+    Attributes:
+        number: Counts the moves of this ref from 1.
+        manifest: The checkpoint that it points at from then on.
+        previous: The one before; None for the first.
+        at: UTC time, ISO 8601.
+        by: Who moved it.
+        why: What moved it, as text.
+    """
+
+    number: int
+    manifest: Digest
+    previous: Digest | None
+    at: str
+    by: str
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "number": self.number,
+            "manifest": str(self.manifest),
+            "previous": str(self.previous) if self.previous else None,
+            "at": self.at,
+            "by": self.by,
+            "why": self.why,
+        }
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Inverse of `to_bytes`.
+
+        Raises:
+            InvalidManifest: The bytes are no ref entry.
+        """
+        try:
+            raw = json.loads(data)
+            return cls(
+                number=int(raw["number"]),
+                manifest=Digest.parse(raw["manifest"]),
+                previous=Digest.parse(raw["previous"]) if raw["previous"] else None,
+                at=str(raw["at"]),
+                by=str(raw["by"]),
+                why=str(raw["why"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidReference) as error:
+            raise InvalidManifest(f"not a ref entry: {error}") from error

@@ -1,0 +1,281 @@
+"""Manifest: canonical JSON that describes one checkpoint; its digest is the checkpoint's identity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from zoo.domain.digest import Digest
+from zoo.errors import InvalidManifest, InvalidReference, Unsupported
+
+__all__ = ["Backbone", "Head", "Manifest", "Parent", "PlainFile", "Preprocessing", "Tensor",
+           "WeightsFile"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A tensor as a byte range of an object.
+
+    Attributes:
+        name: Key in the weights file.
+        dtype: safetensors spelling (``F32``, ``BF16``…).
+        shape: Dimensions.
+        object: The object that holds the bytes.
+        offset: First byte within it.
+        nbytes: Length of the range.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    object: Digest
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """A safetensors file taken apart: its verbatim header, and its tensors in file order.
+
+    ``size`` and ``sha256`` are those of the whole file, so that it can be put together again
+    byte-identical and checked.
+    """
+
+    name: str
+    size: int
+    sha256: Digest
+    header: Digest
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainFile:
+    """Any other file of a checkpoint, kept whole as one object."""
+
+    name: str
+    size: int
+    sha256: Digest
+    object: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """How to build the network: the plugin, its architecture, and options for ``build``."""
+
+    plugin: str
+    architecture: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The task output. ``kind`` names a plugin in ``zoo.heads``; ``native`` is the architecture's own."""
+
+    kind: str
+    num_classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the network's input.
+
+    Attributes:
+        input_size: Channels, height, width.
+        mean: Per-channel mean on a 0..1 scale.
+        std: Per-channel standard deviation on a 0..1 scale.
+        interpolation: Resize filter (``bicubic``…).
+        crop_pct: The image is resized to ``size / crop_pct`` before the crop.
+        crop_mode: ``center``, ``squash`` or ``border``.
+    """
+
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A checkpoint that this one derives from: how (``finetune``), and the name it had then."""
+
+    manifest: Digest
+    relation: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One immutable checkpoint.
+
+    Attributes:
+        backbone: How to build the network.
+        head: Its task output.
+        preprocessing: How images become its input.
+        classes: Class names in index order; empty where unknown.
+        weights: Weights files.
+        files: Other files.
+        license: Licence id, or None where unknown.
+        parents: What it derives from.
+        recipe: Options of the fine-tune that made it.
+        freeze: The freeze plan as carried out: frozen and trainable units, and the boundary.
+        metrics: Results on the held-out split.
+        provenance: Where the bytes came from and what made them, as text.
+        created: UTC time, ISO 8601.
+    """
+
+    backbone: Backbone
+    head: Head
+    preprocessing: Preprocessing
+    weights: tuple[WeightsFile, ...]
+    created: str
+    classes: tuple[str, ...] = ()
+    files: tuple[PlainFile, ...] = ()
+    license: str | None = None
+    parents: tuple[Parent, ...] = ()
+    recipe: Mapping[str, Any] | None = None
+    freeze: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def objects(self) -> Iterator[tuple[Digest, int]]:
+        """Each object that the checkpoint needs, once, with the least size in bytes it must have."""
+        sizes: dict[Digest, int] = {}
+        for weights in self.weights:
+            sizes[weights.header] = weights.size - sum(t.nbytes for t in weights.tensors)
+            for tensor in weights.tensors:
+                end = tensor.offset + tensor.nbytes
+                sizes[tensor.object] = max(sizes.get(tensor.object, 0), end)
+        for file in self.files:
+            sizes[file.object] = file.size
+        yield from sizes.items()
+
+    @property
+    def logical_bytes(self) -> int:
+        """Size of all its files together."""
+        return sum(file.size for file in (*self.weights, *self.files))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors of all weights files."""
+        return tuple(tensor for weights in self.weights for tensor in weights.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON, digests as text."""
+        return {"format": FORMAT, **_plain(asdict(self))}
+
+    def to_bytes(self) -> bytes:
+        """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end."""
+        text = json.dumps(
+            self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read the canonical form.
+
+        Raises:
+            InvalidManifest: The bytes are no manifest.
+            Unsupported: A manifest of another format version.
+        """
+        try:
+            raw = json.loads(data)
+            version = raw.pop("format")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise InvalidManifest(f"not a manifest: {error}") from error
+        if version != FORMAT:
+            raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
+        try:
+            return cls._from_json(raw)
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidReference) as error:
+            raise InvalidManifest(f"not a manifest: {error}") from error
+
+    @classmethod
+    def _from_json(cls, raw: dict[str, Any]) -> Self:
+        known = {entry.name for entry in fields(cls)}
+        if unknown := set(raw) - known:
+            raise ValueError(f"unknown fields {sorted(unknown)}")
+        pre = raw["preprocessing"]
+        return cls(**{
+            **raw,
+            "backbone": Backbone(**raw["backbone"]),
+            "head": Head(**raw["head"]),
+            "preprocessing": Preprocessing(**{
+                **pre,
+                "input_size": _input_size(pre["input_size"]),
+                "mean": tuple(map(float, pre["mean"])),
+                "std": tuple(map(float, pre["std"])),
+            }),
+            "weights": tuple(map(_weights, raw["weights"])),
+            "files": tuple(map(_plain_file, raw["files"])),
+            "classes": tuple(map(str, raw["classes"])),
+            "parents": tuple(
+                Parent(**{**parent, "manifest": Digest.parse(parent["manifest"])})
+                for parent in raw["parents"]
+            ),
+        })
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        # asdict() turns a Digest into a dict of its two fields.
+        if value.keys() == {"algorithm", "hex"}:
+            return f"{value['algorithm']}:{value['hex']}"
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _input_size(value: Any) -> tuple[int, int, int]:
+    channels, height, width = map(int, value)
+    return channels, height, width
+
+
+def _natural(value: Any, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{what} must be a whole number of 0 or more, not {value!r}")
+    return value
+
+
+def _file_name(value: Any) -> str:
+    # The name becomes a path on export; a manifest may come from anybody.
+    if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\\0:"):
+        raise ValueError(f"unsafe file name {value!r}")
+    return value
+
+
+def _tensor(raw: dict[str, Any]) -> Tensor:
+    return Tensor(
+        name=str(raw["name"]),
+        dtype=str(raw["dtype"]),
+        shape=tuple(_natural(size, "a dimension") for size in raw["shape"]),
+        object=Digest.parse(raw["object"]),
+        offset=_natural(raw["offset"], "an offset"),
+        nbytes=_natural(raw["nbytes"], "nbytes"),
+    )
+
+
+def _weights(raw: dict[str, Any]) -> WeightsFile:
+    return WeightsFile(
+        name=_file_name(raw["name"]),
+        size=_natural(raw["size"], "a size"),
+        sha256=Digest.parse(raw["sha256"]),
+        header=Digest.parse(raw["header"]),
+        tensors=tuple(map(_tensor, raw["tensors"])),
+    )
+
+
+def _plain_file(raw: dict[str, Any]) -> PlainFile:
+    return PlainFile(
+        name=_file_name(raw["name"]),
+        size=_natural(raw["size"], "a size"),
+        sha256=Digest.parse(raw["sha256"]),
+        object=Digest.parse(raw["object"]),
+    )

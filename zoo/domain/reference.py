@@ -1,0 +1,60 @@
+"""Reference: a name that moves, ``namespace/name:tag``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from zoo.errors import InvalidReference
+
+__all__ = ["DEFAULT_TAG", "Reference"]
+
+DEFAULT_TAG = "latest"
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """``team/flowers:v3``; the tag is ``latest`` unless given.
+
+    Every part starts with a letter, digit or underscore, goes on with those, dots and hyphens, has
+    at most 128 characters, no ``..`` and no dot at the end: it becomes a folder name.
+    """
+
+    namespace: str
+    name: str
+    tag: str = DEFAULT_TAG
+
+    def __post_init__(self) -> None:
+        for part in (self.namespace, self.name, self.tag):
+            if not PART.fullmatch(part) or ".." in part or part.endswith("."):
+                raise InvalidReference(
+                    f"'{self.namespace}/{self.name}:{self.tag}' is no reference: '{part}' must be "
+                    "1 to 128 letters, digits, '.', '_' or '-'"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``namespace/name`` or ``namespace/name:tag``.
+
+        Raises:
+            InvalidReference: The text is no reference.
+        """
+        path, colon, tag = text.partition(":")
+        namespace, slash, name = path.partition("/")
+        if not slash or (colon and not tag):
+            raise InvalidReference(f"'{text}' is no reference: write namespace/name or namespace/name:tag")
+        return cls(namespace, name, tag or DEFAULT_TAG)
+
+    def with_tag(self, tag: str) -> Reference:
+        """The same name under another tag."""
+        return Reference(self.namespace, self.name, tag)
+
+    @property
+    def path(self) -> str:
+        """``namespace/name``, without the tag."""
+        return f"{self.namespace}/{self.name}"
+
+    def __str__(self) -> str:
+        return self.path if self.tag == DEFAULT_TAG else f"{self.path}:{self.tag}"

@@ -1,0 +1,200 @@
+"""Every error that zoo raises on purpose.
+
+Errors carry data; ``str(error)`` states the fact. What to do about it is said by the command line,
+in one table (``zoo_cli.errors``).
+
+    ZooError
+    |-- NotFound
+    |   |-- NoZoo                no zoo in this folder or above it
+    |   |-- UnknownName          a name that nothing answers to, with near names
+    |   `-- MissingObject        an object or manifest that the store should hold
+    |-- Invalid
+    |   |-- InvalidReference     a malformed name, tag or digest
+    |   |-- InvalidManifest      a manifest that breaks the format
+    |   |-- InvalidWeights       a weights file that is damaged, unsafe, or of another network
+    |   |-- InvalidFreeze        a freeze spec that this hierarchy does not have
+    |   |-- InvalidImage         an image that is missing or unreadable
+    |   |-- InvalidData          a dataset that cannot be trained on
+    |   `-- InvalidOption        an option out of range, or one that does not apply
+    |-- Conflict                 a name that moved, or is taken
+    |-- Corrupt                  bytes that are not what their digest says
+    |-- Unsupported              a format, plugin or network that this version cannot handle
+    |-- Unavailable              a source or remote that does not answer or does not exist
+    |-- MissingPackage           an optional dependency that is not installed
+    |-- BrokenPlugin             a plugin that fails to import, or shares its name with another
+    `-- DiskFull                 no space left where we write
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+
+__all__ = [
+    "BrokenPlugin",
+    "Conflict",
+    "Corrupt",
+    "DiskFull",
+    "Invalid",
+    "InvalidData",
+    "InvalidFreeze",
+    "InvalidImage",
+    "InvalidManifest",
+    "InvalidOption",
+    "InvalidReference",
+    "InvalidWeights",
+    "MissingObject",
+    "MissingPackage",
+    "NoZoo",
+    "NotFound",
+    "Unavailable",
+    "UnknownName",
+    "Unsupported",
+    "ZooError",
+    "disk_errors",
+]
+
+
+class ZooError(Exception):
+    """Base of every error that zoo raises on purpose."""
+
+
+class NotFound(ZooError):
+    """Something that was asked for does not exist."""
+
+
+class NoZoo(NotFound):
+    """There is no zoo at ``start`` or in any folder above it."""
+
+    def __init__(self, start: Path) -> None:
+        self.start = start
+        super().__init__(f"no zoo in {start} or any folder above it")
+
+
+class UnknownName(NotFound):
+    """Nothing of this ``kind`` is called ``name``; ``near`` holds similar names."""
+
+    def __init__(self, kind: str, name: str, near: Sequence[str] = (), hint: str = "") -> None:
+        self.kind, self.name, self.near, self.hint = kind, name, tuple(near), hint
+        super().__init__(f"unknown {kind} '{name}'")
+
+
+class MissingObject(NotFound):
+    """The store lacks an object or manifest that something refers to."""
+
+    def __init__(self, kind: str, digest: str, where: str) -> None:
+        self.kind, self.digest, self.where = kind, digest, where
+        super().__init__(f"{kind} {digest} is missing from {where}")
+
+
+class Invalid(ZooError):
+    """An input that cannot be used; the text says what was found."""
+
+
+class InvalidReference(Invalid):
+    """A malformed name, tag or digest."""
+
+
+class InvalidManifest(Invalid):
+    """A manifest that breaks the format."""
+
+
+class InvalidWeights(Invalid):
+    """A weights file that is damaged, unsafe, or belongs to another network."""
+
+    def __init__(self, file: Path | str, reason: str) -> None:
+        self.file, self.reason = str(file), reason
+        super().__init__(f"{file}: {reason}")
+
+
+class InvalidFreeze(Invalid):
+    """A freeze spec that this hierarchy does not have; ``near`` holds names that it has."""
+
+    def __init__(self, spec: str, reason: str, near: Sequence[str] = ()) -> None:
+        self.spec, self.reason, self.near = spec, reason, tuple(near)
+        super().__init__(f"cannot freeze '{spec}': {reason}")
+
+
+class InvalidImage(Invalid):
+    """An image that is missing or unreadable."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path}: {reason}")
+
+
+class InvalidData(Invalid):
+    """A dataset that cannot be trained on; ``problems`` lists every finding."""
+
+    def __init__(self, where: Path | str, problems: Sequence[str]) -> None:
+        self.where, self.problems = str(where), tuple(problems)
+        super().__init__(f"{where}: " + "; ".join(problems))
+
+
+class InvalidOption(Invalid):
+    """An option out of range, or one that does not apply here."""
+
+
+class Conflict(ZooError):
+    """A name that somebody else moved meanwhile, or that is taken; ``current`` is its value."""
+
+    def __init__(self, what: str, current: str = "") -> None:
+        self.what, self.current = what, current
+        super().__init__(f"{what}; it is now {current}" if current else what)
+
+
+class Corrupt(ZooError):
+    """Bytes that are not what their digest says."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.what, self.expected, self.found = what, expected, found
+        super().__init__(f"{what} is damaged: expected {expected}, found {found}")
+
+
+class Unsupported(ZooError):
+    """A format, plugin or network that this version cannot handle."""
+
+
+class Unavailable(ZooError):
+    """A source or remote that does not answer or does not exist."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what, self.reason = what, reason
+        super().__init__(f"{what}: {reason}")
+
+
+class MissingPackage(ZooError):
+    """An optional dependency that is not installed; ``install`` is the command that helps."""
+
+    def __init__(self, what: str, install: str) -> None:
+        self.what, self.install = what, install
+        super().__init__(f"{what} is not installed")
+
+
+class BrokenPlugin(ZooError):
+    """A plugin that fails to import, or shares its name with another."""
+
+
+class DiskFull(ZooError):
+    """No space left (or a quota or size limit reached) at ``path``."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
+        super().__init__(f"no space left while writing {path}")
+
+
+@contextmanager
+def disk_errors(path: Path | str) -> Iterator[None]:
+    """Turn 'no space left', 'over quota' and 'file too large' into `DiskFull`.
+
+    Raises:
+        DiskFull: When the body raises one of these.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise DiskFull(path) from error
+        raise

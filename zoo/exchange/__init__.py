@@ -1,0 +1,1 @@
+"""Between checkpoints and foreign files: import, export, and pulling from sources."""

@@ -1,0 +1,133 @@
+"""Import a weights file as a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from zoo import plugins
+from zoo.backbones.load import check_fit, converted_state
+from zoo.contracts import Backbone
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidWeights
+from zoo.exchange.weights import is_safetensors, read_state
+from zoo.store.files import add_weights
+from zoo.workspace import Workspace, now
+
+__all__ = ["Origin", "import_file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What is known of weights beside their bytes.
+
+    Attributes:
+        plugin: The backbone plugin.
+        architecture: A name that it knows.
+        tag: Pretrained tag, for the preprocessing and class names that belong to it.
+        license: Licence id.
+        provenance: Where they came from, as text.
+    """
+
+    plugin: str
+    architecture: str
+    tag: str | None = None
+    license: str | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
+
+
+def import_file(
+    workspace: Workspace,
+    path: Path,
+    ref: Reference,
+    origin: Origin,
+    *,
+    why: str = "import",
+    progress: Progress = silent,
+) -> Digest:
+    """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
+
+    A safetensors file is kept byte for byte; a pickle is rewritten as safetensors under the
+    network's own names. Either must fit the architecture exactly.
+
+    Raises:
+        InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
+        UnknownName: The architecture is unknown.
+        Conflict: Somebody else moved the ref meanwhile.
+    """
+    state = read_state(path)
+    backbone = plugins.backbone(origin.plugin)
+    module = _fitting_module(backbone, origin, state, path)
+    provenance = {
+        **origin.provenance,
+        "file": path.name,
+        "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    with workspace.scratch() as scratch:
+        stored = path
+        if not is_safetensors(path):
+            stored = scratch / "model.safetensors"
+            converted = converted_state(backbone, module, state)
+            save_file({k: t.contiguous() for k, t in converted.items()}, stored, {"format": "pt"})
+        weights = add_weights(workspace.store, stored, progress=progress)
+    outputs = _num_outputs(backbone, module)
+    classes = backbone.classes(module)
+    manifest = m.Manifest(
+        backbone=m.Backbone(
+            plugin=origin.plugin,
+            architecture=origin.architecture,
+            options={"num_classes": outputs},
+        ),
+        head=m.Head(kind="native", num_classes=outputs),
+        preprocessing=backbone.preprocessing(module),
+        classes=classes if len(classes) == outputs else (),
+        weights=(weights,),
+        license=origin.license,
+        provenance=provenance,
+        created=now(),
+    )
+    return workspace.commit(manifest, ref, why)
+
+
+def _fitting_module(
+    backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor], path: Path
+) -> nn.Module:
+    """The network on the meta device, with as many outputs as the weights have."""
+    with torch.device("meta"):
+        module = backbone.build(origin.architecture, tag=origin.tag)
+        converted = converted_state(backbone, module, state)
+        outputs = _outputs_in(backbone, module, converted)
+        if outputs is not None and outputs != _num_outputs(backbone, module):
+            module = backbone.build(origin.architecture, tag=origin.tag, num_classes=outputs)
+    try:
+        check_fit(module, converted, str(path))
+    except InvalidWeights as error:
+        what = f"is no {origin.architecture}: {error.reason.removeprefix('does not fit the network: ')}"
+        raise InvalidWeights(path, what) from None
+    return module
+
+
+def _outputs_in(
+    backbone: Backbone, module: nn.Module, state: dict[str, torch.Tensor]
+) -> int | None:
+    for path in backbone.head_modules(module):
+        weight = state.get(f"{path}.weight")
+        if weight is not None and weight.dim() in (2, 4):
+            return int(weight.shape[0])
+    return None
+
+
+def _num_outputs(backbone: Backbone, module: nn.Module) -> int:
+    for path in backbone.head_modules(module):
+        weight = getattr(module.get_submodule(path), "weight", None)
+        if isinstance(weight, torch.Tensor):
+            return int(weight.shape[0])
+    return 0

@@ -1,0 +1,73 @@
+"""Read weights files that were made elsewhere, without running anything that they hold."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from zoo.errors import InvalidWeights
+
+__all__ = ["is_safetensors", "read_state"]
+
+WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
+"""Keys under which training scripts keep the weights, best first (as timm looks them up)."""
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the file's first bytes are those of a safetensors file, whatever its name."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and not zipfile.is_zipfile(path)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file or of a pickle, which is loaded weights-only.
+
+    Raises:
+        InvalidWeights: The file is missing, damaged, holds code, or holds no flat set of tensors.
+    """
+    if not path.is_file():
+        raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
+    if is_safetensors(path):
+        try:
+            loaded: dict[str, torch.Tensor] = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InvalidWeights(path, f"damaged: {error}") from error
+        return loaded
+    return _tensors(path, _unpickle(path))
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error) or "invalid load key" in str(error):
+            raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
+        raise InvalidWeights(
+            path, "holds more than weights (code that would run on loading); refused"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InvalidWeights(path, f"neither safetensors nor a PyTorch file: {error}") from error
+
+
+def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
+    if not isinstance(loaded, Mapping):
+        raise InvalidWeights(path, f"holds a {type(loaded).__name__}, not a set of named tensors")
+    for key in WRAPPERS:
+        if isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
+    if others or not loaded:
+        what = f"'{others[0]}' is no tensor" if others else "it is empty"
+        raise InvalidWeights(path, f"holds no flat set of named tensors: {what}")
+    prefix = "module."  # added by DataParallel
+    strip = all(str(key).startswith(prefix) for key in loaded)
+    return {str(key).removeprefix(prefix) if strip else str(key): loaded[key] for key in loaded}

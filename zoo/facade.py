@@ -1,0 +1,199 @@
+"""Zoo: everything that can be done with a zoo, in one place. Each method hands on to its package.
+
+Torch and timm are imported by the methods that touch tensors, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from zoo.domain.progress import Progress, silent
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.lookup.details import details
+from zoo.lookup.lineage import lineage
+from zoo.registry import Found, Query
+from zoo.transfer import sync
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.backbones.predict import Prediction
+    from zoo.domain.catalog import Release
+    from zoo.domain.digest import Digest
+    from zoo.domain.hierarchy import Hierarchy
+    from zoo.domain.history import RefEntry
+    from zoo.finetune.run import Result
+    from zoo.transfer.copy import Copied
+
+__all__ = ["Zoo"]
+
+
+class Zoo:
+    """A zoo on disk. A context manager; `close` releases its registry.
+
+    Args:
+        workspace: The folder, its store and its registry.
+        progress: Told how far long work is.
+    """
+
+    def __init__(self, workspace: Workspace, *, progress: Progress = silent) -> None:
+        self.workspace = workspace
+        self.progress = progress
+
+    @classmethod
+    def open(cls, home: Path | str | None = None, *, progress: Progress = silent) -> Self:
+        """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Raises:
+            NoZoo: There is none.
+        """
+        return cls(Workspace.find(Path(home) if home else None), progress=progress)
+
+    @classmethod
+    def init(cls, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+        """Make a zoo in the folder ``home``; one that is there is kept as it is."""
+        return cls(Workspace.create(Path(home).resolve()), progress=progress)
+
+    def close(self) -> None:
+        """Release the registry."""
+        self.workspace.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def root(self) -> Path:
+        """The zoo's folder."""
+        return self.workspace.root
+
+    def index(self, source: str) -> int:
+        """List a source's checkpoints in the registry; how many there are.
+
+        Raises:
+            UnknownName: No source of that name.
+            Unavailable: It does not answer.
+        """
+        from zoo.exchange.indexing import index
+
+        return index(self.workspace, source, progress=self.progress)
+
+    def search(self, text: str = "", **filters: Any) -> list[Found]:
+        """Checkpoints, then catalog entries, in which every word of ``text`` occurs.
+
+        ``filters`` are the fields of `zoo.registry.Query`: ``architecture``, ``license``,
+        ``max_params``, ``num_classes``, ``source``, ``pulled``, ``limit``.
+        """
+        return self.workspace.registry.search(Query(words=tuple(text.split()), **filters))
+
+    def show(self, name: str) -> dict[str, Any]:
+        """All that is known of a checkpoint or catalog entry (`zoo.lookup.details.details`)."""
+        return details(self.workspace, name)
+
+    def log(self, name: str) -> dict[str, Any]:
+        """Lineage and history of a checkpoint (`zoo.lookup.lineage.lineage`)."""
+        return lineage(self.workspace, name)
+
+    def tree(self, name: str) -> Hierarchy:
+        """The units, stages and head of a checkpoint, a catalog entry, or an architecture.
+
+        Raises:
+            UnknownName: None of these is called ``name``; near names are suggested.
+            Unsupported: The network cannot be traced.
+        """
+        from zoo.exchange.architecture import hierarchy_of
+
+        return hierarchy_of(self.workspace, name)
+
+    def pull(self, name: str, *, source: str | None = None) -> tuple[Reference, Digest, Release]:
+        """Fetch published weights into the zoo (`zoo.exchange.acquire.acquire`)."""
+        from zoo.exchange.acquire import acquire
+
+        return acquire(self.workspace, name, source=source, progress=self.progress)
+
+    def pull_from(self, name: str, remote: str) -> tuple[Reference, Copied]:
+        """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
+        return sync.pull(self.workspace, name, remote, progress=self.progress)
+
+    def push(self, name: str, to: str, *, force: bool = False) -> tuple[Reference, Copied]:
+        """Send a checkpoint to a remote (`zoo.transfer.sync.push`)."""
+        return sync.push(self.workspace, name, to, force=force, progress=self.progress)
+
+    def tag(self, name: str, new: str) -> RefEntry:
+        """Point the reference ``new`` at what ``name`` (a reference or digest) points at."""
+        _, digest = self.workspace.resolve(name)
+        return self.workspace.move(Reference.parse(new), digest, f"tag {name}")
+
+    def import_file(
+        self,
+        path: Path | str,
+        name: str,
+        *,
+        architecture: str,
+        backbone: str = "timm",
+        license: str | None = None,  # noqa: A002 - the field's word
+    ) -> tuple[Reference, Digest]:
+        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`)."""
+        from zoo.exchange.importing import Origin, import_file
+
+        ref = Reference.parse(name)
+        origin = Origin(
+            plugin=backbone,
+            architecture=architecture,
+            license=license,
+            provenance={"source": "file"},
+        )
+        path = Path(path)
+        return ref, import_file(self.workspace, path, ref, origin, progress=self.progress)
+
+    def export(self, name: str, folder: Path | str) -> list[Path]:
+        """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`)."""
+        from zoo.exchange.exporting import export
+
+        _, digest = self.workspace.resolve(name)
+        return export(self.workspace, digest, Path(folder))
+
+    def load(self, name: str, *, device: str = "cpu") -> nn.Module:
+        """A checkpoint as a module in eval mode, with its `Card` as ``module.zoo``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            Corrupt: A part of it is damaged.
+        """
+        from zoo.backbones.load import load
+
+        _, digest = self.workspace.resolve(name)
+        return load(self.workspace.store, digest, device=device)
+
+    def predict(
+        self, name: str, images: Iterable[Path | str], *, top: int = 5
+    ) -> list[Prediction]:
+        """The likeliest classes of each image, and all logits."""
+        from zoo.backbones.predict import predict
+
+        return list(predict(self.load(name), images, top=top))
+
+    def finetune(
+        self, base: str, data: Path | str, save: str, *, device: str = "auto", **options: Any
+    ) -> Result:
+        """Fine-tune ``base`` on the class folders ``data`` and save the result under ``save``.
+
+        ``options`` are the fields of `zoo.domain.recipe.Recipe`: ``freeze="stages.2"``, ``head``,
+        ``epochs``…
+
+        Raises:
+            InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
+        """
+        from zoo.finetune.run import finetune
+
+        recipe = Recipe(data=str(data), **options)
+        target = Reference.parse(save)
+        return finetune(
+            self.workspace, base, recipe, target, device=device, progress=self.progress
+        )

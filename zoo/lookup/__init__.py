@@ -1,0 +1,1 @@
+"""What is known of a name: details and lineage. Answers without torch."""

@@ -1,0 +1,78 @@
+"""Lineage: how a checkpoint derives from others, and what its name pointed at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.domain.digest import Digest
+from zoo.errors import MissingObject
+from zoo.workspace import Workspace
+
+__all__ = ["lineage"]
+
+
+def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
+    """Plain data: ``ancestors`` from the checkpoint itself to the root, the direct ``children``,
+    and the ``history`` of the name, newest first.
+
+    An ancestor that is not in this zoo is listed under the name that it had, ``here`` false.
+
+    Raises:
+        UnknownName: No such checkpoint here; near names are suggested.
+    """
+    ref, digest = workspace.resolve(name)
+    return {
+        "name": str(ref or digest),
+        "manifest": str(digest),
+        "ancestors": _ancestors(workspace, digest, str(ref or digest)),
+        "children": [
+            _step(workspace, child, relation="child")
+            for child in workspace.registry.children(digest)
+        ],
+        "history": [
+            entry.to_json() for entry in reversed(workspace.store.history(ref) if ref else ())
+        ],
+    }
+
+
+def _ancestors(workspace: Workspace, digest: Digest, name: str) -> list[dict[str, Any]]:
+    found = []
+    waiting = [(digest, name, "self")]
+    seen: set[Digest] = set()
+    while waiting:
+        current, known_as, relation = waiting.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        step = _step(workspace, current, relation=relation, name=known_as)
+        found.append(step)
+        if step["here"]:
+            parents = workspace.store.manifest(current).parents
+            waiting += [(parent.manifest, parent.ref, parent.relation) for parent in parents]
+    return found
+
+
+def _step(
+    workspace: Workspace, digest: Digest, *, relation: str, name: str = ""
+) -> dict[str, Any]:
+    refs = [str(ref) for ref in workspace.registry.refs_of(digest)]
+    step: dict[str, Any] = {
+        "manifest": str(digest),
+        "name": name or (refs[0] if refs else str(digest)),
+        "refs": refs,
+        "relation": relation,
+    }
+    try:
+        manifest = workspace.store.manifest(digest)
+    except MissingObject:
+        return {**step, "here": False}
+    return {
+        **step,
+        "here": True,
+        "architecture": manifest.backbone.architecture,
+        "created": manifest.created,
+        "license": manifest.license,
+        "freeze": dict(manifest.freeze) if manifest.freeze else None,
+        "metrics": dict(manifest.metrics),
+        "source": manifest.provenance.get("source"),
+    }

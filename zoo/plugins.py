@@ -1,0 +1,80 @@
+"""Plugins: found by entry point, imported on use."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from zoo.contracts import Backbone, Catalog, Head, Remote
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
+
+__all__ = ["backbone", "catalog", "head", "names", "remote"]
+
+
+def backbone(name: str) -> Backbone:
+    """The backbone plugin ``name``. Raises as `load` does."""
+    return cast(Backbone, load("zoo.backbones", name)())
+
+
+def catalog(name: str) -> Catalog:
+    """The source plugin ``name``, which may be a mere catalog. Raises as `load` does."""
+    return cast(Catalog, load("zoo.sources", name)())
+
+
+def head(name: str) -> Head:
+    """The head plugin ``name``. Raises as `load` does."""
+    return cast(Head, load("zoo.heads", name)())
+
+
+def remote(name: str) -> type[Remote]:
+    """The remote plugin ``name``. Raises as `load` does."""
+    return cast("type[Remote]", load("zoo.remotes", name))
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Names of all plugins of a group, sorted, without importing any."""
+    return tuple(sorted(_by_name(group)))
+
+
+@cache
+def load(group: str, name: str) -> Any:
+    """Import the plugin ``name`` of an entry-point group.
+
+    Raises:
+        UnknownName: No plugin of that name.
+        MissingPackage: The plugin needs a package that is not installed.
+        BrokenPlugin: It fails to import, or two distributions claim the name.
+    """
+    found = _by_name(group)
+    kind = group.removeprefix("zoo.").removesuffix("s")
+    if name not in found:
+        raise UnknownName(kind, name, difflib.get_close_matches(name, found, n=3, cutoff=0.3))
+    claims = found[name]
+    if len(claims) > 1:
+        owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))
+        raise BrokenPlugin(f"two plugins claim the {kind} '{name}': {owners}; uninstall one")
+    try:
+        return claims[0].load()
+    except ModuleNotFoundError as error:
+        package = error.name or "a package"
+        raise MissingPackage(
+            f"'{package}', which the {kind} '{name}' needs,", f"pip install {package}"
+        ) from error
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises on import
+        raise BrokenPlugin(f"the {kind} '{name}' of {_owner(claims[0])} fails: {error}") from error
+
+
+def _by_name(group: str) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        claims = found.setdefault(point.name, [])
+        # One distribution may be listed twice, as in a checkout beside its installed metadata.
+        if all(claim.value != point.value for claim in claims):
+            claims.append(point)
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"

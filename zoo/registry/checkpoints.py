@@ -1,0 +1,174 @@
+"""Checkpoints: what the manifests in the store say, and the refs that name them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy.dialects.sqlite import insert
+
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.reference import Reference
+from zoo.registry import schema
+from zoo.registry.hierarchies import any_hierarchy
+
+__all__ = ["add_checkpoint", "children", "ref", "refs", "refs_of", "set_ref"]
+
+NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def add_checkpoint(connection: Connection, digest: Digest, manifest: Manifest) -> None:
+    """Index a checkpoint; once more changes nothing but a parameter count known better."""
+    known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
+    row = _to_row(digest, manifest, _count_params(manifest, known))
+    statement = insert(schema.checkpoint).values(row)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[schema.checkpoint.c.manifest],
+            set_={"params": statement.excluded.params},
+        )
+    )
+    for table, rows in _facts(manifest):
+        _insert_missing(connection, table, [{"manifest": str(digest), **fact} for fact in rows])
+
+
+def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
+    """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
+    table = schema.ref
+    statement = insert(table).values(
+        namespace=ref.namespace,
+        name=ref.name,
+        tag=ref.tag,
+        number=entry.number,
+        manifest=str(entry.manifest),
+        at=entry.at,
+    )
+    new = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={"number": new.number, "manifest": new.manifest, "at": new.at},
+            where=new.number > table.c.number,
+        )
+    )
+
+
+def ref(connection: Connection, ref: Reference) -> Digest | None:
+    """What ``ref`` points at."""
+    table = schema.ref
+    found = connection.scalar(
+        select(table.c.manifest).where(
+            table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
+        )
+    )
+    return None if found is None else Digest.parse(found)
+
+
+def refs(connection: Connection) -> list[tuple[Reference, Digest, int]]:
+    """All refs, sorted, with what they point at and the number of the move."""
+    rows = connection.execute(select(schema.ref).order_by(*schema.ref.primary_key.columns))
+    return [(_reference(row), Digest.parse(row.manifest), row.number) for row in rows]
+
+
+def refs_of(connection: Connection, digest: Digest) -> list[Reference]:
+    """The refs that point at a checkpoint, sorted."""
+    table = schema.ref
+    statement = select(table).where(table.c.manifest == str(digest))
+    return [
+        _reference(row)
+        for row in connection.execute(statement.order_by(*table.primary_key.columns))
+    ]
+
+
+def children(connection: Connection, digest: Digest) -> list[Digest]:
+    """The checkpoints that derive from this one directly, oldest first."""
+    table, checkpoint = schema.parent, schema.checkpoint
+    statement = (
+        select(checkpoint.c.manifest)
+        .where(
+            checkpoint.c.manifest.in_(select(table.c.manifest).where(table.c.parent == str(digest)))
+        )
+        .order_by(checkpoint.c.created, checkpoint.c.manifest)
+    )
+    return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def _reference(row: Row[Any]) -> Reference:
+    return Reference(row.namespace, row.name, row.tag)
+
+
+def _to_row(digest: Digest, manifest: Manifest, params: int) -> dict[str, Any]:
+    pre = manifest.preprocessing
+    channels, height, width = pre.input_size
+    return {
+        "manifest": str(digest),
+        "backbone": manifest.backbone.plugin,
+        "architecture": manifest.backbone.architecture,
+        "head": manifest.head.kind,
+        "num_classes": manifest.head.num_classes,
+        "params": params,
+        "bytes": manifest.logical_bytes,
+        "license": manifest.license,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "mean": pre.mean,
+        "std": pre.std,
+        "interpolation": pre.interpolation,
+        "crop_pct": pre.crop_pct,
+        "crop_mode": pre.crop_mode,
+        "recipe": None if manifest.recipe is None else dict(manifest.recipe),
+        "created": manifest.created,
+        "text": _text(manifest),
+    }
+
+
+def _text(manifest: Manifest) -> str:
+    backbone = manifest.backbone
+    words = [f"{backbone.plugin}/{backbone.architecture}", manifest.head.kind]
+    words += [manifest.license or "", *(parent.ref for parent in manifest.parents)]
+    return " ".join(filter(None, words)).lower()
+
+
+def _facts(manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
+    parents = [
+        {"parent": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
+        for parent in manifest.parents
+    ]
+    metrics = [
+        {"name": name, "value": value}
+        for name, value in manifest.metrics.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    ]
+    classes = [
+        {"position": position, "name": name.lower()}
+        for position, name in enumerate(manifest.classes)
+    ]
+    return [(schema.parent, parents), (schema.metric, metrics), (schema.class_name, classes)]
+
+
+def _insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def _count_params(manifest: Manifest, hierarchy: Hierarchy | None) -> int:
+    parts: list[Unit | HeadPart] = [*hierarchy.units, hierarchy.head] if hierarchy else []
+    buffers = {name for part in parts for name in part.buffers}
+    parameters = {name for part in parts for name in part.parameters}
+    # By name: a tensor that several files hold is one tensor of the network.
+    tensors = {tensor.name: tensor for tensor in manifest.tensors}
+    return sum(
+        math.prod(tensor.shape)
+        for name, tensor in tensors.items()
+        if name in parameters or (name not in buffers and _looks_trainable(tensor))
+    )
+
+
+def _looks_trainable(tensor: Tensor) -> bool:
+    last = tensor.name.rpartition(".")[2]
+    return tensor.dtype.startswith(("F", "BF")) and last not in NORM_STATISTICS

@@ -1,0 +1,46 @@
+"""Near: similar names, for a name that nothing answers to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, select
+
+from zoo.registry import schema
+from zoo.registry.checkpoints import refs
+
+__all__ = ["near"]
+
+
+def near(connection: Connection, name: str, limit: int) -> list[str]:
+    """Up to ``limit`` known names that resemble ``name``, closest first.
+
+    Parts that ``name`` leaves out (namespace, tag) are left out of the comparison too, so that a
+    forgotten part costs no similarity.
+    """
+    typed = name.strip().lower()
+    if not typed:
+        return []
+    shaped: dict[str, list[str]] = {}
+    for known in _names(connection):
+        shaped.setdefault(_shape_like(typed, known.lower()), []).append(known)
+    keys = difflib.get_close_matches(typed, shaped, n=limit)
+    keys += [key for key in shaped if typed in key]
+    found = dict.fromkeys(known for key in keys for known in shaped[key])
+    return list(found)[:limit]
+
+
+def _names(connection: Connection) -> Iterator[str]:
+    yield from (str(ref) for ref, _, _ in refs(connection))
+    yield from connection.scalars(select(schema.entry.c.name).order_by(schema.entry.c.name))
+
+
+def _shape_like(typed: str, known: str) -> str:
+    _, slash, last = typed.rpartition("/")
+    if ":" not in last:
+        known = known.partition(":")[0]
+        if "." not in last:
+            head, known_slash, tail = known.rpartition("/")
+            known = head + known_slash + tail.partition(".")[0]
+    return known if slash else known.rpartition("/")[2]

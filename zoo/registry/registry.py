@@ -1,0 +1,143 @@
+"""Registry: the queryable index of a zoo.
+
+Derived, like all of this package: losing it loses nothing that the store and the sources cannot
+tell again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import URL, Engine
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
+from zoo.registry import catalog, checkpoints, hierarchies, search
+from zoo.registry.catalog import KnownEntry
+from zoo.registry.engine import open_engine, reading, writing
+from zoo.registry.migrate import migrate
+from zoo.registry.near import near
+from zoo.registry.search import Found, Query
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The index in one database file. Each call is one transaction; writers wait for each other.
+
+    Every method may raise `Corrupt`, `Unavailable`, `DiskFull` or `Invalid`: see
+    `zoo.registry.engine`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the database at ``path``, made or brought up to date as needed.
+
+        Raises:
+            Unsupported: A newer program, or another one, made the database.
+            Corrupt: The file is damaged, or no database.
+            Unavailable: The file cannot be opened or written.
+        """
+        registry = cls(open_engine(URL.create("sqlite", database=str(path))))
+        try:
+            migrate(registry._engine)
+        except BaseException:
+            registry.close()
+            raise
+        return registry
+
+    def close(self) -> None:
+        """Close the database file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def indexed_version(self, source: str) -> str | None:
+        """The version of ``source`` that was indexed last; None if it never was."""
+        with reading(self._engine) as connection:
+            return catalog.indexed_version(connection, source)
+
+    def replace_entries(
+        self, source: str, version: str, entries: Iterable[CatalogEntry], at: str
+    ) -> int:
+        """Make the listings of ``source`` exactly ``entries``; the number of distinct names.
+
+        What this source does not know (None) leaves what another one told. Entries that no source
+        lists any more are forgotten.
+        """
+        known = list(entries)  # before the lock: the source may be slow
+        with writing(self._engine) as connection:
+            return catalog.replace_entries(connection, source, version, known, at)
+
+    def entry(self, name: str) -> KnownEntry | None:
+        """The catalog entry of exactly this name."""
+        with reading(self._engine) as connection:
+            return catalog.entry(connection, name)
+
+    def near(self, name: str, limit: int = 4) -> list[str]:
+        """Known names, entries and refs, that resemble ``name``, closest first."""
+        with reading(self._engine) as connection:
+            return near(connection, name, limit)
+
+    def search(self, query: Query) -> list[Found]:
+        """What matches: checkpoints by ref, newest first, then entries not here, by name."""
+        with reading(self._engine) as connection:
+            return search.search(connection, query)
+
+    def count(self, query: Query) -> int:
+        """How many match ``query``, whatever its limit."""
+        with reading(self._engine) as connection:
+            return search.count(connection, query)
+
+    def add_checkpoint(self, digest: Digest, manifest: Manifest) -> None:
+        """Index a checkpoint; harmless if it is known."""
+        with writing(self._engine) as connection:
+            checkpoints.add_checkpoint(connection, digest, manifest)
+
+    def set_ref(self, ref: Reference, entry: RefEntry) -> None:
+        """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
+        with writing(self._engine) as connection:
+            checkpoints.set_ref(connection, ref, entry)
+
+    def ref(self, ref: Reference) -> Digest | None:
+        """What ``ref`` points at."""
+        with reading(self._engine) as connection:
+            return checkpoints.ref(connection, ref)
+
+    def refs(self) -> list[tuple[Reference, Digest, int]]:
+        """All refs, sorted, with what they point at and the number of the move."""
+        with reading(self._engine) as connection:
+            return checkpoints.refs(connection)
+
+    def refs_of(self, digest: Digest) -> list[Reference]:
+        """The refs that point at a checkpoint, sorted."""
+        with reading(self._engine) as connection:
+            return checkpoints.refs_of(connection, digest)
+
+    def children(self, digest: Digest) -> list[Digest]:
+        """The checkpoints that derive from this one directly, oldest first."""
+        with reading(self._engine) as connection:
+            return checkpoints.children(connection, digest)
+
+    def keep_hierarchy(self, plugin: str, version: str, hierarchy: Hierarchy) -> None:
+        """Keep what version ``version`` of a backbone plugin says of one architecture."""
+        with writing(self._engine) as connection:
+            hierarchies.keep_hierarchy(connection, plugin, version, hierarchy)
+
+    def hierarchy(self, plugin: str, version: str, architecture: str) -> Hierarchy | None:
+        """The hierarchy kept for exactly this version of the plugin."""
+        with reading(self._engine) as connection:
+            return hierarchies.hierarchy(connection, plugin, version, architecture)

@@ -1,0 +1,158 @@
+"""Files of a checkpoint, taken apart into objects and put together again byte-identical."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import PlainFile, Tensor, WeightsFile
+from zoo.domain.progress import Progress, silent
+from zoo.errors import Corrupt, InvalidWeights
+from zoo.store.atomic import write_whole
+from zoo.store.header import Entry, parse_header
+from zoo.store.store import Store
+
+__all__ = ["add_file", "add_weights", "object_ranges", "restore_file"]
+
+LARGE = 64 * 1024
+ALIGNMENT = 64
+
+
+def add_weights(
+    store: Store, path: Path, *, name: str = "model.safetensors", progress: Progress = silent
+) -> WeightsFile:
+    """Store a safetensors file by tensor.
+
+    A tensor of 64 KiB or more becomes an object of its own. The smaller ones of a unit travel
+    together, vectors apart from the rest, so that training the norms of a unit rewrites one small
+    object and nothing else.
+
+    Raises:
+        InvalidWeights: The file breaks the format.
+        DiskFull: No space left.
+    """
+    data = _mapped(path)
+    header = parse_header(path, data)
+    sha256 = Digest("sha256", hashlib.sha256(data).hexdigest())
+    header_object = store.put("objects", data[: header.length])
+    tensors: dict[str, Tensor] = {}
+    with progress("storing", float(len(data)), "B") as task:
+        for group in _groups(header.entries):
+            for tensor in _put_group(store, data, group):
+                tensors[tensor.name] = tensor
+                task.advance(tensor.nbytes)
+    return WeightsFile(
+        name=name,
+        size=len(data),
+        sha256=sha256,
+        header=header_object,
+        tensors=tuple(tensors[entry.name] for entry in header.entries),
+    )
+
+
+def add_file(store: Store, path: Path, *, name: str) -> PlainFile:
+    """Store any other file as one object.
+
+    Raises:
+        DiskFull: No space left.
+    """
+    data = path.read_bytes()
+    sha256 = Digest("sha256", hashlib.sha256(data).hexdigest())
+    return PlainFile(name=name, size=len(data), sha256=sha256, object=store.put("objects", data))
+
+
+def restore_file(store: Store, file: WeightsFile | PlainFile, target: Path) -> None:
+    """Write ``file`` to ``target``, byte-identical to what was stored.
+
+    Raises:
+        Corrupt: The bytes are not what was stored; nothing was written.
+        MissingObject: An object is missing; nothing was written.
+        DiskFull: No space left; nothing was written.
+    """
+    write_whole(target, _checked(store, file))
+
+
+def object_ranges(file: WeightsFile) -> Iterator[tuple[Digest, int, int]]:
+    """The file as ranges of objects, in order: object, offset, length."""
+    yield file.header, 0, file.size - sum(tensor.nbytes for tensor in file.tensors)
+    for tensor in file.tensors:
+        yield tensor.object, tensor.offset, tensor.nbytes
+
+
+def group_of(name: str, dimensions: int) -> tuple[str, bool]:
+    """Which small tensors travel together: those of one unit, vectors apart from the rest.
+
+    The unit is read off the name: all up to the first numbers in it (``layer1.0``, ``blocks.7``),
+    or the first part where there are none. That needs no network, so every writer groups alike.
+    """
+    parts = name.split(".")[:-1] or [name]
+    start = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    if start is None:
+        return parts[0], dimensions <= 1
+    end = start + sum(1 for _ in takewhile(str.isdigit, parts[start:]))
+    return ".".join(parts[:end]), dimensions <= 1
+
+
+def _groups(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
+    small: dict[tuple[str, bool], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.end - entry.begin >= LARGE:
+            yield [entry]
+        else:
+            small[group_of(entry.name, len(entry.shape))].append(entry)
+    for group in small.values():
+        # By name, so that files that list the same tensors in another order share the object.
+        yield sorted(group, key=lambda entry: entry.name)
+
+
+def _put_group(store: Store, data: memoryview, group: list[Entry]) -> Iterator[Tensor]:
+    if len(group) == 1:
+        offsets, body = [0], data[group[0].begin : group[0].end]
+    else:
+        joined, offsets = bytearray(), []
+        for entry in group:
+            joined.extend(b"\0" * (-len(joined) % ALIGNMENT))
+            offsets.append(len(joined))
+            joined.extend(data[entry.begin : entry.end])
+        body = memoryview(bytes(joined))
+    digest = store.put("objects", body)
+    for entry, offset in zip(group, offsets, strict=True):
+        yield Tensor(
+            name=entry.name,
+            dtype=entry.dtype,
+            shape=entry.shape,
+            object=digest,
+            offset=offset,
+            nbytes=entry.end - entry.begin,
+        )
+
+
+def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:
+    hasher = hashlib.sha256()
+    ranges = (
+        object_ranges(file) if isinstance(file, WeightsFile) else [(file.object, 0, file.size)]
+    )
+    for digest, offset, length in ranges:
+        left = length
+        for piece in store.read("objects", digest, offset):
+            part = piece[:left]
+            hasher.update(part)
+            yield part
+            left -= len(part)
+            if not left:
+                break
+    if hasher.hexdigest() != file.sha256.hex:
+        raise Corrupt(file.name, str(file.sha256), f"sha256:{hasher.hexdigest()}")
+
+
+def _mapped(path: Path) -> memoryview:
+    # Never closed by hand: the map goes with its last slice, also when an error holds one.
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise InvalidWeights(path, "the file is empty")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,0 +1,102 @@
+"""The header of a safetensors file, read strictly.
+
+Format: https://huggingface.co/docs/safetensors (8 bytes little-endian length, JSON, tensor bytes).
+We read it ourselves because the file is stored taken apart and must come back byte-identical: we
+need every offset and the verbatim header, which the safetensors library does not give.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InvalidWeights
+
+__all__ = ["BITS", "Entry", "Header", "parse_header"]
+
+HEADER_LIMIT = 100_000_000
+BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16,
+    "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of the header; ``begin`` and ``end`` are byte positions in the whole file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a file of ``size`` bytes: its own length, and the tensors in file order."""
+
+    length: int
+    entries: tuple[Entry, ...]
+
+
+def parse_header(path: Path, data: memoryview) -> Header:
+    """Read and check the header of the safetensors file whose bytes are ``data``.
+
+    Raises:
+        InvalidWeights: The file breaks the format, with the reason.
+    """
+    if len(data) < 8:
+        raise InvalidWeights(path, "not a safetensors file: shorter than 8 bytes")
+    length = int.from_bytes(data[:8], "little")
+    if length > HEADER_LIMIT:
+        raise InvalidWeights(path, f"not a safetensors file: a header of {length} bytes")
+    if 8 + length > len(data):
+        raise InvalidWeights(path, "truncated: it ends within its header")
+    try:
+        raw = json.loads(bytes(data[8 : 8 + length]), object_pairs_hook=_unique)
+        if not isinstance(raw, dict):
+            raise TypeError("the header is no object")
+        raw.pop("__metadata__", None)
+        entries = [_entry(name, item, 8 + length) for name, item in raw.items()]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidWeights(path, f"not a safetensors file: {error}") from error
+    entries.sort(key=lambda entry: (entry.begin, entry.end))
+    _check_cover(path, entries, 8 + length, len(data))
+    return Header(8 + length, tuple(entries))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the header names something twice")
+    return found
+
+
+def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
+    dtype, shape, (begin, end) = item["dtype"], item["shape"], item["data_offsets"]
+    numbers = [*shape, begin, end]
+    if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):
+        raise ValueError(f"tensor '{name}' has a size that is no whole number")
+    if dtype not in BITS:
+        raise ValueError(f"tensor '{name}' has the unknown dtype {dtype!r}")
+    bits = math.prod(shape) * BITS[dtype]
+    if bits % 8 or end - begin != bits // 8:
+        raise ValueError(f"tensor '{name}' takes {end - begin} bytes, its shape needs {bits / 8:g}")
+    return Entry(name, dtype, tuple(shape), base + begin, base + end)
+
+
+def _check_cover(path: Path, entries: list[Entry], position: int, size: int) -> None:
+    for entry in entries:
+        if entry.begin != position:
+            what = "overlap" if entry.begin < position else "leave a hole"
+            raise InvalidWeights(path, f"the tensors {what} before '{entry.name}'")
+        position = entry.end
+    if position > size:
+        raise InvalidWeights(path, f"truncated: {position - size} bytes are missing")
+    if position < size:
+        raise InvalidWeights(path, f"{size - position} bytes follow the last tensor")

@@ -1,0 +1,190 @@
+"""Store: objects, manifests and refs in a folder. It is a remote, too: both have one layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+from blake3 import blake3
+
+from zoo.contracts import Kind
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
+from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported
+from zoo.store.atomic import create_exclusive, publish, settle, staged
+from zoo.store.refs import Refs
+
+__all__ = ["MARKER", "Store"]
+
+FORMAT = 1
+MARKER = "zoo.json"
+PIECE = 1 << 20
+
+
+class Store:
+    """A folder of immutable, content-addressed files. Implements `zoo.contracts.Remote`.
+
+    Attributes:
+        root: The folder that holds ``zoo.json``.
+        staging: Where files are written before they are renamed into place.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.staging = root / "tmp"
+        self._refs = Refs(root / "refs", self.staging)
+
+    @classmethod
+    def create(cls, root: Path) -> Self:
+        """Make an empty store, or open the one that is there.
+
+        Raises:
+            Unsupported: A store of another format version is there.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        for name in ("objects", "manifests", "refs", "tmp"):
+            (root / name).mkdir(exist_ok=True)
+        text = json.dumps({"format": FORMAT}) + "\n"
+        try:
+            create_exclusive(root / MARKER, text.encode(), staging=root / "tmp")
+        except FileExistsError:
+            pass
+        return cls.open(root)
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Open the store in ``root``.
+
+        Raises:
+            Unavailable: There is none.
+            Unsupported: It has another format version.
+        """
+        try:
+            found = json.loads((root / MARKER).read_bytes())
+            version = found["format"]
+        except FileNotFoundError as error:
+            reason = "is not a zoo store" if root.is_dir() else "does not exist"
+            raise Unavailable(str(root), reason) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(str(root / MARKER), f"cannot be read: {error}") from error
+        if version != FORMAT:
+            raise Unsupported(f"{root} is a store of format {version}; this program reads {FORMAT}")
+        return cls(root)
+
+    @classmethod
+    def connect(cls, location: str, *, create: bool) -> Self:
+        """Open a folder as a remote; ``create`` makes it where an empty or no folder is.
+
+        Raises:
+            Unavailable: It is not there and may not be created, or holds other things.
+        """
+        root = Path(location).expanduser()
+        if not create or (root / MARKER).exists():
+            return cls.open(root)
+        if not root.parent.is_dir():
+            raise Unavailable(str(root), f"the folder {root.parent} does not exist")
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise Unavailable(str(root), "is not a zoo store and not an empty folder")
+        return cls.create(root)
+
+    def path(self, kind: Kind, digest: Digest) -> Path:
+        """Where a digest's bytes are, or would be."""
+        suffix = ".json" if kind == "manifests" else ""
+        return self.root / kind / digest.hex[:2] / (digest.hex + suffix)
+
+    def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of ``digests`` that are not here."""
+        return {digest for digest in digests if not self.path(kind, digest).exists()}
+
+    def size(self, kind: Kind, digest: Digest) -> int:
+        """Size in bytes.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        try:
+            return self.path(kind, digest).stat().st_size
+        except FileNotFoundError as error:
+            raise MissingObject(kind[:-1], str(digest), str(self.root)) from error
+
+    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, in pieces of at most 1 MiB.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        try:
+            with self.path(kind, digest).open("rb") as file:
+                file.seek(offset)
+                while piece := file.read(PIECE):
+                    yield piece
+        except FileNotFoundError as error:
+            raise MissingObject(kind[:-1], str(digest), str(self.root)) from error
+
+    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
+        """Keep bytes under their digest; False if they were here already.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            DiskFull: No space; nothing was kept.
+        """
+        target = self.path(kind, digest)
+        if target.exists():
+            return False
+        hasher = blake3()
+        with staged(self.staging) as (file, path):
+            for piece in pieces:
+                hasher.update(piece)
+                file.write(piece)
+            if hasher.hexdigest() != digest.hex or digest.algorithm != "blake3":
+                raise Corrupt(f"{kind[:-1]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}")
+            settle(file, path)
+            publish(path, target)
+        return True
+
+    def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
+        """Keep ``data`` under the digest of its bytes.
+
+        Raises:
+            DiskFull: No space; nothing was kept.
+        """
+        digest = Digest("blake3", blake3(data).hexdigest())
+        self.write(kind, digest, [data])
+        return digest
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """Read and check a manifest.
+
+        Raises:
+            MissingObject: Not here.
+            Corrupt: Its bytes are not what ``digest`` says.
+        """
+        data = b"".join(self.read("manifests", digest))
+        found = blake3(data).hexdigest()
+        if found != digest.hex:
+            raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
+        return Manifest.from_bytes(data)
+
+    def refs(self) -> Iterator[Reference]:
+        """All names, sorted."""
+        return iter(self._refs)
+
+    def read_ref(self, ref: Reference) -> RefEntry | None:
+        """The newest entry of ``ref``, or None."""
+        return self._refs.newest(ref)
+
+    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
+        """All entries of ``ref``, oldest first."""
+        return self._refs.history(ref)
+
+    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
+        """Create entry ``entry.number`` of ``ref``, exclusively.
+
+        Raises:
+            Conflict: That number exists, or the one before it does not.
+        """
+        self._refs.append(ref, entry)

@@ -1,0 +1,71 @@
+"""Push to a remote and pull from one, names included."""
+
+from __future__ import annotations
+
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.transfer.copy import Copied, copy_checkpoint
+from zoo.workspace import Workspace, append
+
+__all__ = ["pull", "push"]
+
+
+def push(
+    workspace: Workspace, name: str, to: str, *, force: bool = False, progress: Progress = silent
+) -> tuple[Reference, Copied]:
+    """Send a checkpoint to a remote and move its name there.
+
+    Raises:
+        Conflict: The name there points at a checkpoint that this zoo has never had under that
+            name, so somebody's work would be hidden; ``force`` moves it all the same.
+        UnknownName: No such checkpoint here.
+        Unavailable: The remote is not there.
+    """
+    ref, digest = workspace.resolve(name)
+    if ref is None:
+        raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
+    remote = workspace.remote(to, create=True)
+    if not force:
+        _check_descends(workspace, remote, ref, digest)
+    copied = copy_checkpoint(workspace.store, remote, digest, progress)
+    append(remote, ref, digest, "push")
+    return ref, copied
+
+
+def pull(
+    workspace: Workspace, name: str, source: str, *, progress: Progress = silent
+) -> tuple[Reference, Copied]:
+    """Bring a checkpoint from a remote and move its name here.
+
+    Raises:
+        UnknownName: No such name there; names that are there are suggested.
+        Unavailable: The remote is not there.
+    """
+    ref = Reference.parse(name)
+    remote = workspace.remote(source)
+    entry = remote.read_ref(ref)
+    if entry is None:
+        there = [str(known) for known in remote.refs()]
+        raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
+    copied = copy_checkpoint(remote, workspace.store, entry.manifest, progress)
+    workspace.move(ref, entry.manifest, f"pull from {source}")
+    return ref, copied
+
+
+def _near(name: str, there: list[str]) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, there, n=4, cutoff=0.3) or there[:4]
+
+
+def _check_descends(workspace: Workspace, remote: Remote, ref: Reference, digest: Digest) -> None:
+    current = remote.read_ref(ref)
+    if current is None:
+        return
+    known = {entry.manifest for entry in workspace.store.history(ref)}
+    parents = {parent.manifest for parent in workspace.store.manifest(digest).parents}
+    if current.manifest not in known | parents:
+        raise Conflict(f"{ref} there is not a version that this zoo knows", str(current.manifest))

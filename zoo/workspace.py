@@ -1,0 +1,196 @@
+"""Workspace: a zoo on disk, its store and its registry kept in step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from zoo import config, plugins
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, InvalidReference, NoZoo, UnknownName
+from zoo.registry import Registry
+from zoo.store import Store
+from zoo.store.atomic import write_whole
+from zoo.store.store import MARKER
+
+__all__ = ["Workspace", "now"]
+
+REGISTRY = "registry.db"
+REMOTES = "remotes.json"
+
+
+def now() -> str:
+    """UTC time, ISO 8601, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Workspace:
+    """A zoo: a folder with a store, a registry, and the remotes it knows by name.
+
+    Attributes:
+        root: The folder.
+        store: Its files.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = Store.open(root)
+
+    @classmethod
+    def create(cls, root: Path) -> Self:
+        """Make a zoo in ``root``; one that is there is kept as it is."""
+        Store.create(root)
+        workspace = cls(root)
+        workspace.registry  # noqa: B018 - creates registry.db
+        return workspace
+
+    @classmethod
+    def find(cls, home: Path | None = None) -> Self:
+        """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Raises:
+            NoZoo: There is none.
+        """
+        named = home or config.home()
+        if named:
+            if not (named / MARKER).is_file():
+                raise NoZoo(named)
+            return cls(named.resolve())
+        start = Path.cwd()
+        for folder in (start, *start.parents):
+            if (folder / MARKER).is_file() and (folder / REGISTRY).is_file():
+                return cls(folder)
+        raise NoZoo(start)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The index, opened on first use and rebuilt from the store where it is gone."""
+        path = self.root / REGISTRY
+        fresh = not path.exists()
+        registry = Registry.open(path)
+        if fresh:
+            for ref in self.store.refs():
+                self._index(registry, ref)
+        return registry
+
+    def close(self) -> None:
+        """Close the registry, if it was opened."""
+        if "registry" in self.__dict__:
+            self.registry.close()
+            del self.__dict__["registry"]
+
+    def _index(self, registry: Registry, ref: Reference) -> None:
+        entry = self.store.read_ref(ref)
+        if entry:
+            registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
+            registry.set_ref(ref, entry)
+
+    def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:
+        """Keep a manifest whose objects are stored, and move ``ref`` to it.
+
+        Raises:
+            Conflict: Someone else moved the ref meanwhile.
+        """
+        digest = self.store.put("manifests", manifest.to_bytes())
+        self.move(ref, digest, why)
+        return digest
+
+    def move(self, ref: Reference, digest: Digest, why: str) -> RefEntry:
+        """Point ``ref`` at a stored checkpoint and index it; no new entry if it does already.
+
+        Raises:
+            Conflict: Someone else moved the ref meanwhile.
+        """
+        entry = append(self.store, ref, digest, why)
+        self._index(self.registry, ref)
+        return entry
+
+    def resolve(self, name: str) -> tuple[Reference | None, Digest]:
+        """The checkpoint that a reference, or a digest ``blake3:…``, names.
+
+        Raises:
+            UnknownName: Nothing here is called that; near names are suggested.
+            InvalidReference: The text is neither.
+        """
+        if name.startswith("blake3:"):
+            digest = Digest.parse(name)
+            if self.store.missing("manifests", [digest]):
+                raise UnknownName("checkpoint", name)
+            return None, digest
+        try:
+            ref = Reference.parse(name)
+        except InvalidReference:
+            near = self.registry.near(name)
+            if not near:
+                raise
+            raise UnknownName("checkpoint", name, near) from None
+        entry = self.store.read_ref(ref)
+        if entry is None:
+            hint = f"zoo pull {ref}" if self.registry.entry(ref.path) else ""
+            raise UnknownName("checkpoint", name, self.registry.near(name), hint)
+        return ref, entry.manifest
+
+    def remotes(self) -> dict[str, str]:
+        """Locations of the remotes that have a name here."""
+        try:
+            found = json.loads((self.root / REMOTES).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return {str(name): str(location) for name, location in found.items()}
+
+    def set_remotes(self, remotes: dict[str, str]) -> None:
+        """Replace the named remotes. Locations must carry no secrets."""
+        text = json.dumps(remotes, indent=2, sort_keys=True) + "\n"
+        write_whole(self.root / REMOTES, [text.encode()])
+
+    def remote(self, where: str, *, create: bool = False) -> Remote:
+        """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.
+
+        Raises:
+            Unavailable: It does not answer, or is not there and ``create`` is off.
+            UnknownName: No plugin for the scheme.
+        """
+        location = self.remotes().get(where, where)
+        scheme, separator, _ = location.partition("://")
+        if not separator:
+            scheme = "folder"
+            if Path(location).expanduser().resolve() == self.root:
+                raise InvalidOption("a zoo cannot be its own remote")
+        return plugins.remote(scheme).connect(location, create=create)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder on the store's disk."""
+        with TemporaryDirectory(dir=self.store.staging) as folder:
+            yield Path(folder)
+
+
+def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
+    """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
+
+    Raises:
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    current = place.read_ref(ref)
+    if current and current.manifest == digest:
+        return current
+    entry = RefEntry(
+        number=(current.number if current else 0) + 1,
+        manifest=digest,
+        previous=current.manifest if current else None,
+        at=now(),
+        by=config.author(),
+        why=why,
+    )
+    place.append_ref(ref, entry)
+    return entry
