@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     open = Zoo.open  # noqa: A001 - reads as zoo.open()
     init = Zoo.init
 
-__all__ = ["Digest", "Hierarchy", "Manifest", "Recipe", "Reference", "Zoo", "ZooError", "init", "open"]
+__all__ = [
+    "Digest",
+    "Hierarchy",
+    "Manifest",
+    "Recipe",
+    "Reference",
+    "Zoo",
+    "ZooError",
+    "init",
+    "open",
+]
 
 _HOMES = {
     "Digest": "zoo.domain.digest",

@@ -1,4 +1,4 @@
-"""The environment, read here only and at call time, so that tests and long-lived programs can change it."""
+"""The environment: read here only, and at call time, so that a program can change it."""
 
 from __future__ import annotations
 

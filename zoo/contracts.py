@@ -1,4 +1,6 @@
-"""The plugin contracts, whole. One protocol per entry-point group; conformance suites: `zoo.testing`.
+"""The plugin contracts, whole. One protocol per entry-point group.
+
+Conformance suites for each are in `zoo.testing`.
 
 | group | protocol | what a user types |
 | --- | --- | --- |
@@ -131,7 +133,10 @@ class Head(Protocol):
 
 
 class Remote(Protocol):
-    """A read-write place that holds a store. Writes are idempotent and appear whole or not at all."""
+    """A read-write place that holds a store.
+
+    Writes are idempotent, and appear whole or not at all.
+    """
 
     @classmethod
     def connect(cls, location: str, *, create: bool) -> Self:

@@ -92,6 +92,10 @@ class Zoo:
         """
         return self.workspace.registry.search(Query(words=tuple(text.split()), **filters))
 
+    def count(self, text: str = "", **filters: Any) -> int:
+        """How many `search` finds in all."""
+        return self.workspace.registry.count(Query(words=tuple(text.split()), **filters))
+
     def show(self, name: str) -> dict[str, Any]:
         """All that is known of a checkpoint or catalog entry (`zoo.lookup.details.details`)."""
         return details(self.workspace, name)
@@ -171,9 +175,7 @@ class Zoo:
         _, digest = self.workspace.resolve(name)
         return load(self.workspace.store, digest, device=device)
 
-    def predict(
-        self, name: str, images: Iterable[Path | str], *, top: int = 5
-    ) -> list[Prediction]:
+    def predict(self, name: str, images: Iterable[Path | str], *, top: int = 5) -> list[Prediction]:
         """The likeliest classes of each image, and all logits."""
         from zoo.backbones.predict import predict
 
@@ -194,6 +196,4 @@ class Zoo:
 
         recipe = Recipe(data=str(data), **options)
         target = Reference.parse(save)
-        return finetune(
-            self.workspace, base, recipe, target, device=device, progress=self.progress
-        )
+        return finetune(self.workspace, base, recipe, target, device=device, progress=self.progress)

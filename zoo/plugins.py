@@ -62,7 +62,7 @@ def load(group: str, name: str) -> Any:
         raise MissingPackage(
             f"'{package}', which the {kind} '{name}' needs,", f"pip install {package}"
         ) from error
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises on import
+    except Exception as error:
         raise BrokenPlugin(f"the {kind} '{name}' of {_owner(claims[0])} fails: {error}") from error
 
 

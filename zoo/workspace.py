@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,16 +18,17 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, InvalidReference, NoZoo, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, NoZoo, UnknownName
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.store import MARKER
 
-__all__ = ["Workspace", "now"]
+__all__ = ["MARKER", "Workspace", "append", "now"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 def now() -> str:
@@ -148,8 +150,36 @@ class Workspace:
             return {}
         return {str(name): str(location) for name, location in found.items()}
 
-    def set_remotes(self, remotes: dict[str, str]) -> None:
-        """Replace the named remotes. Locations must carry no secrets."""
+    def add_remote(self, name: str, location: str) -> None:
+        """Give a remote a short name.
+
+        Raises:
+            InvalidOption: The name could be taken for a path or URL, or the location for a secret.
+            Conflict: The name stands for another location.
+        """
+        if not NAME.fullmatch(name):
+            raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
+        if "@" in location.partition("://")[2].partition("/")[0]:
+            raise InvalidOption("a location must not hold credentials: they would be stored")
+        remotes = self.remotes()
+        if "://" not in location:
+            location = str(Path(location).expanduser().resolve())
+        if remotes.get(name, location) != location:
+            raise Conflict(f"the remote '{name}' is taken", remotes[name])
+        self._write_remotes({**remotes, name: location})
+
+    def remove_remote(self, name: str) -> None:
+        """Forget a remote's short name.
+
+        Raises:
+            UnknownName: No remote has it.
+        """
+        remotes = self.remotes()
+        if name not in remotes:
+            raise UnknownName("remote", name, sorted(remotes))
+        self._write_remotes({key: value for key, value in remotes.items() if key != name})
+
+    def _write_remotes(self, remotes: dict[str, str]) -> None:
         text = json.dumps(remotes, indent=2, sort_keys=True) + "\n"
         write_whole(self.root / REMOTES, [text.encode()])
 

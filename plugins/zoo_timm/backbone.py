@@ -46,7 +46,9 @@ class TimmBackbone:
         except RuntimeError as error:
             if "Invalid pretrained tag" not in str(error):
                 raise
-            raise UnknownName("pretrained tag", name, timm.list_pretrained(f"{architecture}.*")) from error
+            raise UnknownName(
+                "pretrained tag", name, timm.list_pretrained(f"{architecture}.*")
+            ) from error
 
     def hierarchy(self, architecture: str, module: nn.Module) -> Hierarchy:
         """The units of ``module``, traced at its native input size."""
@@ -103,7 +105,7 @@ class TimmBackbone:
         return tuple(info.index_to_description(index) for index in range(count))
 
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
-        """timm's own key for each key in ``names`` (rules: `zoo_timm.names`)."""
+        """Timm's own key for each key in ``names`` (rules: `zoo_timm.names`)."""
         return own_names(module.state_dict().keys(), names)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class TimmCatalog:
     network = False
 
     def version(self) -> str:
-        """timm's version: its tags are part of its code."""
+        """Timm's version: its tags are part of its code."""
         return str(timm.__version__)
 
     def entries(self) -> Iterator[CatalogEntry]:

@@ -41,7 +41,7 @@ OWN_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 
 def own_names(own: Collection[str], names: Collection[str]) -> Mapping[str, str]:
-    """timm's key for each of ``names``; a key that no rule covers maps to itself.
+    """Timm's key for each of ``names``; a key that no rule covers maps to itself.
 
     Args:
         own: Keys of the timm network.

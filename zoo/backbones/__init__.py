@@ -1,0 +1,1 @@
+"""Torch from here up: build, trace, cut, freeze, heads, load, predict."""

@@ -32,8 +32,13 @@ def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
         _mark(blocked, calls[0].start + 1, max(call.end for call in calls) + 1)
     depth = list(accumulate(marks))
     # A unit that is left out gives nothing, not even what it makes of its parameters alone.
-    _mark_live(blocked, recording.operations, recording.root, {recording.image},
-               lambda time: depth[time] > 0)
+    _mark_live(
+        blocked,
+        recording.operations,
+        recording.root,
+        {recording.image},
+        lambda time: depth[time] > 0,
+    )
     blocks = list(accumulate(blocked))
     return [blocks[calls[0].start] == 0 for calls in units]
 
@@ -65,7 +70,8 @@ def _mark_live(
     gives: Callable[[int], bool],
 ) -> None:
     """Mark the times strictly between the making and each use of every value that depends on
-    ``sources``, or was made at a time for which ``gives`` is true."""
+    ``sources``, or was made at a time for which ``gives`` is true.
+    """
     made = dict.fromkeys(sources, call.start)
     for op in operations:
         live = [made[storage] for storage in op.reads if storage in made]

@@ -121,7 +121,7 @@ def check_fit(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -
     ]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise InvalidWeights(name, "does not fit the network: " + "; ".join(problems[:3]) + more)
+        raise InvalidWeights(name, "does not fit the network: it " + "; ".join(problems[:3]) + more)
 
 
 def _has_meta(module: nn.Module) -> bool:

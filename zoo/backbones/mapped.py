@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from blake3 import blake3
@@ -47,7 +48,7 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
             raise Corrupt(f"object {tensor.object}", f"{end} bytes", f"{storage.nbytes()} bytes")
         view = torch.empty(0, dtype=dtype)
         if tensor.nbytes:
-            view.set_(storage, tensor.offset // dtype.itemsize, tensor.shape)
+            view.set_(storage, tensor.offset // dtype.itemsize, tensor.shape, strides(tensor.shape))
         else:
             view = torch.empty(tensor.shape, dtype=dtype)
         state[tensor.name] = view
@@ -61,6 +62,16 @@ def _map(store: Store, digest: Digest) -> torch.UntypedStorage:
     if found != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
     if not size:
-        return torch.UntypedStorage(0)
-    storage: torch.UntypedStorage = torch.UntypedStorage.from_file(str(path), False, size)
-    return storage
+        return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
+    storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    return cast(torch.UntypedStorage, storage)
+
+
+def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of a contiguous tensor."""
+    found: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        found.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(found))

@@ -43,7 +43,9 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Iterable[Path | str], *, top: int = 5) -> Iterator[Prediction]:
+def predict(
+    model: nn.Module, images: Iterable[Path | str], *, top: int = 5
+) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbours.
 
     Args:

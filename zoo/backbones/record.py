@@ -70,11 +70,11 @@ class Recording:
     names: dict[int, tuple[str, ...]]
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation below autograd, whoever calls it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.clock = 0
         self.operations: list[Operation] = []
         self._alive: list[Tensor] = []  # a freed storage's number would be used again
@@ -104,7 +104,7 @@ class _Recorder(TorchDispatchMode):
 
 def storage_of(tensor: Tensor) -> int:
     """What tells the memory of one tensor from another's; views share it."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def record(module: nn.Module, images: Tensor) -> Recording:

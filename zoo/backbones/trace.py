@@ -58,7 +58,7 @@ def trace(
     device = next(module.parameters()).device
     try:
         recording = record(module, torch.zeros(1, *input_size, device=device))
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's network raises
+    except Exception as error:
         raise Unsupported(f"{architecture} cannot be traced: {error}") from error
     opener = _Opener(module, recording, tuple(head))
     steps = opener.steps()
@@ -99,28 +99,36 @@ class _Opener:
             self.seen.add(path)
             if path not in self.parametric:
                 (norms or self.idle).append(path)
+            elif self._is_norm(path) and len(self.found) > first:
+                self._extend(path)
             elif self._is_norm(path):
-                if len(self.found) > first:
-                    self._extend(path)
-                else:
-                    norms += [*self.idle, path]
-                    self.idle = []
+                norms += [*self.idle, path]
+                self.idle = []
             elif self._opens(child):
-                before = len(self.found)
-                self._open(child)
-                if len(self.found) > before:
-                    self.found[before].modules[:0] = norms
-                    norms = []
+                norms = self._open_after(norms, child)
             else:
                 self._begin([*norms, path], call.path)
                 norms = []
+        self._place(norms, call)
+        self._name_after_container(call, first)
+
+    def _open_after(self, norms: list[str], call: Call) -> list[str]:
+        """Open a container; ``norms`` go to its first step, or come back if it has none."""
+        before = len(self.found)
+        self._open(call)
+        if len(self.found) == before:
+            return norms
+        self.found[before].modules[:0] = norms
+        return []
+
+    def _place(self, norms: list[str], call: Call) -> None:
+        """Give norms that no step followed to the last step there is, or make them one."""
         while norms and norms[-1] not in self.parametric:
             self.idle.insert(0, norms.pop())
         if norms and self.found:
             self.found[-1].modules += norms
         elif norms:
             self._begin(norms, call.path)
-        self._name_after_container(call, first)
 
     def _begin(self, modules: list[str], container: str) -> None:
         if self.found:
@@ -169,7 +177,8 @@ class _Opener:
 
     def _atomic_classes(self) -> set[type[nn.Module]]:
         """Classes of which some instance is no chain: a block's class, even where one block
-        happens to have no shortcut."""
+        happens to have no shortcut.
+        """
         found: set[type[nn.Module]] = set()
         for path, calls in self.recording.calls.items():
             children = [child for child in calls[0].children if child.path in self.parametric]
@@ -284,7 +293,8 @@ def _name(step: _Step, module: nn.Module) -> str:
 
 def _stages(names: list[str]) -> list[str]:
     """A stage is the numbered member of a list (``stages.1``), or the list itself where its
-    members are the units (``layer1``, ``blocks``). Single steps before the first are the stem."""
+    members are the units (``layer1``, ``blocks``). Single steps before the first are the stem.
+    """
     listed = [_stage(name) for name in names]
     first = next((i for i, stage in enumerate(listed) if stage), 0)
     found: list[str] = []

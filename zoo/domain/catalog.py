@@ -9,7 +9,7 @@ __all__ = ["CatalogEntry", "Location", "Release", "SourceFile"]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a source keeps a checkpoint: ``source`` is a plugin name, ``locator`` its own address."""
+    """Where weights can be had: ``source`` is a plugin name, ``locator`` its own address."""
 
     source: str
     locator: str

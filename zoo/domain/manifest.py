@@ -1,4 +1,4 @@
-"""Manifest: canonical JSON that describes one checkpoint; its digest is the checkpoint's identity."""
+"""Manifest: canonical JSON that describes one checkpoint; its digest is its identity."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import Any, Self
 from zoo.domain.digest import Digest
 from zoo.errors import InvalidManifest, InvalidReference, Unsupported
 
-__all__ = ["Backbone", "Head", "Manifest", "Parent", "PlainFile", "Preprocessing", "Tensor",
-           "WeightsFile"]
+__all__ = [
+    "Backbone",
+    "Head",
+    "Manifest",
+    "Parent",
+    "PlainFile",
+    "Preprocessing",
+    "Tensor",
+    "WeightsFile",
+]
 
 FORMAT = 1
 
@@ -73,7 +81,7 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The task output. ``kind`` names a plugin in ``zoo.heads``; ``native`` is the architecture's own."""
+    """The task output. ``kind`` names a head plugin; ``native`` is the architecture's own."""
 
     kind: str
     num_classes: int
@@ -126,14 +134,14 @@ class Manifest:
         freeze: The freeze plan as carried out: frozen and trainable units, and the boundary.
         metrics: Results on the held-out split.
         provenance: Where the bytes came from and what made them, as text.
-        created: UTC time, ISO 8601.
+        created: When training made it, UTC, ISO 8601. None for what was pulled or imported: the
+            same published weights are the same checkpoint, whoever pulls them and when.
     """
 
     backbone: Backbone
     head: Head
     preprocessing: Preprocessing
     weights: tuple[WeightsFile, ...]
-    created: str
     classes: tuple[str, ...] = ()
     files: tuple[PlainFile, ...] = ()
     license: str | None = None
@@ -142,9 +150,10 @@ class Manifest:
     freeze: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    created: str | None = None
 
     def objects(self) -> Iterator[tuple[Digest, int]]:
-        """Each object that the checkpoint needs, once, with the least size in bytes it must have."""
+        """Each object that the checkpoint needs, once, with the least number of bytes it has."""
         sizes: dict[Digest, int] = {}
         for weights in self.weights:
             sizes[weights.header] = weights.size - sum(t.nbytes for t in weights.tensors)
@@ -158,7 +167,7 @@ class Manifest:
     @property
     def logical_bytes(self) -> int:
         """Size of all its files together."""
-        return sum(file.size for file in (*self.weights, *self.files))
+        return sum(w.size for w in self.weights) + sum(f.size for f in self.files)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -172,7 +181,11 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end."""
         text = json.dumps(
-            self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+            self.to_json(),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
         )
         return text.encode()
 
@@ -202,24 +215,28 @@ class Manifest:
         if unknown := set(raw) - known:
             raise ValueError(f"unknown fields {sorted(unknown)}")
         pre = raw["preprocessing"]
-        return cls(**{
-            **raw,
-            "backbone": Backbone(**raw["backbone"]),
-            "head": Head(**raw["head"]),
-            "preprocessing": Preprocessing(**{
-                **pre,
-                "input_size": _input_size(pre["input_size"]),
-                "mean": tuple(map(float, pre["mean"])),
-                "std": tuple(map(float, pre["std"])),
-            }),
-            "weights": tuple(map(_weights, raw["weights"])),
-            "files": tuple(map(_plain_file, raw["files"])),
-            "classes": tuple(map(str, raw["classes"])),
-            "parents": tuple(
-                Parent(**{**parent, "manifest": Digest.parse(parent["manifest"])})
-                for parent in raw["parents"]
-            ),
-        })
+        return cls(
+            **{
+                **raw,
+                "backbone": Backbone(**raw["backbone"]),
+                "head": Head(**raw["head"]),
+                "preprocessing": Preprocessing(
+                    **{
+                        **pre,
+                        "input_size": _input_size(pre["input_size"]),
+                        "mean": tuple(map(float, pre["mean"])),
+                        "std": tuple(map(float, pre["std"])),
+                    }
+                ),
+                "weights": tuple(map(_weights, raw["weights"])),
+                "files": tuple(map(_plain_file, raw["files"])),
+                "classes": tuple(map(str, raw["classes"])),
+                "parents": tuple(
+                    Parent(**{**parent, "manifest": Digest.parse(parent["manifest"])})
+                    for parent in raw["parents"]
+                ),
+            }
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,6 @@ class _Silent:
 
 
 @contextmanager
-def silent(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+def silent(label: str, total: float | None, unit: str = "") -> Iterator[Task]:  # noqa: ARG001
     """The `Progress` that shows nothing."""
     yield _Silent()

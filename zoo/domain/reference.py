@@ -44,7 +44,9 @@ class Reference:
         path, colon, tag = text.partition(":")
         namespace, slash, name = path.partition("/")
         if not slash or (colon and not tag):
-            raise InvalidReference(f"'{text}' is no reference: write namespace/name or namespace/name:tag")
+            raise InvalidReference(
+                f"'{text}' is no reference: write namespace/name or namespace/name:tag"
+            )
         return cls(namespace, name, tag or DEFAULT_TAG)
 
     def with_tag(self, tag: str) -> Reference:

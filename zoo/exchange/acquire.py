@@ -44,7 +44,7 @@ def acquire(
     release = plugin.resolve(location.locator)
     with workspace.scratch() as scratch:
         path = scratch / Path(release.weights).name
-        sha256 = _fetch(plugin, release, path, progress)
+        _fetch(plugin, release, path, progress)
         origin = Origin(
             plugin=entry.entry.backbone,
             architecture=entry.entry.architecture,
@@ -54,7 +54,6 @@ def acquire(
                 "source": release.source,
                 "locator": release.locator,
                 "revision": release.revision,
-                "sha256": sha256,
             },
         )
         digest = import_file(
@@ -82,8 +81,8 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
     raise Unavailable(name, "is known, but no source here delivers its weights")
 
 
-def _fetch(source: Source, release: Release, path: Path, progress: Progress) -> str:
-    """Write the weights to ``path``, checked against the promised size and digest; the SHA-256."""
+def _fetch(source: Source, release: Release, path: Path, progress: Progress) -> None:
+    """Write the weights to ``path``, checked against the promised size and digest."""
     promised = release.file(release.weights)
     hasher, received = hashlib.sha256(), 0
     label = f"pulling from {release.source}"
@@ -100,4 +99,3 @@ def _fetch(source: Source, release: Release, path: Path, progress: Progress) -> 
         raise Corrupt(release.weights, f"{promised.size} bytes", f"{received} or more bytes")
     if promised.sha256 not in (None, found):
         raise Corrupt(release.weights, f"sha256:{promised.sha256}", f"sha256:{found}")
-    return found

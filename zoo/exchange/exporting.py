@@ -51,7 +51,9 @@ def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
             restore_file(store, weights, target)
         else:
             state = converted_state(backbone, module, mapped_state(store, manifest))
-            save_file({key: tensor.clone() for key, tensor in state.items()}, target, {"format": "pt"})
+            save_file(
+                {key: tensor.clone() for key, tensor in state.items()}, target, {"format": "pt"}
+            )
         written.append(target)
     text = json.dumps(backbone.export_config(module, manifest), indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / "config.json", [text.encode()])

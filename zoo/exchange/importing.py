@@ -20,7 +20,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidWeights
 from zoo.exchange.weights import is_safetensors, read_state
 from zoo.store.files import add_weights
-from zoo.workspace import Workspace, now
+from zoo.workspace import Workspace
 
 __all__ = ["Origin", "import_file"]
 
@@ -66,11 +66,9 @@ def import_file(
     state = read_state(path)
     backbone = plugins.backbone(origin.plugin)
     module = _fitting_module(backbone, origin, state, path)
-    provenance = {
-        **origin.provenance,
-        "file": path.name,
-        "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
     with workspace.scratch() as scratch:
         stored = path
         if not is_safetensors(path):
@@ -92,7 +90,6 @@ def import_file(
         weights=(weights,),
         license=origin.license,
         provenance=provenance,
-        created=now(),
     )
     return workspace.commit(manifest, ref, why)
 
@@ -110,8 +107,7 @@ def _fitting_module(
     try:
         check_fit(module, converted, str(path))
     except InvalidWeights as error:
-        what = f"is no {origin.architecture}: {error.reason.removeprefix('does not fit the network: ')}"
-        raise InvalidWeights(path, what) from None
+        raise InvalidWeights(path, f"as {origin.architecture}, it {error.reason}") from None
     return module
 
 

@@ -31,7 +31,7 @@ def index(workspace: Workspace, source: str, *, progress: Progress = silent) -> 
 
 
 def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
-    """Index the sources that ask no other machine, where that has not been done for this version."""
+    """Index the sources that ask no other machine, unless their version is indexed already."""
     for name in plugins.names("zoo.sources"):
         try:
             catalog = plugins.catalog(name)

@@ -61,7 +61,8 @@ def train(
 
 def optimizer(model: nn.Module, recipe: Recipe, head: Iterable[str]) -> AdamW:
     """AdamW over exactly the trainable parameters: the head at the full rate, the rest at its
-    share; no weight decay on vectors (norms, biases)."""
+    share; no weight decay on vectors (norms, biases).
+    """
     in_head = frozenset(head)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model):
@@ -75,7 +76,8 @@ def optimizer(model: nn.Module, recipe: Recipe, head: Iterable[str]) -> AdamW:
 
 def schedule(optimize: AdamW, steps: int) -> LambdaLR:
     """Linear warm-up over a tenth of the steps, then a cosine to zero. One factor for all groups,
-    so that their ratios hold at every step."""
+    so that their ratios hold at every step.
+    """
     warm = max(int(steps * WARMUP), 1)
 
     def factor(step: int) -> float:

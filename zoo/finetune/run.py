@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from blake3 import blake3
 from safetensors.torch import save_file
 from torch import nn
 
 from zoo import plugins
 from zoo.backbones.describe import describe
 from zoo.backbones.freeze import freeze
-from zoo.backbones.load import Card, load
+from zoo.backbones.load import load
 from zoo.backbones.preprocess import inference_transform
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -185,8 +186,6 @@ def _preprocessing(base: m.Preprocessing, image_size: int | None) -> m.Preproces
 def _provenance(
     device: str, folders: Folders, indices: tuple[list[int], list[int]]
 ) -> dict[str, str]:
-    from blake3 import blake3
-
     held_out = "\n".join(folders.samples[index][0] for index in indices[1])
     return {
         "source": "finetune",

@@ -52,9 +52,7 @@ def _ancestors(workspace: Workspace, digest: Digest, name: str) -> list[dict[str
     return found
 
 
-def _step(
-    workspace: Workspace, digest: Digest, *, relation: str, name: str = ""
-) -> dict[str, Any]:
+def _step(workspace: Workspace, digest: Digest, *, relation: str, name: str = "") -> dict[str, Any]:
     refs = [str(ref) for ref in workspace.registry.refs_of(digest)]
     step: dict[str, Any] = {
         "manifest": str(digest),

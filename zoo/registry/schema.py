@@ -117,7 +117,7 @@ checkpoint = Table(
     Column("license", String),
     *_preprocessing(),
     Column("recipe", JSON(none_as_null=True)),
-    Column("created", String, nullable=False),
+    Column("created", String),
     Column("text", String, nullable=False),
 )
 

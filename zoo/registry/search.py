@@ -119,7 +119,7 @@ class Found:
 def search(connection: Connection, query: Query) -> list[Found]:
     """What matches: checkpoints by ref, newest first, then entries that are not here, by name."""
     rows = _everything()
-    order = (rows.c.created.is_(None), rows.c.created.desc(), rows.c.name)
+    order = (rows.c.manifest.is_(None), rows.c.created.desc(), rows.c.name)
     page = select(rows).where(*_conditions(query, rows)).order_by(*order)
     page = page.limit(min(query.limit, LARGEST))
     sources = _sources(connection, page)

@@ -134,9 +134,7 @@ def _put_group(store: Store, data: memoryview, group: list[Entry]) -> Iterator[T
 
 def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:
     hasher = hashlib.sha256()
-    ranges = (
-        object_ranges(file) if isinstance(file, WeightsFile) else [(file.object, 0, file.size)]
-    )
+    ranges = object_ranges(file) if isinstance(file, WeightsFile) else [(file.object, 0, file.size)]
     for digest, offset, length in ranges:
         left = length
         for piece in store.read("objects", digest, offset):

@@ -60,7 +60,9 @@ class Refs:
 
     def _conflict(self, ref: Reference) -> Conflict:
         current = self.newest(ref)
-        return Conflict(f"{ref} was moved by someone else", str(current.manifest) if current else "")
+        return Conflict(
+            f"{ref} was moved by someone else", str(current.manifest) if current else ""
+        )
 
     def _folder(self, ref: Reference) -> Path:
         return self.folder / ref.namespace / ref.name / ref.tag

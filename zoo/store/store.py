@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -49,10 +50,8 @@ class Store:
         for name in ("objects", "manifests", "refs", "tmp"):
             (root / name).mkdir(exist_ok=True)
         text = json.dumps({"format": FORMAT}) + "\n"
-        try:
+        with suppress(FileExistsError):
             create_exclusive(root / MARKER, text.encode(), staging=root / "tmp")
-        except FileExistsError:
-            pass
         return cls.open(root)
 
     @classmethod

