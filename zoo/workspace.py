@@ -70,7 +70,7 @@ class Workspace:
             return cls(named.resolve())
         start = Path.cwd()
         for folder in (start, *start.parents):
-            if (folder / MARKER).is_file() and (folder / REGISTRY).is_file():
+            if (folder / MARKER).is_file():
                 return cls(folder)
         raise NoZoo(start)
 

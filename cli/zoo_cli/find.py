@@ -129,7 +129,9 @@ def _file(file: dict[str, Any]) -> str:
 @as_json
 @home_option
 def tree(name: str, as_json: bool) -> None:
-    """Print the units, stages and head of NAME: a checkpoint, a catalog entry, an architecture.
+    """Print the units, stages and head of a network.
+
+    NAME is a checkpoint, a catalog entry, or an architecture.
 
     "cut" marks a boundary at which the network can be entered: all that later units need passes
     through it. A unit or stage name is what --freeze takes.
@@ -175,7 +177,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 @as_json
 @home_option
 def log(name: str, as_json: bool) -> None:
-    """Show what NAME derives from, what derives from it, and what the name pointed at before.
+    """Show the lineage of NAME, and what the name pointed at before.
 
     \b
     Example:

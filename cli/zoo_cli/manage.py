@@ -45,7 +45,7 @@ def init(folder: Path | None, as_json: bool) -> None:
 @as_json
 @home_option
 def index(source: str, as_json: bool) -> None:
-    """List the checkpoints of SOURCE in the registry, so that they can be searched and pulled.
+    """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
     SOURCE is the name of a source plugin: timm (all pretrained tags of the installed timm) or
     package (weights that installed Python packages ship).

@@ -96,7 +96,9 @@ def push(name: str, to: str, force: bool, as_json: bool) -> None:
 @as_json
 @home_option
 def tag(name: str, new: str, as_json: bool) -> None:
-    """Point NEW (namespace/name:tag) at what NAME (a reference or blake3:… digest) points at.
+    """Point the reference NEW at the checkpoint NAME.
+
+    NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there.
 
     \b
     Examples:
@@ -120,9 +122,10 @@ def tag(name: str, new: str, as_json: bool) -> None:
 @home_option
 def import_(file: Path, architecture: str, name: str, backbone: str, license_: str | None,
             as_json: bool) -> None:  # fmt: skip
-    """Keep a weights FILE as a checkpoint: .safetensors, or a .pth that holds weights only.
+    """Keep a weights FILE as a checkpoint.
 
-    The file must fit the architecture exactly; nothing that it might hold is run.
+    FILE is a .safetensors, or a .pth that holds weights only. It must fit the architecture
+    exactly; nothing else that it might hold is run.
 
     \b
     Example:
@@ -143,7 +146,9 @@ def import_(file: Path, architecture: str, name: str, backbone: str, license_: s
 @as_json
 @home_option
 def export(name: str, folder: Path, as_json: bool) -> None:
-    """Write a checkpoint to FOLDER as model.safetensors and config.json, for timm to load.
+    """Write a checkpoint to FOLDER, for timm to load.
+
+    The folder gets model.safetensors and config.json.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from torch import nn
 
 from zoo.backbones.liveness import cuts, is_chain
 from zoo.backbones.record import Call, Recording, record
-from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import Unsupported
 
 __all__ = ["TRACE_VERSION", "trace"]
@@ -195,11 +195,6 @@ class _Opener:
             parameter.dim() > 1 and max(parameter.shape) < parameter.numel()
             for parameter in module.parameters()
         )
-
-
-def under(path: str, roots: Sequence[str]) -> bool:
-    """Whether ``path`` is one of ``roots`` or lies in one."""
-    return any(path == root or path.startswith(f"{root}.") for root in roots)
 
 
 def _assemble(

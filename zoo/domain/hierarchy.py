@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from zoo.errors import InvalidFreeze
 
-__all__ = ["HeadPart", "Hierarchy", "Unit"]
+__all__ = ["HeadPart", "Hierarchy", "Unit", "under"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,11 @@ class Hierarchy:
             units=tuple(Unit(**_tuples(unit)) for unit in data["units"]),
             head=HeadPart(**_tuples(data["head"])),
         )
+
+
+def under(path: str, roots: Sequence[str]) -> bool:
+    """Whether a module, or what it holds, is one of ``roots`` or lies in one."""
+    return any(path == root or path.startswith(f"{root}.") for root in roots)
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

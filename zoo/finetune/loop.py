@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.backbones.freeze import trainable_parameters
+from zoo.domain.hierarchy import under
 from zoo.domain.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def train(
     batches: DataLoader[tuple[Tensor, int]],
     loss: nn.Module,
     recipe: Recipe,
-    head: Iterable[str],
+    head: Sequence[str],
     task: Task,
 ) -> list[float]:
     """Train what is not frozen; the loss of every step.
@@ -39,7 +40,7 @@ def train(
         batches: Images (N, C, H, W) and labels (N,).
         loss: From outputs and labels to a scalar.
         recipe: Epochs and rates.
-        head: Names of the head's parameters, which have the full rate.
+        head: Paths of the head's modules, which have the full rate.
         task: Told of every image.
     """
     device = next(model.parameters()).device
@@ -59,14 +60,13 @@ def train(
     return losses
 
 
-def optimizer(model: nn.Module, recipe: Recipe, head: Iterable[str]) -> AdamW:
+def optimizer(model: nn.Module, recipe: Recipe, head: Sequence[str]) -> AdamW:
     """AdamW over exactly the trainable parameters: the head at the full rate, the rest at its
     share; no weight decay on vectors (norms, biases).
     """
-    in_head = frozenset(head)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model):
-        rate = recipe.lr * (1 if name in in_head else recipe.backbone_lr_ratio)
+        rate = recipe.lr * (1 if under(name, head) else recipe.backbone_lr_ratio)
         decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return AdamW(

@@ -124,7 +124,7 @@ def finetune(
     order = torch.Generator().manual_seed(recipe.seed)
     batches = loader(training, recipe.batch_size, generator=order)
     with progress("training", recipe.epochs * len(training)) as task:
-        train(model, batches, kind.loss(), recipe, hierarchy.head.parameters, task)
+        train(model, batches, kind.loss(), recipe, hierarchy.head.modules, task)
     with progress("testing", len(held_out)) as task:
         logits, labels = evaluate(model, loader(held_out, recipe.batch_size, generator=None), task)
     metrics = {**kind.metrics(logits, labels), "test_images": float(len(labels))}

@@ -1,0 +1,61 @@
+# The same commands for users, developers and CI.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test test-long check fix bench docs wheel clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
+	@rm -rf build/demo && mkdir -p build
+	@$(BIN)/zoo demo build/demo
+
+test: $(VENV)/.dev  ## The test suite (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest --quiet --numprocesses 2
+
+test-long: $(VENV)/.dev  ## What takes longer
+	$(BIN)/python -m pytest --quiet -m long -s
+
+check: $(VENV)/.dev  ## Format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+fix: $(VENV)/.dev  ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## Measurements beside peers
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md
+	$(BIN)/python -m zoo_cli.reference > docs/cli.md
+
+wheel: $(VENV)/.dev  ## Build the sdist, the wheel from it, and try the wheel in a clean environment
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip --disable-pip-version-check install --quiet --no-deps dist/*.whl
+	# Without torch, timm and the hub client, which starting up must not need.
+	build/wheel/bin/python -m pip --disable-pip-version-check install --quiet \
+	    click sqlalchemy alembic rich blake3
+	build/wheel/bin/zoo --help > /dev/null
+	build/wheel/bin/zoo init build/wheel/zoo
+
+clean:  ## Remove what was built
+	rm -rf build dist
