@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.store import MARKER
 
-__all__ = ["MARKER", "Workspace", "append", "now"]
+__all__ = ["MARKER", "Workspace", "append", "append_after", "now"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
@@ -78,12 +79,19 @@ class Workspace:
     def registry(self) -> Registry:
         """The index, opened on first use and rebuilt from the store where it is gone."""
         path = self.root / REGISTRY
-        fresh = not path.exists()
-        registry = Registry.open(path)
-        if fresh:
-            for ref in self.store.refs():
-                self._index(registry, ref)
-        return registry
+        if not path.exists():
+            self._rebuild(path)
+        return Registry.open(path)
+
+    def _rebuild(self, path: Path) -> None:
+        # Apart, so that an index that was cut short is never taken for the whole.
+        with self.scratch() as scratch:
+            with Registry.open(scratch / REGISTRY) as registry:
+                for ref in self.store.refs():
+                    for entry in self.store.history(ref):
+                        self._index(registry, ref, entry)
+            with suppress(FileExistsError):  # another process was faster
+                os.link(scratch / REGISTRY, path)
 
     def close(self) -> None:
         """Close the registry, if it was opened."""
@@ -91,11 +99,9 @@ class Workspace:
             self.registry.close()
             del self.__dict__["registry"]
 
-    def _index(self, registry: Registry, ref: Reference) -> None:
-        entry = self.store.read_ref(ref)
-        if entry:
-            registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
-            registry.set_ref(ref, entry)
+    def _index(self, registry: Registry, ref: Reference, entry: RefEntry) -> None:
+        registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
+        registry.set_ref(ref, entry)
 
     def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:
         """Keep a manifest whose objects are stored, and move ``ref`` to it.
@@ -114,8 +120,23 @@ class Workspace:
             Conflict: Someone else moved the ref meanwhile.
         """
         entry = append(self.store, ref, digest, why)
-        self._index(self.registry, ref)
+        self._index(self.registry, ref, entry)
         return entry
+
+    def reference(self, name: str) -> Reference:
+        """Read a reference; a name that is none, but resembles known ones, is met with those.
+
+        Raises:
+            UnknownName: The text is no reference, but near names are known.
+            InvalidReference: The text is no reference.
+        """
+        try:
+            return Reference.parse(name)
+        except InvalidReference:
+            near = self.registry.near(name)
+            if not near:
+                raise
+            raise UnknownName("checkpoint", name, near) from None
 
     def resolve(self, name: str) -> tuple[Reference | None, Digest]:
         """The checkpoint that a reference, or a digest ``blake3:…``, names.
@@ -129,13 +150,7 @@ class Workspace:
             if self.store.missing("manifests", [digest]):
                 raise UnknownName("checkpoint", name)
             return None, digest
-        try:
-            ref = Reference.parse(name)
-        except InvalidReference:
-            near = self.registry.near(name)
-            if not near:
-                raise
-            raise UnknownName("checkpoint", name, near) from None
+        ref = self.reference(name)
         entry = self.store.read_ref(ref)
         if entry is None:
             hint = f"zoo pull {ref}" if self.registry.entry(ref.path) else ""
@@ -211,7 +226,17 @@ def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
     Raises:
         Conflict: Someone else moved the ref meanwhile.
     """
-    current = place.read_ref(ref)
+    return append_after(place, place.read_ref(ref), ref, digest, why)
+
+
+def append_after(
+    place: Remote, current: RefEntry | None, ref: Reference, digest: Digest, why: str
+) -> RefEntry:
+    """Move a ref as `append` does, but only from ``current``, its newest entry.
+
+    Raises:
+        Conflict: The ref is not at ``current`` any more.
+    """
     if current and current.manifest == digest:
         return current
     entry = RefEntry(

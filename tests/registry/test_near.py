@@ -43,6 +43,7 @@ def filled(
         ("TF_EfficientNet_Lit0", LITE),  # all of it
         ("net19", "an-organisation-of-long-name/net18.x"),
         ("resnet51", "timm/resnet50.a1_in1k"),
+        ("timm/convnext_tiny.in", "timm/convnext_tiny.in12k"),  # not finished
         ("patch16", "timm/vit_base_patch16_224.augreg_in1k"),  # a part of a long name
         ("flowrs", "team/flowers"),
         ("flowers:v3", "team/flowers:v3"),

@@ -11,6 +11,16 @@ from zoo.errors import InvalidManifest, InvalidReference
 
 __all__ = ["RefEntry"]
 
+MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    InvalidReference,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefEntry:
@@ -65,5 +75,5 @@ class RefEntry:
                 by=str(raw["by"]),
                 why=str(raw["why"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidReference) as error:
+        except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from types import NoneType
 from typing import Any, Self
 
 from zoo.domain.digest import Digest
@@ -22,6 +23,15 @@ __all__ = [
 ]
 
 FORMAT = 1
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "license": (str, NoneType),
+    "created": (str, NoneType),
+    "recipe": (dict, NoneType),
+    "freeze": (dict, NoneType),
+    "metrics": (dict,),
+    "provenance": (dict,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +210,13 @@ class Manifest:
         try:
             raw = json.loads(data)
             version = raw.pop("format")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (*MALFORMED, RecursionError) as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
         if version != FORMAT:
             raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
         try:
             return cls._from_json(raw)
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidReference) as error:
+        except (*MALFORMED, InvalidReference) as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
 
     @classmethod
@@ -214,12 +224,20 @@ class Manifest:
         known = {entry.name for entry in fields(cls)}
         if unknown := set(raw) - known:
             raise ValueError(f"unknown fields {sorted(unknown)}")
+        for name, types in TYPES.items():
+            if name in raw and not isinstance(raw[name], types):
+                raise TypeError(f"{name} cannot be {raw[name]!r}")
         pre = raw["preprocessing"]
         return cls(
             **{
                 **raw,
                 "backbone": Backbone(**raw["backbone"]),
-                "head": Head(**raw["head"]),
+                "head": Head(
+                    **{
+                        **raw["head"],
+                        "num_classes": _natural(raw["head"]["num_classes"], "num_classes"),
+                    }
+                ),
                 "preprocessing": Preprocessing(
                     **{
                         **pre,

@@ -35,8 +35,9 @@ def acquire(
         Corrupt: The bytes are not what the source promised.
         InvalidWeights: They do not fit the architecture.
     """
-    ref = Reference.parse(name)
-    entry = _entry(workspace, ref, progress)
+    index_local(workspace, progress=progress)
+    ref = workspace.reference(name)
+    entry = _entry(workspace, ref)
     location = _choose(entry, source)
     plugin = plugins.catalog(location.source)
     if not isinstance(plugin, Source):
@@ -62,8 +63,7 @@ def acquire(
     return ref, digest, release
 
 
-def _entry(workspace: Workspace, ref: Reference, progress: Progress) -> KnownEntry:
-    index_local(workspace, progress=progress)
+def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     found = workspace.registry.entry(ref.path)
     if found is None:
         raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))

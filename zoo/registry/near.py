@@ -16,7 +16,7 @@ __all__ = ["near"]
 def near(connection: Connection, name: str, limit: int) -> list[str]:
     """Up to ``limit`` known names that resemble ``name``, closest first.
 
-    Parts that ``name`` leaves out (namespace, tag) are left out of the comparison too, so that a
+    A name that goes on where ``name`` stops is closest. Parts that ``name`` leaves out (namespace, tag) are left out of the comparison too, so that a
     forgotten part costs no similarity.
     """
     typed = name.strip().lower()
@@ -25,7 +25,8 @@ def near(connection: Connection, name: str, limit: int) -> list[str]:
     shaped: dict[str, list[str]] = {}
     for known in _names(connection):
         shaped.setdefault(_shape_like(typed, known.lower()), []).append(known)
-    keys = difflib.get_close_matches(typed, shaped, n=limit)
+    keys = sorted((key for key in shaped if key.startswith(typed)), key=len)
+    keys += difflib.get_close_matches(typed, shaped, n=limit)
     keys += [key for key in shaped if typed in key]
     found = dict.fromkeys(known for key in keys for known in shaped[key])
     return list(found)[:limit]

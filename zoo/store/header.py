@@ -77,7 +77,9 @@ def parse_header(path: Path, data: memoryview) -> Header:
     if 8 + length > len(data):
         raise InvalidWeights(path, "truncated: it ends within its header")
     try:
-        raw = json.loads(bytes(data[8 : 8 + length]), object_pairs_hook=_unique)
+        # Decoded here: the parser would guess UTF-16, which the format does not allow.
+        text = bytes(data[8 : 8 + length]).decode("utf-8")
+        raw = json.loads(text, object_pairs_hook=_unique)
         if not isinstance(raw, dict):
             raise TypeError("the header is no object")
         raw.pop("__metadata__", None)
@@ -97,6 +99,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
+    name.encode()  # JSON can escape half a character, which no manifest can hold
     dtype, shape, (begin, end) = item["dtype"], item["shape"], item["data_offsets"]
     numbers = [*shape, begin, end]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):

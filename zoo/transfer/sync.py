@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.transfer.copy import Copied, copy_checkpoint
-from zoo.workspace import Workspace, append
+from zoo.workspace import Workspace, append_after
 
 __all__ = ["pull", "push"]
 
@@ -31,9 +31,12 @@ def push(
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remote(to, create=True)
     if not force:
-        _check_descends(workspace, remote, ref, digest)
+        _check_descends(workspace, remote.read_ref(ref), ref, digest)
     copied = copy_checkpoint(workspace.store, remote, digest, progress)
-    append(remote, ref, digest, "push")
+    current = remote.read_ref(ref)
+    if not force:  # again: the copy may have taken hours
+        _check_descends(workspace, current, ref, digest)
+    append_after(remote, current, ref, digest, "push")
     return ref, copied
 
 
@@ -61,8 +64,9 @@ def _near(name: str, there: list[str]) -> list[str]:
     return difflib.get_close_matches(name, there, n=4, cutoff=0.3) or there[:4]
 
 
-def _check_descends(workspace: Workspace, remote: Remote, ref: Reference, digest: Digest) -> None:
-    current = remote.read_ref(ref)
+def _check_descends(
+    workspace: Workspace, current: RefEntry | None, ref: Reference, digest: Digest
+) -> None:
     if current is None:
         return
     known = {entry.manifest for entry in workspace.store.history(ref)}

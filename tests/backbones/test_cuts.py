@@ -1,0 +1,120 @@
+"""The poison proof itself: on networks whose cuts are known by construction."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.trace import trace
+from zoo.domain.hierarchy import Hierarchy
+from zoo.testing.cuts import proves_cut
+
+
+class Chain(nn.Module):
+    """Four steps; ``skip`` adds what left step 0 to what enters step 3."""
+
+    def __init__(self, *, skip: bool = False, image: bool = False, late: bool = False) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(4))
+        self.head = nn.Linear(3, 2)
+        self.skip, self.image, self.late = skip, image, late
+
+    def forward(self, x: Tensor) -> Tensor:
+        image, kept = x, None
+        for index, block in enumerate(self.blocks):
+            if index == 3 and self.skip:
+                x = x + kept
+            if index == 2 and self.image:
+                x = x + image
+            x = block(x)
+            nn.functional.relu_(x)
+            kept = x if index == 0 else kept
+        if self.late:
+            x = x + self.blocks[1](x)
+        return self.head(x.mean((2, 3)))
+
+
+class Nested(nn.Module):
+    """Hands on a dict of tensors by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Widen()
+        self.second = Narrow()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": self.second(pair=self.first(x))}
+
+
+class Widen(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"plus": self.conv(x), "minus": -self.conv(x)}
+
+
+class Narrow(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+
+    def forward(self, pair: dict[str, Tensor]) -> Tensor:
+        return self.conv(pair["plus"] - pair["minus"])
+
+
+def prepared(module: nn.Module) -> tuple[nn.Module, Hierarchy, Tensor]:
+    torch.manual_seed(0)
+    head = ("head",) if hasattr(module, "head") else ()
+    hierarchy = trace("made", module, input_size=(3, 8, 8), head=head)
+    return module, hierarchy, torch.randn(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("module", "cuts"),
+    [
+        (Chain(), [True, True, True, True]),
+        (Chain(skip=True), [True, True, False, False]),
+        (Chain(image=True), [False, False, False, True]),
+        (Chain(late=True), [True, True, False, False]),
+        (Nested(), [True, True]),
+    ],
+    ids=["chain", "skip", "image", "late", "nested"],
+)
+def test_proof_and_liveness_agree_with_the_construction(
+    module: nn.Module, cuts: list[bool]
+) -> None:
+    module, hierarchy, images = prepared(module)
+    proven = [proves_cut(module, hierarchy, unit.depth, images) for unit in hierarchy.units]
+    assert proven == cuts
+    assert [unit.cut for unit in hierarchy.units] == cuts
+
+
+def test_module_is_left_as_it_was() -> None:
+    module, hierarchy, images = prepared(Chain(skip=True))
+    module.train()
+    module.blocks[2].eval()
+    state = copy.deepcopy(module.state_dict())
+    before = [(dict(child.__dict__), child.training) for child in module.modules()]
+    output = module(images)
+    proves_cut(module, hierarchy, 2, images)
+    assert torch.equal(module(images), output)
+    assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
+    for (attributes, training), child in zip(before, module.modules(), strict=True):
+        assert child.__dict__.keys() == attributes.keys()
+        assert not child._forward_hooks
+        assert not child._forward_pre_hooks
+        assert child.training == training
+
+
+def test_module_is_left_as_it_was_when_a_run_fails() -> None:
+    module, hierarchy, images = prepared(Chain())
+    with pytest.raises(RuntimeError):
+        proves_cut(module, hierarchy, 1, images[:, :2])
+    assert torch.equal(module(images), module(images))
+    assert not any(child._forward_pre_hooks for child in module.modules())
+    assert all("forward" not in child.__dict__ for child in module.modules())

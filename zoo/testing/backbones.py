@@ -1,0 +1,345 @@
+"""What every backbone plugin must do.
+
+Subclass, and supply the fixtures ``backbone`` and ``architectures``, both of scope ``class``: a
+short list of small networks that can be run here, a few of each kind that the plugin has.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from zoo.backbones.freeze import freeze
+from zoo.backbones.preprocess import inference_transform
+from zoo.contracts import Backbone
+from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.errors import UnknownName
+from zoo.testing.cuts import proves_cut
+
+__all__ = ["BackboneSuite", "Network", "check_coverage", "check_order", "check_stages"]
+
+CROP_MODES = {"center", "squash", "border"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network under test; ``module`` is shared, so copy it before changing it."""
+
+    architecture: str
+    module: nn.Module
+    hierarchy: Hierarchy
+    images: Tensor
+
+
+class BackboneSuite:
+    """Conformance to `zoo.contracts.Backbone`.
+
+    class TestMine(BackboneSuite):
+        @pytest.fixture(scope="class")
+        def backbone(self): return MyBackbone()
+        @pytest.fixture(scope="class")
+        def architectures(self): return ["tiny"]
+    """
+
+    @pytest.fixture(scope="class")
+    def networks(self, backbone: Backbone, architectures: Sequence[str]) -> list[Network]:
+        """Each architecture with untrained weights, its hierarchy, and two random images."""
+        return [_network(backbone, name) for name in architectures]
+
+    def test_knows_its_architectures(
+        self, backbone: Backbone, architectures: Sequence[str]
+    ) -> None:
+        """All names, sorted, each once."""
+        names = list(backbone.architectures())
+        assert names == sorted(set(names))
+        assert set(architectures) <= set(names)
+
+    def test_a_typo_is_answered_with_near_names(
+        self, backbone: Backbone, architectures: Sequence[str]
+    ) -> None:
+        """Unknown names are refused, and the right one is suggested."""
+        for name in architectures:
+            with pytest.raises(UnknownName) as caught:
+                backbone.build(f"{name}q")
+            assert caught.value.name == f"{name}q"
+            assert name in caught.value.near
+
+    def test_builds_on_meta(self, backbone: Backbone, networks: list[Network]) -> None:
+        """Without memory for weights, with the same hierarchy as the real network's."""
+        for network in networks:
+            with torch.device("meta"):
+                module = backbone.build(network.architecture)
+            assert all(parameter.is_meta for parameter in module.parameters())
+            assert backbone.hierarchy(network.architecture, module) == network.hierarchy
+
+    def test_hierarchy_covers_everything_once(self, networks: list[Network]) -> None:
+        """Each parameter and buffer belongs to one unit or to the head."""
+        for network in networks:
+            check_coverage(network.module, network.hierarchy)
+
+    def test_units_are_in_execution_order(self, networks: list[Network]) -> None:
+        """Seen by hooks of our own on an ordinary run."""
+        for network in networks:
+            check_order(network.module, network.hierarchy, network.images[:1])
+
+    def test_stages_are_contiguous_and_depths_count(self, networks: list[Network]) -> None:
+        """A stage is never taken up again; depth is the place in the order."""
+        for network in networks:
+            check_stages(network.hierarchy)
+
+    def test_head_is_named(self, backbone: Backbone, networks: list[Network]) -> None:
+        """The hierarchy's head is what the plugin says, and nothing of it lies in a unit."""
+        for network in networks:
+            head = network.hierarchy.head
+            assert head.modules == backbone.head_modules(network.module)
+            named = {
+                name
+                for path in head.modules
+                for name, _ in network.module.get_submodule(path).named_parameters(prefix=path)
+            }
+            assert named == set(head.parameters)
+
+    def test_shapes_are_those_of_a_run(self, networks: list[Network]) -> None:
+        """What leaves the last module of each unit, and the network."""
+        for network in networks:
+            units = network.hierarchy.units
+            last = {unit.modules[-1]: unit.shape for unit in units}
+            found = dict(_outputs(network.module, last, network.images[:1]))
+            for path, shape in last.items():
+                leaving = found[path]
+                assert shape == (tuple(leaving.shape) if isinstance(leaving, Tensor) else None)
+            assert network.hierarchy.head.shape == tuple(found[""].shape)
+
+    def test_cuts_are_proven(self, networks: list[Network]) -> None:
+        """A boundary is claimed to be a cut exactly where the poison proof says so."""
+        for network in networks:
+            images = network.images[:1]
+            for unit in network.hierarchy.units:
+                proven = proves_cut(network.module, network.hierarchy, unit.depth, images)
+                assert unit.cut == proven, f"{network.architecture}, {unit.name}"
+
+    def test_freezing_is_total(self, networks: list[Network]) -> None:
+        """Training in every mode of cruelty moves nothing below the boundary, and all above."""
+        for network in networks:
+            module, boundary = _frozen(network)
+            before = {name: value.clone() for name, value in module.state_dict().items()}
+            _train(module, network.images)
+            frozen, trainable = _split(network.hierarchy, boundary)
+            after = module.state_dict()
+            moved = {name for name in before if not torch.equal(before[name], after[name])}
+            assert not moved & frozen, network.architecture
+            for unit in network.hierarchy.units[boundary:]:
+                assert not unit.parameters or moved & set(unit.parameters), unit.name
+            wanted = {name for name, p in module.named_parameters() if p.requires_grad}
+            assert wanted == {name for name, _ in module.named_parameters()} & trainable
+
+    def test_frozen_modules_stay_in_eval_mode(self, networks: list[Network]) -> None:
+        """After ``train()`` on the network and on its parts, and in a copy of it."""
+        for network in networks:
+            module, boundary = _frozen(network)
+            for candidate in (module, copy.deepcopy(module)):
+                candidate.train()
+                for child in candidate.children():
+                    child.train()
+                below = list(_modules(candidate, network.hierarchy.units[:boundary]))
+                above = list(_modules(candidate, network.hierarchy.units[boundary:]))
+                assert not any(child.training for child in below), network.architecture
+                assert all(child.training for child in above), network.architecture
+
+    def test_a_copy_is_independent(self, networks: list[Network]) -> None:
+        """Thawing the original leaves its copy frozen, and thaws all of the original."""
+        for network in networks:
+            module, boundary = _frozen(network)
+            copied = copy.deepcopy(module)
+            freeze(module, network.hierarchy, 0)
+            module.train()
+            copied.train()
+            below = network.hierarchy.units[:boundary]
+            assert all(child.training for child in module.modules())
+            assert all(parameter.requires_grad for parameter in module.parameters())
+            assert not any(child.training for child in _modules(copied, below))
+
+    def test_frozen_part_does_not_see_batch_mates(self, networks: list[Network]) -> None:
+        """What leaves it for one image is the same beside any other image, in train mode."""
+        for network in networks:
+            module, boundary = _frozen(network)
+            module.train()
+            first, second = network.images
+            path = network.hierarchy.units[boundary - 1].modules[-1]
+            leaving = [
+                _one(dict(_outputs(module, [path], torch.stack([first, mate]), train=True))[path])
+                for mate in (second, 3 * second - 1)
+            ]
+            assert torch.equal(*leaving), network.architecture
+
+    def test_head_is_replaced(self, backbone: Backbone, networks: list[Network]) -> None:
+        """By the very module that was built, which gives the right number of outputs."""
+        for network in networks:
+            module, built = copy.deepcopy(network.module), []
+
+            def build(features: int, built: list[nn.Module] = built) -> nn.Module:
+                built.append(nn.Linear(features, 7))
+                return built[-1]
+
+            backbone.replace_head(module, 7, build)
+            assert any(child is built[0] for child in module.modules())
+            assert tuple(module.eval()(network.images).shape) == (2, 7)
+            names = {name for name, _ in module.named_parameters()}
+            assert names == {name for name, _ in network.module.named_parameters()}
+
+    def test_outputs_can_be_chosen(self, backbone: Backbone, networks: list[Network]) -> None:
+        """``num_classes`` decides the size of the architecture's own head."""
+        for network in networks:
+            module = backbone.build(network.architecture, num_classes=5).eval()
+            assert tuple(module(network.images[:1]).shape) == (1, 5)
+
+    def test_own_names_map_to_themselves(
+        self, backbone: Backbone, networks: list[Network]
+    ) -> None:
+        """As do names that nobody knows."""
+        for network in networks:
+            own = list(network.module.state_dict())
+            assert dict(backbone.convert(network.module, own)) == {name: name for name in own}
+            assert backbone.convert(network.module, ["no.such"])["no.such"] == "no.such"
+
+    def test_preprocessing_is_sane(self, backbone: Backbone, networks: list[Network]) -> None:
+        """It turns an image of any size into input that the network takes."""
+        for network in networks:
+            how = backbone.preprocessing(network.module)
+            assert len(how.mean) == len(how.std) == how.input_size[0]
+            assert all(0 <= value <= 1 for value in how.mean)
+            assert all(0 < value <= 1 for value in how.std)
+            assert 0.5 <= how.crop_pct <= 1
+            assert how.crop_mode in CROP_MODES
+            image = inference_transform(how)(Image.new("RGB", (123, 77), (255, 0, 99)))
+            assert tuple(image.shape) == how.input_size
+            assert image.dtype == torch.float32
+            assert image.isfinite().all()
+
+    def test_class_names_fit_the_outputs(self, backbone: Backbone, networks: list[Network]) -> None:
+        """One for each output, or none."""
+        for network in networks:
+            shape = network.hierarchy.head.shape
+            assert shape is not None
+            assert len(backbone.classes(network.module)) in (0, shape[-1])
+
+
+def check_coverage(module: nn.Module, hierarchy: Hierarchy) -> None:
+    """Assert that each parameter and buffer of ``module`` is listed once, and counted right."""
+    parts = (*hierarchy.units, hierarchy.head)
+    parameters = dict(module.named_parameters())
+    listed = Counter(name for part in parts for name in part.parameters)
+    assert listed == Counter(parameters)
+    listed = Counter(name for part in parts for name in part.buffers)
+    assert listed == Counter(name for name, _ in module.named_buffers())
+    for part in parts:
+        assert part.params == sum(parameters[name].numel() for name in part.parameters)
+    assert hierarchy.params == sum(parameter.numel() for parameter in parameters.values())
+
+
+def check_order(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
+    """Assert that units, and the modules in each, are entered first in the order listed."""
+    modules = [path for unit in hierarchy.units for path in unit.modules]
+    parametric = [path for path in modules if any(True for _ in _parameters(module, path))]
+    entered: list[str] = []
+    hooks = [
+        module.get_submodule(path).register_forward_pre_hook(
+            lambda _, __, path=path: entered.append(path)
+        )
+        for path in parametric
+    ]
+    with torch.no_grad():
+        module.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    assert list(dict.fromkeys(entered)) == parametric
+
+
+def check_stages(hierarchy: Hierarchy) -> None:
+    """Assert that depths count from 0, names differ, and stages are contiguous."""
+    units = hierarchy.units
+    assert [unit.depth for unit in units] == list(range(len(units)))
+    assert len({unit.name for unit in units}) == len(units)
+    runs = [unit.stage for i, unit in enumerate(units) if not i or units[i - 1].stage != unit.stage]
+    assert len(set(runs)) == len(runs)
+    assert hierarchy.stages == tuple(runs)
+    assert len({path for unit in units for path in unit.modules}) == sum(
+        len(unit.modules) for unit in units
+    )
+
+
+def _network(backbone: Backbone, architecture: str) -> Network:
+    torch.manual_seed(0)
+    module = backbone.build(architecture).eval()
+    images = torch.randn(2, *backbone.preprocessing(module).input_size)
+    return Network(architecture, module, backbone.hierarchy(architecture, module), images)
+
+
+def _frozen(network: Network) -> tuple[nn.Module, int]:
+    """A copy frozen to the middle, with gradients left over from before."""
+    module = copy.deepcopy(network.module)
+    boundary = max(len(network.hierarchy.units) // 2, 1)
+    module(network.images[:1]).sum().backward()
+    freeze(module, network.hierarchy, boundary)
+    return module, boundary
+
+
+def _train(module: nn.Module, images: Tensor) -> None:
+    """Three steps; the optimizer is handed the frozen parameters too."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.1)
+    for _ in range(3):
+        module.train()
+        nn.functional.cross_entropy(module(images), torch.tensor([0, 1])).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+
+def _split(hierarchy: Hierarchy, boundary: int) -> tuple[set[str], set[str]]:
+    """Names of all that is frozen, and of the parameters that are trained."""
+    below, above = hierarchy.units[:boundary], (*hierarchy.units[boundary:], hierarchy.head)
+    frozen = {name for unit in below for name in (*unit.parameters, *unit.buffers)}
+    return frozen, {name for part in above for name in part.parameters}
+
+
+def _modules(module: nn.Module, units: Sequence[Unit]) -> Iterator[nn.Module]:
+    for unit in units:
+        for path in unit.modules:
+            yield from module.get_submodule(path).modules()
+
+
+def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
+    return module.get_submodule(path).parameters()
+
+
+@torch.no_grad()
+def _outputs(
+    module: nn.Module, paths: Any, images: Tensor, *, train: bool = False
+) -> list[tuple[str, Any]]:
+    """What leaves the modules at ``paths``, call by call, and the network (as ``""``)."""
+    found: list[tuple[str, Any]] = []
+    hooks = [
+        module.get_submodule(path).register_forward_hook(
+            lambda _, __, output, path=path: found.append((path, output))
+        )
+        for path in paths
+    ]
+    module.train(train)
+    found.append(("", module(images)))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _one(output: Any) -> Tensor:
+    """The part of a batch of two that belongs to the first image."""
+    first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+    return first[: len(first) // 2]

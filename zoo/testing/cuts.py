@@ -1,0 +1,151 @@
+"""The poison proof: a boundary is a cut if the network can be entered late there.
+
+The independent check on `zoo.backbones.liveness`, which reasons about one recorded run. Here the
+network is really entered late: what enters the unit at the boundary is recorded, everything before
+it is poisoned with NaN, and the recorded input is fed at the boundary. If the output is the
+ordinary one bit for bit, nothing that later units need passed by. (Source: the project's own
+design document, section "The hierarchy, and how a cut is proven".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from zoo.domain.hierarchy import Hierarchy, Unit
+
+__all__ = ["proves_cut"]
+
+
+@torch.no_grad()
+def proves_cut(module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tensor) -> bool:
+    """Whether ``module`` can be entered late at unit ``depth``; it is left as it was.
+
+    Args:
+        module: The network, with real weights: on the meta device nothing can be proven.
+        hierarchy: Its hierarchy.
+        depth: The unit whose entrance is the boundary.
+        images: Input (N, C, H, W) that gives an output without NaN.
+    """
+    entry = module.get_submodule(_entry(module, hierarchy.units[depth]))
+    earlier = [
+        module.get_submodule(path)
+        for unit in hierarchy.units[:depth]
+        for path in _parametric(module, unit)
+    ]
+    with _eval_mode(module):
+        entered, made, ordinary = _ordinary_run(module, entry, earlier, images)
+        with ExitStack() as changes:
+            for child in earlier:
+                changes.enter_context(_replaced_forward(child, _stub(made[child])))
+            feed = _Feed(*entered)
+            hook = entry.register_forward_pre_hook(feed, prepend=True, with_kwargs=True)
+            changes.callback(hook.remove)
+            late = module(_poisoned(images))
+    return feed.fed and _bit_equal(ordinary, late)
+
+
+def _parametric(module: nn.Module, unit: Unit) -> list[str]:
+    return [path for path in unit.modules if any(True for _ in _parameters(module, path))]
+
+
+def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
+    return module.get_submodule(path).parameters()
+
+
+def _entry(module: nn.Module, unit: Unit) -> str:
+    return next(iter(_parametric(module, unit)), unit.modules[0])
+
+
+def _ordinary_run(
+    module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
+) -> tuple[tuple[Any, Any], dict[nn.Module, list[Any]], Any]:
+    """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
+    entered: list[tuple[Any, Any]] = []
+    made: dict[nn.Module, list[Any]] = {child: [] for child in earlier}
+
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+        if not entered:
+            entered.append(_copied((args, kwargs)))
+
+    with ExitStack() as hooks:
+        handle = entry.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
+        hooks.callback(handle.remove)
+        for child in earlier:
+            handle = child.register_forward_hook(
+                lambda child, _, output: made[child].append(_poisoned(output))
+            )
+            hooks.callback(handle.remove)
+        ordinary = _copied(module(images))
+    return entered[0], made, ordinary
+
+
+class _Feed:
+    """A pre-hook that puts the recorded input in the place of the first one that arrives."""
+
+    def __init__(self, args: Any, kwargs: Any) -> None:
+        self.recorded = (args, kwargs)
+        self.fed = False
+
+    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self.fed:
+            return args, kwargs
+        self.fed = True
+        return self.recorded
+
+
+def _stub(outputs: list[Any]) -> Callable[..., Any]:
+    calls = iter(outputs)
+    return lambda *_, **__: _copied(next(calls, outputs[-1]))
+
+
+@contextmanager
+def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    before = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if before is not None:
+            module.__dict__["forward"] = before
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = {child: child.training for child in module.modules()}
+    for child in modes:
+        child.training = False
+    try:
+        yield
+    finally:
+        for child, training in modes.items():
+            child.training = training
+
+
+def _copied(value: Any) -> Any:
+    return tree_map_only(Tensor, torch.clone, value)
+
+
+def _poisoned(value: Any) -> Any:
+    """The same structure and shapes, all NaN. Full tensors: activations may write in place."""
+    return tree_map_only(Tensor, _nan_like, value)
+
+
+def _nan_like(tensor: Tensor) -> Tensor:
+    floating = tensor.is_floating_point() or tensor.is_complex()
+    return torch.full_like(tensor, float("nan") if floating else 0)
+
+
+def _bit_equal(one: Any, other: Any) -> bool:
+    leaves, structure = tree_flatten(one)
+    others, other_structure = tree_flatten(other)
+    return structure == other_structure and all(
+        torch.equal(a, b) if isinstance(a, Tensor) else a == b
+        for a, b in zip(leaves, others, strict=True)
+    )
