@@ -78,7 +78,7 @@ def test_whole_and_broken_chunks_come_back(codec: Codec, count: int) -> None:
     one, other = weights(count, 1).tobytes(), weights(count, 2).tobytes()
     form = encoded(codec, LAYOUTS["F32"], one, other)
     assert decoded(codec, form, other) == one
-    assert len(read_header(form).ends) == -(-count // (256 * 1024))
+    assert read_header(form).chunks == -(-count // (256 * 1024))
 
 
 @pytest.mark.parametrize("codec", list(Codec))
@@ -135,6 +135,17 @@ def test_a_newer_format_is_refused_as_such() -> None:
     form[4] = 2
     with pytest.raises(Unsupported):
         decode(bytes(form), limit=64)
+
+
+def test_a_wrong_chunk_table_under_a_right_checksum_is_found() -> None:
+    """What a stranger made on purpose, and signed with the right checksum."""
+    form = encode(Codec.FULL, weights(300_000, 1).tobytes(), LAYOUTS["F32"])
+    table = FIXED.size
+    for end in (0, 1 << 62, len(form)):
+        broken = form[:table] + end.to_bytes(8, "little") + form[table + 8 :]
+        checksum = blake3(broken[:48]).update(broken[80:]).digest()
+        with pytest.raises(Corrupt):
+            decode(broken[:48] + checksum + broken[80:], limit=1 << 30)
 
 
 def test_threads_do_not_disturb_each_other() -> None:

@@ -66,7 +66,7 @@ class Codec(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an encoded object says of itself.
+    """What an encoded object says of itself, its chunk table left out.
 
     Attributes:
         codec: How it is coded.
@@ -75,8 +75,7 @@ class Header:
         base: The object that it is a delta against; None for FULL.
         checksum: BLAKE3 of all other bytes.
         chunk: Words in a chunk.
-        ends: End of each chunk, counted from the first byte of the first.
-        start: Where the first chunk begins in the encoded object.
+        chunks: Number of chunks.
     """
 
     codec: Codec
@@ -85,8 +84,7 @@ class Header:
     base: Digest | None
     checksum: bytes
     chunk: int
-    ends: tuple[int, ...]
-    start: int
+    chunks: int
 
 
 def encode(
@@ -122,7 +120,7 @@ def encode(
 
 
 def read_header(data: Buffer) -> Header:
-    """Read the header and chunk table.
+    """Read the fixed part of an encoded object; the rest need not be there.
 
     Raises:
         Corrupt: The data is no encoded object.
@@ -133,10 +131,9 @@ def read_header(data: Buffer) -> Header:
     _, version, codec, layout, size, base, checksum, chunk, count = FIXED.unpack(data[: FIXED.size])
     if version != VERSION or layout not in BY_NUMBER or codec not in list(Codec):
         raise Unsupported(f"encoded object: format {version}, codec {codec}, layout {layout}")
-    table = data[FIXED.size : FIXED.size + 8 * count]
-    words = size // BY_NUMBER[layout].width
-    if len(table) != 8 * count or not chunk or count != -(-words // chunk):
-        raise Corrupt("an encoded object", "a chunk table that fits its size", f"{count} chunks")
+    words, rest = divmod(size, BY_NUMBER[layout].width)
+    if rest or not chunk or count != -(-words // chunk):
+        raise Corrupt("an encoded object", "chunks that fit its size", f"{count} chunks")
     return Header(
         codec=Codec(codec),
         layout=BY_NUMBER[layout],
@@ -144,8 +141,7 @@ def read_header(data: Buffer) -> Header:
         base=None if codec == Codec.FULL else Digest("blake3", base.hex()),
         checksum=checksum,
         chunk=chunk,
-        ends=tuple(np.frombuffer(table, "<u8").tolist()),
-        start=FIXED.size + 8 * count,
+        chunks=count,
     )
 
 
@@ -182,17 +178,28 @@ def decode(data: Buffer, *, limit: int, base: Buffer | None = None) -> memoryvie
         raise Corrupt("the base of an encoded object", f"{header.size} bytes", "another size")
     words = np.empty(header.size // header.layout.width, header.layout.unsigned)
     parents = None if base is None else _words(base, header.layout)
-    view = memoryview(data)[header.start :]
+    ends, view = _table(data, header)
 
     def unpack(index: int) -> None:
         begin = index * header.chunk
         target = words[begin : begin + header.chunk]
-        first = header.ends[index - 1] if index else 0
+        first = ends[index - 1] if index else 0
         parent = None if parents is None else parents[begin : begin + header.chunk]
-        target[:] = _unpack(header, view[first : header.ends[index]], len(target), parent)
+        target[:] = _unpack(header, view[first : ends[index]], len(target), parent)
 
-    _on_all_cores(unpack, range(len(header.ends)))
+    _on_all_cores(unpack, range(header.chunks))
     return memoryview(words.view(np.uint8).data)
+
+
+def _table(data: Buffer, header: Header) -> tuple[list[int], memoryview]:
+    """End of each chunk, counted from the first byte of the first, and the bytes of all chunks."""
+    start = FIXED.size + 8 * header.chunks
+    if start > len(data):
+        raise Corrupt("an encoded object", f"{header.chunks} chunks", f"{len(data)} bytes")
+    ends: list[int] = np.frombuffer(data[FIXED.size : start], "<u8").tolist()
+    if ends != sorted(ends) or (ends[-1] if ends else 0) != len(data) - start:
+        raise Corrupt("an encoded object", "chunks one after another", "a chunk table that is not")
+    return ends, memoryview(data)[start:]
 
 
 def _checksum(data: Buffer) -> bytes:

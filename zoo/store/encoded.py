@@ -1,0 +1,68 @@
+"""Objects that a remote holds encoded, read as if they were not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zoo.codec.frame import FIXED, Header, decode, read_header
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.errors import Corrupt, MissingObject
+
+__all__ = ["SLACK", "encoded_header", "read_object"]
+
+SLACK = 64 << 20
+"""An object may be larger than the ranges that one manifest uses of it, by this much at most."""
+
+
+def encoded_header(place: Remote, digest: Digest) -> Header:
+    """The header of the encoded form that ``place`` holds, read without the rest.
+
+    Raises:
+        MissingObject: It holds none.
+        Corrupt: It is damaged.
+    """
+    data = bytearray()
+    for piece in place.read("encoded", digest):
+        data += piece
+        if len(data) >= FIXED.size:
+            break
+    return read_header(bytes(data))
+
+
+def read_object(
+    place: Remote, digest: Digest, *, least: int, near: Sequence[Remote] = ()
+) -> bytes | memoryview:
+    """The bytes of an object that ``place`` holds as they are or encoded. Whoever keeps them hashes
+    them.
+
+    Args:
+        place: Where it is.
+        digest: Its name.
+        least: Bytes that it has at least; more than `SLACK` above that is refused.
+        near: Stores to look for a delta's base first, as it was pulled before more often than not.
+
+    Raises:
+        MissingObject: ``place`` does not hold it, or nobody its base.
+        Corrupt: It is damaged, too large, or a delta against a delta.
+    """
+    if not place.missing("objects", [digest]):
+        size = place.size("objects", digest)
+        if size > least + SLACK:
+            raise Corrupt(f"object {digest}", f"at most {least + SLACK} bytes", f"{size} bytes")
+        return b"".join(place.read("objects", digest))
+    data = b"".join(place.read("encoded", digest))
+    header = read_header(data)
+    base = None
+    if header.base is not None:
+        base = _base(place, header.base, header.size, near)
+    return decode(data, limit=least + SLACK, base=base)
+
+
+def _base(place: Remote, digest: Digest, size: int, near: Sequence[Remote]) -> bytes | memoryview:
+    for store in near:
+        if not store.missing("objects", [digest]):
+            return b"".join(store.read("objects", digest))
+    if place.missing("objects", [digest]) and encoded_header(place, digest).base is not None:
+        raise Corrupt(f"encoded object {digest}", "a base that stands alone", "a delta")
+    return read_object(place, digest, least=size)
