@@ -84,6 +84,8 @@ class Workspace:
         return Registry.open(path)
 
     def _rebuild(self, path: Path) -> None:
+        for suffix in ("-wal", "-shm"):  # else SQLite would replay what the lost file left
+            path.with_name(REGISTRY + suffix).unlink(missing_ok=True)
         # Apart, so that an index that was cut short is never taken for the whole.
         with self.scratch() as scratch:
             with Registry.open(scratch / REGISTRY) as registry:

@@ -23,7 +23,15 @@ __all__ = [
 ]
 
 FORMAT = 1
-MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    InvalidReference,
+)
 TYPES: Mapping[str, tuple[type, ...]] = {
     "license": (str, NoneType),
     "created": (str, NoneType),
@@ -210,13 +218,13 @@ class Manifest:
         try:
             raw = json.loads(data)
             version = raw.pop("format")
-        except (*MALFORMED, RecursionError) as error:
+        except MALFORMED as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
         if version != FORMAT:
             raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
         try:
             return cls._from_json(raw)
-        except (*MALFORMED, InvalidReference) as error:
+        except MALFORMED as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
 
     @classmethod

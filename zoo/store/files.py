@@ -144,6 +144,8 @@ def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:
             left -= len(part)
             if not left:
                 break
+        if left:
+            raise Corrupt(f"object {digest}", f"{left} bytes more", "its end")
     if hasher.hexdigest() != file.sha256.hex:
         raise Corrupt(file.name, str(file.sha256), f"sha256:{hasher.hexdigest()}")
 

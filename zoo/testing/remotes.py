@@ -103,7 +103,7 @@ class RemoteSuite:
 
     @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
     def test_wrong_bytes_are_refused(self, remote: Remote, found: bytes) -> None:
-        """Truncated, lengthened, none, or flipped: nothing is kept, and the right ones still can be."""
+        """Truncated, lengthened, none or flipped: nothing is kept, the right ones still can be."""
         digest = digest_of(BODY)
         with pytest.raises(Corrupt):
             remote.write("objects", digest, [found])

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.checkpoints import add_checkpoint, entry, flip_byte, store_checkpoint, tensors
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Parent
+from zoo.domain.reference import Reference
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    InvalidOption,
+    InvalidReference,
+    NoZoo,
+    Unavailable,
+    UnknownName,
+)
+from zoo.lookup.details import details
+from zoo.lookup.lineage import lineage
+from zoo.registry import Query
+from zoo.store import Store
+from zoo.workspace import Workspace, append, append_after
+
+NAME = "team/flowers"
+REF = Reference("team", "flowers")
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace.create(tmp_path / "zoo")
+    yield workspace
+    workspace.close()
+
+
+class TestFind:
+    def test_upward_from_here(self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        below = zoo.root / "data" / "flowers"
+        below.mkdir(parents=True)
+        for folder in (zoo.root, below):
+            monkeypatch.chdir(folder)
+            assert Workspace.find().root == zoo.root.resolve()
+
+    def test_the_nearest_wins(self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        inner = Workspace.create(zoo.root / "inner")
+        monkeypatch.chdir(inner.root)
+        assert Workspace.find().root == inner.root.resolve()
+
+    def test_a_zoo_that_lost_its_index_is_found(
+        self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        zoo.close()
+        (zoo.root / "registry.db").unlink()
+        monkeypatch.chdir(zoo.root)
+        assert Workspace.find().root == zoo.root.resolve()
+
+    def test_the_variable_goes_before_the_folder(
+        self, zoo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Workspace.create(tmp_path / "other")
+        monkeypatch.chdir(zoo.root)
+        monkeypatch.setenv("ZOO_HOME", str(other.root))
+        assert Workspace.find().root == other.root.resolve()
+
+    def test_the_option_goes_before_the_variable(
+        self, zoo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ZOO_HOME", str(tmp_path / "absent"))
+        assert Workspace.find(zoo.root).root == zoo.root.resolve()
+
+    def test_the_variable_may_be_under_home(
+        self, isolated: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Workspace.create(isolated / "zoo")
+        monkeypatch.setenv("ZOO_HOME", "~/zoo")
+        assert Workspace.find().root == (isolated / "zoo").resolve()
+
+    def test_a_named_place_without_a_zoo_is_not_searched_upward(
+        self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (zoo.root / "below").mkdir()
+        with pytest.raises(NoZoo, match="below"):
+            Workspace.find(zoo.root / "below")
+        monkeypatch.setenv("ZOO_HOME", str(zoo.root / "below"))
+        with pytest.raises(NoZoo, match="below"):
+            Workspace.find()
+
+    def test_nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(NoZoo) as caught:
+            Workspace.find()
+        assert caught.value.start == tmp_path.resolve()
+
+
+def test_create_keeps_a_zoo_that_is_there(zoo: Workspace) -> None:
+    digest = add_checkpoint(zoo, NAME)
+    again = Workspace.create(zoo.root)
+    assert again.resolve(NAME) == (REF, digest)
+    assert again.registry.refs_of(digest) == [REF]
+    again.close()
+
+
+class TestMove:
+    def test_commit_names_and_indexes(self, zoo: Workspace) -> None:
+        digest = add_checkpoint(zoo, NAME)
+        assert zoo.resolve(NAME) == (REF, digest)
+        assert zoo.registry.ref(REF) == digest
+        (move,) = zoo.store.history(REF)
+        assert (move.number, move.previous, move.by, move.why) == (1, None, "tester", "test")
+
+    def test_a_move_follows_the_one_before(self, zoo: Workspace) -> None:
+        first, second = add_checkpoint(zoo, NAME), add_checkpoint(zoo, NAME, tensors(1))
+        history = zoo.store.history(REF)
+        assert [move.manifest for move in history] == [first, second]
+        assert history[1].previous == first
+        assert zoo.registry.ref(REF) == second
+
+    def test_a_move_to_where_it_is_adds_nothing(self, zoo: Workspace) -> None:
+        digest = add_checkpoint(zoo, NAME)
+        assert zoo.move(REF, digest, "again") == zoo.store.history(REF)[0]
+        assert len(zoo.store.history(REF)) == 1
+
+    def test_a_move_back_is_a_move(self, zoo: Workspace) -> None:
+        first, second = add_checkpoint(zoo, NAME), add_checkpoint(zoo, NAME, tensors(1))
+        zoo.move(REF, first, "back")
+        assert [move.manifest for move in zoo.store.history(REF)] == [first, second, first]
+        assert zoo.resolve(NAME) == (REF, first)
+        assert zoo.registry.ref(REF) == first
+
+    def test_a_tag_moves_alone(self, zoo: Workspace) -> None:
+        first = add_checkpoint(zoo, NAME)
+        zoo.move(REF.with_tag("v1"), first, "tag")
+        second = add_checkpoint(zoo, NAME, tensors(1))
+        assert zoo.resolve(f"{NAME}:v1") == (REF.with_tag("v1"), first)
+        assert zoo.resolve(NAME) == (REF, second)
+        assert zoo.registry.refs_of(first) == [REF.with_tag("v1")]
+
+    def test_append_after_an_entry_that_is_not_the_newest_is_refused(self, zoo: Workspace) -> None:
+        first, second = (store_checkpoint(zoo.store, tensors(seed)) for seed in (0, 1))
+        append(zoo.store, REF, first, "test")
+        for stale in (None, entry(2, second, first)):
+            with pytest.raises(Conflict, match="moved by someone else"):
+                append_after(zoo.store, stale, REF, Digest("blake3", "0" * 64), "late")
+        assert len(zoo.store.history(REF)) == 1
+
+
+class TestResolve:
+    def test_a_digest_has_no_name(self, zoo: Workspace) -> None:
+        digest = add_checkpoint(zoo, NAME)
+        assert zoo.resolve(str(digest)) == (None, digest)
+
+    def test_an_unknown_digest(self, zoo: Workspace) -> None:
+        with pytest.raises(UnknownName):
+            zoo.resolve("blake3:" + "0" * 64)
+        with pytest.raises(InvalidReference):
+            zoo.resolve("blake3:0")
+
+    @pytest.mark.parametrize("name", ["team/flower", "flowers", "team/flowers:v9"])
+    def test_an_unknown_name_suggests_names(self, zoo: Workspace, name: str) -> None:
+        add_checkpoint(zoo, NAME)
+        with pytest.raises(UnknownName) as caught:
+            zoo.resolve(name)
+        assert caught.value.near == (NAME,)
+
+    def test_a_name_that_a_source_lists_says_how_to_pull_it(self, zoo: Workspace) -> None:
+        listed = CatalogEntry(name="timm/toynet.a1", backbone="timm", architecture="toynet")
+        zoo.registry.replace_entries("timm", "1", [listed], "2026-01-01T00:00:00Z")
+        with pytest.raises(UnknownName) as caught:
+            zoo.resolve("timm/toynet.a1")
+        assert caught.value.hint == "zoo pull timm/toynet.a1"
+
+    def test_what_is_like_nothing_is_no_reference(self, zoo: Workspace) -> None:
+        with pytest.raises(InvalidReference):
+            zoo.resolve("zzzz")
+
+
+class TestRegistryIsDerived:
+    @pytest.fixture
+    def family(self, zoo: Workspace) -> Workspace:
+        """A base, a name that moved between two children of it, and a tag."""
+        base = add_checkpoint(zoo, "timm/base")
+        parent = Parent(manifest=base, relation="finetune", ref="timm/base")
+        for seed, created in ((1, "2026-01-01T00:00:00Z"), (2, "2026-01-02T00:00:00Z")):
+            add_checkpoint(
+                zoo, NAME, tensors(seed), parents=(parent,), metrics={"accuracy": 0.5},
+                classes=("daisy", "rose", "tulip"), created=created,
+            )  # fmt: skip
+        zoo.move(REF.with_tag("v1"), zoo.store.history(REF)[0].manifest, "tag")
+        return zoo
+
+    def answers(self, zoo: Workspace) -> list[object]:
+        names = ["timm/base", NAME, f"{NAME}:v1"]
+        queries = [Query(), Query(words=("rose",)), Query(num_classes=3, limit=1)]
+        found: list[object] = [zoo.registry.search(query) for query in queries]
+        found += [lineage(zoo, name) for name in names]
+        found += [details(zoo, name) for name in names]
+        return [*found, zoo.registry.refs()]
+
+    def test_it_is_the_same_when_rebuilt(self, family: Workspace) -> None:
+        before = self.answers(family)
+        assert len(lineage(family, "timm/base")["children"]) == 2
+        family.close()
+        (family.root / "registry.db").unlink()
+        rebuilt = Workspace(family.root)
+        assert self.answers(rebuilt) == before
+        rebuilt.close()
+        assert list(family.store.staging.iterdir()) == []
+
+    def test_the_log_of_a_lost_index_is_not_replayed(
+        self, family: Workspace, tmp_path: Path
+    ) -> None:
+        before = self.answers(family)
+        family.close()
+        other = Workspace.create(tmp_path / "other")
+        add_checkpoint(other, "team/other")
+        stale = (other.root / "registry.db-wal").read_bytes()
+        other.close()
+        (family.root / "registry.db").unlink()
+        (family.root / "registry.db-wal").write_bytes(stale)
+        rebuilt = Workspace(family.root)
+        assert self.answers(rebuilt) == before
+        rebuilt.close()
+
+    def test_a_rebuild_that_fails_is_not_taken_for_the_whole(self, family: Workspace) -> None:
+        base = family.store.path("manifests", family.resolve("timm/base")[1])
+        sound = base.read_bytes()
+        family.close()
+        (family.root / "registry.db").unlink()
+        flip_byte(base)
+        for _ in range(2):
+            with pytest.raises(Corrupt):
+                Workspace(family.root).registry  # noqa: B018 - is built on first use
+        base.write_bytes(sound)
+        repaired = Workspace(family.root)
+        assert repaired.registry.count(Query()) == 3
+        repaired.close()
+
+
+class TestRemotes:
+    def test_a_name_stands_for_a_location(self, zoo: Workspace, tmp_path: Path) -> None:
+        zoo.add_remote("lab", str(tmp_path / "lab"))
+        zoo.add_remote("cloud", "s3://bucket/zoo")
+        again = Workspace(zoo.root)
+        assert again.remotes() == {"lab": str(tmp_path / "lab"), "cloud": "s3://bucket/zoo"}
+        assert isinstance(again.remote("lab", create=True), Store)
+        assert (tmp_path / "lab" / "zoo.json").is_file()
+
+    def test_a_relative_folder_is_kept_absolute(
+        self, zoo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        zoo.add_remote("lab", "lab")
+        assert zoo.remotes() == {"lab": str(tmp_path.resolve() / "lab")}
+
+    def test_a_taken_name_is_refused(self, zoo: Workspace) -> None:
+        zoo.add_remote("lab", "/a")
+        zoo.add_remote("lab", "/a")
+        with pytest.raises(Conflict) as caught:
+            zoo.add_remote("lab", "/b")
+        assert caught.value.current == zoo.remotes()["lab"]
+
+    def test_a_removed_name_can_be_taken(self, zoo: Workspace) -> None:
+        zoo.add_remote("lab", "s3://a")
+        zoo.add_remote("home", "s3://h")
+        zoo.remove_remote("lab")
+        assert zoo.remotes() == {"home": "s3://h"}
+        zoo.add_remote("lab", "s3://b")
+        assert zoo.remotes()["lab"] == "s3://b"
+
+    def test_removing_what_is_not_there_suggests_names(self, zoo: Workspace) -> None:
+        zoo.add_remote("lab", "s3://a")
+        with pytest.raises(UnknownName) as caught:
+            zoo.remove_remote("lap")
+        assert caught.value.near == ("lab",)
+
+    @pytest.mark.parametrize(
+        "location", ["s3://key:secret@bucket/zoo", "https://token@host", "https://a:b@host:80/x"]
+    )
+    def test_credentials_are_refused(self, zoo: Workspace, location: str) -> None:
+        with pytest.raises(InvalidOption, match="credentials"):
+            zoo.add_remote("lab", location)
+        assert zoo.remotes() == {}
+
+    def test_an_at_sign_in_a_path_is_none(self, zoo: Workspace) -> None:
+        zoo.add_remote("hub", "hf://team/zoo@main")
+        assert zoo.remotes() == {"hub": "hf://team/zoo@main"}
+
+    @pytest.mark.parametrize("name", ["", "a/b", "a.b", "s3://x", "~", "..", "-x", "a b", "a\n"])
+    def test_a_name_that_could_be_a_path_is_refused(self, zoo: Workspace, name: str) -> None:
+        with pytest.raises(InvalidOption, match="no name for a remote"):
+            zoo.add_remote(name, "/a")
+
+    @pytest.mark.parametrize("where", [".", "{root}", "{root}/below/.."])
+    def test_a_zoo_is_not_its_own_remote(
+        self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        (zoo.root / "below").mkdir()
+        monkeypatch.chdir(zoo.root)
+        with pytest.raises(InvalidOption, match="its own remote"):
+            zoo.remote(where.format(root=zoo.root))
+
+    def test_an_unknown_scheme_suggests_plugins(self, zoo: Workspace) -> None:
+        with pytest.raises(UnknownName) as caught:
+            zoo.remote("foldr://x")
+        assert (caught.value.kind, caught.value.near) == ("remote", ("folder",))
+
+    def test_a_remote_that_is_not_there(self, zoo: Workspace, tmp_path: Path) -> None:
+        with pytest.raises(Unavailable, match="does not exist"):
+            zoo.remote(str(tmp_path / "absent"))
+
+
+def test_scratch_is_on_the_disk_of_the_store_and_goes(zoo: Workspace) -> None:
+    with zoo.scratch() as folder:
+        (folder / "file").write_text("x")
+        assert folder.parent == zoo.store.staging
+    assert not folder.exists()
