@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "Catalog", "Head", "Kind", "Remote", "Source"]
 
-Kind = Literal["objects", "manifests"]
+Kind = Literal["objects", "encoded", "manifests"]
+"""What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
+or a manifest."""
 
 
 class Backbone(Protocol):
@@ -166,8 +168,11 @@ class Remote(Protocol):
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> bool:
         """Keep bytes under their digest; False if they were here already.
 
+        An encoded object is kept under the digest that it has when decoded; what is checked here is
+        its own checksum.
+
         Raises:
-            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was kept.
             DiskFull: No space; nothing was kept.
         """
 

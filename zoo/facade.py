@@ -125,9 +125,13 @@ class Zoo:
         """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
         return sync.pull(self.workspace, name, remote, progress=self.progress)
 
-    def push(self, name: str, to: str, *, force: bool = False) -> tuple[Reference, Copied]:
+    def push(
+        self, name: str, to: str, *, force: bool = False, smallest: bool = False
+    ) -> tuple[Reference, Copied]:
         """Send a checkpoint to a remote (`zoo.transfer.sync.push`)."""
-        return sync.push(self.workspace, name, to, force=force, progress=self.progress)
+        return sync.push(
+            self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
+        )
 
     def tag(self, name: str, new: str) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from zoo import errors as e
+from zoo import plugins
 
 __all__ = ["explain"]
 
 Hint = Callable[[Any], str]
+PLUGINS = ("backbone", "head", "source")
 
 
 def explain(error: e.ZooError) -> list[str]:
@@ -38,7 +41,41 @@ def _unknown(error: e.UnknownName) -> str:
         return f"it is in the catalog: {error.hint}"
     if near:
         return near
+    if error.kind in PLUGINS:
+        return f"known here: {', '.join(plugins.names(f'zoo.{error.kind}s'))}"
+    if error.kind == "remote":
+        return (
+            "zoo remote lists the remotes that have a name; a folder needs none\n"
+            f"kinds of remotes known here: {', '.join(plugins.names('zoo.remotes'))}"
+        )
     return "zoo search WORD lists what is known; zoo index timm adds timm's checkpoints"
+
+
+def _conflict(error: e.Conflict) -> str:
+    if error.current.startswith("blake3:"):
+        return (
+            "nothing was changed; zoo pull NAME --from REMOTE brings that one here (zoo log keeps "
+            "yours)\nor give yours another tag: zoo tag NAME NAME:mine; push --force moves the name"
+        )
+    if error.current:
+        return "nothing was changed; zoo remote remove NAME makes a remote's name free"
+    return "nothing was changed"
+
+
+def _corrupt(error: e.Corrupt) -> str:
+    if error.what.endswith("registry.db"):
+        return (
+            f"it is an index only: delete it, and zoo init {Path(error.what).parent} makes it "
+            "again from the store"
+        )
+    kind, _, digest = error.what.partition(" blake3:")
+    if kind in ("object", "manifest") and digest:
+        suffix = ".json" if kind == "manifest" else ""
+        return (
+            "nothing was kept or loaded; if it is this zoo's, delete it and pull it again from "
+            f"where it is whole:\n{kind}s/{digest[:2]}/{digest}{suffix}"
+        )
+    return "nothing was kept or loaded; pull it again from where it is whole"
 
 
 HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
@@ -49,13 +86,14 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
         + "a freeze spec is none, all, a unit or stage (zoo tree lists them), "
         "a count (6, or -2 for all but two), or a share (75%)"
     )),
-    (e.InvalidReference, lambda _: "a reference looks like team/flowers or team/flowers:v3"),
+    (e.InvalidReference, lambda _: "a reference looks like team/flowers or team/flowers:v3; "
+                                   "a digest is blake3: and 64 hex digits"),
     (e.InvalidWeights, lambda _: "nothing was imported"),
     (e.InvalidData, lambda _: "put the images of each class in a folder of its own: "
                               "DATA/daisy/1.jpg, DATA/rose/2.jpg"),
-    (e.Conflict, lambda x: "nothing was changed; zoo log shows what a name points at"
-                           if x.current else "nothing was changed"),
-    (e.Corrupt, lambda _: "nothing was kept or loaded; pull it again from where it is whole"),
+    (e.Conflict, lambda x: _conflict(cast(e.Conflict, x))),
+    (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
+    (e.Unsupported, lambda _: "a newer zoo may know it: pip install -U zoo-registry"),
     (e.MissingObject, lambda _: "pull it again from where it is whole"),
     (e.MissingPackage, lambda x: x.install),
     (e.DiskFull, lambda _: "free some space and run the same command again; nothing was lost"),

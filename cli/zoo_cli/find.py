@@ -26,7 +26,10 @@ class Amount(click.ParamType[int]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", str(value))
         if match is None:
             self.fail(f"'{value}' is no count: write 5000000, 5M or 1.2G", param, ctx)
-        return int(float(match[1]) * SUFFIXES[match[2].lower()])
+        try:
+            return int(float(match[1]) * SUFFIXES[match[2].lower()])
+        except OverflowError:
+            self.fail(f"'{value}' is too large", param, ctx)
 
 
 @click.command()
@@ -74,6 +77,8 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
     total = zoo.count(" ".join(words), **filters)
     if not total and not zoo.count():
         note("the registry is empty; list timm's checkpoints: zoo index timm")
+    elif not total:
+        note("nothing matches; fewer words or filters find more")
     elif total > len(found):
         note(f"{len(found)} of {total}; --limit {total} shows all")
 
@@ -95,7 +100,7 @@ def show(name: str, as_json: bool) -> None:
         print_json(data)
         return
     for key, value in _lines(data):
-        click.echo(f"{key + ':':22} {clean(value)}")
+        click.echo(f"{clean(key) + ':':22} {clean(value)}")
 
 
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -22,7 +23,9 @@ __all__ = ["clean", "count", "note", "print_json", "size", "table", "terminal_pr
 
 def print_json(data: Any) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too.
+    click.echo(re.sub(r"[\x7f-\x9f]", lambda char: f"\\u{ord(char[0]):04x}", text))
 
 
 def note(text: str) -> None:
@@ -60,16 +63,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print aligned columns; lines are cut at the width of a terminal, never in a pipe."""
     cells = [[clean(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else None
     for row in cells:
         line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         click.echo(line[:width])
 
 
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is open (a closed one is None) and a terminal."""
+    return stream is not None and stream.isatty()
+
+
 @contextmanager
 def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
     """A progress bar on stderr, if that is a terminal (`zoo.domain.progress.Progress`)."""
-    if not sys.stderr.isatty():
+    if not on_terminal(sys.stderr):
         from zoo.domain.progress import silent
 
         with silent(label, total, unit) as task:

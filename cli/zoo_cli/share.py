@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import print_json, size
+from zoo_cli.output import clean, print_json, size
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
 
@@ -53,7 +53,7 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
     if as_json:
         print_json({"ref": str(ref), "manifest": str(digest), **report})
     else:
-        click.echo(f"{ref}  {digest.short}  from {got}")
+        click.echo(clean(f"{ref}  {digest.short}  from {got}"))
 
 
 @click.command()
@@ -62,17 +62,27 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
               "A folder that is not there is made.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Move the name even if it points at work that is not "
               "known here.")  # fmt: skip
+@click.option(
+    "--repack",
+    type=click.Choice(["fast", "max"]),
+    default="fast",
+    show_default=True,
+    help="How differences are coded: max is smaller and slower.",
+)
 @as_json
 @home_option
-def push(name: str, to: str, force: bool, as_json: bool) -> None:
-    """Send a checkpoint to a remote. What the remote has already is not sent again.
+def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
+    """Send a checkpoint to a remote.
+
+    What the remote has already is not sent again; of what changed against the parent, the
+    difference is.
 
     \b
     Examples:
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
     """
-    ref, copied = open_zoo().push(name, to, force=force)
+    ref, copied = open_zoo().push(name, to, force=force, smallest=repack == "max")
     if as_json:
         print_json({
             "ref": str(ref),

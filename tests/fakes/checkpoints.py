@@ -18,6 +18,7 @@ from zoo.domain.manifest import Backbone, Head, Manifest, Preprocessing, Weights
 from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.store import Store
+from zoo.store.encoded import read_object
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace, append
 
@@ -154,7 +155,9 @@ def assert_sound(store: Store) -> None:
         assert [move.number for move in moves] == list(range(1, len(moves) + 1))
         for move in moves:
             for digest, least in store.manifest(move.manifest).objects():
-                assert store.size("objects", digest) >= least
+                plain = read_object(store, digest, least=least)
+                assert len(plain) >= least
+                assert blake3(plain).hexdigest() == digest.hex
 
 
 def fill(root: Path, first: int, last: int) -> None:

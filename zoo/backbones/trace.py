@@ -23,7 +23,7 @@ from zoo.errors import Unsupported
 
 __all__ = ["TRACE_VERSION", "trace"]
 
-TRACE_VERSION = 1
+TRACE_VERSION = 2
 """Goes up when the same network gets another hierarchy."""
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -99,6 +99,8 @@ class _Opener:
             self.seen.add(path)
             if path not in self.parametric:
                 (norms or self.idle).append(path)
+            elif child is not self.recording.calls[path][0]:
+                continue  # shared: it belongs to the unit inside which it ran first (CoaT)
             elif self._is_norm(path) and len(self.found) > first:
                 self._extend(path)
             elif self._is_norm(path):

@@ -74,7 +74,9 @@ def import_file(
         if not is_safetensors(path):
             stored = scratch / "model.safetensors"
             converted = converted_state(backbone, module, state)
-            save_file({k: t.contiguous() for k, t in converted.items()}, stored, {"format": "pt"})
+            # Copies: safetensors refuses tensors that share memory, as tied ones in a pickle do.
+            copies = {name: tensor.contiguous().clone() for name, tensor in converted.items()}
+            save_file(copies, stored, {"format": "pt"})
         weights = add_weights(workspace.store, stored, progress=progress)
     outputs = _num_outputs(backbone, module)
     classes = backbone.classes(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,14 +47,17 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Other programs choose other pickle protocols; what counts is whether it loads.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
         raise InvalidWeights(
             path, "holds more than weights (code that would run on loading); refused"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
         raise InvalidWeights(path, f"neither safetensors nor a PyTorch file: {error}") from error
 
 

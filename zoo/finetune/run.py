@@ -97,6 +97,7 @@ def finetune(
         UnknownName: No such checkpoint, or head.
         InvalidFreeze: The network has no such depth.
         InvalidData: The images cannot be trained on; nothing was trained.
+        InvalidOption: The network does not take images of that size, or the device is not here.
     """
     began = time.monotonic()
     device = pick_device(device)
@@ -115,6 +116,7 @@ def finetune(
     backbone = plugins.backbone(base_manifest.backbone.plugin)
     outputs = len(folders.classes)
     backbone.replace_head(model, outputs, lambda features: kind.build(features, outputs))
+    _check_size(model, preprocessing, hierarchy.architecture)
     freeze(model, hierarchy, boundary)
     model.to(device)
 
@@ -181,6 +183,18 @@ def _preprocessing(base: m.Preprocessing, image_size: int | None) -> m.Preproces
     if image_size is None:
         return base
     return replace(base, input_size=(base.input_size[0], image_size, image_size))
+
+
+@torch.no_grad()
+def _check_size(model: nn.Module, preprocessing: m.Preprocessing, architecture: str) -> None:
+    """Networks with a fixed input size (many transformers) refuse others in words of their own."""
+    try:
+        model.eval()(torch.zeros(1, *preprocessing.input_size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        _, height, width = preprocessing.input_size
+        raise InvalidOption(
+            f"{architecture} does not take images of {height} x {width} pixels: {error}"
+        ) from error
 
 
 def _provenance(

@@ -16,8 +16,8 @@ __all__ = ["near"]
 def near(connection: Connection, name: str, limit: int) -> list[str]:
     """Up to ``limit`` known names that resemble ``name``, closest first.
 
-    A name that goes on where ``name`` stops is closest. Parts that ``name`` leaves out (namespace, tag) are left out of the comparison too, so that a
-    forgotten part costs no similarity.
+    A name that goes on where ``name`` stops is closest. Parts that ``name`` leaves out (namespace,
+    tag) are left out of the comparison too, so that a forgotten part costs no similarity.
     """
     typed = name.strip().lower()
     if not typed:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoo.codec.frame import FIXED, Header, decode, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.errors import Corrupt, MissingObject
+from zoo.errors import Corrupt
 
 __all__ = ["SLACK", "encoded_header", "read_object"]
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from blake3 import blake3
 
+from zoo.codec.frame import check
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -24,6 +25,11 @@ __all__ = ["MARKER", "Store"]
 FORMAT = 1
 MARKER = "zoo.json"
 PIECE = 1 << 20
+WORDS: dict[Kind, str] = {
+    "objects": "object",
+    "encoded": "encoded object",
+    "manifests": "manifest",
+}
 
 
 class Store:
@@ -108,7 +114,7 @@ class Store:
         try:
             return self.path(kind, digest).stat().st_size
         except FileNotFoundError as error:
-            raise MissingObject(kind[:-1], str(digest), str(self.root)) from error
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
 
     def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
         """The bytes from ``offset`` on, in pieces of at most 1 MiB.
@@ -122,7 +128,7 @@ class Store:
                 while piece := file.read(PIECE):
                     yield piece
         except FileNotFoundError as error:
-            raise MissingObject(kind[:-1], str(digest), str(self.root)) from error
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         """Keep bytes under their digest; False if they were here already.
@@ -134,13 +140,18 @@ class Store:
         target = self.path(kind, digest)
         if target.exists():
             return False
+        if kind == "encoded":
+            pieces = [b"".join(pieces)]
+            check(pieces[0])
         hasher = blake3()
         with staged(self.staging) as (file, path):
             for piece in pieces:
                 hasher.update(piece)
                 file.write(piece)
-            if hasher.hexdigest() != digest.hex or digest.algorithm != "blake3":
-                raise Corrupt(f"{kind[:-1]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}")
+            if kind != "encoded" and f"blake3:{hasher.hexdigest()}" != str(digest):
+                raise Corrupt(
+                    f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
+                )
             settle(file, path)
             publish(path, target)
         return True

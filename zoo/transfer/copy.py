@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.domain.progress import Progress, Task
-from zoo.errors import Corrupt
+from zoo.domain.progress import Progress
+from zoo.errors import Corrupt, MissingObject
+from zoo.store.encoded import read_object
+from zoo.transfer.encode import Encoder
 
-__all__ = ["Copied", "copy_checkpoint"]
+__all__ = ["Copied", "absent", "copy_checkpoint"]
 
 MANIFEST_LIMIT = 256 << 20
 
@@ -37,23 +39,39 @@ class Copied:
     shared_objects: int
 
 
-def copy_checkpoint(source: Remote, target: Remote, digest: Digest, progress: Progress) -> Copied:
-    """Copy a manifest and the objects that ``target`` lacks. Each object is hashed on arrival.
+def copy_checkpoint(
+    source: Remote,
+    target: Remote,
+    digest: Digest,
+    progress: Progress,
+    encoder: Callable[[Manifest], Encoder] | None = None,
+) -> Copied:
+    """Copy a manifest and the objects that ``target`` lacks. Each object is checked on arrival.
+
+    With an ``encoder``, objects are written encoded where that pays; without, as they are.
 
     Raises:
         Corrupt: Bytes did not arrive as their digest says; the manifest was not written.
-        MissingObject: The source lacks something; likewise.
-        DiskFull: No space at the target; likewise.
+        MissingObject: The source lacks something; nothing was written.
+        DiskFull: No space at the target; the manifest was not written.
     """
     data = _read_manifest(source, digest)
     manifest = Manifest.from_bytes(data)
     sizes = dict(manifest.objects())
-    missing = target.missing("objects", sizes)
+    missing = absent(target, sizes)
+    for lost in sorted(absent(source, missing)):
+        raise MissingObject("object", str(lost), "the source")
+    encode = encoder(manifest).encode if encoder else None
     sent = 0
-    total = sum(source.size("objects", item) for item in missing)
-    with progress("sending", total, "B") as task:
+    with progress("sending", sum(sizes[item] for item in missing), "B") as task:
         for item in sorted(missing):
-            sent += _copy(source, target, "objects", item, task)
+            encoded = encode(item) if encode else None
+            if encoded is None:
+                sent += _copy(source, target, item, sizes[item])
+            else:
+                target.write("encoded", item, [encoded])
+                sent += len(encoded)
+            task.advance(sizes[item])
     if target.write("manifests", digest, [data]):
         sent += len(data)
     return Copied(
@@ -63,6 +81,12 @@ def copy_checkpoint(source: Remote, target: Remote, digest: Digest, progress: Pr
         sent_objects=len(missing),
         shared_objects=len(sizes) - len(missing),
     )
+
+
+def absent(place: Remote, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` that ``place`` holds neither as they are nor encoded."""
+    missing = place.missing("objects", digests)
+    return place.missing("encoded", missing) if missing else missing
 
 
 def _read_manifest(source: Remote, digest: Digest) -> bytes:
@@ -76,15 +100,11 @@ def _read_manifest(source: Remote, digest: Digest) -> bytes:
     return data
 
 
-def _copy(source: Remote, target: Remote, kind: Kind, digest: Digest, task: Task) -> int:
-    sent = 0
-
-    def counted(pieces: Iterable[bytes]) -> Iterator[bytes]:
-        nonlocal sent
-        for piece in pieces:
-            sent += len(piece)
-            task.advance(len(piece))
-            yield piece
-
-    target.write(kind, digest, counted(source.read(kind, digest)))
-    return sent
+def _copy(source: Remote, target: Remote, digest: Digest, size: int) -> int:
+    """Write an object to ``target`` as it is; the number of bytes that ``source`` had to give."""
+    if source.missing("objects", [digest]):
+        plain = read_object(source, digest, least=size, near=[target])
+        target.write("objects", digest, [bytes(plain)])
+        return source.size("encoded", digest)
+    target.write("objects", digest, source.read("objects", digest))
+    return source.size("objects", digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -10,15 +11,25 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.transfer.copy import Copied, copy_checkpoint
+from zoo.transfer.encode import Encoder
 from zoo.workspace import Workspace, append_after
 
 __all__ = ["pull", "push"]
 
 
 def push(
-    workspace: Workspace, name: str, to: str, *, force: bool = False, progress: Progress = silent
+    workspace: Workspace,
+    name: str,
+    to: str,
+    *,
+    force: bool = False,
+    smallest: bool = False,
+    progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
     """Send a checkpoint to a remote and move its name there.
+
+    What changed against a parent that is here and there is sent as the difference; ``smallest``
+    takes more time to make it smaller.
 
     Raises:
         Conflict: The name there points at a checkpoint that this zoo has never had under that
@@ -32,7 +43,8 @@ def push(
     remote = workspace.remote(to, create=True)
     if not force:
         _check_descends(workspace, remote.read_ref(ref), ref, digest)
-    copied = copy_checkpoint(workspace.store, remote, digest, progress)
+    encoder = partial(Encoder, workspace.store, remote, smallest=smallest)
+    copied = copy_checkpoint(workspace.store, remote, digest, progress, encoder)
     current = remote.read_ref(ref)
     if not force:  # again: the copy may have taken hours
         _check_descends(workspace, current, ref, digest)

@@ -1,0 +1,176 @@
+"""A prepared zoo, and two ways to run the program in it: in this process, and as a user does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from zoo_cli.main import main
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+TUNED = "team/digits"
+PER_CLASS = 20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The zoo that tests copy, and what the commands that made it printed."""
+
+    root: Path
+    finetune: dict[str, Any]
+    index: dict[str, Any]
+    pull: dict[str, Any]
+
+
+def invoke(*arguments: object) -> Ran:
+    """Run ``zoo`` in this process; an exception that it lets through fails the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main([str(argument) for argument in arguments])
+    assert isinstance(left.value.code, int)
+    return Ran(left.value.code, out.getvalue(), err.getvalue())
+
+
+def program() -> list[str]:
+    script = Path(sys.executable).with_name("zoo")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "zoo_cli"]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 scanned digits in class folders."""
+    root = tmp_path_factory.mktemp("data") / "digits"
+    data = load_digits()
+    seen: Counter[int] = Counter()
+    for number, (pixels, label) in enumerate(zip(data.images, data.target, strict=True)):
+        seen[label] += 1
+        if seen[label] > PER_CLASS:
+            continue
+        folder = root / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        scan = (pixels * (255 / 16)).round().astype("uint8")
+        Image.fromarray(scan).save(folder / f"{number:04d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Prepared:
+    """A zoo with timm's catalog, ImageNet weights from a package, and a quick fine-tune."""
+    root = tmp_path_factory.mktemp("prepared") / "zoo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(root.parent))
+        patch.setenv("HF_HOME", str(root.parent / "hf"))
+        patch.setenv("ZOO_AUTHOR", "tester")
+        patch.delenv("ZOO_HOME", raising=False)
+        done = [
+            invoke("--home", root, *command, "--json")
+            for command in (
+                ("init",),
+                ("index", "timm"),
+                ("pull", BASE),
+                ("finetune", BASE, "--data", digits, "--save", TUNED, "--freeze", "blocks.4",
+                 "--image-size", 32, "--epochs", 1),
+            )
+        ]  # fmt: skip
+    assert [(ran.code, ran.err) for ran in done] == [(0, "")] * 4
+    return Prepared(root, index=done[1].json, pull=done[2].json, finetune=done[3].json)
+
+
+def copy_zoo(source: Path, target: Path) -> Path:
+    """Copy a zoo. Objects are immutable, so links do: damage one only by replacing it."""
+
+    def copy(here: str, there: str) -> None:
+        shared = {"objects", "manifests"} & set(Path(here).relative_to(source).parts)
+        (os.link if shared else shutil.copy2)(here, there)
+
+    shutil.copytree(source, target, copy_function=copy)
+    return target
+
+
+@pytest.fixture
+def home(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the prepared zoo, for this test alone; the current folder."""
+    root = copy_zoo(prepared.root, tmp_path / "zoo")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def run(home: Path) -> Callable[..., Ran]:
+    """``run("search", "--json")``: the program in this process, in a copy of the prepared zoo."""
+    return invoke
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """As ``run``, in an empty folder that is no zoo."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return invoke
+
+
+@pytest.fixture
+def console() -> Callable[..., Ran]:
+    """The installed program in a process of its own, its output in pipes."""
+
+    def run_program(*arguments: object, cwd: Path | None = None, **options: Any) -> Ran:
+        # Images are tiny and tests share cores: more threads would wait for one another.
+        options.setdefault("env", {**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [*program(), *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            **options,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run_program
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, int]]:
+    """Files of a folder with their sizes, without the registry, whose journal comes and goes."""
+
+    def read(folder: Path) -> dict[str, int]:
+        return {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.startswith("registry.db")
+        }
+
+    return read

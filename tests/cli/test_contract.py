@@ -1,0 +1,386 @@
+"""The command line is a contract: commands, keys of the JSON, where the zoo is, what goes where."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+import click
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from zoo_cli.main import cli
+
+Run = Callable[..., Any]
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+TUNED = "team/digits"
+COMMANDS = (
+    "init", "index", "search", "show", "tree", "pull", "push", "import", "export", "finetune",
+    "predict", "log", "tag", "remote",
+)  # fmt: skip
+PUSHED = {"ref", "manifest", "logical_bytes", "sent_bytes", "sent_objects", "shared_objects"}
+SUBCOMMANDS = [("remote", "add"), ("remote", "remove")]
+
+
+def test_the_commands_are_there() -> None:
+    assert set(COMMANDS) <= set(cli.commands)
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_help_says_what_it_does_and_shows_an_example(run: Run, name: str) -> None:
+    for flag in ("--help", "-h"):
+        done = run(name, flag)
+        assert (done.code, done.err) == (0, "")
+        assert f"Usage: zoo {name}" in done.out
+        assert "Example" in done.out
+        assert f"\n    zoo {name}" in done.out or f"\n  zoo {name}" in done.out
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *SUBCOMMANDS], ids=str)
+def test_every_command_takes_home_and_those_with_data_take_json(name: str | tuple[str]) -> None:
+    command: click.Command = cli
+    for part in (name,) if isinstance(name, str) else name:
+        assert isinstance(command, click.Group)
+        command = command.commands[part]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert "--home" in options
+    if isinstance(name, str):
+        assert "--json" in options
+
+
+@pytest.mark.parametrize("name", ["", *sorted(cli.commands)])
+def test_each_option_is_explained(name: str) -> None:
+    command = cli.commands[name] if name else cli
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or parameter.show_default, f"{name} {parameter.opts}"
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("zoo, version 0.")
+
+
+# What --json prints
+
+
+def test_init_json(bare: Run) -> None:
+    first, second = bare("init", "--json"), bare("init", "--json")
+    assert first.json == {"root": str(Path.cwd()), "created": True}
+    assert second.json == {"root": str(Path.cwd()), "created": False}
+    assert json.loads(Path("zoo.json").read_text()) == {"format": 1}
+
+
+def test_index_json(prepared: Any) -> None:
+    assert prepared.index == {"source": "timm", "entries": len(timm.list_pretrained())}
+
+
+def test_pull_json(prepared: Any) -> None:
+    assert set(prepared.pull) == {"ref", "manifest", "source", "locator", "revision"}
+    assert (prepared.pull["ref"], prepared.pull["source"]) == (BASE, "package")
+
+
+def test_finetune_json(prepared: Any) -> None:
+    got = prepared.finetune
+    assert set(got) == {"ref", "manifest", "parent", "freeze", "metrics", "seconds"}
+    assert got["freeze"] == {"frozen_units": 12, "trainable_units": 6, "boundary": "blocks.5.0"}
+    assert got["ref"] == TUNED
+    assert got["parent"] == prepared.pull["manifest"]
+    assert 0 <= got["metrics"]["accuracy"] <= 1
+    assert got["metrics"]["test_images"] == 40
+    assert got["seconds"] > 0
+
+
+def test_search_json(run: Run) -> None:
+    rows = run("search", "tf_efficientnet_lite0", "--json").json
+    assert [row["name"] for row in rows] == [TUNED, BASE]
+    assert {"name", "kind", "architecture", "params", "input_size", "num_classes", "license",
+            "pulled", "metrics", "sources"} <= set(rows[0])  # fmt: skip
+    assert rows[0]["pulled"] is True
+    assert run("search", "no-such-thing-at-all", "--json").json == []
+
+
+def test_search_filters(run: Run) -> None:
+    def found(*arguments: str) -> list[Any]:
+        rows: list[Any] = run("search", *arguments, "--limit", 5000, "--json").json
+        return rows
+
+    assert {row["name"] for row in found("--pulled")} == {BASE, TUNED}
+    small = found("--max-params", "5M", "--pulled")
+    assert small
+    assert all(row["params"] <= 5_000_000 for row in small)
+    licensed = found("--license", "apache-2.0", "--arch", "convnext_tiny*")
+    assert licensed
+    assert all(row["license"] == "apache-2.0" for row in licensed)
+    assert all(row["architecture"].startswith("convnext_tiny") for row in licensed)
+    assert {row["num_classes"] for row in found("--num-classes", "10")} == {10}
+    assert len(found("--source", "timm")) == len(timm.list_pretrained())
+    assert len(run("search", "--limit", 3, "--json").json) == 3
+
+
+def test_show_json(run: Run, prepared: Any) -> None:
+    checkpoint = run("show", TUNED, "--json").json
+    assert (checkpoint["kind"], checkpoint["manifest"]) == (
+        "checkpoint",
+        prepared.finetune["manifest"],
+    )
+    assert checkpoint["classes"] == [str(number) for number in range(10)]
+    assert checkpoint["preprocessing"]["input_size"] == [3, 32, 32]
+    assert checkpoint["license"] == "apache-2.0"
+    assert checkpoint["metrics"] == prepared.finetune["metrics"]
+    assert run("show", checkpoint["manifest"], "--json").json["manifest"] == checkpoint["manifest"]
+    entry = run("show", "timm/resnet50.a1_in1k", "--json").json
+    assert (entry["kind"], entry["architecture"]) == ("catalog", "resnet50")
+    assert entry["pull"] == "zoo pull timm/resnet50.a1_in1k"
+
+
+@pytest.mark.parametrize("name", [BASE, TUNED, "tf_efficientnet_lite0"])
+def test_tree_json(run: Run, name: str) -> None:
+    got = run("tree", name, "--json").json
+    assert {"architecture", "units", "head"} <= set(got)
+    assert got["architecture"] == "tf_efficientnet_lite0"
+    assert [unit["depth"] for unit in got["units"]] == list(range(18))
+    for unit in got["units"]:
+        assert {"name", "stage", "depth", "params", "shape", "cut"} <= set(unit)
+        assert isinstance(unit["cut"], bool)
+        assert unit["params"] > 0
+    assert got["head"]["modules"] == ["classifier"]
+    assert got["head"]["params"] + sum(unit["params"] for unit in got["units"]) == 4_652_008
+
+
+def test_push_json(run: Run, tmp_path: Path, prepared: Any) -> None:
+    first = run("push", BASE, "--to", tmp_path / "team", "--json").json
+    assert set(first) == PUSHED
+    assert (first["ref"], first["manifest"]) == (BASE, prepared.pull["manifest"])
+    assert first["sent_bytes"] >= first["logical_bytes"] > 18_000_000
+    second = run("push", TUNED, "--to", tmp_path / "team", "--json").json
+    assert second["shared_objects"] > 0
+    assert second["sent_bytes"] < second["logical_bytes"]
+    third = run("push", TUNED, "--to", tmp_path / "team", "--json").json
+    assert (third["sent_bytes"], third["sent_objects"]) == (0, 0)
+
+
+def test_pull_from_json(run: Run, tmp_path: Path) -> None:
+    run("push", TUNED, "--to", tmp_path / "team")
+    run("init", tmp_path / "other")
+    got = run("--home", tmp_path / "other", "pull", TUNED, "--from", tmp_path / "team", "--json")
+    assert {"ref", "manifest", "logical_bytes", "received_bytes"} <= set(got.json)
+    assert got.json["ref"] == TUNED
+
+
+def test_import_json(run: Run, tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=3)
+    save_file(model.state_dict(), tmp_path / "best.safetensors")
+    torch.save({"state_dict": model.state_dict(), "epoch": 3}, tmp_path / "best.pth")
+    manifests = set()
+    for file in ("best.safetensors", "best.pth"):
+        done = run("import", tmp_path / file, "--architecture", "test_vit", "--as", "team/mine",
+                   "--license", "mit", "--json")  # fmt: skip
+        assert (done.code, done.err) == (0, "")
+        assert set(done.json) == {"ref", "manifest"}
+        manifests.add(done.json["manifest"])
+    shown = run("show", "team/mine", "--json").json
+    assert shown["manifest"] in manifests
+    assert (shown["head"]["num_classes"], shown["license"]) == (3, "mit")
+
+
+def test_export_writes_what_timm_loads(run: Run, tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / "model"
+    got = run("export", TUNED, folder, "--json").json
+    assert got == {"files": [str(folder / "model.safetensors"), str(folder / "config.json")]}
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["architecture"], config["num_classes"]) == ("tf_efficientnet_lite0", 10)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    written = load_file(folder / "model.safetensors")
+    assert all(torch.equal(tensor, written[name]) for name, tensor in model.state_dict().items())
+    assert tuple(model.default_cfg["input_size"]) == (3, 32, 32)
+
+
+def test_predict_json(run: Run, digits: Path) -> None:
+    images = sorted((digits / "7").iterdir())[:2]
+    got = run("predict", TUNED, *images, "--top", 2, "--json").json
+    assert [one["image"] for one in got] == [str(image) for image in images]
+    for one in got:
+        assert set(one) == {"image", "classes", "probabilities", "logits"}
+        assert (len(one["classes"]), len(one["probabilities"]), len(one["logits"])) == (2, 2, 10)
+        best = one["logits"].index(max(one["logits"]))
+        assert one["classes"][0] == str(best)
+
+
+def test_log_json(run: Run, prepared: Any) -> None:
+    got = run("log", TUNED, "--json").json
+    assert set(got) == {"name", "manifest", "ancestors", "children", "history"}
+    assert [step["manifest"] for step in got["ancestors"]] == [
+        prepared.finetune["manifest"],
+        prepared.pull["manifest"],
+    ]
+    assert got["history"][0]["by"] == "tester"
+    children = run("log", BASE, "--json").json["children"]
+    assert [child["manifest"] for child in children] == [prepared.finetune["manifest"]]
+
+
+def test_tag_json(run: Run, prepared: Any) -> None:
+    got = run("tag", TUNED, f"{TUNED}:v1", "--json").json
+    assert (got["ref"], got["manifest"]) == (f"{TUNED}:v1", prepared.finetune["manifest"])
+    assert run("show", f"{TUNED}:v1", "--json").json["manifest"] == got["manifest"]
+    back = run("tag", prepared.pull["manifest"], "team/again", "--json").json
+    assert back["manifest"] == prepared.pull["manifest"]
+
+
+def test_remote_json(run: Run, tmp_path: Path) -> None:
+    assert run("remote", "--json").json == []
+    assert run("remote", "add", "team", tmp_path / "team").code == 0
+    assert run("remote", "--json").json == [{"name": "team", "location": str(tmp_path / "team")}]
+    assert run("push", TUNED, "--to", "team", "--json").json["sent_objects"] > 0
+    assert (tmp_path / "team" / "zoo.json").is_file()
+    assert run("remote", "remove", "team").code == 0
+    assert run("remote", "--json").json == []
+    assert (tmp_path / "team" / "zoo.json").is_file()
+
+
+# Which zoo
+
+
+def test_home_is_taken_before_and_after_the_command(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in (("--home", home, "search", "digits", "--json"),
+                 ("search", "digits", "--json", "--home", home)):  # fmt: skip
+        assert [row["name"] for row in run(*line).json] == [TUNED]
+    run("--home", home, "remote", "add", "a", "/mnt/a")
+    run("remote", "--home", home, "add", "b", "/mnt/b")
+    run("remote", "add", "c", "/mnt/c", "--home", home)
+    assert [row["name"] for row in run("remote", "--json", "--home", home).json] == ["a", "b", "c"]
+
+
+def test_the_zoo_is_named_by_the_environment_or_found_upward(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = home / "some" / "where"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert run("show", TUNED).code == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("show", TUNED).code == 1
+    monkeypatch.setenv("ZOO_HOME", str(home))
+    assert run("show", TUNED).code == 0
+    run("init", tmp_path / "other")
+    assert run("show", TUNED, "--home", tmp_path / "other").code == 1
+    monkeypatch.chdir(tmp_path / "other")
+    assert run("show", TUNED).code == 0, "ZOO_HOME wins over the current folder"
+
+
+# What goes where
+
+
+def test_notes_go_to_stderr(run: Run, bare: Run) -> None:
+    bare("init")
+    done = bare("search")
+    assert done.out.splitlines()[0].startswith("NAME")
+    assert len(done.out.splitlines()) == 1
+    assert "zoo index timm" in done.err
+    done = bare("search", "--json")
+    assert (done.json, done.err) == ([], "")
+    assert "zoo remote add" in bare("remote").err
+
+
+def test_a_search_says_when_there_is_more_or_nothing(run: Run) -> None:
+    more = run("search", "resnet50", "--limit", 2)
+    assert len(more.out.splitlines()) == 3
+    assert "2 of " in more.err
+    assert "nothing matches" in run("search", "no-such-thing-at-all").err
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["text", "json"])
+def test_a_pipe_gets_the_result_and_nothing_else(
+    console: Run, home: Path, digits: Path, tmp_path: Path, plain: bool
+) -> None:
+    json_flag = () if plain else ("--json",)
+    lines = [
+        ("push", TUNED, "--to", tmp_path / "team", *json_flag),
+        ("finetune", BASE, "--data", digits, "--save", "team/again", "--freeze", "all",
+         "--image-size", 32, "--epochs", 1, *json_flag),
+    ]  # fmt: skip
+    for line in lines[: 1 if plain else 2]:  # training twice would only take time
+        done = console(*line, cwd=home)
+        assert (done.code, done.err) == (0, "")
+        assert "\x1b" not in done.out
+        assert "\r" not in done.out
+        if plain:
+            assert len(done.out.splitlines()) == 1
+        else:
+            assert done.json["ref"] in (TUNED, "team/again")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@pytest.mark.parametrize("command", ["push", "finetune"])
+def test_a_terminal_gets_a_bar_on_stderr(
+    home: Path, digits: Path, tmp_path: Path, command: str
+) -> None:
+    arguments = {
+        "push": [TUNED, "--to", str(tmp_path / "team")],
+        "finetune": [BASE, "--data", str(digits), "--save", "team/again", "--freeze", "all",
+                     "--image-size", "32", "--epochs", "1"],
+    }[command]  # fmt: skip
+    label = {"push": "sending", "finetune": "training"}[command]
+    mine, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-m", "zoo_cli", command, *arguments, "--json"]
+    with Popen(call, cwd=home, stdout=PIPE, stderr=theirs, env=environment) as program:
+        os.close(theirs)
+        shown = _read_all(mine)
+        assert program.stdout is not None
+        out = program.stdout.read()
+    assert program.returncode == 0
+    assert json.loads(out)["ref"] in (TUNED, "team/again")
+    assert label in shown
+    assert "━" in shown
+    assert "Traceback" not in shown
+
+
+def _read_all(handle: int) -> str:
+    pieces = []
+    with os.fdopen(handle, "rb", buffering=0) as terminal:
+        while True:
+            try:
+                piece = terminal.read(1 << 16)
+            except OSError:  # Linux's way to say that the other side is closed
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+    return b"".join(pieces).decode(errors="replace")
+
+
+def test_a_reader_that_leaves_is_no_error(home: Path) -> None:
+    head = shutil.which("head")
+    call = [sys.executable, "-m", "zoo_cli", "search", "--limit", "5000"]
+    with (
+        Popen(call, cwd=home, stdout=PIPE, stderr=PIPE) as program,
+        Popen([str(head), "-n", "1"], stdin=program.stdout, stdout=PIPE) as reader,
+    ):
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        first, _ = reader.communicate()
+        assert program.stderr.read() == b""
+    assert first.startswith(b"NAME")
+
+
+def test_closed_streams_are_no_error(home: Path) -> None:
+    for redirect in ("1>&-", "2>&-"):
+        line = f'"{sys.executable}" -m zoo_cli show {TUNED} {redirect}'
+        with Popen(["/bin/sh", "-c", line], cwd=home, stdout=PIPE, stderr=PIPE) as program:
+            _, err = program.communicate()
+        assert (program.returncode, err) == (0, b"")

@@ -1,0 +1,98 @@
+"""What the user waits for: looking things up never imports what only training needs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoo
+from zoo.domain.catalog import CatalogEntry
+
+HEAVY = ("torch", "timm", "torchvision", "safetensors", "sklearn", "PIL", "numpy")
+RUN = f"""
+import sys
+from zoo_cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as left:
+    assert left.code in (0, None), left.code
+heavy = [name for name in {HEAVY} if name in sys.modules]
+assert not heavy, heavy
+"""
+HELP_SECONDS = 0.3
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A zoo that knows one catalog entry."""
+    with zoo.init(tmp_path / "zoo") as made:
+        entry = CatalogEntry(
+            name="timm/resnet50.a1_in1k",
+            architecture="resnet50",
+            backbone="timm",
+            tag="a1_in1k",
+            license="apache-2.0",
+            input_size=(3, 224, 224),
+            num_classes=1000,
+        )
+        made.workspace.registry.replace_entries("timm", "1", [entry], "2026-01-01T00:00:00Z")
+        return made.root
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("finetune", "--help"),
+        ("search", "resnet"),
+        ("search", "--json"),
+        ("show", "timm/resnet50.a1_in1k"),
+        ("remote",),
+        ("init",),
+    ],
+    ids=" ".join,
+)
+def test_looking_up_imports_nothing_heavy(small: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=small, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_quick() -> None:
+    command = [sys.executable, "-m", "zoo_cli", "--help"]
+    subprocess.run(command, check=True, capture_output=True)  # compiles what was not yet
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < HELP_SECONDS
+
+
+def test_import_zoo_imports_the_standard_library_only() -> None:
+    code = "import sys; had = set(sys.modules); import zoo; print(*set(sys.modules) - had)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    new = done.stdout.split()
+    assert "zoo" in new
+    foreign = {name for name in new if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"zoo"}
+
+
+def test_public_names_are_sorted_and_resolve() -> None:
+    assert zoo.__all__ == sorted(zoo.__all__)
+    assert len(set(zoo.__all__)) == len(zoo.__all__)
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = zoo.no_such_name

@@ -1,0 +1,84 @@
+"""Encode objects on their way to a remote: as deltas against a parent's, where that pays."""
+
+from __future__ import annotations
+
+from zoo.codec.choose import encode_best, layout_of
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, Tensor
+from zoo.errors import MissingObject
+from zoo.store import Store
+from zoo.store.encoded import encoded_header
+
+__all__ = ["Encoder"]
+
+
+class Encoder:
+    """Encodes the objects of one checkpoint for one remote.
+
+    Args:
+        store: Holds the checkpoint and, if a delta is to be found, its parents.
+        target: The remote, asked which bases it holds.
+        manifest: The checkpoint.
+        smallest: Take the smaller and slower delta (MAX).
+    """
+
+    def __init__(self, store: Store, target: Remote, manifest: Manifest, *, smallest: bool) -> None:
+        self.store = store
+        self.target = target
+        self.smallest = smallest
+        self._tensors: dict[Digest, list[Tensor]] = {}
+        for tensor in manifest.tensors:
+            self._tensors.setdefault(tensor.object, []).append(tensor)
+        self._parents = [
+            {tensor.name: tensor for tensor in store.manifest(parent.manifest).tensors}
+            for parent in manifest.parents
+            if not store.missing("manifests", [parent.manifest])
+        ]
+
+    def encode(self, digest: Digest) -> bytes | None:
+        """The encoded object, or None where it is better sent as it is.
+
+        Raises:
+            MissingObject: The store does not hold it.
+        """
+        data = b"".join(self.store.read("objects", digest))
+        base = self._base(digest, len(data))
+        plain = None if base is None else b"".join(self.store.read("objects", base))
+        layout = layout_of(self._tensors.get(digest, ()), len(data))
+        return encode_best(data, layout, plain, base, smallest=self.smallest)
+
+    def _base(self, digest: Digest, size: int) -> Digest | None:
+        """An object of the same size that both sides hold, and that the remote does not hold as a
+        delta itself: deltas are one hop deep.
+        """
+        for parent in self._parents:
+            twins = {_twin(tensor, parent) for tensor in self._tensors.get(digest, ())}
+            twin = twins.pop() if len(twins) == 1 else None
+            base = None if twin is None else self._standing(twin)
+            if base is None or self.store.missing("objects", [base]):
+                continue
+            if self.store.size("objects", base) == size:
+                return base
+        return None
+
+    def _standing(self, digest: Digest) -> Digest | None:
+        """``digest`` if the remote holds it by itself; its base if it holds it as a delta."""
+        if not self.target.missing("objects", [digest]):
+            return digest
+        try:
+            return encoded_header(self.target, digest).base or digest
+        except MissingObject:
+            return None
+
+
+def _twin(tensor: Tensor, parent: dict[str, Tensor]) -> Digest | None:
+    """The parent's object that holds the tensor of this name at the same place."""
+    other = parent.get(tensor.name)
+    if other is None or (tensor.dtype, tensor.shape, tensor.offset) != (
+        other.dtype,
+        other.shape,
+        other.offset,
+    ):
+        return None
+    return other.object
