@@ -27,8 +27,9 @@ import zstandard
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from zoo.codec.frame import Codec, decode, encode
-from zoo.codec.words import LAYOUTS
+from zoo.codec.frame import decode, encode
+from zoo.codec.header import Codec
+from zoo.codec.layouts import LAYOUTS
 from zoo.domain.digest import Digest
 from zoo_timm.names import own_names
 

@@ -66,11 +66,11 @@ class NotFound(ZooError):
 
 
 class NoZoo(NotFound):
-    """There is no zoo at ``start`` or in any folder above it."""
+    """There is no zoo in the folder ``start`` or, if looked ``upward``, in any above it."""
 
-    def __init__(self, start: Path) -> None:
-        self.start = start
-        super().__init__(f"no zoo in {start} or any folder above it")
+    def __init__(self, start: Path, *, upward: bool) -> None:
+        self.start, self.upward = start, upward
+        super().__init__(f"no zoo in {start}" + (" or any folder above it" if upward else ""))
 
 
 class UnknownName(NotFound):

@@ -1,6 +1,6 @@
 """Zoo: everything that can be done with a zoo, in one place. Each method hands on to its package.
 
-Torch and timm are imported by the methods that touch tensors, not before.
+Torch, timm and numpy are imported by the methods that touch tensors, not before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from zoo.domain.reference import Reference
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
 from zoo.registry import Found, Query
-from zoo.transfer import sync
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,12 +122,16 @@ class Zoo:
 
     def pull_from(self, name: str, remote: str) -> tuple[Reference, Copied]:
         """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
+        from zoo.transfer import sync
+
         return sync.pull(self.workspace, name, remote, progress=self.progress)
 
     def push(
         self, name: str, to: str, *, force: bool = False, smallest: bool = False
     ) -> tuple[Reference, Copied]:
         """Send a checkpoint to a remote (`zoo.transfer.sync.push`)."""
+        from zoo.transfer import sync
+
         return sync.push(
             self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
         )

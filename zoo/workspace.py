@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidOption, InvalidReference, NoZoo, UnknownName
+from zoo.errors import Conflict, Invalid, InvalidOption, InvalidReference, NoZoo, UnknownName
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.store.atomic import write_whole
@@ -29,6 +30,7 @@ __all__ = ["MARKER", "Workspace", "append", "append_after", "now"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
+SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -67,19 +69,20 @@ class Workspace:
         named = home or config.home()
         if named:
             if not (named / MARKER).is_file():
-                raise NoZoo(named)
+                raise NoZoo(named, upward=False)
             return cls(named.resolve())
         start = Path.cwd()
         for folder in (start, *start.parents):
             if (folder / MARKER).is_file():
                 return cls(folder)
-        raise NoZoo(start)
+        raise NoZoo(start, upward=True)
 
     @cached_property
     def registry(self) -> Registry:
         """The index, opened on first use and rebuilt from the store where it is gone."""
         path = self.root / REGISTRY
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
+            path.unlink(missing_ok=True)
             self._rebuild(path)
         return Registry.open(path)
 
@@ -161,11 +164,14 @@ class Workspace:
 
     def remotes(self) -> dict[str, str]:
         """Locations of the remotes that have a name here."""
+        path = self.root / REMOTES
         try:
-            found = json.loads((self.root / REMOTES).read_bytes())
+            found = json.loads(path.read_bytes())
+            return {str(name): str(location) for name, location in found.items()}
         except FileNotFoundError:
             return {}
-        return {str(name): str(location) for name, location in found.items()}
+        except (ValueError, AttributeError) as error:
+            raise Invalid(f"{path} is damaged: {error}; mend or delete it") from error
 
     def add_remote(self, name: str, location: str) -> None:
         """Give a remote a short name.
@@ -176,7 +182,7 @@ class Workspace:
         """
         if not NAME.fullmatch(name):
             raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
-        if "@" in location.partition("://")[2].partition("/")[0]:
+        if SECRET.match(location):
             raise InvalidOption("a location must not hold credentials: they would be stored")
         remotes = self.remotes()
         if "://" not in location:
@@ -207,7 +213,12 @@ class Workspace:
             Unavailable: It does not answer, or is not there and ``create`` is off.
             UnknownName: No plugin for the scheme.
         """
-        location = self.remotes().get(where, where)
+        named = self.remotes()
+        location = named.get(where, where)
+        near = difflib.get_close_matches(where, named, n=3)
+        if create and near and where not in named and not Path(where).exists():
+            # A folder of that name would be made where a known remote was meant.
+            raise UnknownName("remote", where, [*near, f"./{where}"])
         scheme, separator, _ = location.partition("://")
         if not separator:
             scheme = "folder"

@@ -38,7 +38,7 @@ def _fact(error: e.ZooError) -> str:
 def _unknown(error: e.UnknownName) -> str:
     near = f"did you mean {' or '.join(error.near)}?" if error.near else ""
     if error.hint:
-        return f"it is in the catalog: {error.hint}"
+        return f"it is in the catalog, but not pulled: {error.hint}"
     if near:
         return near
     if error.kind in PLUGINS:

@@ -74,8 +74,7 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
 def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
     """Send a checkpoint to a remote.
 
-    What the remote has already is not sent again; of what changed against the parent, the
-    difference is.
+    What the remote has already is not sent again; of what changed, only the difference is.
 
     \b
     Examples:

@@ -84,8 +84,8 @@ class TimmBackbone:
         config = resolve_model_data_config(module)
         return Preprocessing(
             input_size=tuple(config["input_size"]),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
+            mean=tuple(map(float, config["mean"])),
+            std=tuple(map(float, config["std"])),
             interpolation=config["interpolation"],
             crop_pct=float(config["crop_pct"]),
             crop_mode=config["crop_mode"],

@@ -78,8 +78,8 @@ def prepared(module: nn.Module) -> tuple[nn.Module, Hierarchy, Tensor]:
     ("module", "cuts"),
     [
         (Chain(), [True, True, True, True]),
-        (Chain(skip=True), [True, True, False, False]),
-        (Chain(image=True), [False, False, False, True]),
+        (Chain(skip=True), [True, False, False, True]),
+        (Chain(image=True), [False, False, True, True]),
         (Chain(late=True), [True, True, False, False]),
         (Nested(), [True, True]),
     ],

@@ -11,6 +11,7 @@ from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, ch
 from zoo.testing.cuts import proves_cut
 from zoo_timm.backbone import TimmBackbone
 
+REAL = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 TRACED = ("swin_tiny_patch4_window7_224", "densenet121", "vgg11", "eva02_tiny_patch14_224")
 
 
@@ -21,23 +22,30 @@ def traced(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
 
 
 class TestTiny(BackboneSuite):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def backbone(self) -> TimmBackbone:
         return TimmBackbone()
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def architectures(self) -> list[str]:
         return timm.list_models("test_*")
 
 
 class TestReal(BackboneSuite):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def backbone(self) -> TimmBackbone:
         return TimmBackbone()
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def architectures(self) -> list[str]:
-        return ["resnet18", "convnext_atto", "vit_tiny_patch16_224"]
+        return list(REAL)
+
+
+@pytest.mark.parametrize("architecture", [*timm.list_models("test_*"), *REAL])
+def test_every_boundary_of_a_single_file_of_blocks_is_a_cut(architecture: str) -> None:
+    _, hierarchy = traced(architecture)
+    assert len(hierarchy.units) >= 5
+    assert all(unit.cut for unit in hierarchy.units)
 
 
 @pytest.mark.parametrize("architecture", TRACED)
@@ -57,13 +65,28 @@ def test_multi_branch_stages_have_no_inner_cuts() -> None:
     images = torch.randn(1, 3, 64, 64)
     for unit in hierarchy.units:
         assert unit.cut == proves_cut(module, hierarchy, unit.depth, images), unit.name
-    inner = [unit.cut for unit in hierarchy.units[1:]]
-    assert any(inner)
-    assert not all(inner)
-    # The branches of a stage run side by side: none of them can be entered alone.
-    for stage in ("stage3.0", "stage4.0"):
-        inside = [u.cut for u in hierarchy.units if u.name.startswith(f"{stage}.branches")]
-        assert not any(inside[1:])
+    # Branches run side by side: the network can be entered at a whole stage, and at none of them.
+    assert {unit.name for unit in hierarchy.units if unit.cut} == {
+        "conv1", "conv2", "layer1.0", "stage2.0", "stage3.0", "stage4.0", "final_layer",
+    }  # fmt: skip
+    assert {unit.name.split(".")[0] for unit in hierarchy.units if not unit.cut} == {
+        "transition1", "transition2", "transition3", "incre_modules", "downsamp_modules",
+    }  # fmt: skip
+
+
+def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
+    # CoaT's serial blocks and its parallel ones have position encodings in common.
+    torch.manual_seed(0)
+    module = TimmBackbone().build("coat_tiny").eval()
+    hierarchy = TimmBackbone().hierarchy("coat_tiny", module)
+    images = torch.randn(1, 3, 224, 224)
+    check_coverage(module, hierarchy)
+    check_order(module, hierarchy, images)
+    owner = {name: unit.name for unit in hierarchy.units for name in unit.parameters}
+    assert owner["cpe2.proj.weight"] == "serial_blocks2.0"
+    cuts = [unit for unit in hierarchy.units if unit.cut]
+    assert len(cuts) > 3
+    assert all(proves_cut(module, hierarchy, unit.depth, images) for unit in cuts)
 
 
 @pytest.mark.parametrize(

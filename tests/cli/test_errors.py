@@ -8,7 +8,6 @@ import pickle
 import resource
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ Contents = Callable[[Path], dict[str, int]]
 BASE = "timm/tf_efficientnet_lite0.in1k"
 TUNED = "team/digits"
 TUNE = ("finetune", BASE, "--save", "team/new", "--image-size", "32", "--epochs", "1")
-NO_REASON = partial(
-    pytest.param,
-    marks=pytest.mark.xfail(
-        strict=False, reason="zoo.exchange.weights says ': 101' (a KeyError), or nothing after ':'"
-    ),
-)
 
 
 class Trap:
@@ -181,10 +174,10 @@ def test_usage(fails: Run, arguments: tuple[str, ...], says: tuple[str, ...]) ->
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        NO_REASON("text.pth", "neither safetensors nor a PyTorch file"),
+        pytest.param("text.pth", "neither safetensors nor a PyTorch file"),
         ("text.safetensors", "safetensors"),
         ("table.csv", "neither safetensors nor a PyTorch file"),
-        NO_REASON("empty.pth", "neither safetensors nor a PyTorch file"),
+        pytest.param("empty.pth", "neither safetensors nor a PyTorch file"),
         ("empty.safetensors", "safetensors"),
         ("cut.safetensors", "damaged"),
         ("good.png", "neither safetensors nor a PyTorch file"),
@@ -263,7 +256,6 @@ def test_options_of_a_fine_tune(fails: Run, digits: Path) -> None:
     fails("finetune", BASE, "--data", digits, "--save", "x", says=("is no reference",))
 
 
-@pytest.mark.xfail(strict=False, reason="zoo.finetune.run.pick_device takes `meta`: a traceback")
 def test_a_device_that_holds_no_data(fails: Run, digits: Path) -> None:
     fails(*TUNE, "--data", digits, "--device", "meta", says=("device 'meta'",))
 
@@ -384,13 +376,11 @@ def test_a_zoo_of_a_newer_program(fails: Run, home: Path) -> None:
     fails("search", says=("zoo.json", "cannot be read"))
 
 
-@pytest.mark.xfail(strict=False, reason="zoo.store.refs does not say which file is damaged")
 def test_a_damaged_ref(fails: Run, home: Path) -> None:
     damage(home / "refs" / TUNED / "latest" / "00000001.json", b"junk")
     fails("show", TUNED, says=(TUNED, "00000001.json"))
 
 
-@pytest.mark.xfail(strict=False, reason="zoo.workspace.remotes lets the decoder's error through")
 @pytest.mark.parametrize("text", ["junk", "[]"])
 def test_a_damaged_list_of_remotes(fails: Run, home: Path, text: str) -> None:
     (home / "remotes.json").write_text(text)
@@ -430,8 +420,7 @@ def test_a_full_disk_on_push(console: Run, home: Path, run: Run, tmp_path: Path)
     "name",
     [
         "best.safetensors",
-        pytest.param("best.pth", marks=pytest.mark.xfail(
-            strict=False, reason="zoo.exchange.importing lets SafetensorError through")),
+        "best.pth",
     ],
 )  # fmt: skip
 def test_a_full_disk_on_import(

@@ -7,8 +7,8 @@ import pytest
 from blake3 import blake3
 
 from zoo.codec.choose import encode_best, layout_of
-from zoo.codec.frame import Codec, read_header
-from zoo.codec.words import LAYOUTS
+from zoo.codec.header import Codec, read_header
+from zoo.codec.layouts import LAYOUTS
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Tensor
 

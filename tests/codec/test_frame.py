@@ -11,8 +11,9 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.codec.frame import FIXED, Codec, decode, encode, read_header
-from zoo.codec.words import LAYOUTS, Layout
+from zoo.codec.frame import decode, encode
+from zoo.codec.header import FIXED, Codec, read_header
+from zoo.codec.layouts import LAYOUTS, Layout
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, Unsupported
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo.codec.frame import Buffer, Codec, encode
-from zoo.codec.words import LAYOUTS, Layout
+from zoo.codec.frame import encode
+from zoo.codec.header import Buffer, Codec
+from zoo.codec.layouts import LAYOUTS, Layout
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Tensor
 

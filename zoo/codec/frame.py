@@ -1,90 +1,26 @@
-"""Frame: an encoded object, header and chunks.
-
-    0   4  "ZOOC"
-    4   1  format version, 1
-    5   1  codec: 1 FULL, 2 FAST, 3 MAX
-    6   1  layout of a word (`zoo.codec.words.LAYOUTS`)
-    7   1  0
-    8   8  size of the decoded object in bytes
-    16  32 BLAKE3 of the base object; zeros for FULL
-    48  32 BLAKE3 of all other bytes of the encoded object
-    80  4  words in a chunk, the last one's may be fewer
-    84  4  number of chunks, n
-    88  8n end of each chunk, counted from the end of this table
-        …  the chunks
-
-All numbers are little-endian.
-"""
+"""Frame: encode an object into chunks, and decode it. The layout is in `zoo.codec.header`."""
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeVar
 
 import numpy as np
-from blake3 import blake3
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
+from zoo.codec.header import FIXED, MAGIC, VERSION, Buffer, Codec, Header, check, checksum
 from zoo.codec.huffman import pack_planes, unpack_planes
-from zoo.codec.words import (
-    LAYOUTS,
-    Layout,
-    Words,
-    from_delta,
-    from_planes,
-    rotate,
-    to_delta,
-    to_planes,
-    unrotate,
-)
+from zoo.codec.layouts import Layout
+from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
 from zoo.domain.digest import Digest
-from zoo.errors import Corrupt, Unsupported
+from zoo.errors import Corrupt
 
-__all__ = ["FIXED", "Codec", "Header", "check", "decode", "encode", "read_header"]
+__all__ = ["decode", "encode"]
 
-MAGIC = b"ZOOC"
-VERSION = 1
-FIXED = struct.Struct("<4sBBBxQ32s32sII")
 CHUNK = 256 * 1024
-BY_NUMBER = {layout.number: layout for layout in LAYOUTS.values()}
-Buffer = bytes | memoryview
 T = TypeVar("T")
-
-
-class Codec(IntEnum):
-    """FULL stands alone; FAST and MAX are deltas against a base of the same size."""
-
-    FULL = 1
-    FAST = 2
-    MAX = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What an encoded object says of itself, its chunk table left out.
-
-    Attributes:
-        codec: How it is coded.
-        layout: Layout of its words.
-        size: Bytes when decoded.
-        base: The object that it is a delta against; None for FULL.
-        checksum: BLAKE3 of all other bytes.
-        chunk: Words in a chunk.
-        chunks: Number of chunks.
-    """
-
-    codec: Codec
-    layout: Layout
-    size: int
-    base: Digest | None
-    checksum: bytes
-    chunk: int
-    chunks: int
 
 
 def encode(
@@ -115,48 +51,7 @@ def encode(
     fixed = FIXED.pack(
         MAGIC, VERSION, codec, layout.number, len(data), name, bytes(32), CHUNK, len(chunks)
     )
-    checksum = _checksum(fixed + body)
-    return b"".join([fixed[:48], checksum, fixed[80:], body])
-
-
-def read_header(data: Buffer) -> Header:
-    """Read the fixed part of an encoded object; the rest need not be there.
-
-    Raises:
-        Corrupt: The data is no encoded object.
-        Unsupported: A newer format, codec or layout.
-    """
-    if len(data) < FIXED.size or data[:4] != MAGIC:
-        raise Corrupt("an encoded object", "ZOOC", "something else")
-    _, version, codec, layout, size, base, checksum, chunk, count = FIXED.unpack(data[: FIXED.size])
-    if version != VERSION or layout not in BY_NUMBER or codec not in list(Codec):
-        raise Unsupported(f"encoded object: format {version}, codec {codec}, layout {layout}")
-    words, rest = divmod(size, BY_NUMBER[layout].width)
-    if rest or not chunk or count != -(-words // chunk):
-        raise Corrupt("an encoded object", "chunks that fit its size", f"{count} chunks")
-    return Header(
-        codec=Codec(codec),
-        layout=BY_NUMBER[layout],
-        size=size,
-        base=None if codec == Codec.FULL else Digest("blake3", base.hex()),
-        checksum=checksum,
-        chunk=chunk,
-        chunks=count,
-    )
-
-
-def check(data: Buffer) -> Header:
-    """Check an encoded object without decoding it; its header.
-
-    Raises:
-        Corrupt: The data is damaged, or no encoded object.
-        Unsupported: A newer format.
-    """
-    header = read_header(data)
-    found = _checksum(data)
-    if found != header.checksum:
-        raise Corrupt("an encoded object", header.checksum.hex(), found.hex())
-    return header
+    return b"".join([fixed[:48], checksum(fixed + body), fixed[80:], body])
 
 
 def decode(data: Buffer, *, limit: int, base: Buffer | None = None) -> memoryview:
@@ -200,10 +95,6 @@ def _table(data: Buffer, header: Header) -> tuple[list[int], memoryview]:
     if ends != sorted(ends) or (ends[-1] if ends else 0) != len(data) - start:
         raise Corrupt("an encoded object", "chunks one after another", "a chunk table that is not")
     return ends, memoryview(data)[start:]
-
-
-def _checksum(data: Buffer) -> bytes:
-    return blake3(data[:48]).update(data[80:]).digest()
 
 
 def _words(data: Buffer, layout: Layout) -> Words:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
-from zoo.codec.words import Layout, Words
+from zoo.codec.layouts import Layout
+from zoo.codec.words import Words
 from zoo.errors import Corrupt
 
 __all__ = ["pack_grouped", "unpack_grouped"]

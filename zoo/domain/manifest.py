@@ -223,9 +223,13 @@ class Manifest:
         if version != FORMAT:
             raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
         try:
-            return cls._from_json(raw)
+            manifest = cls._from_json(raw)
+            # Else two programs could read the same bytes, and with them one digest, differently.
+            if manifest.to_bytes() != data:
+                raise ValueError("it is not in canonical form")
         except MALFORMED as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
+        return manifest
 
     @classmethod
     def _from_json(cls, raw: dict[str, Any]) -> Self:
@@ -306,12 +310,16 @@ def _tensor(raw: dict[str, Any]) -> Tensor:
 
 
 def _weights(raw: dict[str, Any]) -> WeightsFile:
+    tensors = tuple(map(_tensor, raw["tensors"]))
+    size = _natural(raw["size"], "a size")
+    if size < sum(tensor.nbytes for tensor in tensors):
+        raise ValueError(f"'{raw['name']}' is smaller than its tensors")
     return WeightsFile(
         name=_file_name(raw["name"]),
-        size=_natural(raw["size"], "a size"),
+        size=size,
         sha256=Digest.parse(raw["sha256"]),
         header=Digest.parse(raw["header"]),
-        tensors=tuple(map(_tensor, raw["tensors"])),
+        tensors=tensors,
     )
 
 

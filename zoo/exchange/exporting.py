@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from safetensors.torch import save_file
+from torch import nn
 
 from zoo import plugins
 from zoo.backbones.load import build, converted_state
 from zoo.backbones.mapped import mapped_state
+from zoo.backbones.save import save_state
+from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
-from zoo.errors import Conflict
+from zoo.domain.manifest import Manifest
+from zoo.errors import Conflict, disk_errors
+from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
@@ -39,22 +44,34 @@ def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
     backbone = plugins.backbone(manifest.backbone.plugin)
     with torch.device("meta"):
         module = build(backbone, manifest)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
+        disk_errors(folder),
+    ):
+        names = _write(store, manifest, backbone, module, Path(scratch))
+        if folder.exists():
+            folder.rmdir()
+        made = Path(scratch, "made")
+        made.rename(folder)
+    return [folder / name for name in names]
+
+
+def _write(
+    store: Store, manifest: Manifest, backbone: Backbone, module: nn.Module, scratch: Path
+) -> list[str]:
+    """Write the folder ``made`` in ``scratch``; the names of its files."""
+    folder = scratch / "made"
+    folder.mkdir()
     own = backbone.convert(module, [tensor.name for tensor in manifest.tensors])
-    written = []
     for file in manifest.files:
         restore_file(store, file, folder / file.name)
-        written.append(folder / file.name)
     for weights in manifest.weights:
-        target = folder / weights.name
         if all(name == foreign for foreign, name in own.items()):
-            restore_file(store, weights, target)
+            restore_file(store, weights, folder / weights.name)
         else:
             state = converted_state(backbone, module, mapped_state(store, manifest))
-            save_file(
-                {key: tensor.clone() for key, tensor in state.items()}, target, {"format": "pt"}
-            )
-        written.append(target)
+            save_state(state, folder / weights.name)
     text = json.dumps(backbone.export_config(module, manifest), indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / "config.json", [text.encode()])
-    return [*written, folder / "config.json"]
+    return sorted(path.name for path in folder.iterdir())

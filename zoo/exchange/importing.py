@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from zoo import plugins
 from zoo.backbones.load import check_fit, converted_state
+from zoo.backbones.save import save_state
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -74,9 +74,7 @@ def import_file(
         if not is_safetensors(path):
             stored = scratch / "model.safetensors"
             converted = converted_state(backbone, module, state)
-            # Copies: safetensors refuses tensors that share memory, as tied ones in a pickle do.
-            copies = {name: tensor.contiguous().clone() for name, tensor in converted.items()}
-            save_file(copies, stored, {"format": "pt"})
+            save_state(converted, stored)
         weights = add_weights(workspace.store, stored, progress=progress)
     outputs = _num_outputs(backbone, module)
     classes = backbone.classes(module)

@@ -58,7 +58,7 @@ def _unpickle(path: Path) -> Any:
             path, "holds more than weights (code that would run on loading); refused"
         ) from error
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
-        raise InvalidWeights(path, f"neither safetensors nor a PyTorch file: {error}") from error
+        raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
 
 
 def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:

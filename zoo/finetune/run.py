@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 from blake3 import blake3
-from safetensors.torch import save_file
 from torch import nn
 
 from zoo import plugins
@@ -19,12 +19,13 @@ from zoo.backbones.describe import describe
 from zoo.backbones.freeze import freeze
 from zoo.backbones.load import load
 from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.save import save_state
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption
+from zoo.errors import DiskFull, InvalidOption
 from zoo.finetune.data import Folders, ImageSet, loader, read_folders, split
 from zoo.finetune.loop import evaluate, train
 from zoo.store.files import add_weights
@@ -76,9 +77,12 @@ def pick_device(device: str) -> str:
         found = torch.accelerator.current_accelerator(check_available=True)
         return found.type if found else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidOption(f"the device '{device}' cannot be used here") from error
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = torch.accelerator.current_accelerator(check_available=True)
+        usable = f"auto, cpu, {found.type}" if found else "auto, cpu"
+        text = f"the device '{device}' cannot be used here; these can: {usable}"
+        raise InvalidOption(text) from error
     return device
 
 
@@ -107,6 +111,7 @@ def finetune(
         workspace.registry, base_manifest.backbone.plugin, base_manifest.backbone.architecture
     )
     boundary = hierarchy.boundary(recipe.freeze)
+    _check_space(workspace, base_manifest)
     folders = read_folders(Path(recipe.data).expanduser(), progress)
 
     torch.manual_seed(recipe.seed)
@@ -167,16 +172,17 @@ def publish(
     progress: Progress = silent,
 ) -> Digest:
     """Store the module's weights under ``manifest``, completed with them, and name it ``ref``."""
-    # Copies: safetensors refuses tensors that share memory, and the base's are maps of its objects.
-    state = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
     with workspace.scratch() as scratch:
         path = scratch / "model.safetensors"
-        save_file(state, path, {"format": "pt"})
+        save_state(model.state_dict(), path)
         weights = add_weights(workspace.store, path, progress=progress)
     return workspace.commit(replace(manifest, weights=(weights,)), ref, "finetune")
+
+
+def _check_space(workspace: Workspace, base: m.Manifest) -> None:
+    """Before hours of training rather than after: the result, and the file it is stored from."""
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)
 
 
 def _preprocessing(base: m.Preprocessing, image_size: int | None) -> m.Preprocessing:

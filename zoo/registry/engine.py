@@ -119,7 +119,8 @@ def _meaning(error: DBAPIError, where: str) -> ZooError | None:
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     if code in DAMAGED:
         return Corrupt(where, "an SQLite database", str(error.orig))
-    if code == sqlite3.SQLITE_FULL:
+    full = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
+    if code == sqlite3.SQLITE_FULL or full:  # a quota or a size limit shows as a failed write
         return DiskFull(where)
     if code in UNUSABLE:
         return Unavailable(where, UNUSABLE[code])

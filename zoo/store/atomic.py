@@ -21,8 +21,9 @@ def staged(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
     Raises:
         DiskFull: There is no space for it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
     path = Path(name)
     try:
         # The inner block closes the file first: a full disk may show only then.
@@ -42,9 +43,19 @@ def settle(file: BinaryIO, path: Path) -> None:
 
 def publish(path: Path, target: Path) -> None:
     """Rename ``path`` to ``target``, whose content can only be the same, and make that durable."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     path.replace(target)
     sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -66,7 +77,7 @@ def create_exclusive(target: Path, data: bytes, *, staging: Path) -> None:
         FileExistsError: Somebody else was first.
         DiskFull: There is no space for it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with staged(staging) as (file, path):
         file.write(data)
         settle(file, path)

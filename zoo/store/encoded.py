@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.codec.frame import FIXED, Header, decode, read_header
+from zoo.codec.frame import decode
+from zoo.codec.header import FIXED, Header, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidReference
+from zoo.errors import Conflict, InvalidManifest, InvalidReference
 from zoo.store.atomic import create_exclusive
 
 __all__ = ["Refs"]
@@ -78,4 +78,8 @@ class Refs:
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
-        return RefEntry.from_bytes(self._path(ref, number).read_bytes())
+        path = self._path(ref, number)
+        try:
+            return RefEntry.from_bytes(path.read_bytes())
+        except InvalidManifest as error:
+            raise InvalidManifest(f"{path}: {error}") from error

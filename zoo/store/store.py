@@ -10,7 +10,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from zoo.codec.frame import check
+from zoo.codec.header import check
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -87,7 +87,7 @@ class Store:
         Raises:
             Unavailable: It is not there and may not be created, or holds other things.
         """
-        root = Path(location).expanduser()
+        root = Path(location.removeprefix("folder://")).expanduser()
         if not create or (root / MARKER).exists():
             return cls.open(root)
         if not root.parent.is_dir():

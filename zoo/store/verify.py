@@ -12,7 +12,7 @@ from typing import get_args
 
 from blake3 import blake3
 
-from zoo.codec.frame import FIXED, read_header
+from zoo.codec.header import FIXED, read_header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -126,7 +126,7 @@ def _encoded_size(path: Path) -> int:
 
 
 def _follow_refs(store: Store) -> tuple[dict[Digest, list[str]], list[Damage]]:
-    """The names of every checkpoint that some ref points or pointed at, and refs that are damaged."""
+    """Names of every checkpoint that a ref points or pointed at, and the refs that are damaged."""
     names: dict[Digest, list[str]] = defaultdict(list)
     damages = []
     for ref in store.refs():

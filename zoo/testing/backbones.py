@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from zoo.backbones.freeze import freeze
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
-from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.errors import UnknownName
 from zoo.testing.cuts import proves_cut
 
@@ -192,7 +192,8 @@ class BackboneSuite:
     def test_head_is_replaced(self, backbone: Backbone, networks: list[Network]) -> None:
         """By the very module that was built, which gives the right number of outputs."""
         for network in networks:
-            module, built = copy.deepcopy(network.module), []
+            module = copy.deepcopy(network.module)
+            built: list[nn.Module] = []
 
             def build(features: int, built: list[nn.Module] = built) -> nn.Module:
                 built.append(nn.Linear(features, 7))
@@ -241,7 +242,7 @@ class BackboneSuite:
 
 def check_coverage(module: nn.Module, hierarchy: Hierarchy) -> None:
     """Assert that each parameter and buffer of ``module`` is listed once, and counted right."""
-    parts = (*hierarchy.units, hierarchy.head)
+    parts: tuple[Unit | HeadPart, ...] = (*hierarchy.units, hierarchy.head)
     parameters = dict(module.named_parameters())
     listed = Counter(name for part in parts for name in part.parameters)
     assert listed == Counter(list(parameters))
@@ -312,14 +313,16 @@ def _train(module: nn.Module, images: Tensor) -> None:
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.1)
     for _ in range(3):
         module.train()
-        nn.functional.cross_entropy(module(images), torch.tensor([0, 1])).backward()
+        loss = nn.functional.cross_entropy(module(images), torch.tensor([0, 1]))
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
 
 
 def _split(hierarchy: Hierarchy, boundary: int) -> tuple[set[str], set[str]]:
     """Names of all that is frozen, and of the parameters that are trained."""
-    below, above = hierarchy.units[:boundary], (*hierarchy.units[boundary:], hierarchy.head)
+    below = hierarchy.units[:boundary]
+    above: tuple[Unit | HeadPart, ...] = (*hierarchy.units[boundary:], hierarchy.head)
     frozen = {name for unit in below for name in (*unit.parameters, *unit.buffers)}
     return frozen, {name for part in above for name in part.parameters}
 

@@ -1,4 +1,4 @@
-"""What every source plugin must do. Subclass, and supply the fixtures ``source`` and ``locator``."""
+"""What every source plugin must do. Subclass, and supply fixtures ``source`` and ``locator``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,191 @@
+"""Loading a stored checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from blake3 import blake3
+from PIL import Image
+from safetensors.torch import save_file
+from skimage import data
+from timm.data import create_transform, resolve_model_data_config
+
+from zoo import plugins
+from zoo.backbones.load import build, load
+from zoo.backbones.preprocess import inference_transform
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.errors import Corrupt, InvalidWeights, MissingObject
+from zoo.store import Store
+from zoo.store.files import add_weights
+
+# Swin's and relative-position buffers are in no file; so are EVA's rotary ones.
+COMPUTED_BUFFERS = (
+    "test_vit_relpos",
+    "test_coatnet",
+    "swin_tiny_patch4_window7_224",
+    "eva02_tiny_patch14_224",
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+@pytest.fixture
+def astronaut() -> Image.Image:
+    return Image.fromarray(data.astronaut())
+
+
+def stored(
+    store: Store, architecture: str, folder: Path, tag: str | None = None
+) -> tuple[torch.nn.Module, Digest]:
+    """A conventionally built network with weights that are not its initial ones, and its digest."""
+    torch.manual_seed(1)
+    name = f"{architecture}.{tag}" if tag else architecture
+    module = timm.create_model(name).eval()
+    for value in module.state_dict().values():
+        if value.is_floating_point():
+            value.add_(torch.rand_like(value) / 50)
+    save_file(module.state_dict(), folder / f"{architecture}.safetensors")
+    backbone = plugins.backbone("timm")
+    manifest = m.Manifest(
+        backbone=m.Backbone(plugin="timm", architecture=architecture),
+        head=m.Head(kind="native", num_classes=1000),
+        preprocessing=backbone.preprocessing(module),
+        classes=backbone.classes(module),
+        weights=(add_weights(store, folder / f"{architecture}.safetensors"),),
+    )
+    return module, store.put("manifests", manifest.to_bytes())
+
+
+def object_files(store: Store) -> Iterator[Path]:
+    return (path for path in (store.root / "objects").rglob("*") if path.is_file())
+
+
+def test_weights_equal_those_of_an_ordinary_load(
+    store: Store, tmp_path: Path, astronaut: Image.Image
+) -> None:
+    expected, digest = stored(store, "test_resnet", tmp_path, "r160_in1k")
+    loaded = load(store, digest)
+    assert not any(child.training for child in loaded.modules())
+    found = loaded.state_dict()
+    assert found.keys() == expected.state_dict().keys()
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found[name], value), name
+    assert all(isinstance(p, torch.nn.Parameter) for p in loaded.parameters())
+    image = loaded.zoo.preprocess(astronaut).unsqueeze(0)
+    assert torch.equal(loaded(image), expected(image))
+    assert loaded.zoo.digest == digest
+    assert len(loaded.zoo.classes) == 1000
+
+
+@pytest.mark.parametrize("architecture", COMPUTED_BUFFERS)
+def test_buffers_that_no_file_holds_are_right(
+    store: Store, tmp_path: Path, architecture: str
+) -> None:
+    expected, digest = stored(store, architecture, tmp_path)
+    computed = {name for name, _ in expected.named_buffers()} - set(expected.state_dict())
+    assert computed
+    loaded = load(store, digest)
+    buffers = dict(loaded.named_buffers())
+    for name in computed:
+        assert torch.equal(buffers[name], expected.get_buffer(name)), name
+    size = loaded.zoo.manifest.preprocessing.input_size
+    images = torch.randn(1, *size)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), expected(images))
+
+
+def test_writing_to_a_loaded_tensor_changes_no_file(store: Store, tmp_path: Path) -> None:
+    expected, digest = stored(store, "test_resnet", tmp_path)
+    loaded, other = load(store, digest), load(store, digest)
+    with torch.no_grad():
+        for value in loaded.state_dict().values():
+            value.zero_()
+    for path in object_files(store):
+        assert blake3(path.read_bytes()).hexdigest() == path.name
+        assert path.stat().st_mode & 0o222 == 0
+    again = load(store, digest)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_tensors_are_maps_of_the_objects(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    loaded = load(store, digest)
+    tensors = {tensor.name: tensor for tensor in store.manifest(digest).tensors}
+    for name, value in loaded.state_dict().items():
+        size = store.size("objects", tensors[name].object)
+        assert value.untyped_storage().nbytes() == size, name
+
+
+def test_a_flipped_byte_is_noticed(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    for path in list(object_files(store))[::5]:
+        if path.stem == store.manifest(digest).weights[0].header.hex:
+            continue
+        whole = path.read_bytes()
+        path.chmod(0o644)
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        with pytest.raises(Corrupt, match=path.name):
+            load(store, digest)
+        path.write_bytes(whole)
+    load(store, digest)
+
+
+def test_a_missing_object_is_noticed(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    gone = store.manifest(digest).tensors[0].object
+    store.path("objects", gone).unlink()
+    with pytest.raises(MissingObject, match=gone.hex):
+        load(store, digest)
+
+
+def test_weights_of_another_network_are_refused(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    wrong = replace(
+        store.manifest(digest), backbone=m.Backbone(plugin="timm", architecture="test_vit")
+    )
+    with pytest.raises(InvalidWeights, match="lacks 'cls_token'"):
+        load(store, store.put("manifests", wrong.to_bytes()))
+
+
+def test_head_of_another_kind_is_built(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    manifest = replace(store.manifest(digest), head=m.Head(kind="linear", num_classes=3))
+    module = build(plugins.backbone("timm"), manifest)
+    assert tuple(module.fc.weight.shape) == (3, module.num_features)
+    assert module(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_resnet.r160_in1k",
+        "resnet18.a1_in1k",
+        "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        "tf_efficientnet_lite0.in1k",
+        "beit_base_patch16_224.in22k_ft_in22k",
+        "fastvit_t8.apple_in1k",
+        "vit_so150m2_patch16_reg1_gap_448.sbb_e200_in12k_ft_in1k",
+    ],
+)
+def test_preprocessing_equals_the_transform_of_timm(name: str, astronaut: Image.Image) -> None:
+    architecture, _, tag = name.partition(".")
+    backbone = plugins.backbone("timm")
+    with torch.device("meta"):
+        module = backbone.build(architecture, tag=tag)
+        published = timm.create_model(name)
+    expected = create_transform(**resolve_model_data_config(published), is_training=False)
+    found = inference_transform(backbone.preprocessing(module))
+    for image in (astronaut, astronaut.crop((0, 0, 333, 200))):
+        assert torch.equal(found(image), expected(image))

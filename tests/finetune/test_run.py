@@ -1,0 +1,277 @@
+"""A recipe carried out: what is shared with the parent, what is recorded, what is repeatable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from blake3 import blake3
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+
+from zoo.backbones.describe import describe
+from zoo.backbones.load import load
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
+from zoo.facade import Zoo
+from zoo.finetune.data import read_folders, split
+from zoo.finetune.run import Result, finetune, pick_device
+from zoo.workspace import Workspace
+
+SAVED = Reference.parse("team/shapes:v1")
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(workspace: Workspace, base: str, shapes: Path) -> Run:
+    """Fine-tune the base on the shapes, on the CPU; options are the recipe's."""
+
+    def run(save: str = str(SAVED), **options: Any) -> Result:
+        quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32}
+        recipe = Recipe(**{**quick, **options})
+        return finetune(workspace, base, recipe, Reference.parse(save), device="cpu")
+
+    return run
+
+
+def hierarchy_of(workspace: Workspace) -> Hierarchy:
+    return describe(workspace.registry, "timm", "test_resnet")
+
+
+def bytes_of(manifest: Manifest) -> dict[str, tuple[Digest, int]]:
+    return {tensor.name: (tensor.object, tensor.offset) for tensor in manifest.tensors}
+
+
+def state(workspace: Workspace, digest: Digest) -> dict[str, torch.Tensor]:
+    return load(workspace.store, digest).state_dict()
+
+
+def kept(workspace: Workspace) -> list[Path]:
+    folders = ("objects", "manifests", "refs", "tmp")
+    return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
+
+
+def test_frozen_units_share_the_objects_of_the_parent(workspace: Workspace, run: Run) -> None:
+    result = run(freeze="layer2")
+    parent = workspace.store.manifest(result.parent)
+    child = workspace.store.manifest(result.manifest)
+    boundary = hierarchy_of(workspace).boundary("layer2")
+    before, after = bytes_of(parent), bytes_of(child)
+    for unit in hierarchy_of(workspace).units[:boundary]:
+        for name in (*unit.parameters, *unit.buffers):
+            assert after[name] == before[name], name
+    changed = state(workspace, result.manifest)
+    original = state(workspace, result.parent)
+    for unit in hierarchy_of(workspace).units[boundary:]:
+        for name in (*unit.parameters, *unit.buffers):
+            assert not torch.equal(changed[name], original[name]), name
+    assert changed["fc.weight"].shape == (3, original["fc.weight"].shape[1])
+    assert set(changed) == set(original)
+
+
+def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) -> None:
+    result = run(freeze="layer2", seed=5)
+    manifest = workspace.store.manifest(result.manifest)
+    parent = workspace.store.manifest(result.parent)
+    assert [(p.manifest, p.relation, p.ref) for p in manifest.parents] == [
+        (result.parent, "finetune", "team/base")
+    ]
+    assert manifest.recipe is not None
+    assert Recipe(**manifest.recipe).freeze == "layer2"
+    assert manifest.recipe["seed"] == 5
+    assert manifest.freeze == {"frozen_units": 5, "trainable_units": 2, "boundary": "layer3.0"}
+    assert manifest.freeze == result.freeze
+    assert manifest.classes == ("2", "10", "Squares")
+    assert manifest.head.kind == "linear"
+    assert manifest.head.num_classes == 3
+    assert manifest.preprocessing.input_size == (3, 32, 32)
+    assert manifest.preprocessing.mean == parent.preprocessing.mean
+    assert manifest.license == parent.license == "apache-2.0"
+    assert manifest.metrics == result.metrics
+    assert 0 <= manifest.metrics["accuracy"] <= 1
+    assert manifest.metrics["test_images"] == 6
+    assert manifest.created is not None
+    folders = read_folders(shapes, silent)
+    held = "\n".join(folders.samples[index][0] for index in split(folders, 0.2, 5)[1])
+    assert manifest.provenance["data_digest"] == folders.digest
+    assert manifest.provenance["test_split_digest"] == f"blake3:{blake3(held.encode()).hexdigest()}"
+    assert {"torch", "timm", "python", "device"} <= set(manifest.provenance)
+
+
+def test_it_is_saved_under_its_name(workspace: Workspace, run: Run) -> None:
+    result = run()
+    assert workspace.resolve("team/shapes:v1") == (SAVED, result.manifest)
+    assert [entry.why for entry in workspace.store.history(SAVED)] == ["finetune"]
+    assert json.loads(json.dumps(result.to_json()))["ref"] == "team/shapes:v1"
+
+
+def test_same_seed_gives_the_same_bits(workspace: Workspace, run: Run) -> None:
+    results = [run(f"team/run:{n}", seed=seed) for n, seed in enumerate((1, 1, 2))]
+    first, again, other = (state(workspace, result.manifest) for result in results)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert results[0].metrics == results[1].metrics
+
+
+def test_the_callers_random_state_does_not_matter(workspace: Workspace, run: Run) -> None:
+    torch.manual_seed(1)
+    first = run("team/run:1")
+    torch.manual_seed(2)
+    torch.rand(100)
+    second = run("team/run:2")
+    one, other = state(workspace, first.manifest), state(workspace, second.manifest)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_fresh_process_gives_the_same_logits(
+    workspace: Workspace, run: Run, shapes: Path
+) -> None:
+    run()
+    image = shapes / "10" / "05.png"
+    zoo = Zoo(workspace)
+    here = zoo.predict("team/shapes:v1", [image])[0]
+    program = (
+        "import sys, json, torch, zoo; torch.set_num_threads(1); "
+        "z = zoo.open(sys.argv[1]); "
+        "print(json.dumps(z.predict('team/shapes:v1', [sys.argv[2]])[0].to_json()))"
+    )
+    command = [sys.executable, "-c", program, str(workspace.root), str(image)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    there = json.loads(ran.stdout)
+    assert there["logits"] == list(here.logits)
+    assert there["classes"] == list(here.classes)
+    assert set(here.classes) == {"2", "10", "Squares"}
+
+
+@pytest.mark.parametrize(("spec", "boundary", "name"), [("none", 0, "conv1.0"), ("all", 7, "head")])
+def test_nothing_and_everything_frozen(
+    workspace: Workspace, run: Run, spec: str, boundary: int, name: str
+) -> None:
+    result = run(freeze=spec)
+    assert result.freeze == {
+        "frozen_units": boundary,
+        "trainable_units": 7 - boundary,
+        "boundary": name,
+    }
+    before, after = state(workspace, result.parent), state(workspace, result.manifest)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved == ({"fc.weight", "fc.bias"} if spec == "all" else set(before))
+
+
+def test_a_fine_tune_can_be_fine_tuned(workspace: Workspace, run: Run, shapes: Path) -> None:
+    first = run(freeze="all")
+    shutil.rmtree(shapes / "10")
+    recipe = Recipe(data=str(shapes), epochs=1, freeze="all", batch_size=8)
+    second = finetune(workspace, str(SAVED), recipe, Reference.parse("team/two"), device="cpu")
+    manifest = workspace.store.manifest(second.manifest)
+    assert manifest.parents[0].manifest == first.manifest
+    assert manifest.parents[0].ref == "team/shapes:v1"
+    assert manifest.classes == ("2", "Squares")
+    assert manifest.preprocessing.input_size == (3, 32, 32)
+    assert load(workspace.store, second.manifest)(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
+def one_class_only(shapes: Path) -> None:
+    shutil.rmtree(shapes / "10")
+    shutil.rmtree(shapes / "Squares")
+
+
+def corrupt_image(shapes: Path) -> None:
+    (shapes / "10" / "00.png").write_bytes(b"text")
+
+
+@pytest.mark.parametrize("damage", [one_class_only, corrupt_image])
+def test_bad_data_is_refused_before_training(
+    workspace: Workspace, run: Run, shapes: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(shapes)
+    before = kept(workspace)
+    with pytest.raises(InvalidData):
+        run()
+    assert kept(workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"freeze": "layer9"}, InvalidFreeze),
+        ({"head": "lineal"}, UnknownName),
+        ({"freeze": "8"}, InvalidFreeze),
+    ],
+)
+def test_bad_options_are_refused_before_training(
+    workspace: Workspace, run: Run, options: dict[str, Any], error: type[Exception]
+) -> None:
+    before = kept(workspace)
+    with pytest.raises(error):
+        run(**options)
+    assert kept(workspace) == before
+
+
+def test_an_image_size_that_the_network_does_not_take(
+    workspace: Workspace, shapes: Path, tmp_path: Path
+) -> None:
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=2)
+    save_file(module.state_dict(), tmp_path / "vit.safetensors")
+    zoo = Zoo(workspace)
+    zoo.import_file(tmp_path / "vit.safetensors", "team/vit", architecture="vit_tiny_patch16_224")
+    before = kept(workspace)
+    with pytest.raises(InvalidOption, match="images of 64 x 64 pixels"):
+        zoo.finetune("team/vit", shapes, "team/x", device="cpu", image_size=64, epochs=1)
+    assert kept(workspace) == before
+
+
+def test_unknown_base(workspace: Workspace, shapes: Path, base: str) -> None:
+    recipe = Recipe(data=str(shapes))
+    with pytest.raises(UnknownName) as caught:
+        finetune(workspace, "team/bass", recipe, SAVED, device="cpu")
+    assert "team/base" in caught.value.near
+
+
+def test_devices() -> None:
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") in ("cpu", "cuda", "mps", "xpu")
+    for name in ("nonsense", "cuda:99"):
+        with pytest.raises(InvalidOption, match=name):
+            pick_device(name)
+
+
+def test_digits_from_a_packages_weights(workspace: Workspace, tmp_path: Path) -> None:
+    digits = load_digits()
+    for index in range(300):
+        folder = tmp_path / "digits" / str(digits.target[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (255 - digits.images[index] * 15.9).astype(np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(
+            folder / f"{index}.png"
+        )
+    zoo = Zoo(workspace)
+    zoo.pull("timm/tf_efficientnet_lite0.in1k")
+    result = zoo.finetune(
+        "timm/tf_efficientnet_lite0.in1k",
+        tmp_path / "digits",
+        "team/digits",
+        freeze="blocks.4",
+        image_size=64,
+        epochs=2,
+        batch_size=8,
+        device="cpu",
+    )
+    assert result.freeze["boundary"] == "blocks.5.0"
+    assert result.metrics["accuracy"] > 0.8
+    assert zoo.load("team/digits").zoo.classes == tuple("0123456789")

@@ -1,0 +1,50 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from zoo import plugins
+from zoo_cli.reference import reference
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_command_line_reference_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run: make docs"
+
+
+@pytest.mark.parametrize("group", ["backbones", "sources", "heads", "remotes"])
+def test_every_built_in_plugin_is_listed(group: str) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| `zoo.{group}`"))
+    assert set(plugins.names(f"zoo.{group}")) <= set(re.findall(r"`([a-z]+)`", row))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_source_in_the_plugin_page_is_a_source(tmp_path: Path) -> None:
+    """The example is run, so that it cannot rot."""
+    from zoo.contracts import Source
+
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    scope: dict[str, object] = {}
+    exec(code.replace("/mnt/acme/weights", str(tmp_path)), scope)
+    (tmp_path / "resnet18.flowers.safetensors").write_bytes(b"weights")
+    source = scope["AcmeSource"]()  # type: ignore[operator]
+    assert isinstance(source, Source)
+    (entry,) = source.entries()
+    assert (entry.name, entry.architecture) == ("acme/resnet18.flowers", "resnet18")
+    assert entry.location is not None
+    release = source.resolve(entry.location.locator)
+    assert b"".join(source.open(release, release.weights, 3)) == b"ghts"
