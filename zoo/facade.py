@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.errors import Unsupported
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
 from zoo.registry import Found, Query
+from zoo.store import Store
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.finetune.run import Result
+    from zoo.store.verify import Report
     from zoo.transfer.copy import Copied
+    from zoo.transfer.repair import Repaired
 
 __all__ = ["Zoo"]
 
@@ -135,6 +139,25 @@ class Zoo:
         return sync.push(
             self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
         )
+
+    def verify(self, remote: str | None = None) -> Report:
+        """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""
+        from zoo.store.verify import verify
+
+        return verify(self._store(remote), progress=self.progress)
+
+    def repair(self, source: str, *, remote: str | None = None) -> Repaired:
+        """Mend the zoo, or a remote, from the remote ``source`` (`zoo.transfer.repair.repair`)."""
+        from zoo.transfer.repair import repair
+
+        place = self.workspace.remote(source)
+        return repair(self._store(remote), place, progress=self.progress)
+
+    def _store(self, remote: str | None) -> Store:
+        place = self.workspace.remote(remote) if remote else self.workspace.store
+        if not isinstance(place, Store):
+            raise Unsupported(f"the remote '{remote}' cannot list what it holds")
+        return place
 
     def tag(self, name: str, new: str) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at."""

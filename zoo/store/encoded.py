@@ -10,7 +10,11 @@ from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt
 
-__all__ = ["SLACK", "encoded_header", "read_object"]
+__all__ = ["LARGEST", "SLACK", "encoded_header", "encoded_size", "object_size",
+           "read_encoded", "read_object"]  # fmt: skip
+
+LARGEST = 8 << 30
+"""Bytes that an encoded object may claim; no tensor that we know of is larger."""
 
 SLACK = 64 << 20
 """An object may be larger than the ranges that one manifest uses of it, by this much at most."""
@@ -29,6 +33,26 @@ def encoded_header(place: Remote, digest: Digest) -> Header:
         if len(data) >= FIXED.size:
             break
     return read_header(bytes(data))
+
+
+def object_size(place: Remote, digest: Digest) -> int:
+    """Bytes of an object that ``place`` holds as it is or encoded.
+
+    Raises:
+        MissingObject: ``place`` does not hold it.
+        Corrupt: Its encoded form is damaged, or claims more than `LARGEST`.
+    """
+    if not place.missing("objects", [digest]):
+        return place.size("objects", digest)
+    return encoded_size(place, digest)
+
+
+def encoded_size(place: Remote, digest: Digest) -> int:
+    """Bytes when decoded of an object that ``place`` holds encoded. Raises as `object_size`."""
+    size = encoded_header(place, digest).size
+    if size > LARGEST:
+        raise Corrupt(f"encoded object {digest}", f"at most {LARGEST} bytes", f"{size} bytes")
+    return size
 
 
 def read_object(
@@ -52,6 +76,13 @@ def read_object(
         if size > least + SLACK:
             raise Corrupt(f"object {digest}", f"at most {least + SLACK} bytes", f"{size} bytes")
         return b"".join(place.read("objects", digest))
+    return read_encoded(place, digest, least=least, near=near)
+
+
+def read_encoded(
+    place: Remote, digest: Digest, *, least: int, near: Sequence[Remote] = ()
+) -> bytes | memoryview:
+    """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`."""
     data = b"".join(place.read("encoded", digest))
     header = read_header(data)
     base = None

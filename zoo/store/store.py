@@ -137,9 +137,18 @@ class Store:
             Corrupt: The bytes are not what ``digest`` says; nothing was kept.
             DiskFull: No space; nothing was kept.
         """
-        target = self.path(kind, digest)
-        if target.exists():
+        if self.path(kind, digest).exists():
             return False
+        self.replace(kind, digest, pieces)
+        return True
+
+    def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
+        """Keep bytes under their digest, in the place of damaged ones if such are there.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
+            DiskFull: No space; nothing was changed.
+        """
         if kind == "encoded":
             pieces = [b"".join(pieces)]
             check(pieces[0])
@@ -153,8 +162,7 @@ class Store:
                     f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
                 )
             settle(file, path)
-            publish(path, target)
-        return True
+            publish(path, self.path(kind, digest))
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.

@@ -12,7 +12,6 @@ from typing import get_args
 
 from blake3 import blake3
 
-from zoo.codec.header import FIXED, read_header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -20,13 +19,10 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, InvalidReference, ZooError
-from zoo.store.encoded import read_object
+from zoo.store.encoded import encoded_size, read_encoded
 from zoo.store.store import WORDS, Store
 
 __all__ = ["Damage", "Report", "verify"]
-
-LARGEST = 8 << 30
-"""Bytes that an encoded object may claim; no tensor that we know of is larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +100,7 @@ def _check(store: Store, kind: Kind, name: str, path: Path) -> Damage | None:
         return Damage(kind=WORDS[kind], name=str(path), problem="is no part of a store")
     try:
         if kind == "encoded":
-            plain = read_object(store, digest, least=_encoded_size(path))
+            plain = read_encoded(store, digest, least=encoded_size(store, digest))
             found = blake3(plain).hexdigest()
         else:
             found = blake3().update_mmap(path).hexdigest()
@@ -118,11 +114,6 @@ def _check(store: Store, kind: Kind, name: str, path: Path) -> Damage | None:
         )
         return Damage(kind=WORDS[kind], name=str(digest), problem=problem)
     return None
-
-
-def _encoded_size(path: Path) -> int:
-    with path.open("rb") as file:
-        return min(read_header(file.read(FIXED.size)).size, LARGEST)
 
 
 def _follow_refs(store: Store) -> tuple[dict[Digest, list[str]], list[Damage]]:
