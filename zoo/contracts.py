@@ -13,6 +13,7 @@ Conformance suites for each are in `zoo.testing`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Release
@@ -176,8 +177,15 @@ class Remote(Protocol):
             DiskFull: No space; nothing was kept.
         """
 
+    def upload(self) -> AbstractContextManager[None]:
+        """Announce that things are being written; while it is open, nothing is pruned here.
+
+        Raises (on entry):
+            Conflict: A prune is under way.
+        """
+
     def refs(self) -> Iterator[Reference]:
-        """All names that are here, sorted."""
+        """All names that are here, deleted ones that can be restored included, sorted."""
 
     def read_ref(self, ref: Reference) -> RefEntry | None:
         """The newest entry of ``ref``, or None."""

@@ -6,9 +6,11 @@ Torch, timm and numpy are imported by the methods that touch tensors, not before
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
 
     from zoo.backbones.predict import Prediction
     from zoo.domain.catalog import Release
-    from zoo.domain.digest import Digest
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.finetune.run import Result
+    from zoo.store.prune import Plan
     from zoo.store.verify import Report
     from zoo.transfer.copy import Copied
     from zoo.transfer.repair import Repaired
@@ -139,6 +141,41 @@ class Zoo:
         return sync.push(
             self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
         )
+
+    def delete(self, name: str) -> RefEntry:
+        """Delete a name; until a prune, ``tag`` restores it from its last digest."""
+        return self.workspace.delete(Reference.parse(name))
+
+    def plan_prune(
+        self, remote: str | None = None, *, keep_days: float = 90, grace_days: float = 14
+    ) -> Plan:
+        """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
+        from zoo.store.prune import plan
+
+        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        return plan(self._store(remote), keep=keep, grace=grace)
+
+    def prune(
+        self,
+        plan: Plan,
+        remote: str | None = None,
+        *,
+        keep_days: float = 90,
+        grace_days: float = 14,
+    ) -> Plan:
+        """Delete what ``plan`` lists and nothing needs; what was deleted.
+
+        Raises:
+            Conflict: Somebody is writing; nothing was deleted.
+        """
+        from zoo.store.prune import execute
+
+        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        done = execute(self._store(remote), plan, keep=keep, grace=grace, progress=self.progress)
+        if not remote:
+            gone = [item.name for item in done.doomed if item.kind == "manifest"]
+            self.workspace.registry.forget(Digest.parse(name) for name in gone)
+        return done
 
     def verify(self, remote: str | None = None) -> Report:
         """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""

@@ -26,7 +26,7 @@ from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.store import MARKER
 
-__all__ = ["MARKER", "Workspace", "append", "append_after", "now"]
+__all__ = ["MARKER", "Workspace", "append", "append_after", "append_deletion", "now"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
@@ -105,7 +105,11 @@ class Workspace:
             del self.__dict__["registry"]
 
     def _index(self, registry: Registry, ref: Reference, entry: RefEntry) -> None:
-        registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
+        if entry.deleted:
+            registry.remove_ref(ref, entry)
+            return
+        if not self.store.was_pruned(entry.manifest):
+            registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
         registry.set_ref(ref, entry)
 
     def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:
@@ -125,6 +129,18 @@ class Workspace:
             Conflict: Someone else moved the ref meanwhile.
         """
         entry = append(self.store, ref, digest, why)
+        self._index(self.registry, ref, entry)
+        return entry
+
+    def delete(self, ref: Reference) -> RefEntry:
+        """Delete a name. It can be restored until a prune: its history and files stay till then.
+
+        Raises:
+            UnknownName: No such name here.
+            Conflict: Someone else moved it meanwhile.
+        """
+        self.resolve(str(ref))
+        entry = append_deletion(self.store, ref)
         self._index(self.registry, ref, entry)
         return entry
 
@@ -157,6 +173,10 @@ class Workspace:
             return None, digest
         ref = self.reference(name)
         entry = self.store.read_ref(ref)
+        if entry is not None and entry.deleted:
+            gone = self.store.missing("manifests", [entry.manifest])
+            hint = "" if gone else f"zoo tag {entry.manifest} {ref}"
+            raise UnknownName("checkpoint", name, hint=hint)
         if entry is None:
             hint = f"zoo pull {ref}" if self.registry.entry(ref.path) else ""
             raise UnknownName("checkpoint", name, self.registry.near(name), hint)
@@ -250,7 +270,7 @@ def append_after(
     Raises:
         Conflict: The ref is not at ``current`` any more.
     """
-    if current and current.manifest == digest:
+    if current and current.manifest == digest and not current.deleted:
         return current
     entry = RefEntry(
         number=(current.number if current else 0) + 1,
@@ -259,6 +279,29 @@ def append_after(
         at=now(),
         by=config.author(),
         why=why,
+    )
+    place.append_ref(ref, entry)
+    return entry
+
+
+def append_deletion(place: Remote, ref: Reference) -> RefEntry:
+    """Delete a name of a store or remote, so that it can be restored.
+
+    Raises:
+        UnknownName: There is no such name.
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    current = place.read_ref(ref)
+    if current is None or current.deleted:
+        raise UnknownName("checkpoint", str(ref))
+    entry = RefEntry(
+        number=current.number + 1,
+        manifest=current.manifest,
+        previous=current.manifest,
+        at=now(),
+        by=config.author(),
+        why="delete",
+        deleted=True,
     )
     place.append_ref(ref, entry)
     return entry

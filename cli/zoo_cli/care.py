@@ -1,19 +1,21 @@
-"""zoo verify: keep a store sound."""
+"""zoo delete, prune, verify: keep a store sound and small."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import clean, note, print_json, size
+from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
+    from zoo.store.prune import Doomed, Plan
     from zoo.store.verify import Damage
 
-__all__ = ["verify"]
+__all__ = ["delete", "prune", "verify"]
 
 
 @click.command()
@@ -66,3 +68,90 @@ def verify(
     if left and not source:
         note("mend it: zoo verify --repair --from REMOTE")
     context.exit(1 if left else 0)
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@home_option
+def delete(name: str, as_json: bool) -> None:
+    """Delete a name.
+
+    Its checkpoint and history stay until a prune; until then, zoo tag DIGEST NAME restores it.
+
+    \b
+    Example:
+      zoo delete team/flowers:old
+    """
+    entry = open_zoo().delete(name)
+    if as_json:
+        print_json({"ref": name, **entry.to_json()})
+    else:
+        click.echo(f"deleted {name}; restore it: zoo tag {entry.manifest} {name}")
+
+
+@click.command()
+@click.argument("remote", required=False)
+@click.option(
+    "--keep",
+    type=click.FloatRange(min=0),
+    default=90,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep what a name pointed at in the last DAYS.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=14,
+    show_default=True,
+    metavar="DAYS",
+    help="Spare files younger than DAYS.",
+)
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+@as_json
+@home_option
+def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: bool) -> None:
+    """Show what nothing needs any more in the zoo, or in REMOTE, and delete it.
+
+    Kept is what a name points at, or pointed at in the last days, with all that it needs.
+    Without --yes, and with nobody to ask, nothing is deleted.
+
+    \b
+    Examples:
+      zoo prune
+      zoo prune --keep 0 --grace 0 --yes
+      zoo prune /mnt/team/zoo --json
+    """
+    zoo = open_zoo()
+    plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
+    if not as_json:
+        _show(plan)
+    if plan.doomed and (yes or (not as_json and sys.stdin.isatty() and click.confirm("delete?"))):
+        plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
+        done = True
+    else:
+        done = False
+    if as_json:
+        print_json({
+            "deleted": done,
+            "bytes": plan.bytes,
+            "spared": plan.young,
+            "items": [_plain(item) for item in plan.doomed],
+        })  # fmt: skip
+    elif done:
+        click.echo(f"deleted {len(plan.doomed)} files, {size(plan.bytes)}")
+    elif plan.doomed:
+        note("nothing was deleted; --yes deletes")
+
+
+def _show(plan: Plan) -> None:
+    if plan.doomed:
+        rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
+        table(("WHAT", "NAME", "SIZE", "WHY"), rows)
+    spared = f"; {plan.young} files are spared for their age" if plan.young else ""
+    click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}")
+
+
+def _plain(item: Doomed) -> dict[str, object]:
+    return {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}

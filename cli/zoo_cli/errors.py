@@ -37,6 +37,8 @@ def _fact(error: e.ZooError) -> str:
 
 def _unknown(error: e.UnknownName) -> str:
     near = f"did you mean {' or '.join(error.near)}?" if error.near else ""
+    if error.hint.startswith("zoo tag"):
+        return f"the name was deleted; restore it: {error.hint}"
     if error.hint:
         return f"it is in the catalog, but not pulled: {error.hint}"
     if near:

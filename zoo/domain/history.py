@@ -33,6 +33,7 @@ class RefEntry:
         at: UTC time, ISO 8601.
         by: Who moved it.
         why: What moved it, as text.
+        deleted: Whether the name was deleted; ``manifest`` is then what it pointed at last.
     """
 
     number: int
@@ -41,6 +42,7 @@ class RefEntry:
     at: str
     by: str
     why: str
+    deleted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -51,6 +53,7 @@ class RefEntry:
             "at": self.at,
             "by": self.by,
             "why": self.why,
+            **({"deleted": True} if self.deleted else {}),
         }
 
     def to_bytes(self) -> bytes:
@@ -74,6 +77,7 @@ class RefEntry:
                 at=str(raw["at"]),
                 by=str(raw["by"]),
                 why=str(raw["why"]),
+                deleted=bool(raw.get("deleted", False)),
             )
         except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error

@@ -69,16 +69,26 @@ def import_file(
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
-    with workspace.scratch() as scratch:
+    with workspace.store.upload(), workspace.scratch() as scratch:
         stored = path
         if not is_safetensors(path):
             stored = scratch / "model.safetensors"
-            converted = converted_state(backbone, module, state)
-            save_state(converted, stored)
+            save_state(converted_state(backbone, module, state), stored)
         weights = add_weights(workspace.store, stored, progress=progress)
+        manifest = _manifest(backbone, module, origin, weights, provenance)
+        return workspace.commit(manifest, ref, why)
+
+
+def _manifest(
+    backbone: Backbone,
+    module: nn.Module,
+    origin: Origin,
+    weights: m.WeightsFile,
+    provenance: dict[str, str],
+) -> m.Manifest:
     outputs = _num_outputs(backbone, module)
     classes = backbone.classes(module)
-    manifest = m.Manifest(
+    return m.Manifest(
         backbone=m.Backbone(
             plugin=origin.plugin,
             architecture=origin.architecture,
@@ -91,7 +101,6 @@ def import_file(
         license=origin.license,
         provenance=provenance,
     )
-    return workspace.commit(manifest, ref, why)
 
 
 def _fitting_module(

@@ -172,11 +172,11 @@ def publish(
     progress: Progress = silent,
 ) -> Digest:
     """Store the module's weights under ``manifest``, completed with them, and name it ``ref``."""
-    with workspace.scratch() as scratch:
+    with workspace.store.upload(), workspace.scratch() as scratch:
         path = scratch / "model.safetensors"
         save_state(model.state_dict(), path)
         weights = add_weights(workspace.store, path, progress=progress)
-    return workspace.commit(replace(manifest, weights=(weights,)), ref, "finetune")
+        return workspace.commit(replace(manifest, weights=(weights,)), ref, "finetune")
 
 
 def _check_space(workspace: Workspace, base: m.Manifest) -> None:

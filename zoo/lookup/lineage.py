@@ -30,7 +30,8 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
             for child in workspace.registry.children(digest)
         ],
         "history": [
-            entry.to_json() for entry in reversed(workspace.store.history(ref) if ref else ())
+            {**entry.to_json(), "here": not workspace.store.missing("manifests", [entry.manifest])}
+            for entry in reversed(workspace.store.history(ref) if ref else ())
         ],
     }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.digest import Digest
@@ -16,7 +17,8 @@ from zoo.domain.reference import Reference
 from zoo.registry import schema
 from zoo.registry.hierarchies import any_hierarchy
 
-__all__ = ["add_checkpoint", "children", "ref", "refs", "refs_of", "set_ref"]
+__all__ = ["add_checkpoint", "children", "forget", "ref", "refs", "refs_of", "remove_ref",
+           "set_ref"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -55,6 +57,26 @@ def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
             where=new.number > table.c.number,
         )
     )
+
+
+def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
+    """Forget ``ref``, which ``entry`` deletes, unless a later move is known already."""
+    table = schema.ref
+    connection.execute(
+        delete(table).where(
+            table.c.namespace == ref.namespace,
+            table.c.name == ref.name,
+            table.c.tag == ref.tag,
+            table.c.number < entry.number,
+        )
+    )
+
+
+def forget(connection: Connection, digests: Iterable[Digest]) -> None:
+    """Forget checkpoints, and with them their metrics, classes and parents."""
+    table = schema.checkpoint
+    for digest in digests:
+        connection.execute(delete(table).where(table.c.manifest == str(digest)))
 
 
 def ref(connection: Connection, ref: Reference) -> Digest | None:

@@ -112,6 +112,16 @@ class Registry:
         with writing(self._engine) as connection:
             checkpoints.set_ref(connection, ref, entry)
 
+    def remove_ref(self, ref: Reference, entry: RefEntry) -> None:
+        """Forget ``ref``, which ``entry`` deletes, unless a later move is known already."""
+        with writing(self._engine) as connection:
+            checkpoints.remove_ref(connection, ref, entry)
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Forget checkpoints that the store no longer holds."""
+        with writing(self._engine) as connection:
+            checkpoints.forget(connection, digests)
+
     def ref(self, ref: Reference) -> Digest | None:
         """What ``ref`` points at."""
         with reading(self._engine) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +17,9 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported
-from zoo.store.atomic import create_exclusive, publish, settle, staged
+from zoo.store.atomic import create_exclusive, make_folder, publish, settle, staged
 from zoo.store.refs import Refs
+from zoo.store.uploads import uploading
 
 __all__ = ["MARKER", "Store"]
 
@@ -163,6 +164,8 @@ class Store:
                 )
             settle(file, path)
             publish(path, self.path(kind, digest))
+        if kind == "manifests":
+            self._pruned(digest).unlink(missing_ok=True)
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.
@@ -186,6 +189,26 @@ class Store:
         if found != digest.hex:
             raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
         return Manifest.from_bytes(data)
+
+    def remember_pruned(self, digest: Digest) -> None:
+        """Note that a manifest is deleted on purpose, so that verify does not miss it."""
+        make_folder(self._pruned(digest).parent)
+        self._pruned(digest).touch()
+
+    def was_pruned(self, digest: Digest) -> bool:
+        """Whether a manifest was deleted on purpose and has not come back."""
+        return self._pruned(digest).exists()
+
+    def _pruned(self, digest: Digest) -> Path:
+        return self.root / "pruned" / digest.hex[:2] / digest.hex
+
+    def upload(self) -> AbstractContextManager[None]:
+        """Announce that things are being written, so that no prune runs meanwhile.
+
+        Raises (on entry):
+            Conflict: A prune is under way.
+        """
+        return uploading(self.staging)
 
     def refs(self) -> Iterator[Reference]:
         """All names, sorted."""

@@ -129,7 +129,9 @@ def _follow_refs(store: Store) -> tuple[dict[Digest, list[str]], list[Damage]]:
         if [move.number for move in moves] != list(range(1, len(moves) + 1)):
             damages.append(Damage(kind="ref", name=str(ref), problem="its history has gaps"))
         for move in moves:
-            names[move.manifest].append(_at(ref, move, moves[-1]))
+            current = move is moves[-1] and not move.deleted
+            if current or not store.was_pruned(move.manifest):
+                names[move.manifest].append(_at(ref, move, moves[-1]))
     return names, damages
 
 

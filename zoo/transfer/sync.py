@@ -44,11 +44,12 @@ def push(
     if not force:
         _check_descends(workspace, remote.read_ref(ref), ref, digest)
     encoder = partial(Encoder, workspace.store, remote, smallest=smallest)
-    copied = copy_checkpoint(workspace.store, remote, digest, progress, encoder)
-    current = remote.read_ref(ref)
-    if not force:  # again: the copy may have taken hours
-        _check_descends(workspace, current, ref, digest)
-    append_after(remote, current, ref, digest, "push")
+    with remote.upload():
+        copied = copy_checkpoint(workspace.store, remote, digest, progress, encoder)
+        current = remote.read_ref(ref)
+        if not force:  # again: the copy may have taken hours
+            _check_descends(workspace, current, ref, digest)
+        append_after(remote, current, ref, digest, "push")
     return ref, copied
 
 
@@ -64,11 +65,12 @@ def pull(
     ref = Reference.parse(name)
     remote = workspace.remote(source)
     entry = remote.read_ref(ref)
-    if entry is None:
+    if entry is None or entry.deleted:
         there = [str(known) for known in remote.refs()]
         raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
-    copied = copy_checkpoint(remote, workspace.store, entry.manifest, progress)
-    workspace.move(ref, entry.manifest, f"pull from {source}")
+    with workspace.store.upload():
+        copied = copy_checkpoint(remote, workspace.store, entry.manifest, progress)
+        workspace.move(ref, entry.manifest, f"pull from {source}")
     return ref, copied
 
 
@@ -79,7 +81,7 @@ def _near(name: str, there: list[str]) -> list[str]:
 def _check_descends(
     workspace: Workspace, current: RefEntry | None, ref: Reference, digest: Digest
 ) -> None:
-    if current is None:
+    if current is None or current.deleted:
         return
     known = {entry.manifest for entry in workspace.store.history(ref)}
     parents = {parent.manifest for parent in workspace.store.manifest(digest).parents}
