@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,15 +79,16 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
         kind: {digest for digest, path in held.items() if path.stat().st_mtime > before}
         for kind, held in files.items()
     }
-    manifests = _reached(store, datetime.now(UTC) - keep) | young["manifests"]
-    needed = {item for digest in manifests for item, _ in store.manifest(digest).objects()}
-    needed |= {base for item in needed | young["encoded"] if (base := _base(store, item))}
+    reached = _reached(store, datetime.now(UTC) - keep)
+    needed = {"manifests": reached} | dict.fromkeys(("encoded", "objects"), _needs(store, reached))
+    # An upload may rely on old objects and bases that nothing else needs.
+    relied = _needs(store, young["manifests"]) | _bases(store, young["encoded"])
     doomed, spared = [], 0
     for kind in ORDER:
         for digest, path in files[kind].items():
-            if digest in (manifests if kind == "manifests" else needed):
+            if digest in needed[kind]:
                 continue
-            if digest in young[kind]:
+            if digest in young[kind] or (kind != "manifests" and digest in relied):
                 spared += 1
                 continue
             why = "no name leads to it" if kind == "manifests" else "no checkpoint needs it"
@@ -146,11 +148,19 @@ def _files(store: Store, kind: Kind) -> Iterator[tuple[Digest, Path]]:
             yield digest, path
 
 
-def _base(store: Store, digest: Digest) -> Digest | None:
-    try:
-        return encoded_header(store, digest).base
-    except MissingObject:
-        return None
+def _needs(store: Store, manifests: Iterable[Digest]) -> set[Digest]:
+    """All objects of these checkpoints, and the bases that those are coded against."""
+    objects = {item for digest in manifests for item, _ in store.manifest(digest).objects()}
+    return objects | _bases(store, objects)
+
+
+def _bases(store: Store, objects: Iterable[Digest]) -> set[Digest]:
+    found: set[Digest] = set()
+    for digest in objects:
+        with suppress(MissingObject):  # it is not held encoded
+            if base := encoded_header(store, digest).base:
+                found.add(base)
+    return found
 
 
 def _leftovers(store: Store, before: float) -> Iterator[Doomed]:

@@ -1,0 +1,56 @@
+"""zoo delete and zoo prune, as typed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+TUNED = "team/digits"
+
+
+def test_a_deleted_name_is_gone_and_can_be_restored(run: Any, home: Path) -> None:
+    digest = run("show", TUNED, "--json").json["manifest"]
+    assert f"zoo tag {digest} {TUNED}" in run("delete", TUNED).out
+    gone = run("predict", TUNED, "x.png")
+    assert (gone.code, f"zoo tag {digest} {TUNED}" in gone.err) == (1, True)
+    assert TUNED not in {row["name"] for row in run("search", "--pulled", "--json").json}
+    run("tag", digest, TUNED)
+    assert run("show", TUNED, "--json").json["manifest"] == digest
+    history = run("log", TUNED, "--json").json["history"]
+    assert [move.get("deleted", False) for move in history] == [False, True, False]
+
+
+def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None:
+    run("delete", TUNED)
+    time.sleep(1.1)  # moves are timed in whole seconds
+    line = ("prune", "--keep", "0", "--grace", "0")
+    shown = run(*line)
+    assert (shown.code, "nothing was deleted" in shown.err) == (0, True)
+    assert "no checkpoint needs it" in shown.out
+    planned = run(*line, "--json").json
+    assert (planned["deleted"], planned["bytes"] > 1_000_000) == (False, True)
+    done = run(*line, "--yes", "--json").json
+    assert (done["deleted"], done["items"]) == (True, planned["items"])
+    assert run("verify").code == 0
+    assert run(*line, "--json").json["items"] == []
+    gone = run("show", TUNED)
+    assert (gone.code, "zoo tag" in gone.err) == (1, False)
+
+
+def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> None:
+    run("delete", TUNED)
+    time.sleep(1.1)
+    assert run("prune", "--grace", "0", "--json").json["items"] == []
+    assert run("prune", "--keep", "0", "--json").json["items"] == []
+    assert run("prune", "--keep", "0", "--json").json["spared"] > 0
+
+
+def test_a_remote_can_be_pruned(run: Any, home: Path, tmp_path: Path) -> None:
+    run("push", TUNED, "--to", tmp_path / "team")
+    assert run("prune", tmp_path / "team", "--json").json["items"] == []
+
+
+def test_deleting_what_is_not_there(run: Any, home: Path) -> None:
+    done = run("delete", "team/digit")
+    assert (done.code, TUNED in done.err) == (1, True)
