@@ -207,7 +207,7 @@ class TestRegistryIsDerived:
         rebuilt = Workspace(family.root)
         assert self.answers(rebuilt) == before
         rebuilt.close()
-        assert list(family.store.staging.iterdir()) == []
+        assert [path for path in family.store.staging.rglob("*") if path.is_file()] == []
 
     def test_the_log_of_a_lost_index_is_not_replayed(
         self, family: Workspace, tmp_path: Path
@@ -305,7 +305,8 @@ class TestRemotes:
     def test_an_unknown_scheme_suggests_plugins(self, zoo: Workspace) -> None:
         with pytest.raises(UnknownName) as caught:
             zoo.remote("foldr://x")
-        assert (caught.value.kind, caught.value.near) == ("remote", ("folder",))
+        assert caught.value.kind == "remote"
+        assert "folder" in caught.value.near
 
     def test_a_remote_that_is_not_there(self, zoo: Workspace, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="does not exist"):
@@ -317,3 +318,32 @@ def test_scratch_is_on_the_disk_of_the_store_and_goes(zoo: Workspace) -> None:
         (folder / "file").write_text("x")
         assert folder.parent == zoo.store.staging
     assert not folder.exists()
+
+
+def test_the_first_digits_of_a_digest_will_do(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    digest = add_checkpoint(workspace, "team/flowers")
+    for name in (digest.hex[:8], digest.short, f"blake3:{digest.short}", str(digest)):
+        assert workspace.resolve(name) == (None, digest)
+    with pytest.raises(UnknownName):
+        workspace.resolve("0" * 12)
+    workspace.close()
+
+
+def test_a_published_name_is_given_by_pulling_only(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    entry = CatalogEntry(name="timm/toynet.a1", backbone="timm", architecture="toynet")
+    workspace.registry.replace_entries("timm", "1", [entry], "now")
+    with pytest.raises(Conflict, match="published"):
+        workspace.check_free(Reference("timm", "toynet.a1"))
+    workspace.check_free(Reference("team", "toynet.a1"))
+    workspace.close()
+
+
+def test_a_bare_word_is_no_folder_where_remotes_have_names(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    workspace.add_remote("team", str(tmp_path / "shared"))
+    with pytest.raises(UnknownName) as caught:
+        workspace.remote("teem", create=True)
+    assert caught.value.near == ("team", "./teem")
+    workspace.close()

@@ -55,8 +55,17 @@ class Backbone(Protocol):
             UnknownName: No such architecture.
         """
 
-    def hierarchy(self, architecture: str, module: nn.Module) -> Hierarchy:
-        """The units of ``module`` (`zoo.backbones.trace.trace` does this for most networks)."""
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units of ``module`` (`zoo.backbones.trace.trace` does this for most networks).
+
+        Output shapes are those for images of ``input_size`` (C, H, W); None: its native size.
+        """
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Paths of the modules that make up the head; empty for an encoder."""

@@ -16,6 +16,7 @@ in one table (``zoo_cli.errors``).
     |   |-- InvalidImage         an image that is missing or unreadable
     |   |-- InvalidData          a dataset that cannot be trained on
     |   `-- InvalidOption        an option out of range, or one that does not apply
+    |-- Diverged                 a training whose loss is no number any more
     |-- Conflict                 a name that moved, or is taken
     |-- Corrupt                  bytes that are not what their digest says
     |-- Unsupported              a format, plugin or network that this version cannot handle
@@ -37,6 +38,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "DiskFull",
+    "Diverged",
     "Invalid",
     "InvalidData",
     "InvalidFreeze",
@@ -135,6 +137,14 @@ class InvalidData(Invalid):
 
 class InvalidOption(Invalid):
     """An option out of range, or one that does not apply here."""
+
+
+class Diverged(ZooError):
+    """The loss of a training became infinite or no number at ``step``."""
+
+    def __init__(self, step: int, lr: float) -> None:
+        self.step, self.lr = step, lr
+        super().__init__(f"the training diverged at step {step}: its loss is no number any more")
 
 
 class Conflict(ZooError):

@@ -183,11 +183,11 @@ class Zoo:
 
         return verify(self._store(remote), progress=self.progress)
 
-    def repair(self, source: str, *, remote: str | None = None) -> Repaired:
-        """Mend the zoo, or a remote, from the remote ``source`` (`zoo.transfer.repair.repair`)."""
+    def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
+        """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
         from zoo.transfer.repair import repair
 
-        place = self.workspace.remote(source)
+        place = self.workspace.remote(source) if source else self.workspace.store
         return repair(self._store(remote), place, progress=self.progress)
 
     def _store(self, remote: str | None) -> Store:
@@ -198,8 +198,10 @@ class Zoo:
 
     def tag(self, name: str, new: str) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at."""
+        ref = Reference.parse(new)
+        self.workspace.check_free(ref)
         _, digest = self.workspace.resolve(name)
-        return self.workspace.move(Reference.parse(new), digest, f"tag {name}")
+        return self.workspace.move(ref, digest, f"tag {name}")
 
     def import_file(
         self,
@@ -214,6 +216,7 @@ class Zoo:
         from zoo.exchange.importing import Origin, import_file
 
         ref = Reference.parse(name)
+        self.workspace.check_free(ref)
         origin = Origin(
             plugin=backbone,
             architecture=architecture,
@@ -261,6 +264,7 @@ class Zoo:
         """
         from zoo.finetune.run import finetune
 
-        recipe = Recipe(data=str(data), **options)
+        freeze = str(options.pop("freeze", "none"))  # a count may be given as a number
+        recipe = Recipe(data=str(data), freeze=freeze, **options)
         target = Reference.parse(save)
         return finetune(self.workspace, base, recipe, target, device=device, progress=self.progress)

@@ -20,16 +20,26 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Invalid, InvalidOption, InvalidReference, NoZoo, UnknownName
+from zoo.errors import (
+    Conflict,
+    Invalid,
+    InvalidOption,
+    InvalidReference,
+    NoZoo,
+    UnknownName,
+    disk_errors,
+)
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.store.atomic import write_whole
+from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 
 __all__ = ["MARKER", "Workspace", "append", "append_after", "append_deletion", "now"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
+DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
@@ -126,11 +136,24 @@ class Workspace:
         """Point ``ref`` at a stored checkpoint and index it; no new entry if it does already.
 
         Raises:
-            Conflict: Someone else moved the ref meanwhile.
+            Conflict: Someone else moved the ref meanwhile, or a prune is under way.
+            MissingObject: The checkpoint is not here, or not any more.
         """
-        entry = append(self.store, ref, digest, why)
-        self._index(self.registry, ref, entry)
+        registry = self.registry  # if it cannot be opened, nothing moves
+        with self.store.upload():  # else a prune could delete it before the name protects it
+            self.store.size("manifests", digest)
+            entry = append(self.store, ref, digest, why)
+        self._index(registry, ref, entry)
         return entry
+
+    def check_free(self, ref: Reference) -> None:
+        """See that ``ref`` is no name of a published checkpoint, which only pulling gives.
+
+        Raises:
+            Conflict: It is one.
+        """
+        if self.registry.entry(ref.path):
+            raise Conflict(f"{ref} is the name of a published checkpoint; choose another")
 
     def delete(self, ref: Reference) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.
@@ -139,6 +162,9 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
+        entry = self.store.read_ref(ref)
+        if entry and entry.deleted:  # whoever did it may have been stopped before this
+            self._index(self.registry, ref, entry)
         self.resolve(str(ref))
         entry = append_deletion(self.store, ref)
         self._index(self.registry, ref, entry)
@@ -160,17 +186,16 @@ class Workspace:
             raise UnknownName("checkpoint", name, near) from None
 
     def resolve(self, name: str) -> tuple[Reference | None, Digest]:
-        """The checkpoint that a reference, or a digest ``blake3:…``, names.
+        """The checkpoint that a reference, or a digest, names.
+
+        The first eight or more digits of a digest will do, if no other begins with them.
 
         Raises:
             UnknownName: Nothing here is called that; near names are suggested.
             InvalidReference: The text is neither.
         """
-        if name.startswith("blake3:"):
-            digest = Digest.parse(name)
-            if self.store.missing("manifests", [digest]):
-                raise UnknownName("checkpoint", name)
-            return None, digest
+        if DIGEST.fullmatch(name):
+            return None, self._by_digest(name)
         ref = self.reference(name)
         entry = self.store.read_ref(ref)
         if entry is not None and entry.deleted:
@@ -181,6 +206,12 @@ class Workspace:
             hint = f"zoo pull {ref}" if self.registry.entry(ref.path) else ""
             raise UnknownName("checkpoint", name, self.registry.near(name), hint)
         return ref, entry.manifest
+
+    def _by_digest(self, name: str) -> Digest:
+        found = self.store.starting_with(name.removeprefix("blake3:"))
+        if len(found) != 1:
+            raise UnknownName("checkpoint", name, [str(digest) for digest in found[:4]])
+        return found[0]
 
     def remotes(self) -> dict[str, str]:
         """Locations of the remotes that have a name here."""
@@ -235,21 +266,27 @@ class Workspace:
         """
         named = self.remotes()
         location = named.get(where, where)
-        near = difflib.get_close_matches(where, named, n=3)
-        if create and near and where not in named and not Path(where).exists():
-            # A folder of that name would be made where a known remote was meant.
+        bare = NAME.fullmatch(where) and not Path(where).exists()
+        if named and bare and where not in named:
+            # A folder of that name would be made, or looked for, where a remote was meant.
+            near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
             raise UnknownName("remote", where, [*near, f"./{where}"])
         scheme, separator, _ = location.partition("://")
         if not separator:
             scheme = "folder"
             if Path(location).expanduser().resolve() == self.root:
                 raise InvalidOption("a zoo cannot be its own remote")
-        return plugins.remote(scheme).connect(location, create=create)
+        remote = plugins.remote(scheme).connect(location, create=create)
+        # A folder answers or does not; what is reached over a network may answer the next time.
+        return remote if isinstance(remote, Store) else Retrying(remote)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder on the store's disk."""
-        with TemporaryDirectory(dir=self.store.staging) as folder:
+        with (
+            disk_errors(self.store.staging),
+            TemporaryDirectory(dir=self.store.staging) as folder,
+        ):
             yield Path(folder)
 
 

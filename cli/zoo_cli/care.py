@@ -38,12 +38,15 @@ def verify(
       zoo verify
       zoo verify /mnt/team/zoo
       zoo verify --repair --from /mnt/team/zoo
+      zoo verify /mnt/team/zoo --repair          (from this zoo)
     """
-    if repair != bool(source):
-        raise click.UsageError("--repair and --from REMOTE go together")
+    if source and not repair:
+        raise click.UsageError("--from says where to --repair from")
+    if repair and not (source or remote):
+        raise click.UsageError("--repair needs a sound copy: --from REMOTE")
     zoo = open_zoo()
     healed: tuple[Damage, ...] = ()
-    if source:
+    if repair:
         repaired = zoo.repair(source, remote=remote)
         healed, report = repaired.healed, repaired.report
     else:
@@ -65,8 +68,9 @@ def verify(
                 click.echo(clean(f"         needed by {name}"))
         click.echo(f"{report.files} files, {size(report.bytes)}: "
                    + (f"{len(left)} damaged" if left else "all sound"))  # fmt: skip
-    if left and not source:
-        note("mend it: zoo verify --repair --from REMOTE")
+    if left and not repair:
+        where = f"{remote} --repair" if remote else "--repair --from REMOTE"
+        note(f"mend it: zoo verify {where}")
     context.exit(1 if left else 0)
 
 

@@ -64,6 +64,12 @@ def _conflict(error: e.Conflict) -> str:
     return "nothing was changed"
 
 
+def _unavailable(error: e.Unavailable) -> str:
+    if error.what.endswith("registry.db"):
+        return "the zoo's folder must be writable: its index is a database"
+    return "check the name and the connection; zoo remote lists known remotes"
+
+
 def _corrupt(error: e.Corrupt) -> str:
     if error.what.endswith("registry.db"):
         return (
@@ -95,9 +101,11 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
                               "DATA/daisy/1.jpg, DATA/rose/2.jpg"),
     (e.Conflict, lambda x: _conflict(cast(e.Conflict, x))),
     (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
-    (e.Unsupported, lambda _: "a newer zoo may know it: pip install -U zoo-registry"),
+    (e.Unsupported, lambda x: "a newer zoo may know it: pip install -U zoo-registry"
+                              if "format" in str(x) or "codec" in str(x) else ""),
+    (e.Diverged, lambda x: f"nothing was saved; try a smaller rate: --lr {x.lr / 10:g}"),
     (e.MissingObject, lambda _: "pull it again from where it is whole"),
     (e.MissingPackage, lambda x: x.install),
     (e.DiskFull, lambda _: "free some space and run the same command again; nothing was lost"),
-    (e.Unavailable, lambda _: "check the name and the connection; zoo remote lists known remotes"),
+    (e.Unavailable, lambda x: _unavailable(cast(e.Unavailable, x))),
 )  # fmt: skip

@@ -49,7 +49,7 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
 
     \b
     Examples:
-      zoo search convnext --max-params 30M
+      zoo search convnext in12k
       zoo search lite0 --license apache-2.0
       zoo search --pulled --json
     """
@@ -79,6 +79,10 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
         note("the registry is empty; list timm's checkpoints: zoo index timm")
     elif not total:
         note("nothing matches; fewer words or filters find more")
+        if zoo.workspace.registry.indexed_version("timm") is None:
+            note("timm's checkpoints are not listed here yet: zoo index timm")
+        elif filters["max_params"]:
+            note("what has no known number of parameters does not match --max-params")
     elif total > len(found):
         note(f"{len(found)} of {total}; --limit {total} shows all")
 
@@ -99,29 +103,39 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json(data)
         return
-    for key, value in _lines(data):
-        click.echo(f"{clean(key) + ':':22} {clean(value)}")
+    lines = [(clean(key), clean(value)) for key, value in _lines(data)]
+    width = max(len(key) for key, _ in lines) + 1
+    for key, value in lines:
+        click.echo(f"{key + ':':{width}} {value}")
 
 
-def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Keys and values for people: nested ones under ``outer.inner``, nothing that is empty."""
     lines = []
-    for key, value in data.items():
+    for name, value in data.items():
+        key = prefix + name
         if value in (None, [], {}):
             continue
-        if key == "classes":
-            shown = ", ".join(value[:8])
-            lines.append((key, f"{len(value)}: {shown}" + (", …" if len(value) > 8 else "")))
-        elif key in ("weights", "files"):
+        if name == "classes":
+            shown = "; ".join(value[:8])
+            lines.append((key, f"{len(value)}: {shown}" + ("; …" if len(value) > 8 else "")))
+        elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]
+        elif name == "parents":
+            lines += [(key, f"{parent['ref']}  {parent['manifest']}") for parent in value]
+        elif name == "locations":
+            lines += [(key, f"{place['source']}: {place['locator']}") for place in value]
         elif isinstance(value, dict):
-            lines += [(f"{key}.{name}", str(item)) for name, item in value.items()]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            lines += [(key, ", ".join(f"{k}={v}" for k, v in item.items())) for item in value]
+            lines += _lines(value, f"{key}.")
         elif isinstance(value, list | tuple):
-            lines.append((key, ", ".join(map(str, value))))
+            lines.append((key, ", ".join(map(_short, value))))
         else:
-            lines.append((key, size(value) if key == "bytes" else str(value)))
+            lines.append((key, size(value) if name == "bytes" else _short(value)))
     return lines
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _file(file: dict[str, Any]) -> str:

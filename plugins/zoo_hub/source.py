@@ -67,8 +67,12 @@ class HubSource:
         return huggingface_hub.__version__
 
     def entries(self) -> Iterable[CatalogEntry]:
-        """Nothing: the hub has too many repositories to list them without a query."""
-        return ()
+        """Refused: the hub has too many repositories to list them without a query.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("the hub cannot be listed as a whole; zoo index timm lists timm's part")
 
     def resolve(self, locator: str) -> Release:
         """Pin ``locator`` to a commit; where ``HF_HUB_OFFLINE`` is set, to the cached one.

@@ -50,9 +50,15 @@ class TimmBackbone:
                 "pretrained tag", name, timm.list_pretrained(f"{architecture}.*")
             ) from error
 
-    def hierarchy(self, architecture: str, module: nn.Module) -> Hierarchy:
-        """The units of ``module``, traced at its native input size."""
-        size = self.preprocessing(module).input_size
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units of ``module``, traced at ``input_size`` or its native one."""
+        size = input_size or self.preprocessing(module).input_size
         return trace(architecture, module, input_size=size, head=self.head_modules(module))
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:

@@ -154,7 +154,11 @@ def test_tree_json(run: Run, name: str) -> None:
         assert isinstance(unit["cut"], bool)
         assert unit["params"] > 0
     assert got["head"]["modules"] == ["classifier"]
-    assert got["head"]["params"] + sum(unit["params"] for unit in got["units"]) == 4_652_008
+    backbone = sum(unit["params"] for unit in got["units"])
+    classes = 10 if name == TUNED else 1000  # a checkpoint's head is its own
+    assert got["head"]["shape"] == [1, classes]
+    assert (backbone, got["head"]["params"]) == (3_371_008, 1281 * classes)
+    assert got["params"] == backbone + got["head"]["params"]
 
 
 def test_push_json(run: Run, tmp_path: Path, prepared: Any) -> None:

@@ -271,7 +271,7 @@ def test_remotes_that_are_not_there(fails: Run, files: Path, home: Path) -> None
     fails("push", TUNED, "--to", files, says=("not a zoo store", "not an empty folder"))
     fails("push", TUNED, "--to", files / "good.png", says=("not a zoo store",))
     fails("pull", TUNED, "--from", files, says=("not a zoo store",))
-    fails("push", TUNED, "--to", "s3://lab/zoo", says=("'s3'", "kinds of remotes", "folder"))
+    fails("push", TUNED, "--to", "ftp://lab/zoo", says=("'ftp'", "kinds of remotes", "folder"))
     fails("push", TUNED, "--to", home, says=("its own remote",))
 
 
@@ -410,7 +410,7 @@ def test_a_full_disk_on_push(console: Run, home: Path, run: Run, tmp_path: Path)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error: no space left while writing")
     assert "free some space" in done.err
-    assert list((team / "tmp").iterdir()) == []
+    assert [path for path in (team / "tmp").rglob("*") if path.is_file()] == []
     assert list((team / "refs").rglob("*.json")) == []
     again = run("push", TUNED, "--to", team)
     assert again.code == 0, "the same command works once there is space"
@@ -433,7 +433,7 @@ def test_a_full_disk_on_import(
     done = console(*line, cwd=home, preexec_fn=limit_files)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error: no space left while writing")
-    assert list((home / "tmp").iterdir()) == []
+    assert [path for path in (home / "tmp").rglob("*") if path.is_file()] == []
     assert "refs/team/x/latest/00000001.json" not in contents(home)
 
 

@@ -62,6 +62,8 @@ def test_a_remote_can_be_verified(run: Any, home: Path, tmp_path: Path) -> None:
     assert run("verify", team).code == 0
     flip_byte(next(path for path in (team / "encoded").rglob("*") if path.is_file()))
     assert run("verify", team).code == 1
+    healed = run("verify", team, "--repair")  # from this zoo
+    assert (healed.code, "healed" in healed.out) == (0, True)
 
 
 def test_repair_needs_a_place_to_repair_from(run: Any, home: Path) -> None:

@@ -57,7 +57,7 @@ GOLDEN = (
     '"head":{"kind":"linear","num_classes":2},"license":null,"metrics":{"accuracy":0.5},'
     '"parents":[{"manifest":"blake3:'
     "0000000000000000000000000000000000000000000000000000000000000003"
-    '","ref":"timm/x","relation":"finetune"}],"preprocessing":{"crop_mode":"center",'
+    '","parents":[],"ref":"timm/x","relation":"finetune"}],"preprocessing":{"crop_mode":"center",'
     '"crop_pct":0.875,"input_size":[3,8,8],"interpolation":"bicubic","mean":[0.5],"std":[1.0]},'
     '"provenance":{},"recipe":null,"weights":[{"header":"blake3:'
     "0000000000000000000000000000000000000000000000000000000000000001"
@@ -67,7 +67,7 @@ GOLDEN = (
     "0000000000000000000000000000000000000000000000000000000000000002"
     '","offset":64,"shape":[2]}]}]}'
 )
-GOLDEN_DIGEST = "5166735c4097ddd5bcded5a0b25c1a3d978f1e790ed114c313c6e5922bdc1b4c"
+GOLDEN_DIGEST = "eccd91b41f9c3756798e5bc6163b0d5261a112fd47ec70563955b24fbc984df4"
 
 
 def test_the_canonical_form_is_pinned() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,17 @@ def test_pth_files(
     names = [tensor.name for tensor in workspace.store.manifest(digest).tensors]
     assert sorted(names) == sorted(resnet.state_dict())
     assert_loads(workspace, digest, resnet)
+
+
+def test_pth_that_keeps_the_scripts_arguments(workspace: Workspace, tmp_path: Path) -> None:
+    """As timm's training script saves them: harmless, and beside the weights."""
+    path = tmp_path / "last.pth"
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({"state_dict": state, "args": Namespace(lr=0.1), "epoch": 3}, path)
+    digest = import_file(
+        workspace, path, Reference("team", "x"), Origin(plugin="timm", architecture="test_resnet")
+    )
+    assert set(load(workspace.store, digest).state_dict()) == set(state)
 
 
 def test_pth_in_the_old_format(

@@ -112,6 +112,14 @@ def test_split_is_stratified_and_disjoint(counts: list[int], share: float) -> No
         assert abs(held - count * share) <= 1
 
 
+def test_splits_are_not_taken_for_classes(shapes: Path, tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        shutil.copytree(shapes, tmp_path / "data" / name)
+    with pytest.raises(InvalidData, match=r"splits \(train, val\)"):
+        read_folders(tmp_path / "data", silent)
+    assert read_folders(tmp_path / "data" / "train", silent).classes
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     folders = made([20, 20])
     assert split(folders, 0.2, seed=1) == split(folders, 0.2, seed=1)

@@ -14,6 +14,7 @@ from zoo.backbones.freeze import freeze, trainable_parameters
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
+from zoo.errors import Diverged
 from zoo.finetune.loop import evaluate, optimizer, schedule, train
 from zoo_timm.backbone import TimmBackbone
 
@@ -107,6 +108,14 @@ def test_golden_losses(model: nn.Module, hierarchy: Hierarchy) -> None:
             model, batches(), nn.CrossEntropyLoss(), RECIPE, hierarchy.head.parameters, task
         )
     assert losses == pytest.approx(LOSSES, rel=1e-5)
+
+
+def test_a_training_that_diverges_stops(model: nn.Module, hierarchy: Hierarchy) -> None:
+    freeze(model, hierarchy, 0)
+    recipe = Recipe(data="", epochs=50, lr=1e30)
+    with silent("", None) as task, pytest.raises(Diverged) as caught:
+        train(model, batches(), nn.CrossEntropyLoss(), recipe, hierarchy.head.modules, task)
+    assert caught.value.lr == 1e30
 
 
 def test_training_leaves_what_is_frozen(model: nn.Module, hierarchy: Hierarchy) -> None:

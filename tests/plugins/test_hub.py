@@ -30,7 +30,8 @@ def test_is_a_source_that_lists_nothing(source: HubSource) -> None:
     assert isinstance(source, Source)
     assert source.network
     assert source.version()
-    assert list(source.entries()) == []
+    with pytest.raises(Unsupported, match="cannot be listed"):
+        source.entries()
 
 
 def test_resolve_pins_the_commit_with_sizes_and_digests(

@@ -146,3 +146,25 @@ def test_a_base_that_is_here_is_not_fetched(mine: Workspace, shared: str, tmp_pa
     Store.open(Path(shared)).path("encoded", large_object(mine, BASE)).unlink()
     pull(theirs, CHILD, shared)
     assert_sound(theirs.store)
+
+
+def test_a_damaged_object_is_never_encoded(mine: Workspace, shared: str) -> None:
+    """Encoded, nobody would notice before a teammate's pull."""
+    flip_byte(mine.store.path("objects", large_object(mine, BASE)))
+    with pytest.raises(Corrupt, match=large_object(mine, BASE).hex):
+        push(mine, BASE, shared)
+    remote = Store.open(Path(shared))
+    assert objects_in(remote, "manifests") == set()
+    assert list(remote.refs()) == []
+
+
+def test_a_pull_heals_what_is_damaged_here(mine: Workspace, shared: str) -> None:
+    push(mine, BASE, shared)
+    _, digest = mine.resolve(BASE)
+    for path in (
+        mine.store.path("objects", large_object(mine, BASE)),
+        mine.store.path("manifests", digest),
+    ):
+        flip_byte(path)
+        pull(mine, BASE, shared)
+        assert_sound(mine.store)

@@ -128,11 +128,19 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """A checkpoint that this one derives from: how (``finetune``), and the name it had then."""
+    """A checkpoint that this one derives from.
+
+    Attributes:
+        manifest: Its identity.
+        relation: How (``finetune``).
+        ref: The name that it had then.
+        parents: What it derives from itself, so that lineage travels where weights do not.
+    """
 
     manifest: Digest
     relation: str
     ref: str
+    parents: tuple[Parent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,12 +269,18 @@ class Manifest:
                 "weights": tuple(map(_weights, raw["weights"])),
                 "files": tuple(map(_plain_file, raw["files"])),
                 "classes": tuple(map(str, raw["classes"])),
-                "parents": tuple(
-                    Parent(**{**parent, "manifest": Digest.parse(parent["manifest"])})
-                    for parent in raw["parents"]
-                ),
+                "parents": tuple(_parent(parent) for parent in raw["parents"]),
             }
         )
+
+
+def _parent(raw: dict[str, Any]) -> Parent:
+    return Parent(
+        manifest=Digest.parse(raw["manifest"]),
+        relation=str(raw["relation"]),
+        ref=str(raw["ref"]),
+        parents=tuple(map(_parent, raw["parents"])),
+    )
 
 
 def _plain(value: Any) -> Any:

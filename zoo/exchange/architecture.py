@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from zoo import plugins
 from zoo.backbones.describe import describe
+from zoo.backbones.load import build
 from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidReference, UnknownName
 from zoo.workspace import Workspace
 
@@ -21,8 +25,7 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
     registry = workspace.registry
     try:
         _, digest = workspace.resolve(name)
-        backbone = workspace.store.manifest(digest).backbone
-        return describe(registry, backbone.plugin, backbone.architecture)
+        return _of_checkpoint(workspace.store.manifest(digest))
     except InvalidReference:
         pass  # an architecture has no slash
     except UnknownName:
@@ -32,6 +35,15 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
         if "/" in name:
             raise
     return _architecture(workspace, name)
+
+
+def _of_checkpoint(manifest: Manifest) -> Hierarchy:
+    """With the checkpoint's own head and input size, so not the one kept for its architecture."""
+    backbone = plugins.backbone(manifest.backbone.plugin)
+    with torch.device("meta"):
+        module = build(backbone, manifest)
+    size = manifest.preprocessing.input_size
+    return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
 
 
 def _architecture(workspace: Workspace, name: str) -> Hierarchy:

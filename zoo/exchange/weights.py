@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 import zipfile
@@ -50,12 +51,15 @@ def _unpickle(path: Path) -> Any:
         with warnings.catch_warnings():
             # Other programs choose other pickle protocols; what counts is whether it loads.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
         raise InvalidWeights(
-            path, "holds more than weights (code that would run on loading); refused"
+            path,
+            "holds more than weights (code that would run on loading); refused. Save the weights "
+            "alone: torch.save(model.state_dict(), …)",
         ) from error
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
         raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error

@@ -22,6 +22,7 @@ from zoo.errors import InvalidData, InvalidImage
 __all__ = ["Folders", "ImageSet", "loader", "read_folders", "split"]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 MEMORY = 1 << 30
 """Bytes of decoded images that are kept rather than read again each epoch."""
 
@@ -58,6 +59,9 @@ def read_folders(root: Path, progress: Progress) -> Folders:
     )
     if not folders:
         raise InvalidData(root, ["no class folders: put the images of each class in a folder"])
+    if all(folder.name.lower() in SPLITS for folder in folders):
+        names = ", ".join(folder.name for folder in folders)
+        raise InvalidData(root, [f"it holds splits ({names}), not classes: name one of them"])
     samples = [
         (path.relative_to(root).as_posix(), index)
         for index, folder in enumerate(folders)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.backbones.freeze import trainable_parameters
 from zoo.domain.hierarchy import under
 from zoo.domain.recipe import Recipe
+from zoo.errors import Diverged
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -42,6 +43,9 @@ def train(
         recipe: Epochs and rates.
         head: Paths of the head's modules, which have the full rate.
         task: Told of every image.
+
+    Raises:
+        Diverged: The loss is no number any more.
     """
     device = next(model.parameters()).device
     optimize = optimizer(model, recipe, head)
@@ -56,6 +60,8 @@ def train(
             optimize.step()
             rates.step()
             losses.append(value.item())
+            if not math.isfinite(losses[-1]):
+                raise Diverged(len(losses), recipe.lr)
             task.advance(len(images), f"epoch {epoch + 1}/{recipe.epochs}, loss {losses[-1]:.3f}")
     return losses
 

@@ -104,6 +104,7 @@ def finetune(
         InvalidOption: The network does not take images of that size, or the device is not here.
     """
     began = time.monotonic()
+    workspace.check_free(save)
     device = pick_device(device)
     base_ref, parent = workspace.resolve(base)
     base_manifest = workspace.store.manifest(parent)
@@ -149,7 +150,14 @@ def finetune(
         classes=folders.classes,
         weights=(),
         files=(),
-        parents=(m.Parent(manifest=parent, relation="finetune", ref=str(base_ref or base)),),
+        parents=(
+            m.Parent(
+                manifest=parent,
+                relation="finetune",
+                ref=str(base_ref or base),
+                parents=base_manifest.parents,
+            ),
+        ),
         recipe=recipe.to_json(),
         freeze=plan,
         metrics=metrics,

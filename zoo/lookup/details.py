@@ -22,7 +22,7 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         UnknownName: Neither is called ``name``; near names are suggested.
         Corrupt: Its manifest is damaged.
     """
-    entry = None if name.startswith("blake3:") else workspace.registry.entry(name.partition(":")[0])
+    entry = workspace.registry.entry(name.partition(":")[0])
     try:
         ref, digest = workspace.resolve(name)
     except UnknownName:

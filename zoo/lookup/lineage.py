@@ -37,19 +37,19 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def _ancestors(workspace: Workspace, digest: Digest, name: str) -> list[dict[str, Any]]:
-    found = []
-    waiting = [(digest, name, "self")]
-    seen: set[Digest] = set()
+    """From the checkpoint to the root. A manifest tells its whole lineage: none else is needed."""
+    manifest = workspace.store.manifest(digest)
+    found = [_step(workspace, digest, relation="self", name=name)]
+    waiting = list(manifest.parents)
+    seen = {digest}
     while waiting:
-        current, known_as, relation = waiting.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
-        step = _step(workspace, current, relation=relation, name=known_as)
-        found.append(step)
-        if step["here"]:
-            parents = workspace.store.manifest(current).parents
-            waiting += [(parent.manifest, parent.ref, parent.relation) for parent in parents]
+        parent = waiting.pop(0)
+        if parent.manifest not in seen:
+            seen.add(parent.manifest)
+            found.append(
+                _step(workspace, parent.manifest, relation=parent.relation, name=parent.ref)
+            )
+            waiting += parent.parents
     return found
 
 

@@ -41,11 +41,23 @@ def settle(file: BinaryIO, path: Path) -> None:
     path.chmod(0o444)
 
 
-def publish(path: Path, target: Path) -> None:
-    """Rename ``path`` to ``target``, whose content can only be the same, and make that durable."""
+def publish(path: Path, target: Path) -> bool:
+    """Rename ``path`` to ``target``, whatever is there, and make that durable; True."""
     make_folder(target.parent)
     path.replace(target)
     sync_folder(target.parent)
+    return True
+
+
+def publish_first(path: Path, target: Path) -> bool:
+    """Give ``path`` the name ``target`` unless that is taken; whether it was free."""
+    make_folder(target.parent)
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return False
+    sync_folder(target.parent)
+    return True
 
 
 def make_folder(folder: Path) -> None:

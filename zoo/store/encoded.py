@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zoo.codec.frame import decode
-from zoo.codec.header import FIXED, Header, read_header
+from zoo.codec.header import FIXED, Header, check, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.errors import Corrupt
+from zoo.errors import Corrupt, MissingObject
 
 __all__ = ["LARGEST", "SLACK", "encoded_header", "encoded_size", "object_size",
            "read_encoded", "read_object"]  # fmt: skip
@@ -87,7 +87,11 @@ def read_encoded(
     header = read_header(data)
     base = None
     if header.base is not None:
-        base = _base(place, header.base, header.size, near)
+        try:
+            base = _base(place, header.base, header.size, near)
+        except MissingObject:
+            check(data)  # a damaged header may name a base that never was
+            raise
     return decode(data, limit=least + SLACK, base=base)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.progress import Progress, silent
-from zoo.errors import InvalidReference, MissingObject
+from zoo.errors import Corrupt, InvalidReference, MissingObject, Unsupported
 from zoo.store.encoded import encoded_header
 from zoo.store.store import WORDS, Store
 from zoo.store.uploads import pruning
@@ -21,7 +22,8 @@ from zoo.store.uploads import pruning
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
 ORDER: tuple[Kind, ...] = ("manifests", "encoded", "objects")
-"""Names first, what they named last: whoever is interrupted leaves no manifest without objects."""
+"""Names first, what they named last: whoever is interrupted leaves no manifest without objects.
+Among the encoded, deltas go before what stands alone, as that may be their base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
     """
     before = time.time() - grace.total_seconds()
     files = {kind: dict(_files(store, kind)) for kind in ORDER}
+    files["encoded"] = dict(sorted(files["encoded"].items(), key=partial(_stands_alone, store)))
     young = {
         kind: {digest for digest, path in held.items() if path.stat().st_mtime > before}
         for kind, held in files.items()
@@ -114,6 +117,7 @@ def execute(
                     store.remember_pruned(Digest.parse(item.name))
                 item.path.unlink(missing_ok=True)
                 task.advance()
+        _tidy(store, time.time() - grace.total_seconds())
     return Plan(doomed=doomed, young=shown.young)
 
 
@@ -125,7 +129,8 @@ def _reached(store: Store, since: datetime) -> set[Digest]:
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
-            if ended is None or _when(ended) >= since:
+            lately = ended and _when(ended) >= since and not store.was_pruned(move.manifest)
+            if ended is None or lately:
                 reached.add(move.manifest)
     return reached
 
@@ -163,9 +168,27 @@ def _bases(store: Store, objects: Iterable[Digest]) -> set[Digest]:
     return found
 
 
+def _stands_alone(store: Store, file: tuple[Digest, Path]) -> bool:
+    try:
+        return encoded_header(store, file[0]).base is None
+    except (Corrupt, Unsupported):
+        return False  # nothing can be decoded against it
+
+
 def _leftovers(store: Store, before: float) -> Iterator[Doomed]:
     for path in sorted(store.staging.rglob("*")):
-        stat = path.lstat()
+        try:
+            stat = path.lstat()
+        except FileNotFoundError:
+            continue  # its writer has finished meanwhile
         if not path.is_dir() and stat.st_mtime < before:
             name = path.relative_to(store.root).as_posix()
             yield Doomed("leftover", name, path, stat.st_size, "an unfinished write left it")
+
+
+def _tidy(store: Store, before: float) -> None:
+    """Remove the empty scratch folders of killed processes."""
+    for folder in sorted(store.staging.rglob("*/"), reverse=True):
+        if folder != store.staging / "uploads" and folder.stat().st_mtime < before:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()

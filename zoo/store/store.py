@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,8 +17,15 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported
-from zoo.store.atomic import create_exclusive, make_folder, publish, settle, staged
+from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
+from zoo.store.atomic import (
+    create_exclusive,
+    make_folder,
+    publish,
+    publish_first,
+    settle,
+    staged,
+)
 from zoo.store.refs import Refs
 from zoo.store.uploads import uploading
 
@@ -26,6 +34,7 @@ __all__ = ["MARKER", "Store"]
 FORMAT = 1
 MARKER = "zoo.json"
 PIECE = 1 << 20
+FOLDERS = ("objects", "manifests", "refs", "tmp")
 WORDS: dict[Kind, str] = {
     "objects": "object",
     "encoded": "encoded object",
@@ -45,6 +54,7 @@ class Store:
         self.root = root
         self.staging = root / "tmp"
         self._refs = Refs(root / "refs", self.staging)
+        self._thread = threading.local()
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -53,9 +63,10 @@ class Store:
         Raises:
             Unsupported: A store of another format version is there.
         """
-        root.mkdir(parents=True, exist_ok=True)
-        for name in ("objects", "manifests", "refs", "tmp"):
-            (root / name).mkdir(exist_ok=True)
+        with disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for name in FOLDERS:
+                (root / name).mkdir(exist_ok=True)
         text = json.dumps({"format": FORMAT}) + "\n"
         with suppress(FileExistsError):
             create_exclusive(root / MARKER, text.encode(), staging=root / "tmp")
@@ -93,7 +104,7 @@ class Store:
             return cls.open(root)
         if not root.parent.is_dir():
             raise Unavailable(str(root), f"the folder {root.parent} does not exist")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and not _is_empty(root) and not (root / MARKER).exists():
             raise Unavailable(str(root), "is not a zoo store and not an empty folder")
         return cls.create(root)
 
@@ -140,8 +151,9 @@ class Store:
         """
         if self.path(kind, digest).exists():
             return False
-        self.replace(kind, digest, pieces)
-        return True
+        # Of an object there are several encodings. The first stays: another writer may be coding
+        # against it already, which it could not do if a delta took its place.
+        return self._keep(kind, digest, pieces, publish_first)
 
     def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
         """Keep bytes under their digest, in the place of damaged ones if such are there.
@@ -150,6 +162,15 @@ class Store:
             Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
             DiskFull: No space; nothing was changed.
         """
+        self._keep(kind, digest, pieces, publish)
+
+    def _keep(
+        self,
+        kind: Kind,
+        digest: Digest,
+        pieces: Iterable[bytes | memoryview],
+        publish: Callable[[Path, Path], bool],
+    ) -> bool:
         if kind == "encoded":
             pieces = [b"".join(pieces)]
             check(pieces[0])
@@ -163,9 +184,10 @@ class Store:
                     f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
                 )
             settle(file, path)
-            publish(path, self.path(kind, digest))
+            published = publish(path, self.path(kind, digest))
         if kind == "manifests":
             self._pruned(digest).unlink(missing_ok=True)
+        return published
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.
@@ -176,6 +198,22 @@ class Store:
         digest = Digest("blake3", blake3(data).hexdigest())
         self.write(kind, digest, [data])
         return digest
+
+    def starting_with(self, digits: str) -> list[Digest]:
+        """The manifests whose digest begins with these hex digits (two or more), sorted."""
+        found = (self.root / "manifests" / digits[:2]).glob(f"{digits}*.json")
+        return sorted(Digest("blake3", path.stem) for path in found if len(path.stem) == 64)
+
+    def is_sound(self, kind: Kind, digest: Digest) -> bool:
+        """Whether an object or manifest is here, and is what its digest says.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        try:
+            return blake3().update_mmap(self.path(kind, digest)).hexdigest() == digest.hex
+        except FileNotFoundError as error:
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
 
     def manifest(self, digest: Digest) -> Manifest:
         """Read and check a manifest.
@@ -193,22 +231,35 @@ class Store:
     def remember_pruned(self, digest: Digest) -> None:
         """Note that a manifest is deleted on purpose, so that verify does not miss it."""
         make_folder(self._pruned(digest).parent)
-        self._pruned(digest).touch()
+        with disk_errors(self.root):
+            self._pruned(digest).touch()
 
     def was_pruned(self, digest: Digest) -> bool:
         """Whether a manifest was deleted on purpose and has not come back."""
-        return self._pruned(digest).exists()
+        # The mark alone proves nothing: a prune may have been killed between it and the deletion.
+        return self._pruned(digest).exists() and not self.path("manifests", digest).exists()
 
     def _pruned(self, digest: Digest) -> Path:
         return self.root / "pruned" / digest.hex[:2] / digest.hex
 
-    def upload(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def upload(self) -> Iterator[None]:
         """Announce that things are being written, so that no prune runs meanwhile.
 
         Raises (on entry):
             Conflict: A prune is under way.
         """
-        return uploading(self.staging)
+        if getattr(self._thread, "uploads", False):
+            # Within an upload nothing is pruned, and a prune that is about to give way to it must
+            # not stop it here.
+            yield
+            return
+        with uploading(self.staging):
+            self._thread.uploads = True
+            try:
+                yield
+            finally:
+                self._thread.uploads = False
 
     def refs(self) -> Iterator[Reference]:
         """All names, sorted."""
@@ -229,3 +280,10 @@ class Store:
             Conflict: That number exists, or the one before it does not.
         """
         self._refs.append(ref, entry)
+
+
+def _is_empty(root: Path) -> bool:
+    """Whether a folder holds nothing, or no more than a `Store.create` that was cut short."""
+    if not root.is_dir() or any(path.name not in FOLDERS for path in root.iterdir()):
+        return False
+    return not any(path for name in FOLDERS[:-1] for path in (root / name).glob("*"))

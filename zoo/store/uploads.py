@@ -1,14 +1,13 @@
 """Uploads and prunes see each other, without locks.
 
 Whoever writes announces it by a file in ``tmp/uploads/`` and then looks for a prune; whoever prunes
-leaves ``tmp/prune`` and then looks for uploads. Each sets its own sign before it looks for the
-other's, so at least one of two sees the other and gives way. A sign that a killed process left
-counts for a day.
+leaves a file ``tmp/prune-…`` and then looks for uploads and other prunes. Each sets a sign of its
+own before it looks for the others', so at least one of two sees the other and gives way. A sign
+that a killed process left counts for a day.
 """
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ def uploading(staging: Path) -> Iterator[None]:
         sign.parent.mkdir(parents=True, exist_ok=True)
         sign.touch()
     try:
-        if _alive(staging / "prune"):
+        if _prunes(staging):
             raise Conflict(
                 "a prune of this store is under way; run the same command again after it"
             )
@@ -50,20 +49,23 @@ def pruning(staging: Path) -> Iterator[None]:
     Raises:
         Conflict: Somebody is writing, or pruning; nothing may be deleted.
     """
-    sign = staging / "prune"
-    if _alive(sign):
-        raise Conflict("another prune of this store is under way")
+    sign = staging / f"prune-{uuid.uuid4().hex}"
     with disk_errors(sign):
         sign.touch()
-        os.utime(sign)
     try:
-        uploads = staging / "uploads"
-        writers = [path for path in uploads.glob("*") if _alive(path)]
+        # A sign that two prunes shared would be gone when the first of them is done.
+        if _prunes(staging) > {sign}:
+            raise Conflict("another prune of this store is under way")
+        writers = [path for path in (staging / "uploads").glob("*") if _alive(path)]
         if writers:
             raise Conflict(f"{len(writers)} uploads to this store are under way; try again later")
         yield
     finally:
         sign.unlink(missing_ok=True)
+
+
+def _prunes(staging: Path) -> set[Path]:
+    return {path for path in staging.glob("prune*") if _alive(path)}
 
 
 def _alive(sign: Path) -> bool:

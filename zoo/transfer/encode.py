@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from blake3 import blake3
+
 from zoo.codec.choose import encode_best, layout_of
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
-from zoo.errors import MissingObject
+from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.encoded import encoded_header
 
@@ -41,8 +43,12 @@ class Encoder:
 
         Raises:
             MissingObject: The store does not hold it.
+            Corrupt: The store holds it damaged; encoded, nobody would notice before a pull.
         """
         data = b"".join(self.store.read("objects", digest))
+        found = blake3(data).hexdigest()
+        if found != digest.hex:
+            raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
         base = self._base(digest, len(data))
         plain = None if base is None else b"".join(self.store.read("objects", base))
         layout = layout_of(self._tensors.get(digest, ()), len(data))

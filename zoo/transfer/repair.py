@@ -12,7 +12,7 @@ from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
 from zoo.store.verify import Damage, Report, verify
 
-__all__ = ["Repaired", "repair"]
+__all__ = ["Repaired", "heal_checkpoint", "repair"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,19 @@ def repair(store: Store, source: Remote, *, progress: Progress = silent) -> Repa
         healed += mended
         if not mended:
             return Repaired(healed=tuple(healed), report=report)
+
+
+def heal_checkpoint(store: Store, source: Remote, digest: Digest) -> None:
+    """Replace what ``store`` holds damaged of a checkpoint that was just copied from ``source``.
+
+    Raises:
+        Corrupt, MissingObject: ``source`` does not hold it sound either.
+    """
+    if not store.is_sound("manifests", digest):
+        store.replace("manifests", digest, source.read("manifests", digest))
+    for item, least in store.manifest(digest).objects():
+        if not store.is_sound("objects", item):
+            store.replace("objects", item, [bytes(read_object(source, item, least=least))])
 
 
 def _heal(store: Store, source: Remote, damage: Damage) -> bool:

@@ -12,6 +12,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.transfer.copy import Copied, copy_checkpoint
 from zoo.transfer.encode import Encoder
+from zoo.transfer.repair import heal_checkpoint
 from zoo.workspace import Workspace, append_after
 
 __all__ = ["pull", "push"]
@@ -58,11 +59,13 @@ def pull(
 ) -> tuple[Reference, Copied]:
     """Bring a checkpoint from a remote and move its name here.
 
+    What is here already is hashed too, and fetched again where it is damaged.
+
     Raises:
         UnknownName: No such name there; names that are there are suggested.
         Unavailable: The remote is not there.
     """
-    ref = Reference.parse(name)
+    ref = workspace.reference(name)
     remote = workspace.remote(source)
     entry = remote.read_ref(ref)
     if entry is None or entry.deleted:
@@ -70,6 +73,7 @@ def pull(
         raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
     with workspace.store.upload():
         copied = copy_checkpoint(remote, workspace.store, entry.manifest, progress)
+        heal_checkpoint(workspace.store, remote, entry.manifest)
         workspace.move(ref, entry.manifest, f"pull from {source}")
     return ref, copied
 
