@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 
-__all__ = ["author", "home", "hub_endpoint", "hub_offline"]
+__all__ = ["author", "home", "hub_endpoint", "hub_offline", "s3_endpoint"]
 
 
 def home() -> Path | None:
@@ -16,10 +17,12 @@ def home() -> Path | None:
 
 def author() -> str:
     """Who moves a ref: ``ZOO_AUTHOR``, else the login name, else ``unknown``."""
-    for variable in ("ZOO_AUTHOR", "USER", "LOGNAME", "USERNAME"):
-        if value := os.environ.get(variable):
-            return value
-    return "unknown"
+    if value := os.environ.get("ZOO_AUTHOR"):
+        return value
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user without a name
+        return "unknown"
 
 
 def hub_endpoint() -> str | None:
@@ -30,3 +33,8 @@ def hub_endpoint() -> str | None:
 def hub_offline() -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids asking the model hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def s3_endpoint() -> str | None:
+    """The base URL of a service that speaks S3 (``AWS_ENDPOINT_URL``), or None for AWS itself."""
+    return os.environ.get("AWS_ENDPOINT_URL") or None

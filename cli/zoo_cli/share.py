@@ -93,9 +93,9 @@ def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
         })  # fmt: skip
     else:
         click.echo(
-            f"{ref}  {copied.manifest.short}  to {to}: sent {size(copied.sent_bytes)} of "
-            f"{size(copied.logical_bytes)} ({copied.sent_objects} objects; "
-            f"{copied.shared_objects} were there)"
+            f"{ref}  {copied.manifest.short}  to {to}: {size(copied.logical_bytes)}; "
+            f"{copied.shared_objects} objects were there, {copied.sent_objects} sent in "
+            f"{size(copied.sent_bytes)}"
         )
 
 
