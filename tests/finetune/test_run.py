@@ -30,7 +30,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.data import read_folders, split
-from zoo.finetune.run import Result, finetune, pick_device
+from zoo.finetune.device import pick_device
+from zoo.finetune.run import Result, finetune
 from zoo.workspace import Workspace
 
 SAVED = Reference.parse("team/shapes:v1")

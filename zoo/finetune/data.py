@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from blake3 import blake3
@@ -19,7 +20,7 @@ from zoo.backbones.preprocess import read_image
 from zoo.domain.progress import Progress
 from zoo.errors import InvalidData, InvalidImage
 
-__all__ = ["Folders", "ImageSet", "loader", "read_folders", "split"]
+__all__ = ["Folders", "ImageSet", "Split", "loader", "read_folders", "split"]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -104,8 +105,15 @@ def _counted(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
-def split(folders: Folders, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of training and test samples; ``share`` of each class, at least one, is for test."""
+class Split(NamedTuple):
+    """Indices of training and of held-out samples."""
+
+    train: list[int]
+    test: list[int]
+
+
+def split(folders: Folders, share: float, seed: int) -> Split:
+    """Hold out ``share`` of each class, at least one sample and not all."""
     by_class: dict[int, list[int]] = defaultdict(list)
     for index, (_, label) in enumerate(folders.samples):
         by_class[label].append(index)
@@ -117,7 +125,7 @@ def split(folders: Folders, share: float, seed: int) -> tuple[list[int], list[in
         held = min(max(round(len(indices) * share), 1), len(indices) - 1)
         test += indices[:held]
         train += indices[held:]
-    return sorted(train), sorted(test)
+    return Split(sorted(train), sorted(test))
 
 
 class ImageSet(Dataset[tuple[torch.Tensor, int]]):
