@@ -22,7 +22,7 @@ def test_the_command_line_reference_is_up_to_date() -> None:
 def test_every_built_in_plugin_is_listed(group: str) -> None:
     page = (ROOT / "docs" / "plugins.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| `zoo.{group}`"))
-    assert set(plugins.names(f"zoo.{group}")) <= set(re.findall(r"`([a-z]+)`", row))
+    assert set(plugins.names(f"zoo.{group}")) <= set(re.findall(r"`([a-z0-9]+)`", row))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -60,7 +60,7 @@ def load(group: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         package = error.name or "a package"
         raise MissingPackage(
-            f"'{package}', which the {kind} '{name}' needs,", f"pip install {package}"
+            f"'{package}', which the {kind} '{name}' needs,", _install(claims[0], package)
         ) from error
     except Exception as error:
         raise BrokenPlugin(f"the {kind} '{name}' of {_owner(claims[0])} fails: {error}") from error
@@ -74,6 +74,13 @@ def _by_name(group: str) -> dict[str, list[EntryPoint]]:
         if all(claim.value != point.value for claim in claims):
             claims.append(point)
     return found
+
+
+def _install(point: EntryPoint, package: str) -> str:
+    """The command that brings the extra that an entry point declares, or else the package."""
+    if point.dist and point.extras:
+        return f"pip install '{point.dist.name}[{','.join(point.extras)}]'"
+    return f"pip install {package}"
 
 
 def _owner(point: EntryPoint) -> str:

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.s3_front import Front
+
+from zoo import plugins
+from zoo.codec.frame import encode
+from zoo.codec.header import Codec
+from zoo.codec.layouts import LAYOUTS
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    DiskFull,
+    MissingObject,
+    MissingPackage,
+    Unavailable,
+    Unsupported,
+)
+from zoo.store import Store
+from zoo.testing.remotes import RemoteSuite
+from zoo.transfer.sync import pull, push
+from zoo.workspace import Workspace
+from zoo_bucket import place, remote
+from zoo_bucket.bucket import Bucket
+from zoo_bucket.remote import BucketRemote
+
+REF = Reference("team", "flowers")
+
+
+class TestBucket(RemoteSuite):
+    @pytest.fixture
+    def remote(self, s3: str) -> Remote:
+        return BucketRemote.connect(s3, create=True)
+
+
+def digest_of(data: bytes) -> Digest:
+    return Digest("blake3", blake3(data).hexdigest())
+
+
+def move(number: int, who: str = "me") -> RefEntry:
+    return RefEntry(
+        number=number,
+        manifest=digest_of(who.encode()),
+        previous=digest_of(b"previous") if number > 1 else None,
+        at="2026-01-02T03:04:05Z",
+        by="tester",
+        why="test",
+    )
+
+
+def keys(location: str) -> set[str]:
+    return set(Bucket(place.Place.parse(location)).below())
+
+
+def encoded(data: bytes) -> bytes:
+    return encode(Codec.FULL, data, LAYOUTS["F32"])
+
+
+def test_what_one_pushes_another_pulls(tmp_path: Path, s3: str) -> None:
+    mine, theirs = (Workspace.create(tmp_path / name) for name in ("mine", "theirs"))
+    values = tensors()
+    base = add_checkpoint(mine, "timm/base", values)
+    push(mine, "timm/base", s3)
+    tuned = {**values, "layer1.0.conv.weight": values["layer1.0.conv.weight"] * 1.001}
+    digest = add_checkpoint(mine, "team/flowers", tuned)
+    _, sent = push(mine, "team/flowers", s3)
+    assert (sent.sent_objects, sent.shared_objects) == (1, 5)
+    pull(theirs, "timm/base", s3)
+    pull(theirs, "team/flowers", s3)
+    assert theirs.resolve("timm/base")[1] == base
+    assert theirs.resolve("team/flowers")[1] == digest
+    left = {key for key in keys(s3) if key.startswith("tmp/")}
+    assert left == set()  # neither signs nor probes
+
+
+def test_the_layout_is_that_of_a_folder(tmp_path: Path, s3: str) -> None:
+    folder = Store.connect(str(tmp_path / "folder"), create=True)
+    bucket = BucketRemote.connect(s3, create=True)
+    for target in (folder, bucket):
+        for kind in ("objects", "manifests"):
+            target.write(kind, digest_of(b"body"), [b"body"])
+        target.write("encoded", digest_of(bytes(400)), [encoded(bytes(400))])
+        target.append_ref(REF, move(1))
+    found = {str(p.relative_to(folder.root)) for p in folder.root.rglob("*") if p.is_file()}
+    assert keys(s3) == found
+
+
+class TestMoves:
+    def test_of_many_writers_one_wins(self, front: Front, s3: str) -> None:
+        remotes = [BucketRemote.connect(s3, create=True) for _ in range(16)]
+
+        def attempt(number: int, writer: int) -> bool:
+            try:
+                remotes[writer].append_ref(REF, move(number, f"writer {writer}"))
+            except Conflict as error:
+                return not error.current  # a loser is told who won
+            return True
+
+        winners = []
+        for number in (1, 2, 3):
+            with ThreadPoolExecutor(16) as pool:
+                won = list(pool.map(lambda w, n=number: attempt(n, w), range(16)))
+            assert sum(won) == 1
+            winners.append(move(number, f"writer {won.index(True)}"))
+        assert remotes[0].history(REF) == tuple(winners)
+
+    def test_equal_entries_of_two_writers_are_two(self, front: Front, s3: str) -> None:
+        remotes = [BucketRemote.connect(s3, create=True) for _ in range(8)]
+        done = []
+
+        def attempt(remote: BucketRemote) -> None:
+            try:
+                remote.append_ref(REF, move(1))
+                done.append(remote)
+            except Conflict:
+                pass
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(attempt, remotes))
+        assert len(done) == 1
+
+    def test_a_lost_answer_is_no_conflict(self, front: Front, s3: str) -> None:
+        remote = BucketRemote.connect(s3, create=True)
+        front.fails = [("PUT", "/refs/", 503, True)]  # done, but not said
+        remote.append_ref(REF, move(1))
+        assert remote.history(REF) == (move(1),)
+
+    def test_a_service_that_ignores_the_condition_is_refused(self, front: Front, s3: str) -> None:
+        existing = BucketRemote.connect(s3, create=True)
+        front.ignores = {"if-none-match"}
+        with pytest.raises(Unsupported, match="If-None-Match"):
+            BucketRemote.connect(f"{s3}2", create=True)
+        assert keys(f"{s3}2") == set()
+        existing.append_ref(REF, move(1))  # it was tried when it was made
+        with pytest.raises(Unsupported, match="If-None-Match"):
+            BucketRemote.connect(s3, create=True).append_ref(REF, move(2))
+        assert existing.history(REF) == (move(1),)
+
+    def test_a_service_that_refuses_conditions_is_refused(self, front: Front, s3: str) -> None:
+        front.fails = [("PUT", "tmp/probe", 501, False)] * (place.TRIES + 1)
+        with pytest.raises(Unsupported, match="If-None-Match"):
+            BucketRemote.connect(s3, create=True)
+        assert keys(s3) == set()
+
+    def test_a_connection_tries_once(self, front: Front, s3: str) -> None:
+        remote = BucketRemote.connect(s3, create=True)
+        for number in (1, 2, 3):
+            remote.append_ref(REF, move(number))
+        assert sum(seen.startswith("PUT") and "probe" in seen for seen in front.seen) == 2
+
+    def test_foreign_objects_below_refs_are_no_names(self, s3: str) -> None:
+        remote = BucketRemote.connect(s3, create=True)
+        for key in ("refs/a", "refs/a/b/c/1.json", "refs/.a/b/c/00000001.json", "refs/a/b/x/y/z"):
+            Bucket(remote.place).put(key, b"")
+        assert list(remote.refs()) == []
+
+
+class TestObjects:
+    def test_wrong_bytes_are_never_sent(self, front: Front, s3: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        front.seen.clear()
+        for kind in ("objects", "manifests", "encoded"):
+            for wrong in (b"wrong", b"", encoded(bytes(400))[:-1] + b"\1"):
+                with pytest.raises(Corrupt):
+                    bucket.write(kind, digest_of(b"right"), [wrong])
+        assert {seen.split()[0] for seen in front.seen} == {"HEAD"}
+
+    def test_what_is_large_waits_in_a_file_and_goes_in_parts(
+        self, front: Front, s3: str, bucket_env: pytest.MonkeyPatch
+    ) -> None:
+        bucket_env.setattr(remote, "HELD", 1 << 20)
+        bucket = BucketRemote.connect(s3, create=True)
+        body = os.urandom(1 << 20) * 20
+        pieces = (body[at : at + 100_000] for at in range(0, len(body), 100_000))
+        assert bucket.write("objects", digest_of(body), pieces) is True
+        assert any("partNumber=3" in seen for seen in front.seen)
+        pieces = list(bucket.read("objects", digest_of(body), 5))
+        assert b"".join(pieces) == body[5:]
+        assert max(map(len, pieces)) < 16 << 20
+
+    def test_the_first_encoding_stays(self, s3: str, bucket_env: pytest.MonkeyPatch) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        first, second = encoded(bytes(400)), encoded(bytes(800))
+        assert bucket.write("encoded", digest_of(b"x"), [first[:10], first[10:]]) is True
+        bucket_env.setattr(Bucket, "stat", lambda *_: None)  # nobody was there a moment ago
+        assert bucket.write("encoded", digest_of(b"x"), [second]) is False
+        assert b"".join(bucket.read("encoded", digest_of(b"x"))) == first
+
+    def test_a_full_disk_is_told(self, s3: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+
+        def pieces() -> Iterator[bytes]:
+            yield b"body"
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(DiskFull):
+            bucket.write("objects", digest_of(b"body"), pieces())
+        assert bucket.missing("objects", [digest_of(b"body")])
+
+    def test_missing_asks_or_lists(self, s3: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        here = [digest_of(b"%d" % number) for number in range(20)]
+        for number, digest in enumerate(here):
+            bucket.write("manifests", digest, [b"%d" % number])
+        crowd = [Digest("blake3", f"{number:064x}") for number in range(500)]  # one shard
+        absent = [digest_of(b"absent %d" % number) for number in range(20)]
+        asked = [*here, *crowd, *absent, *here]
+        assert bucket.missing("manifests", iter(asked)) == {*crowd, *absent}
+
+    def test_a_bucket_that_went_away_has_no_bytes(self, front: Front, s3: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        front.fails = [("GET", "objects", 404, False), ("PUT", "objects", 404, False)]
+        with pytest.raises(MissingObject):
+            list(bucket.read("objects", digest_of(b"x")))
+        with pytest.raises(Unavailable, match="does not exist"):
+            bucket.write("objects", digest_of(b"x"), [b"x"])
+
+
+class TestSigns:
+    def test_an_upload_shows_while_it_is_open(self, s3: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        with bucket.upload():
+            assert len([key for key in keys(s3) if key.startswith("tmp/uploads/")]) == 1
+        assert keys(s3) == {"zoo.json"}
+
+    @pytest.mark.parametrize("sign", ["tmp/prune", "tmp/prune-0123"])
+    def test_no_upload_starts_during_a_prune(self, s3: str, sign: str) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        Bucket(bucket.place).put(sign, b"")
+        with pytest.raises(Conflict, match="prune"), bucket.upload():
+            pytest.fail("it started")
+        assert keys(s3) == {"zoo.json", sign}
+
+    def test_a_sign_that_was_left_counts_for_a_day(
+        self, s3: str, bucket_env: pytest.MonkeyPatch
+    ) -> None:
+        bucket = BucketRemote.connect(s3, create=True)
+        Bucket(bucket.place).put("tmp/prune", b"")
+        bucket_env.setattr(remote, "STALE_SECONDS", 0)
+        with bucket.upload():
+            pass
+
+
+def test_the_missing_extra_is_named(bucket_env: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("obstore", "zoo_bucket")]:
+        bucket_env.delitem(sys.modules, name)
+    bucket_env.setitem(sys.modules, "obstore", None)
+    for scheme in ("s3", "gs", "az"):
+        plugins.load.cache_clear()
+        with pytest.raises(MissingPackage, match="obstore") as caught:
+            plugins.remote(scheme)
+        assert caught.value.install == "pip install 'zoo-registry[bucket]'"
+    plugins.load.cache_clear()
