@@ -20,7 +20,7 @@ from zoo.errors import Unavailable
 from zoo.store import Store
 from zoo.store.encoded import read_object
 from zoo.store.files import add_weights
-from zoo.workspace import Workspace, append
+from zoo.workspace import Workspace
 
 __all__ = [
     "FailingStore",
@@ -28,7 +28,6 @@ __all__ = [
     "add_checkpoint",
     "assert_sound",
     "entry",
-    "fill",
     "flip_byte",
     "objects_in",
     "raw_file",
@@ -158,10 +157,3 @@ def assert_sound(store: Store) -> None:
                 plain = read_object(store, digest, least=least)
                 assert len(plain) >= least
                 assert blake3(plain).hexdigest() == digest.hex
-
-
-def fill(root: Path, first: int, last: int) -> None:
-    """Import checkpoints ``first`` to ``last``, each the next value of one ref."""
-    store = Store.create(root)
-    for seed in range(first, last + 1):
-        append(store, Reference("team", "loop"), store_checkpoint(store, tensors(seed)), "loop")

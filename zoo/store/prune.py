@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -24,6 +25,8 @@ __all__ = ["Doomed", "Plan", "execute", "plan"]
 ORDER: tuple[Kind, ...] = ("manifests", "encoded", "objects")
 """Names first, what they named last: whoever is interrupted leaves no manifest without objects.
 Among the encoded, deltas go before what stands alone, as that may be their base."""
+
+File = tuple[Path, os.stat_result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,19 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
         Corrupt, InvalidManifest, MissingObject: Something that is reached is damaged. What it
             needs cannot be known, so nothing may be deleted: verify first.
     """
+    try:
+        return _plan(store, keep, grace)
+    except MissingObject:
+        # Another prune may have deleted it just after its name was read. If not, this says so.
+        return _plan(store, keep, grace)
+
+
+def _plan(store: Store, keep: timedelta, grace: timedelta) -> Plan:
     before = time.time() - grace.total_seconds()
     files = {kind: dict(_files(store, kind)) for kind in ORDER}
     files["encoded"] = dict(sorted(files["encoded"].items(), key=partial(_stands_alone, store)))
     young = {
-        kind: {digest for digest, path in held.items() if path.stat().st_mtime > before}
+        kind: {digest for digest, (_, stat) in held.items() if stat.st_mtime > before}
         for kind, held in files.items()
     }
     reached = _reached(store, datetime.now(UTC) - keep)
@@ -88,14 +99,14 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
     relied = _needs(store, young["manifests"]) | _bases(store, young["encoded"])
     doomed, spared = [], 0
     for kind in ORDER:
-        for digest, path in files[kind].items():
+        for digest, (path, stat) in files[kind].items():
             if digest in needed[kind]:
                 continue
             if digest in young[kind] or (kind != "manifests" and digest in relied):
                 spared += 1
                 continue
             why = "no name leads to it" if kind == "manifests" else "no checkpoint needs it"
-            doomed.append(Doomed(WORDS[kind], str(digest), path, path.stat().st_size, why))
+            doomed.append(Doomed(WORDS[kind], str(digest), path, stat.st_size, why))
     return Plan(doomed=(*doomed, *_leftovers(store, before)), young=spared)
 
 
@@ -143,14 +154,14 @@ def _when(move: RefEntry) -> datetime:
         return datetime.now(UTC)
 
 
-def _files(store: Store, kind: Kind) -> Iterator[tuple[Digest, Path]]:
+def _files(store: Store, kind: Kind) -> Iterator[tuple[Digest, File]]:
     for path in sorted((store.root / kind).glob("??/*")):
         try:
-            digest = Digest("blake3", path.stem)
-        except InvalidReference:
-            continue  # not ours: verify reports it
+            digest, stat = Digest("blake3", path.stem), path.stat()
+        except (InvalidReference, FileNotFoundError):
+            continue  # not ours: verify reports it; or another prune has deleted it meanwhile
         if store.path(kind, digest) == path:
-            yield digest, path
+            yield digest, (path, stat)
 
 
 def _needs(store: Store, manifests: Iterable[Digest]) -> set[Digest]:
@@ -168,10 +179,10 @@ def _bases(store: Store, objects: Iterable[Digest]) -> set[Digest]:
     return found
 
 
-def _stands_alone(store: Store, file: tuple[Digest, Path]) -> bool:
+def _stands_alone(store: Store, file: tuple[Digest, File]) -> bool:
     try:
         return encoded_header(store, file[0]).base is None
-    except (Corrupt, Unsupported):
+    except (Corrupt, Unsupported, MissingObject):
         return False  # nothing can be decoded against it
 
 
