@@ -21,9 +21,10 @@ from zoo.errors import (
 )
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
+from zoo.moves import append, append_after
 from zoo.registry import Query
 from zoo.store import Store
-from zoo.workspace import Workspace, append, append_after
+from zoo.workspace import Workspace
 
 NAME = "team/flowers"
 REF = Reference("team", "flowers")

@@ -6,7 +6,7 @@ Torch, timm and numpy are imported by the methods that touch tensors, not before
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -196,12 +196,19 @@ class Zoo:
             raise Unsupported(f"the remote '{remote}' cannot list what it holds")
         return place
 
-    def tag(self, name: str, new: str) -> RefEntry:
-        """Point the reference ``new`` at what ``name`` (a reference or digest) points at."""
+    def tag(self, name: str, new: str, *, at: datetime | None = None) -> RefEntry:
+        """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
+
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
+        """
         ref = Reference.parse(new)
         self.workspace.check_free(ref)
-        _, digest = self.workspace.resolve(name)
-        return self.workspace.move(ref, digest, f"tag {name}")
+        digest = self.workspace.resolve_at(name, at) if at else self.workspace.resolve(name)[1]
+        return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+
+    def protect(self, name: str, *, on: bool = True) -> RefEntry:
+        """Keep a name where it is until it is unprotected (``on=False``)."""
+        return self.workspace.protect(Reference.parse(name), on=on)
 
     def import_file(
         self,

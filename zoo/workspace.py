@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,24 +29,20 @@ from zoo.errors import (
     UnknownName,
     disk_errors,
 )
+from zoo.moves import append, append_deletion, append_protection
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 
-__all__ = ["MARKER", "Workspace", "append", "append_after", "append_deletion", "now"]
+__all__ = ["MARKER", "Workspace"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-
-
-def now() -> str:
-    """UTC time, ISO 8601, whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Workspace:
@@ -170,6 +166,28 @@ class Workspace:
         self._index(self.registry, ref, entry)
         return entry
 
+    def protect(self, ref: Reference, *, on: bool) -> RefEntry:
+        """Keep a name where it is, here, until it is unprotected.
+
+        Raises:
+            UnknownName: No such name here.
+            Conflict: Someone else moved it meanwhile.
+        """
+        self.resolve(str(ref))
+        return append_protection(self.store, ref, on=on)
+
+    def resolve_at(self, name: str, at: datetime) -> Digest:
+        """What the reference ``name`` pointed at at the time ``at``, which has a time zone.
+
+        Raises:
+            UnknownName: There was no such name then.
+        """
+        ref = self.reference(name)
+        then = [move for move in self.store.history(ref) if move.when and move.when <= at]
+        if not then or then[-1].deleted:
+            raise UnknownName("checkpoint", f"{ref} at {at.isoformat()}", self.registry.near(name))
+        return then[-1].manifest
+
     def reference(self, name: str) -> Reference:
         """Read a reference; a name that is none, but resembles known ones, is met with those.
 
@@ -288,57 +306,3 @@ class Workspace:
             TemporaryDirectory(dir=self.store.staging) as folder,
         ):
             yield Path(folder)
-
-
-def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
-    """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
-
-    Raises:
-        Conflict: Someone else moved the ref meanwhile.
-    """
-    return append_after(place, place.read_ref(ref), ref, digest, why)
-
-
-def append_after(
-    place: Remote, current: RefEntry | None, ref: Reference, digest: Digest, why: str
-) -> RefEntry:
-    """Move a ref as `append` does, but only from ``current``, its newest entry.
-
-    Raises:
-        Conflict: The ref is not at ``current`` any more.
-    """
-    if current and current.manifest == digest and not current.deleted:
-        return current
-    entry = RefEntry(
-        number=(current.number if current else 0) + 1,
-        manifest=digest,
-        previous=current.manifest if current else None,
-        at=now(),
-        by=config.author(),
-        why=why,
-    )
-    place.append_ref(ref, entry)
-    return entry
-
-
-def append_deletion(place: Remote, ref: Reference) -> RefEntry:
-    """Delete a name of a store or remote, so that it can be restored.
-
-    Raises:
-        UnknownName: There is no such name.
-        Conflict: Someone else moved the ref meanwhile.
-    """
-    current = place.read_ref(ref)
-    if current is None or current.deleted:
-        raise UnknownName("checkpoint", str(ref))
-    entry = RefEntry(
-        number=current.number + 1,
-        manifest=current.manifest,
-        previous=current.manifest,
-        at=now(),
-        by=config.author(),
-        why="delete",
-        deleted=True,
-    )
-    place.append_ref(ref, entry)
-    return entry

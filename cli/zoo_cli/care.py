@@ -1,4 +1,4 @@
-"""zoo delete, prune, verify: keep a store sound and small."""
+"""zoo delete, protect, prune, verify: keep a store sound and small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.store.prune import Doomed, Plan
     from zoo.store.verify import Damage
 
-__all__ = ["delete", "prune", "verify"]
+__all__ = ["delete", "protect", "prune", "verify"]
 
 
 @click.command()
@@ -92,6 +92,27 @@ def delete(name: str, as_json: bool) -> None:
         print_json({"ref": name, **entry.to_json()})
     else:
         click.echo(f"deleted {name}; restore it: zoo tag {entry.manifest} {name}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="End the protection.")
+@as_json
+@home_option
+def protect(name: str, off: bool, as_json: bool) -> None:
+    """Keep a name where it is.
+
+    A protected name can be neither moved nor deleted, here, until zoo protect --off.
+
+    \b
+    Example:
+      zoo protect team/flowers:v3
+    """
+    entry = open_zoo().protect(name, on=not off)
+    if as_json:
+        print_json({"ref": name, **entry.to_json()})
+    else:
+        click.echo(f"{name} {'is protected' if entry.protected else 'can be moved'}")
 
 
 @click.command()

@@ -193,24 +193,29 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 @click.command()
 @click.argument("name")
+@click.option("--ref", is_flag=True, help="Only what the name pointed at.")
 @as_json
 @home_option
-def log(name: str, as_json: bool) -> None:
+def log(name: str, ref: bool, as_json: bool) -> None:
     """Show the lineage of NAME, and what the name pointed at before.
 
     \b
-    Example:
+    Examples:
       zoo log team/flowers
+      zoo log team/flowers --ref
     """
     data = open_zoo().log(name)
+    if ref:
+        data = {key: data[key] for key in ("name", "manifest", "history")}
     if as_json:
         print_json(data)
         return
-    click.echo("lineage")
-    for depth, step in enumerate(data["ancestors"]):
-        click.echo(f"  {'  ' * depth}{_step(step)}")
-    for step in data["children"]:
-        click.echo(f"  child: {_step(step)}")
+    if not ref:
+        click.echo("lineage")
+        for depth, step in enumerate(data["ancestors"]):
+            click.echo(f"  {'  ' * depth}{_step(step)}")
+        for step in data["children"]:
+            click.echo(f"  child: {_step(step)}")
     if data["history"]:
         click.echo(f"history of {data['name']}")
         rows = [

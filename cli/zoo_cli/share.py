@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -102,9 +103,10 @@ def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("new")
+@click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
 @as_json
 @home_option
-def tag(name: str, new: str, as_json: bool) -> None:
+def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
     NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there.
@@ -114,7 +116,7 @@ def tag(name: str, new: str, as_json: bool) -> None:
       zoo tag team/flowers team/flowers:v3
       zoo tag blake3:0d67… team/flowers      (back to an earlier one; zoo log lists them)
     """
-    entry = open_zoo().tag(name, new)
+    entry = open_zoo().tag(name, new, at=at.replace(tzinfo=UTC) if at else None)
     if as_json:
         print_json({"ref": new, **entry.to_json()})
     else:

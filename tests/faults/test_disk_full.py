@@ -17,9 +17,10 @@ from fakes.forks import Forks
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
+from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.verify import verify
-from zoo.workspace import Workspace, append_deletion
+from zoo.workspace import Workspace
 
 NAME = "team/flowers"
 REF = Reference.parse(NAME)

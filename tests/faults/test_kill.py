@@ -26,11 +26,12 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, UnknownName
+from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.uploads import STALE_SECONDS
 from zoo.store.verify import verify
 from zoo.transfer import sync
-from zoo.workspace import Workspace, append_deletion
+from zoo.workspace import Workspace
 
 NAME = "team/loop"
 WARM = 3

@@ -15,12 +15,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject, Unavailable
+from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded
 from zoo.store.prune import execute, plan
 from zoo.store.uploads import pruning
 from zoo.store.verify import verify
-from zoo.workspace import Workspace, append_deletion
+from zoo.workspace import Workspace
 
 NAME = "team/flowers"
 REF = Reference.parse(NAME)

@@ -47,7 +47,7 @@ class PruneMachine(RuleBasedStateMachine):
         self.written: dict[Path, datetime] = {}
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
         self.patches = [
-            patch("zoo.workspace.now", stamp),
+            patch("zoo.moves.now", stamp),
             patch("zoo.store.prune.datetime", _Clock),
             patch("zoo.store.prune.time", type("T", (), {"time": lambda: _Clock.at.timestamp()})),
         ]

@@ -20,9 +20,10 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
+from zoo.moves import append
 from zoo.store import Store
 from zoo.transfer.sync import pull, push
-from zoo.workspace import Workspace, append
+from zoo.workspace import Workspace
 
 NAME = "team/flowers"
 REF = Reference("team", "flowers")

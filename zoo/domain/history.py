@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from zoo.domain.digest import Digest
@@ -34,6 +35,7 @@ class RefEntry:
         by: Who moved it.
         why: What moved it, as text.
         deleted: Whether the name was deleted; ``manifest`` is then what it pointed at last.
+        protected: Whether the name may not be moved or deleted from here on.
     """
 
     number: int
@@ -43,6 +45,15 @@ class RefEntry:
     by: str
     why: str
     deleted: bool = False
+    protected: bool = False
+
+    @property
+    def when(self) -> datetime | None:
+        """``at`` as a time in UTC; None if the text is no time."""
+        try:
+            return datetime.fromisoformat(self.at).astimezone(UTC)
+        except ValueError:
+            return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -54,6 +65,7 @@ class RefEntry:
             "by": self.by,
             "why": self.why,
             **({"deleted": True} if self.deleted else {}),
+            **({"protected": True} if self.protected else {}),
         }
 
     def to_bytes(self) -> bytes:
@@ -78,6 +90,7 @@ class RefEntry:
                 by=str(raw["by"]),
                 why=str(raw["why"]),
                 deleted=bool(raw.get("deleted", False)),
+                protected=bool(raw.get("protected", False)),
             )
         except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error

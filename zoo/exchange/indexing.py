@@ -9,7 +9,8 @@ from zoo.contracts import Catalog
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import MissingPackage
-from zoo.workspace import Workspace, now
+from zoo.moves import now
+from zoo.workspace import Workspace
 
 __all__ = ["index", "index_local"]
 

@@ -27,7 +27,8 @@ from zoo.finetune.data import Folders, ImageSet, Split, loader, read_folders, sp
 from zoo.finetune.device import pick_device
 from zoo.finetune.loop import evaluate, train
 from zoo.finetune.publish import provenance, publish
-from zoo.workspace import Workspace, now
+from zoo.moves import now
+from zoo.workspace import Workspace
 
 __all__ = ["Result", "finetune"]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, InvalidReference, MissingObject, Unsupported
 from zoo.store.encoded import encoded_header
@@ -140,18 +139,11 @@ def _reached(store: Store, since: datetime) -> set[Digest]:
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
-            lately = ended and _when(ended) >= since and not store.was_pruned(move.manifest)
+            recent = ended and (ended.when is None or ended.when >= since)
+            lately = recent and not store.was_pruned(move.manifest)
             if ended is None or lately:
                 reached.add(move.manifest)
     return reached
-
-
-def _when(move: RefEntry) -> datetime:
-    """When a move was made; now, if that cannot be read, so that it is kept."""
-    try:
-        return datetime.fromisoformat(move.at).astimezone(UTC)
-    except ValueError:
-        return datetime.now(UTC)
 
 
 def _files(store: Store, kind: Kind) -> Iterator[tuple[Digest, File]]:

@@ -10,10 +10,11 @@ from zoo.domain.history import RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.moves import append_after
 from zoo.transfer.copy import Copied, copy_checkpoint
 from zoo.transfer.encode import Encoder
 from zoo.transfer.repair import heal_checkpoint
-from zoo.workspace import Workspace, append_after
+from zoo.workspace import Workspace
 
 __all__ = ["pull", "push"]
 

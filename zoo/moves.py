@@ -1,0 +1,104 @@
+"""Moves of refs: made here, kept by a store or remote."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from zoo import config
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, UnknownName
+
+__all__ = ["append", "append_after", "append_deletion", "append_protection", "now"]
+
+
+def now() -> str:
+    """UTC time, ISO 8601, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
+    """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
+
+    Raises:
+        Conflict: Someone else moved the ref meanwhile, or it is protected.
+    """
+    return append_after(place, place.read_ref(ref), ref, digest, why)
+
+
+def append_after(
+    place: Remote, current: RefEntry | None, ref: Reference, digest: Digest, why: str
+) -> RefEntry:
+    """Move a ref as `append` does, but only from ``current``, its newest entry.
+
+    Raises:
+        Conflict: The ref is not at ``current`` any more, or it is protected.
+    """
+    if current and current.manifest == digest and not current.deleted:
+        return current
+    _check_movable(ref, current)
+    return _append(place, ref, current, digest, why)
+
+
+def append_deletion(place: Remote, ref: Reference) -> RefEntry:
+    """Delete a name of a store or remote, so that it can be restored.
+
+    Raises:
+        UnknownName: There is no such name.
+        Conflict: Someone else moved the ref meanwhile, or it is protected.
+    """
+    current = _present(place, ref)
+    _check_movable(ref, current)
+    return _append(place, ref, current, current.manifest, "delete", deleted=True)
+
+
+def append_protection(place: Remote, ref: Reference, *, on: bool) -> RefEntry:
+    """Protect a name from being moved and deleted, or end that; no new entry if it is so already.
+
+    Raises:
+        UnknownName: There is no such name.
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    current = _present(place, ref)
+    if current.protected == on:
+        return current
+    why = "protect" if on else "unprotect"
+    return _append(place, ref, current, current.manifest, why, protected=on)
+
+
+def _present(place: Remote, ref: Reference) -> RefEntry:
+    current = place.read_ref(ref)
+    if current is None or current.deleted:
+        raise UnknownName("checkpoint", str(ref))
+    return current
+
+
+def _check_movable(ref: Reference, current: RefEntry | None) -> None:
+    if current and current.protected:
+        raise Conflict(f"{ref} is protected: zoo protect --off {ref} first", str(current.manifest))
+
+
+def _append(
+    place: Remote,
+    ref: Reference,
+    current: RefEntry | None,
+    digest: Digest,
+    why: str,
+    *,
+    deleted: bool = False,
+    protected: bool = False,
+) -> RefEntry:
+    entry = RefEntry(
+        number=(current.number if current else 0) + 1,
+        manifest=digest,
+        previous=current.manifest if current else None,
+        at=now(),
+        by=config.author(),
+        why=why,
+        deleted=deleted,
+        protected=protected,
+    )
+    place.append_ref(ref, entry)
+    return entry
