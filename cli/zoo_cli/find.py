@@ -57,7 +57,12 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
     filters |= {"license": license_, "architecture": arch}
     found = zoo.search(" ".join(words), **filters, limit=limit)
     if as_json:
-        print_json([asdict(row) for row in found])
+        print_json(
+            [
+                {**asdict(row), "manifest": str(row.manifest) if row.manifest else None}
+                for row in found
+            ]
+        )
         return
     table(
         ("NAME", "PARAMS", "INPUT", "CLASSES", "LICENSE", "HERE", "ACCURACY"),

@@ -106,6 +106,7 @@ def test_search_json(run: Run) -> None:
     assert {"name", "kind", "architecture", "params", "input_size", "num_classes", "license",
             "pulled", "metrics", "sources"} <= set(rows[0])  # fmt: skip
     assert rows[0]["pulled"] is True
+    assert rows[0]["manifest"] == run("show", TUNED, "--json").json["manifest"]
     assert run("search", "no-such-thing-at-all", "--json").json == []
 
 
