@@ -23,7 +23,7 @@ def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
     """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
 
     Raises:
-        Conflict: Someone else moved the ref meanwhile, or it is protected.
+        Conflict: Someone else moved the ref meanwhile, it is protected, or a prune is under way.
     """
     return append_after(place, place.read_ref(ref), ref, digest, why)
 
@@ -100,5 +100,6 @@ def _append(
         deleted=deleted,
         protected=protected,
     )
-    place.append_ref(ref, entry)
+    with place.upload():  # else a prune could take the entry for a leftover while it is written
+        place.append_ref(ref, entry)
     return entry

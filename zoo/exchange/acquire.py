@@ -43,7 +43,7 @@ def acquire(
     if not isinstance(plugin, Source):
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
     release = plugin.resolve(location.locator)
-    with workspace.scratch() as scratch:
+    with workspace.store.upload(), workspace.scratch() as scratch:
         path = scratch / Path(release.weights).name
         _fetch(plugin, release, path, progress)
         origin = Origin(

@@ -6,6 +6,7 @@ import hashlib
 import mmap
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def add_weights(
     """
     data = _mapped(path)
     header = parse_header(path, data)
-    sha256 = Digest("sha256", hashlib.sha256(data).hexdigest())
     header_object = store.put("objects", data[: header.length])
     tensors: dict[str, Tensor] = {}
-    with progress("storing", float(len(data)), "B") as task:
+    with progress("storing", float(len(data)), "B") as task, ThreadPoolExecutor(1) as beside:
+        sha256 = beside.submit(lambda: hashlib.sha256(data).hexdigest())  # the slowest part
         for group in _groups(header.entries):
             for tensor in _put_group(store, data, group):
                 tensors[tensor.name] = tensor
@@ -49,7 +50,7 @@ def add_weights(
     return WeightsFile(
         name=name,
         size=len(data),
-        sha256=sha256,
+        sha256=Digest("sha256", sha256.result()),
         header=header_object,
         tensors=tuple(tensors[entry.name] for entry in header.entries),
     )

@@ -38,7 +38,8 @@ def repair(store: Store, source: Remote, *, progress: Progress = silent) -> Repa
     while True:
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
         report = verify(store, progress=progress)
-        mended = [damage for damage in report.damages if _heal(store, source, damage)]
+        with store.upload():
+            mended = [damage for damage in report.damages if _heal(store, source, damage)]
         healed += mended
         if not mended:
             return Repaired(healed=tuple(healed), report=report)
