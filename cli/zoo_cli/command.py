@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "home_option", "open_zoo"]
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--home DIR``: the zoo to work in. Taken before and after the command's name."""

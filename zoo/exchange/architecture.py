@@ -9,7 +9,7 @@ from zoo.backbones.describe import describe
 from zoo.backbones.load import build
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
-from zoo.errors import InvalidReference, UnknownName
+from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName
 from zoo.workspace import Workspace
 
 __all__ = ["hierarchy_of"]
@@ -53,4 +53,6 @@ def _architecture(workspace: Workspace, name: str) -> Hierarchy:
             return describe(workspace.registry, plugin, name)
         except UnknownName as error:
             near += error.near
+        except (BrokenPlugin, MissingPackage):
+            continue  # one that cannot be used keeps nobody from the others
     raise UnknownName("checkpoint or architecture", name, near or workspace.registry.near(name))

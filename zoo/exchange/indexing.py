@@ -8,7 +8,7 @@ from zoo import plugins
 from zoo.contracts import Catalog
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.progress import Progress, Task, silent
-from zoo.errors import MissingPackage
+from zoo.errors import BrokenPlugin, MissingPackage
 from zoo.moves import now
 from zoo.workspace import Workspace
 
@@ -36,8 +36,8 @@ def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
     for name in plugins.names("zoo.sources"):
         try:
             catalog = plugins.catalog(name)
-        except MissingPackage:
-            continue
+        except (BrokenPlugin, MissingPackage):
+            continue  # one that cannot be used keeps nobody from the others
         if not catalog.network and workspace.registry.indexed_version(name) != catalog.version():
             index(workspace, name, progress=progress)
 
