@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-long check fix bench docs wheel clean
+.PHONY: help demo test test-long check fix bench bench-scale docs wheel clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,8 +40,15 @@ fix: $(VENV)/.dev  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## Measurements beside peers
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
 	@for name in codec store load; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
+	$(BIN)/python benchmarks/scale.py
 
 docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md

@@ -7,8 +7,7 @@ scikit-learn's digits.
 Each tensor is coded alone, as push does. The peers are written here from their papers, to be
 measured on the same bytes:
 
-- BitX (ZipLLM, https://arxiv.org/abs/2505.06252): XOR with the parent, the exponent and each byte
-  of the rest in streams of their own, zstd level 3;
+- BitX (ZipLLM; in ``bitx.py``): XOR with the parent, its bytes in streams of their own, zstd;
 - FM-Delta (NeurIPS 2024): differences of the bits taken as integers, sign and bit length
   entropy-coded, the lower bits stored. Its range coder is given here at its entropy bound.
 """
@@ -19,13 +18,13 @@ import math
 import time
 from collections.abc import Callable
 
+import bitx
 import numpy as np
 import timm
 import torch
-import zstandard
+from digits import train
 from lite0 import ARCHITECTURE, State, pretrained
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from zoo.codec.frame import decode, encode
 from zoo.codec.header import Codec
@@ -60,18 +59,8 @@ def finetuned(parent: State, rate: float) -> State:
     torch.manual_seed(0)
     model = timm.create_model(ARCHITECTURE)
     model.load_state_dict(parent)
-    digits = load_digits()
-    images = torch.tensor(digits.images / 8 - 1, dtype=torch.float32)[:, None]
-    images = torch.nn.functional.interpolate(images, (64, 64)).expand(-1, 3, -1, -1)
-    labels = torch.tensor(digits.target)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     model.train()
-    for step in range(STEPS):
-        batch = torch.arange(step * 16, step * 16 + 16) % len(images)
-        loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    train(model, steps=STEPS, rate=rate)
     return model.state_dict()
 
 
@@ -92,7 +81,7 @@ def bits(parent: State, child: State, dtype: torch.dtype) -> list[tuple[NDArray,
 def measure(pairs: list[tuple[NDArray, NDArray]], name: str) -> dict[str, tuple[int, float, float]]:
     """Bytes, seconds to encode and seconds to decode, by codec."""
     rows = {f"zoo {codec.name}": ours(pairs, name, codec) for codec in Codec}
-    rows["BitX layout"] = theirs(pairs, bitx)
+    rows["BitX layout"] = theirs(pairs, lambda one, base: sum(map(len, bitx.encode(one, base))))
     rows["FM-Delta at its bound"] = theirs(pairs, fm_delta)
     return rows
 
@@ -120,19 +109,6 @@ def ours(pairs: list, name: str, codec: Codec) -> tuple[int, float, float]:
 def theirs(pairs: list, code: Callable[[NDArray, NDArray], int]) -> tuple[int, float, float]:
     """The peers' sizes; their Python speed here would say nothing of theirs."""
     return sum(code(one, base) for one, base in pairs), 0.0, 0.0
-
-
-def bitx(one: NDArray, base: NDArray) -> int:
-    """Bytes after BitX."""
-    packer = zstandard.ZstdCompressor(level=3)
-    different = one ^ base
-    wide = one.dtype.itemsize == 4
-    exponent = ((different >> (23 if wide else 7)) & 0xFF).astype(np.uint8)
-    sign = different >> (31 if wide else 15)
-    rest = (different & (0x7FFFFF if wide else 0x7F)) | (sign << (23 if wide else 7))
-    octets = rest.view(np.uint8).reshape(len(rest), -1)[:, : 3 if wide else 1]
-    parts = (exponent, *np.ascontiguousarray(octets.T))
-    return sum(min(len(packer.compress(part.tobytes())), part.nbytes) for part in parts)
 
 
 def fm_delta(one: NDArray, base: NDArray) -> int:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.places import BucketPlace, FolderPlace, Place
+from fakes.s3_front import KEY_ID, SECRET, Front
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +23,57 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ("ZOO_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> Iterator[int]:
+    """The port of a service that speaks S3 and holds the bucket ``models``."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    signed = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request"
+    connection.request("PUT", "/models", headers={"Authorization": signed})
+    assert connection.getresponse().status == 200
+    connection.close()
+    yield port
+    server.stop()
+
+
+@pytest.fixture
+def bucket_env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Credentials of our own, and nobody else's."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    return monkeypatch
+
+
+@pytest.fixture
+def s3(s3_service: int, bucket_env: pytest.MonkeyPatch) -> str:
+    """A location where nothing is yet."""
+    bucket_env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_service}")
+    return f"s3://models/{uuid.uuid4().hex}/zoo"
+
+
+@pytest.fixture
+def front(s3_service: int, s3: str, bucket_env: pytest.MonkeyPatch) -> Iterator[Front]:
+    front = Front(s3_service)
+    bucket_env.setenv("AWS_ENDPOINT_URL", front.url)
+    yield front
+    front.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty store; in a folder, that of the zoo which tests make in ``tmp_path``."""
+    if request.param == "folder":
+        return FolderPlace(tmp_path / "zoo")
+    return BucketPlace(request.getfixturevalue("s3"))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     open = Zoo.open  # noqa: A001 - reads as zoo.open()
     init = Zoo.init
+    clone = Zoo.clone
 
 __all__ = [
     "Digest",
@@ -38,6 +39,7 @@ __all__ = [
     "Reference",
     "Zoo",
     "ZooError",
+    "clone",
     "init",
     "open",
 ]
@@ -54,7 +56,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("open", "init"):
+    if name in ("clone", "init", "open"):
         return getattr(import_module("zoo.facade").Zoo, name)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

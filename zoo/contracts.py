@@ -7,13 +7,14 @@ Conformance suites for each are in `zoo.testing`.
 | ``zoo.backbones`` | `Backbone` | the first part of an architecture's full name, ``timm`` |
 | ``zoo.sources`` | `Catalog`, or `Source` where it also delivers files | ``zoo index timm`` |
 | ``zoo.heads`` | `Head` | ``--head linear`` |
-| ``zoo.remotes`` | `Remote` | the scheme of ``--to``; a plain path is ``folder`` |
+| ``zoo.remotes`` | `Remote`, or `Maintained` | the scheme of ``--to``; a plain path is ``folder`` |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Release
@@ -22,16 +23,21 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Head", "Kind", "Remote", "Source"]
+__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Maintained", "Remote", "Source"]
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
 or a manifest."""
+
+Folder = Literal[Kind, "pruned", "tmp"]
+"""What can be listed of a store: what is kept under digests, the marks of manifests that were
+deleted on purpose, and scratch: unfinished writes, and the signs of uploads and prunes."""
 
 
 class Backbone(Protocol):
@@ -175,7 +181,7 @@ class Remote(Protocol):
             MissingObject: Not here.
         """
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> bool:
+    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         """Keep bytes under their digest; False if they were here already.
 
         An encoded object is kept under the digest that it has when decoded; what is checked here is
@@ -207,4 +213,62 @@ class Remote(Protocol):
 
         Raises:
             Conflict: That number exists, or the one before it does not.
+        """
+
+
+@runtime_checkable
+class Maintained(Remote, Protocol):
+    """A remote whose contents can be listed and deleted: what verify, repair and prune need.
+
+    Files go by their names in the layout of ``docs/store.md``: ``objects/ab/abcdef…``.
+    """
+
+    @property
+    def at_once(self) -> int:
+        """How many requests it serves well at a time."""
+
+    def now(self) -> datetime:
+        """The time, by the clock that dates the files; has a time zone."""
+
+    def files(self, folder: Folder) -> Iterator[Stored]:
+        """All files below ``folder``, also those that are no part of a store, in any order."""
+
+    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
+        """The first ``length`` bytes, or all if there are fewer. Not checked.
+
+        Raises:
+            MissingObject: Not here.
+        """
+
+    def is_sound(self, kind: Kind, digest: Digest) -> bool:
+        """Whether the bytes of an object or manifest, read again, are what its digest says.
+
+        Raises:
+            MissingObject: Not here.
+        """
+
+    def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
+        """As `write`, but in the place of damaged bytes if such are here.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
+            DiskFull: No space; nothing was changed.
+        """
+
+    def remove(self, name: str) -> None:
+        """Delete the file of that name, if it is here."""
+
+    def remember_pruned(self, digest: Digest) -> None:
+        """Mark a manifest as deleted on purpose: an empty file below ``pruned``.
+
+        `write` and `replace` take the mark away when the manifest comes back.
+        """
+
+    def pruning(self) -> AbstractContextManager[None]:
+        """Announce that things are about to be deleted; the counterpart of `upload`.
+
+        The signs lie in ``tmp``, see ``docs/store.md``.
+
+        Raises (on entry):
+            Conflict: Somebody is writing, or pruning; nothing may be deleted.
         """

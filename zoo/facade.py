@@ -17,21 +17,23 @@ from zoo.domain.reference import Reference
 from zoo.errors import Unsupported
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
-from zoo.registry import Found, Query
-from zoo.store import Store
+from zoo.store.retry import maintained
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import nn
 
     from zoo.backbones.predict import Prediction
+    from zoo.contracts import Maintained
     from zoo.domain.catalog import Release
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.finetune.run import Result
+    from zoo.registry import Found
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
     from zoo.transfer.copy import Copied
+    from zoo.transfer.fetch import Fetched
     from zoo.transfer.repair import Repaired
 
 __all__ = ["Zoo"]
@@ -95,10 +97,14 @@ class Zoo:
         ``filters`` are the fields of `zoo.registry.Query`: ``architecture``, ``license``,
         ``max_params``, ``num_classes``, ``source``, ``pulled``, ``limit``.
         """
+        from zoo.registry import Query
+
         return self.workspace.registry.search(Query(words=tuple(text.split()), **filters))
 
     def count(self, text: str = "", **filters: Any) -> int:
         """How many `search` finds in all."""
+        from zoo.registry import Query
+
         return self.workspace.registry.count(Query(words=tuple(text.split()), **filters))
 
     def show(self, name: str) -> dict[str, Any]:
@@ -125,6 +131,31 @@ class Zoo:
         from zoo.exchange.acquire import acquire
 
         return acquire(self.workspace, name, source=source, progress=self.progress)
+
+    @classmethod
+    def clone(cls, remote: str, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+        """Make a zoo in the folder ``home`` that knows ``remote`` as ``origin``; `fetch` that.
+
+        Raises:
+            Unavailable: The remote is not there.
+            Conflict: A zoo with another ``origin`` is in ``home`` already.
+        """
+        made = cls.init(home, progress=progress)
+        made.workspace.remote(remote)
+        made.workspace.add_remote("origin", remote)
+        return made
+
+    def fetch(self, remote: str) -> Fetched:
+        """Learn what a remote has, without its weights (`zoo.transfer.fetch.fetch`)."""
+        from zoo.transfer.fetch import fetch
+
+        return fetch(self.workspace, remote, progress=self.progress)
+
+    def holder(self, name: str) -> str | None:
+        """The remote to pull ``name`` from (`zoo.transfer.sync.holder`)."""
+        from zoo.transfer import sync
+
+        return sync.holder(self.workspace, name)
 
     def pull_from(self, name: str, remote: str) -> tuple[Reference, Copied]:
         """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
@@ -153,7 +184,7 @@ class Zoo:
         from zoo.store.prune import plan
 
         keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
-        return plan(self._store(remote), keep=keep, grace=grace)
+        return plan(self._maintained(remote), keep=keep, grace=grace)
 
     def prune(
         self,
@@ -171,7 +202,9 @@ class Zoo:
         from zoo.store.prune import execute
 
         keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
-        done = execute(self._store(remote), plan, keep=keep, grace=grace, progress=self.progress)
+        done = execute(
+            self._maintained(remote), plan, keep=keep, grace=grace, progress=self.progress
+        )
         if not remote:
             gone = [item.name for item in done.doomed if item.kind == "manifest"]
             self.workspace.registry.forget(Digest.parse(name) for name in gone)
@@ -181,18 +214,20 @@ class Zoo:
         """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""
         from zoo.store.verify import verify
 
-        return verify(self._store(remote), progress=self.progress)
+        return verify(self._maintained(remote), progress=self.progress)
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
         from zoo.transfer.repair import repair
 
         place = self.workspace.remote(source) if source else self.workspace.store
-        return repair(self._store(remote), place, progress=self.progress)
+        return repair(self._maintained(remote), place, progress=self.progress)
 
-    def _store(self, remote: str | None) -> Store:
-        place = self.workspace.remote(remote) if remote else self.workspace.store
-        if not isinstance(place, Store):
+    def _maintained(self, remote: str | None) -> Maintained:
+        if not remote:
+            return self.workspace.store
+        place = maintained(self.workspace.remote(remote))
+        if place is None:
             raise Unsupported(f"the remote '{remote}' cannot list what it holds")
         return place
 
@@ -218,6 +253,7 @@ class Zoo:
         architecture: str,
         backbone: str = "timm",
         license: str | None = None,  # noqa: A002 - the field's word
+        files: Iterable[Path | str] = (),
     ) -> tuple[Reference, Digest]:
         """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`)."""
         from zoo.exchange.importing import Origin, import_file
@@ -230,8 +266,11 @@ class Zoo:
             license=license,
             provenance={"source": "file"},
         )
-        path = Path(path)
-        return ref, import_file(self.workspace, path, ref, origin, progress=self.progress)
+        digest = import_file(
+            self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
+            progress=self.progress,
+        )  # fmt: skip
+        return ref, digest
 
     def export(self, name: str, folder: Path | str) -> list[Path]:
         """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`)."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from zoo import config, plugins
 from zoo.contracts import Remote
@@ -30,11 +30,13 @@ from zoo.errors import (
     disk_errors,
 )
 from zoo.moves import append, append_deletion, append_protection
-from zoo.registry import Registry
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
+
+if TYPE_CHECKING:
+    from zoo.registry import Registry
 
 __all__ = ["MARKER", "Workspace"]
 
@@ -86,6 +88,8 @@ class Workspace:
     @cached_property
     def registry(self) -> Registry:
         """The index, opened on first use and rebuilt from the store where it is gone."""
+        from zoo.registry import Registry  # slow to import, and a push does without
+
         path = self.root / REGISTRY
         if not path.exists() or not path.stat().st_size:
             path.unlink(missing_ok=True)
@@ -95,6 +99,8 @@ class Workspace:
     def _rebuild(self, path: Path) -> None:
         for suffix in ("-wal", "-shm"):  # else SQLite would replay what the lost file left
             path.with_name(REGISTRY + suffix).unlink(missing_ok=True)
+        from zoo.registry import Registry
+
         # Apart, so that an index that was cut short is never taken for the whole.
         with self.scratch() as scratch:
             with Registry.open(scratch / REGISTRY) as registry:
@@ -221,7 +227,8 @@ class Workspace:
             hint = "" if gone else f"zoo tag {entry.manifest} {ref}"
             raise UnknownName("checkpoint", name, hint=hint)
         if entry is None:
-            hint = f"zoo pull {ref}" if self.registry.entry(ref.path) else ""
+            elsewhere = self.registry.entry(ref.path) or self.registry.holders(ref)
+            hint = f"zoo pull {ref}" if elsewhere else ""
             raise UnknownName("checkpoint", name, self.registry.near(name), hint)
         return ref, entry.manifest
 
@@ -270,6 +277,7 @@ class Workspace:
         if name not in remotes:
             raise UnknownName("remote", name, sorted(remotes))
         self._write_remotes({key: value for key, value in remotes.items() if key != name})
+        self.registry.replace_remote(name, {})
 
     def _write_remotes(self, remotes: dict[str, str]) -> None:
         text = json.dumps(remotes, indent=2, sort_keys=True) + "\n"

@@ -31,7 +31,7 @@ def verify(
     """Hash everything in the zoo, or in REMOTE, again.
 
     Names what is damaged or missing and the checkpoints that need it. The exit status is 1 if
-    there is damage.
+    there is damage. What is in a bucket is downloaded for it.
 
     \b
     Examples:
@@ -39,6 +39,7 @@ def verify(
       zoo verify /mnt/team/zoo
       zoo verify --repair --from /mnt/team/zoo
       zoo verify /mnt/team/zoo --repair          (from this zoo)
+      zoo verify s3://lab/zoo
     """
     if source and not repair:
         raise click.UsageError("--from says where to --repair from")
@@ -147,6 +148,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
       zoo prune
       zoo prune --keep 0 --grace 0 --yes
       zoo prune /mnt/team/zoo --json
+      zoo prune s3://lab/zoo
     """
     zoo = open_zoo()
     plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)

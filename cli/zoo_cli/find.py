@@ -45,7 +45,9 @@ class Amount(click.ParamType[int]):
 @home_option
 def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit: int,
            as_json: bool, **filters: Any) -> None:  # fmt: skip
-    """Search the checkpoints here and in the catalog. Every one of WORDS must occur.
+    """Search the checkpoints here, at fetched remotes, and in the catalog.
+
+    Every one of WORDS must occur. HERE says "yes", or which remotes have it.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
                 "x".join(map(str, row.input_size[1:])) if row.input_size else "-",
                 "-" if row.num_classes is None else row.num_classes,
                 row.license or "-",
-                "yes" if row.pulled else "-",
+                "yes" if row.pulled else ", ".join(row.remotes) or "-",
                 f"{row.metrics['accuracy']:.4f}" if "accuracy" in row.metrics else "-",
             )
             for row in found

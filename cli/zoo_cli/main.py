@@ -10,7 +10,7 @@ from importlib.metadata import version
 import click
 
 from zoo.errors import DiskFull, ZooError
-from zoo_cli import care, demo, find, manage, share, train
+from zoo_cli import care, demo, find, follow, manage, share, train
 from zoo_cli.command import home_option
 from zoo_cli.errors import explain
 from zoo_cli.output import note
@@ -40,6 +40,7 @@ def cli() -> None:
 for command in (
     manage.init, manage.index, find.search, find.show, find.tree, share.pull, train.finetune,
     train.predict, find.log, share.tag, share.push, share.import_, share.export, manage.remote,
+    follow.clone, follow.fetch,
     care.delete, care.protect, care.prune, care.verify, demo.demo,
 ):  # fmt: skip
     cli.add_command(command)

@@ -23,8 +23,8 @@ __all__ = ["export", "import_", "pull", "push", "tag"]
 def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> None:
     """Bring a checkpoint into the zoo: published weights, or a team's with --from.
 
-    Published weights are taken from an installed package that ships them, else from the HF Hub.
-    Every byte is hashed on arrival.
+    Published weights are taken from an installed package that ships them, else from the HF Hub; a
+    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival.
 
     \b
     Examples:
@@ -34,6 +34,7 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
     zoo = open_zoo()
+    remote = remote or (None if source else zoo.holder(name))
     if remote:
         ref, copied = zoo.pull_from(name, remote)
         digest, got = copied.manifest, f"{remote}, {size(copied.sent_bytes)} received"
@@ -129,10 +130,12 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
 @click.option("--as", "name", required=True, help="Name to keep it under (team/flowers).")
 @click.option("--backbone", default="timm", show_default=True, help="Plugin of the architecture.")
 @click.option("--license", "license_", help="Licence id (apache-2.0).")
+@click.option("--file", "files", type=click.Path(path_type=Path), multiple=True,
+              help="Keep this file with it, too (README.md); can be given again.")  # fmt: skip
 @as_json
 @home_option
 def import_(file: Path, architecture: str, name: str, backbone: str, license_: str | None,
-            as_json: bool) -> None:  # fmt: skip
+            files: tuple[Path, ...], as_json: bool) -> None:  # fmt: skip
     """Keep a weights FILE as a checkpoint.
 
     FILE is a .safetensors, or a .pth that holds weights only. It must fit the architecture
@@ -140,10 +143,10 @@ def import_(file: Path, architecture: str, name: str, backbone: str, license_: s
 
     \b
     Example:
-      zoo import best.pth --architecture resnet50 --as team/flowers
+      zoo import best.pth --architecture resnet50 --as team/flowers --file README.md
     """
     ref, digest = open_zoo().import_file(
-        file, name, architecture=architecture, backbone=backbone, license=license_
+        file, name, architecture=architecture, backbone=backbone, license=license_, files=files
     )
     if as_json:
         print_json({"ref": str(ref), "manifest": str(digest)})
@@ -159,7 +162,7 @@ def import_(file: Path, architecture: str, name: str, backbone: str, license_: s
 def export(name: str, folder: Path, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for timm to load.
 
-    The folder gets model.safetensors and config.json.
+    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint.
 
     \b
     Example:

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import obstore
@@ -18,13 +17,14 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
+from zoo.domain.stored import Stored
 from zoo.errors import Unavailable, Unsupported, ZooError
 from zoo_bucket.place import Place
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
 
-__all__ = ["Bucket", "each"]
+__all__ = ["REQUESTS_AT_ONCE", "Bucket", "each"]
 
 PIECE = 1 << 20
 PART = 8 << 20
@@ -43,6 +43,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+class _NoSuchRange(Exception):
+    """A part was asked for of an object that has no bytes there."""
+
+
 class Bucket:
     """The keys below one prefix of a bucket.
 
@@ -55,13 +59,16 @@ class Bucket:
         with self._translated():
             self._store, self._sender = place.clients()
 
-    def get(self, key: str) -> bytes | None:
-        """The bytes of a small object, or None if there is none."""
+    def get(self, key: str, length: int | None = None) -> bytes | None:
+        """The bytes of a small object, or the first of a large one; None if there is none."""
+        options: GetOptions = {} if length is None else {"range": (0, length)}
         try:
             with self._translated():
-                return bytes(obstore.get(self._store, self._path(key)).bytes())
+                return bytes(obstore.get(self._store, self._path(key), options=options).bytes())
         except FileNotFoundError:
             return None
+        except _NoSuchRange:  # it is empty
+            return b""
 
     def stat(self, key: str) -> ObjectMeta | None:
         """Size and age of an object, or None if there is none."""
@@ -141,10 +148,10 @@ class Bucket:
 
     def below(self, folder: str = "") -> Iterator[str]:
         """All keys that begin with ``folder``, which is empty or ends with a slash."""
-        return (key for key, _ in self.ages(folder))
+        return (file.name for file in self.files(folder))
 
-    def ages(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        """As `below`, each with the time when it was written, by the clock of the service."""
+    def files(self, folder: str) -> Iterator[Stored]:
+        """As `below`, each with its size and when it was written, by the clock of the service."""
         prefix = self.place.prefix + folder
         with self._translated():
             batches = iter(obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE))
@@ -157,7 +164,8 @@ class Bucket:
             if batch is None:
                 return
             for meta in batch:
-                yield meta["path"][len(self.place.prefix) :], meta["last_modified"]
+                name = meta["path"][len(self.place.prefix) :]
+                yield Stored(name, meta["size"], meta["last_modified"])
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
@@ -177,6 +185,8 @@ class Bucket:
         except AlreadyExistsError:
             raise
         except (BaseError, NotImplementedError, ValueError) as error:
+            if _status(error) == "416":
+                raise _NoSuchRange from None
             # Not from the original: its text may hold key ids, signed URLs and the server's words.
             raise _translation(str(self.place), error) from None
 
@@ -190,10 +200,15 @@ def each(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answ
         return list(pool.map(function, items))
 
 
+def _status(error: Exception) -> str:
+    found = _STATUS.search(str(error))
+    return found[1] if found else ""
+
+
 def _translation(place: str, error: Exception) -> ZooError:
-    text = str(error)
-    status, code = _STATUS.search(text), _CODE.search(text)
-    number, word = status[1] if status else "", f" ({code[1]})" if code else ""
+    text, number = str(error), _status(error)
+    code = _CODE.search(text)
+    word = f" ({code[1]})" if code else ""
     if isinstance(error, NotImplementedError) or number == "501":
         return Unsupported(
             f"{place} cannot do what a store needs: its service says 'not implemented'"

@@ -11,10 +11,10 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidManifest, InvalidReference, Unavailable, Unsupported
 from zoo_bucket.bucket import Bucket, each
+from zoo_bucket.signs import PROBES
 
-__all__ = ["PROBES", "Refs"]
+__all__ = ["Refs"]
 
-PROBES = "tmp/probe-"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 

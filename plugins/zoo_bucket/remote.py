@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from functools import partial
 from mmap import ACCESS_READ, mmap
 from typing import IO, Self
@@ -15,22 +15,21 @@ from typing import IO, Self
 from blake3 import blake3
 
 from zoo.codec.header import check
-from zoo.contracts import Kind
+from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
-from zoo_bucket.bucket import Bucket, each
+from zoo.domain.stored import Stored
+from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
+from zoo_bucket import signs
+from zoo_bucket.bucket import REQUESTS_AT_ONCE, Bucket, each
 from zoo_bucket.place import Place
-from zoo_bucket.refs import PROBES, Refs
+from zoo_bucket.refs import Refs
 
 __all__ = ["BucketRemote"]
 
 FORMAT = 1
 MARKER = "zoo.json"
-PRUNE = "tmp/prune"  # and more
-UPLOADS = "tmp/uploads/"
-STALE_SECONDS = 24 * 3600
 HELD = 64 << 20
 LIST_FROM = 8
 WORDS: dict[Kind, str] = {
@@ -41,11 +40,14 @@ WORDS: dict[Kind, str] = {
 
 
 class BucketRemote:
-    """A store in a bucket. Implements `zoo.contracts.Remote`.
+    """A store in a bucket. Implements `zoo.contracts.Maintained`.
 
     Attributes:
         place: Where it is.
+        at_once: Requests that it serves well at a time.
     """
+
+    at_once = REQUESTS_AT_ONCE
 
     def __init__(self, bucket: Bucket) -> None:
         self.place = bucket.place
@@ -86,7 +88,7 @@ class BucketRemote:
 
     def _refuse_others(self, *, create: bool) -> None:
         # Listing also tells a bucket that does not exist from one without a store.
-        others = (key for key in self._bucket.below() if key and not key.startswith(PROBES))
+        others = (key for key in self._bucket.below() if key and not key.startswith(signs.PROBES))
         found = next(others, None)
         if not create:
             raise Unavailable(str(self.place), "is not a zoo store")
@@ -148,47 +150,97 @@ class BucketRemote:
         key = _key(kind, digest)
         if self._bucket.stat(key):
             return False
+        # Of an object there are several encodings. The first stays: another writer may be coding
+        # against it already.
+        return self._keep(kind, digest, pieces, first=kind == "encoded")
+
+    def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
+        """Keep bytes under their digest, in the place of damaged ones if such are here.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
+            DiskFull: No space for the temporary file; nothing was changed.
+        """
+        self._keep(kind, digest, pieces, first=False)
+
+    def _keep(
+        self,
+        kind: Kind,
+        digest: Digest,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        first: bool,
+    ) -> bool:
+        """Check bytes and send them; unless somebody was ``first``, if that is asked for."""
         with tempfile.SpooledTemporaryFile(max_size=HELD) as file:
             with disk_errors(tempfile.gettempdir()):
                 found = _spool(pieces, file)
-            if kind == "encoded":
-                # Of an object there are several encodings. The first stays: another writer may be
-                # coding against it already.
-                return self._bucket.create(key, _checked(file))
-            if found != str(digest):
+            if kind != "encoded" and found != str(digest):
                 raise Corrupt(f"{WORDS[kind]} {digest}", str(digest), found)
+            data = _checked(file) if kind == "encoded" else b""
+            if first:
+                return self._bucket.create(_key(kind, digest), data)
             file.seek(0)
-            self._bucket.put(key, file)
+            self._bucket.put(_key(kind, digest), file)
+        if kind == "manifests" and self._bucket.stat(_key("pruned", digest)):
+            # A mark that stays hides nothing while the manifest is here.
+            with suppress(Unavailable, Unsupported):
+                self._bucket.delete(_key("pruned", digest))
         return True
 
-    @contextmanager
-    def upload(self) -> Iterator[None]:
-        """Announce that things are being written, so that no prune runs meanwhile.
+    def now(self) -> datetime:
+        """The time of the service."""
+        return signs.now(self._bucket)
 
-        The signs are those of a store in a folder: each side sets its own before it looks for the
-        other's. Both ages are the service's, so that clocks need not agree.
+    def files(self, folder: Folder) -> Iterator[Stored]:
+        """All objects below ``folder``, also those that are no part of a store."""
+        return self._bucket.files(f"{folder}/")
+
+    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
+        """The first ``length`` bytes, or all if there are fewer.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        data = self._bucket.get(_key(kind, digest), length)
+        if data is None:
+            raise MissingObject(WORDS[kind], str(digest), str(self.place))
+        return data
+
+    def is_sound(self, kind: Kind, digest: Digest) -> bool:
+        """Whether the bytes of an object or manifest, downloaded, are what its digest says.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        hasher = blake3()
+        for piece in self.read(kind, digest):
+            hasher.update(piece)
+        return hasher.hexdigest() == digest.hex
+
+    def remove(self, name: str) -> None:
+        """Delete the object of that name, if it is here."""
+        self._bucket.delete(name)
+
+    def remember_pruned(self, digest: Digest) -> None:
+        """Note that a manifest is deleted on purpose, so that verify does not miss it."""
+        self._bucket.put(_key("pruned", digest), b"")
+
+    def upload(self) -> AbstractContextManager[None]:
+        """Announce that things are being written, so that no prune runs meanwhile.
 
         Raises (on entry):
             Conflict: A prune is under way.
         """
-        sign = UPLOADS + uuid.uuid4().hex
-        self._bucket.put(sign, b"")
-        try:
-            if self._pruning(sign):
-                raise Conflict(
-                    "a prune of this store is under way; run the same command again after it"
-                )
-            yield
-        finally:
-            # A sign that stays counts for a day; that must not hide what went wrong before.
-            with suppress(Unavailable, Unsupported):
-                self._bucket.delete(sign)
+        return signs.uploading(self._bucket)
 
-    def _pruning(self, sign: str) -> bool:
-        ages = dict(self._bucket.ages("tmp/"))
-        now = ages.get(sign)
-        prunes = [age for key, age in ages.items() if key.startswith(PRUNE)]
-        return any(now is None or (now - age).total_seconds() < STALE_SECONDS for age in prunes)
+    def pruning(self) -> AbstractContextManager[None]:
+        """Announce that things are about to be deleted, so that no upload begins meanwhile.
+
+        Raises (on entry):
+            Conflict: Somebody is writing, or pruning; nothing may be deleted.
+        """
+        return signs.pruning(self._bucket)
 
     def refs(self) -> Iterator[Reference]:
         """All names, sorted."""
@@ -212,9 +264,9 @@ class BucketRemote:
         self._refs.append(ref, entry)
 
 
-def _key(kind: Kind, digest: Digest) -> str:
-    suffix = ".json" if kind == "manifests" else ""
-    return f"{kind}/{digest.hex[:2]}/{digest.hex}{suffix}"
+def _key(folder: Folder, digest: Digest) -> str:
+    suffix = ".json" if folder == "manifests" else ""
+    return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
 
 
 def _spool(pieces: Iterable[bytes | memoryview], file: IO[bytes]) -> str:

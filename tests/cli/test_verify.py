@@ -58,7 +58,7 @@ def test_what_cannot_be_healed_is_still_named(run: Any, home: Path, tmp_path: Pa
 
 def test_a_remote_can_be_verified(run: Any, home: Path, tmp_path: Path) -> None:
     team = tmp_path / "team"
-    run("push", TUNED, "--to", team)
+    run("push", TUNED, "--to", team, "--repack", "max")
     assert run("verify", team).code == 0
     flip_byte(next(path for path in (team / "encoded").rglob("*") if path.is_file()))
     assert run("verify", team).code == 1

@@ -17,6 +17,7 @@ from zoo.domain.catalog import Release
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, InvalidOption, InvalidWeights, Unavailable, UnknownName
 from zoo.exchange.acquire import acquire
+from zoo.exchange.exporting import export
 from zoo.facade import Zoo
 from zoo.workspace import Workspace
 from zoo_package.source import PackageSource
@@ -66,12 +67,22 @@ def test_end_to_end(
         assert (tmp_path / "out/model.safetensors").read_bytes() == published
 
 
-def test_only_the_weights_are_fetched(
-    hub: HubServer, published: bytes, workspace: Workspace
+def test_what_explains_the_weights_comes_along_and_nothing_else(
+    hub: HubServer, resnet: torch.nn.Module, workspace: Workspace, tmp_path: Path
 ) -> None:
-    acquire(workspace, RESNET)
-    asked = {request.path.rpartition("/")[2] for request in hub.requests("/resolve/")}
-    assert asked == {"model.safetensors"}
+    weights = save(resnet.state_dict(), {"format": "pt"})
+    explains = {"config.json": b'{"a": 1}\n', "README.md": b"# test\r\n", "LICENSE": b"free"}
+    others = {
+        "pytorch_model.bin": b"x", "train.py": b"x", "sub/README.md": b"x", "notes.json": b"{}",
+        "NOTICE.txt": b"x" * (2 << 20),
+    }  # fmt: skip
+    hub.commit(RESNET, {"model.safetensors": weights, **explains, **others}, card={})
+    _, digest, _ = acquire(workspace, RESNET)
+    asked = {request.path.rpartition("/resolve/")[2] for request in hub.requests("/resolve/")}
+    assert {name.partition("/")[2] for name in asked} == {"model.safetensors", *explains}
+    export(workspace, digest, tmp_path / "out")
+    for name, content in explains.items():
+        assert (tmp_path / "out" / name).read_bytes() == content
 
 
 def test_same_release_is_the_same_checkpoint_everywhere(

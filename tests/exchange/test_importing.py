@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from zoo.backbones.load import load
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidWeights, UnknownName
+from zoo.errors import InvalidOption, InvalidWeights, UnknownName
 from zoo.exchange.importing import Origin, import_file
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
@@ -71,6 +71,36 @@ def test_manifest_says_what_is_known(workspace: Workspace, resnet_file: Path) ->
     assert manifest.provenance["sha256"] == manifest.weights[0].sha256.hex
     assert manifest.created is None
     assert manifest.parents == ()
+
+
+def test_other_files_come_back_byte_for_byte(
+    workspace: Workspace, resnet_file: Path, tmp_path: Path
+) -> None:
+    contents = {"README.md": b"# mine\r\n", "optimizer.bin": bytes(range(256)) * 999, "empty": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    files = [tmp_path / name for name in contents]
+    digest = import_file(workspace, resnet_file, REF, RESNET, files=files)
+    for file in workspace.store.manifest(digest).files:
+        restore_file(workspace.store, file, tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == contents.pop(file.name)
+    assert contents == {}
+
+
+@pytest.mark.parametrize("wrong", ["missing.txt", "", "model.safetensors", "twice"])
+def test_files_that_cannot_be_kept(
+    workspace: Workspace, resnet_file: Path, tmp_path: Path, kept: Kept, wrong: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "twice").touch()
+    (tmp_path / "sub" / "twice").touch()
+    (tmp_path / "model.safetensors").touch()
+    before = kept()
+    with pytest.raises(InvalidOption):
+        import_file(
+            workspace, resnet_file, REF, RESNET, files=[tmp_path / "sub/twice", tmp_path / wrong]
+        )
+    assert kept() == before
 
 
 def test_importing_twice_is_one_checkpoint(workspace: Workspace, resnet_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,13 @@ class FailingStore(Store):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.writes: list[Kind] = []
+        self._counting = threading.Lock()
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
-        self.writes.append(kind)
-        if len(self.writes) == self.fails_at:
+        with self._counting:
+            self.writes.append(kind)
+            fails = len(self.writes) == self.fails_at
+        if fails:
             raise Unavailable(str(self.root), "stopped answering")
         return super().write(kind, digest, pieces)
 

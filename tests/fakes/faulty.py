@@ -61,7 +61,7 @@ class FaultyRemote:
         if fault == "loses the answer":
             raise self._unavailable()
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> bool:
+    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         fault = self._fault()
         self._before(fault)
         kept = list(pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from fakes import work
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject, Unavailable
 from zoo.moves import append_deletion
@@ -21,6 +22,7 @@ from zoo.store.encoded import encoded_header, read_encoded
 from zoo.store.prune import execute, plan
 from zoo.store.uploads import pruning
 from zoo.store.verify import verify
+from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
 NAME = "team/flowers"
@@ -43,7 +45,7 @@ def shared(tmp_path: Path) -> Store:
     work.save(path, 1, scale=1.0001)
     work.import_file(str(root), str(path), NAME, base)
     for name in ("team/base", NAME):
-        work.push(str(root), name, str(tmp_path / "shared"))
+        push(Workspace(root), name, str(tmp_path / "shared"), smallest=name == "team/base")
     return Store.open(tmp_path / "shared")
 
 
@@ -104,6 +106,17 @@ class TestCutShort:
         (folder / "file").touch()
         work.prune(str(zoo.root))
         assert [path.name for path in zoo.store.staging.iterdir()] == ["uploads"]
+
+    def test_an_empty_scratch_folder(self, zoo: Workspace) -> None:
+        """It may be in use for a day."""
+        folder = zoo.store.staging / "tmpabc"
+        folder.mkdir()
+        work.prune(str(zoo.root))
+        assert folder.exists()
+        yesterday = time.time() - 25 * 3600
+        os.utime(folder, (yesterday, yesterday))
+        work.prune(str(zoo.root))
+        assert not folder.exists()
 
     def test_a_damaged_header_is_no_missing_object(self, shared: Store) -> None:
         digest = next(delta for delta, base in encoded(shared).items() if base)
@@ -183,16 +196,16 @@ class TestMeet:
         self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         digest = add_checkpoint(zoo, NAME)
-        manifest = Store.manifest
+        read = Store.read
 
-        def gone(self: Store, asked: Digest) -> Manifest:
+        def gone(self: Store, kind: Kind, asked: Digest) -> Iterator[bytes]:
             if not self.missing("manifests", [digest]):
                 append_deletion(self, REF)
                 self.remember_pruned(digest)
                 self.path("manifests", digest).unlink()
-            return manifest(self, asked)
+            return read(self, kind, asked)
 
-        monkeypatch.setattr(Store, "manifest", gone)
+        monkeypatch.setattr(Store, "read", gone)
         assert {item.kind for item in plan(zoo.store, keep=MONTH, grace=-MONTH).doomed} == {
             "object"
         }

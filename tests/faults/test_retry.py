@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import entry
+from fakes.places import write
 
 from zoo import plugins
 from zoo.contracts import Kind
@@ -16,8 +17,15 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.store import Store
-from zoo.store.retry import FIRST_PAUSE, LONGEST_PAUSE, TRIES, Retrying
-from zoo.testing.remotes import RemoteSuite
+from zoo.store.retry import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    TRIES,
+    Retrying,
+    RetryingMaintained,
+    maintained,
+)
+from zoo.testing.remotes import MaintainedSuite, RemoteSuite
 from zoo.workspace import Workspace
 
 REF = Reference("team", "flowers")
@@ -94,6 +102,18 @@ class TestConformance(RemoteSuite):
         return Retrying(Store.create(tmp_path / "remote"))
 
 
+class TestMaintainedConformance(MaintainedSuite):
+    """What wraps one that can be pruned can be, too."""
+
+    @pytest.fixture
+    def remote(self, tmp_path: Path) -> RetryingMaintained:
+        return RetryingMaintained(Store.create(tmp_path / "remote"))
+
+    @pytest.fixture
+    def plant(self, tmp_path: Path) -> Callable[[str, bytes], None]:
+        return lambda name, data: write(tmp_path / "remote" / name, data)
+
+
 def test_pauses_grow(line: Line) -> None:
     line.remote.write("objects", DIGEST, [DATA])
     line.remote.script = [DOWN] * (TRIES - 1)
@@ -165,6 +185,45 @@ class TestMove:
         line.retrying.append_ref(REF, entry(1, DIGEST))
         with pytest.raises(Conflict):
             line.retrying.append_ref(REF, entry(1, DIGEST))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("now", ()),
+        ("files", ("objects",)),
+        ("start", ("objects", DIGEST, 4)),
+        ("is_sound", ("objects", DIGEST)),
+        ("replace", ("objects", DIGEST, [DATA])),
+        ("remove", ("objects/none",)),
+        ("remember_pruned", (DIGEST,)),
+    ],
+)
+def test_what_maintains_a_remote_is_retried(
+    line: Line, monkeypatch: pytest.MonkeyPatch, method: str, arguments: tuple[object, ...]
+) -> None:
+    line.remote.write("objects", DIGEST, [DATA])
+    real, calls = getattr(Store, method), []
+
+    def flaky(self: Store, *args: object) -> object:
+        calls.append(args)
+        if len(calls) < 3:
+            raise DOWN
+        return real(self, *args)
+
+    monkeypatch.setattr(Store, method, flaky)
+    place = maintained(line.retrying)
+    assert place is not None
+    getattr(place, method)(*arguments)
+    assert (len(calls), len(line.pauses)) == (3, 2)
+
+
+def test_what_cannot_be_listed_cannot_be_maintained(line: Line) -> None:
+    class Plain:
+        pass
+
+    assert maintained(Retrying(Plain())) is None  # type: ignore[arg-type]
+    assert maintained(line.remote) is line.remote
 
 
 def test_what_is_reached_over_a_network_is_retried(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from zoo import plugins
 from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
-from zoo.contracts import Remote
+from zoo.contracts import Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
@@ -29,20 +29,24 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.store import Store
-from zoo.testing.remotes import RemoteSuite
+from zoo.testing.remotes import MaintainedSuite
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
-from zoo_bucket import place, remote
+from zoo_bucket import place, remote, signs
 from zoo_bucket.bucket import Bucket
 from zoo_bucket.remote import BucketRemote
 
 REF = Reference("team", "flowers")
 
 
-class TestBucket(RemoteSuite):
+class TestBucket(MaintainedSuite):
     @pytest.fixture
-    def remote(self, s3: str) -> Remote:
+    def remote(self, s3: str) -> Maintained:
         return BucketRemote.connect(s3, create=True)
+
+    @pytest.fixture
+    def plant(self, s3: str) -> Callable[[str, bytes], None]:
+        return Bucket(place.Place.parse(s3)).put
 
 
 def digest_of(data: bytes) -> Digest:
@@ -248,7 +252,7 @@ class TestSigns:
     ) -> None:
         bucket = BucketRemote.connect(s3, create=True)
         Bucket(bucket.place).put("tmp/prune", b"")
-        bucket_env.setattr(remote, "STALE_SECONDS", 0)
+        bucket_env.setattr(signs, "STALE_SECONDS", 0)
         with bucket.upload():
             pass
 

@@ -17,13 +17,13 @@ from sqlalchemy import create_engine
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.errors import Unsupported
-from zoo.registry import Registry, migrate, schema
+from zoo.registry import Query, Registry, migrate, schema
 from zoo.registry.engine import reading
 
 BREAKS = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0004", "0003"
 def upgrade():
     op.create_table("extra", sa.Column("id", sa.Integer))
     op.execute("DELETE FROM entry")
@@ -39,9 +39,9 @@ def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     shutil.copytree(migrate.SCRIPTS, scripts)
 
     def install(source: str) -> None:
-        (scripts / "versions" / "0002_next.py").write_text(source)
+        (scripts / "versions" / "0004_next.py").write_text(source)
         monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-        monkeypatch.setattr(migrate, "HEAD", "0002")
+        monkeypatch.setattr(migrate, "HEAD", "0004")
 
     return install
 
@@ -129,7 +129,7 @@ def test_each_migration_is_a_transaction_of_its_own(
         Registry.open(path)
     written = "\n".join(dump(path))
     assert "CREATE TABLE metric" in written
-    assert "INSERT INTO \"alembic_version\" VALUES('0001')" in written
+    assert "INSERT INTO \"alembic_version\" VALUES('0003')" in written
     assert "extra" not in written
 
 
@@ -144,6 +144,19 @@ def test_an_older_registry_is_brought_up_to_date(
     with Registry.open(path) as registry:
         assert registry.entry("timm/a.b") is not None
     assert "CREATE TABLE extra" in "\n".join(dump(path))
+
+
+def test_a_registry_of_the_first_schema_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch, make_entry: Callable[..., CatalogEntry]
+) -> None:
+    monkeypatch.setattr(migrate, "HEAD", "0001")
+    with Registry.open(path) as registry:
+        registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
+    assert "ix_checkpoint_created" not in "\n".join(dump(path))
+    monkeypatch.undo()
+    with Registry.open(path) as registry:
+        assert registry.search(Query())[0].name == "timm/a.b"
+    assert "ix_checkpoint_created" in "\n".join(dump(path))
 
 
 def test_a_newer_registry_is_refused_and_left_alone(path: Path) -> None:

@@ -65,3 +65,13 @@ def test_all_tags_of_a_bare_name_are_suggested(filled: Registry) -> None:
 @pytest.mark.parametrize("typed", ["", " ", "zzzzqqqq", "\ud800", "x" * 100_000])
 def test_nothing_is_near_nonsense(filled: Registry, typed: str) -> None:
     assert filled.near(typed) == []
+
+
+def test_a_typo_is_found_among_many_names_that_are_alike(
+    filled: Registry, move: Callable[..., RefEntry]
+) -> None:
+    for number in range(400):
+        filled.set_ref(Reference("team", f"orchards-{number}"), move(1))
+    assert filled.near("team/flowerz")[0] == "team/flowers"
+    assert filled.near("team/orchard-399")[0] == "team/orchards-399"
+    assert filled.near("tf_efficientnet_lit0")[0] == LITE

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
@@ -118,6 +119,54 @@ def test_the_limit_cuts_the_list_but_not_the_count(filled: Registry) -> None:
     query = Query(words=("timm",), limit=2)
     assert [found.name for found in filled.search(query)] == ["team/new:v2", LITE]
     assert filled.count(query) == 5
+
+
+@pytest.mark.parametrize("limit", range(7))
+def test_a_limit_takes_the_first_of_the_whole_list(filled: Registry, limit: int) -> None:
+    found = filled.search(Query(limit=limit))
+    assert [each.name for each in found] == names(filled)[:limit]
+    assert [each.sources for each in found] == [
+        each.sources for each in filled.search(Query())[:limit]
+    ]
+
+
+def test_what_is_as_old_comes_by_name_and_what_has_no_date_last(
+    filled: Registry,
+    make_manifest: Callable[..., Manifest],
+    move: Callable[..., RefEntry],
+    digest: Callable[[int], Digest],
+) -> None:
+    for number, (ref, created) in enumerate(
+        {"team/b": "2025-01-02", "team/a": "2025-01-02", "team/z": None, "team/y": None}.items(), 4
+    ):
+        filled.add_checkpoint(digest(number), make_manifest(created=created, num_classes=number))
+        filled.set_ref(Reference.parse(ref), move(number))
+    expected = ["team/new:v2", "team/a", "team/b", LITE, "team/old", "team/y", "team/z"]
+    assert names(filled, pulled=True) == expected
+    for limit in range(len(expected)):
+        found = filled.search(Query(pulled=True, limit=limit))
+        assert [each.name for each in found] == expected[:limit]
+
+
+def test_a_search_reads_no_more_checkpoints_than_it_shows(filled: Registry) -> None:
+    # Else it would take the longer, the more there are.
+    plans: list[str] = []
+
+    def explain(cursor: Any, statement: str, parameters: Any) -> None:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        plans.append(" / ".join(row[3] for row in cursor.fetchall()))
+
+    @event.listens_for(filled._engine, "before_cursor_execute")
+    def before(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            explain(cursor, statement, parameters)
+
+    filled.search(Query(words=("timm",), num_classes=5, license="mit"))
+    ours, _, entries, *facts = plans
+    assert ours.startswith("SCAN checkpoint USING INDEX ix_checkpoint_created / SEARCH ref USING")
+    assert "USE TEMP B-TREE FOR ORDER BY" not in ours
+    assert "SEARCH ref USING" in entries
+    assert not any("SCAN ref" in plan or "SCAN checkpoint" in plan for plan in (entries, *facts))
 
 
 def test_a_catalog_entry_tells_what_is_known(filled: Registry) -> None:

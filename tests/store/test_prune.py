@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import add_checkpoint, assert_sound, objects_in, tensors
+from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
+from fakes.places import BucketPlace, Place, ago, mirror
 
-from zoo.domain.digest import Digest
+from zoo.contracts import Maintained
+from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, UnknownName
-from zoo.store import Store
+from zoo.errors import Conflict, Corrupt, InvalidManifest, UnknownName
+from zoo.moves import append_deletion
+from zoo.store.held import name_of
 from zoo.store.prune import Plan, execute, plan
 from zoo.store.verify import verify
 from zoo.transfer.sync import pull, push
@@ -29,7 +31,7 @@ def zoo(tmp_path: Path) -> Workspace:
     return Workspace.create(tmp_path / "zoo")
 
 
-def prune(store: Store, *, keep: timedelta = NOW, grace: timedelta = NOW) -> Plan:
+def prune(store: Maintained, *, keep: timedelta = NOW, grace: timedelta = NOW) -> Plan:
     time.sleep(0.01)  # what was written in this very instant is young
     shown = plan(store, keep=keep, grace=grace)
     return execute(store, shown, keep=keep, grace=grace)
@@ -40,51 +42,55 @@ def wait_a_second() -> None:
     time.sleep(1.1)
 
 
-def test_what_names_lead_to_stays(zoo: Workspace) -> None:
+def test_what_names_lead_to_stays(zoo: Workspace, place: Place) -> None:
     add_checkpoint(zoo, NAME)
     add_checkpoint(zoo, OTHER, tensors(1))
-    before = objects_in(zoo.store)
-    assert prune(zoo.store).doomed == ()
-    assert objects_in(zoo.store) == before
+    mirror(zoo.store, place)
+    before = place.names("objects", "manifests")
+    assert before
+    assert prune(place.remote).doomed == ()
+    assert place.names("objects", "manifests") == before
 
 
-def test_a_deleted_name_goes_with_what_only_it_needed(zoo: Workspace) -> None:
+def test_a_deleted_name_goes_with_what_only_it_needed(zoo: Workspace, place: Place) -> None:
     values = tensors()
     kept = add_checkpoint(zoo, NAME, values)
     gone = add_checkpoint(zoo, OTHER, {**values, "fc.bias": values["fc.bias"] + 1})
     zoo.delete(Reference.parse(OTHER))
+    mirror(zoo.store, place)
     wait_a_second()
-    done = prune(zoo.store)
+    done = prune(place.remote)
     assert sorted(item.kind for item in done.doomed) == ["manifest", "object"]
     assert done.bytes == sum(item.bytes for item in done.doomed) > 0
-    assert zoo.store.missing("manifests", [kept, gone]) == {gone}
-    assert verify(zoo.store).damages == ()
+    assert place.remote.missing("manifests", [kept, gone]) == {gone}
+    assert place.names("pruned") == [name_of("pruned", gone)]
+    assert place.names("tmp") == []
+    assert verify(place.remote).damages == ()
     with pytest.raises(UnknownName):
         zoo.resolve(OTHER)
 
 
-def test_a_plan_changes_nothing(zoo: Workspace) -> None:
+def test_a_plan_changes_nothing(zoo: Workspace, place: Place) -> None:
     add_checkpoint(zoo, NAME)
     zoo.delete(Reference.parse(NAME))
+    mirror(zoo.store, place)
     wait_a_second()
-    before = objects_in(zoo.store)
-    assert plan(zoo.store, keep=NOW, grace=NOW).doomed
-    assert objects_in(zoo.store) == before
+    before = place.names("objects", "manifests")
+    assert len(plan(place.remote, keep=NOW, grace=NOW).doomed) == len(before) > 0
+    assert place.names("objects", "manifests") == before
+    assert place.names("pruned", "tmp") == []
 
 
-def test_what_a_name_pointed_at_lately_stays(zoo: Workspace) -> None:
+def test_what_a_name_pointed_at_lately_stays(zoo: Workspace, place: Place) -> None:
     add_checkpoint(zoo, NAME)
-    add_checkpoint(zoo, NAME, tensors(1))
+    newest = add_checkpoint(zoo, NAME, tensors(1))
+    mirror(zoo.store, place)
     wait_a_second()
-    assert prune(zoo.store, keep=NEVER).doomed == ()
-    assert prune(zoo.store, keep=NOW).doomed
-    assert_one_version(zoo)
-
-
-def assert_one_version(zoo: Workspace) -> None:
-    assert len(objects_in(zoo.store, "manifests")) == 1
-    assert verify(zoo.store).damages == ()
-    zoo.resolve(NAME)
+    assert prune(place.remote, keep=NEVER).doomed == ()
+    assert prune(place.remote, keep=timedelta.max).doomed == ()
+    assert prune(place.remote, keep=NOW).doomed
+    assert place.names("manifests") == [name_of("manifests", newest)]
+    assert verify(place.remote).damages == ()
 
 
 def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
@@ -101,124 +107,204 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     assert zoo.registry.ref(ref) == digest
 
 
-def test_young_files_are_spared_with_all_they_need(zoo: Workspace) -> None:
+def test_young_files_are_spared_with_all_they_need(zoo: Workspace, place: Place) -> None:
     digest = add_checkpoint(zoo, NAME)
     zoo.delete(Reference.parse(NAME))
+    mirror(zoo.store, place)
     wait_a_second()
-    old = time.time() - 3600
-    for item, _ in zoo.store.manifest(digest).objects():
-        os.utime(zoo.store.path("objects", item), (old, old))
-    spared = plan(zoo.store, keep=NOW, grace=timedelta(minutes=30))
+    hour = timedelta(minutes=30)
+    for name in place.names("objects"):
+        place.age(name, ago(3600))
+    spared = plan(place.remote, keep=NOW, grace=hour)
     assert spared.doomed == ()  # the manifest is young, and needs the old objects
-    os.utime(zoo.store.path("manifests", digest), (old, old))
-    assert len(prune(zoo.store, grace=timedelta(minutes=30)).doomed) == 7
+    assert spared.young == len(place.names("objects", "manifests"))
+    place.age(name_of("manifests", digest), ago(3600))
+    assert len(prune(place.remote, grace=hour).doomed) == 7
 
 
-def test_leftovers_of_killed_writers_go(zoo: Workspace) -> None:
-    (zoo.store.staging / "tmpabc").write_bytes(b"half an object")
-    assert plan(zoo.store, keep=NOW, grace=NEVER).doomed == ()
-    done = prune(zoo.store)
-    assert [item.kind for item in done.doomed] == ["leftover"]
-    assert list(zoo.store.staging.rglob("tmpabc")) == []
+def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
+    zoo: Workspace, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is behind by years, an upload of today does not look abandoned."""
+    from moto.s3 import models
+
+    now = models.utcnow
+    monkeypatch.setattr(models, "utcnow", lambda: now() - NEVER)
+    place = BucketPlace(s3)
+    store_checkpoint(zoo.store)
+    mirror(zoo.store, place)
+    wait_a_second()
+    assert prune(place.remote, grace=timedelta(days=14)).doomed == ()
+    assert len(place.names("objects", "manifests")) == 7
+    assert len(prune(place.remote).doomed) == 7
 
 
-def test_the_base_of_a_delta_stays(zoo: Workspace, tmp_path: Path) -> None:
-    """Although the checkpoint that it belonged to is gone."""
+def test_leftovers_of_killed_writers_go(place: Place) -> None:
+    place.plant("tmp/tmpabc", b"half an object")
+    assert plan(place.remote, keep=NOW, grace=NEVER).doomed == ()
+    wait_a_second()
+    done = prune(place.remote)
+    assert [(item.kind, item.name) for item in done.doomed] == [("leftover", "tmp/tmpabc")]
+    assert place.names("tmp") == []
+
+
+@pytest.fixture
+def deltas(zoo: Workspace, place: Place, tmp_path: Path) -> Place:
+    """A remote with a base, and what was fine-tuned from it as a delta."""
+    mine = Workspace.create(tmp_path / "mine")
     values = tensors()
-    base = add_checkpoint(zoo, OTHER, values)
+    base = add_checkpoint(mine, OTHER, values)
     conv = "layer1.0.conv.weight"
-    from zoo.domain.manifest import Parent
-
     parent = Parent(manifest=base, relation="finetune", ref=OTHER)
     tuned = {**values, conv: values[conv] * values[conv].dtype.type(1.0001)}
-    add_checkpoint(zoo, NAME, tuned, parents=(parent,))
+    add_checkpoint(mine, NAME, tuned, parents=(parent,))
     for name in (OTHER, NAME):
-        push(zoo, name, str(tmp_path / "team"))
-    team = Workspace.create(tmp_path / "team")
-    team.delete(Reference.parse(OTHER))
+        push(mine, name, place.location, smallest=True)
+    return place
+
+
+def test_the_base_of_a_delta_stays(deltas: Place, tmp_path: Path) -> None:
+    """Although the checkpoint that it belonged to is gone."""
+    append_deletion(deltas.remote, Reference.parse(OTHER))
     wait_a_second()
-    done = prune(team.store)
+    done = prune(deltas.remote)
     assert {item.kind for item in done.doomed} == {"manifest"}  # all else is shared, or a base
-    assert verify(team.store).damages == ()
-    pull(Workspace.create(tmp_path / "theirs"), NAME, str(tmp_path / "team"))
+    assert verify(deltas.remote).damages == ()
+    pull(Workspace.create(tmp_path / "theirs"), NAME, deltas.location)
 
 
-def test_delete_prune_and_push_again(zoo: Workspace, tmp_path: Path) -> None:
-    digest = add_checkpoint(zoo, NAME)
-    push(zoo, NAME, str(tmp_path / "team"))
-    team = Workspace.create(tmp_path / "team")
-    team.delete(Reference.parse(NAME))
+def test_the_base_of_a_young_delta_stays(deltas: Place) -> None:
+    """Its manifest may be on its way still."""
+    for ref in list(deltas.remote.refs()):
+        append_deletion(deltas.remote, ref)
     wait_a_second()
-    prune(team.store)
-    assert objects_in(team.store) == objects_in(team.store, "encoded") == set()
-    push(zoo, NAME, str(tmp_path / "team"))
-    theirs = Workspace.create(tmp_path / "theirs")
-    pull(theirs, NAME, str(tmp_path / "team"))
-    assert theirs.resolve(NAME)[1] == digest
+    old, grace = ago(3600), timedelta(minutes=30)
+    names = deltas.names("objects", "encoded", "manifests")
+    sizes = {name: len(deltas.read(name)) for name in deltas.names("encoded")}
+    delta = min(sizes, key=lambda name: sizes[name])
+    for name in set(names) - {delta}:
+        deltas.age(name, old)
+    left = set(names) - {item.file for item in prune(deltas.remote, grace=grace).doomed}
+    assert delta in left
+    assert len(left) == 2
+    assert verify(deltas.remote).damages == ()
+
+
+def test_delete_prune_and_push_again(deltas: Place, tmp_path: Path) -> None:
+    for ref in list(deltas.remote.refs()):
+        append_deletion(deltas.remote, ref)
+    wait_a_second()
+    order = [item.kind for item in prune(deltas.remote).doomed]
+    assert order == sorted(order, key=["manifest", "encoded object", "object"].index)
+    assert deltas.names("objects", "encoded", "manifests") == []
+    assert len(deltas.names("pruned")) == 2
+    mine, theirs = Workspace(tmp_path / "mine"), Workspace.create(tmp_path / "theirs")
+    push(mine, NAME, deltas.location)
+    assert len(deltas.names("pruned")) == 1  # the other one's
+    pull(theirs, NAME, deltas.location)
+    assert theirs.resolve(NAME) == mine.resolve(NAME)
     assert_sound(theirs.store)
 
 
-def test_what_came_back_since_the_plan_is_not_deleted(zoo: Workspace) -> None:
+def test_what_came_back_since_the_plan_is_not_deleted(zoo: Workspace, place: Place) -> None:
     digest = add_checkpoint(zoo, NAME)
     ref = Reference.parse(NAME)
     zoo.delete(ref)
+    mirror(zoo.store, place)
     wait_a_second()
-    shown = plan(zoo.store, keep=NOW, grace=NOW)
+    shown = plan(place.remote, keep=NOW, grace=NOW)
     assert shown.doomed
     zoo.move(ref, digest, "restore")
-    assert execute(zoo.store, shown, keep=NOW, grace=NOW).doomed == ()
-    assert verify(zoo.store).damages == ()
+    mirror(zoo.store, place)
+    assert execute(place.remote, shown, keep=NOW, grace=NOW).doomed == ()
+    assert verify(place.remote).damages == ()
 
 
-def test_a_prune_waits_for_an_upload(zoo: Workspace) -> None:
-    shown = plan(zoo.store, keep=NOW, grace=NOW)
-    with zoo.store.upload(), pytest.raises(Conflict, match="uploads"):
-        execute(zoo.store, shown, keep=NOW, grace=NOW)
-    execute(zoo.store, shown, keep=NOW, grace=NOW)
+def test_what_was_not_shown_is_not_deleted(zoo: Workspace, place: Place) -> None:
+    shown = plan(place.remote, keep=NOW, grace=NOW)
+    store_checkpoint(zoo.store)
+    mirror(zoo.store, place)
+    before = place.names("objects", "manifests")
+    wait_a_second()
+    assert execute(place.remote, shown, keep=NOW, grace=NOW).doomed == ()
+    assert place.names("objects", "manifests") == before
 
 
-def test_an_upload_waits_for_a_prune(zoo: Workspace, tmp_path: Path) -> None:
-    add_checkpoint(zoo, NAME)
-    push(zoo, NAME, str(tmp_path / "team"))
-    (tmp_path / "team" / "tmp" / "prune").touch()
+def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:
+    store_checkpoint(zoo.store)
+    mirror(zoo.store, place)
+    wait_a_second()
+    shown = plan(place.remote, keep=NOW, grace=NOW)
+    before = place.names("objects", "manifests")
+    with place.remote.upload(), pytest.raises(Conflict, match="uploads"):
+        execute(place.remote, shown, keep=NOW, grace=NOW)
+    assert place.names("objects", "manifests") == before
+    assert execute(place.remote, shown, keep=NOW, grace=NOW) == shown
+    assert place.names("objects", "manifests") == []
+
+
+def test_an_upload_waits_for_a_prune(place: Place, tmp_path: Path) -> None:
+    mine = Workspace.create(tmp_path / "mine")
+    add_checkpoint(mine, NAME)
+    place.plant("tmp/prune", b"")
     with pytest.raises(Conflict, match="prune"):
-        push(zoo, NAME, str(tmp_path / "team"))
+        push(mine, NAME, place.location)
+    assert place.names("objects", "encoded", "manifests", "refs") == []
 
 
-def test_signs_of_killed_processes_count_for_a_day(zoo: Workspace) -> None:
-    sign = zoo.store.staging / "uploads" / "killed"
-    sign.parent.mkdir()
-    sign.touch()
-    shown = plan(zoo.store, keep=NOW, grace=NOW)
+def test_signs_of_killed_processes_count_for_a_day(place: Place) -> None:
+    place.plant("tmp/uploads/killed", b"")
+    shown = plan(place.remote, keep=NOW, grace=NOW)
     with pytest.raises(Conflict):
-        execute(zoo.store, shown, keep=NOW, grace=NOW)
-    yesterday = time.time() - 25 * 3600
-    os.utime(sign, (yesterday, yesterday))
-    execute(zoo.store, shown, keep=NOW, grace=NOW)
+        execute(place.remote, shown, keep=NOW, grace=NOW)
+    place.age("tmp/uploads/killed", ago(25 * 3600))
+    execute(place.remote, shown, keep=NOW, grace=NOW)
 
 
-def test_a_damaged_manifest_stops_a_prune(zoo: Workspace) -> None:
+def test_a_damaged_manifest_stops_a_prune(zoo: Workspace, place: Place) -> None:
     """What it needs cannot be known."""
     digest = add_checkpoint(zoo, NAME)
     add_checkpoint(zoo, OTHER, tensors(1))
     zoo.delete(Reference.parse(OTHER))
-    path = zoo.store.path("manifests", digest)
-    path.unlink()
-    path.write_bytes(b"{}")
+    mirror(zoo.store, place)
+    place.plant(name_of("manifests", digest), b"{}")
     wait_a_second()
     with pytest.raises(Corrupt):
-        plan(zoo.store, keep=NOW, grace=NOW)
+        plan(place.remote, keep=NOW, grace=NOW)
 
 
-def test_a_pruned_version_is_no_damage_but_a_lost_one_is(zoo: Workspace) -> None:
+@pytest.mark.parametrize("data", [b"", b"ZOOC", b"\0" * 200])
+def test_a_damaged_encoded_object_stops_a_prune(deltas: Place, data: bytes) -> None:
+    """What it is coded against cannot be known; unless nothing needs it."""
+    for name in deltas.names("encoded"):
+        deltas.plant(name, data)
+    with pytest.raises(Corrupt):
+        plan(deltas.remote, keep=NOW, grace=NOW)
+    for ref in list(deltas.remote.refs()):
+        append_deletion(deltas.remote, ref)
+    wait_a_second()
+    prune(deltas.remote)
+    assert deltas.names("objects", "encoded", "manifests") == []
+
+
+def test_a_damaged_history_stops_a_prune(zoo: Workspace, place: Place) -> None:
+    add_checkpoint(zoo, NAME)
+    mirror(zoo.store, place)
+    place.plant(f"refs/{NAME}/latest/00000001.json", b"junk")
+    with pytest.raises(InvalidManifest):
+        plan(place.remote, keep=NOW, grace=NOW)
+
+
+def test_a_pruned_version_is_no_damage_but_a_lost_one_is(zoo: Workspace, place: Place) -> None:
     old = add_checkpoint(zoo, NAME)
     add_checkpoint(zoo, NAME, tensors(1))
-    path: Path = zoo.store.path("manifests", old)
-    kept = path.read_bytes()
-    path.unlink()
-    assert [damage.name for damage in verify(zoo.store).damages] == [str(old)]
-    zoo.store.write("manifests", Digest.parse(str(old)), [kept])
+    mirror(zoo.store, place)
+    name = name_of("manifests", old)
+    kept = place.read(name)
+    place.lose(name)
+    assert [damage.name for damage in verify(place.remote).damages] == [str(old)]
+    place.remote.write("manifests", old, [kept])
     wait_a_second()
-    prune(zoo.store)
-    assert not path.exists()
-    assert verify(zoo.store).damages == ()
+    prune(place.remote)
+    assert name not in place.names("manifests")
+    assert verify(place.remote).damages == ()

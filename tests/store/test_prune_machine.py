@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.places import BucketPlace, FolderPlace, Place
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.store import prune
+from zoo.store.held import name_of
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
 
@@ -41,15 +49,16 @@ class PruneMachine(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp())
         self.zoo = Workspace.create(self.root / "zoo")
+        self.place = self.connect()
         _Clock.at = datetime(2026, 1, 1, tzinfo=UTC)
         self.moves: dict[Reference, list[tuple[datetime, Digest | None]]] = {n: [] for n in NAMES}
         self.needs: dict[Digest, set[Digest]] = {}
-        self.written: dict[Path, datetime] = {}
+        self.written: dict[str, datetime] = {}
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
         self.patches = [
             patch("zoo.moves.now", stamp),
-            patch("zoo.store.prune.datetime", _Clock),
-            patch("zoo.store.prune.time", type("T", (), {"time": lambda: _Clock.at.timestamp()})),
+            patch("zoo.store.Store.now", lambda _: _Clock.at),
+            patch("zoo_bucket.signs.now", lambda _: _Clock.at),
         ]
         for change in self.patches:
             change.start()
@@ -60,13 +69,19 @@ class PruneMachine(RuleBasedStateMachine):
         self.zoo.close()
         shutil.rmtree(self.root)
 
+    def connect(self) -> Place:
+        """What is pruned: here, the zoo itself."""
+        return FolderPlace(self.zoo.root)
+
+    def follow(self, digest: Digest | None = None) -> None:
+        """Bring a checkpoint, and what happened to names, to where things are pruned."""
+
     def date_files(self) -> None:
         """Give what was written since the last step the model's time."""
-        for kind in ("objects", "manifests"):
-            for path in (self.zoo.root / kind).glob("??/*"):
-                if path not in self.written:
-                    self.written[path] = _Clock.at
-                    os.utime(path, (_Clock.at.timestamp(),) * 2)
+        for name in self.place.names("objects", "manifests"):
+            if name not in self.written:
+                self.written[name] = _Clock.at
+                self.place.age(name, _Clock.at)
 
     @rule(ref=st.sampled_from(NAMES), seed=st.integers(0, 3), bias=st.integers(0, 2))
     def store(self, ref: Reference, seed: int, bias: int) -> None:
@@ -75,6 +90,7 @@ class PruneMachine(RuleBasedStateMachine):
         digest = add_checkpoint(self.zoo, str(ref), values)
         self.needs[digest] = {item for item, _ in self.zoo.store.manifest(digest).objects()}
         self.point(ref, digest)
+        self.follow(digest)
 
     @rule(ref=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
     def tag(self, ref: Reference, other: Reference) -> None:
@@ -82,12 +98,14 @@ class PruneMachine(RuleBasedStateMachine):
             _, digest = self.zoo.resolve(str(other))
             self.zoo.move(ref, digest, "tag")
             self.point(ref, digest)
+            self.follow()
 
     @rule(ref=st.sampled_from(NAMES))
     def delete(self, ref: Reference) -> None:
         if self.current(ref):
             self.zoo.delete(ref)
             self.moves[ref].append((_Clock.at, None))
+            self.follow()
 
     @rule(days=st.integers(1, 40))
     def wait(self, days: int) -> None:
@@ -96,25 +114,22 @@ class PruneMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.written)
     @rule()
     def prune(self) -> None:
-        shown = prune.plan(self.zoo.store, keep=KEEP, grace=GRACE)
-        prune.execute(self.zoo.store, shown, keep=KEEP, grace=GRACE)
-        self.written = {path: at for path, at in self.written.items() if path.exists()}
-        held = {path.name.removesuffix(".json") for path in self.written}
-        young = {path for path, at in self.written.items() if _Clock.at - at < GRACE}
-        alive = self.alive() | {
-            d for d in self.needs if self.zoo.store.path("manifests", d) in young
-        }
-        needed = {item.hex for digest in alive for item in self.needs[digest]}
-        spared = {path.name.removesuffix(".json") for path in young}
-        assert held <= needed | {digest.hex for digest in alive} | spared
+        shown = prune.plan(self.place.remote, keep=KEEP, grace=GRACE)
+        prune.execute(self.place.remote, shown, keep=KEEP, grace=GRACE)
+        left = set(self.place.names("objects", "manifests"))
+        self.written = {name: at for name, at in self.written.items() if name in left}
+        young = {name for name, at in self.written.items() if _Clock.at - at < GRACE}
+        alive = self.alive() | {d for d in self.needs if name_of("manifests", d) in young}
+        needed = {name_of("objects", item) for digest in alive for item in self.needs[digest]}
+        assert left <= needed | {name_of("manifests", digest) for digest in alive} | young
 
     @invariant()
     def nothing_reached_is_lost(self) -> None:
         self.date_files()
         for digest in self.alive():
-            assert not self.zoo.store.missing("manifests", [digest])
-            assert not self.zoo.store.missing("objects", self.needs[digest])
-        assert verify(self.zoo.store).damages == ()
+            assert not self.place.remote.missing("manifests", [digest])
+            assert not self.place.remote.missing("objects", self.needs[digest])
+        assert verify(self.place.remote).damages == ()
 
     def point(self, ref: Reference, digest: Digest) -> None:
         if self.current(ref) != digest:
@@ -134,10 +149,37 @@ class PruneMachine(RuleBasedStateMachine):
         return found
 
 
-TestPrune = PruneMachine.TestCase
-TestPrune.settings = settings(
+class BucketMachine(PruneMachine):
+    """As `PruneMachine`, of a bucket that gets what happens in the zoo, which is never pruned."""
+
+    location: str
+
+    def connect(self) -> Place:
+        return BucketPlace(f"{self.location}/{uuid.uuid4().hex}")
+
+    def follow(self, digest: Digest | None = None) -> None:
+        names = FolderPlace(self.zoo.root).names("refs")
+        if digest:
+            items = [name_of("objects", item) for item in sorted(self.needs[digest])]
+            names = [*items, name_of("manifests", digest), *names]
+        there = set(self.place.names("objects", "manifests", "refs"))
+        for name in names:
+            if name not in there:
+                self.place.plant(name, (self.zoo.root / name).read_bytes())
+
+
+SETTINGS = settings(
     max_examples=25,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+TestPrune = PruneMachine.TestCase
+TestPrune.settings = SETTINGS
+
+
+def test_a_bucket(s3: str) -> None:
+    BucketMachine.location = s3
+    few = settings(SETTINGS, max_examples=5, stateful_step_count=12)
+    run_state_machine_as_test(BucketMachine, settings=few)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import add_checkpoint, flip_byte, tensors
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.places import Place, flip, mirror
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Parent
+from zoo.domain.reference import Reference
+from zoo.errors import Unavailable
 from zoo.store import Store
+from zoo.store.held import name_of
+from zoo.store.retry import Retrying, maintained
 from zoo.store.verify import Report, verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
@@ -28,14 +36,37 @@ def zoo(tmp_path: Path) -> Workspace:
     return workspace
 
 
+@pytest.fixture
+def full(zoo: Workspace, place: Place) -> Place:
+    """A store that holds what `zoo` does; in a folder, it is that of `zoo`."""
+    mirror(zoo.store, place)
+    return place
+
+
+@pytest.fixture
+def deltas(tmp_path: Path, place: Place) -> Place:
+    """A remote that holds a base as it is or standing alone, and a delta against it."""
+    mine = Workspace.create(tmp_path / "mine")
+    values = tensors()
+    base = add_checkpoint(mine, OTHER, values)
+    conv = "layer1.0.conv.weight"
+    tuned = {**values, conv: values[conv] * values[conv].dtype.type(1.0001)}
+    add_checkpoint(
+        mine, NAME, tuned, parents=(Parent(manifest=base, relation="finetune", ref=OTHER),)
+    )
+    for name in (OTHER, NAME):
+        push(mine, name, str(tmp_path / "team"), smallest=True)
+    mirror(Store.open(tmp_path / "team"), place)
+    return place
+
+
 def shared_object(zoo: Workspace) -> Digest:
     _, digest = zoo.resolve(NAME)
     return zoo.store.manifest(digest).weights[0].header
 
 
-def replace(path: Path, data: bytes) -> None:
-    path.unlink()
-    path.write_bytes(data)
+def digest_in(name: str) -> str:
+    return f"blake3:{Path(name).stem}"
 
 
 def only(report: Report) -> tuple[str, str, tuple[str, ...]]:
@@ -43,91 +74,167 @@ def only(report: Report) -> tuple[str, str, tuple[str, ...]]:
     return damage.kind, damage.name, damage.needed_by
 
 
-def test_a_sound_store_has_no_damage(zoo: Workspace) -> None:
-    report = verify(zoo.store)
-    paths = [p for kind in ("objects", "manifests") for p in (zoo.root / kind).rglob("*")]
-    files = [path for path in paths if path.is_file()]
+def test_a_sound_store_has_no_damage(full: Place) -> None:
+    report = verify(full.remote)
+    names = full.names("objects", "manifests")
     assert report.damages == ()
-    assert (report.files, report.bytes) == (len(files), sum(p.stat().st_size for p in files))
+    assert (report.files, report.bytes) == (len(names), sum(len(full.read(n)) for n in names))
 
 
 @pytest.mark.parametrize(
     "harm",
     [
-        flip_byte,
-        lambda path: flip_byte(path, 0),
-        lambda path: replace(path, path.read_bytes()[:-1]),
-        lambda path: replace(path, b""),
-        lambda path: replace(path, path.read_bytes() + b"\0"),
-        Path.unlink,
+        flip,
+        lambda place, name: flip(place, name, 0),
+        lambda place, name: place.plant(name, place.read(name)[:-1]),
+        lambda place, name: place.plant(name, b""),
+        lambda place, name: place.plant(name, place.read(name) + b"\0"),
+        lambda place, name: place.lose(name),
     ],
     ids=["last byte", "first byte", "truncated", "emptied", "longer", "deleted"],
 )
-@pytest.mark.parametrize("kind", ["objects", "manifests"])
 def test_harm_to_any_file_is_found(
-    zoo: Workspace, kind: str, harm: Callable[[Path], object]
+    zoo: Workspace, full: Place, harm: Callable[[Place, str], object]
 ) -> None:
-    for path in sorted((zoo.root / kind).rglob("*")):
-        if not path.is_file():
-            continue
-        before = path.read_bytes()
-        harm(path)
-        names = {damage.name for damage in verify(zoo.store).damages}
-        assert f"blake3:{path.stem}" in names
-        path.unlink(missing_ok=True)
-        path.write_bytes(before)
-    assert verify(zoo.store).damages == ()
+    """By the name of what was harmed, and with a name of whoever needs it."""
+    users = users_of(zoo)
+    for name in full.names("objects", "manifests"):
+        before = full.read(name)
+        harm(full, name)
+        found = {damage.name: damage for damage in verify(full.remote).damages}
+        assert set(found) == {digest_in(name)}
+        assert set(found[digest_in(name)].needed_by) == users[digest_in(name)]
+        full.plant(name, before)
+    assert verify(full.remote).damages == ()
 
 
-def test_all_who_need_an_object_are_named(zoo: Workspace) -> None:
+def users_of(zoo: Workspace) -> dict[str, set[str]]:
+    """What each object and manifest is needed by, worked out another way."""
+    users: dict[str, set[str]] = {}
+    for ref in zoo.store.refs():
+        moves = zoo.store.history(ref)
+        for move in moves:
+            called = str(ref) if move is moves[-1] else f"{ref} (move {move.number})"
+            items = [item for item, _ in zoo.store.manifest(move.manifest).objects()]
+            for digest in [move.manifest, *items]:
+                users.setdefault(str(digest), set()).add(called)
+    return users
+
+
+def test_all_who_need_an_object_are_named(zoo: Workspace, full: Place) -> None:
     """One name needs it twice: now, and by the value that it had before."""
     digest = shared_object(zoo)
-    flip_byte(zoo.store.path("objects", digest))
-    kind, name, needed_by = only(verify(zoo.store))
+    flip(full, name_of("objects", digest))
+    kind, name, needed_by = only(verify(full.remote))
     assert (kind, name) == ("object", str(digest))
     assert set(needed_by) == {NAME, OTHER, OLD}
 
 
-def test_a_lost_manifest_is_missed_by_its_name(zoo: Workspace) -> None:
+def test_a_lost_manifest_is_missed_by_its_name(zoo: Workspace, full: Place) -> None:
     _, digest = zoo.resolve(OTHER)
-    zoo.store.path("manifests", digest).unlink()
-    assert only(verify(zoo.store)) == ("manifest", str(digest), (OTHER,))
+    full.lose(name_of("manifests", digest))
+    assert only(verify(full.remote)) == ("manifest", str(digest), (OTHER,))
 
 
-def test_a_damaged_ref_is_found(zoo: Workspace) -> None:
-    replace(zoo.root / "refs" / OTHER / "latest" / "00000001.json", b"junk")
-    kind, name, _ = only(verify(zoo.store))
+@pytest.mark.parametrize("data", [b"junk", b"", b"{}"])
+def test_a_damaged_ref_is_found(full: Place, data: bytes) -> None:
+    full.plant(f"refs/{OTHER}/latest/00000001.json", data)
+    kind, name, _ = only(verify(full.remote))
     assert (kind, name) == ("ref", OTHER)
 
 
-def test_a_gap_in_a_history_is_found(zoo: Workspace) -> None:
-    (zoo.root / "refs" / NAME / "latest" / "00000001.json").unlink()
-    kind, name, _ = only(verify(zoo.store))
+def test_a_gap_in_a_history_is_found(full: Place) -> None:
+    full.lose(f"refs/{NAME}/latest/00000001.json")
+    kind, name, _ = only(verify(full.remote))
     assert (kind, name) == ("ref", NAME)
 
 
-def test_what_is_no_part_of_a_store_is_found(zoo: Workspace) -> None:
-    (zoo.root / "objects" / "notes.txt").write_text("mine")
-    (damage,) = verify(zoo.store).damages
-    assert damage.name.endswith("notes.txt")
+def test_what_is_no_part_of_a_store_is_found(full: Place) -> None:
+    full.plant("objects/notes.txt", b"mine")
+    (damage,) = verify(full.remote).damages
+    assert (damage.name, damage.problem) == ("objects/notes.txt", "is no part of a store")
 
 
-def test_a_file_in_the_wrong_place_is_found(zoo: Workspace) -> None:
-    path = zoo.store.path("objects", shared_object(zoo))
-    wrong = zoo.root / "objects" / "zz"
-    wrong.mkdir()
-    path.rename(wrong / path.name)
-    problems = {damage.problem for damage in verify(zoo.store).damages}
-    assert problems == {"lies in the wrong place", "is missing"}
+def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None:
+    digest = shared_object(zoo)
+    full.plant(f"objects/zz/{digest.hex}", full.read(name_of("objects", digest)))
+    full.lose(name_of("objects", digest))
+    found = {damage.name: damage.problem for damage in verify(full.remote).damages}
+    assert found == {
+        f"objects/zz/{digest.hex}": "lies in the wrong place",
+        str(digest): "is missing",
+    }
 
 
-def test_encoded_objects_are_decoded_and_hashed(zoo: Workspace, tmp_path: Path) -> None:
-    push(zoo, NAME, str(tmp_path / "team"))
-    remote = Store.open(tmp_path / "team")
-    forms = [path for path in (remote.root / "encoded").rglob("*") if path.is_file()]
-    assert forms
-    assert verify(remote).damages == ()
-    for path in forms:
-        flip_byte(path)
-    found = {damage.name for damage in verify(remote).damages}
-    assert found == {f"blake3:{path.stem}" for path in forms}
+def test_encoded_objects_are_decoded_and_hashed(deltas: Place) -> None:
+    forms = deltas.names("encoded")
+    assert len(forms) > 1
+    assert verify(deltas.remote).damages == ()
+    for name in forms:
+        flip(deltas, name)
+    found = {damage.name: damage for damage in verify(deltas.remote).damages}
+    assert set(found) == {digest_in(name) for name in forms}
+    assert {damage.kind for damage in found.values()} == {"encoded object"}
+    assert {name for damage in found.values() for name in damage.needed_by} == {NAME, OTHER}
+
+
+@pytest.mark.parametrize("left", [0, 50, 200])
+def test_an_encoded_object_that_was_cut_is_found(deltas: Place, left: int) -> None:
+    name = deltas.names("encoded")[0]
+    deltas.plant(name, deltas.read(name)[:left])
+    assert digest_in(name) in {damage.name for damage in verify(deltas.remote).damages}
+
+
+def test_progress_tells_of_every_byte(full: Place) -> None:
+    told: Counter[str] = Counter()
+
+    class Task:
+        def __enter__(self) -> Task:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def advance(self, amount: float = 1, note: str = "") -> None:
+            told["steps"] += 1
+            told["bytes"] += int(amount)
+
+    report = verify(full.remote, progress=lambda label, total, unit="": Task())
+    assert told == {"steps": report.files, "bytes": report.bytes}
+
+
+def test_a_place_that_does_not_answer_is_not_called_damaged(zoo: Workspace) -> None:
+    class Down(Store):
+        def is_sound(self, *_: object) -> bool:
+            raise Unavailable("it", "stopped answering")
+
+    down = maintained(Retrying(Down(zoo.root), pause=lambda _: None))
+    assert down is not None
+    with pytest.raises(Unavailable):
+        verify(down)
+
+
+def test_a_push_meanwhile_is_no_damage(zoo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has been listed when it begins."""
+    files, history = Store.files, Store.history
+    seeds = iter(range(10, 30))
+
+    def push_first(*_: object) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "history", history)
+            patch.setattr(Store, "files", files)
+            add_checkpoint(zoo, f"team/new-{next(seeds)}", tensors(next(seeds)))
+
+    def listed(self: Store, folder: str) -> object:
+        push_first()
+        return list(files(self, folder))  # type: ignore[arg-type]
+
+    def told(self: Store, ref: Reference) -> tuple[RefEntry, ...]:
+        moves = history(self, ref)
+        if ref == Reference.parse(NAME):
+            push_first()
+        return moves
+
+    monkeypatch.setattr(Store, "files", listed)
+    monkeypatch.setattr(Store, "history", told)
+    assert verify(zoo.store).damages == ()
+    assert next(seeds) >= 20  # it did happen

@@ -19,9 +19,11 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Task, silent
 from zoo.errors import Corrupt, InvalidManifest, MissingObject, Unavailable
-from zoo.store import Store
-from zoo.transfer import copy
-from zoo.transfer.copy import copy_checkpoint
+from zoo.store import Store, held
+from zoo.transfer.copy import receive, send
+from zoo.transfer.encode import Coding
+
+PLAIN = Coding(alone=False, smallest=False)
 
 
 class FlippingStore(Store):
@@ -50,7 +52,7 @@ def sizes(store: Store, digest: Digest) -> dict[Digest, int]:
 
 def test_a_copy_counts_what_it_moved(source: Store, target: Store) -> None:
     digest = store_checkpoint(source)
-    copied = copy_checkpoint(source, target, digest, silent)
+    copied = receive(source, target, digest, silent)
     manifest = source.size("manifests", digest)
     assert copied.manifest == digest
     assert copied.sent_objects == 6  # header, one large tensor, four groups of small ones
@@ -62,8 +64,8 @@ def test_a_copy_counts_what_it_moved(source: Store, target: Store) -> None:
 
 def test_a_second_copy_sends_nothing(source: Store, target: Store) -> None:
     digest = store_checkpoint(source)
-    copy_checkpoint(source, target, digest, silent)
-    copied = copy_checkpoint(source, target, digest, silent)
+    receive(source, target, digest, silent)
+    copied = receive(source, target, digest, silent)
     assert (copied.sent_bytes, copied.sent_objects, copied.shared_objects) == (0, 0, 6)
 
 
@@ -71,8 +73,8 @@ def test_a_fine_tune_sends_what_changed(source: Store, target: Store) -> None:
     values = tensors()
     base = store_checkpoint(source, values)
     tuned = store_checkpoint(source, {**values, "fc.bias": values["fc.bias"] + 1})
-    copy_checkpoint(source, target, base, silent)
-    copied = copy_checkpoint(source, target, tuned, silent)
+    receive(source, target, base, silent)
+    copied = receive(source, target, tuned, silent)
     assert (copied.sent_objects, copied.shared_objects) == (1, 5)
     assert copied.sent_bytes == values["fc.bias"].nbytes + source.size("manifests", tuned)
 
@@ -90,7 +92,7 @@ def test_progress_counts_the_bytes_that_are_sent(source: Store, target: Store) -
         seen["total"] = total or 0
         yield Counter()
 
-    copy_checkpoint(source, target, digest, progress)
+    receive(source, target, digest, progress)
     assert seen["total"] == seen["advanced"] == sum(sizes(source, digest).values())
 
 
@@ -100,9 +102,10 @@ def test_a_copy_cut_short_leaves_no_manifest(source: Store, tmp_path: Path, fail
     target = FailingStore.create(tmp_path / "target")
     target.fails_at = fails_at
     with pytest.raises(Unavailable):
-        copy_checkpoint(source, target, digest, silent)
+        send(source, target, digest, silent, coding=PLAIN)
     assert objects_in(target, "manifests") == set()
-    assert len(objects_in(target)) == fails_at - 1
+    # What was under way beside the one that failed may have arrived, too.
+    assert min(fails_at - 1, 5) <= len(objects_in(target)) <= 6
     assert_sound(target)
 
 
@@ -111,15 +114,18 @@ def test_a_copy_cut_short_goes_on_where_it_stopped(source: Store, tmp_path: Path
     target = FailingStore.create(tmp_path / "target")
     target.fails_at = 4
     with pytest.raises(Unavailable):
-        copy_checkpoint(source, target, digest, silent)
-    copied = copy_checkpoint(source, target, digest, silent)
-    assert (copied.sent_objects, copied.shared_objects) == (3, 3)
+        send(source, target, digest, silent, coding=PLAIN)
+    arrived = objects_in(target)
+    assert len(arrived) >= 3
+    copied = send(source, target, digest, silent, coding=PLAIN)
+    assert {item.hex for item in copied.shared} == arrived
+    assert copied.sent_objects == 6 - len(arrived)
     assert target.writes[-1] == "manifests"
 
 
 def test_the_manifest_is_written_last(source: Store, tmp_path: Path) -> None:
     target = FailingStore.create(tmp_path / "target")
-    copy_checkpoint(source, target, store_checkpoint(source), silent)
+    send(source, target, store_checkpoint(source), silent, coding=PLAIN)
     assert target.writes == ["objects"] * 6 + ["manifests"]
 
 
@@ -131,7 +137,7 @@ def test_bytes_that_change_on_the_way_are_not_kept(
     remote = FlippingStore.open(source.root)
     remote.flips = flips
     with pytest.raises(Corrupt):
-        copy_checkpoint(remote, target, digest, silent)
+        receive(remote, target, digest, silent)
     assert objects_in(target) == objects_in(target, "manifests") == set()
     assert list(target.staging.iterdir()) == []
 
@@ -141,7 +147,7 @@ def test_a_damaged_object_is_not_kept(source: Store, target: Store) -> None:
     damaged = source.manifest(digest).weights[0].header
     flip_byte(source.path("objects", damaged))
     with pytest.raises(Corrupt, match=damaged.hex):
-        copy_checkpoint(source, target, digest, silent)
+        receive(source, target, digest, silent)
     assert target.missing("objects", [damaged]) == {damaged}
     assert objects_in(target, "manifests") == set()
 
@@ -151,13 +157,13 @@ def test_a_source_that_lacks_an_object_sends_nothing(source: Store, target: Stor
     absent = source.manifest(digest).weights[0].header
     source.path("objects", absent).unlink()
     with pytest.raises(MissingObject, match=absent.hex):
-        copy_checkpoint(source, target, digest, silent)
+        receive(source, target, digest, silent)
     assert objects_in(target) == objects_in(target, "manifests") == set()
 
 
 def test_what_is_no_manifest_is_not_copied(source: Store, target: Store) -> None:
     with pytest.raises(InvalidManifest):
-        copy_checkpoint(source, target, source.put("manifests", b"{}"), silent)
+        receive(source, target, source.put("manifests", b"{}"), silent)
     assert objects_in(target, "manifests") == set()
 
 
@@ -165,6 +171,6 @@ def test_a_manifest_without_bounds_is_not_read(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = store_checkpoint(source)
-    monkeypatch.setattr(copy, "MANIFEST_LIMIT", 100)
+    monkeypatch.setattr(held, "MANIFEST_LIMIT", 100)
     with pytest.raises(Corrupt, match="at most 100 bytes"):
-        copy_checkpoint(source, target, digest, silent)
+        receive(source, target, digest, silent)

@@ -14,6 +14,7 @@ from zoo.domain.manifest import Parent
 from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.encoded import encoded_header
+from zoo.store.retry import Retrying
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
@@ -56,8 +57,20 @@ def large_object(workspace: Workspace, name: str) -> Digest:
     return next(tensor.object for tensor in tensors if tensor.nbytes == 4 * COUNT)
 
 
+def test_what_has_no_parent_goes_into_a_folder_as_it_is(mine: Workspace, shared: str) -> None:
+    push(mine, BASE, shared)
+    assert objects_in(Store.open(Path(shared)), "encoded") == set()
+
+
+def test_over_a_network_what_has_no_parent_stands_alone(mine: Workspace, shared: str) -> None:
+    remote = Retrying(Store.create(Path(shared)))
+    mine.remote = lambda *_, **__: remote  # type: ignore[method-assign]
+    push(mine, BASE, "anywhere")
+    assert encoded_header(remote, large_object(mine, BASE)).codec == Codec.FULL
+
+
 def test_what_has_no_parent_stands_alone(mine: Workspace, shared: str) -> None:
-    _, sent = push(mine, BASE, shared)
+    _, sent = push(mine, BASE, shared, smallest=True)
     header = encoded_header(Store.open(Path(shared)), large_object(mine, BASE))
     assert (header.codec, header.base) == (Codec.FULL, None)
     assert sent.sent_bytes < 0.9 * sent.logical_bytes
@@ -82,7 +95,7 @@ def test_deltas_are_one_hop_deep(mine: Workspace, shared: str) -> None:
 
 
 def test_no_delta_against_what_the_remote_lacks(mine: Workspace, shared: str) -> None:
-    push(mine, CHILD, shared)
+    push(mine, CHILD, shared, smallest=True)
     assert encoded_header(Store.open(Path(shared)), large_object(mine, CHILD)).base is None
 
 
@@ -108,7 +121,7 @@ def test_a_second_push_sends_nothing(mine: Workspace, shared: str) -> None:
 
 
 def test_a_damaged_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path: Path) -> None:
-    push(mine, CHILD, shared)
+    push(mine, CHILD, shared, smallest=True)
     flip_byte(Store.open(Path(shared)).path("encoded", large_object(mine, CHILD)))
     theirs = Workspace.create(tmp_path / "theirs")
     with pytest.raises(Corrupt):
@@ -119,7 +132,7 @@ def test_a_damaged_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path
 
 def test_a_swapped_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path: Path) -> None:
     """Sound in itself, but another object: the digest of what it decodes to tells."""
-    push(mine, BASE, shared)
+    push(mine, BASE, shared, smallest=True)
     push(mine, CHILD, shared)
     store = Store.open(Path(shared))
     one, other = (store.path("encoded", large_object(mine, name)) for name in (BASE, CHILD))
@@ -131,7 +144,7 @@ def test_a_swapped_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path
 
 
 def test_a_lost_base_is_reported(mine: Workspace, shared: str, tmp_path: Path) -> None:
-    push(mine, BASE, shared)
+    push(mine, BASE, shared, smallest=True)
     push(mine, CHILD, shared)
     Store.open(Path(shared)).path("encoded", large_object(mine, BASE)).unlink()
     with pytest.raises(MissingObject, match=large_object(mine, BASE).hex):
@@ -139,7 +152,7 @@ def test_a_lost_base_is_reported(mine: Workspace, shared: str, tmp_path: Path) -
 
 
 def test_a_base_that_is_here_is_not_fetched(mine: Workspace, shared: str, tmp_path: Path) -> None:
-    push(mine, BASE, shared)
+    push(mine, BASE, shared, smallest=True)
     push(mine, CHILD, shared)
     theirs = Workspace.create(tmp_path / "theirs")
     pull(theirs, BASE, shared)

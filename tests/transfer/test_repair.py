@@ -2,71 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import add_checkpoint, flip_byte
+from fakes.checkpoints import add_checkpoint
+from fakes.places import FolderPlace, Place, flip, mirror
 
+from zoo.contracts import Kind
+from zoo.domain.digest import Digest
+from zoo.errors import Conflict, DiskFull, Unavailable, ZooError
 from zoo.store import Store
+from zoo.store.held import name_of
 from zoo.store.verify import verify
 from zoo.transfer.repair import repair
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
 NAME = "team/flowers"
+KINDS = ("objects", "encoded", "manifests")
 
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Workspace:
-    workspace = Workspace.create(tmp_path / "zoo")
+    workspace = Workspace.create(tmp_path / "mine")
     add_checkpoint(workspace, NAME)
     return workspace
 
 
 @pytest.fixture
-def team(zoo: Workspace, tmp_path: Path) -> Store:
-    push(zoo, NAME, str(tmp_path / "team"))
-    return Store.open(tmp_path / "team")
+def mine(zoo: Workspace) -> Place:
+    return FolderPlace(zoo.root)
 
 
-def files(store: Store) -> list[Path]:
-    kinds = ("objects", "encoded", "manifests")
-    found = [path for kind in kinds for path in (store.root / kind).rglob("*")]
-    return sorted(path for path in found if path.is_file())
+@pytest.fixture
+def team(zoo: Workspace, place: Place) -> Place:
+    push(zoo, NAME, place.location, smallest=True)
+    assert place.names("encoded")
+    return place
 
 
-def test_all_that_is_damaged_or_lost_is_healed(zoo: Workspace, team: Store) -> None:
-    before = {path: path.read_bytes() for path in files(zoo.store)}
-    for number, path in enumerate(before):
-        flip_byte(path) if number % 2 else path.unlink()
-    repaired = repair(zoo.store, team)
+def contents(place: Place) -> dict[str, bytes]:
+    return {name: place.read(name) for name in place.names(*KINDS)}
+
+
+def test_all_that_is_damaged_or_lost_is_healed(zoo: Workspace, mine: Place, team: Place) -> None:
+    before = contents(mine)
+    for number, name in enumerate(before):
+        flip(mine, name) if number % 2 else mine.lose(name)
+    repaired = repair(zoo.store, team.remote)
     assert len(repaired.healed) == len(before)
     assert repaired.report.damages == verify(zoo.store).damages == ()
-    assert {path: path.read_bytes() for path in files(zoo.store)} == before
+    assert contents(mine) == before
 
 
-def test_a_remote_is_healed_from_the_zoo(zoo: Workspace, team: Store) -> None:
-    for path in files(team):
-        flip_byte(path)
-    assert repair(team, zoo.store).report.damages == ()
-    assert verify(team).damages == ()
+@pytest.mark.parametrize("how", ["flipped", "emptied", "lost"])
+def test_a_remote_is_healed_from_the_zoo(
+    zoo: Workspace, team: Place, tmp_path: Path, how: str
+) -> None:
+    before = contents(team)
+    for name in before:
+        if how == "flipped":
+            flip(team, name)
+        elif how == "emptied":
+            team.plant(name, b"")
+        else:
+            team.lose(name)
+    repaired = repair(team.remote, zoo.store)
+    assert len(repaired.healed) == len(before)
+    assert repaired.report.damages == verify(team.remote).damages == ()
+    assert team.names("encoded") == []  # the sound copy was there as it is
+    assert team.names("tmp") == []
 
 
-def test_nothing_is_taken_from_a_remote_that_is_damaged_itself(zoo: Workspace, team: Store) -> None:
-    for store in (zoo.store, team):
-        for path in files(store):
-            flip_byte(path)
-    before = {path: path.read_bytes() for path in files(zoo.store)}
-    repaired = repair(zoo.store, team)
-    assert repaired.healed == ()
-    assert len(repaired.report.damages) == len(before)
-    assert {path: path.read_bytes() for path in files(zoo.store)} == before
+def test_nothing_is_taken_from_a_remote_that_is_damaged_itself(
+    zoo: Workspace, mine: Place, team: Place
+) -> None:
+    for place in (mine, team):
+        for name in place.names(*KINDS):
+            flip(place, name)
+    before = contents(mine), contents(team)
+    for one, other in ((mine, team), (team, mine)):
+        repaired = repair(one.remote, other.remote)
+        assert repaired.healed == ()
+        assert len(repaired.report.damages) == len(one.names(*KINDS))
+    assert (contents(mine), contents(team)) == before
 
 
-def test_refs_are_left_alone(zoo: Workspace, team: Store) -> None:
-    entry = zoo.root / "refs" / NAME / "latest" / "00000001.json"
-    entry.unlink()
-    entry.write_bytes(b"junk")
-    (damage,) = repair(zoo.store, team).report.damages
+def test_refs_are_left_alone(zoo: Workspace, team: Place) -> None:
+    entry = f"refs/{NAME}/latest/00000001.json"
+    team.plant(entry, b"junk")
+    (damage,) = repair(team.remote, zoo.store).report.damages
     assert damage.kind == "ref"
-    assert entry.read_bytes() == b"junk"
+    assert team.read(entry) == b"junk"
+
+
+def test_nothing_is_mended_during_a_prune(zoo: Workspace, team: Place) -> None:
+    flip(team, team.names("objects")[0])
+    before = contents(team)
+    team.plant("tmp/prune-0123", b"")
+    with pytest.raises(Conflict, match="prune"):
+        repair(team.remote, zoo.store)
+    assert contents(team) == before
+
+
+@pytest.mark.parametrize("error", [Unavailable("it", "is down"), DiskFull("/")])
+def test_who_cannot_go_on_says_so(
+    zoo: Workspace, mine: Place, tmp_path: Path, error: ZooError
+) -> None:
+    """It is not that the other side lacks what is damaged."""
+
+    class Failing(Store):
+        def missing(self, *_: object) -> set[Digest]:
+            raise error
+
+    flip(mine, mine.names("objects")[0])
+    with pytest.raises(type(error)):
+        repair(zoo.store, Failing.create(tmp_path / "failing"))
+
+
+def test_what_is_damaged_again_at_once_is_not_mended_for_ever(
+    zoo: Workspace, mine: Place, tmp_path: Path
+) -> None:
+    class Rotten(Store):
+        def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> None:
+            super().replace(kind, digest, pieces)
+            flip(mine, name_of(kind, digest))
+
+    source = Store.create(tmp_path / "source")
+    mirror(zoo.store, FolderPlace(source.root))
+    flip(mine, mine.names("objects")[0])
+    repaired = repair(Rotten(zoo.root), source)
+    assert (repaired.healed, len(repaired.report.damages)) == ((), 1)

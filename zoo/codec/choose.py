@@ -33,7 +33,7 @@ def layout_of(tensors: Iterable[Tensor], size: int) -> Layout:
 
 def encode_best(
     data: Buffer, layout: Layout, base: Buffer | None, base_digest: Digest | None, *,
-    smallest: bool = False,
+    alone: bool = True, smallest: bool = False,
 ) -> bytes | None:  # fmt: skip
     """The encoded object, or None where that would save less than 2 %.
 
@@ -44,18 +44,19 @@ def encode_best(
         layout: Layout of its words.
         base: A candidate to code the difference from; of the same size.
         base_digest: Its name.
+        alone: Code it alone if the base is no help; otherwise it stays as it is.
         smallest: Take MAX rather than FAST: smaller and slower.
     """
     if len(data) < SMALLEST:
         return None
     end = PROBE * layout.width
-    alone = len(encode(Codec.FULL, data[:end], layout))
+    probe = len(encode(Codec.FULL, data[:end], layout))
     if base is not None:
         tried = len(encode(Codec.FAST, data[:end], layout, base[:end], base_digest))
-        if tried <= alone * WORTH:
+        if tried <= probe * WORTH:
             codec = Codec.MAX if smallest and layout.exponent else Codec.FAST
             return encode(codec, data, layout, base, base_digest)
-    if alone > len(data[:end]) * WORTH:
+    if not alone or probe > len(data[:end]) * WORTH:
         return None
     encoded = encode(Codec.FULL, data, layout)
     return encoded if len(encoded) <= len(data) * WORTH else None

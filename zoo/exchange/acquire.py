@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from zoo import plugins
@@ -18,6 +19,11 @@ from zoo.registry import KnownEntry
 from zoo.workspace import Workspace
 
 __all__ = ["acquire"]
+
+EXPLAINS = re.compile(
+    r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|config\.json|preprocessor_config\.json"
+)
+EXPLANATION_LIMIT = 1 << 20
 
 
 def acquire(
@@ -45,7 +51,10 @@ def acquire(
     release = plugin.resolve(location.locator)
     with workspace.store.upload(), workspace.scratch() as scratch:
         path = scratch / Path(release.weights).name
-        _fetch(plugin, release, path, progress)
+        _fetch(plugin, release, release.weights, path, progress)
+        companions = [scratch / name for name in _companions(release)]
+        for companion in companions:
+            _fetch(plugin, release, companion.name, companion, silent)
         origin = Origin(
             plugin=entry.entry.backbone,
             architecture=entry.entry.architecture,
@@ -58,8 +67,9 @@ def acquire(
             },
         )
         digest = import_file(
-            workspace, path, ref, origin, why=f"pull from {location.source}", progress=progress
-        )
+            workspace, path, ref, origin, files=companions,
+            why=f"pull from {location.source}", progress=progress,
+        )  # fmt: skip
     return ref, digest, release
 
 
@@ -81,13 +91,24 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
     raise Unavailable(name, "is known, but no source here delivers its weights")
 
 
-def _fetch(source: Source, release: Release, path: Path, progress: Progress) -> None:
-    """Write the weights to ``path``, checked against the promised size and digest."""
-    promised = release.file(release.weights)
+def _companions(release: Release) -> list[str]:
+    """The files that explain the weights: card, licence, configuration; sorted."""
+    return sorted(
+        file.path
+        for file in release.files
+        if file.path != release.weights
+        and EXPLAINS.fullmatch(file.path)
+        and file.size <= EXPLANATION_LIMIT
+    )
+
+
+def _fetch(source: Source, release: Release, name: str, path: Path, progress: Progress) -> None:
+    """Write a file of the release to ``path``, checked against the promised size and digest."""
+    promised = release.file(name)
     hasher, received = hashlib.sha256(), 0
     label = f"pulling from {release.source}"
     with disk_errors(path), path.open("wb") as file, progress(label, promised.size, "B") as task:
-        for piece in source.open(release, release.weights):
+        for piece in source.open(release, name):
             received += len(piece)
             if received > promised.size:
                 break
@@ -96,6 +117,6 @@ def _fetch(source: Source, release: Release, path: Path, progress: Progress) -> 
             task.advance(len(piece))
     found = hasher.hexdigest()
     if received != promised.size:
-        raise Corrupt(release.weights, f"{promised.size} bytes", f"{received} or more bytes")
+        raise Corrupt(name, f"{promised.size} bytes", f"{received} or more bytes")
     if promised.sha256 not in (None, found):
-        raise Corrupt(release.weights, f"sha256:{promised.sha256}", f"sha256:{found}")
+        raise Corrupt(name, f"sha256:{promised.sha256}", f"sha256:{found}")

@@ -24,12 +24,15 @@ from zoo.workspace import Workspace
 
 __all__ = ["export"]
 
+CONFIG = "config.json"
+
 
 def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     The weights are byte-identical to what was imported, unless their names were foreign: then they
-    are written under the network's own.
+    are written under the network's own. A checkpoint that came with a ``config.json`` gets that one
+    back in the first case.
 
     Returns:
         The files written.
@@ -64,14 +67,17 @@ def _write(
     folder = scratch / "made"
     folder.mkdir()
     own = backbone.convert(module, [tensor.name for tensor in manifest.tensors])
+    verbatim = all(name == foreign for foreign, name in own.items())
     for file in manifest.files:
         restore_file(store, file, folder / file.name)
     for weights in manifest.weights:
-        if all(name == foreign for foreign, name in own.items()):
+        if verbatim:
             restore_file(store, weights, folder / weights.name)
         else:
             state = converted_state(backbone, module, mapped_state(store, manifest))
             save_state(state, folder / weights.name)
+    if verbatim and (folder / CONFIG).exists():  # the one that the checkpoint came with
+        return sorted(path.name for path in folder.iterdir())
     text = json.dumps(backbone.export_config(module, manifest), indent=2, ensure_ascii=False) + "\n"
-    write_whole(folder / "config.json", [text.encode()])
+    write_whole(folder / CONFIG, [text.encode()])
     return sorted(path.name for path in folder.iterdir())

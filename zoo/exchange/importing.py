@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,9 +18,9 @@ from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidWeights
+from zoo.errors import InvalidOption, InvalidWeights
 from zoo.exchange.weights import is_safetensors, read_state
-from zoo.store.files import add_weights
+from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 
 __all__ = ["Origin", "import_file"]
@@ -50,33 +51,52 @@ def import_file(
     ref: Reference,
     origin: Origin,
     *,
+    files: Sequence[Path] = (),
     why: str = "import",
     progress: Progress = silent,
 ) -> Digest:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
 
     A safetensors file is kept byte for byte; a pickle is rewritten as safetensors under the
-    network's own names. Either must fit the architecture exactly.
+    network's own names. Either must fit the architecture exactly. Other ``files`` (a model card,
+    a licence text) are kept byte for byte beside it, under their last names.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
+        InvalidOption: One of ``files`` is none, or two have one name; nothing is kept.
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
+    _check_files(files)
     state = read_state(path)
     backbone = plugins.backbone(origin.plugin)
     module = _fitting_module(backbone, origin, state, path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
     with workspace.store.upload(), workspace.scratch() as scratch:
-        stored = path
-        if not is_safetensors(path):
+        if is_safetensors(path):
+            weights = add_weights(workspace.store, path, progress=progress)
+            sha256 = weights.sha256.hex
+        else:
             stored = scratch / "model.safetensors"
             save_state(converted_state(backbone, module, state), stored)
-        weights = add_weights(workspace.store, stored, progress=progress)
-        manifest = _manifest(backbone, module, origin, weights, provenance)
+            weights = add_weights(workspace.store, stored, progress=progress)
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
+        manifest = replace(
+            _manifest(backbone, module, origin, weights, provenance),
+            files=tuple(add_file(workspace.store, file, name=file.name) for file in files),
+        )
         return workspace.commit(manifest, ref, why)
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    names = {"model.safetensors"}
+    for file in files:
+        if not file.is_file():
+            raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+        if file.name in names:
+            raise InvalidOption(f"{file}: there is a '{file.name}' already")
+        names.add(file.name)
 
 
 def _manifest(

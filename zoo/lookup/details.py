@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.domain.reference import Reference
-from zoo.errors import UnknownName
-from zoo.registry import KnownEntry
+from zoo.errors import InvalidReference, UnknownName
 from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.registry import KnownEntry
 
 __all__ = ["details"]
 
 
 def details(workspace: Workspace, name: str) -> dict[str, Any]:
-    """Plain data on a checkpoint (``kind`` ``checkpoint``) or a catalog entry (``catalog``).
+    """Plain data on a checkpoint (``kind`` ``checkpoint``), on one that only a remote has
+    (``remote``), or on a catalog entry (``catalog``).
 
     A checkpoint's tensors are counted, not listed.
 
     Raises:
-        UnknownName: Neither is called ``name``; near names are suggested.
+        UnknownName: None of these is called ``name``; near names are suggested.
         Corrupt: Its manifest is damaged.
     """
     entry = workspace.registry.entry(name.partition(":")[0])
     try:
         ref, digest = workspace.resolve(name)
     except UnknownName:
-        if entry is None:
+        elsewhere = _at_remotes(workspace, name) if entry is None else {"kind": "catalog"}
+        if not elsewhere:
             raise
-        return {"kind": "catalog", "name": name, **_entry(entry)}
+        return {"name": name, **elsewhere, **(_entry(entry) if entry else {})}
     manifest = workspace.store.manifest(digest)
     data = manifest.to_json()
     for weights, plain in zip(manifest.weights, data["weights"], strict=True):
@@ -41,6 +45,24 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "bytes": manifest.logical_bytes,
         "sources": list(entry.sources) if entry else [],
         **data,
+    }
+
+
+def _at_remotes(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What is indexed of a checkpoint that is not here; empty if no remote is known to have it."""
+    try:
+        ref = Reference.parse(name)
+    except InvalidReference:  # a digest
+        return {}
+    holders = workspace.registry.holders(ref)
+    if not holders:
+        return {}
+    remote, digest = next(iter(holders.items()))
+    return {
+        "kind": "remote",
+        "remotes": [other for other, same in holders.items() if same == digest],
+        **(workspace.registry.summary(digest) or {}),
+        "pull": f"zoo pull {ref} --from {remote}",
     }
 
 

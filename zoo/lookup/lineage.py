@@ -57,7 +57,7 @@ def _step(workspace: Workspace, digest: Digest, *, relation: str, name: str = ""
     refs = [str(ref) for ref in workspace.registry.refs_of(digest)]
     step: dict[str, Any] = {
         "manifest": str(digest),
-        "name": name or (refs[0] if refs else str(digest)),
+        "name": name or _name(workspace, digest, refs),
         "refs": refs,
         "relation": relation,
     }
@@ -75,3 +75,8 @@ def _step(workspace: Workspace, digest: Digest, *, relation: str, name: str = ""
         "metrics": dict(manifest.metrics),
         "source": manifest.provenance.get("source"),
     }
+
+
+def _name(workspace: Workspace, digest: Digest, refs: list[str]) -> str:
+    names = refs or [str(ref) for ref in workspace.registry.remote_names(digest)]
+    return names[0] if names else str(digest)

@@ -18,7 +18,7 @@ from zoo.registry import schema
 from zoo.registry.hierarchies import any_hierarchy
 
 __all__ = ["add_checkpoint", "children", "forget", "ref", "refs", "refs_of", "remove_ref",
-           "set_ref"]  # fmt: skip
+           "set_ref", "unknown"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -73,10 +73,20 @@ def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
 
 
 def forget(connection: Connection, digests: Iterable[Digest]) -> None:
-    """Forget checkpoints, and with them their metrics, classes and parents."""
-    table = schema.checkpoint
+    """Forget checkpoints, and with them their metrics, classes and parents.
+
+    What a remote still has a name for is remembered.
+    """
+    table, remote = schema.checkpoint, schema.remote_ref
     for digest in digests:
-        connection.execute(delete(table).where(table.c.manifest == str(digest)))
+        named = select(remote.c.remote).where(remote.c.manifest == str(digest)).exists()
+        connection.execute(delete(table).where(table.c.manifest == str(digest), ~named))
+
+
+def unknown(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` that are not indexed."""
+    known = set(connection.scalars(select(schema.checkpoint.c.manifest)))
+    return {digest for digest in digests if str(digest) not in known}
 
 
 def ref(connection: Connection, ref: Reference) -> Digest | None:

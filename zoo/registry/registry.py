@@ -6,9 +6,9 @@ tell again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import URL, Engine
 
@@ -18,7 +18,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.registry import catalog, checkpoints, hierarchies, search
+from zoo.registry import catalog, checkpoints, hierarchies, remotes, search
 from zoo.registry.catalog import KnownEntry
 from zoo.registry.engine import open_engine, reading, writing
 from zoo.registry.migrate import migrate
@@ -121,6 +121,31 @@ class Registry:
         """Forget checkpoints that the store no longer holds."""
         with writing(self._engine) as connection:
             checkpoints.forget(connection, digests)
+
+    def unknown(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of ``digests`` that are not indexed."""
+        with reading(self._engine) as connection:
+            return checkpoints.unknown(connection, digests)
+
+    def replace_remote(self, remote: str, refs: Mapping[Reference, RefEntry]) -> None:
+        """Make what is known of ``remote`` exactly ``refs``."""
+        with writing(self._engine) as connection:
+            remotes.replace_remote(connection, remote, refs)
+
+    def holders(self, ref: Reference) -> dict[str, Digest]:
+        """The remotes that have this name, sorted, each with what it points at there."""
+        with reading(self._engine) as connection:
+            return remotes.holders(connection, ref)
+
+    def remote_names(self, digest: Digest) -> list[Reference]:
+        """The names that some remote has for a checkpoint, sorted."""
+        with reading(self._engine) as connection:
+            return remotes.remote_names(connection, digest)
+
+    def summary(self, digest: Digest) -> dict[str, Any] | None:
+        """What is indexed of a checkpoint, as plain data; None if it is not indexed."""
+        with reading(self._engine) as connection:
+            return remotes.summary(connection, digest)
 
     def ref(self, ref: Reference) -> Digest | None:
         """What ``ref`` points at."""

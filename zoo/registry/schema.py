@@ -31,6 +31,7 @@ __all__ = [
     "metric",
     "parent",
     "ref",
+    "remote_ref",
     "source",
 ]
 
@@ -119,6 +120,8 @@ checkpoint = Table(
     Column("recipe", JSON(none_as_null=True)),
     Column("created", String),
     Column("text", String, nullable=False),
+    # A search shows the newest, and stops at its limit.
+    Index(None, "created"),
 )
 
 # No foreign key on the parent: it may be in another zoo.
@@ -154,6 +157,20 @@ class_name = Table(
 ref = Table(
     "ref",
     metadata,
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("tag", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("manifest", String, nullable=False),
+    Column("at", String, nullable=False),
+    Index(None, "manifest"),
+)
+
+# What the names of the remotes pointed at when they were fetched.
+remote_ref = Table(
+    "remote_ref",
+    metadata,
+    Column("remote", String, primary_key=True),
     Column("namespace", String, primary_key=True),
     Column("name", String, primary_key=True),
     Column("tag", String, primary_key=True),

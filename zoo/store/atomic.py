@@ -42,21 +42,22 @@ def settle(file: BinaryIO, path: Path) -> None:
 
 
 def publish(path: Path, target: Path) -> bool:
-    """Rename ``path`` to ``target``, whatever is there, and make that durable; True."""
+    """Rename ``path`` to ``target``, whatever is there; True. Durable after `sync_folder`."""
     make_folder(target.parent)
     path.replace(target)
-    sync_folder(target.parent)
     return True
 
 
 def publish_first(path: Path, target: Path) -> bool:
-    """Give ``path`` the name ``target`` unless that is taken; whether it was free."""
+    """Give ``path`` the name ``target`` unless that is taken; whether it was free.
+
+    Durable after `sync_folder`.
+    """
     make_folder(target.parent)
     try:
         os.link(path, target)
     except FileExistsError:
         return False
-    sync_folder(target.parent)
     return True
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.codec.frame import decode
-from zoo.codec.header import FIXED, Header, check, read_header
+from zoo.codec.header import FIXED, Buffer, Header, check, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, MissingObject
@@ -80,11 +79,23 @@ def read_object(
 
 
 def read_encoded(
-    place: Remote, digest: Digest, *, least: int, near: Sequence[Remote] = ()
+    place: Remote, digest: Digest, *, least: int | None = None, near: Sequence[Remote] = ()
 ) -> bytes | memoryview:
-    """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`."""
+    """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`.
+
+    Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
+    `LARGEST`.
+    """
     data = b"".join(place.read("encoded", digest))
+    return decode_object(place, data, least=least, near=near)
+
+
+def decode_object(
+    place: Remote, data: Buffer, *, least: int | None, near: Sequence[Remote] = ()
+) -> memoryview:
+    """The object whose encoded form, ``data``, was read from ``place``; as `read_encoded`."""
     header = read_header(data)
+    limit = LARGEST if least is None else least + SLACK
     base = None
     if header.base is not None:
         try:
@@ -92,7 +103,9 @@ def read_encoded(
         except MissingObject:
             check(data)  # a damaged header may name a base that never was
             raise
-    return decode(data, limit=least + SLACK, base=base)
+    from zoo.codec.frame import decode  # numpy and the coders, where they are needed
+
+    return decode(data, limit=limit, base=base)
 
 
 def _base(place: Remote, digest: Digest, size: int, near: Sequence[Remote]) -> bytes | memoryview:

@@ -7,6 +7,7 @@ import mmap
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, InvalidWeights
 from zoo.store.atomic import write_whole
 from zoo.store.header import Entry, parse_header
+from zoo.store.held import each
 from zoo.store.store import Store
 
 __all__ = ["add_file", "add_weights", "object_ranges", "restore_file"]
@@ -43,8 +45,8 @@ def add_weights(
     tensors: dict[str, Tensor] = {}
     with progress("storing", float(len(data)), "B") as task, ThreadPoolExecutor(1) as beside:
         sha256 = beside.submit(lambda: hashlib.sha256(data).hexdigest())  # the slowest part
-        for group in _groups(header.entries):
-            for tensor in _put_group(store, data, group):
+        for stored in each(store, partial(_put_group, store, data), _groups(header.entries)):
+            for tensor in stored:
                 tensors[tensor.name] = tensor
                 task.advance(tensor.nbytes)
     return WeightsFile(
@@ -62,7 +64,7 @@ def add_file(store: Store, path: Path, *, name: str) -> PlainFile:
     Raises:
         DiskFull: No space left.
     """
-    data = path.read_bytes()
+    data = _mapped(path) if path.stat().st_size else memoryview(b"")
     sha256 = Digest("sha256", hashlib.sha256(data).hexdigest())
     return PlainFile(name=name, size=len(data), sha256=sha256, object=store.put("objects", data))
 
@@ -111,7 +113,7 @@ def _groups(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
         yield sorted(group, key=lambda entry: entry.name)
 
 
-def _put_group(store: Store, data: memoryview, group: list[Entry]) -> Iterator[Tensor]:
+def _put_group(store: Store, data: memoryview, group: list[Entry]) -> list[Tensor]:
     if len(group) == 1:
         offsets, body = [0], data[group[0].begin : group[0].end]
     else:
@@ -122,8 +124,8 @@ def _put_group(store: Store, data: memoryview, group: list[Entry]) -> Iterator[T
             joined.extend(data[entry.begin : entry.end])
         body = memoryview(bytes(joined))
     digest = store.put("objects", body)
-    for entry, offset in zip(group, offsets, strict=True):
-        yield Tensor(
+    return [
+        Tensor(
             name=entry.name,
             dtype=entry.dtype,
             shape=entry.shape,
@@ -131,6 +133,8 @@ def _put_group(store: Store, data: memoryview, group: list[Entry]) -> Iterator[T
             offset=offset,
             nbytes=entry.end - entry.begin,
         )
+        for entry, offset in zip(group, offsets, strict=True)
+    ]
 
 
 def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from itertools import groupby
 
-from zoo.contracts import Kind
+from zoo.codec.header import FIXED, Header, read_header
+from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
-from zoo.errors import Corrupt, InvalidReference, MissingObject, Unsupported
-from zoo.store.encoded import encoded_header
-from zoo.store.store import WORDS, Store
-from zoo.store.uploads import pruning
+from zoo.domain.stored import Stored
+from zoo.errors import Corrupt, MissingObject, Unsupported, ZooError
+from zoo.store.held import WORDS, each, holding, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
-ORDER: tuple[Kind, ...] = ("manifests", "encoded", "objects")
-"""Names first, what they named last: whoever is interrupted leaves no manifest without objects.
-Among the encoded, deltas go before what stands alone, as that may be their base."""
+KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
+TURNS = {"manifests": 0, "deltas": 1, "encoded": 2, "objects": 3, "leftovers": 4}
+"""Manifests go first and what they listed after them, so that whoever is interrupted leaves no
+manifest without objects; deltas go before what stands alone, as that may be their base."""
 
-File = tuple[Path, os.stat_result]
+Headers = Mapping[Digest, Header | ZooError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +32,19 @@ class Doomed:
 
     Attributes:
         kind: ``manifest``, ``object``, ``encoded object`` or ``leftover``.
-        name: The digest; of a leftover, the file's path in the store.
-        path: The file.
+        name: The digest; of a leftover, the file's name in the store.
+        file: The file's name in the store.
         bytes: Its size.
         why: Why nothing needs it.
+        turn: When it goes; what has a higher one waits for it (`TURNS`).
     """
 
     kind: str
     name: str
-    path: Path
+    file: str
     bytes: int
     why: str
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Plan:
         return sum(item.bytes for item in self.doomed)
 
 
-def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
+def plan(place: Maintained, *, keep: timedelta, grace: timedelta) -> Plan:
     """What a prune would delete. Nothing is changed.
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
@@ -78,120 +78,129 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta) -> Plan:
             needs cannot be known, so nothing may be deleted: verify first.
     """
     try:
-        return _plan(store, keep, grace)
+        return _plan(place, keep, grace)
     except MissingObject:
         # Another prune may have deleted it just after its name was read. If not, this says so.
-        return _plan(store, keep, grace)
+        return _plan(place, keep, grace)
 
 
-def _plan(store: Store, keep: timedelta, grace: timedelta) -> Plan:
-    before = time.time() - grace.total_seconds()
-    files = {kind: dict(_files(store, kind)) for kind in ORDER}
-    files["encoded"] = dict(sorted(files["encoded"].items(), key=partial(_stands_alone, store)))
+def _plan(place: Maintained, keep: timedelta, grace: timedelta) -> Plan:
+    now = place.now()
+    before = _earlier(now, grace)
+    files = {kind: holding(place, kind).files for kind in KINDS}
     young = {
-        kind: {digest for digest, (_, stat) in held.items() if stat.st_mtime > before}
+        kind: {digest for digest, file in held.items() if file.at > before}
         for kind, held in files.items()
     }
-    reached = _reached(store, datetime.now(UTC) - keep)
-    needed = {"manifests": reached} | dict.fromkeys(("encoded", "objects"), _needs(store, reached))
+    headers = _headers(place, files["encoded"])
+    reached = _reached(place, _earlier(now, keep), pruned(place, files["manifests"]))
+    needs = _needs(place, reached, headers)
     # An upload may rely on old objects and bases that nothing else needs.
-    relied = _needs(store, young["manifests"]) | _bases(store, young["encoded"])
+    relied = _needs(place, young["manifests"], headers) | _bases(headers, young["encoded"])
     doomed, spared = [], 0
-    for kind in ORDER:
-        for digest, (path, stat) in files[kind].items():
-            if digest in needed[kind]:
+    for kind, held in files.items():
+        for digest, file in held.items():
+            if digest in (reached if kind == "manifests" else needs):
                 continue
             if digest in young[kind] or (kind != "manifests" and digest in relied):
                 spared += 1
                 continue
-            why = "no name leads to it" if kind == "manifests" else "no checkpoint needs it"
-            doomed.append(Doomed(WORDS[kind], str(digest), path, stat.st_size, why))
-    return Plan(doomed=(*doomed, *_leftovers(store, before)), young=spared)
+            doomed.append(_doom(kind, digest, file, headers))
+    doomed += _leftovers(place, before)
+    return Plan(doomed=tuple(sorted(doomed, key=lambda item: item.turn)), young=spared)
 
 
 def execute(
-    store: Store, shown: Plan, *, keep: timedelta, grace: timedelta, progress: Progress = silent
+    place: Maintained,
+    shown: Plan,
+    *,
+    keep: timedelta,
+    grace: timedelta,
+    progress: Progress = silent,
 ) -> Plan:
     """Delete what ``shown`` lists and is still to be deleted; what was deleted.
 
     Raises:
         Conflict: Somebody is writing to the store, or pruning it; nothing was deleted.
     """
-    with pruning(store.staging):
+    known = {item.file for item in shown.doomed}
+    with place.pruning():
         # Planned again: a name may have moved, or come back, since the plan was shown.
-        again = {item.path for item in plan(store, keep=keep, grace=grace).doomed}
-        doomed = tuple(item for item in shown.doomed if item.path in again)
+        again = plan(place, keep=keep, grace=grace)
+        doomed = tuple(item for item in again.doomed if item.file in known)
         with progress("deleting", len(doomed)) as task:
-            for item in doomed:
-                if item.kind == "manifest":
-                    store.remember_pruned(Digest.parse(item.name))
-                item.path.unlink(missing_ok=True)
-                task.advance()
-        _tidy(store, time.time() - grace.total_seconds())
+            for _, items in groupby(doomed, lambda item: item.turn):
+                for _ in each(place, partial(_delete, place), items):
+                    task.advance()
     return Plan(doomed=doomed, young=shown.young)
 
 
-def _reached(store: Store, since: datetime) -> set[Digest]:
-    """The manifests that names lead to, or led to at ``since`` or later."""
+def _delete(place: Maintained, item: Doomed) -> None:
+    if item.kind == WORDS["manifests"]:
+        place.remember_pruned(Digest.parse(item.name))
+    place.remove(item.file)
+
+
+def _earlier(now: datetime, span: timedelta) -> datetime:
+    """``span`` before ``now``, or as early as there is a time."""
+    return now - min(span, now - datetime.min.replace(tzinfo=UTC))
+
+
+def _reached(place: Maintained, since: datetime, gone: set[Digest]) -> set[Digest]:
+    """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since."""
     reached: set[Digest] = set()
-    for ref in store.refs():
-        moves = store.history(ref)
+    for moves in each(place, place.history, place.refs()):
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
             recent = ended and (ended.when is None or ended.when >= since)
-            lately = recent and not store.was_pruned(move.manifest)
-            if ended is None or lately:
+            if ended is None or (recent and move.manifest not in gone):
                 reached.add(move.manifest)
     return reached
 
 
-def _files(store: Store, kind: Kind) -> Iterator[tuple[Digest, File]]:
-    for path in sorted((store.root / kind).glob("??/*")):
-        try:
-            digest, stat = Digest("blake3", path.stem), path.stat()
-        except (InvalidReference, FileNotFoundError):
-            continue  # not ours: verify reports it; or another prune has deleted it meanwhile
-        if store.path(kind, digest) == path:
-            yield digest, (path, stat)
-
-
-def _needs(store: Store, manifests: Iterable[Digest]) -> set[Digest]:
+def _needs(place: Maintained, manifests: Iterable[Digest], headers: Headers) -> set[Digest]:
     """All objects of these checkpoints, and the bases that those are coded against."""
-    objects = {item for digest in manifests for item, _ in store.manifest(digest).objects()}
-    return objects | _bases(store, objects)
+    objects: set[Digest] = set()
+    for manifest in each(place, partial(read_manifest, place), manifests):
+        objects.update(item for item, _ in manifest.objects())
+    return objects | _bases(headers, objects)
 
 
-def _bases(store: Store, objects: Iterable[Digest]) -> set[Digest]:
+def _headers(place: Maintained, encoded: Iterable[Digest]) -> Headers:
+    """What each encoded object says of itself, or why it does not."""
+
+    def read(digest: Digest) -> Header | ZooError:
+        try:
+            return read_header(place.start("encoded", digest, FIXED.size))
+        except (Corrupt, Unsupported, MissingObject) as error:
+            return error
+
+    return dict(zip(encoded, each(place, read, encoded), strict=True))
+
+
+def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
     found: set[Digest] = set()
     for digest in objects:
-        with suppress(MissingObject):  # it is not held encoded
-            if base := encoded_header(store, digest).base:
-                found.add(base)
+        header = headers.get(digest)  # None: it is not held encoded
+        if isinstance(header, Header):
+            found |= {header.base} if header.base else set()
+        elif header and not isinstance(header, MissingObject):  # gone since it was listed
+            raise header
     return found
 
 
-def _stands_alone(store: Store, file: tuple[Digest, File]) -> bool:
-    try:
-        return encoded_header(store, file[0]).base is None
-    except (Corrupt, Unsupported, MissingObject):
-        return False  # nothing can be decoded against it
+def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
+    why = "no name leads to it" if kind == "manifests" else "no checkpoint needs it"
+    header = headers.get(digest)
+    # Against one that cannot be read, nothing can be decoded.
+    alone = kind == "encoded" and isinstance(header, Header) and header.base is None
+    turn = TURNS["deltas" if kind == "encoded" and not alone else kind]
+    return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
 
 
-def _leftovers(store: Store, before: float) -> Iterator[Doomed]:
-    for path in sorted(store.staging.rglob("*")):
-        try:
-            stat = path.lstat()
-        except FileNotFoundError:
-            continue  # its writer has finished meanwhile
-        if not path.is_dir() and stat.st_mtime < before:
-            name = path.relative_to(store.root).as_posix()
-            yield Doomed("leftover", name, path, stat.st_size, "an unfinished write left it")
-
-
-def _tidy(store: Store, before: float) -> None:
-    """Remove the empty scratch folders of killed processes."""
-    for folder in sorted(store.staging.rglob("*/"), reverse=True):
-        if folder != store.staging / "uploads" and folder.stat().st_mtime < before:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
+def _leftovers(place: Maintained, before: datetime) -> Iterator[Doomed]:
+    for file in sorted(place.files("tmp"), key=lambda file: file.name):
+        if file.at < before:
+            why = "an unfinished write left it"
+            yield Doomed("leftover", file.name, file.name, file.bytes, why, TURNS["leftovers"])

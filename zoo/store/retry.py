@@ -6,15 +6,17 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Self, TypeVar
 
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Folder, Kind, Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
 from zoo.errors import Conflict, Corrupt, Unavailable
 
-__all__ = ["Retrying"]
+__all__ = ["Retrying", "RetryingMaintained", "maintained"]
 
 TRIES = 5
 CORRUPT_RETRIES = 2
@@ -75,7 +77,7 @@ class Retrying:
             else:
                 return
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> bool:
+    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         """See `Remote.write`. Holds the bytes in memory, so as to have them for the next try."""
         kept = list(pieces)
         return self._again(lambda: self.remote.write(kind, digest, kept))
@@ -118,6 +120,57 @@ class Retrying:
                 return work()
             except (Unavailable, Corrupt) as error:
                 failures.met(error)
+
+
+class RetryingMaintained(Retrying):
+    """As `Retrying`, of a remote that is `Maintained`, and one itself."""
+
+    remote: Maintained
+
+    @property
+    def at_once(self) -> int:
+        """See `Maintained.at_once`."""
+        return self.remote.at_once
+
+    def now(self) -> datetime:
+        """See `Maintained.now`."""
+        return self._again(self.remote.now)
+
+    def files(self, folder: Folder) -> Iterator[Stored]:
+        """See `Maintained.files`."""
+        return iter(self._again(lambda: list(self.remote.files(folder))))
+
+    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
+        """See `Maintained.start`."""
+        return self._again(lambda: self.remote.start(kind, digest, length))
+
+    def is_sound(self, kind: Kind, digest: Digest) -> bool:
+        """See `Maintained.is_sound`."""
+        return self._again(lambda: self.remote.is_sound(kind, digest))
+
+    def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
+        """See `Maintained.replace`. Holds the bytes in memory, as `write` does."""
+        kept = list(pieces)
+        self._again(lambda: self.remote.replace(kind, digest, kept))
+
+    def remove(self, name: str) -> None:
+        """See `Maintained.remove`."""
+        self._again(lambda: self.remote.remove(name))
+
+    def remember_pruned(self, digest: Digest) -> None:
+        """See `Maintained.remember_pruned`."""
+        self._again(lambda: self.remote.remember_pruned(digest))
+
+    def pruning(self) -> AbstractContextManager[None]:
+        """See `Maintained.pruning`."""
+        return self.remote.pruning()
+
+
+def maintained(place: Remote) -> Maintained | None:
+    """``place`` as one that can be verified and pruned, or None if it cannot be."""
+    if isinstance(place, Retrying) and isinstance(place.remote, Maintained):
+        return RetryingMaintained(place.remote, pause=place._pause, draw=place._draw)
+    return place if isinstance(place, Maintained) else None
 
 
 class _Failures:

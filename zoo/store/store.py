@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Self
 
 from blake3 import blake3
 
 from zoo.codec.header import check
-from zoo.contracts import Kind
+from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
 from zoo.store.atomic import (
     create_exclusive,
@@ -25,25 +30,23 @@ from zoo.store.atomic import (
     publish_first,
     settle,
     staged,
+    sync_folder,
 )
+from zoo.store.held import WORDS, name_of, read_manifest
+from zoo.store.partial import discard, download
 from zoo.store.refs import Refs
-from zoo.store.uploads import uploading
+from zoo.store.uploads import UPLOADS, pruning, uploading
 
 __all__ = ["MARKER", "Store"]
 
 FORMAT = 1
 MARKER = "zoo.json"
-PIECE = 1 << 20
+PIECE = 256 * 1024  # larger ones are mapped and unmapped by the allocator, one by one
 FOLDERS = ("objects", "manifests", "refs", "tmp")
-WORDS: dict[Kind, str] = {
-    "objects": "object",
-    "encoded": "encoded object",
-    "manifests": "manifest",
-}
 
 
 class Store:
-    """A folder of immutable, content-addressed files. Implements `zoo.contracts.Remote`.
+    """A folder of immutable, content-addressed files. Implements `zoo.contracts.Maintained`.
 
     Attributes:
         root: The folder that holds ``zoo.json``.
@@ -55,6 +58,8 @@ class Store:
         self.staging = root / "tmp"
         self._refs = Refs(root / "refs", self.staging)
         self._thread = threading.local()
+        self._unsynced: set[Path] = set()
+        self._syncing = threading.Lock()
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -110,8 +115,7 @@ class Store:
 
     def path(self, kind: Kind, digest: Digest) -> Path:
         """Where a digest's bytes are, or would be."""
-        suffix = ".json" if kind == "manifests" else ""
-        return self.root / kind / digest.hex[:2] / (digest.hex + suffix)
+        return self.root / name_of(kind, digest)
 
     def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not here."""
@@ -129,7 +133,7 @@ class Store:
             raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
 
     def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from ``offset`` on, in pieces of at most 1 MiB.
+        """The bytes from ``offset`` on, in pieces of at most 256 KiB.
 
         Raises:
             MissingObject: Not here.
@@ -139,6 +143,20 @@ class Store:
                 file.seek(offset)
                 while piece := file.read(PIECE):
                     yield piece
+        except FileNotFoundError as error:
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+
+    def view(self, kind: Kind, digest: Digest) -> memoryview:
+        """The bytes as a memory map.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        try:
+            with self.path(kind, digest).open("rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    return memoryview(b"")  # nothing cannot be mapped
+                return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         except FileNotFoundError as error:
             raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
 
@@ -164,6 +182,27 @@ class Store:
         """
         self._keep(kind, digest, pieces, publish)
 
+    def receive(self, digest: Digest, read: Callable[[int], Iterator[bytes]]) -> bool:
+        """Keep the object that ``read(offset)`` gives; False if it was here already.
+
+        A large one that was cut off goes on where it ended, the next time.
+
+        Raises:
+            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            DiskFull: No space; nothing was kept.
+        """
+        target = self.path("objects", digest)
+        if target.exists():
+            return False
+        with download(self.staging, digest.hex, read) as got:
+            if got.blake3 != digest.hex:
+                discard(self.staging, digest.hex)
+                raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.blake3}")
+            settle(got.file, got.path)
+            published = publish_first(got.path, target)
+        self._unsynced.add(target.parent)
+        return published
+
     def _keep(
         self,
         kind: Kind,
@@ -184,10 +223,20 @@ class Store:
                     f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
                 )
             settle(file, path)
+            if kind == "manifests":
+                self._sync()  # what it names, before it
             published = publish(path, self.path(kind, digest))
+        self._unsynced.add(self.path(kind, digest).parent)
         if kind == "manifests":
+            self._sync()  # itself, before any name leads to it
             self._pruned(digest).unlink(missing_ok=True)
         return published
+
+    def _sync(self) -> None:
+        """Make the names given so far durable: once a folder, not once a file."""
+        with self._syncing:  # whoever waits here may rely on what the other one syncs
+            while self._unsynced:
+                sync_folder(self._unsynced.pop())
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.
@@ -204,8 +253,40 @@ class Store:
         found = (self.root / "manifests" / digits[:2]).glob(f"{digits}*.json")
         return sorted(Digest("blake3", path.stem) for path in found if len(path.stem) == 64)
 
+    @property
+    def at_once(self) -> int:
+        """How many files can be hashed at a time: one on each core."""
+        return os.cpu_count() or 1
+
+    def now(self) -> datetime:
+        """The time on this machine."""
+        return datetime.now(UTC)
+
+    def files(self, folder: Folder) -> Iterator[Stored]:
+        """All files below ``folder``, also those that are no part of a store."""
+        for path in (self.root / folder).rglob("*"):
+            try:
+                found = path.lstat() if folder == "tmp" else path.stat()
+            except FileNotFoundError:
+                continue  # its writer has finished, or a prune deleted it, meanwhile
+            if not stat.S_ISDIR(found.st_mode):
+                at = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield Stored(path.relative_to(self.root).as_posix(), found.st_size, at)
+
+    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
+        """The first ``length`` bytes, or all if there are fewer.
+
+        Raises:
+            MissingObject: Not here.
+        """
+        try:
+            with self.path(kind, digest).open("rb") as file:
+                return file.read(length)
+        except FileNotFoundError as error:
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+
     def is_sound(self, kind: Kind, digest: Digest) -> bool:
-        """Whether an object or manifest is here, and is what its digest says.
+        """Whether the bytes of an object or manifest are what its digest says.
 
         Raises:
             MissingObject: Not here.
@@ -222,11 +303,17 @@ class Store:
             MissingObject: Not here.
             Corrupt: Its bytes are not what ``digest`` says.
         """
-        data = b"".join(self.read("manifests", digest))
-        found = blake3(data).hexdigest()
-        if found != digest.hex:
-            raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
-        return Manifest.from_bytes(data)
+        return read_manifest(self, digest)
+
+    def remove(self, name: str) -> None:
+        """Delete the file of that name, if it is here, and scratch folders that get empty so."""
+        path = self.root / name
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if self.staging not in folder.parents or folder == self.staging / UPLOADS:
+                break
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
     def remember_pruned(self, digest: Digest) -> None:
         """Note that a manifest is deleted on purpose, so that verify does not miss it."""
@@ -240,7 +327,15 @@ class Store:
         return self._pruned(digest).exists() and not self.path("manifests", digest).exists()
 
     def _pruned(self, digest: Digest) -> Path:
-        return self.root / "pruned" / digest.hex[:2] / digest.hex
+        return self.root / name_of("pruned", digest)
+
+    def pruning(self) -> AbstractContextManager[None]:
+        """Announce that things are about to be deleted, so that no upload begins meanwhile.
+
+        Raises (on entry):
+            Conflict: Somebody is writing, or pruning; nothing may be deleted.
+        """
+        return pruning(self.staging)
 
     @contextmanager
     def upload(self) -> Iterator[None]:
@@ -260,6 +355,7 @@ class Store:
                 yield
             finally:
                 self._thread.uploads = False
+                self._sync()
 
     def refs(self) -> Iterator[Reference]:
         """All names, sorted."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo.errors import Conflict, disk_errors
 
-__all__ = ["STALE_SECONDS", "pruning", "uploading"]
+__all__ = ["STALE_SECONDS", "UPLOADS", "pruning", "uploading"]
 
+UPLOADS = "uploads"
 STALE_SECONDS = 24 * 3600
 
 
@@ -28,7 +29,7 @@ def uploading(staging: Path) -> Iterator[None]:
     Raises:
         Conflict: A prune is under way; nothing may be written that relies on what it may delete.
     """
-    sign = staging / "uploads" / uuid.uuid4().hex
+    sign = staging / UPLOADS / uuid.uuid4().hex
     with disk_errors(sign):
         sign.parent.mkdir(parents=True, exist_ok=True)
         sign.touch()
@@ -56,12 +57,21 @@ def pruning(staging: Path) -> Iterator[None]:
         # A sign that two prunes shared would be gone when the first of them is done.
         if _prunes(staging) > {sign}:
             raise Conflict("another prune of this store is under way")
-        writers = [path for path in (staging / "uploads").glob("*") if _alive(path)]
+        writers = [path for path in (staging / UPLOADS).glob("*") if _alive(path)]
         if writers:
             raise Conflict(f"{len(writers)} uploads to this store are under way; try again later")
         yield
+        _tidy(staging)
     finally:
         sign.unlink(missing_ok=True)
+
+
+def _tidy(staging: Path) -> None:
+    """Remove the empty scratch folders of processes that were killed."""
+    for folder in sorted(staging.rglob("*/"), reverse=True):
+        if folder != staging / UPLOADS and not _alive(folder):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _prunes(staging: Path) -> set[Path]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import get_args
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from blake3 import blake3
 
-from zoo.contracts import Kind
+from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, InvalidReference, ZooError
-from zoo.store.encoded import encoded_size, read_encoded
-from zoo.store.store import WORDS, Store
+from zoo.errors import Corrupt, Unavailable, ZooError
+from zoo.store.encoded import read_encoded
+from zoo.store.held import WORDS, Holding, each, holding, pruned, read_manifest
 
 __all__ = ["Damage", "Report", "verify"]
+
+KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
+"""In the order of listing, which comes after the names. Writers go the other way, so that of what
+is pushed meanwhile nothing seems to be missing."""
+
+DAMAGED = "its bytes are not what its name says"
+MISSING = "is missing"
+
+File = tuple[Kind, Digest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,106 +61,125 @@ class Report:
     damages: tuple[Damage, ...]
 
 
-def verify(store: Store, *, progress: Progress = silent) -> Report:
+def verify(place: Maintained, *, progress: Progress = silent) -> Report:
     """Hash every object and manifest, decode every encoded object, and follow every ref.
 
     Nothing is changed.
+
+    Raises:
+        Unavailable: The place stopped answering, which says nothing about what it holds.
     """
-    files = list(_files(store))
-    sizes = [path.stat().st_size for _, _, path in files]
-    found: list[Damage] = []
-    with progress("verifying", sum(sizes), "B") as task, ThreadPoolExecutor(os.cpu_count()) as pool:
-        checks = pool.map(lambda file: _check(store, *file), files)
-        for damage, size in zip(checks, sizes, strict=True):
-            found += [damage] if damage else []
-            task.advance(size)
-    names, broken = _follow_refs(store)
-    needs, lost = _who_needs(store, names, {damage.name for damage in found})
-    damages = {(damage.kind, damage.name): damage for damage in [*found, *broken, *lost]}
+    histories, damages = _histories(place)
+    held = {kind: holding(place, kind) for kind in KINDS}
+    names = _names(histories, pruned(place, held["manifests"].files))
+    sizes: dict[File, int] = {
+        (kind, digest): file.bytes for kind in KINDS for digest, file in held[kind].files.items()
+    }
+    problems: dict[File, str] = {}
+    needs: dict[Digest, list[Digest]] = defaultdict(list)  # of an object, the manifests
+    with progress("verifying", sum(sizes.values()), "B") as task:
+        checks = each(place, lambda file: _check(place, *file), sizes)
+        for file, (problem, items) in zip(sizes, checks, strict=True):
+            if problem:
+                problems[file] = problem
+            for item in items:
+                needs[item].append(file[1])
+            task.advance(sizes[file])
+    problems |= {
+        ("manifests", digest): MISSING for digest in names.keys() - held["manifests"].files
+    }
+    there = held["objects"].files.keys() | held["encoded"].files.keys()
+    problems |= {("objects", digest): MISSING for digest in needs.keys() - there}
+    damages += [*_strays(held), *_damages(problems, names, needs)]
     return Report(
-        files=len(files),
-        bytes=sum(sizes),
-        damages=tuple(
-            replace(damage, needed_by=tuple(dict.fromkeys(needs.get(damage.name, ()))))
-            for _, damage in sorted(damages.items())
-        ),
+        files=len(sizes),
+        bytes=sum(sizes.values()),
+        damages=tuple(sorted(damages, key=lambda damage: (damage.kind, damage.name))),
     )
 
 
-def _files(store: Store) -> Iterator[tuple[Kind, str, Path]]:
-    for kind in get_args(Kind):
-        for path in sorted((store.root / kind).rglob("*")):
-            if path.is_file():
-                yield kind, path.stem, path
-
-
-def _check(store: Store, kind: Kind, name: str, path: Path) -> Damage | None:
-    """Check one file; None if it is what its name says."""
+def _check(place: Maintained, kind: Kind, digest: Digest) -> tuple[str, Iterable[Digest]]:
+    """What is wrong with one file, if anything; and the objects that a manifest needs."""
     try:
-        digest = Digest("blake3", name)
-        if store.path(kind, digest) != path:
-            return Damage(kind=WORDS[kind], name=str(path), problem="lies in the wrong place")
-    except InvalidReference:
-        return Damage(kind=WORDS[kind], name=str(path), problem="is no part of a store")
-    try:
-        if kind == "encoded":
-            plain = read_encoded(store, digest, least=encoded_size(store, digest))
-            found = blake3(plain).hexdigest()
-        else:
-            found = blake3().update_mmap(path).hexdigest()
-        if found != name:
-            raise Corrupt(str(digest), name, found)
         if kind == "manifests":
-            Manifest.from_bytes(path.read_bytes())
+            return "", [item for item, _ in read_manifest(place, digest).objects()]
+        if kind == "encoded":
+            sound = blake3(read_encoded(place, digest)).hexdigest() == digest.hex
+        else:
+            sound = place.is_sound(kind, digest)
+    except Unavailable:
+        raise
+    except Corrupt:
+        sound = False
     except (ZooError, OSError) as error:
-        problem = (
-            "its bytes are not what its name says" if isinstance(error, Corrupt) else str(error)
-        )
-        return Damage(kind=WORDS[kind], name=str(digest), problem=problem)
-    return None
+        return str(error), ()
+    return "" if sound else DAMAGED, ()
 
 
-def _follow_refs(store: Store) -> tuple[dict[Digest, list[str]], list[Damage]]:
-    """Names of every checkpoint that a ref points or pointed at, and the refs that are damaged."""
-    names: dict[Digest, list[str]] = defaultdict(list)
-    damages = []
-    for ref in store.refs():
-        try:
-            moves = store.history(ref)
-        except ZooError as error:
-            damages.append(Damage(kind="ref", name=str(ref), problem=str(error)))
+def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
+    """The moves of every ref that can be read, and the refs that are damaged."""
+    histories, damages = {}, []
+    refs = list(place.refs())
+    for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
+        if isinstance(found, str):
+            damages.append(Damage(kind="ref", name=str(ref), problem=found))
             continue
-        if [move.number for move in moves] != list(range(1, len(moves) + 1)):
+        if [move.number for move in found] != list(range(1, len(found) + 1)):
             damages.append(Damage(kind="ref", name=str(ref), problem="its history has gaps"))
+        histories[ref] = found
+    return histories, damages
+
+
+def _history(place: Maintained, ref: Reference) -> tuple[RefEntry, ...] | str:
+    try:
+        return place.history(ref)
+    except Unavailable:
+        raise
+    except ZooError as error:
+        return str(error)
+
+
+def _names(
+    histories: Mapping[Reference, tuple[RefEntry, ...]], gone: set[Digest]
+) -> dict[Digest, list[str]]:
+    """What every checkpoint is called that a ref points or pointed at, those ``gone`` left out."""
+    names: dict[Digest, list[str]] = defaultdict(list)
+    for ref, moves in histories.items():
         for move in moves:
             current = move is moves[-1] and not move.deleted
-            if current or not store.was_pruned(move.manifest):
+            if current or move.manifest not in gone:
                 names[move.manifest].append(_at(ref, move, moves[-1]))
-    return names, damages
+    return names
 
 
 def _at(ref: Reference, move: RefEntry, newest: RefEntry) -> str:
     return str(ref) if move.manifest == newest.manifest else f"{ref} (move {move.number})"
 
 
-def _who_needs(
-    store: Store, names: dict[Digest, list[str]], damaged: set[str]
-) -> tuple[dict[str, list[str]], list[Damage]]:
-    """Who needs each digest, and what is needed and not there."""
-    needs: dict[str, list[str]] = defaultdict(list)
+def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:
+    return [
+        Damage(kind=WORDS[kind], name=file.name, problem=problem)
+        for kind in KINDS
+        for file, problem in held[kind].strays
+    ]
+
+
+def _damages(
+    problems: Mapping[File, str],
+    names: Mapping[Digest, list[str]],
+    needs: Mapping[Digest, list[Digest]],
+) -> list[Damage]:
+    """Each problem, with all who need what has it."""
     damages = []
-    kept = {Digest("blake3", name) for kind, name, _ in _files(store) if kind == "manifests"}
-    for digest in sorted(kept | set(names)):
-        called = sorted(set(names.get(digest, ()))) or [str(digest)]
-        needs[str(digest)] += called
-        if digest not in kept:
-            damages.append(Damage(kind="manifest", name=str(digest), problem="is missing"))
-        elif str(digest) not in damaged:
-            sizes = dict(store.manifest(digest).objects())
-            for item in sizes:
-                needs[str(item)] += called
-            absent = store.missing("encoded", store.missing("objects", sizes))
-            damages += [
-                Damage(kind="object", name=str(item), problem="is missing") for item in absent
-            ]
-    return needs, damages
+    for (kind, digest), problem in problems.items():
+        users = [digest] if kind == "manifests" else needs.get(digest, ())
+        called = {name for user in users for name in names.get(user) or [str(user)]}
+        damages.append(
+            Damage(
+                kind=WORDS[kind],
+                name=str(digest),
+                problem=problem,
+                needed_by=tuple(sorted(called)),
+            )
+        )
+    return damages

@@ -1,27 +1,37 @@
-"""Conformance of remotes: what every `zoo.contracts.Remote` must do.
+"""Conformance of remotes: what every `zoo.contracts.Remote`, and every `Maintained`, must do.
 
-The suite checks the instance that a subclass supplies; what `Remote.connect` refuses differs from
+The suites check the instance that a subclass supplies; what `Remote.connect` refuses differs from
 place to place and is the author's own to test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from blake3 import blake3
 
-from zoo.contracts import Kind, Remote
+from zoo.codec.frame import encode
+from zoo.codec.header import FIXED, Codec
+from zoo.codec.layouts import LAYOUTS
+from zoo.contracts import Folder, Kind, Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject
+from zoo.store.prune import execute, plan
+from zoo.store.verify import verify
 
-__all__ = ["RemoteSuite"]
+__all__ = ["MaintainedSuite", "RemoteSuite"]
 
 BODY = bytes(range(256)) * 20
 LARGE = 3 * (1 << 20) + 5
 FLOWERS = Reference("team", "flowers")
+AT_ONCE = timedelta(seconds=-5)
+"""A grace that spares nothing, also where times are whole seconds."""
+
+Plant = Callable[[str, bytes], None]
 
 
 def digest_of(data: bytes) -> Digest:
@@ -204,3 +214,176 @@ class RemoteSuite:
         assert list(remote.refs()) == sorted(refs)
         for number, ref in enumerate(refs):
             assert remote.read_ref(ref) == entry(1, bytes([number]))
+
+
+def name_of(folder: Folder, digest: Digest) -> str:
+    """The name of what a store keeps under a digest, by ``docs/store.md``."""
+    suffix = ".json" if folder == "manifests" else ""
+    return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
+
+
+def names(remote: Maintained, folder: Folder) -> list[str]:
+    """All names below ``folder``, sorted."""
+    return sorted(file.name for file in remote.files(folder))
+
+
+class MaintainedSuite(RemoteSuite):
+    """As `RemoteSuite`, with a fixture ``plant`` besides: what writes a file past the remote.
+
+    class TestBucket(MaintainedSuite):
+        ...
+
+        @pytest.fixture
+        def plant(self, tmp_path: Path, remote: Remote) -> Plant:
+            return lambda name, data: write_file(tmp_path / "zoo" / name, data)
+    """
+
+    def test_it_can_be_maintained(self, remote: Maintained) -> None:
+        """All methods are there, and it serves one request at a time at least."""
+        assert isinstance(remote, Maintained)
+        assert remote.at_once >= 1
+
+    @pytest.mark.parametrize("kind", ["objects", "manifests"])
+    def test_what_is_written_is_listed(self, remote: Maintained, kind: Kind) -> None:
+        """Name by the layout, size, and an age by the remote's own clock."""
+        before = remote.now()
+        digest = put(remote, BODY, kind=kind)
+        (file,) = remote.files(kind)
+        assert (file.name, file.bytes) == (name_of(kind, digest), len(BODY))
+        second = timedelta(seconds=1)  # as exact as some services are
+        assert before - second <= file.at <= remote.now() + second
+
+    def test_folders_are_listed_apart(self, remote: Maintained) -> None:
+        """What one holds is not in another, whose name may begin alike."""
+        put(remote, BODY)
+        for folder in ("encoded", "manifests", "pruned", "tmp"):
+            assert names(remote, folder) == []
+
+    def test_many_are_listed(self, remote: Maintained) -> None:
+        """As many as do not fit into the first shards."""
+        expected = sorted(name_of("objects", put(remote, b"%d" % n)) for n in range(40))
+        assert names(remote, "objects") == expected
+
+    def test_strays_are_listed(self, remote: Maintained, plant: Plant) -> None:
+        """Whatever lies in the store, so that `verify` can tell of it."""
+        plant("objects/notes.txt", b"mine")
+        plant("tmp/abc/half", b"half an object")
+        assert names(remote, "objects") == ["objects/notes.txt"]
+        assert names(remote, "tmp") == ["tmp/abc/half"]
+
+    def test_what_is_removed_is_gone(self, remote: Maintained) -> None:
+        """And only that; removing it again is no error."""
+        gone, stays = put(remote, BODY), put(remote, b"stays")
+        for _ in range(2):
+            remote.remove(name_of("objects", gone))
+            assert names(remote, "objects") == [name_of("objects", stays)]
+        assert remote.missing("objects", [gone, stays]) == {gone}
+
+    @pytest.mark.parametrize("length", [1, 88, len(BODY), len(BODY) + 1])
+    def test_the_start_is_the_first_bytes(self, remote: Maintained, length: int) -> None:
+        """Or all, if there are fewer."""
+        assert remote.start("objects", put(remote, BODY), length) == BODY[:length]
+
+    def test_the_start_of_nothing_is_nothing(self, remote: Maintained) -> None:
+        """Of an empty object, no bytes; of an absent one, an error."""
+        assert remote.start("objects", put(remote, b""), FIXED.size) == b""
+        with pytest.raises(MissingObject):
+            remote.start("encoded", digest_of(b""), FIXED.size)
+
+    @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
+    @pytest.mark.parametrize("kind", ["objects", "manifests"])
+    def test_damage_is_noticed_and_replaced(
+        self, remote: Maintained, plant: Plant, kind: Kind, found: bytes
+    ) -> None:
+        """Truncated, lengthened, none or flipped; wrong bytes do not take their place."""
+        digest = put(remote, BODY, kind=kind)
+        assert remote.is_sound(kind, digest)
+        plant(name_of(kind, digest), found)
+        assert not remote.is_sound(kind, digest)
+        with pytest.raises(Corrupt):
+            remote.replace(kind, digest, [b"wrong"])
+        assert read(remote, digest, kind=kind) == found
+        remote.replace(kind, digest, [BODY[:9], BODY[9:]])
+        assert remote.is_sound(kind, digest)
+
+    def test_what_is_lost_is_replaced_too(self, remote: Maintained) -> None:
+        """An absent object is neither sound nor damaged."""
+        with pytest.raises(MissingObject):
+            remote.is_sound("objects", digest_of(BODY))
+        remote.replace("objects", digest_of(BODY), [BODY])
+        assert read(remote, digest_of(BODY)) == BODY
+
+    def test_an_encoded_object_is_replaced(self, remote: Maintained, plant: Plant) -> None:
+        """If its checksum is right."""
+        plain, digest = bytes(4096), digest_of(bytes(4096))
+        data = encode(Codec.FULL, plain, LAYOUTS["F32"])
+        plant(name_of("encoded", digest), b"damaged")
+        with pytest.raises(Corrupt):
+            remote.replace("encoded", digest, [data[:-1]])
+        assert read(remote, digest, kind="encoded") == b"damaged"
+        remote.replace("encoded", digest, [data])
+        assert verify(remote).damages == ()
+
+    def test_a_pruned_manifest_is_remembered_until_it_is_back(self, remote: Maintained) -> None:
+        """By an empty file."""
+        digest = put(remote, BODY, kind="manifests")
+        for back in (remote.write, remote.replace):
+            remote.remember_pruned(digest)
+            remote.remove(name_of("manifests", digest))
+            (mark,) = remote.files("pruned")
+            assert (mark.name, mark.bytes) == (name_of("pruned", digest), 0)
+            back("manifests", digest, [BODY])
+            assert names(remote, "pruned") == []
+
+    def test_an_upload_keeps_prunes_away(self, remote: Maintained) -> None:
+        """While it is open; other uploads do not mind."""
+        with remote.upload():
+            with remote.upload():
+                assert len([n for n in names(remote, "tmp") if n.startswith("tmp/uploads/")]) >= 1
+            with pytest.raises(Conflict, match="upload"), remote.pruning():
+                pytest.fail("it started")
+        with remote.pruning():
+            pass
+        assert names(remote, "tmp") == []
+
+    def test_a_prune_keeps_uploads_and_prunes_away(self, remote: Maintained) -> None:
+        """While it is under way."""
+        with remote.pruning():
+            assert [name[:10] for name in names(remote, "tmp")] == ["tmp/prune-"]
+            for other in (remote.upload, remote.pruning):
+                with pytest.raises(Conflict, match="prune"), other():
+                    pytest.fail("it started")
+        with remote.upload():
+            pass
+        assert names(remote, "tmp") == []
+
+    def test_signs_of_others_count(self, remote: Maintained, plant: Plant) -> None:
+        """As a program leaves them that reaches the same store another way."""
+        plant("tmp/prune-0123", b"")
+        with pytest.raises(Conflict), remote.upload():
+            pytest.fail("it started")
+        remote.remove("tmp/prune-0123")
+        plant("tmp/uploads/0123", b"")
+        with pytest.raises(Conflict), remote.pruning():
+            pytest.fail("it started")
+
+    def test_verify_finds_damage(self, remote: Maintained, plant: Plant) -> None:
+        """And counts what is sound."""
+        digest = put(remote, BODY)
+        put(remote, b"sound")
+        assert (verify(remote).files, verify(remote).damages) == (2, ())
+        plant(name_of("objects", digest), b"damaged")
+        (damage,) = verify(remote).damages
+        assert (damage.kind, damage.name) == ("object", str(digest))
+
+    def test_prune_deletes_what_is_old_and_unneeded(self, remote: Maintained, plant: Plant) -> None:
+        """After a plan, which changes nothing; what is young is spared."""
+        digest = put(remote, BODY)
+        plant("tmp/half", b"half an object")
+        spared = plan(remote, keep=timedelta(0), grace=timedelta(days=1))
+        assert (spared.doomed, spared.young) == ((), 1)
+        shown = plan(remote, keep=timedelta(0), grace=AT_ONCE)
+        assert [item.name for item in shown.doomed] == [str(digest), "tmp/half"]
+        assert remote.missing("objects", [digest]) == set()
+        assert execute(remote, shown, keep=timedelta(0), grace=AT_ONCE).doomed == shown.doomed
+        assert names(remote, "objects") == names(remote, "tmp") == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from blake3 import blake3
 
-from zoo.codec.choose import encode_best, layout_of
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
@@ -12,7 +13,21 @@ from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.encoded import encoded_header
 
-__all__ = ["Encoder"]
+__all__ = ["Coding", "Encoder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coding:
+    """How much is spent to make an upload small.
+
+    Attributes:
+        alone: Code also what no parent has. That saves a sixth of float32 weights and a third of
+            bfloat16 ones, at a tenth of a disk's speed, or many times a network's.
+        smallest: Take the smaller and slower delta (MAX).
+    """
+
+    alone: bool
+    smallest: bool
 
 
 class Encoder:
@@ -22,13 +37,13 @@ class Encoder:
         store: Holds the checkpoint and, if a delta is to be found, its parents.
         target: The remote, asked which bases it holds.
         manifest: The checkpoint.
-        smallest: Take the smaller and slower delta (MAX).
+        coding: How small.
     """
 
-    def __init__(self, store: Store, target: Remote, manifest: Manifest, *, smallest: bool) -> None:
+    def __init__(self, store: Store, target: Remote, manifest: Manifest, coding: Coding) -> None:
         self.store = store
         self.target = target
-        self.smallest = smallest
+        self.coding = coding
         self._tensors: dict[Digest, list[Tensor]] = {}
         for tensor in manifest.tensors:
             self._tensors.setdefault(tensor.object, []).append(tensor)
@@ -38,21 +53,25 @@ class Encoder:
             if not store.missing("manifests", [parent.manifest])
         ]
 
-    def encode(self, digest: Digest) -> bytes | None:
-        """The encoded object, or None where it is better sent as it is.
+    def encode(self, digest: Digest, data: memoryview) -> bytes | None:
+        """The object ``data`` encoded, or None where it is better sent as it is.
 
         Raises:
-            MissingObject: The store does not hold it.
-            Corrupt: The store holds it damaged; encoded, nobody would notice before a pull.
+            Corrupt: It is damaged; encoded, nobody would notice before a pull.
         """
-        data = b"".join(self.store.read("objects", digest))
+        base = self._base(digest, len(data))
+        if base is None and not self.coding.alone:
+            return None
         found = blake3(data).hexdigest()
         if found != digest.hex:
             raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
-        base = self._base(digest, len(data))
-        plain = None if base is None else b"".join(self.store.read("objects", base))
+        from zoo.codec.choose import encode_best, layout_of  # numpy and the coders, if needed
+
+        plain = None if base is None else self.store.view("objects", base)
         layout = layout_of(self._tensors.get(digest, ()), len(data))
-        return encode_best(data, layout, plain, base, smallest=self.smallest)
+        return encode_best(
+            data, layout, plain, base, alone=self.coding.alone, smallest=self.coding.smallest
+        )
 
     def _base(self, digest: Digest, size: int) -> Digest | None:
         """An object of the same size that both sides hold, and that the remote does not hold as a

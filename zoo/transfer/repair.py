@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from zoo.contracts import Remote
+from zoo.contracts import Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
+from zoo.store.held import each, name_of
 from zoo.store.verify import Damage, Report, verify
 
 __all__ = ["Repaired", "heal_checkpoint", "repair"]
@@ -28,49 +30,71 @@ class Repaired:
     report: Report
 
 
-def repair(store: Store, source: Remote, *, progress: Progress = silent) -> Repaired:
+def repair(place: Maintained, source: Remote, *, progress: Progress = silent) -> Repaired:
     """Replace each damaged or missing object and manifest by the one that ``source`` holds.
 
     Each is hashed before it takes the damaged one's place. Refs, and files that are no part of a
     store, are left alone.
+
+    Raises:
+        Conflict: A prune is under way; nothing was replaced.
+        DiskFull, Unavailable: One of the two can go on no more; what was mended stays so.
     """
-    healed: list[Damage] = []
+    healed: dict[tuple[str, str], Damage] = {}
     while True:
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
-        report = verify(store, progress=progress)
-        with store.upload():
-            mended = [damage for damage in report.damages if _heal(store, source, damage)]
-        healed += mended
+        report = verify(place, progress=progress)
+        with place.upload():
+            mended = {
+                (damage.kind, damage.name): damage
+                for damage in report.damages
+                # What is damaged again right after it was mended, no repair can help.
+                if (damage.kind, damage.name) not in healed and _heal(place, source, damage)
+            }
+        healed |= mended
         if not mended:
-            return Repaired(healed=tuple(healed), report=report)
+            left = {(damage.kind, damage.name) for damage in report.damages}
+            done = tuple(damage for key, damage in healed.items() if key not in left)
+            return Repaired(healed=done, report=report)
 
 
-def heal_checkpoint(store: Store, source: Remote, digest: Digest) -> None:
+def heal_checkpoint(
+    store: Store, source: Remote, digest: Digest, items: Collection[Digest]
+) -> None:
     """Replace what ``store`` holds damaged of a checkpoint that was just copied from ``source``.
+
+    Args:
+        store: Holds the checkpoint.
+        source: Holds it, too.
+        digest: The manifest.
+        items: Those of its objects that were here before, so that nobody has hashed them yet.
 
     Raises:
         Corrupt, MissingObject: ``source`` does not hold it sound either.
     """
     if not store.is_sound("manifests", digest):
         store.replace("manifests", digest, source.read("manifests", digest))
-    for item, least in store.manifest(digest).objects():
-        if not store.is_sound("objects", item):
-            store.replace("objects", item, [bytes(read_object(source, item, least=least))])
+    sizes = dict(store.manifest(digest).objects())
+    sound = each(store, lambda item: store.is_sound("objects", item), items)
+    for item in [item for item, good in zip(items, sound, strict=True) if not good]:
+        store.replace("objects", item, [read_object(source, item, least=sizes[item])])
 
 
-def _heal(store: Store, source: Remote, damage: Damage) -> bool:
+def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:
         return False
     try:
         if damage.kind == "manifest":
-            store.replace("manifests", digest, source.read("manifests", digest))
+            place.replace("manifests", digest, source.read("manifests", digest))
             return True
         plain = read_object(source, digest, least=object_size(source, digest))
-        store.replace("objects", digest, [bytes(plain)])
+        place.replace("objects", digest, [bytes(plain)])
+    except (DiskFull, Unavailable):
+        raise
     except ZooError:
         return False  # the source lacks it, or has it damaged too
     if damage.kind == "encoded object":
-        store.path("encoded", digest).unlink()
+        place.remove(name_of("encoded", digest))
     return True

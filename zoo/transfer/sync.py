@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from functools import partial
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.moves import append_after
-from zoo.transfer.copy import Copied, copy_checkpoint
-from zoo.transfer.encode import Encoder
+from zoo.store import Store
+from zoo.transfer.copy import Copied, receive, send
+from zoo.transfer.encode import Coding
 from zoo.transfer.repair import heal_checkpoint
 from zoo.workspace import Workspace
 
-__all__ = ["pull", "push"]
+__all__ = ["holder", "pull", "push"]
 
 
 def push(
@@ -45,9 +45,10 @@ def push(
     remote = workspace.remote(to, create=True)
     if not force:
         _check_descends(workspace, remote.read_ref(ref), ref, digest)
-    encoder = partial(Encoder, workspace.store, remote, smallest=smallest)
+    # A folder is as fast as coding what has no base is slow, and can be read without decoding.
+    coding = Coding(alone=smallest or not isinstance(remote, Store), smallest=smallest)
     with remote.upload():
-        copied = copy_checkpoint(workspace.store, remote, digest, progress, encoder)
+        copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)
         if not force:  # again: the copy may have taken hours
             _check_descends(workspace, current, ref, digest)
@@ -73,10 +74,30 @@ def pull(
         there = [str(known) for known in remote.refs()]
         raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
     with workspace.store.upload():
-        copied = copy_checkpoint(remote, workspace.store, entry.manifest, progress)
-        heal_checkpoint(workspace.store, remote, entry.manifest)
+        copied = receive(remote, workspace.store, entry.manifest, progress)
+        heal_checkpoint(workspace.store, remote, entry.manifest, copied.shared)
         workspace.move(ref, entry.manifest, f"pull from {source}")
     return ref, copied
+
+
+def holder(workspace: Workspace, name: str) -> str | None:
+    """The remote to pull ``name`` from: one that was fetched and has it.
+
+    None if there is none, or if a source publishes something under that name.
+
+    Raises:
+        InvalidOption: Several have it, and differ.
+    """
+    try:
+        ref = Reference.parse(name)
+    except InvalidReference:
+        return None
+    if workspace.registry.entry(ref.path):
+        return None
+    found = workspace.registry.holders(ref)
+    if len(set(found.values())) > 1:
+        raise InvalidOption(f"{', '.join(found)} have a {ref} each, and they differ: say --from")
+    return next(iter(found), None)
 
 
 def _near(name: str, there: list[str]) -> list[str]:

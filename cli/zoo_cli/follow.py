@@ -1,0 +1,82 @@
+"""zoo clone, fetch: know what a remote has, without its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import clean, note, print_json
+
+if TYPE_CHECKING:
+    from zoo.transfer.fetch import Fetched
+
+__all__ = ["clone", "fetch"]
+
+
+@click.command()
+@click.argument("remotes", nargs=-1, metavar="[REMOTE]...")
+@as_json
+@home_option
+def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
+    """Learn what REMOTE (default: every remote that has a short name) has now.
+
+    Its names and checkpoints can then be found with zoo search and zoo show. No weights are
+    fetched: zoo pull NAME does that.
+
+    \b
+    Examples:
+      zoo fetch
+      zoo fetch lab
+    """
+    zoo = open_zoo()
+    names = remotes or sorted(zoo.workspace.remotes())
+    if not names:
+        raise click.UsageError("no remote has a short name yet: zoo remote add NAME LOCATION")
+    _report({name: zoo.fetch(name) for name in names}, as_json=as_json)
+
+
+@click.command()
+@click.argument("remote")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+@as_json
+@home_option
+def clone(remote: str, folder: Path | None, as_json: bool) -> None:
+    """Make a zoo in FOLDER that follows the store at REMOTE, a folder or URL, as "origin".
+
+    FOLDER is the current one unless given. Nothing is pulled yet: search it, and pull what you
+    need.
+
+    \b
+    Example:
+      zoo clone s3://lab/zoo flowers
+    """
+    import zoo
+    from zoo_cli.output import terminal_progress
+
+    named = click.get_current_context().meta.get("home")
+    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as made:
+        fetched = made.fetch("origin")
+        if not as_json:
+            click.echo(f"made a zoo in {made.root}")
+    _report({"origin": fetched}, as_json=as_json)
+
+
+def _report(found: dict[str, Fetched], *, as_json: bool) -> None:
+    if as_json:
+        print_json([
+            {
+                "remote": name,
+                "refs": {str(ref): str(digest) for ref, digest in fetched.refs.items()},
+                "new": sorted(map(str, fetched.new)),
+                "damaged": {str(ref): problem for ref, problem in fetched.damaged.items()},
+            }
+            for name, fetched in found.items()
+        ])  # fmt: skip
+        return
+    for name, fetched in found.items():
+        click.echo(f"{name}: {len(fetched.refs)} names, {len(fetched.new)} new checkpoints")
+        for ref, problem in fetched.damaged.items():
+            note(clean(f"{name} has {ref} damaged: {problem}"))

@@ -1,0 +1,114 @@
+"""zoo verify and zoo prune of a bucket, as typed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.places import BucketPlace, flip
+
+from zoo import plugins
+from zoo.domain.reference import Reference
+from zoo.moves import append_deletion
+
+BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
+AT_ONCE = ("--keep", "0", "--grace", "0")
+
+
+@pytest.fixture
+def team(run: Any, s3: str) -> BucketPlace:
+    """A bucket to which the fine-tune was pushed."""
+    assert run("push", TUNED, "--to", s3).code == 0
+    return BucketPlace(s3)
+
+
+def delete(team: BucketPlace) -> None:
+    append_deletion(team.remote, Reference.parse(TUNED))
+    time.sleep(1.1)  # moves are timed in whole seconds
+
+
+def test_a_sound_bucket(run: Any, team: BucketPlace) -> None:
+    names = team.names("objects", "encoded", "manifests")
+    done = run("verify", team.location)
+    assert (done.code, f"{len(names)} files" in done.out) == (0, True)
+    assert "all sound" in done.out
+
+
+@pytest.mark.parametrize("harm", ["flip", "truncate", "delete"])
+def test_damage_is_named_with_who_needs_it_and_healed(
+    run: Any, team: BucketPlace, harm: str
+) -> None:
+    harmed = [team.names(kind)[0] for kind in ("encoded", "manifests")]
+    harmed += team.names("objects")[:1]
+    for name in harmed:
+        if harm == "flip":
+            flip(team, name)
+        elif harm == "truncate":
+            team.plant(name, team.read(name)[:-1])
+        else:
+            team.lose(name)
+        found = run("verify", team.location)
+        assert (found.code, f"blake3:{Path(name).stem}" in found.out) == (1, True)
+        assert f"needed by {TUNED}" in found.out
+        assert f"zoo verify {team.location} --repair" in found.err
+        healed = run("verify", team.location, "--repair")  # from this zoo
+        assert (healed.code, f"blake3:{Path(name).stem}" in healed.out) == (0, True)
+        assert run("verify", team.location).code == 0
+
+
+def test_a_damaged_ref_is_named(run: Any, team: BucketPlace) -> None:
+    team.plant(f"refs/{TUNED}/latest/00000001.json", b"junk")
+    (damage,) = run("verify", team.location, "--json").json["damages"]
+    assert (damage["kind"], damage["name"]) == ("ref", TUNED)
+
+
+def test_the_zoo_is_healed_from_a_bucket(run: Any, home: Path, team: BucketPlace) -> None:
+    digest = run("show", TUNED, "--json").json["manifest"]
+    (path,) = (home / "manifests").rglob(f"{digest[7:]}*")
+    path.unlink()
+    assert run("verify").code == 1
+    assert run("verify", "--repair", "--from", team.location).code == 0
+
+
+def test_a_prune_shows_first_and_deletes_when_told(run: Any, team: BucketPlace) -> None:
+    names = team.names("objects", "encoded", "manifests")
+    assert run("prune", team.location, *AT_ONCE, "--yes", "--json").json["items"] == []
+    delete(team)
+    assert run("prune", team.location, "--yes", "--json").json["items"] == []  # it is young
+    shown = run("prune", team.location, *AT_ONCE)
+    assert (shown.code, "nothing was deleted" in shown.err) == (0, True)
+    assert team.names("objects", "encoded", "manifests") == names
+    done = run("prune", team.location, *AT_ONCE, "--yes", "--json").json
+    assert (done["deleted"], len(done["items"])) == (True, len(names))
+    assert team.names("objects", "encoded", "manifests", "tmp") == []
+    assert run("verify", team.location).code == 0  # what was pruned is no damage
+    assert run("show", TUNED).code == 0  # the zoo's own is another
+    assert run("push", TUNED, "--to", team.location).code == 0
+    assert run("verify", team.location, "--json").json["files"] == len(names)
+
+
+def test_whoever_writes_and_whoever_prunes_give_way(run: Any, team: BucketPlace) -> None:
+    delete(team)
+    names = team.names("objects", "encoded", "manifests")
+    with team.remote.upload():
+        stopped = run("prune", team.location, *AT_ONCE, "--yes")
+    assert (stopped.code != 0, "uploads to this store are under way" in stopped.err) == (True, True)
+    assert team.names("objects", "encoded", "manifests") == names
+    with team.remote.pruning():
+        stopped = run("push", BASE, "--to", team.location)
+    assert (stopped.code != 0, "prune" in stopped.err) == (True, True)
+    assert team.names("objects", "encoded", "manifests") == names
+
+
+def test_a_remote_that_cannot_list_is_told_apart(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain:
+        @staticmethod
+        def connect(location: str, *, create: bool) -> object:
+            return object()
+
+    monkeypatch.setattr(plugins, "remote", lambda scheme: Plain)
+    for command in ("verify", "prune"):
+        done = run(command, "plain://somewhere")
+        assert (done.code, "cannot list what it holds" in done.err) == (1, True)

@@ -1,0 +1,123 @@
+"""Where a store can be, and what happens there behind its back."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from zoo.contracts import Maintained
+from zoo.store import Store
+from zoo.store.retry import Retrying, maintained
+from zoo_bucket.bucket import Bucket
+from zoo_bucket.place import Place as Location
+from zoo_bucket.remote import BucketRemote
+
+__all__ = ["BucketPlace", "FolderPlace", "Place", "ago", "flip", "mirror", "write"]
+
+FOLDERS = ("objects", "encoded", "manifests", "refs", "pruned")
+
+
+class Place(Protocol):
+    """A store; its files go by their names in it.
+
+    Attributes:
+        location: As a user writes it.
+        remote: As the program reaches it.
+    """
+
+    location: str
+    remote: Maintained
+
+    def names(self, *folders: str) -> list[str]: ...
+    def read(self, name: str) -> bytes: ...
+    def plant(self, name: str, data: bytes) -> None: ...
+    def lose(self, name: str) -> None: ...
+    def age(self, name: str, at: datetime) -> None: ...
+
+
+def mirror(store: Store, place: Place) -> None:
+    """Put all there that ``store`` holds and that is not there."""
+    if place.location == str(store.root):
+        return
+    there = set(place.names(*FOLDERS))
+    for name in FolderPlace(store.root).names(*FOLDERS):
+        if name not in there:
+            place.plant(name, (store.root / name).read_bytes())
+
+
+def flip(place: Place, name: str, position: int = -1) -> None:
+    """Damage a file."""
+    data = bytearray(place.read(name))
+    data[position] ^= 0xFF
+    place.plant(name, bytes(data))
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of a store, whatever is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+
+
+class FolderPlace:
+    """A store in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.location = root, str(root)
+        self.remote: Maintained = Store.create(root)
+
+    def names(self, *folders: str) -> list[str]:
+        paths = [path for folder in folders for path in (self.root / folder).rglob("*")]
+        return sorted(p.relative_to(self.root).as_posix() for p in paths if p.is_file())
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def plant(self, name: str, data: bytes) -> None:
+        write(self.root / name, data)
+
+    def lose(self, name: str) -> None:
+        (self.root / name).unlink()
+
+    def age(self, name: str, at: datetime) -> None:
+        os.utime(self.root / name, (at.timestamp(), at.timestamp()))
+
+
+class BucketPlace:
+    """A store in a bucket of moto, which runs in this process."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        remote = maintained(
+            Retrying(BucketRemote.connect(location, create=True), pause=lambda _: None)
+        )
+        assert remote is not None
+        self.remote = remote
+        self._bucket = Bucket(Location.parse(location))
+
+    def names(self, *folders: str) -> list[str]:
+        return sorted(name for folder in folders for name in self._bucket.below(f"{folder}/"))
+
+    def read(self, name: str) -> bytes:
+        data = self._bucket.get(name)
+        assert data is not None
+        return data
+
+    def plant(self, name: str, data: bytes) -> None:
+        self._bucket.put(name, data)
+
+    def lose(self, name: str) -> None:
+        self._bucket.delete(name)
+
+    def age(self, name: str, at: datetime) -> None:
+        from moto.s3.models import s3_backends
+
+        place = self._bucket.place
+        keys = s3_backends["123456789012"]["aws"].buckets[place.bucket].keys
+        keys[place.prefix + name].last_modified = at.replace(tzinfo=None)

@@ -1,0 +1,150 @@
+"""Downloads that were cut off go on where they ended, and never damage anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+
+from zoo.domain.digest import Digest
+from zoo.errors import Corrupt, DiskFull, Unavailable
+from zoo.store import Store, partial
+
+DATA = np.random.default_rng(0).bytes(3 << 20)
+DIGEST = Digest("blake3", blake3(DATA).hexdigest())
+PIECE = 1 << 18
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(partial, "KEPT", 1 << 20)
+    return Store.create(tmp_path / "store")
+
+
+class Line:
+    """Reads ``data``, and breaks after so many bytes in all; remembers from where it was read."""
+
+    def __init__(self, data: bytes = DATA, breaks_after: int | None = None) -> None:
+        self.data, self.left = data, breaks_after
+        self.offsets: list[int] = []
+
+    def __call__(self, offset: int) -> Iterator[bytes]:
+        self.offsets.append(offset)
+        for begin in range(offset, len(self.data), PIECE):
+            piece = self.data[begin : begin + PIECE]
+            if self.left is not None:
+                self.left -= len(piece)
+                if self.left < 0:
+                    raise Unavailable("the line", "broke")
+            yield piece
+
+
+def parts(store: Store) -> list[int]:
+    return sorted(path.stat().st_size for path in store.staging.glob("part-*"))
+
+
+def cut(store: Store, at: int) -> None:
+    with pytest.raises(Unavailable):
+        store.receive(DIGEST, Line(breaks_after=at))
+
+
+def kept(store: Store) -> bytes:
+    return b"".join(store.read("objects", DIGEST))
+
+
+def test_what_arrives_is_kept(store: Store) -> None:
+    assert store.receive(DIGEST, Line())
+    assert kept(store) == DATA
+    assert not store.receive(DIGEST, Line())
+    assert parts(store) == []
+
+
+def test_a_download_goes_on_where_it_was_cut_off(store: Store) -> None:
+    cut(store, 2 << 20)
+    assert parts(store) == [2 << 20]
+    line = Line()
+    assert store.receive(DIGEST, line)
+    assert line.offsets == [2 << 20]
+    assert kept(store) == DATA
+
+
+def test_little_is_not_worth_keeping(store: Store) -> None:
+    cut(store, 1 << 19)
+    assert parts(store) == []
+
+
+def test_the_longest_is_taken_up(store: Store) -> None:
+    cut(store, 1 << 20)
+    cut(store, 1 << 20)  # more
+    assert parts(store) == [1 << 20, 2 << 20]
+    line = Line()
+    store.receive(DIGEST, line)
+    assert line.offsets == [2 << 20]
+
+
+def test_wrong_bytes_are_forgotten_whoever_left_them(store: Store) -> None:
+    cut(store, 2 << 20)
+    (part,) = store.staging.glob("part-*")
+    part.write_bytes(b"x" + part.read_bytes()[1:])
+    with pytest.raises(Corrupt):
+        store.receive(DIGEST, Line())
+    assert parts(store) == []
+    line = Line()
+    assert store.receive(DIGEST, line)
+    assert line.offsets == [0]
+
+
+def test_a_part_is_copied_as_its_writer_may_live(store: Store) -> None:
+    cut(store, 2 << 20)
+    (part,) = store.staging.glob("part-*")
+    with part.open("r+b") as writer:
+        store.receive(DIGEST, Line())
+        writer.seek(0)
+        writer.write(b"damage")
+    assert kept(store) == DATA
+
+
+@pytest.mark.parametrize(("age", "left"), [(0, 1), (partial.STALE_SECONDS + 60, 0)])
+def test_what_nobody_writes_to_any_more_goes(store: Store, age: int, left: int) -> None:
+    cut(store, 2 << 20)
+    (part,) = store.staging.glob("part-*")
+    then = part.stat().st_mtime - age
+    os.utime(part, (then, then))
+    store.receive(DIGEST, Line())
+    assert len(parts(store)) == left
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_is_relieved_and_an_interrupt_is_not_lost(
+    store: Store, error: BaseException
+) -> None:
+    def read(offset: int) -> Iterator[bytes]:
+        yield DATA[: 2 << 20]
+        raise error
+
+    full = isinstance(error, OSError)
+    with pytest.raises(DiskFull if full else KeyboardInterrupt):
+        store.receive(DIGEST, read)
+    assert parts(store) == ([] if full else [2 << 20])
+
+
+def test_two_at_once(store: Store) -> None:
+    """One takes up what the other one is still writing."""
+    inner: list[bool] = []
+
+    def slow(make: Callable[[], object]) -> Callable[[int], Iterator[bytes]]:
+        def read(offset: int) -> Iterator[bytes]:
+            yield DATA[offset : 2 << 20]
+            make()
+            yield DATA[2 << 20 :]
+
+        return read
+
+    store.receive(DIGEST, slow(lambda: inner.append(store.receive(DIGEST, Line()))))
+    assert inner == [True]
+    assert kept(store) == DATA
+    assert parts(store) == []

@@ -1,0 +1,97 @@
+"""Held: what a place holds under digests, read off its listing; and manifests, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from blake3 import blake3
+
+from zoo.contracts import Folder, Kind, Maintained, Remote
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.stored import Stored
+from zoo.errors import Corrupt, InvalidReference
+
+__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "pruned", "read_manifest"]
+
+MANIFEST_LIMIT = 256 << 20
+WORDS: dict[Kind, str] = {
+    "objects": "object",
+    "encoded": "encoded object",
+    "manifests": "manifest",
+}
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one folder of a store holds.
+
+    Attributes:
+        files: Each file where it belongs, by its digest; sorted.
+        strays: What was found besides, each with what is wrong about it.
+    """
+
+    files: dict[Digest, Stored] = field(default_factory=dict)
+    strays: list[tuple[Stored, str]] = field(default_factory=list)
+
+
+def name_of(folder: Folder, digest: Digest) -> str:
+    """The name in the store of what is kept under a digest."""
+    suffix = ".json" if folder == "manifests" else ""
+    return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
+
+
+def holding(place: Maintained, folder: Folder) -> Holding:
+    """List one folder. Nothing is read."""
+    found = Holding()
+    for file in sorted(place.files(folder), key=lambda file: file.name):
+        try:
+            digest = Digest("blake3", PurePosixPath(file.name).stem)
+        except InvalidReference:
+            found.strays.append((file, "is no part of a store"))
+            continue
+        if file.name == name_of(folder, digest):
+            found.files[digest] = file
+        else:
+            found.strays.append((file, "lies in the wrong place"))
+    return found
+
+
+def pruned(place: Maintained, manifests: Iterable[Digest]) -> set[Digest]:
+    """The manifests that were deleted on purpose, and are not back among ``manifests``."""
+    # The mark alone proves nothing: a prune may have been killed between it and the deletion.
+    return set(holding(place, "pruned").files) - set(manifests)
+
+
+def read_manifest(place: Remote, digest: Digest) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        MissingObject: Not there.
+        Corrupt: Its bytes are not what ``digest`` says.
+        InvalidManifest: They are, but break the format.
+    """
+    data = bytearray()
+    for piece in place.read("manifests", digest):
+        data += piece
+        if len(data) > MANIFEST_LIMIT:
+            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_LIMIT} bytes", "more")
+    found = blake3(data).hexdigest()
+    if found != digest.hex:
+        raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
+    return Manifest.from_bytes(bytes(data))
+
+
+def each(
+    place: Maintained, function: Callable[[Item], Answer], items: Iterable[Item]
+) -> Iterator[Answer]:
+    """``function`` of every item, in order, as many at once as ``place`` serves well."""
+    with ThreadPoolExecutor(place.at_once) as pool:
+        yield from pool.map(function, items)

@@ -1,0 +1,90 @@
+"""Fetch: learn what a remote has, without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from zoo.contracts import Remote
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import Corrupt, Invalid, MissingObject, UnknownName
+from zoo.store.held import read_manifest
+from zoo.workspace import Workspace
+
+__all__ = ["Fetched", "fetch"]
+
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a remote has.
+
+    Attributes:
+        refs: Its names, deleted ones left out, and what they point at.
+        new: Checkpoints of these that were not known here.
+        damaged: What is wrong with those that cannot be read, by name; they are left out.
+    """
+
+    refs: dict[Reference, Digest]
+    new: frozenset[Digest]
+    damaged: dict[Reference, str]
+
+
+def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fetched:
+    """Index the names of the remote called ``name``, and the checkpoints that they point at.
+
+    Only manifests that are not known here are read.
+
+    Raises:
+        UnknownName: No remote has that short name.
+        Unavailable: It does not answer; what was known of it stays.
+    """
+    if name not in workspace.remotes():
+        raise UnknownName("remote", name, sorted(workspace.remotes()), "zoo remote add NAME PLACE")
+    remote, registry = workspace.remote(name), workspace.registry
+    moves = dict(_moves(remote, progress))
+    new = registry.unknown({move.manifest for move in moves.values()})
+    problems: dict[Digest, str] = {}
+    with progress("reading manifests", len(new)) as task:
+        for digest, manifest in _manifests(remote, sorted(new)):
+            if isinstance(manifest, Manifest):
+                registry.add_checkpoint(digest, manifest)
+            else:
+                problems[digest] = str(manifest)
+            task.advance()
+    sound = {ref: move for ref, move in moves.items() if move.manifest not in problems}
+    registry.replace_remote(name, sound)
+    return Fetched(
+        refs={ref: move.manifest for ref, move in sound.items()},
+        new=frozenset(new - problems.keys()),
+        damaged={ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound},
+    )
+
+
+def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry]]:
+    """The newest move of every name that is not deleted."""
+    refs = list(remote.refs())
+    with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
+        for ref, entry in zip(refs, pool.map(remote.read_ref, refs), strict=True):
+            if entry is not None and not entry.deleted:
+                yield ref, entry
+            task.advance()
+
+
+def _manifests(
+    remote: Remote, digests: Iterable[Digest]
+) -> Iterator[tuple[Digest, Manifest | Exception]]:
+    def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
+        try:
+            return digest, read_manifest(remote, digest)
+        except (Corrupt, Invalid, MissingObject) as error:
+            return digest, error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(read, digests)

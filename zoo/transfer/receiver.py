@@ -1,0 +1,94 @@
+"""Receiver: brings objects from a remote into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from mmap import ACCESS_READ, mmap
+from threading import Event
+
+from zoo.contracts import Kind, Remote
+from zoo.domain.digest import Digest
+from zoo.errors import Corrupt
+from zoo.store import Store
+from zoo.store.encoded import decode_object
+from zoo.store.partial import Download, discard, download
+from zoo.transfer.meter import Meter, check
+
+__all__ = ["Receiver"]
+
+TRIES = 3
+"""Bytes that were damaged on the way are asked for so often, all in all."""
+
+
+class Receiver:
+    """Brings objects of one checkpoint; several threads may do so at once.
+
+    Args:
+        remote: Where they are.
+        store: Where they are to be.
+        sizes: Bytes of each object, at least.
+        encoded: Those that ``remote`` holds encoded only.
+        advance: Told of bytes that have arrived; over all, exactly the objects' sizes.
+        stop: Once set, what is under way ends with an error soon.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        store: Store,
+        sizes: Mapping[Digest, int],
+        encoded: Set[Digest],
+        advance: Callable[[float], None],
+        stop: Event,
+    ) -> None:
+        self.remote = remote
+        self.store = store
+        self.sizes = sizes
+        self.encoded = encoded
+        self.advance = advance
+        self.stop = stop
+
+    def move(self, digest: Digest) -> int:
+        """Bring one object; the bytes that were received for it.
+
+        Raises:
+            Corrupt: They did not arrive as the digest says, repeatedly; nothing was kept.
+            Unavailable: The remote does not answer, or this is to stop.
+        """
+        check(self.stop)
+        meter = Meter(self.sizes[digest], self.advance, self.stop)
+        receive = self._decode if digest in self.encoded else self._plain
+        for left in reversed(range(TRIES)):
+            try:
+                receive(digest, meter)
+                break
+            except Corrupt:
+                if not left:
+                    raise
+        meter.done()
+        return meter.passed
+
+    def _plain(self, digest: Digest, meter: Meter) -> None:
+        self.store.receive(digest, self._read("objects", digest, meter))
+
+    def _decode(self, digest: Digest, meter: Meter) -> None:
+        name = f"{digest.hex}-encoded"
+        with download(self.store.staging, name, self._read("encoded", digest, meter)) as got:
+            try:
+                plain = decode_object(
+                    self.remote, _mapped(got), least=self.sizes[digest], near=[self.store]
+                )
+                self.store.write("objects", digest, [plain])
+            except Corrupt:
+                discard(self.store.staging, name)
+                raise
+
+    def _read(self, kind: Kind, digest: Digest, meter: Meter) -> Callable[[int], Iterator[bytes]]:
+        return lambda offset: meter.through(self.remote.read(kind, digest, offset))
+
+
+def _mapped(got: Download) -> memoryview:
+    got.file.flush()
+    # Nothing cannot be mapped, and is no encoded object either.
+    size = got.file.tell()
+    return memoryview(mmap(got.file.fileno(), size, access=ACCESS_READ) if size else b"")
