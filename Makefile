@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-long check fix bench bench-scale docs wheel clean
+.PHONY: help demo test test-long check check-backbones fix bench bench-scale docs wheel clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ test: $(VENV)/.dev  ## The test suite (under 15 minutes on 2 cores)
 
 test-long: $(VENV)/.dev  ## What takes longer
 	$(BIN)/python -m pytest --quiet -m long -s
+
+check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
+	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev  ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .

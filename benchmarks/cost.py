@@ -2,9 +2,10 @@
 
     python benchmarks/cost.py [ARCHITECTURE]
 
-Random weights, which nothing shares. Each step is a process of its own, start-up included, on a warm
-local disk. zoo makes the disk settle before it says that it is done; cp does not, so the second peer
-does. Memory is what the process holds beside mapped files (RssAnon of Linux), read every 10 ms.
+Random weights, which nothing shares. Each step is a process of its own, start-up included, on a
+warm local disk. zoo makes the disk settle before it says that it is done; cp does not, so the
+second peer does. Memory is what the process holds beside mapped files (RssAnon of Linux), read
+every 10 ms.
 """
 
 from __future__ import annotations

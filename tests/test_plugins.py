@@ -77,7 +77,7 @@ def test_a_missing_package_comes_with_the_command_that_helps(
 def test_an_unknown_name_is_met_with_near_ones() -> None:
     with pytest.raises(UnknownName) as caught:
         plugins.head("liner")
-    assert caught.value.near == ("linear",)
+    assert caught.value.near[0] == "linear"
 
 
 @pytest.mark.parametrize("code", ["raise RuntimeError", "import not_there"])

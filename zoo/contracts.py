@@ -24,6 +24,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
+from zoo.domain.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -138,16 +139,27 @@ class Source(Catalog, Protocol):
 
 
 class Head(Protocol):
-    """A task output: module, loss and metrics."""
+    """A task output: module, loss and metrics. `zoo.backbones.heads.tasks.TaskHead` has the last
+    two for heads with ordinary outputs.
+    """
 
-    def build(self, num_features: int, num_classes: int) -> nn.Module:
-        """From features ``(N, num_features)`` to outputs ``(N, num_classes)``, float32."""
+    def build(self, num_features: int, num_outputs: int) -> nn.Module:
+        """From features ``(N, num_features)`` to outputs ``(N, num_outputs)``, float32."""
 
-    def loss(self) -> nn.Module:
-        """From outputs ``(N, num_classes)`` and targets ``(N,)`` int64 to a mean loss, a scalar."""
+    def loss(self, task: Task = "classification") -> nn.Module:
+        """From outputs ``(N, K)`` and targets to a mean loss, a scalar.
 
-    def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-        """Figures for a whole split, ``accuracy`` among them for classifiers, on a 0..1 scale."""
+        Targets are class indices ``(N,)`` int64, labels in 0..1 ``(N, K)`` float32, or numbers
+        ``(N, K)`` float32.
+
+        Raises:
+            Unsupported: This head is not for that task.
+        """
+
+    def metrics(
+        self, outputs: torch.Tensor, targets: torch.Tensor, task: Task = "classification"
+    ) -> dict[str, float]:
+        """Figures for a whole split, ``accuracy`` (0..1) among them for classes and labels."""
 
 
 class Remote(Protocol):

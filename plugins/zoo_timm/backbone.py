@@ -13,7 +13,8 @@ from torch import nn
 from zoo.backbones.trace import TRACE_VERSION, trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.errors import UnknownName, Unsupported
+from zoo.errors import UnknownName
+from zoo_timm import heads
 from zoo_timm.names import own_names
 
 __all__ = ["TimmBackbone"]
@@ -63,27 +64,17 @@ class TimmBackbone:
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Paths of the classifier's modules; empty for an encoder."""
-        named = _config(module).get("classifier") or ()
-        paths = (named,) if isinstance(named, str) else tuple(named)
-        known = dict(module.named_modules())
-        return tuple(path for path in paths if path in known)
+        return heads.head_modules(module)
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
-        """Put ``build(num_features)`` in the place of the classifier.
+        """Put ``build(num_features)`` in the place of each classifier (`zoo_timm.heads`).
 
         Raises:
-            Unsupported: The classifier is not one fully connected layer.
+            Unsupported: A classifier is something else than timm's are known to be.
         """
-        cast(Any, module).reset_classifier(num_outputs)
-        paths = self.head_modules(module)
-        if len(paths) != 1 or not isinstance(module.get_submodule(paths[0]), nn.Linear):
-            found = ", ".join(type(module.get_submodule(path)).__name__ for path in paths) or "none"
-            raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {found}")
-        parent, _, name = paths[0].rpartition(".")
-        old = cast(nn.Linear, module.get_submodule(paths[0]))
-        setattr(module.get_submodule(parent), name, build(old.in_features))
+        heads.replace_head(module, num_outputs, build)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input of these weights, after timm's own resolution of its configs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,7 @@ def trace(
     *,
     input_size: tuple[int, int, int],
     head: Sequence[str] = (),
+    blocks: Collection[type[nn.Module]] = (),
 ) -> Hierarchy:
     """The hierarchy of ``module``, whose parameters may be on the meta device.
 
@@ -51,6 +52,8 @@ def trace(
         module: The network.
         input_size: Channels, height, width of an image that it takes.
         head: Paths of the modules from features to the output.
+        blocks: Classes whose instances are units wherever they stand. Those with a shortcut past
+            several of their modules are found without it; one past a single module is not.
 
     Raises:
         Unsupported: The network cannot be run on one image, or has no unit.
@@ -60,7 +63,7 @@ def trace(
         recording = record(module, torch.zeros(1, *input_size, device=device))
     except Exception as error:
         raise Unsupported(f"{architecture} cannot be traced: {error}") from error
-    opener = _Opener(module, recording, tuple(head))
+    opener = _Opener(module, recording, tuple(head), blocks)
     steps = opener.steps()
     if not steps:
         raise Unsupported(f"{architecture} has no units: all its parameters are in the head")
@@ -70,7 +73,13 @@ def trace(
 class _Opener:
     """Walks the calls of a recording and decides which modules to open."""
 
-    def __init__(self, module: nn.Module, recording: Recording, head: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        recording: Recording,
+        head: tuple[str, ...],
+        blocks: Collection[type[nn.Module]],
+    ) -> None:
         self.modules = dict(module.named_modules())
         self.recording = recording
         self.head = head
@@ -79,7 +88,7 @@ class _Opener:
             for path, child in self.modules.items()
             if any(True for _ in child.parameters()) or any(True for _ in child.buffers())
         }
-        self.atomic = self._atomic_classes()
+        self.atomic = {*blocks, *self._atomic_classes()}
         self.found: list[_Step] = []
         self.seen: set[str] = set()
         self.idle: list[str] = []  # modules without parameters that ran since the last step

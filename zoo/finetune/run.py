@@ -101,7 +101,7 @@ def finetune(
     _check_size(model, planned.preprocessing, hierarchy.architecture)
     freeze(model, hierarchy, boundary)
     parts = split(folders, recipe.test_share, recipe.seed)
-    metrics = _train(model.to(device), folders, parts, planned, recipe, hierarchy, progress)
+    metrics = _train(model.to(device), folders, parts, planned, recipe, progress)
     ancestry = m.Parent(
         manifest=parent, relation="finetune", ref=str(base_ref or base), parents=known.parents
     )
@@ -159,7 +159,6 @@ def _train(
     parts: Split,
     manifest: m.Manifest,
     recipe: Recipe,
-    hierarchy: Hierarchy,
     progress: Progress,
 ) -> dict[str, float]:
     """Train the model, and measure it on the images that were held out."""
@@ -170,7 +169,8 @@ def _train(
     order = torch.Generator().manual_seed(recipe.seed)
     batches = loader(training, recipe.batch_size, generator=order)
     with progress("training", recipe.epochs * len(training)) as task:
-        train(model, batches, head.loss(), recipe, hierarchy.head.modules, task)
+        head_modules = plugins.backbone(manifest.backbone.plugin).head_modules(model)
+        train(model, batches, head.loss(), recipe, head_modules, task)
     with progress("testing", len(held_out)) as task:
         logits, labels = evaluate(model, loader(held_out, recipe.batch_size, generator=None), task)
     return {**head.metrics(logits, labels), "test_images": float(len(labels))}

@@ -21,9 +21,13 @@ from zoo.domain.hierarchy import Hierarchy, Unit
 
 __all__ = ["proves_cut"]
 
+SEED = 0
+
 
 @torch.no_grad()
-def proves_cut(module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tensor) -> bool:
+def proves_cut(
+    module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tensor, *, train: bool = False
+) -> bool:
     """Whether ``module`` can be entered late at unit ``depth``; it is left as it was.
 
     Args:
@@ -31,6 +35,8 @@ def proves_cut(module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tens
         hierarchy: Its hierarchy.
         depth: The unit whose entrance is the boundary.
         images: Input (N, C, H, W) that gives an output without NaN.
+        train: Prove it for training: what is below the boundary in eval mode, as frozen parts are,
+            and all else in train mode, with the same random numbers in both runs.
     """
     entry = module.get_submodule(_entry(module, hierarchy.units[depth]))
     earlier = [
@@ -38,7 +44,8 @@ def proves_cut(module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tens
         for unit in hierarchy.units[:depth]
         for path in _parametric(module, unit)
     ]
-    with _eval_mode(module):
+    below = {child for part in earlier for child in part.modules()} if train else None
+    with _modes(module, below), _buffers_kept(module), torch.random.fork_rng(devices=[]):
         entered, made, ordinary = _ordinary_run(module, entry, earlier, images)
         with ExitStack() as changes:
             for child in earlier:
@@ -46,6 +53,7 @@ def proves_cut(module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tens
             feed = _Feed(*entered)
             hook = entry.register_forward_pre_hook(feed, prepend=True, with_kwargs=True)
             changes.callback(hook.remove)
+            torch.manual_seed(SEED)
             late = module(_poisoned(images))
     return feed.fed and _bit_equal(ordinary, late)
 
@@ -81,6 +89,7 @@ def _ordinary_run(
                 lambda child, _, output: made[child].append(_poisoned(output))
             )
             hooks.callback(handle.remove)
+        torch.manual_seed(SEED)
         ordinary = _copied(module(images))
     return entered[0], made, ordinary
 
@@ -117,15 +126,27 @@ def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterato
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def _modes(module: nn.Module, below: set[nn.Module] | None) -> Iterator[None]:
+    """Eval mode below the boundary and train mode above it; without a boundary, eval mode."""
     modes = {child: child.training for child in module.modules()}
     for child in modes:
-        child.training = False
+        child.training = below is not None and child not in below
     try:
         yield
     finally:
         for child, training in modes.items():
             child.training = training
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Batch-norm in train mode moves its statistics: put them back."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, before in kept:
+            buffer.copy_(before)
 
 
 def _copied(value: Any) -> Any:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from zoo.contracts import Head
+from zoo.domain.task import Task
+from zoo.errors import Unsupported
 
 __all__ = ["HeadSuite"]
 
@@ -28,6 +30,37 @@ class HeadSuite:
             outputs = head.build(features, classes)(torch.randn(BATCH, features))
             assert outputs.shape == (BATCH, classes)
             assert outputs.dtype == torch.float32
+
+    @pytest.mark.parametrize("task", ["multi-label", "regression"])
+    def test_other_tasks_are_served_or_refused(self, head: Head, task: Task) -> None:
+        """A head that takes a task gives it a loss that falls, and finite figures."""
+        try:
+            loss = head.loss(task)
+        except Unsupported:
+            return
+        targets = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 1], [1, 1, 0]])
+        right, wrong = 4 * targets - 2, 2 - 4 * targets
+        if task == "regression":
+            right, wrong = targets, targets + 1
+        assert loss(right, targets).shape == ()
+        assert loss(right, targets) < loss(wrong, targets)
+        metrics = head.metrics(right, targets, task)
+        assert metrics
+        assert all(type(v) is float and math.isfinite(v) for v in metrics.values())
+        assert metrics != head.metrics(wrong, targets, task)
+
+    def test_a_few_steps_learn(self, head: Head) -> None:
+        """What is trained gets better."""
+        torch.manual_seed(0)
+        module, loss = head.build(FEATURES, CLASSES), head.loss()
+        features, targets = torch.randn(24, FEATURES), torch.arange(24) % CLASSES
+        optimizer = torch.optim.AdamW(module.parameters(), lr=0.05)
+        before = loss(module(features), targets).item()
+        for _ in range(50):
+            optimizer.zero_grad()
+            loss(module(features), targets).backward()
+            optimizer.step()
+        assert loss(module(features), targets).item() < 0.7 * before
 
     def test_loss_is_a_finite_scalar(self, head: Head) -> None:
         """Also for a batch of one and for confident outputs."""

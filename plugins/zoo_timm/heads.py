@@ -1,0 +1,69 @@
+"""Where the heads of timm's networks are, and how to replace them.
+
+Most are one Linear. Others are several (distilled pairs, one for each branch or stage), a Linear
+behind a norm of its own, a 1x1 convolution, an Identity (built without classes), or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import nn
+
+from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.errors import Unsupported
+
+__all__ = ["head_modules", "replace_head"]
+
+Build = Callable[[int], nn.Module]
+
+
+def head_modules(module: nn.Module) -> tuple[str, ...]:
+    """Paths of the classifier's modules; empty for an encoder."""
+    if hasattr(module, POOLED_HEAD):
+        return (POOLED_HEAD,)
+    config = getattr(module, "pretrained_cfg", None) or {}
+    named = config.get("classifier") or ()
+    paths = (named,) if isinstance(named, str) else tuple(named)
+    known = dict(module.named_modules())
+    return tuple(path for path in paths if path in known)
+
+
+def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
+    """Put a ``build(num_features)`` in the place of each classifier; it gets what the old one got.
+
+    A network without a classifier gets one behind its pooled features.
+
+    Raises:
+        Unsupported: A classifier is something else than timm's are known to be.
+    """
+    paths = head_modules(module)
+    if not paths or paths == (POOLED_HEAD,):
+        add_pooled_head(module, _num_features(module), build)
+        return
+    for path in paths:
+        _set(module, path, _new(module, path, build))
+    cast(Any, module).num_classes = num_outputs
+
+
+def _new(module: nn.Module, path: str, build: Build) -> nn.Module:
+    old = module.get_submodule(path)
+    if isinstance(old, nn.Linear):
+        return build(old.in_features)
+    if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+        return nn.Sequential(nn.Flatten(1), build(old.in_channels))
+    if isinstance(old, nn.Identity):  # built without classes
+        return build(_num_features(module))
+    raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
+
+
+def _set(module: nn.Module, path: str, new: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, new)
+
+
+def _num_features(module: nn.Module) -> int:
+    """Size of what a classifier gets, which some networks widen behind their last stage."""
+    known = cast(Any, module)
+    return int(getattr(known, "head_hidden_size", None) or known.num_features)

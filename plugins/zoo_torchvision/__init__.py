@@ -1,0 +1,1 @@
+"""Backbones and weights of torchvision (https://github.com/pytorch/vision)."""

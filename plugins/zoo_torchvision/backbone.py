@@ -1,0 +1,161 @@
+"""torchvision's classification networks as a backbone plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torchvision.models import (
+    WeightsEnum,
+    convnext,
+    efficientnet,
+    get_model,
+    mnasnet,
+    mobilenetv2,
+    mobilenetv3,
+)
+
+from zoo.backbones.trace import TRACE_VERSION, trace
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo_torchvision import heads, networks
+from zoo_torchvision.names import own_names
+from zoo_torchvision.networks import Network
+
+__all__ = ["TorchvisionBackbone"]
+
+BLOCKS = (
+    convnext.CNBlock,
+    efficientnet.FusedMBConv,
+    efficientnet.MBConv,
+    mnasnet._InvertedResidual,
+    mobilenetv2.InvertedResidual,
+    mobilenetv3.InvertedResidual,
+)
+"""Residual blocks that keep all their layers in one Sequential."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What a network that was built here carries as ``module.built``."""
+
+    network: Network
+    weights: WeightsEnum
+    head: tuple[str, ...]
+
+
+class TorchvisionBackbone:
+    """Implements `zoo.contracts.Backbone`.
+
+    Architectures have torchvision's names; one whose shapes depend on the image size is there once
+    for each size that weights were published for (``vit_b_16``, ``vit_b_16_384``).
+    """
+
+    version = f"{torchvision.__version__}+trace{TRACE_VERSION}"
+
+    def architectures(self) -> Sequence[str]:
+        """All names that `build` takes, sorted."""
+        return list(networks.networks())
+
+    def build(
+        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+    ) -> nn.Module:
+        """The network with untrained weights. Tags are names of weights: ``IMAGENET1K_V1``.
+
+        Raises:
+            UnknownName: torchvision has no such architecture, or no such weights for it.
+        """
+        network = networks.network(architecture)
+        weights = network.tagged(tag)
+        options = {} if num_classes is None else {"num_classes": num_classes}
+        with _NumbersOnCpu():
+            module = get_model(network.builder, **network.options, **options)
+        module.to(torch.get_default_device())
+        heads.silence_auxiliary(module)
+        module.built = _Built(network, weights, heads.find_head(module))
+        return cast(nn.Module, module)
+
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units of ``module``, traced at ``input_size`` or its native one."""
+        size = input_size or self.preprocessing(module).input_size
+        head = self.head_modules(module)
+        return trace(architecture, module, input_size=size, head=head, blocks=BLOCKS)
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Paths of the classifier's last layer and of any auxiliary heads."""
+        return _built(module).head
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of the classifier's last layer.
+
+        Raises:
+            Unsupported: It was replaced before, by something other than one layer.
+        """
+        heads.replace_head(module, _built(module).head[0], num_outputs, build)
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """How images become input of the weights of the tag, after their enum's transforms."""
+        return networks.preprocessing(_built(module).weights)
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """Class names of the weights of the tag in index order; empty where they have none."""
+        return networks.classes(_built(module).weights)
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """Torchvision's own key for each key in ``names`` (rules: `zoo_torchvision.names`)."""
+        del module  # the rules name their layers in full
+        return own_names(names)
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """``config.json`` with what plain torchvision needs (``docs/plugins.md`` has the code).
+
+        ``replaced`` lists layers that are of another kind than torchvision's own, in the order to
+        set them. A head of more than one layer is not described; it belongs at the path ``head``.
+        """
+        built, how = _built(module), manifest.preprocessing
+        return {
+            "architecture": built.network.builder,
+            "options": {**built.network.options, "num_classes": manifest.head.num_classes},
+            "head": built.head[0],
+            "replaced": heads.replaced_layers(module, built.head[0]),
+            "preprocessing": {
+                "resize_size": networks.resize_size(how),
+                "crop_size": list(how.input_size[1:]),
+                "crop_mode": how.crop_mode,
+                "interpolation": how.interpolation,
+                "mean": list(how.mean),
+                "std": list(how.std),
+            },
+            "classes": list(manifest.classes),
+            "license": manifest.license,
+        }
+
+
+def _built(module: nn.Module) -> _Built:
+    return cast(_Built, module.built)
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Makes small tensors on the CPU: RegNet computes its widths with some, and on the meta device
+    they would have no values.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.arange, torch.tensor):
+            kwargs = {**(kwargs or {}), "device": "cpu"}
+        return func(*args, **(kwargs or {}))

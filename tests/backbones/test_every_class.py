@@ -1,0 +1,101 @@
+"""The conformance suite, every cut by poison, and every head, on each of timm's model classes.
+
+`make check-backbones` runs this; it takes about an hour. ``classes.json`` names the smallest
+architecture of each class.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from zoo import plugins
+from zoo.domain.hierarchy import under
+from zoo.testing.backbones import BackboneSuite, Network
+from zoo.testing.cuts import proves_cut
+from zoo_timm.backbone import TimmBackbone
+
+pytestmark = pytest.mark.backbones
+
+CLASSES = json.loads(Path(__file__).with_name("classes.json").read_text())["smallest"]
+HEADS = ("linear", "mlp", "cosine")
+NOT_REAL = "test_"  # tiny by name: they do not stand for what people use
+
+
+@pytest.fixture(params=CLASSES.values(), ids=CLASSES.keys(), scope="module")
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def network(architecture: str) -> Network:
+    backbone = TimmBackbone()
+    torch.manual_seed(0)
+    module = backbone.build(architecture).eval()
+    images = torch.randn(2, *backbone.preprocessing(module).input_size)
+    return Network(architecture, module, backbone.hierarchy(architecture, module), images)
+
+
+class TestConformance(BackboneSuite):
+    @pytest.fixture
+    def backbone(self) -> TimmBackbone:
+        return TimmBackbone()
+
+    @pytest.fixture
+    def architectures(self, architecture: str) -> list[str]:
+        return [architecture]
+
+    @pytest.fixture
+    def networks(self, network: Network) -> list[Network]:  # type: ignore[override]
+        return [network]
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_every_cut_is_proven(network: Network, train: bool) -> None:
+    wrong = [
+        unit.name
+        for unit in network.hierarchy.units
+        if unit.cut
+        and not proves_cut(
+            network.module, network.hierarchy, unit.depth, network.images, train=train
+        )
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_fits(network: Network, kind: str) -> None:
+    """In both modes; a step reaches all of the head, and nothing else when all is frozen."""
+    backbone, head = TimmBackbone(), plugins.head(kind)
+    module = copy.deepcopy(network.module)
+    backbone.replace_head(module, 5, lambda features: head.build(features, 5))
+    paths = backbone.head_modules(module)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(under(name, paths))
+    outputs = module.train()(network.images)
+    assert tuple(outputs.shape) == (2, 5)
+    head.loss()(outputs, torch.tensor([0, 4])).backward()
+    trained = {
+        name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+    }
+    assert trained
+    assert all(parameter.grad is not None for parameter in trained.values())
+    assert tuple(module.eval()(network.images).shape) == (2, 5)
+
+
+def test_the_list_is_that_of_the_installed_timm() -> None:
+    found: dict[str, tuple[float, str]] = {}
+    for name in timm.list_models():
+        with torch.device("meta"):
+            module: nn.Module = TimmBackbone().build(name)
+        size = sum(parameter.numel() for parameter in module.parameters())
+        key = type(module).__name__
+        real = (float("inf") if name.startswith(NOT_REAL) else size, name)
+        found[key] = min(found.get(key, real), real)
+    assert {key: name for key, (_, name) in sorted(found.items())} == CLASSES
