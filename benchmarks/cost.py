@@ -26,7 +26,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-ROUNDS = 2
+ROUNDS = 5
 ZOO = (sys.executable, "-m", "zoo_cli")
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ HELP_SECONDS = 0.3
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A zoo that knows one catalog entry."""
+    """A zoo that knows two catalog entries, and the layers of one."""
     with zoo.init(tmp_path / "zoo") as made:
         entry = CatalogEntry(
             name="timm/resnet50.a1_in1k",
@@ -40,7 +41,9 @@ def small(tmp_path: Path) -> Path:
             input_size=(3, 224, 224),
             num_classes=1000,
         )
-        made.workspace.registry.replace_entries("timm", "1", [entry], "2026-01-01T00:00:00Z")
+        tiny = replace(entry, name="timm/test_resnet.r160_in1k", architecture="test_resnet")
+        made.workspace.registry.replace_entries("timm", "1", [entry, tiny], "2026-01-01T00:00:00Z")
+        made.tree("test_resnet")  # once with torch
         return made.root
 
 
@@ -53,6 +56,8 @@ def small(tmp_path: Path) -> Path:
         ("search", "resnet"),
         ("search", "--json"),
         ("show", "timm/resnet50.a1_in1k"),
+        ("tree", "timm/test_resnet.r160_in1k"),
+        ("tree", "test_resnet"),
         ("remote",),
         ("init",),
     ],

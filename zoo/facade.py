@@ -91,6 +91,12 @@ class Zoo:
 
         return index(self.workspace, source, progress=self.progress)
 
+    def deepen(self, source: str) -> tuple[int, dict[str, str]]:
+        """Trace all architectures that a source lists (`zoo.exchange.deepen.deepen`)."""
+        from zoo.exchange.deepen import deepen
+
+        return deepen(self.workspace, source, progress=self.progress)
+
     def search(self, text: str = "", **filters: Any) -> list[Found]:
         """Checkpoints, then catalog entries, in which every word of ``text`` occurs.
 

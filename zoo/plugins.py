@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from zoo.contracts import Backbone, Catalog, Head, Remote
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
 
-__all__ = ["backbone", "catalog", "head", "names", "remote"]
+__all__ = ["backbone", "backbone_version", "catalog", "head", "names", "remote"]
 
 
 def backbone(name: str) -> Backbone:
     """The backbone plugin ``name``. Raises as `load` does."""
     return cast(Backbone, load("zoo.backbones", name)())
+
+
+def backbone_version(name: str) -> str:
+    """The `Backbone.version` of a plugin; without importing it, where its package tells that
+    itself (a function ``version`` in the package's top module). Raises as `load` does.
+    """
+    claims = _by_name("zoo.backbones").get(name, [])
+    if len(claims) == 1:
+        with suppress(Exception):  # whatever is wrong with it, loading it says so
+            package = import_module(claims[0].module.partition(".")[0])
+            return str(package.version())
+    return backbone(name).version
 
 
 def catalog(name: str) -> Catalog:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import note, print_json, table
+from zoo_cli.output import clean, note, print_json, table
 
 __all__ = ["index", "init", "remote"]
 
@@ -42,23 +42,37 @@ def init(folder: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("source")
+@click.option("--deep", is_flag=True, help="Trace all their networks, too (timm: minutes).")
 @as_json
 @home_option
-def index(source: str, as_json: bool) -> None:
+def index(source: str, deep: bool, as_json: bool) -> None:
     """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
-    SOURCE is the name of a source plugin: timm (all pretrained tags of the installed timm) or
-    package (weights that installed Python packages ship).
+    SOURCE is the name of a source plugin: timm or torchvision (all published weights of the
+    installed version), or package (weights that installed Python packages ship).
+
+    With --deep, all sizes are known to zoo search, and zoo tree answers at once. An interrupted
+    run goes on where it was.
 
     \b
-    Example:
+    Examples:
       zoo index timm
+      zoo index timm --deep
     """
-    entries = open_zoo().index(source)
+    zoo = open_zoo()
+    entries = zoo.index(source)
+    report: dict[str, object] = {"source": source, "entries": entries}
+    if deep:
+        traced, failed = zoo.deepen(source)
+        report |= {"traced": traced, "failed": failed}
     if as_json:
-        print_json({"source": source, "entries": entries})
-    else:
-        click.echo(f"{source}: {entries:,} checkpoints")
+        print_json(report)
+        return
+    click.echo(f"{source}: {entries:,} checkpoints")
+    if deep:
+        click.echo(f"{source}: {traced:,} architectures traced")
+        for name, why in failed.items():
+            note(clean(f"{name} has no hierarchy: {why}"))
 
 
 @click.group(invoke_without_command=True)

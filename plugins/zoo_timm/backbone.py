@@ -10,11 +10,11 @@ import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
-from zoo.backbones.trace import TRACE_VERSION, trace
+from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.errors import UnknownName
-from zoo_timm import heads
+from zoo_timm import heads, version
 from zoo_timm.names import own_names
 
 __all__ = ["TimmBackbone"]
@@ -23,7 +23,7 @@ __all__ = ["TimmBackbone"]
 class TimmBackbone:
     """Implements `zoo.contracts.Backbone`."""
 
-    version = f"{timm.__version__}+trace{TRACE_VERSION}"
+    version = version()
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import (
@@ -20,10 +19,10 @@ from torchvision.models import (
     mobilenetv3,
 )
 
-from zoo.backbones.trace import TRACE_VERSION, trace
+from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo_torchvision import heads, networks
+from zoo_torchvision import heads, networks, version
 from zoo_torchvision.names import own_names
 from zoo_torchvision.networks import Network
 
@@ -56,7 +55,7 @@ class TorchvisionBackbone:
     for each size that weights were published for (``vit_b_16``, ``vit_b_16_384``).
     """
 
-    version = f"{torchvision.__version__}+trace{TRACE_VERSION}"
+    version = version()
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""

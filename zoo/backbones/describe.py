@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import torch
-
 from zoo import plugins
 from zoo.domain.hierarchy import Hierarchy
 from zoo.registry import Registry
 
-__all__ = ["describe"]
+__all__ = ["describe", "traced"]
 
 
 def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
     """The hierarchy of an architecture; traced once for each version of its plugin.
 
+    Torch is imported only where there is something to trace.
+
     Raises:
         UnknownName: No such plugin or architecture.
         Unsupported: The network cannot be traced.
     """
-    backbone = plugins.backbone(plugin)
-    known = registry.hierarchy(plugin, backbone.version, architecture)
+    known = registry.hierarchy(plugin, plugins.backbone_version(plugin), architecture)
     if known is not None:
         return known
+    hierarchy = traced(plugin, architecture)
+    registry.keep_hierarchy(plugin, plugins.backbone_version(plugin), hierarchy)
+    return hierarchy
+
+
+def traced(plugin: str, architecture: str) -> Hierarchy:
+    """The hierarchy of an architecture, found by running it. Raises as `describe` does."""
+    import torch
+
+    backbone = plugins.backbone(plugin)
     with torch.device("meta"):
         module = backbone.build(architecture)
-    hierarchy = backbone.hierarchy(architecture, module)
-    registry.keep_hierarchy(plugin, backbone.version, hierarchy)
-    return hierarchy
+    return backbone.hierarchy(architecture, module)

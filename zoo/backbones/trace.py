@@ -21,10 +21,7 @@ from zoo.backbones.record import Call, Recording, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import Unsupported
 
-__all__ = ["TRACE_VERSION", "trace"]
-
-TRACE_VERSION = 2
-"""Goes up when the same network gets another hierarchy."""
+__all__ = ["trace"]
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

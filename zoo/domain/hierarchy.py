@@ -10,7 +10,10 @@ from typing import Any, Self
 
 from zoo.errors import InvalidFreeze
 
-__all__ = ["HeadPart", "Hierarchy", "Unit", "under"]
+__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "under"]
+
+TRACE_VERSION = 2
+"""Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from zoo import plugins
 from zoo.backbones.describe import describe
-from zoo.backbones.load import build
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
 from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName
@@ -39,6 +36,10 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
 
 def _of_checkpoint(manifest: Manifest) -> Hierarchy:
     """With the checkpoint's own head and input size, so not the one kept for its architecture."""
+    import torch
+
+    from zoo.backbones.load import build
+
     backbone = plugins.backbone(manifest.backbone.plugin)
     with torch.device("meta"):
         module = build(backbone, manifest)

@@ -10,7 +10,14 @@ from sqlalchemy.dialects.sqlite import insert
 from zoo.domain.hierarchy import Hierarchy
 from zoo.registry import schema
 
-__all__ = ["any_hierarchy", "hierarchy", "keep_hierarchy", "known_params"]
+__all__ = [
+    "any_hierarchy",
+    "architectures",
+    "hierarchy",
+    "keep_hierarchy",
+    "known_params",
+    "traced",
+]
 
 TABLE = schema.hierarchy
 
@@ -44,6 +51,29 @@ def hierarchy(
     )
     data = connection.scalar(statement)
     return None if data is None else Hierarchy.from_json(data)
+
+
+def architectures(connection: Connection, source: str) -> dict[str, set[str]]:
+    """The architectures of all entries that ``source`` lists, by backbone plugin."""
+    entry, listing = schema.entry, schema.listing
+    rows = connection.execute(
+        select(entry.c.backbone, entry.c.architecture)
+        .distinct()
+        .join(listing, listing.c.entry_id == entry.c.id)
+        .where(listing.c.source == source)
+    )
+    found: dict[str, set[str]] = {}
+    for plugin, architecture in rows:
+        found.setdefault(plugin, set()).add(architecture)
+    return found
+
+
+def traced(connection: Connection, plugin: str, version: str) -> set[str]:
+    """The architectures whose hierarchy is kept for exactly this version of the plugin."""
+    statement = select(TABLE.c.architecture).where(
+        TABLE.c.plugin == plugin, TABLE.c.version == version
+    )
+    return set(connection.scalars(statement))
 
 
 def any_hierarchy(connection: Connection, plugin: str, architecture: str) -> Hierarchy | None:

@@ -176,3 +176,13 @@ class Registry:
         """The hierarchy kept for exactly this version of the plugin."""
         with reading(self._engine) as connection:
             return hierarchies.hierarchy(connection, plugin, version, architecture)
+
+    def architectures(self, source: str) -> dict[str, set[str]]:
+        """The architectures of all entries that ``source`` lists, by backbone plugin."""
+        with reading(self._engine) as connection:
+            return hierarchies.architectures(connection, source)
+
+    def traced(self, plugin: str, version: str) -> set[str]:
+        """The architectures whose hierarchy is kept for exactly this version of the plugin."""
+        with reading(self._engine) as connection:
+            return hierarchies.traced(connection, plugin, version)
