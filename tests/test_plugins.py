@@ -14,6 +14,7 @@ from zoo.exchange.indexing import index_local
 from zoo.workspace import Workspace
 
 Install = Callable[..., None]
+HEAD = "class Plugin:\n    build = loss = metrics = None\n"
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     monkeypatch.syspath_prepend(tmp_path)
     plugins.load.cache_clear()
 
-    def add(project: str, group: str, point: str, code: str = "class Plugin: pass") -> None:
+    def add(project: str, group: str, point: str, code: str = HEAD) -> None:
         folder = tmp_path / f"{project}-1.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
@@ -34,7 +35,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 
 def test_a_third_partys_plugin_is_found_and_imported_on_use(install: Install) -> None:
-    code = "class Plugin:\n    word = 'hello'\n\nopen(__file__ + '.imported', 'w').close()"
+    code = HEAD + "    word = 'hello'\n\nopen(__file__ + '.imported', 'w').close()"
     install("acme_a", "zoo.heads", "acme = acme_a:Plugin", code)
     assert "acme" in plugins.names("zoo.heads")
     import importlib.util
@@ -92,3 +93,26 @@ def test_what_cannot_be_used_keeps_nobody_from_the_others(
     assert workspace.registry.entry("timm/tf_efficientnet_lite0.in1k")
     assert hierarchy_of(workspace, "test_resnet").units
     workspace.close()
+
+
+def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -> None:
+    install(
+        "acme_g", "zoo.heads", "old = acme_g:Plugin", "class Plugin:\n    build = loss = None\n"
+    )
+    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics"):
+        plugins.head("old")
+
+
+def test_all_are_listed_with_origin_and_what_is_wrong(install: Install) -> None:
+    install("acme_h", "zoo.heads", "bad = acme_h:Plugin", "raise RuntimeError('no licence')")
+    install("acme_i", "zoo.heads", "linear = acme_i:Plugin")
+    install("acme_j", "zoo.remotes", "far = acme_j:Plugin", "import not_there")
+    found = {(plugin.group, plugin.name): plugin for plugin in plugins.installed()}
+    assert found["zoo.heads", "mlp"].problem is None
+    assert found["zoo.heads", "mlp"].origin.startswith("zoo-registry ")
+    assert "no licence" in (found["zoo.heads", "bad"].problem or "")
+    assert "two plugins claim" in (found["zoo.heads", "linear"].problem or "")
+    assert "acme_i 1.0, zoo-registry" in found["zoo.heads", "linear"].origin
+    assert "pip install not_there" in (found["zoo.remotes", "far"].problem or "")
+    usable = {key for key, plugin in found.items() if plugin.problem is None}
+    assert {("zoo.backbones", "timm"), ("zoo.sources", "hub"), ("zoo.remotes", "folder")} <= usable

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -12,7 +14,15 @@ from typing import Any, cast
 from zoo.contracts import Backbone, Catalog, Head, Remote
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
 
-__all__ = ["backbone", "backbone_version", "catalog", "head", "names", "remote"]
+__all__ = ["backbone", "backbone_version", "catalog", "head", "installed", "names",
+           "remote"]  # fmt: skip
+
+CONTRACTS: dict[str, type] = {
+    "zoo.backbones": Backbone,
+    "zoo.sources": Catalog,
+    "zoo.heads": Head,
+    "zoo.remotes": Remote,
+}
 
 
 def backbone(name: str) -> Backbone:
@@ -70,7 +80,7 @@ def load(group: str, name: str) -> Any:
         owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))
         raise BrokenPlugin(f"two plugins claim the {kind} '{name}': {owners}; uninstall one")
     try:
-        return claims[0].load()
+        found_plugin = claims[0].load()
     except ModuleNotFoundError as error:
         package = error.name or "a package"
         raise MissingPackage(
@@ -78,6 +88,50 @@ def load(group: str, name: str) -> Any:
         ) from error
     except Exception as error:
         raise BrokenPlugin(f"the {kind} '{name}' of {_owner(claims[0])} fails: {error}") from error
+    lacks = sorted(member for member in _members(group) if not hasattr(found_plugin, member))
+    if lacks:
+        raise BrokenPlugin(
+            f"the {kind} '{name}' of {_owner(claims[0])} was written for another zoo: "
+            f"it lacks {', '.join(lacks)}"
+        )
+    return found_plugin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One plugin that is installed.
+
+    Attributes:
+        group: Entry-point group, ``zoo.heads``.
+        name: What a user types.
+        origin: The distribution that brought it, with its version; several if they claim one name.
+        problem: Why it cannot be used; None if it can.
+    """
+
+    group: str
+    name: str
+    origin: str
+    problem: str | None
+
+
+def installed() -> Iterator[Plugin]:
+    """All plugins, each imported to see whether it can be used."""
+    for group in CONTRACTS:
+        for name, claims in sorted(_by_name(group).items()):
+            problem = None
+            try:
+                load(group, name)
+            except (BrokenPlugin, MissingPackage) as error:
+                install = f"; {error.install}" if isinstance(error, MissingPackage) else ""
+                problem = f"{error}{install}"
+            origin = ", ".join(sorted(_owner(claim, version=True) for claim in claims))
+            yield Plugin(group=group, name=name, origin=origin, problem=problem)
+
+
+def _members(group: str) -> set[str]:
+    """What the contract of a group asks of a class. Annotations alone are set on instances."""
+    contract = CONTRACTS[group]
+    return {name for name in vars(contract) if not name.startswith("_")}
 
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
@@ -97,5 +151,7 @@ def _install(point: EntryPoint, package: str) -> str:
     return f"pip install {package}"
 
 
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown distribution"
+def _owner(point: EntryPoint, *, version: bool = False) -> str:
+    if not point.dist:
+        return "an unknown distribution"
+    return f"{point.dist.name} {point.dist.version}" if version else point.dist.name

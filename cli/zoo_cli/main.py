@@ -40,7 +40,7 @@ def cli() -> None:
 for command in (
     manage.init, manage.index, find.search, find.show, find.tree, share.pull, train.finetune,
     train.predict, find.log, share.tag, share.push, share.import_, share.export, manage.remote,
-    follow.clone, follow.fetch,
+    follow.clone, follow.fetch, manage.plugins,
     care.delete, care.protect, care.prune, care.verify, demo.demo,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""zoo init, index, remote: set a zoo up."""
+"""zoo init, index, plugins, remote: set a zoo up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
-__all__ = ["index", "init", "remote"]
+__all__ = ["index", "init", "plugins", "remote"]
 
 
 @click.command()
@@ -73,6 +73,32 @@ def index(source: str, deep: bool, as_json: bool) -> None:
         click.echo(f"{source}: {traced:,} architectures traced")
         for name, why in failed.items():
             note(clean(f"{name} has no hierarchy: {why}"))
+
+
+@click.command()
+@as_json
+def plugins(as_json: bool) -> None:
+    """List the plugins: backbones, sources, heads and remotes, where from, and whether they work.
+
+    The exit status is 0 even if one is broken: it breaks nothing else.
+
+    \b
+    Example:
+      zoo plugins
+    """
+    from dataclasses import asdict
+
+    from zoo.plugins import installed
+
+    found = list(installed())
+    if as_json:
+        print_json([asdict(plugin) for plugin in found])
+        return
+    rows = [
+        (plugin.group.removeprefix("zoo."), plugin.name, plugin.origin, plugin.problem or "works")
+        for plugin in found
+    ]
+    table(("KIND", "NAME", "FROM", ""), rows)
 
 
 @click.group(invoke_without_command=True)
