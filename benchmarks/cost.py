@@ -70,6 +70,7 @@ def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
 def run(*command: str) -> tuple[float, float]:
     """Seconds that a command takes, and the most memory it holds beside mapped files."""
     os.sync()  # else a step pays for what the one before it left to be written
+    time.sleep(1)
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     with watched(process.pid) as most:

@@ -160,7 +160,7 @@ def import_(file: Path, architecture: str, name: str, backbone: str, license_: s
 @as_json
 @home_option
 def export(name: str, folder: Path, as_json: bool) -> None:
-    """Write a checkpoint to FOLDER, for timm to load.
+    """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
 
     The folder gets model.safetensors, config.json, and what else was kept with the checkpoint.
 

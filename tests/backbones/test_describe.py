@@ -59,7 +59,7 @@ def test_a_new_plugin_version_is_traced_again(
     workspace: Workspace, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe(workspace.registry, "timm", "test_resnet")
-    monkeypatch.setattr(TimmBackbone, "version", "next")
+    monkeypatch.setattr("zoo_timm.version", lambda: "next")
     describe(workspace.registry, "timm", "test_resnet")
     assert traced == ["test_resnet", "test_resnet"]
 

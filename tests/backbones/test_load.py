@@ -189,3 +189,56 @@ def test_preprocessing_equals_the_transform_of_timm(name: str, astronaut: Image.
     found = inference_transform(backbone.preprocessing(module))
     for image in (astronaut, astronaut.crop((0, 0, 333, 200))):
         assert torch.equal(found(image), expected(image))
+
+
+def test_tensors_of_the_same_bytes_are_not_one(store: Store, tmp_path: Path) -> None:
+    """They share an object, and training one of them must not move the other."""
+    torch.manual_seed(0)
+    module = timm.create_model("test_resnet")  # untrained norms are all alike
+    save_file(module.state_dict(), tmp_path / "fresh.safetensors")
+    digest = kept_file(store, tmp_path / "fresh.safetensors", "test_resnet")
+    loaded = load(store, digest)
+    objects = [tensor.object for tensor in store.manifest(digest).tensors]
+    assert len(set(objects)) < len(objects)
+    before = {name: value.clone() for name, value in loaded.state_dict().items()}
+    for moved, parameter in loaded.named_parameters():
+        with torch.no_grad():
+            parameter.add_(1)
+        changed = {n for n, v in loaded.state_dict().items() if not torch.equal(v, before[n])}
+        assert changed == {moved}
+        with torch.no_grad():
+            parameter.copy_(before[moved])
+
+
+def test_files_from_before_batch_norm_counted(store: Store, tmp_path: Path) -> None:
+    module = timm.create_model("test_resnet").eval()
+    state = {n: v for n, v in module.state_dict().items() if not n.endswith("batches_tracked")}
+    assert len(state) < len(module.state_dict())
+    save_file(state, tmp_path / "old.safetensors")
+    loaded = load(store, kept_file(store, tmp_path / "old.safetensors", "test_resnet"))
+    images = torch.randn(1, 3, 160, 160)
+    assert torch.equal(loaded(images), module(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_as_the_network_computes(
+    store: Store, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    module = timm.create_model("test_resnet").eval()
+    state = {n: v.to(dtype) if v.is_floating_point() else v for n, v in module.state_dict().items()}
+    save_file(state, tmp_path / "half.safetensors")
+    loaded = load(store, kept_file(store, tmp_path / "half.safetensors", "test_resnet"))
+    module.load_state_dict(state)
+    images = torch.randn(1, 3, 160, 160)
+    assert loaded(images).dtype == torch.float32
+    assert torch.equal(loaded(images), module(images))
+
+
+def kept_file(store: Store, path: Path, architecture: str) -> Digest:
+    manifest = m.Manifest(
+        backbone=m.Backbone(plugin="timm", architecture=architecture),
+        head=m.Head(kind="native", num_classes=1000),
+        preprocessing=plugins.backbone("timm").preprocessing(timm.create_model(architecture)),
+        weights=(add_weights(store, path),),
+    )
+    return store.put("manifests", manifest.to_bytes())

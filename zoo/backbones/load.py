@@ -87,6 +87,7 @@ def assign(
         module = make()
     converted = converted_state(backbone, module, state)
     check_fit(module, converted, name)
+    converted = _own_dtypes(module, converted)
     module.load_state_dict(converted, assign=True)
     if _has_meta(module):
         # Buffers that no file holds, such as relative position tables, are computed when the
@@ -99,9 +100,25 @@ def assign(
 def converted_state(
     backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
-    """``state`` under the network's own names."""
+    """``state`` under the network's own names.
+
+    Batch-norm's counters, which files of before PyTorch 0.4.1 lack, are zero then.
+    """
     own = backbone.convert(module, state)
-    return {own[name]: tensor for name, tensor in state.items()}
+    converted = {own[name]: tensor for name, tensor in state.items()}
+    for name, buffer in module.named_buffers():
+        if name.endswith("num_batches_tracked") and name not in converted:
+            converted[name] = torch.zeros((), dtype=buffer.dtype, device="cpu")
+    return converted
+
+
+def _own_dtypes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Half-precision weights as the network computes, like any loader that copies them into it."""
+    own = {name: tensor.dtype for name, tensor in module.state_dict().items()}
+    return {
+        name: tensor.to(own[name]) if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
 
 
 def check_fit(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:

@@ -153,7 +153,7 @@ class _Opener:
     def _name_after_container(self, call: Call, first: int) -> None:
         """A container of leaves that gave one step (convolution and norm) is that step."""
         mine = self.found[first:]
-        if not call.parent or len(mine) != 1:
+        if not call.parent or len(mine) != 1 or any(under(p, [call.path]) for p in self.head):
             return
         inner = [path for path in mine[0].modules if under(path, [call.path])]
         if inner != mine[0].modules or any(list(self.modules[p].children()) for p in inner):

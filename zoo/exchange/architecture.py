@@ -56,4 +56,5 @@ def _architecture(workspace: Workspace, name: str) -> Hierarchy:
             near += error.near
         except (BrokenPlugin, MissingPackage):
             continue  # one that cannot be used keeps nobody from the others
-    raise UnknownName("checkpoint or architecture", name, near or workspace.registry.near(name))
+    near = list(dict.fromkeys(near)) or workspace.registry.near(name)
+    raise UnknownName("checkpoint or architecture", name, near)
