@@ -246,7 +246,7 @@ def test_options_of_a_fine_tune(fails: Run, digits: Path) -> None:
     fails(*tune, "--freeze=-99", says=("'-99'", "18 units", units))
     fails(*tune, "--freeze", "150%", says=("150%", "at most 100%"))
     fails(*tune, "--head", "linaer", says=("unknown head 'linaer'", "did you mean linear or"))
-    fails(*tune, "--head", "zzz", says=("unknown head 'zzz'", "known here: linear"))
+    fails(*tune, "--head", "zzz", says=("unknown head 'zzz'", "known here: cosine, linear, mlp"))
     fails(*tune, "--device", "nosuch", says=("device 'nosuch'",))
     fails(*tune, "--epochs", "0", says=("epochs must be at least 1",))
     fails(*tune, "--batch-size", "1", says=("batch size",))
