@@ -19,7 +19,6 @@ from zoo_timm.backbone import TimmBackbone
 pytestmark = pytest.mark.backbones
 
 WORKERS = 2
-SECONDS = 0.3  # what building and tracing may take on average
 
 
 @dataclass
@@ -88,7 +87,6 @@ def test_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:
         print("\n" + "\n".join(table(rows)))  # noqa: T201
         print(f"{len(rows)} architectures, {wrong} wrong, {mean:.2f} s each")  # noqa: T201
     assert wrong == 0
-    assert mean < SECONDS
     kinds = {row.kind for row in rows}
     with_cut = {row.kind for row in rows if row.inner_cuts}
     assert len(kinds) >= 97
