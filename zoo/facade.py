@@ -18,7 +18,7 @@ from zoo.errors import Unsupported
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
 from zoo.store.retry import maintained
-from zoo.workspace import Workspace
+from zoo.workspace import Workspace, connect
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,8 +146,8 @@ class Zoo:
             Unavailable: The remote is not there.
             Conflict: A zoo with another ``origin`` is in ``home`` already.
         """
+        connect(remote)  # before anything is made
         made = cls.init(home, progress=progress)
-        made.workspace.remote(remote)
         made.workspace.add_remote("origin", remote)
         return made
 

@@ -38,13 +38,27 @@ from zoo.store.store import MARKER
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["MARKER", "Workspace"]
+__all__ = ["MARKER", "Workspace", "connect"]
 
 REGISTRY = "registry.db"
 REMOTES = "remotes.json"
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+def connect(location: str, *, create: bool = False) -> Remote:
+    """Connect to a folder, or to a URL whose scheme names a remote plugin.
+
+    Raises:
+        Unavailable: It does not answer, or is not there and ``create`` is off.
+        InvalidOption: It holds credentials.
+        UnknownName: No plugin for the scheme.
+    """
+    scheme, separator, _ = location.partition("://")
+    remote = plugins.remote(scheme if separator else "folder").connect(location, create=create)
+    # A folder answers or does not; what is reached over a network may answer the next time.
+    return remote if isinstance(remote, Store) else Retrying(remote)
 
 
 class Workspace:
@@ -129,8 +143,11 @@ class Workspace:
 
         Raises:
             Conflict: Someone else moved the ref meanwhile.
+            InvalidManifest: It breaks the format; nothing was kept.
         """
-        digest = self.store.put("manifests", manifest.to_bytes())
+        data = manifest.to_bytes()
+        Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
+        digest = self.store.put("manifests", data)
         self.move(ref, digest, why)
         return digest
 
@@ -297,14 +314,9 @@ class Workspace:
             # A folder of that name would be made, or looked for, where a remote was meant.
             near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
             raise UnknownName("remote", where, [*near, f"./{where}"])
-        scheme, separator, _ = location.partition("://")
-        if not separator:
-            scheme = "folder"
-            if Path(location).expanduser().resolve() == self.root:
-                raise InvalidOption("a zoo cannot be its own remote")
-        remote = plugins.remote(scheme).connect(location, create=create)
-        # A folder answers or does not; what is reached over a network may answer the next time.
-        return remote if isinstance(remote, Store) else Retrying(remote)
+        if "://" not in location and Path(location).expanduser().resolve() == self.root:
+            raise InvalidOption("a zoo cannot be its own remote")
+        return connect(location, create=create)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -39,8 +39,10 @@ def _unknown(error: e.UnknownName) -> str:
     near = f"did you mean {' or '.join(error.near)}?" if error.near else ""
     if error.hint.startswith("zoo tag"):
         return f"the name was deleted; restore it: {error.hint}"
+    if error.hint.startswith("zoo pull"):
+        return f"it is known, but not here: {error.hint}"
     if error.hint:
-        return f"it is in the catalog, but not pulled: {error.hint}"
+        return error.hint
     if near:
         return near
     if error.kind in PLUGINS:

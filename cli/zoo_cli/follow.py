@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.errors import ZooError
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json
 
@@ -35,7 +36,19 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     names = remotes or sorted(zoo.workspace.remotes())
     if not names:
         raise click.UsageError("no remote has a short name yet: zoo remote add NAME LOCATION")
-    _report({name: zoo.fetch(name) for name in names}, as_json=as_json)
+    found: dict[str, Fetched] = {}
+    failed: dict[str, ZooError] = {}
+    for name in names:
+        try:
+            found[name] = zoo.fetch(name)
+        except ZooError as error:  # the others may be there
+            failed[name] = error
+    _report(found, as_json=as_json)
+    *others, last = failed or [""]
+    for name in others:
+        note(f"{name}: {failed[name]}")
+    if last:
+        raise failed[last]
 
 
 @click.command()

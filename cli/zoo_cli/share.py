@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import clean, print_json, size
+from zoo_cli.output import clean, note, print_json, size
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
 
@@ -169,7 +169,11 @@ def export(name: str, folder: Path, as_json: bool) -> None:
       zoo export team/flowers flowers-model
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
-    files = open_zoo().export(name, folder)
+    zoo = open_zoo()
+    files = zoo.export(name, folder)
+    kind = zoo.show(name)["head"]["kind"]
+    if kind not in ("native", "linear"):
+        note(f"the head is of kind '{kind}', which only zoo builds: share it with zoo push")
     if as_json:
         print_json({"files": [str(file) for file in files]})
     else:

@@ -16,6 +16,10 @@ from zoo.errors import Unsupported
 
 __all__ = ["head_modules", "replace_head"]
 
+FEATURES, FLAT = "zoo_features", "zoo_flat"
+"""Attributes of a head that was put in: size of what it gets, and whether that is (N, F) at once
+rather than (N, F, 1, 1)."""
+
 Build = Callable[[int], nn.Module]
 
 
@@ -49,13 +53,24 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
 
 def _new(module: nn.Module, path: str, build: Build) -> nn.Module:
     old = module.get_submodule(path)
+    if hasattr(old, FEATURES):  # put here before
+        return _remember(build, getattr(old, FEATURES), flat=getattr(old, FLAT))
     if isinstance(old, nn.Linear):
-        return build(old.in_features)
+        return _remember(build, old.in_features)
     if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
-        return nn.Sequential(nn.Flatten(1), build(old.in_channels))
+        return _remember(build, old.in_channels, flat=False)
     if isinstance(old, nn.Identity):  # built without classes
-        return build(_num_features(module))
+        return _remember(build, _num_features(module))
     raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
+
+
+def _remember(build: Build, features: int, *, flat: bool = True) -> nn.Module:
+    """A new head that knows what it gets: another kind than Linear would not tell the next one."""
+    head = build(features)
+    new = head if flat else nn.Sequential(nn.Flatten(1), head)
+    setattr(new, FEATURES, features)
+    setattr(new, FLAT, flat)
+    return new
 
 
 def _set(module: nn.Module, path: str, new: nn.Module) -> None:

@@ -36,6 +36,9 @@ AVERAGED: Layers = {
 }
 """What comes before a layer that takes the place of SqueezeNet's convolution."""
 
+FEATURES = "zoo_features"
+"""Attribute of a head that was put in: size of what it gets."""
+
 
 def find_head(module: nn.Module) -> tuple[str, ...]:
     """Paths of the head's modules in a fresh network: of all layers, the classifier is last."""
@@ -62,14 +65,20 @@ def replace_head(
         Unsupported: What is there is no layer of torchvision's.
     """
     old = module.get_submodule(path)
+    features = getattr(old, FEATURES, None)  # a head that was put in tells what it gets
     if isinstance(old, nn.Conv2d):
         _set_layers(module, AVERAGED)
-        module.set_submodule(path, build(old.in_channels))
+        features = old.in_channels
+        module.set_submodule(path, build(features))
     elif isinstance(old, nn.Linear):
-        module.set_submodule(path, _as_biased(old, build(old.in_features)))
+        features = old.in_features
+        module.set_submodule(path, _as_biased(old, build(features)))
+    elif features is not None:
+        module.set_submodule(path, build(features))
     else:
         found = type(old).__name__
         raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {found}")
+    setattr(module.get_submodule(path), FEATURES, features)
     for outer in _auxiliary(module):
         inner = f"{outer}.{AUXILIARY[outer]}"
         features = cast(nn.Linear, module.get_submodule(inner)).in_features

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from zoo import plugins
 from zoo.backbones.heads.cosine import CosineHead
 from zoo.backbones.heads.linear import LinearHead
 from zoo.backbones.heads.mlp import HIDDEN, MlpHead
@@ -54,6 +55,21 @@ def test_cosines_ignore_the_length_of_features() -> None:
     module, features = CosineHead().build(8, 3), torch.randn(5, 8)
     assert torch.allclose(module(features), module(100 * features), atol=1e-4)
     assert module(features).abs().max() <= module.scale + 1e-4
+
+
+@pytest.mark.parametrize("plugin", ["timm", "torchvision"])
+@pytest.mark.parametrize("first", ["linear", "mlp", "cosine"])
+def test_a_head_that_was_put_in_can_be_replaced(plugin: str, first: str) -> None:
+    backbone = plugins.backbone(plugin)
+    names = {"timm": ("test_resnet", "resnetv2_18"), "torchvision": ("squeezenet1_1",)}[plugin]
+    for name in names:
+        with torch.device("meta"):
+            module = backbone.build(name)
+            for kind, outputs in ((first, 4), ("mlp", 5), ("linear", 6)):
+                head = plugins.head(kind)
+                backbone.replace_head(module, outputs, lambda f, h=head, n=outputs: h.build(f, n))
+                images = torch.zeros(2, *backbone.preprocessing(module).input_size)
+                assert tuple(module.eval()(images).shape) == (2, outputs)
 
 
 def test_metrics_of_classes() -> None:

@@ -20,7 +20,7 @@ from zoo.backbones.load import build, load
 from zoo.backbones.preprocess import inference_transform
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.errors import Corrupt, InvalidWeights, MissingObject
+from zoo.errors import Corrupt, InvalidManifest, InvalidWeights, MissingObject
 from zoo.store import Store
 from zoo.store.files import add_weights
 
@@ -242,3 +242,19 @@ def kept_file(store: Store, path: Path, architecture: str) -> Digest:
         weights=(add_weights(store, path),),
     )
     return store.put("manifests", manifest.to_bytes())
+
+
+def test_a_tensor_may_begin_anywhere_in_an_object(store: Store, tmp_path: Path) -> None:
+    _, digest = stored(store, "test_resnet", tmp_path)
+    manifest = store.manifest(digest)
+    weights = manifest.weights[0]
+    tensor = weights.tensors[0]
+    raw = b"".join(store.read("objects", tensor.object, tensor.offset))[: tensor.nbytes]
+    moved = replace(tensor, object=store.put("objects", b"\0\0" + raw), offset=2)
+    other = replace(manifest, weights=(replace(weights, tensors=(moved, *weights.tensors[1:])),))
+    loaded = load(store, store.put("manifests", other.to_bytes())).state_dict()
+    assert torch.equal(loaded[tensor.name], load(store, digest).state_dict()[tensor.name])
+    short = replace(tensor, nbytes=tensor.nbytes - 4)
+    wrong = replace(manifest, weights=(replace(weights, tensors=(short, *weights.tensors[1:])),))
+    with pytest.raises(InvalidManifest, match=tensor.name):
+        load(store, store.put("manifests", wrong.to_bytes()))

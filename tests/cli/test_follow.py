@@ -60,4 +60,17 @@ def test_a_clone_of_nothing_can_be_tried_again(run: Any, team: Path, tmp_path: P
     wrong = run("clone", tmp_path / "nothing", theirs)
     assert wrong.code == 1
     assert "does not exist" in wrong.err
+    assert not theirs.exists()
     assert run("clone", team, theirs).code == 0
+
+
+def test_one_that_is_away_does_not_hide_the_others(run: Any, team: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    run("clone", team, theirs)
+    (tmp_path / "away").mkdir()
+    for name in ("aaa", "bbb"):
+        run("remote", "add", name, tmp_path / "away", "--home", theirs)
+    done = run("fetch", "--home", theirs)
+    assert done.code == 1
+    assert "origin: 1 names" in done.out
+    assert done.err.count("is not a zoo store") == 2

@@ -209,3 +209,29 @@ def test_objects_are_listed_once_with_the_bytes_they_must_have() -> None:
     assert len(list(manifest.objects())) == 3
     assert manifest.logical_bytes == 35
     assert manifest.tensors == (TENSOR, shared)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("preprocessing", "crop_pct"), "x"),
+        (("preprocessing", "interpolation"), 3),
+        (("preprocessing", "crop_mode"), None),
+        (("backbone", "plugin"), 1),
+        (("backbone", "architecture"), ["a"]),
+        (("backbone", "options"), "x"),
+        (("head", "kind"), {}),
+        (("metrics", "accuracy"), "high"),
+        (("metrics", "accuracy"), [1]),
+    ],
+)
+def test_values_of_another_type_are_refused(path: tuple[str, str], value: Any) -> None:
+    """A manifest may come from anybody, and what it says is used far from here."""
+    raw = json.loads(MANIFEST.to_bytes())
+    raw[path[0]][path[1]] = value
+    data = json.dumps(raw, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(InvalidManifest):
+        Manifest.from_bytes(data)
+    raw = json.loads(MANIFEST.to_bytes())
+    same = json.dumps(raw, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    assert Manifest.from_bytes(same) == MANIFEST  # it is the value that was refused

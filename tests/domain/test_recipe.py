@@ -42,3 +42,8 @@ def test_json_has_every_option() -> None:
     assert Recipe(**data) == Recipe(data="flowers", freeze="75%", seed=3)
     assert data["freeze"] == "75%"
     assert data["image_size"] is None
+
+
+def test_a_path_that_cannot_be_recorded_is_refused_before_training() -> None:
+    with pytest.raises(InvalidOption, match="UTF-8"):
+        Recipe(data="dig\udce9")

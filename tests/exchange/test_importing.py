@@ -87,7 +87,7 @@ def test_other_files_come_back_byte_for_byte(
     assert contents == {}
 
 
-@pytest.mark.parametrize("wrong", ["missing.txt", "", "model.safetensors", "twice"])
+@pytest.mark.parametrize("wrong", ["missing.txt", "", "model.safetensors", "twice", "a:b.md"])
 def test_files_that_cannot_be_kept(
     workspace: Workspace, resnet_file: Path, tmp_path: Path, kept: Kept, wrong: str
 ) -> None:
@@ -95,6 +95,7 @@ def test_files_that_cannot_be_kept(
     (tmp_path / "twice").touch()
     (tmp_path / "sub" / "twice").touch()
     (tmp_path / "model.safetensors").touch()
+    (tmp_path / "a:b.md").touch()
     before = kept()
     with pytest.raises(InvalidOption):
         import_file(

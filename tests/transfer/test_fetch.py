@@ -199,3 +199,12 @@ def test_a_name_that_only_a_remote_has_is_hinted_at(theirs: Workspace) -> None:
     with pytest.raises(UnknownName) as unknown:
         theirs.resolve("team/flower:v2")
     assert TUNED in unknown.value.near
+
+
+def test_a_damaged_name_there_hides_nothing_else(theirs: Workspace, place: Path) -> None:
+    path = next((place / "refs" / "team" / "base").rglob("00000001.json"))
+    path.chmod(0o644)
+    path.write_text("x")
+    fetched = fetch(theirs, "lab")
+    assert list(fetched.damaged) == [Reference.parse(BASE)]
+    assert found(theirs) == {TUNED: "remote"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import cast
@@ -10,8 +11,8 @@ import torch
 from blake3 import blake3
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
-from zoo.errors import Corrupt, Unsupported
+from zoo.domain.manifest import Manifest, Tensor
+from zoo.errors import Corrupt, InvalidManifest, Unsupported
 from zoo.store import Store
 
 __all__ = ["DTYPES", "mapped_state"]
@@ -33,6 +34,7 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
     Raises:
         Corrupt: An object is not what its digest says.
         MissingObject: An object is missing.
+        InvalidManifest: A tensor's shape and bytes do not agree.
         Unsupported: A dtype that torch does not have.
     """
     storages: dict[tuple[Digest, int], torch.UntypedStorage] = {}
@@ -52,13 +54,21 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
         if tensor.offset + tensor.nbytes > storage.nbytes():
             end = tensor.offset + tensor.nbytes
             raise Corrupt(f"object {tensor.object}", f"{end} bytes", f"{storage.nbytes()} bytes")
-        view = torch.empty(0, dtype=dtype)
-        if tensor.nbytes:
-            view.set_(storage, tensor.offset // dtype.itemsize, tensor.shape, strides(tensor.shape))
-        else:
-            view = torch.empty(tensor.shape, dtype=dtype)
-        state[tensor.name] = view
+        if tensor.nbytes != math.prod(tensor.shape) * dtype.itemsize:
+            raise InvalidManifest(f"tensor '{tensor.name}' does not have the bytes of its shape")
+        state[tensor.name] = _view(storage, tensor, dtype)
     return state
+
+
+def _view(storage: torch.UntypedStorage, tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not tensor.nbytes:
+        return torch.empty(tensor.shape, dtype=dtype)
+    begin = tensor.offset
+    if begin % dtype.itemsize:  # another writer's layout: torch cannot look at it in place
+        storage = storage[begin : begin + tensor.nbytes].clone()
+        begin = 0
+    view = torch.empty(0, dtype=dtype)
+    return view.set_(storage, begin // dtype.itemsize, tensor.shape, strides(tensor.shape))
 
 
 def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:

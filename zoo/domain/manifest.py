@@ -251,10 +251,11 @@ class Manifest:
         return cls(
             **{
                 **raw,
-                "backbone": Backbone(**raw["backbone"]),
+                "backbone": _backbone(raw["backbone"]),
                 "head": Head(
                     **{
                         **raw["head"],
+                        "kind": _text(raw["head"]["kind"], "a head's kind"),
                         "num_classes": _natural(raw["head"]["num_classes"], "num_classes"),
                     }
                 ),
@@ -264,14 +265,39 @@ class Manifest:
                         "input_size": _input_size(pre["input_size"]),
                         "mean": tuple(map(float, pre["mean"])),
                         "std": tuple(map(float, pre["std"])),
+                        "interpolation": _text(pre["interpolation"], "interpolation"),
+                        "crop_pct": _number(pre["crop_pct"], "crop_pct"),
+                        "crop_mode": _text(pre["crop_mode"], "crop_mode"),
                     }
                 ),
                 "weights": tuple(map(_weights, raw["weights"])),
                 "files": tuple(map(_plain_file, raw["files"])),
                 "classes": tuple(map(str, raw["classes"])),
+                "metrics": {name: _number(value, name) for name, value in raw["metrics"].items()},
                 "parents": tuple(_parent(parent) for parent in raw["parents"]),
             }
         )
+
+
+def _backbone(raw: dict[str, Any]) -> Backbone:
+    backbone = Backbone(**raw)
+    _text(backbone.plugin, "a plugin")
+    _text(backbone.architecture, "an architecture")
+    if not isinstance(backbone.options, dict):
+        raise TypeError(f"options cannot be {backbone.options!r}")
+    return backbone
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} cannot be {value!r}")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{what} cannot be {value!r}")
+    return value
 
 
 def _parent(raw: dict[str, Any]) -> Parent:
@@ -305,9 +331,16 @@ def _natural(value: Any, what: str) -> int:
     return value
 
 
-def _file_name(value: Any) -> str:
+def is_file_name(value: str) -> bool:
+    """Whether a file of a checkpoint may be called so."""
     # The name becomes a path on export; a manifest may come from anybody.
-    if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\\0:"):
+    if value in ("", ".", "..") or set(value) & set("/\\\0:"):
+        return False
+    return not any("\ud800" <= char <= "\udfff" for char in value)  # bytes that are no UTF-8
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not is_file_name(value):
         raise ValueError(f"unsafe file name {value!r}")
     return value
 

@@ -50,6 +50,10 @@ class Recipe:
             ("test share", 0 < self.test_share < 1, "between 0 and 1"),
             ("image size", self.image_size is None or self.image_size >= 8, "at least 8"),
         )
+        try:
+            self.data.encode()
+        except UnicodeEncodeError:
+            raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
         for name, fits, rule in checks:
             if not fits:
                 raise InvalidOption(f"{name} must be {rule}")

@@ -16,6 +16,7 @@ from zoo.backbones.save import save_state
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import is_file_name
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidWeights
@@ -94,6 +95,8 @@ def _check_files(files: Sequence[Path]) -> None:
     for file in files:
         if not file.is_file():
             raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+        if not is_file_name(file.name):
+            raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
         if file.name in names:
             raise InvalidOption(f"{file}: there is a '{file.name}' already")
         names.add(file.name)

@@ -34,11 +34,11 @@ def staged(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
             path.unlink()
 
 
-def settle(file: BinaryIO, path: Path) -> None:
+def settle(file: BinaryIO) -> None:
     """Force the bytes to disk and make the file read-only."""
     file.flush()
     os.fsync(file.fileno())
-    path.chmod(0o444)
+    os.fchmod(file.fileno(), 0o444)
 
 
 def publish(path: Path, target: Path) -> bool:
@@ -57,6 +57,11 @@ def publish_first(path: Path, target: Path) -> bool:
     try:
         os.link(path, target)
     except FileExistsError:
+        return False
+    except FileNotFoundError:
+        # Whoever published the same meanwhile may have cleared away what others had of it.
+        if not target.exists():
+            raise
         return False
     return True
 
@@ -93,7 +98,7 @@ def create_exclusive(target: Path, data: bytes, *, staging: Path) -> None:
     make_folder(target.parent)
     with staged(staging) as (file, path):
         file.write(data)
-        settle(file, path)
+        settle(file)
         os.link(path, target)
     sync_folder(target.parent)
 

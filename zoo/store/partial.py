@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,15 +13,12 @@ from blake3 import blake3
 
 from zoo.errors import disk_errors
 
-__all__ = ["Download", "discard", "download"]
+__all__ = ["Download", "download", "forget"]
 
 PIECE = 1 << 20
 
 KEPT = 8 << 20
 """Bytes from which on it is worth keeping what has arrived."""
-
-STALE_SECONDS = 600
-"""A file that was not written to for so long has no writer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +38,20 @@ class Download:
 
 @contextmanager
 def download(
-    staging: Path, name: str, read: Callable[[int], Iterator[bytes]]
+    staging: Path, name: str, read: Callable[[int], Iterator[bytes]], *, resume: bool = True
 ) -> Iterator[Download]:
     """Write what ``read(offset)`` gives to a temporary file in ``staging``, removed at the end.
 
     If reading is cut off, by an error or by the end of the process, and much has arrived, the file
     stays, and the next download of the same ``name`` begins with it. What it holds is copied, not
     taken over: whether its writer still lives is unknown, and two that write to one file could
-    damage what one of them has published already.
+    damage what one of them has published already. Once the whole is kept, `forget` the parts.
+
+    Args:
+        staging: Where the file is made.
+        name: What is downloaded.
+        read: Reads it from an offset on.
+        resume: Whether to begin with what is there; not after that turned out to be wrong.
 
     Raises:
         DiskFull: No space for it.
@@ -59,7 +61,8 @@ def download(
     try:
         with disk_errors(staging), path.open("x+b") as file:
             hasher = blake3()
-            _take_up(staging, name, file, hasher)
+            if resume:
+                _take_up(_parts(staging, name, path), file, hasher)
             try:
                 for piece in read(file.tell()):
                     hasher.update(piece)
@@ -75,24 +78,28 @@ def download(
             path.unlink(missing_ok=True)
 
 
-def discard(staging: Path, name: str) -> None:
-    """Forget what earlier downloads left: it, or what came after it, was wrong."""
-    for path in staging.glob(f"part-{name}-*"):
+def forget(staging: Path, name: str) -> None:
+    """Delete all parts of what is kept whole now; a writer that lives finds it there."""
+    for path in _parts(staging, name):
         path.unlink(missing_ok=True)
 
 
-def _take_up(staging: Path, name: str, file: BinaryIO, hasher: blake3) -> None:
-    """Begin ``file`` with the longest of what earlier downloads left."""
+def _parts(staging: Path, name: str, own: Path | None = None) -> dict[Path, int]:
+    """What downloads of exactly this name have left, or are writing, with sizes; ``own`` not."""
     sizes: dict[Path, int] = {}
-    for path in staging.glob(f"part-{name}-*"):
-        with suppress(FileNotFoundError):  # it has arrived, or was discarded, meanwhile
-            sizes[path] = path.stat().st_size
-    for path in sorted(sizes, key=lambda path: -sizes[path]):
-        with suppress(FileNotFoundError):
-            if sizes[path] > file.tell():
-                with path.open("rb") as earlier:
-                    while piece := earlier.read(PIECE):
-                        hasher.update(piece)
-                        file.write(piece)
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
+    for path in staging.glob(f"part-{name}-{'?' * 32}"):
+        with suppress(FileNotFoundError):  # it has arrived, or was forgotten, meanwhile
+            if path != own:
+                sizes[path] = path.stat().st_size
+    return sizes
+
+
+def _take_up(parts: dict[Path, int], file: BinaryIO, hasher: blake3) -> None:
+    """Begin ``file`` with the longest of ``parts``."""
+    for path in sorted(parts, key=lambda path: -parts[path]):
+        if file.tell():
+            return
+        with suppress(FileNotFoundError), path.open("rb") as earlier:
+            while piece := earlier.read(PIECE):
+                hasher.update(piece)
+                file.write(piece)

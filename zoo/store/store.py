@@ -33,7 +33,7 @@ from zoo.store.atomic import (
     sync_folder,
 )
 from zoo.store.held import WORDS, name_of, read_manifest
-from zoo.store.partial import discard, download
+from zoo.store.partial import download, forget
 from zoo.store.refs import Refs
 from zoo.store.uploads import UPLOADS, pruning, uploading
 
@@ -182,10 +182,13 @@ class Store:
         """
         self._keep(kind, digest, pieces, publish)
 
-    def receive(self, digest: Digest, read: Callable[[int], Iterator[bytes]]) -> bool:
+    def receive(
+        self, digest: Digest, read: Callable[[int], Iterator[bytes]], *, resume: bool = True
+    ) -> bool:
         """Keep the object that ``read(offset)`` gives; False if it was here already.
 
-        A large one that was cut off goes on where it ended, the next time.
+        A large one that was cut off goes on where it ended, the next time, unless ``resume`` is
+        off.
 
         Raises:
             Corrupt: The bytes are not what ``digest`` says; nothing was kept.
@@ -194,12 +197,12 @@ class Store:
         target = self.path("objects", digest)
         if target.exists():
             return False
-        with download(self.staging, digest.hex, read) as got:
+        with download(self.staging, digest.hex, read, resume=resume) as got:
             if got.blake3 != digest.hex:
-                discard(self.staging, digest.hex)
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.blake3}")
-            settle(got.file, got.path)
+            settle(got.file)
             published = publish_first(got.path, target)
+        forget(self.staging, digest.hex)
         self._unsynced.add(target.parent)
         return published
 
@@ -222,7 +225,7 @@ class Store:
                 raise Corrupt(
                     f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
                 )
-            settle(file, path)
+            settle(file)
             if kind == "manifests":
                 self._sync()  # what it names, before it
             published = publish(path, self.path(kind, digest))

@@ -48,7 +48,13 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     if name not in workspace.remotes():
         raise UnknownName("remote", name, sorted(workspace.remotes()), "zoo remote add NAME PLACE")
     remote, registry = workspace.remote(name), workspace.registry
-    moves = dict(_moves(remote, progress))
+    moves: dict[Reference, RefEntry] = {}
+    damaged: dict[Reference, str] = {}
+    for ref, move in _moves(remote, progress):
+        if isinstance(move, RefEntry):
+            moves[ref] = move
+        else:
+            damaged[ref] = str(move)
     new = registry.unknown({move.manifest for move in moves.values()})
     problems: dict[Digest, str] = {}
     with progress("reading manifests", len(new)) as task:
@@ -63,17 +69,25 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     return Fetched(
         refs={ref: move.manifest for ref, move in sound.items()},
         new=frozenset(new - problems.keys()),
-        damaged={ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound},
+        damaged=damaged
+        | {ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound},
     )
 
 
-def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry]]:
-    """The newest move of every name that is not deleted."""
+def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry | Exception]]:
+    """The newest move of every name that is not deleted, or why it cannot be read."""
+
+    def read(ref: Reference) -> RefEntry | Exception | None:
+        try:
+            return remote.read_ref(ref)
+        except (Corrupt, Invalid) as error:
+            return error
+
     refs = list(remote.refs())
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
-        for ref, entry in zip(refs, pool.map(remote.read_ref, refs), strict=True):
-            if entry is not None and not entry.deleted:
-                yield ref, entry
+        for ref, found in zip(refs, pool.map(read, refs), strict=True):
+            if isinstance(found, Exception) or (found is not None and not found.deleted):
+                yield ref, found
             task.advance()
 
 

@@ -11,7 +11,7 @@ from zoo.domain.digest import Digest
 from zoo.errors import Corrupt
 from zoo.store import Store
 from zoo.store.encoded import decode_object
-from zoo.store.partial import Download, discard, download
+from zoo.store.partial import Download, download, forget
 from zoo.transfer.meter import Meter, check
 
 __all__ = ["Receiver"]
@@ -58,30 +58,28 @@ class Receiver:
         check(self.stop)
         meter = Meter(self.sizes[digest], self.advance, self.stop)
         receive = self._decode if digest in self.encoded else self._plain
-        for left in reversed(range(TRIES)):
+        for attempt in range(1, TRIES + 1):
             try:
-                receive(digest, meter)
+                receive(digest, meter, resume=attempt == 1)
                 break
             except Corrupt:
-                if not left:
+                if attempt == TRIES:
                     raise
         meter.done()
         return meter.passed
 
-    def _plain(self, digest: Digest, meter: Meter) -> None:
-        self.store.receive(digest, self._read("objects", digest, meter))
+    def _plain(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
+        self.store.receive(digest, self._read("objects", digest, meter), resume=resume)
 
-    def _decode(self, digest: Digest, meter: Meter) -> None:
+    def _decode(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
         name = f"{digest.hex}-encoded"
-        with download(self.store.staging, name, self._read("encoded", digest, meter)) as got:
-            try:
-                plain = decode_object(
-                    self.remote, _mapped(got), least=self.sizes[digest], near=[self.store]
-                )
-                self.store.write("objects", digest, [plain])
-            except Corrupt:
-                discard(self.store.staging, name)
-                raise
+        read = self._read("encoded", digest, meter)
+        with download(self.store.staging, name, read, resume=resume) as got:
+            plain = decode_object(
+                self.remote, _mapped(got), least=self.sizes[digest], near=[self.store]
+            )
+            self.store.write("objects", digest, [plain])
+        forget(self.store.staging, name)
 
     def _read(self, kind: Kind, digest: Digest, meter: Meter) -> Callable[[int], Iterator[bytes]]:
         return lambda offset: meter.through(self.remote.read(kind, digest, offset))
