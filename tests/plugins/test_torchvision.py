@@ -180,6 +180,8 @@ def test_a_head_on_squeezenet_gets_averaged_features() -> None:
     backbone = TorchvisionBackbone()
     module = backbone.build("squeezenet1_1").eval()
     backbone.replace_head(module, 3, lambda features: nn.Linear(features, 3))
+    with torch.no_grad():
+        module.classifier[-1].weight.fill_(-1)
     images = torch.randn(2, 3, 64, 64)
     features = module.features(images).mean(dim=(2, 3))
     assert torch.allclose(module(images), module.classifier[-1](features), atol=1e-5)
@@ -188,11 +190,13 @@ def test_a_head_on_squeezenet_gets_averaged_features() -> None:
     assert module(images).shape == (2, 5)
 
 
-def test_a_head_that_is_no_layer_is_not_replaced_again() -> None:
+def test_a_head_that_somebody_else_put_in_is_not_replaced() -> None:
     backbone = TorchvisionBackbone()
     module = backbone.build("resnet18")
     backbone.replace_head(module, 3, lambda features: nn.Sequential(nn.Linear(features, 3)))
     assert backbone.hierarchy("resnet18", module).head.modules == ("fc",)
+    backbone.replace_head(module, 3, lambda features: nn.Linear(features, 3))
+    module.fc = nn.Sequential(nn.Linear(512, 3))
     with pytest.raises(Unsupported, match="Sequential"):
         backbone.replace_head(module, 3, lambda features: nn.Linear(features, 3))
 
