@@ -78,7 +78,7 @@ class TestSmall(BackboneSuite):
         return list(SMALL)
 
 
-@pytest.mark.long
+@pytest.mark.backbones
 class TestFamilies(BackboneSuite):
     @pytest.fixture
     def backbone(self) -> TorchvisionBackbone:
@@ -89,7 +89,7 @@ class TestFamilies(BackboneSuite):
         return [request.param]
 
 
-@pytest.mark.long
+@pytest.mark.backbones
 def test_every_architecture_is_covered_exactly_and_every_boundary_is_a_cut() -> None:
     backbone = TorchvisionBackbone()
     assert set(models.list_models(module=models)) <= set(backbone.architectures())

@@ -82,7 +82,7 @@ def logits(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("architecture", "size"),
-    [*QUICK, *(pytest.param(*case, marks=pytest.mark.long) for case in LONG)],
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.backbones) for case in LONG)],
 )
 def test_in_and_out(architecture: str, size: int, digits: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
