@@ -16,6 +16,9 @@ from blake3 import blake3
 from fakes.checkpoints import entry, manifest_of, tensors
 from safetensors.numpy import save_file
 
+# Imported on use: that would be most of the time in which there is something to kill.
+import zoo.codec.choose
+import zoo.registry  # noqa: F401
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
