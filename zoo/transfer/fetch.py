@@ -46,7 +46,12 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         Unavailable: It does not answer; what was known of it stays.
     """
     if name not in workspace.remotes():
-        raise UnknownName("remote", name, sorted(workspace.remotes()), "zoo remote add NAME PLACE")
+        raise UnknownName(
+            "remote",
+            name,
+            sorted(workspace.remotes()),
+            "give it a name first: zoo remote add NAME LOCATION",
+        )
     remote, registry = workspace.remote(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event
-from typing import TypeVar
 
 from zoo.errors import Unavailable
 
 __all__ = ["Meter", "check"]
-
-B = TypeVar("B", bytes, memoryview)
 
 
 class Meter:
@@ -29,7 +26,7 @@ class Meter:
         self._advance = advance
         self._stop = stop
 
-    def through(self, pieces: Iterable[B]) -> Iterator[B]:
+    def through(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The same pieces.
 
         Raises:
@@ -42,7 +39,7 @@ class Meter:
             yield piece
 
     def tell(self, done: int) -> None:
-        """Show the object as done so far; a transfer that begins anew goes back."""
+        """Show so many bytes of the object as done."""
         self._advance(done - self._told)
         self._told = done
 
