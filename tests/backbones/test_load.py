@@ -18,6 +18,7 @@ from timm.data import create_transform, resolve_model_data_config
 from zoo import plugins
 from zoo.backbones.load import build, load
 from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.untrained import on_meta, untrained
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, InvalidManifest, InvalidWeights, MissingObject
@@ -258,3 +259,24 @@ def test_a_tensor_may_begin_anywhere_in_an_object(store: Store, tmp_path: Path) 
     wrong = replace(manifest, weights=(replace(weights, tensors=(short, *weights.tensors[1:])),))
     with pytest.raises(InvalidManifest, match=tensor.name):
         load(store, store.put("manifests", wrong.to_bytes()))
+
+
+def test_building_untrained_draws_nothing() -> None:
+    """Initial weights cost more than all else of a load, and the stored ones replace them."""
+    state = torch.random.get_rng_state()
+    with untrained():
+        torch.nn.Conv2d(3, 8, 3)
+    with on_meta():
+        module = timm.create_model("test_resnet")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(parameter.is_meta for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("architecture", [*COMPUTED_BUFFERS, "test_efficientnet"])
+def test_building_untrained_makes_the_same_buffers(architecture: str) -> None:
+    expected = dict(timm.create_model(architecture).named_buffers())
+    with untrained():
+        module = timm.create_model(architecture)
+    found = dict(module.named_buffers())
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -28,9 +28,9 @@ def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
 
 def traced(plugin: str, architecture: str) -> Hierarchy:
     """The hierarchy of an architecture, found by running it. Raises as `describe` does."""
-    import torch
+    from zoo.backbones.untrained import on_meta
 
     backbone = plugins.backbone(plugin)
-    with torch.device("meta"):
+    with on_meta():
         module = backbone.build(architecture)
     return backbone.hierarchy(architecture, module)

@@ -12,6 +12,7 @@ from torch import nn
 from zoo import plugins
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
@@ -83,7 +84,7 @@ def assign(
     Raises:
         InvalidWeights: Names or shapes do not fit; ``name`` says whose.
     """
-    with torch.device("meta"):
+    with on_meta():
         module = make()
     converted = converted_state(backbone, module, state)
     check_fit(module, converted, name)
@@ -92,7 +93,8 @@ def assign(
     if _has_meta(module):
         # Buffers that no file holds, such as relative position tables, are computed when the
         # network is built for real.
-        module = make()
+        with untrained():
+            module = make()
         module.load_state_dict(converted, assign=True)
     return module.eval()
 
