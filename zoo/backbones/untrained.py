@@ -12,14 +12,15 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["on_meta", "untrained"]
 
-FILLS = frozenset(
-    getattr(torch.Tensor, name)
-    for name in (
-        "add_", "clamp_", "div_", "erfinv_", "exponential_", "fill_", "mul_", "normal_", "sub_",
-        "trunc_", "uniform_", "zero_",
-    )
+STEPS = (
+    "add_", "clamp_", "div_", "erfinv_", "exponential_", "fill_", "mul_", "normal_", "sub_",
+    "uniform_", "zero_",
 )  # fmt: skip
 """What initialisers are made of."""
+
+FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS) | frozenset(
+    getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and name[0] != "_"
+)
 
 
 class _LeaveUnfilled(TorchFunctionMode):
@@ -35,9 +36,12 @@ class _LeaveUnfilled(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in FILLS and (isinstance(args[0], nn.Parameter) or args[0].is_meta):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in FILLS:
+            filled = args[0] if args else given["tensor"]
+            if isinstance(filled, nn.Parameter) or filled.is_meta:
+                return filled
+        return func(*args, **given)
 
 
 @contextmanager
