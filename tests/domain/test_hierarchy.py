@@ -27,7 +27,9 @@ def hierarchy() -> Hierarchy:
         )
         for depth, (name, stage) in enumerate(STAGES.items())
     )
-    head = HeadPart(modules=("fc",), parameters=("fc.weight",), buffers=(), params=5, shape=(1, 3))
+    head = HeadPart(
+        modules=("fc",), parameters=("fc.weight",), buffers=(), params=5, shape=(1, 3), cut=True
+    )
     return Hierarchy(architecture="toynet", units=units, head=head)
 
 

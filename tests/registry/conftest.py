@@ -63,7 +63,9 @@ def hierarchy() -> Hierarchy:
         shape=(1, 4, 8, 8),
         cut=True,
     )
-    head = HeadPart(modules=("fc",), parameters=("fc.weight",), buffers=(), params=40, shape=None)
+    head = HeadPart(
+        modules=("fc",), parameters=("fc.weight",), buffers=(), params=40, shape=None, cut=False
+    )
     return Hierarchy(architecture="resnet50", units=(unit,), head=head)
 
 

@@ -214,7 +214,9 @@ def _assemble(
 ) -> Hierarchy:
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     owned = _owners(module, recording, steps, head)
-    cut = cuts(recording, [_calls(recording, step, module) for step in steps])
+    called = [_calls(recording, step.modules, module) for step in steps]
+    in_head = _calls(recording, [path for path in head if path in recording.calls], module)
+    cut = cuts(recording, [*called, in_head] if in_head else called)
     names = [_name(step, module) for step in steps]
     stages = _stages(names)
     buffers = {name for name, _ in module.named_buffers()}
@@ -241,13 +243,14 @@ def _assemble(
         buffers=tuple(name for name in mine if name in buffers),
         params=sum(sizes.get(name, 0) for name in mine),
         shape=recording.root.shape,
+        cut=len(cut) > len(steps) and cut[-1],
     )
     return Hierarchy(architecture=architecture, units=tuple(units), head=head_part)
 
 
-def _calls(recording: Recording, step: _Step, module: nn.Module) -> list[Call]:
-    parametric = [p for p in step.modules if list(module.get_submodule(p).parameters())]
-    calls = [call for path in parametric or step.modules for call in recording.calls[path]]
+def _calls(recording: Recording, modules: Sequence[str], module: nn.Module) -> list[Call]:
+    parametric = [path for path in modules if list(module.get_submodule(path).parameters())]
+    calls = [call for path in parametric or modules for call in recording.calls[path]]
     return sorted(calls, key=lambda call: call.start)
 
 
@@ -260,7 +263,7 @@ def _owners(
     unit that was running, or had run last, when it was first used. One that the run never used
     goes with its neighbour of the same kind.
     """
-    starts = [_calls(recording, step, module)[0].start for step in steps]
+    starts = [_calls(recording, step.modules, module)[0].start for step in steps]
     first_use: dict[str, int] = {}
     for op in recording.operations:
         for storage in op.reads:

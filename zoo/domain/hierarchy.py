@@ -12,7 +12,7 @@ from zoo.errors import InvalidFreeze
 
 __all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "under"]
 
-TRACE_VERSION = 3
+TRACE_VERSION = 4
 """Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
 
 
@@ -55,6 +55,7 @@ class HeadPart:
         buffers: Names of its buffers.
         params: Number of parameter elements.
         shape: Shape of the network's output for a batch of one; None if not a single tensor.
+        cut: Whether the boundary before the head is a cut.
     """
 
     modules: tuple[str, ...]
@@ -62,6 +63,7 @@ class HeadPart:
     buffers: tuple[str, ...]
     params: int
     shape: tuple[int, ...] | None
+    cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,13 @@ class Hierarchy:
         known = list(dict.fromkeys([*self.stages, *(unit.name for unit in self.units)]))
         near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
         raise InvalidFreeze(name, f"{self.architecture} has no unit or stage of that name", near)
+
+    def cut_below(self, boundary: int) -> int:
+        """The deepest cut at or below ``boundary``; 0, where images enter, always is one."""
+        cuts = [unit.depth for unit in self.units[: boundary + 1] if unit.cut]
+        if boundary == len(self.units) and self.head.cut:
+            cuts.append(boundary)
+        return max(cuts, default=0)
 
     def boundary_name(self, boundary: int) -> str:
         """The unit whose entrance is the boundary after ``boundary`` frozen units, or ``head``."""

@@ -1,0 +1,158 @@
+"""Late entry: run a network from a cut on, with what crosses the cut given.
+
+Below a cut that nothing trains, every epoch computes the same. What enters the first unit above it
+is recorded once; from then on all modules below are stubs that give tensors of the recorded shapes
+without computing them, and the record is fed in at the cut. That this changes nothing is what makes
+a boundary a cut (`zoo.backbones.liveness`), and is proven network by network with stubs that give
+NaN (`zoo.testing.cuts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from zoo.domain.hierarchy import Hierarchy
+
+__all__ = ["Entering", "LateEntry"]
+
+Entering = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of the first module above a cut."""
+
+
+class LateEntry:
+    """A network that can be entered at one of its cuts.
+
+    Args:
+        module: The network, frozen below the cut.
+        hierarchy: Its hierarchy.
+        boundary: How many units lie below the cut; all of them: the cut before the head.
+    """
+
+    def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+        self.module = module
+        self.boundary = boundary
+        self._entry = module.get_submodule(_entry(module, hierarchy, boundary))
+        self._below = [
+            module.get_submodule(path)
+            for unit in hierarchy.units[:boundary]
+            for path in unit.modules
+        ]
+        self._given: dict[int, list[list[Any]]] = {}
+
+    @torch.no_grad()
+    def record(self, images: Tensor) -> Entering:
+        """What enters the first module above the cut for ``images`` (N, C, H, W).
+
+        Nothing above is computed. The tensors may be views of one another.
+        """
+        with self._before_entry(_stop):
+            try:
+                self.module(images)
+            except _Reached as reached:
+                return reached.entering
+        raise RuntimeError(f"{type(self.module).__name__} did not come to its cut")
+
+    def enter(self, entering: Entering, images: Tensor) -> Any:
+        """The network's output for what entered; with gradients, where they are enabled.
+
+        Args:
+            entering: As recorded; activations may write into its tensors.
+            images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
+        """
+        if len(images) not in self._given:
+            self._given[len(images)] = self._learn(images)
+        with self._stubbed(self._given[len(images)]), self._before_entry(_feed(entering)):
+            return self.module(images)
+
+    @torch.no_grad()
+    def _learn(self, images: Tensor) -> list[list[Any]]:
+        """What each module below gives, call by call, as tensors without memory of their own.
+
+        They are of ordinary memory where the code between modules wants that, to write into.
+        """
+        given: list[list[Any]] = [[] for _ in self._below]
+        with ExitStack() as hooks:
+            for child, outputs in zip(self._below, given, strict=True):
+                handle = child.register_forward_hook(
+                    lambda _, __, output, outputs=outputs: outputs.append(output)
+                )
+                hooks.callback(handle.remove)
+            self.record(torch.zeros_like(images))
+        light = [[_hollow(output) for output in outputs] for outputs in given]
+        try:
+            with self._stubbed(light):
+                self.record(images)
+        except RuntimeError:
+            return [[_filled(output) for output in outputs] for outputs in given]
+        return light
+
+    @contextmanager
+    def _stubbed(self, given: list[list[Any]]) -> Iterator[None]:
+        own = [child.__dict__.get("forward") for child in self._below]
+        for child, outputs in zip(self._below, given, strict=True):
+            child.__dict__["forward"] = _Stub(outputs)
+        try:
+            yield
+        finally:
+            for child, forward in zip(self._below, own, strict=True):
+                del child.__dict__["forward"]
+                if forward is not None:
+                    child.__dict__["forward"] = forward
+
+    @contextmanager
+    def _before_entry(self, hook: Callable[..., Any]) -> Iterator[None]:
+        handle = self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class _Stub:
+    """In the place of ``forward``: gives the same for each call that it gave for the first run."""
+
+    def __init__(self, outputs: list[Any]) -> None:
+        self.outputs = outputs
+        self.calls = 0
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        output = self.outputs[self.calls % len(self.outputs)]
+        self.calls += 1
+        return output
+
+
+class _Reached(Exception):  # noqa: N818 - no error: it ends a run early
+    def __init__(self, entering: Entering) -> None:
+        super().__init__()
+        self.entering = entering
+
+
+def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
+    raise _Reached((args, kwargs))
+
+
+def _feed(entering: Entering) -> Callable[..., Any]:
+    left = [entering]
+    return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
+
+
+def _hollow(output: Any) -> Any:
+    return tree_map_only(Tensor, lambda t: t.new_zeros(()).expand(t.shape), output)
+
+
+def _filled(output: Any) -> Any:
+    return tree_map_only(Tensor, torch.zeros_like, output)
+
+
+def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    if boundary == len(hierarchy.units):
+        return hierarchy.head.modules[0]
+    modules = hierarchy.units[boundary].modules
+    parametric = (p for p in modules if any(True for _ in module.get_submodule(p).parameters()))
+    return next(parametric, modules[0])
