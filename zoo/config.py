@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-__all__ = ["author", "home", "hub_endpoint", "hub_offline", "s3_endpoint"]
+__all__ = ["author", "cache_bytes", "home", "hub_endpoint", "hub_offline", "s3_endpoint"]
 
 
 def home() -> Path | None:
@@ -23,6 +23,14 @@ def author() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
         return "unknown"
+
+
+def cache_bytes() -> int:
+    """Most bytes that caches of frozen parts may take: ``ZOO_CACHE_GB``, else 20 GB."""
+    try:
+        return int(float(os.environ.get("ZOO_CACHE_GB", "20")) * 1e9)
+    except (ValueError, OverflowError):
+        return 20 * 10**9
 
 
 def hub_endpoint() -> str | None:

@@ -111,7 +111,7 @@ def test_the_head_can_be_entered(architecture: str) -> None:
 
 
 def test_a_distilled_pair_of_heads_is_entered_before_it() -> None:
-    module, hierarchy = built("deit_tiny_distilled_patch16_224")
+    _, hierarchy = built("deit_tiny_distilled_patch16_224")
     assert len(hierarchy.head.modules) == 2
     assert not hierarchy.head.cut
     assert hierarchy.cut_below(len(hierarchy.units)) == len(hierarchy.units) - 1

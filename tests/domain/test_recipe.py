@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 
@@ -24,6 +25,16 @@ NAN = float("nan")
         ("test_share", 0.0, "test share must be between 0 and 1"),
         ("test_share", 1.0, "test share must be between 0 and 1"),
         ("image_size", 7, "image size must be at least 8"),
+        ("layer_decay", 0.0, "layer decay must be above 0 and at most 1"),
+        (
+            "strategy",
+            "probes",
+            "strategy must be one of auto, probe, partial, full, lp-ft, gradual",
+        ),
+        ("augment", "some", "augment must be one of none, light, medium, heavy"),
+        ("at", "blocks.3", "activations of a unit are for the strategy probe"),
+        ("views", 4, "views need a level of augmentation"),
+        ("phases", ("all:1",), "the strategy gradual and phases need each other"),
     ],
 )
 def test_an_option_out_of_range_is_refused(option: str, value: object, reason: str) -> None:
@@ -47,3 +58,57 @@ def test_json_has_every_option() -> None:
 def test_a_path_that_cannot_be_recorded_is_refused_before_training() -> None:
     with pytest.raises(InvalidOption, match="UTF-8"):
         Recipe(data="dig\udce9")
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy", "phases"),
+    [
+        ({}, "lp-ft", [("6", 5, 3e-4, 3e-4)]),
+        ({"head": "mlp"}, "partial", [("6", 5, 3e-3, 3e-4)]),
+        ({"strategy": "partial"}, "partial", [("6", 5, 3e-3, 3e-4)]),
+        ({"strategy": "full", "freeze": "none"}, "full", [("none", 5, 3e-3, 3e-4)]),
+        ({"strategy": "probe"}, "probe", []),
+        (
+            {"strategy": "gradual", "freeze": "none", "phases": ["all:2", "-2:1@1e-4"]},
+            "gradual",
+            [("all", 2, 3e-3, 3e-4), ("-2", 1, 1e-4, 1e-5)],
+        ),
+    ],
+)
+def test_a_strategy_is_a_plan(
+    options: dict[str, Any], strategy: str, phases: list[tuple[str, int, float, float]]
+) -> None:
+    recipe = Recipe(**{"data": "flowers", "freeze": "6", **options})
+    assert recipe.resolved_strategy == strategy
+    found = [(p.freeze, p.epochs, p.lr, p.backbone_lr) for p in recipe.plan()]
+    for (freeze, epochs, *rates), (freeze_, epochs_, *rates_) in zip(found, phases, strict=True):
+        assert (freeze, epochs) == (freeze_, epochs_)
+        assert rates == pytest.approx(rates_)
+
+
+@pytest.mark.parametrize("text", ["all", "all:0", ":3", "all:2@", "all:2@0", "all:2@1e", "a b:2"])
+def test_a_phase_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidOption, match="FREEZE:EPOCHS"):
+        Phase.parse(text, lr=1e-3, ratio=0.1)
+
+
+def test_a_recipe_is_read_from_toml_and_options_count_more() -> None:
+    text = 'data = "flowers"\nbatch-size = 8\nphases = ["all:2"]\nstrategy = "gradual"\n'
+    recipe = Recipe.parse(text, lr=1e-2)
+    assert (recipe.batch_size, recipe.lr, recipe.phases) == (8, 1e-2, ("all:2",))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("data = ", "no TOML"),
+        ("epochs = 3", "needs data"),
+        ('data = "x"\nepoch = 3', "no option 'epoch'; did you mean epochs"),
+        ('data = "x"\nepochs = "3"', "epochs cannot be '3'"),
+        ('data = "x"\nepochs = true', "epochs cannot be True"),
+        ('data = "x"\nphases = [1]', "phases cannot be"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_says_why(text: str, reason: str) -> None:
+    with pytest.raises(InvalidOption, match=reason):
+        Recipe.parse(text)

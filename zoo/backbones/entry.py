@@ -127,7 +127,9 @@ class _Stub:
         return output
 
 
-class _Reached(Exception):  # noqa: N818 - no error: it ends a run early
+class _Reached(Exception):
+    """No error: it ends a run early."""
+
     def __init__(self, entering: Entering) -> None:
         super().__init__()
         self.entering = entering

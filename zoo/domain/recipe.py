@@ -1,63 +1,251 @@
-"""Recipe: the frozen options of a fine-tune."""
+"""Recipe: the frozen options of a fine-tune.
+
+One table says it all: each field has its default, its help, and what it may be. The command line
+and the documentation are made from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Self
 
+from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
 __all__ = ["Recipe"]
+
+LP_FT_SHARE = 0.1
+"""Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
+Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
+
+Check = Callable[[Any], bool]
+
+
+def _option(
+    default: Any,
+    text: str,
+    *,
+    must: str = "",
+    check: Check | None = None,
+    one_of: tuple[str, ...] = (),
+) -> Any:
+    if one_of:
+        must, check = "one of " + ", ".join(one_of), lambda value: value in one_of
+    metadata = {"help": text, "must": must, "check": check, "one_of": one_of}
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _positive(default: Any, text: str) -> Any:
+    return _option(default, text, must="above 0", check=lambda x: 0 < x < math.inf)
+
+
+def _natural(default: int, text: str, least: int = 0) -> Any:
+    must = f"at least {least}" if least else "0 or more"
+    return _option(default, text, must=must, check=lambda x: x >= least)
+
+
+def _share(default: float, text: str) -> Any:
+    return _option(default, text, must="0 or more and below 1", check=lambda x: 0 <= x < 1)
+
+
+def _amount(default: float, text: str) -> Any:
+    return _option(default, text, must="0 or more", check=lambda x: 0 <= x < math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that, with the base weights and the data, decides the result of a fine-tune.
 
-    Attributes:
-        data: Where the class folders were.
-        freeze: Freeze spec (see `zoo.domain.hierarchy.Hierarchy.boundary`).
-        head: Head kind, the name of a plugin in the group ``zoo.heads``.
-        epochs: Passes over the training split.
-        batch_size: Images per step.
-        lr: Learning rate of the head, reached after warm-up.
-        backbone_lr_ratio: Rate of the unfrozen backbone as a share of the head's.
-        weight_decay: AdamW's decay; never applied to norms and biases.
-        test_share: Share of each class that is held out.
-        image_size: Height and width that the network sees, in pixels; None: the base's own.
-        seed: Seeds the split, the head, the order of batches and dropout.
+    The meaning of each option is its ``help`` in the table below.
+
+    Raises:
+        InvalidOption: One is out of range, or two contradict each other.
     """
 
-    data: str
-    freeze: str = "none"
-    head: str = "linear"
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 3e-3
-    backbone_lr_ratio: float = 0.1
-    weight_decay: float = 0.01
-    test_share: float = 0.2
-    image_size: int | None = None
-    seed: int = 0
+    # data
+    data: str = _option(MISSING, "Class folders, a table of paths and labels, or a named dataset.")
+    task: str = _option(
+        "auto", "What is learned; auto: what the data looks like.",
+        one_of=("auto", "classification", "multi-label", "regression"),
+    )  # fmt: skip
+    validation_share: float = _share(
+        0.1, "Share of each class that options are chosen on, where the data has no such split."
+    )
+    test_share: float = _option(
+        0.2, "Share of each class that only measures the result, where the data has no such split.",
+        must="between 0 and 1", check=lambda x: 0 < x < 1,
+    )  # fmt: skip
+    skip_bad: bool = _option(False, "Leave out what cannot be read, and count it.")
+    image_size: int | None = _option(
+        None, "Height and width in pixels; default: the base's.",
+        must="at least 8", check=lambda x: x is None or x >= 8,
+    )  # fmt: skip
+    augment: str = _option(
+        "none", "Random changes of training images. Without any, what is frozen runs only once.",
+        one_of=("none", "light", "medium", "heavy"),
+    )  # fmt: skip
+    views: int = _natural(
+        0, "Augmented views kept of each image, so that what is frozen runs once on each; 0: none."
+    )
+    mixup: float = _amount(0.0, "Mixup alpha; 0: none.")
+    cutmix: float = _amount(0.0, "CutMix alpha; 0: none.")
+
+    # what is trained
+    strategy: str = _option(
+        "auto", "How: a probe alone, training to a depth, everything, a probe and then training, "
+        "or phases; auto: lp-ft for a linear head, else partial.",
+        one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual"),
+    )  # fmt: skip
+    freeze: str = _option(
+        "none", "none, all, a unit or stage up to which to freeze (zoo tree lists them), a count "
+        "(6, -2), or a share (75%).",
+    )  # fmt: skip
+    phases: tuple[str, ...] = _option(
+        (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
+    )
+    head: str = _option("linear", "Kind of the new head.")
+    probe: str = _option("softmax", "Classifier of a probe.", one_of=("softmax", "svm"))
+    at: str = _option(
+        "head", "Unit whose activations a probe takes; auto: chosen by nested validation."
+    )
+
+    # how long and how fast
+    epochs: int = _natural(5, "Passes over the training images.", 1)
+    batch_size: int = _natural(32, "Images per step.", 2)
+    accumulate: int = _natural(1, "Steps whose gradients are added up before weights move.", 1)
+    optimizer: str = _option("adamw", "adamw, sgd, or any name that timm's optimizers have.")
+    lr: float = _positive(3e-3, "Learning rate of a new head.")
+    backbone_lr_ratio: float = _positive(0.1, "Rate of the last unit as a share of the head's.")
+    layer_decay: float | None = _option(
+        None, "Rate of a unit as a share of the next one's; default: 0.75 for transformers, else "
+        "0.9.",
+        must="above 0 and at most 1", check=lambda x: x is None or 0 < x <= 1,
+    )  # fmt: skip
+    schedule: str = _option(
+        "cosine", "Course of the rates.", one_of=("cosine", "one-cycle", "constant")
+    )
+    warmup: float = _share(0.1, "Share of the steps in which rates rise from 0.")
+    weight_decay: float = _amount(0.01, "Never applied to norms and biases.")
+    clip_norm: float = _amount(0.0, "Largest norm of the gradients; 0: any.")
+    label_smoothing: float = _share(0.0, "Share of a label that is spread over all classes.")
+    class_weights: str = _option(
+        "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
+    )
+    ema: float = _share(
+        0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
+    )
+    patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
+
+    # how it is computed
+    precision: str = _option(
+        "fp32", "Numbers in the network while it trains.", one_of=("fp32", "bf16", "fp16")
+    )
+    channels_last: bool = _option(False, "Keep images with channels last in memory.")
+    cache: bool = _option(True, "Keep what the frozen part gives, if nothing random is below it.")
+    seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 
     def __post_init__(self) -> None:
-        checks = (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch size", self.batch_size >= 2, "at least 2"),
-            ("learning rate", self.lr > 0, "above 0"),
-            ("backbone rate", self.backbone_lr_ratio > 0, "above 0"),
-            ("weight decay", self.weight_decay >= 0, "0 or more"),
-            ("test share", 0 < self.test_share < 1, "between 0 and 1"),
-            ("image size", self.image_size is None or self.image_size >= 8, "at least 8"),
-        )
         try:
             self.data.encode()
         except UnicodeEncodeError:
             raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
-        for name, fits, rule in checks:
-            if not fits:
-                raise InvalidOption(f"{name} must be {rule}")
+        for option in fields(self):
+            check = option.metadata["check"]
+            if check and not check(getattr(self, option.name)):
+                raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
+        object.__setattr__(self, "phases", tuple(self.phases))
+        if (self.strategy == "gradual") != bool(self.phases):
+            raise InvalidOption("the strategy gradual and phases need each other")
+        if self.strategy in ("full", "gradual") and self.freeze != "none":
+            raise InvalidOption(f"the strategy {self.strategy} takes no freeze depth")
+        if self.at != "head" and self.strategy != "probe":
+            raise InvalidOption("activations of a unit are for the strategy probe")
+        if self.views and self.augment == "none":
+            raise InvalidOption("views need a level of augmentation")
+        self.plan()
+
+    @property
+    def resolved_strategy(self) -> str:
+        """The strategy, ``auto`` decided."""
+        if self.strategy != "auto":
+            return self.strategy
+        return "lp-ft" if self.head == "linear" else "partial"
+
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases of training, in order; none for a probe."""
+        strategy, backbone = self.resolved_strategy, self.lr * self.backbone_lr_ratio
+        if strategy == "probe":
+            return ()
+        if strategy == "gradual":
+            read = Phase.parse
+            return tuple(read(p, lr=self.lr, ratio=self.backbone_lr_ratio) for p in self.phases)
+        head = self.lr * (LP_FT_SHARE if strategy == "lp-ft" else 1)
+        return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
+
+    @classmethod
+    def parse(cls, text: str, **options: Any) -> Self:
+        """Read a TOML table of options; ``options`` that are given count more.
+
+        Raises:
+            InvalidOption: It is no TOML, or has an option that does not exist.
+        """
+        try:
+            found = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidOption(f"the recipe is no TOML: {error}") from error
+        named = {key.replace("-", "_"): value for key, value in found.items()}
+        return cls.from_json({**named, **options})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_json`.
+
+        Raises:
+            InvalidOption: An option does not exist, or is of another type.
+        """
+        known = {option.name: option for option in fields(cls)}
+        for name, value in data.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {spoken(near[0])}?" if near else ""
+                raise InvalidOption(f"a recipe has no option '{name}'{hint}")
+            _check_type(name, value, str(known[name].type))
+        if "data" not in data:
+            raise InvalidOption("a recipe needs data")
+        return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        return {**asdict(self), "phases": list(self.phases)}
+
+
+def spoken(name: str) -> str:
+    """An option's name in a sentence."""
+    return {"lr": "learning rate", "backbone_lr_ratio": "backbone rate"}.get(
+        name, name.replace("_", " ")
+    )
+
+
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "int | None": (int, type(None)),
+    "float | None": (int, float, type(None)),
+    "tuple[str, ...]": (list, tuple),
+}
+
+
+def _check_type(name: str, value: Any, kind: str) -> None:
+    fits = isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if fits and kind.startswith("tuple"):
+        fits = all(isinstance(item, str) for item in value)
+    if not fits:
+        raise InvalidOption(f"{spoken(name)} cannot be {value!r}")

@@ -1,0 +1,204 @@
+"""What crosses a cut, kept: the same rows, found again, and never stale."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from zoo import config, plugins
+from zoo.backbones.entry import LateEntry
+from zoo.backbones.freeze import freeze
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.progress import silent
+from zoo.errors import Unsupported
+from zoo.finetune import cache
+from zoo.finetune.cache import Crossings, below_digest, open_or_fill, shape_of
+
+COUNT = 7
+
+
+class Work:
+    """A network frozen to a cut, images, and a count of how often the images were asked for."""
+
+    def __init__(self, architecture: str, depth: int, folder: Path) -> None:
+        torch.manual_seed(2)
+        self.module: nn.Module = timm.create_model(architecture)
+        self.hierarchy: Hierarchy = plugins.backbone("timm").hierarchy(architecture, self.module)
+        self.boundary = self.hierarchy.cut_below(depth)
+        assert self.boundary
+        freeze(self.module, self.hierarchy, self.boundary)
+        self.module.train()
+        self.entry = LateEntry(self.module, self.hierarchy, self.boundary)
+        self.images = torch.randn(
+            COUNT, *plugins.backbone("timm").preprocessing(self.module).input_size
+        )
+        self.folder = folder
+        self.asked = 0
+
+    def batches(self) -> Iterator[Tensor]:
+        self.asked += 1
+        yield from self.images.split(3)
+
+    def crossings(self, **more: Any) -> Crossings:
+        description = {"below": below_digest(self.module, self.hierarchy, self.boundary), **more}
+        shape = shape_of(self.entry, self.images[0])
+        return open_or_fill(
+            self.folder, description, shape, COUNT, self.batches, self.entry, silent
+        )
+
+
+@pytest.fixture(params=["test_resnet", "test_vit", "test_convnext"])
+def work(request: pytest.FixtureRequest, tmp_path: Path) -> Work:
+    return Work(request.param, 3, tmp_path / "cache")
+
+
+def rows_equal(one: Crossings, other: Crossings) -> bool:
+    return all(map(torch.equal, one.rows, other.rows))
+
+
+def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
+    crossings = work.crossings()
+    args, kwargs = crossings.batch([4, 0], torch.device("cpu"))
+    expected, expected_kwargs = work.entry.record(work.images[[4, 0]])
+    assert kwargs.keys() == expected_kwargs.keys()
+    assert len(args) == len(expected)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(args, expected, strict=True))
+    late = work.entry.enter((args, kwargs), work.images[[4, 0]])
+    assert torch.allclose(late, work.module(work.images[[4, 0]]), atol=1e-4)
+
+
+def test_a_batch_is_memory_of_its_own(work: Work) -> None:
+    crossings = work.crossings()
+    before = [rows.clone() for rows in crossings.rows]
+    for value in crossings.batch([0, 1], torch.device("cpu"))[0]:
+        value.zero_()
+    assert all(map(torch.equal, crossings.rows, before))
+
+
+def test_a_second_run_computes_nothing(work: Work) -> None:
+    first = work.crossings()
+    second = work.crossings()
+    assert work.asked == 1
+    assert rows_equal(first, second)
+
+
+def test_whatever_shapes_it_names_it(work: Work) -> None:
+    work.crossings(data="one")
+    work.crossings(data="another")
+    assert work.asked == 2
+    with torch.no_grad():
+        name = work.hierarchy.units[0].parameters[-1]
+        work.module.get_parameter(name).add_(1e-6)
+    work.crossings(data="one")
+    assert work.asked == 3
+
+
+def test_weights_above_the_cut_do_not_matter(work: Work) -> None:
+    work.crossings()
+    with torch.no_grad():
+        for name in work.hierarchy.units[work.boundary].parameters:
+            work.module.get_parameter(name).add_(1.0)
+    work.crossings()
+    assert work.asked == 1
+
+
+def test_a_buffer_below_matters(tmp_path: Path) -> None:
+    work = Work("test_resnet", 3, tmp_path)
+    before = below_digest(work.module, work.hierarchy, work.boundary)
+    work.module.get_buffer(work.hierarchy.units[0].buffers[0]).add_(1)
+    assert below_digest(work.module, work.hierarchy, work.boundary) != before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "description", "stale"])
+def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> None:
+    first = work.crossings()
+    kept = [rows.clone() for rows in first.rows]
+    (home,) = work.folder.iterdir()
+    data, description = home / "0.bin", home / cache.DESCRIPTION
+    if damage == "flip":
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 1
+        data.write_bytes(content)
+    elif damage == "cut":
+        os.truncate(data, data.stat().st_size - 1)
+    elif damage == "gone":
+        data.unlink()
+    elif damage == "description":
+        description.write_text("[]")
+    else:
+        description.write_text(
+            description.read_text().replace('"below": "blake3:', '"below": "blake3:0')
+        )
+    again = work.crossings()
+    assert work.asked == 2
+    assert all(map(torch.equal, again.rows, kept))
+    assert rows_equal(work.crossings(), again)
+    assert work.asked == 2
+
+
+def test_without_room_on_disk_it_stays_in_memory(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE_GB", "0")
+    crossings = work.crossings()
+    assert not list(work.folder.iterdir())
+    args, _ = crossings.batch([1], torch.device("cpu"))
+    assert torch.allclose(args[0], work.entry.record(work.images[:2])[0][0][1:2], atol=1e-5)
+
+
+def test_a_full_disk_is_no_error(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert work.crossings().rows
+    assert not list(work.folder.iterdir())
+
+
+def test_the_least_recently_used_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work("test_resnet", 3, tmp_path)
+    one = sum(rows.nbytes for rows in work.crossings(data=0).rows)
+    monkeypatch.setenv("ZOO_CACHE_GB", str(2.5 * one / 1e9 + 1e-5))
+    assert config.cache_bytes() > 2 * one
+    (oldest,) = tmp_path.iterdir()
+    os.utime(oldest, (1, 1))
+    work.crossings(data=1)
+    work.crossings(data=2)
+    assert not oldest.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_kill_while_it_is_filled_leaves_nothing_to_trust(work: Work) -> None:
+    def broken() -> Iterator[Tensor]:
+        yield work.images[:3]
+        raise KeyboardInterrupt
+
+    batches, work.batches = work.batches, broken  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        work.crossings()
+    work.batches = batches  # type: ignore[method-assign]
+    work.crossings()
+    assert work.asked == 1
+    shutil.rmtree(work.folder)
+
+
+def test_randomness_below_the_cut_is_refused(tmp_path: Path) -> None:
+    work = Work("test_resnet", 3, tmp_path)
+
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(x, 0.5)
+
+    work.module.bn1 = nn.Sequential(work.module.bn1, Noise())
+    with pytest.raises(Unsupported, match="random"):
+        shape_of(work.entry, work.images[0])

@@ -1,0 +1,242 @@
+"""The cache: what crosses a cut for every image, computed once and memory-mapped.
+
+A file is named after everything that shapes it: the tensors below the cut, the images and their
+order, the transform, dtype, device and versions. The description lies beside it and is compared, so
+a stale one is never taken; its bytes are hashed before use. Losing the folder costs time only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from blake3 import blake3
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from zoo import config
+from zoo.backbones.entry import Entering, LateEntry
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.progress import Progress
+from zoo.errors import Unsupported
+from zoo.store.atomic import write_whole
+
+__all__ = ["Crossings", "Shape", "below_digest", "open_or_fill", "shape_of"]
+
+FORMAT = 1
+DESCRIPTION = "description.json"
+SHARE_OF_DISK = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What crosses a cut, for one image.
+
+    Attributes:
+        spec: How the leaves make up the arguments.
+        rows: For each leaf that differs from image to image, its index, shape and dtype.
+        constants: The other leaves.
+    """
+
+    spec: TreeSpec
+    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
+    constants: Mapping[int, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes for one image."""
+        return sum(torch.Size(shape).numel() * dtype.itemsize for _, shape, dtype in self.rows)
+
+
+class Crossings:
+    """What crosses a cut for a list of images: one row of each tensor per image.
+
+    Args:
+        shape: How a row is made up.
+        rows: The tensors (N, …), in the order of ``shape.rows``.
+    """
+
+    def __init__(self, shape: Shape, rows: Sequence[Tensor]) -> None:
+        self.shape = shape
+        self.rows = tuple(rows)
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> Entering:
+        """What enters for the images at ``indices``, in memory of its own on ``device``."""
+        chosen = torch.tensor(indices)
+        leaves = dict(self.shape.constants)
+        for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
+            leaves[leaf] = rows.index_select(0, chosen.to(rows.device)).to(device)
+        args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
+        return args, kwargs
+
+    def to(self, device: torch.device) -> Crossings:
+        """The same on another device, if it has ample room for it; else as it is."""
+        size = sum(rows.nbytes for rows in self.rows)
+        if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 4:
+            return self
+        return Crossings(self.shape, [rows.to(device) for rows in self.rows])
+
+
+def shape_of(entry: LateEntry, image: Tensor) -> Shape:
+    """What crosses the cut for one ``image`` (C, H, W), found by recording two and three at once.
+
+    Raises:
+        Unsupported: It cannot be kept image by image, or something random is below the cut.
+    """
+    # Two recordings in the mode of training: with dropout below the cut they differ.
+    pairs = [tree_flatten(entry.record(torch.stack([image, image]))) for _ in range(2)]
+    (two, spec), (again, _) = pairs
+    three, _ = tree_flatten(entry.record(torch.stack([image, image, image])))
+    rows, constants = [], {}
+    for at, (pair, same, triple) in enumerate(zip(two, again, three, strict=True)):
+        if not isinstance(pair, Tensor):
+            constants[at] = pair
+        elif not torch.equal(pair, same):
+            raise Unsupported("something random is below the cut")
+        elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
+            rows.append((at, tuple(pair.shape[1:]), pair.dtype))
+        elif pair.shape == triple.shape and torch.equal(pair, triple):
+            constants[at] = pair
+        else:
+            raise Unsupported("what crosses the cut does not go image by image")
+    return Shape(spec, tuple(rows), constants)
+
+
+def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    """A digest of all parameters and buffers of the first ``boundary`` units, by name and bytes."""
+    names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    hasher = blake3()
+    for name in sorted(names):
+        value = found[name].detach().cpu().contiguous()
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        hasher.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+    return f"blake3:{hasher.hexdigest()}"
+
+
+def open_or_fill(
+    folder: Path,
+    description: Mapping[str, Any],
+    shape: Shape,
+    count: int,
+    batches: Callable[[], Iterable[Tensor]],
+    entry: LateEntry,
+    progress: Progress,
+) -> Crossings:
+    """The crossings that ``description`` names, from ``folder`` or computed and kept there.
+
+    Args:
+        folder: Where caches lie.
+        description: All that shapes them, as plain data.
+        shape: Of what crosses.
+        count: Number of images.
+        batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
+        entry: Records them.
+        progress: Told of each image.
+    """
+    full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
+    text = json.dumps(full, sort_keys=True)
+    home = folder / blake3(text.encode()).hexdigest()
+    kept = _opened(home, full, shape, count)
+    if kept:
+        home.touch()  # the least recently used goes first
+        return Crossings(shape, kept)
+    shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
+    filling, rows = _room(folder, shape, count)
+    at = 0
+    with progress("running the frozen part", count) as task:
+        for images in batches():
+            leaves, _ = tree_flatten(entry.record(images))
+            for (leaf, _, _), into in zip(shape.rows, rows, strict=True):
+                into[at : at + len(images)] = leaves[leaf]
+            at += len(images)
+            task.advance(len(images))
+    if filling:
+        with suppress(OSError):  # full disk, or another process was faster: the maps hold on
+            digests = [_digest(_path(filling, number)) for number in range(len(rows))]
+            write_whole(filling / DESCRIPTION, [json.dumps({**full, "digests": digests}).encode()])
+            filling.rename(home)
+        shutil.rmtree(filling, ignore_errors=True)
+    return Crossings(shape, rows)
+
+
+def _plain(shape: Shape) -> list[Any]:
+    return [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
+
+
+def _path(home: Path, number: int) -> Path:
+    return home / f"{number}.bin"
+
+
+def _digest(path: Path) -> str:
+    return f"blake3:{blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()}"
+
+
+def _opened(home: Path, full: Mapping[str, Any], shape: Shape, count: int) -> list[Tensor] | None:
+    """The rows kept in ``home``, if they are what ``full`` describes and sound."""
+    try:
+        known = json.loads((home / DESCRIPTION).read_bytes())
+        digests = known.pop("digests")
+        sound = known == full and all(
+            _digest(_path(home, number)) == digest for number, digest in enumerate(digests)
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return _mapped(home, shape, count) if sound and len(digests) == len(shape.rows) else None
+
+
+def _mapped(home: Path, shape: Shape, count: int) -> list[Tensor]:
+    return [
+        torch.from_file(
+            str(_path(home, number)),
+            shared=True,
+            size=count * torch.Size(size).numel(),
+            dtype=dtype,
+        ).reshape(count, *size)
+        for number, (_, size, dtype) in enumerate(shape.rows)
+    ]
+
+
+def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Tensor]]:
+    """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = count * shape.nbytes
+    limit = min(config.cache_bytes(), int(shutil.disk_usage(folder).free * SHARE_OF_DISK))
+    _make_way(folder, limit - needed)
+    if needed <= limit:
+        filling = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder))
+        try:
+            for number, (_, size, dtype) in enumerate(shape.rows):
+                _allocate(_path(filling, number), count * torch.Size(size).numel() * dtype.itemsize)
+            return filling, _mapped(filling, shape, count)
+        except OSError:
+            shutil.rmtree(filling, ignore_errors=True)
+    return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
+
+
+def _allocate(path: Path, nbytes: int) -> None:
+    # Writing to the map of a sparse file on a full disk would end the process.
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
+
+
+def _make_way(folder: Path, budget: int) -> None:
+    """Delete the least recently used caches until the rest fit ``budget`` bytes."""
+    homes = sorted((path for path in folder.iterdir() if path.is_dir()), key=_used, reverse=True)
+    total = 0
+    for home in homes:
+        total += sum(file.stat().st_size for file in home.iterdir())
+        if total > budget:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _used(home: Path) -> float:
+    return home.stat().st_mtime
