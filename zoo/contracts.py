@@ -51,15 +51,23 @@ class Backbone(Protocol):
         """All names that `build` takes, sorted."""
 
     def build(
-        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
     ) -> nn.Module:
         """The network with untrained weights; works under ``torch.device("meta")``.
 
-        ``tag`` selects whose `preprocessing` and `classes` it has; None for ``num_classes`` is
-        what the architecture (or the tag) comes with.
+        ``tag`` selects whose `preprocessing` and `classes` it has; None for ``num_classes``,
+        ``image_size`` (height, width) and ``channels`` is what the architecture (or the tag)
+        comes with. A network that takes images of any size need not heed ``image_size``.
 
         Raises:
             UnknownName: No such architecture.
+            Unsupported: It is not built for images of that size, or of so many channels.
         """
 
     def hierarchy(
@@ -96,7 +104,21 @@ class Backbone(Protocol):
         """The module's own key for each key in ``names`` of a weights file.
 
         Own keys, and keys that no rule covers, map to themselves: whether the result fits is
-        checked by whoever loads it.
+        checked by whoever loads it. Left out is what published files are known to hold beside the
+        network, such as the text encoder of a pair.
+        """
+
+    def adapt(
+        self, module: nn.Module, state: Mapping[str, torch.Tensor]
+    ) -> Mapping[str, torch.Tensor]:
+        """``state``, own names to weights of another image size or of three channels, fitted to
+        ``module`` (`zoo.backbones.adapt.adapt_channels` does the latter for most networks).
+
+        Tensors that fit already come back as they are, and so do those that no rule covers:
+        whoever loads the result checks the fit.
+
+        Raises:
+            Unsupported: A tensor cannot be fitted, and the reason is known.
         """
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:

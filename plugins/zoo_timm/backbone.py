@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import UnknownName
-from zoo_timm import heads, version
+from zoo_timm import heads, sizes, version
 from zoo_timm.names import own_names
 
 __all__ = ["TimmBackbone"]
@@ -30,12 +31,19 @@ class TimmBackbone:
         return sorted(timm.list_models())
 
     def build(
-        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
     ) -> nn.Module:
-        """The network with untrained weights.
+        """The network with untrained weights (`zoo_timm.sizes` decides on sizes and channels).
 
         Raises:
             UnknownName: timm has no such architecture, or no such tag of it.
+            Unsupported: It is not built for images of that size, or of so many channels.
         """
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
@@ -43,7 +51,7 @@ class TimmBackbone:
         options = {} if num_classes is None else {"num_classes": num_classes}
         name = f"{architecture}.{tag}" if tag else architecture
         try:
-            return cast(nn.Module, timm.create_model(name, pretrained=False, **options))
+            return sizes.build(name, options, image_size, channels)
         except RuntimeError as error:
             if "Invalid pretrained tag" not in str(error):
                 raise
@@ -79,14 +87,16 @@ class TimmBackbone:
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input of these weights, after timm's own resolution of its configs."""
         config = resolve_model_data_config(module)
-        return Preprocessing(
-            input_size=tuple(config["input_size"]),
+        channels, *image_size = config["input_size"]
+        how = Preprocessing(
+            input_size=(len(config["mean"]), *image_size),
             mean=tuple(map(float, config["mean"])),
             std=tuple(map(float, config["std"])),
             interpolation=config["interpolation"],
             crop_pct=float(config["crop_pct"]),
             crop_mode=config["crop_mode"],
         )
+        return adapted_preprocessing(how, None, channels)
 
     def classes(self, module: nn.Module) -> tuple[str, ...]:
         """Class names of the published weights in index order; empty where timm has none."""
@@ -104,6 +114,14 @@ class TimmBackbone:
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
         """Timm's own key for each key in ``names`` (rules: `zoo_timm.names`)."""
         return own_names(module.state_dict().keys(), names)
+
+    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` by timm's own rules.
+
+        Raises:
+            Unsupported: The weights are not for three channels, or timm's rule fails on them.
+        """
+        return sizes.adapt(module, state)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` as ``timm.create_model("local-dir:…")`` and the HF Hub read it."""
@@ -124,7 +142,10 @@ class TimmBackbone:
                 "std": list(preprocessing.std),
                 "num_classes": manifest.head.num_classes,
                 "pool_size": config.get("pool_size"),
-                "first_conv": config.get("first_conv"),
+                # timm would fit weights of three channels to other networks, which these are not.
+                "first_conv": config.get("first_conv")
+                if preprocessing.input_size[0] == 3
+                else None,
                 "classifier": config.get("classifier"),
                 "license": manifest.license,
             },

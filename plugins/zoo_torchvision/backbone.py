@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import (
     WeightsEnum,
@@ -22,7 +22,9 @@ from torchvision.models import (
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo_torchvision import heads, networks, version
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.errors import Unsupported
+from zoo_torchvision import heads, networks, sizes, version
 from zoo_torchvision.names import own_names
 from zoo_torchvision.networks import Network
 
@@ -46,6 +48,8 @@ class _Built:
     network: Network
     weights: WeightsEnum
     head: tuple[str, ...]
+    image_size: tuple[int, int] | None
+    channels: int | None
 
 
 class TorchvisionBackbone:
@@ -62,21 +66,38 @@ class TorchvisionBackbone:
         return list(networks.networks())
 
     def build(
-        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
     ) -> nn.Module:
         """The network with untrained weights. Tags are names of weights: ``IMAGENET1K_V1``.
 
         Raises:
             UnknownName: torchvision has no such architecture, or no such weights for it.
+            Unsupported: It is not built for images of that size, or of so many channels.
         """
-        network = networks.network(architecture)
+        network = sizes.sized(networks.network(architecture), image_size)
         weights = network.tagged(tag)
         options = {} if num_classes is None else {"num_classes": num_classes}
-        with _NumbersOnCpu():
-            module = get_model(network.builder, **network.options, **options)
+        try:
+            with _NumbersOnCpu():
+                module = get_model(network.builder, **network.options, **options)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if image_size is None:
+                raise
+            raise Unsupported(
+                f"{architecture} is not built for images of {image_size[0]} x {image_size[1]} "
+                f"pixels: {error}"
+            ) from error
         module.to(torch.get_default_device())
+        if channels is not None:
+            sizes.set_channels(module, channels)
         heads.silence_auxiliary(module)
-        module.built = _Built(network, weights, heads.find_head(module))
+        module.built = _Built(network, weights, heads.find_head(module), image_size, channels)
         return cast(nn.Module, module)
 
     def hierarchy(
@@ -107,7 +128,9 @@ class TorchvisionBackbone:
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input of the weights of the tag, after their enum's transforms."""
-        return networks.preprocessing(_built(module).weights)
+        built = _built(module)
+        how = networks.preprocessing(built.weights)
+        return adapted_preprocessing(how, built.image_size, built.channels)
 
     def classes(self, module: nn.Module) -> tuple[str, ...]:
         """Class names of the weights of the tag in index order; empty where they have none."""
@@ -117,6 +140,14 @@ class TorchvisionBackbone:
         """Torchvision's own key for each key in ``names`` (rules: `zoo_torchvision.names`)."""
         del module  # the rules name their layers in full
         return own_names(names)
+
+    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` (`zoo_torchvision.sizes`).
+
+        Raises:
+            Unsupported: The weights are not for three channels.
+        """
+        return sizes.adapt(module, state)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` with what plain torchvision needs (``docs/plugins.md`` has the code).
@@ -129,7 +160,10 @@ class TorchvisionBackbone:
             "architecture": built.network.builder,
             "options": {**built.network.options, "num_classes": manifest.head.num_classes},
             "head": built.head[0],
-            "replaced": heads.replaced_layers(module, built.head[0]),
+            "replaced": {
+                **sizes.replaced_input(module),
+                **heads.replaced_layers(module, built.head[0]),
+            },
             "preprocessing": {
                 "resize_size": networks.resize_size(how),
                 "crop_size": list(how.input_size[1:]),

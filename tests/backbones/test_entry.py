@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from zoo import plugins
 from zoo.backbones.entry import LateEntry
-from zoo.backbones.freeze import freeze, trainable_parameters
+from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
-
-STEPS = 5
+from zoo.testing.entry import check_late_entry, train_late
 
 DIVERSE = (
     "test_byobnet",
@@ -40,44 +37,26 @@ def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
     return module, plugins.backbone("timm").hierarchy(architecture, module)
 
 
-def trained(
-    module: nn.Module, hierarchy: Hierarchy, boundary: int, images: Tensor, *, late: bool
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Losses of some steps on one batch, and the state at the end."""
-    module = copy.deepcopy(module)
-    freeze(module, hierarchy, boundary)
-    optimizer = torch.optim.AdamW([p for _, p in trainable_parameters(module)], lr=1e-3)
-    module.train()
-    entry = LateEntry(module, hierarchy, boundary)
-    recorded = entry.record(images) if late else None
-    torch.manual_seed(7)
-    losses = []
-    for _ in range(STEPS):
-        outputs = module(images) if recorded is None else entry.enter(copied(recorded), images * 0)
-        loss = outputs.float().square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return losses, {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def copied(entering: object) -> object:
-    return torch.utils._pytree.tree_map_only(Tensor, torch.clone, entering)
-
-
 @pytest.mark.parametrize("architecture", DIVERSE)
 def test_training_from_a_cut_gives_the_same_bits(architecture: str) -> None:
     module, hierarchy = built(architecture)
     images = torch.randn(2, *plugins.backbone("timm").preprocessing(module).input_size)
-    inner = [unit.depth for unit in hierarchy.units[1:] if unit.cut]
-    assert inner
-    for boundary in {inner[0], inner[len(inner) // 2], inner[-1]}:
-        whole, expected = trained(module, hierarchy, boundary, images, late=False)
-        late, found = trained(module, hierarchy, boundary, images, late=True)
-        assert all(map(torch.equal, late, whole)), boundary
-        assert all(torch.equal(found[name], value) for name, value in expected.items()), boundary
-        assert any(not torch.equal(value, module.state_dict()[n]) for n, value in found.items())
+    assert len(check_late_entry(module, hierarchy, images)) >= 3
+
+
+def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
+    """Other random numbers give other bits, and so do other images."""
+    module, hierarchy = built("test_vit")
+    images = torch.randn(2, *plugins.backbone("timm").preprocessing(module).input_size)
+    boundary = hierarchy.cut_below(3)
+    found = [
+        train_late(module, hierarchy, boundary, images * scale, seed=seed)
+        for scale, seed in ((1, 0), (1, 0), (1, 1), (2, 0))
+    ]
+    assert found[0] == found[1]
+    for other in found[2:]:
+        for one, two in zip(found[0][:-1], other[:-1], strict=True):
+            assert one["loss"] != two["loss"]
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_efficientnet"])
@@ -115,6 +94,31 @@ def test_a_distilled_pair_of_heads_is_entered_before_it() -> None:
     assert len(hierarchy.head.modules) == 2
     assert not hierarchy.head.cut
     assert hierarchy.cut_below(len(hierarchy.units)) == len(hierarchy.units) - 1
+
+
+class Squashed(nn.Module):
+    """One activation between all of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(4))
+        self.squash = nn.Tanh()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = self.squash(block(x))
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_module_may_serve_on_both_sides_of_the_cut() -> None:
+    module = Squashed()
+    hierarchy = trace("squashed", module, input_size=(3, 8, 8), head=("head",))
+    assert hierarchy.units[2].cut
+    assert any("squash" in unit.modules for unit in hierarchy.units[:2])
+    images = torch.randn(2, 3, 8, 8)
+    entry = LateEntry(module, hierarchy, 2)
+    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
 
 
 def test_another_batch_size_may_follow() -> None:

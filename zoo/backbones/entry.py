@@ -96,7 +96,7 @@ class LateEntry:
     def _stubbed(self, given: list[list[Any]]) -> Iterator[None]:
         own = [child.__dict__.get("forward") for child in self._below]
         for child, outputs in zip(self._below, given, strict=True):
-            child.__dict__["forward"] = _Stub(outputs)
+            child.__dict__["forward"] = _Stub(outputs, child.forward)
         try:
             yield
         finally:
@@ -115,16 +115,19 @@ class LateEntry:
 
 
 class _Stub:
-    """In the place of ``forward``: gives the same for each call that it gave for the first run."""
+    """In the place of ``forward``: gives for each call what it gave for that call before the cut.
 
-    def __init__(self, outputs: list[Any]) -> None:
-        self.outputs = outputs
-        self.calls = 0
+    Calls past the cut are real: a module without parameters may serve on both sides (Visformer).
+    """
 
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        output = self.outputs[self.calls % len(self.outputs)]
-        self.calls += 1
-        return output
+    def __init__(self, outputs: list[Any], forward: Callable[..., Any]) -> None:
+        self.left = iter(outputs)
+        self.forward = forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for output in self.left:
+            return output
+        return self.forward(*args, **kwargs)
 
 
 class _Reached(Exception):

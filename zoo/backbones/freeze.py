@@ -8,7 +8,7 @@ Frozen means four things at once: no gradient asked for, none left over, eval mo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import MethodType
+from functools import partial
 
 from torch import nn
 
@@ -22,19 +22,25 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
 
     Names are kept: the state dict is as it was.
     """
-    frozen = {name for unit in hierarchy.units[:boundary] for name in unit.parameters}
+    # By identity: a compiled module names its parameters otherwise.
+    frozen = {
+        module.get_parameter(name)
+        for unit in hierarchy.units[:boundary]
+        for name in unit.parameters
+    }
     still: set[nn.Module] = set()
     for unit in hierarchy.units[:boundary]:
         for path in unit.modules:
             still.update(module.get_submodule(path).modules())
     for child in module.modules():
         if child in still:
-            # On the instance: it is deep-copied with its module and bound to the copy.
-            child.train = MethodType(_stay_in_eval, child)  # type: ignore[method-assign]
+            # On the instance: copied and pickled with its module, and then bound to the copy. (A
+            # bound method is pickled by its name, which a module does not have.)
+            child.train = partial(_stay_in_eval, child)  # type: ignore[method-assign]
         else:
             child.__dict__.pop("train", None)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter not in frozen)
         parameter.grad = None
     module.train(module.training)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,14 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.mapped import mapped_state
+from zoo.backbones.operated import backbone_of
 from zoo.backbones.preprocess import inference_transform
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import under
 from zoo.domain.manifest import Manifest
+from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.store import Store
 
@@ -56,7 +59,7 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
         InvalidWeights: The weights do not fit the network.
     """
     manifest = store.manifest(digest)
-    backbone = plugins.backbone(manifest.backbone.plugin)
+    backbone = backbone_of(manifest)
     state = mapped_state(store, manifest)
     module = assign(lambda: build(backbone, manifest), state, backbone, name=str(digest))
     module.zoo = Card(digest, manifest, inference_transform(manifest.preprocessing))  # type: ignore[assignment]
@@ -64,8 +67,15 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
 
 
 def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
-    """The network that a manifest describes, with untrained weights and the right head."""
-    module = backbone.build(manifest.backbone.architecture, **manifest.backbone.options)
+    """The network that a manifest describes, with untrained weights and the right head.
+
+    ``backbone`` is what `zoo.backbones.operated.backbone_of` gives for it.
+
+    Raises:
+        Unsupported: It was made by a surgery that this version cannot carry out.
+    """
+    surgery = Surgery.parse(manifest.backbone.options)
+    module = backbone.build(manifest.backbone.architecture, **surgery.to_build())
     if manifest.head.kind != "native":
         head, classes = plugins.head(manifest.head.kind), manifest.head.num_classes
         backbone.replace_head(module, classes, lambda features: head.build(features, classes))
@@ -87,7 +97,7 @@ def assign(
     with on_meta():
         module = make()
     converted = converted_state(backbone, module, state)
-    check_fit(module, converted, name)
+    check_fit(module, converted, name, backbone.head_modules(module))
     converted = _own_dtypes(module, converted)
     module.load_state_dict(converted, assign=True)
     if _has_meta(module):
@@ -102,12 +112,12 @@ def assign(
 def converted_state(
     backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
-    """``state`` under the network's own names.
+    """``state`` under the network's own names, without what it has no use for.
 
     Batch-norm's counters, which files of before PyTorch 0.4.1 lack, are zero then.
     """
     own = backbone.convert(module, state)
-    converted = {own[name]: tensor for name, tensor in state.items()}
+    converted = {own[name]: tensor for name, tensor in state.items() if name in own}
     for name, buffer in module.named_buffers():
         if name.endswith("num_batches_tracked") and name not in converted:
             converted[name] = torch.zeros((), dtype=buffer.dtype, device="cpu")
@@ -123,24 +133,38 @@ def _own_dtypes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[st
     }
 
 
-def check_fit(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
-    """Compare names and shapes with the network's.
+def check_fit(
+    module: nn.Module, state: Mapping[str, torch.Tensor], name: str, head: Sequence[str] = ()
+) -> None:
+    """Compare names and shapes with the network's, whose head is at the paths ``head``.
 
     Raises:
-        InvalidWeights: Naming the first few that are missing, left over, or of another shape.
+        InvalidWeights: Naming the first few that are missing, left over, or of another shape, and
+            what to do if that is nothing but the head.
     """
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    problems = [f"lacks '{key}'" for key in expected if key not in found]
-    problems += [f"has '{key}', which the network does not" for key in found if key not in expected]
-    problems += [
-        f"'{key}' is {found[key]}, the network's is {shape}"
+    problems = {key: f"lacks '{key}'" for key in expected if key not in found}
+    problems |= {
+        key: f"has '{key}', which the network does not" for key in found if key not in expected
+    }
+    problems |= {
+        key: f"'{key}' is {found[key]}, the network's is {shape}"
         for key, shape in expected.items()
         if key in found and found[key] != shape
-    ]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise InvalidWeights(name, "does not fit the network: it " + "; ".join(problems[:3]) + more)
+    }
+    if not problems:
+        return
+    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    reason = "does not fit the network: it " + "; ".join([*problems.values()][:3]) + more
+    if all(under(key, head) for key in problems):
+        outputs = {shape[0] for key, shape in found.items() if under(key, head) and shape}
+        count = outputs.pop() if len(outputs) == 1 else "N"
+        reason += (
+            f". Only the head differs: build the network for its outputs (num_classes={count}), "
+            "or leave the head out and train a new one (zoo adapt NAME NEW --classes N)"
+        )
+    raise InvalidWeights(name, reason)
 
 
 def _has_meta(module: nn.Module) -> bool:

@@ -41,6 +41,7 @@ def trace(
     input_size: tuple[int, int, int],
     head: Sequence[str] = (),
     blocks: Collection[type[nn.Module]] = (),
+    containers: Collection[type[nn.Module]] = (),
 ) -> Hierarchy:
     """The hierarchy of ``module``, whose parameters may be on the meta device.
 
@@ -51,6 +52,8 @@ def trace(
         head: Paths of the modules from features to the output.
         blocks: Classes whose instances are units wherever they stand. Those with a shortcut past
             several of their modules are found without it; one past a single module is not.
+        containers: Classes whose instances are opened wherever they stand, though they are given or
+            give more than their steps hand on, such as position embeddings or a pooled output.
 
     Raises:
         Unsupported: The network cannot be run on one image, or has no unit.
@@ -60,7 +63,7 @@ def trace(
         recording = record(module, torch.zeros(1, *input_size, device=device))
     except Exception as error:
         raise Unsupported(f"{architecture} cannot be traced: {error}") from error
-    opener = _Opener(module, recording, tuple(head), blocks)
+    opener = _Opener(module, recording, tuple(head), blocks, containers)
     steps = opener.steps()
     if not steps:
         raise Unsupported(f"{architecture} has no units: all its parameters are in the head")
@@ -76,6 +79,7 @@ class _Opener:
         recording: Recording,
         head: tuple[str, ...],
         blocks: Collection[type[nn.Module]],
+        containers: Collection[type[nn.Module]],
     ) -> None:
         self.modules = dict(module.named_modules())
         self.recording = recording
@@ -85,7 +89,7 @@ class _Opener:
             for path, child in self.modules.items()
             if any(True for _ in child.parameters()) or any(True for _ in child.buffers())
         }
-        self.atomic = {*blocks, *self._atomic_classes()}
+        self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
         self.found: list[_Step] = []
         self.seen: set[str] = set()
         self.idle: list[str] = []  # modules without parameters that ran since the last step

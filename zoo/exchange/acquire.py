@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from zoo import plugins
+from zoo.backbones.untrained import on_meta
 from zoo.contracts import Source
 from zoo.domain.catalog import Location, Release
 from zoo.domain.digest import Digest
@@ -37,6 +38,7 @@ def acquire(
     Raises:
         UnknownName: Not in the catalog; near names are suggested.
         InvalidOption: ``source`` does not have it.
+        MissingPackage: A package that builds it is not installed.
         Unavailable: No source delivers it.
         Corrupt: The bytes are not what the source promised.
         InvalidWeights: They do not fit the architecture.
@@ -48,6 +50,8 @@ def acquire(
     plugin = plugins.catalog(location.source)
     if not isinstance(plugin, Source):
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
+    with on_meta():  # what cannot be built here need not be fetched
+        plugins.backbone(entry.entry.backbone).build(entry.entry.architecture, tag=entry.entry.tag)
     release = plugin.resolve(location.locator)
     with workspace.store.upload(), workspace.scratch() as scratch:
         path = scratch / Path(release.weights).name

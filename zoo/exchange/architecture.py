@@ -9,7 +9,7 @@ from zoo.domain.manifest import Manifest
 from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName
 from zoo.workspace import Workspace
 
-__all__ = ["hierarchy_of"]
+__all__ = ["hierarchy_of", "of_checkpoint"]
 
 
 def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
@@ -22,7 +22,7 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
     registry = workspace.registry
     try:
         _, digest = workspace.resolve(name)
-        return _of_checkpoint(workspace.store.manifest(digest))
+        return of_checkpoint(workspace.store.manifest(digest))
     except InvalidReference:
         pass  # an architecture has no slash
     except UnknownName:
@@ -34,14 +34,18 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
     return _architecture(workspace, name)
 
 
-def _of_checkpoint(manifest: Manifest) -> Hierarchy:
-    """With the checkpoint's own head and input size, so not the one kept for its architecture."""
-    import torch
+def of_checkpoint(manifest: Manifest) -> Hierarchy:
+    """With the checkpoint's own head and input size, so not the one kept for its architecture.
 
+    Raises:
+        Unsupported: The network cannot be traced.
+    """
     from zoo.backbones.load import build
+    from zoo.backbones.operated import backbone_of
+    from zoo.backbones.untrained import on_meta
 
-    backbone = plugins.backbone(manifest.backbone.plugin)
-    with torch.device("meta"):
+    backbone = backbone_of(manifest)
+    with on_meta():
         module = build(backbone, manifest)
     size = manifest.preprocessing.input_size
     return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
@@ -55,6 +59,16 @@ def _architecture(workspace: Workspace, name: str) -> Hierarchy:
         except UnknownName as error:
             near += error.near
         except (BrokenPlugin, MissingPackage):
+            if _lists(plugin, name):
+                raise
             continue  # one that cannot be used keeps nobody from the others
     near = list(dict.fromkeys(near)) or workspace.registry.near(name)
     raise UnknownName("checkpoint or architecture", name, near)
+
+
+def _lists(plugin: str, name: str) -> bool:
+    """Whether a plugin that cannot build ``name`` knows it all the same."""
+    try:
+        return name in plugins.backbone(plugin).architectures()
+    except (BrokenPlugin, MissingPackage):
+        return False

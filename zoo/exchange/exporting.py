@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from zoo import plugins
 from zoo.backbones.load import build, converted_state
 from zoo.backbones.mapped import mapped_state
+from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
@@ -30,9 +30,9 @@ CONFIG = "config.json"
 def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
-    The weights are byte-identical to what was imported, unless their names were foreign: then they
-    are written under the network's own. A checkpoint that came with a ``config.json`` gets that one
-    back in the first case.
+    The weights are byte-identical to what was imported. Only foreign names that came without a
+    ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
+    comes back too.
 
     Returns:
         The files written.
@@ -44,7 +44,7 @@ def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not an empty folder")
     store, manifest = workspace.store, workspace.store.manifest(digest)
-    backbone = plugins.backbone(manifest.backbone.plugin)
+    backbone = backbone_of(manifest)
     with torch.device("meta"):
         module = build(backbone, manifest)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,8 @@ def _write(
     folder = scratch / "made"
     folder.mkdir()
     own = backbone.convert(module, [tensor.name for tensor in manifest.tensors])
-    verbatim = all(name == foreign for foreign, name in own.items())
+    explained = any(file.name == CONFIG for file in manifest.files)
+    verbatim = explained or all(name == foreign for foreign, name in own.items())
     for file in manifest.files:
         restore_file(store, file, folder / file.name)
     for weights in manifest.weights:
@@ -76,7 +77,7 @@ def _write(
         else:
             state = converted_state(backbone, module, mapped_state(store, manifest))
             save_state(state, folder / weights.name)
-    if verbatim and (folder / CONFIG).exists():  # the one that the checkpoint came with
+    if explained:
         return sorted(path.name for path in folder.iterdir())
     text = json.dumps(backbone.export_config(module, manifest), indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / CONFIG, [text.encode()])

@@ -17,14 +17,14 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from zoo.backbones.freeze import freeze
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import UnknownName
-from zoo.testing.cuts import proves_cut
+from zoo.testing import freezing
+from zoo.testing.cuts import check_cuts
+from zoo.testing.entry import check_late_entry
 
 __all__ = ["BackboneSuite", "Network", "check_coverage", "check_order", "check_stages"]
 
@@ -121,73 +121,35 @@ class BackboneSuite:
             assert network.hierarchy.head.shape == tuple(found[""].shape)
 
     def test_cuts_are_proven(self, networks: list[Network]) -> None:
-        """What is claimed to be a cut is proven by poison; inner cuts are found if there are any.
-
-        The reverse is not asked for: a value may be handed past a boundary and then ignored.
-        """
+        """By poison, in eval mode and for training."""
         for network in networks:
-            proven = [
-                proves_cut(network.module, network.hierarchy, unit.depth, network.images[:1])
-                for unit in network.hierarchy.units
-            ]
-            claimed = [unit.cut for unit in network.hierarchy.units]
-            for unit, holds in zip(network.hierarchy.units, proven, strict=True):
-                assert holds or not unit.cut, f"{network.architecture}, {unit.name}"
-            assert any(claimed[1:]) == any(proven[1:]), network.architecture
+            check_cuts(network.module, network.hierarchy, network.images)
 
-    def test_freezing_is_total(self, networks: list[Network]) -> None:
+    def test_training_from_a_cut_gives_the_same_bits(self, networks: list[Network]) -> None:
+        """As training all of the network, frozen below; for a few of its cuts."""
+        for network in networks:
+            check_late_entry(network.module, network.hierarchy, network.images)
+
+    @pytest.mark.parametrize("optimizer", freezing.OPTIMIZERS)
+    def test_freezing_is_total(self, networks: list[Network], optimizer: str) -> None:
         """Training in every mode of cruelty moves nothing below the boundary, and all above."""
         for network in networks:
-            module, boundary = _frozen(network)
-            before = {name: value.clone() for name, value in module.state_dict().items()}
-            _train(module, network.images)
-            frozen, trainable = _split(network.hierarchy, boundary)
-            after = module.state_dict()
-            moved = {name for name in before if not torch.equal(before[name], after[name])}
-            assert not moved & frozen, network.architecture
-            for unit in network.hierarchy.units[boundary:]:
-                assert not unit.parameters or moved & set(unit.parameters), unit.name
-            wanted = {name for name, p in module.named_parameters() if p.requires_grad}
-            assert wanted == {name for name, _ in module.named_parameters()} & trainable
+            freezing.check_training(network.module, network.hierarchy, network.images, optimizer)
 
-    def test_frozen_modules_stay_in_eval_mode(self, networks: list[Network]) -> None:
-        """After ``train()`` on the network and on its parts, and in a copy of it."""
+    def test_copies_are_frozen(self, networks: list[Network]) -> None:
+        """And independent: thawing the original thaws all of it, and nothing of its copy."""
         for network in networks:
-            module, boundary = _frozen(network)
-            for candidate in (module, copy.deepcopy(module)):
-                candidate.train()
-                for child in candidate.children():
-                    child.train()
-                below = list(_modules(candidate, network.hierarchy.units[:boundary]))
-                above = list(_modules(candidate, network.hierarchy.units[boundary:]))
-                assert not any(child.training for child in below), network.architecture
-                assert all(child.training for child in above), network.architecture
+            freezing.check_copies(network.module, network.hierarchy, network.images)
 
-    def test_a_copy_is_independent(self, networks: list[Network]) -> None:
-        """Thawing the original leaves its copy frozen, and thaws all of the original."""
+    def test_freezing_survives_a_file(self, networks: list[Network]) -> None:
+        """Of the state dict, and of the whole module."""
         for network in networks:
-            module, boundary = _frozen(network)
-            copied = copy.deepcopy(module)
-            freeze(module, network.hierarchy, 0)
-            module.train()
-            copied.train()
-            below = network.hierarchy.units[:boundary]
-            assert all(child.training for child in module.modules())
-            assert all(parameter.requires_grad for parameter in module.parameters())
-            assert not any(child.training for child in _modules(copied, below))
+            freezing.check_saved(network.module, network.hierarchy, network.images)
 
     def test_frozen_part_does_not_see_batch_mates(self, networks: list[Network]) -> None:
         """What leaves it for one image is the same beside any other image, in train mode."""
         for network in networks:
-            module, boundary = _frozen(network)
-            module.train()
-            first, second = network.images
-            path = network.hierarchy.units[boundary - 1].modules[-1]
-            leaving = [
-                _one(dict(_outputs(module, [path], torch.stack([first, mate]), train=True))[path])
-                for mate in (second, 3 * second - 1)
-            ]
-            assert torch.equal(*leaving), network.architecture
+            freezing.check_batch_mates(network.module, network.hierarchy, network.images)
 
     def test_head_is_replaced(self, backbone: Backbone, networks: list[Network]) -> None:
         """By the very modules that were built, and nothing else is renamed."""
@@ -308,40 +270,6 @@ def _network(plugin: type[Backbone], architecture: str) -> Network:
     return Network(architecture, module, backbone.hierarchy(architecture, module), images)
 
 
-def _frozen(network: Network) -> tuple[nn.Module, int]:
-    """A copy frozen to the middle, with gradients left over from before."""
-    module = copy.deepcopy(network.module)
-    boundary = max(len(network.hierarchy.units) // 2, 1)
-    module(network.images[:1]).sum().backward()
-    freeze(module, network.hierarchy, boundary)
-    return module, boundary
-
-
-def _train(module: nn.Module, images: Tensor) -> None:
-    """Three steps; the optimizer is handed the frozen parameters too."""
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.1)
-    for _ in range(3):
-        module.train()
-        loss = nn.functional.cross_entropy(module(images).flatten(1), torch.tensor([0, 1]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
-
-
-def _split(hierarchy: Hierarchy, boundary: int) -> tuple[set[str], set[str]]:
-    """Names of all that is frozen, and of the parameters that are trained."""
-    below = hierarchy.units[:boundary]
-    above: tuple[Unit | HeadPart, ...] = (*hierarchy.units[boundary:], hierarchy.head)
-    frozen = {name for unit in below for name in (*unit.parameters, *unit.buffers)}
-    return frozen, {name for part in above for name in part.parameters}
-
-
-def _modules(module: nn.Module, units: Sequence[Unit]) -> Iterator[nn.Module]:
-    for unit in units:
-        for path in unit.modules:
-            yield from module.get_submodule(path).modules()
-
-
 def _outside(module: nn.Module, head: Sequence[str]) -> set[str]:
     return {name for name, _ in module.named_parameters() if not under(name, head)}
 
@@ -351,9 +279,7 @@ def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
 
 
 @torch.no_grad()
-def _outputs(
-    module: nn.Module, paths: Any, images: Tensor, *, train: bool = False
-) -> list[tuple[str, Any]]:
+def _outputs(module: nn.Module, paths: Any, images: Tensor) -> list[tuple[str, Any]]:
     """What leaves the modules at ``paths``, call by call, and the network (as ``""``)."""
     found: list[tuple[str, Any]] = []
     hooks = [
@@ -362,14 +288,7 @@ def _outputs(
         )
         for path in paths
     ]
-    module.train(train)
-    found.append(("", module(images)))
+    found.append(("", module.eval()(images)))
     for hook in hooks:
         hook.remove()
     return found
-
-
-def _one(output: Any) -> Tensor:
-    """The part of a batch of two that belongs to the first image."""
-    first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-    return first[: len(first) // 2]

@@ -9,7 +9,7 @@ design document, section "The hierarchy, and how a cut is proven".)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,9 +19,34 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from zoo.domain.hierarchy import Hierarchy, Unit
 
-__all__ = ["proves_cut"]
+__all__ = ["check_cuts", "proves_cut"]
 
 SEED = 0
+
+
+def check_cuts(
+    module: nn.Module, hierarchy: Hierarchy, images: Tensor
+) -> tuple[list[bool], list[bool]]:
+    """Assert that what is claimed to be a cut is proven in eval mode and for training, and that
+    inner cuts are found if there are any; for each boundary, whether it is proven in either.
+
+    That all that is proven is claimed is not asked for: a value may be handed past a boundary and
+    then ignored.
+
+    Args:
+        module: The network, with real weights.
+        hierarchy: Its hierarchy.
+        images: Two at least, for batch-norm.
+    """
+    inference, training = (
+        [proves_cut(module, hierarchy, unit.depth, seen, train=train) for unit in hierarchy.units]
+        for seen, train in ((images[:1], False), (images, True))
+    )
+    for unit in hierarchy.units:
+        proven = inference[unit.depth] and training[unit.depth]
+        assert proven or not unit.cut, f"{hierarchy.architecture}, {unit.name}"
+    assert any(inference[1:]) == any(unit.cut for unit in hierarchy.units[1:])
+    return inference, training
 
 
 @torch.no_grad()
@@ -44,8 +69,8 @@ def proves_cut(
         for unit in hierarchy.units[:depth]
         for path in _parametric(module, unit)
     ]
-    below = {child for part in earlier for child in part.modules()} if train else None
-    with _modes(module, below), _buffers_kept(module), torch.random.fork_rng(devices=[]):
+    frozen = hierarchy.units[:depth] if train else None
+    with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
         entered, made, ordinary = _ordinary_run(module, entry, earlier, images)
         with ExitStack() as changes:
             for child in earlier:
@@ -126,11 +151,13 @@ def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterato
 
 
 @contextmanager
-def _modes(module: nn.Module, below: set[nn.Module] | None) -> Iterator[None]:
-    """Eval mode below the boundary and train mode above it; without a boundary, eval mode."""
+def _modes(module: nn.Module, frozen: Sequence[Unit] | None) -> Iterator[None]:
+    """Train mode but for the units that are frozen; eval mode if not even none is."""
     modes = {child: child.training for child in module.modules()}
+    paths = [path for unit in frozen or () for path in unit.modules]
+    below = {child for path in paths for child in module.get_submodule(path).modules()}
     for child in modes:
-        child.training = below is not None and child not in below
+        child.training = frozen is not None and child not in below
     try:
         yield
     finally:

@@ -1,0 +1,95 @@
+"""Other image sizes and channels than an architecture's own.
+
+timm's configs tell which networks have weights that depend on the image size
+(``fixed_input_size``): those take an argument for it. All others run on any size.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import timm
+from torch import Tensor, nn
+
+from zoo.backbones.adapt import adapt_channels, misfits
+from zoo.errors import Unsupported
+
+__all__ = ["adapt", "build"]
+
+
+def build(
+    name: str,
+    options: Mapping[str, Any],
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+) -> nn.Module:
+    """The network ``name`` for that size and so many channels; None: its own.
+
+    Raises:
+        Unsupported: It is not built so; timm says why.
+    """
+    wanted = _arguments(name, image_size, channels)
+    try:
+        module = timm.create_model(name, pretrained=False, **options, **wanted)
+    except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        if not wanted:
+            raise
+        what = [f"{image_size[0]} x {image_size[1]} pixels"] if image_size else []
+        what += [f"{channels} channels"] if channels else []
+        reason = f": {error}" if str(error) else ""
+        raise Unsupported(
+            f"{name} is not built for images of {' and '.join(what)}{reason}"
+        ) from error
+    own_channels, *own_size = module.pretrained_cfg.get("input_size") or (3, 0, 0)
+    module.pretrained_cfg["input_size"] = (channels or own_channels, *(image_size or own_size))
+    return cast(nn.Module, module)
+
+
+def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` fitted to ``module``: channels, and what timm's filter for its weights files does
+    to position embeddings and their like.
+
+    Raises:
+        Unsupported: The weights are not for three channels, or the filter fails on them.
+    """
+    fitted = adapt_channels(module, state)
+    changed = misfits(module, fitted)
+    if not changed:
+        return fitted
+    # timm keeps a network's filter beside its class, and under this name wherever it resizes.
+    rule = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if rule is None:
+        return fitted
+    resized = _resized(rule, module, fitted)
+    # A filter drops and renames, too; what fits already is to stay the very same tensor.
+    return {
+        name: resized.get(name, tensor) if name in changed else tensor
+        for name, tensor in fitted.items()
+    }
+
+
+def _arguments(
+    name: str, image_size: tuple[int, int] | None, channels: int | None
+) -> dict[str, Any]:
+    """What timm must be told for a size and channels that are not the network's own."""
+    config = timm.get_pretrained_cfg(name)
+    own_channels, *own_size = config.input_size if config else (3, 0, 0)
+    wanted: dict[str, Any] = {}
+    if image_size and config and config.fixed_input_size and tuple(own_size) != image_size:
+        wanted["img_size"] = image_size
+    if channels and channels != own_channels:
+        wanted["in_chans"] = channels
+    return wanted
+
+
+def _resized(
+    rule: Callable[..., Mapping[str, Tensor]], module: nn.Module, state: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    try:
+        return rule(dict(state), module)
+    except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise Unsupported(
+            f"timm does not fit weights of {type(module).__name__} to another size: {error}"
+        ) from error

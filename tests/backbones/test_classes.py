@@ -1,0 +1,72 @@
+"""Of every class of timm: a sound hierarchy of its smallest architecture, and total freezing of a
+few that differ most. `make check-backbones` proves the rest (`test_every_class`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import torch
+from backbones.smallest import CLASSES, smallest
+
+from zoo.domain.hierarchy import Hierarchy
+from zoo.testing import freezing
+from zoo.testing.backbones import Network, check_coverage, check_order, check_stages
+from zoo_timm.backbone import TimmBackbone
+
+DIVERSE = ("HighResolutionNet", "LevitDistilled", "MlpMixer", "RepVit", "Xcit", "VovNet")
+COMPILED = ("MobileNetV3", "VisionTransformer")
+
+
+@lru_cache
+def on_meta(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
+    with torch.device("meta"):
+        module = TimmBackbone().build(architecture)
+    return module, TimmBackbone().hierarchy(architecture, module)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
+def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
+    module, hierarchy = on_meta(architecture)
+    size = TimmBackbone().preprocessing(module).input_size
+    check_coverage(module, hierarchy)
+    check_order(module, hierarchy, torch.zeros(1, *size, device="meta"))
+    check_stages(hierarchy)
+
+
+@pytest.mark.long
+def test_nearly_every_class_has_an_inner_cut() -> None:
+    without = {
+        kind
+        for kind, architecture in CLASSES.items()
+        if not any(unit.cut for unit in on_meta(architecture)[1].units[1:])
+    }
+    assert without == {"Gemma4VitClassifier", "Gemma4VitEncoder"}
+    assert len(CLASSES) == 97
+
+
+@lru_cache
+def small(kind: str) -> Network:
+    architecture = CLASSES[kind]
+    backbone = smallest(architecture)
+    torch.manual_seed(0)
+    module = backbone.build(architecture).eval()
+    images = torch.randn(2, *backbone.preprocessing(module).input_size)
+    return Network(architecture, module, backbone.hierarchy(architecture, module), images)
+
+
+@pytest.mark.parametrize("kind", DIVERSE)
+def test_freezing_is_total(kind: str) -> None:
+    network = small(kind)
+    for optimizer in freezing.OPTIMIZERS:
+        freezing.check_training(network.module, network.hierarchy, network.images, optimizer)
+    for check in (freezing.check_copies, freezing.check_saved, freezing.check_batch_mates):
+        check(network.module, network.hierarchy, network.images)
+
+
+@pytest.mark.parametrize("kind", COMPILED)
+def test_freezing_survives_compiling(kind: str) -> None:
+    network = small(kind)
+    freezing.check_compiled(network.module, network.hierarchy, network.images)

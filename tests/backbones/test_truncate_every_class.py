@@ -1,0 +1,91 @@
+"""Truncation of each of timm's model classes, at units from the first to the last.
+
+`make check-backbones` runs this. What was found is printed at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+import torch
+from backbones.smallest import CLASSES
+from torch import Tensor, nn
+
+from zoo.backbones.load import assign
+from zoo.backbones.operated import Operated
+from zoo.backbones.untrained import on_meta
+from zoo.domain.surgery import Surgery
+from zoo.errors import Unsupported
+from zoo.testing.backbones import check_coverage
+from zoo_timm.backbone import TimmBackbone
+
+pytestmark = pytest.mark.backbones
+
+SIDES = (64, 128)
+"""Of images for networks that take any: their own are not needed to see that bits are equal."""
+
+
+@torch.no_grad()
+def tapped(module: nn.Module, path: str, dimension: int, images: Tensor) -> Tensor:
+    """What leaves the module at ``path`` in a run of the whole network, pooled."""
+    left: list[Tensor] = []
+    with module.get_submodule(path).register_forward_hook(
+        lambda _, __, out: left.append(out.clone())  # what follows may write into it
+    ):
+        module(images)
+    (output,) = left
+    places = [d for d in range(1, output.dim()) if d != dimension]
+    return output.mean(places) if places else output
+
+
+def input_size(plugin: TimmBackbone, module: nn.Module) -> tuple[int, int, int]:
+    """The smallest size of images that was found to do; the network is on the meta device."""
+    channels, *native = plugin.preprocessing(module).input_size
+    for side in SIDES:
+        # Each class refuses what does not fit in a way of its own.
+        with suppress(AssertionError, RuntimeError, ValueError):
+            module.eval()(torch.zeros(1, channels, side, side, device="meta"))
+            return channels, side, side
+    return channels, native[0], native[1]
+
+
+@pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
+def test_truncated_is_tapped(
+    architecture: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Bit for bit; and what is left is described in full."""
+    plugin = TimmBackbone()
+    torch.manual_seed(0)
+    whole = plugin.build(architecture).eval()
+    with on_meta():
+        meta = plugin.build(architecture)
+    units = plugin.hierarchy(architecture, meta).units
+    images = torch.randn(1, *input_size(plugin, meta))
+    depths = sorted({1, max(len(units) // 2, 1), len(units)})
+    refused = []
+    for depth in depths:
+        name = units[depth - 1].name
+        try:
+            backbone = Operated(plugin, Surgery(truncate=name), architecture)
+        except Unsupported as error:
+            refused.append(str(error))
+            continue
+        with on_meta():
+            state = backbone.adapt(backbone.build(architecture), whole.state_dict())
+        module = assign(lambda: backbone.build(architecture), state, backbone, name=name)  # noqa: B023
+        tap = backbone._tap
+        assert tap is not None
+        wanted = tapped(whole, tap.path, tap.dimension, images)
+        with torch.no_grad():
+            assert torch.equal(module(images), wanted), name
+        hierarchy = backbone.hierarchy(architecture, module)
+        check_coverage(module, hierarchy)
+        assert hierarchy.head.shape == tuple(wanted.shape)
+        assert [unit.name for unit in hierarchy.units] == [unit.name for unit in units[:depth]]
+    record_property(
+        "table", f"{type(whole).__name__} | {architecture} | {len(depths) - len(refused)} of "
+        f"{len(depths)} truncated | {'; '.join(sorted(set(refused)))}",
+    )  # fmt: skip
+    assert len(refused) < len(depths), refused

@@ -1,0 +1,124 @@
+"""Make fully connected layers convolutions, so that a network classifies each place of an image.
+
+A fully connected layer over a map of features is a convolution as large as the map, and those that
+follow it are 1x1 (Long et al. 2015, Fully convolutional networks). The weights are the same bytes
+in another shape.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from zoo.errors import Unsupported
+
+__all__ = ["convolved", "make_convolutional"]
+
+PER_PLACE = (nn.ReLU, nn.GELU, nn.Dropout, nn.Identity)
+"""Layers that treat each place by itself, whatever the shape."""
+
+Size = tuple[int, int]
+
+
+class AtLeast(nn.Module):
+    """Spreads a map that is smaller than ``size`` over it, as adaptive pooling does."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``features`` (N, C, H, W), not smaller than the size."""
+        height, width = features.shape[2:]
+        if height >= self.size[0] and width >= self.size[1]:
+            return features
+        wanted = max(height, self.size[0]), max(width, self.size[1])
+        return nn.functional.adaptive_avg_pool2d(features, wanted)
+
+
+def make_convolutional(module: nn.Module) -> None:
+    """Let ``module`` give outputs (N, K, H, W) for each place where images are larger than it was
+    made for, and (N, K) where they are not.
+
+    Raises:
+        Unsupported: It has no fully connected layers over a map of features.
+    """
+    for kind in (_as_alexnet, _as_vgg_of_timm):
+        if kind(module):
+            # A function of the module level: it is copied with the module.
+            module.register_forward_hook(_squeeze)
+            return
+    raise Unsupported(
+        f"{type(module).__name__} has no fully connected layers over a map of features, which "
+        "AlexNet and VGG have: nothing to make convolutions of"
+    )
+
+
+def convolved(layer: nn.Module, size: Size) -> nn.Module:
+    """``layer`` as convolutions: the first fully connected one in it over ``size``, others 1x1.
+
+    Raises:
+        Unsupported: Something in it cannot be one.
+    """
+    if isinstance(layer, nn.Linear):
+        return _convolution(layer, size)
+    if isinstance(layer, nn.Sequential):
+        for name, child in layer.named_children():
+            setattr(layer, name, convolved(child, size))
+            size = (1, 1) if isinstance(child, nn.Linear) else size
+        return layer
+    if isinstance(layer, PER_PLACE):
+        return layer
+    raise Unsupported(f"a {type(layer).__name__} cannot be made a convolution")
+
+
+def _as_alexnet(module: nn.Module) -> bool:
+    """AlexNet's and VGG's form: ``features``, a pool to a fixed size, ``classifier``."""
+    known = cast(Any, module)
+    pool, classifier = getattr(module, "avgpool", None), getattr(module, "classifier", None)
+    if not isinstance(pool, nn.AdaptiveAvgPool2d) or not isinstance(classifier, nn.Sequential):
+        return False
+    height, width = pool.output_size if isinstance(pool.output_size, tuple) else (0, 0)
+    linear = next((child for child in classifier if isinstance(child, nn.Linear)), None)
+    if not height or not width or linear is None or linear.in_features % (height * width):
+        return False
+    known.avgpool = AtLeast((height, width))
+    known.classifier = convolved(classifier, (height, width))
+    module.forward = partial(_run_densely, module)
+    return True
+
+
+def _as_vgg_of_timm(module: nn.Module) -> bool:
+    """VGG as in timm: convolutions already, but an average over what they give before the last."""
+    known = cast(Any, module)
+    first = getattr(getattr(module, "pre_logits", None), "fc1", None)
+    head = getattr(module, "head", None)
+    if not isinstance(first, nn.Conv2d) or not hasattr(head, "global_pool"):
+        return False
+    known.head.global_pool = nn.Identity()
+    known.head.fc = convolved(known.head.fc, (1, 1))
+    return True
+
+
+def _convolution(linear: nn.Linear, size: Size) -> nn.Conv2d:
+    channels = linear.in_features // (size[0] * size[1])
+    made = nn.Conv2d(
+        channels, linear.out_features, size, bias=linear.bias is not None, device="meta"
+    )
+    made.weight = nn.Parameter(linear.weight.detach().reshape(made.weight.shape))
+    if linear.bias is not None:
+        made.bias = nn.Parameter(linear.bias.detach())
+    return made.train(linear.training)
+
+
+def _run_densely(module: nn.Module, images: Tensor) -> Tensor:
+    """The order of AlexNet and VGG, without flattening."""
+    known = cast(Any, module)
+    outputs: Tensor = known.classifier(known.avgpool(known.features(images)))
+    return outputs
+
+
+def _squeeze(_: nn.Module, __: Any, outputs: Tensor) -> Tensor:
+    return outputs.flatten(1) if outputs.shape[2:] == (1, 1) else outputs

@@ -1,0 +1,238 @@
+"""A backbone plugin with a surgery: what a manifest's options ask for beyond ``build``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo import plugins
+from zoo.backbones.adapt import misfits
+from zoo.backbones.dense import convolved, make_convolutional
+from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.truncate import Tap, find_tap, truncate, truncated_hierarchy
+from zoo.backbones.untrained import on_meta
+from zoo.backbones.without import check_removable, take_out
+from zoo.contracts import Backbone
+from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.surgery import Surgery
+from zoo.errors import InvalidFreeze, UnknownName
+
+__all__ = ["Operated", "backbone_of", "unit_named"]
+
+LISTED = "zoo tree lists them"
+
+
+def backbone_of(manifest: Manifest) -> Backbone:
+    """The plugin that builds a checkpoint's network, with its surgery. Raises as
+    `zoo.plugins.load` does.
+    """
+    backbone = plugins.backbone(manifest.backbone.plugin)
+    surgery = Surgery.parse(manifest.backbone.options)
+    if not surgery.operates:
+        return backbone
+    return Operated(backbone, surgery, manifest.backbone.architecture)
+
+
+def unit_named(hierarchy: Hierarchy, name: str) -> int:
+    """The depth of a unit, or of the last one of a stage; read as a freeze spec is.
+
+    Raises:
+        UnknownName: There is none; near names are suggested.
+    """
+    kind = f"unit or stage of {hierarchy.architecture}"
+    try:
+        depth = hierarchy.boundary(name) - 1
+    except InvalidFreeze as error:
+        hint = "" if error.near else LISTED
+        raise UnknownName(kind, name, error.near, hint) from error
+    if depth < 0:
+        raise UnknownName(kind, name, hint=LISTED)
+    return depth
+
+
+class Operated:
+    """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an architecture.
+
+    Args:
+        inner: The plugin.
+        surgery: What is done to each network that it builds.
+        architecture: The one that the surgery is for: it names units of it.
+
+    Raises:
+        UnknownName: It has no unit of a name that the surgery needs.
+        Unsupported: The surgery cannot be done; the reason is told.
+    """
+
+    def __init__(self, inner: Backbone, surgery: Surgery, architecture: str) -> None:
+        self.inner = inner
+        self.surgery = surgery
+        self.version = inner.version
+        self._architecture = architecture
+        # Here, because `build` may be called where tensors are made on the meta device and left
+        # unfilled: networks that ran there would prove nothing.
+        self._removed = _taken_out(type(inner), architecture, surgery)
+        self._tap = _tap(type(inner), architecture, surgery, None) if surgery.truncate else None
+
+    def architectures(self) -> Sequence[str]:
+        """The one."""
+        return (self._architecture,)
+
+    def build(
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
+    ) -> nn.Module:
+        """The plugin's network after surgery; sizes not given are those of the surgery.
+
+        Raises:
+            Unsupported: It is not built for images of that size, or has no layers to make
+                convolutions of.
+        """
+        module = self.inner.build(
+            architecture,
+            tag=tag,
+            num_classes=self.surgery.num_classes if num_classes is None else num_classes,
+            image_size=image_size or self.surgery.image_size,
+            channels=channels or self.surgery.channels,
+        )
+        for unit in self._removed:
+            take_out(module, unit)
+        if self._tap:
+            truncate(module, self._tap)
+        if self.surgery.convolutional:
+            make_convolutional(module)
+        return module
+
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units that are left, at ``input_size`` or the native one."""
+        if not self.surgery.truncate:
+            return self.inner.hierarchy(architecture, module, input_size=input_size)
+        tap = _tap(type(self.inner), architecture, self.surgery, input_size)
+        return truncated_hierarchy(tap, module, POOLED_HEAD)
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Where the head is, or the pooled head of a truncated network."""
+        return (POOLED_HEAD,) if self.surgery.truncate else self.inner.head_modules(module)
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of the head.
+
+        Raises:
+            Unsupported: It cannot be replaced by such a module.
+        """
+        if self.surgery.truncate:
+            pooled = module.get_submodule(POOLED_HEAD)
+            add_pooled_head(module, pooled.num_features, build, pooled.dimension)  # type: ignore[arg-type]
+        elif self.surgery.convolutional:
+            (path, *_) = self.inner.head_modules(module)
+            old = module.get_submodule(path).modules()
+            features = next(part for part in old if isinstance(part, nn.Conv2d)).in_channels
+            module.set_submodule(path, convolved(build(features), (1, 1)))
+        else:
+            self.inner.replace_head(module, num_outputs, build)
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """As the plugin says."""
+        return self.inner.preprocessing(module)
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """Those of the published weights; empty for a truncated network."""
+        return () if self.surgery.truncate else self.inner.classes(module)
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """As the plugin does."""
+        return self.inner.convert(module, names)
+
+    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` without what was cut off, in the shapes of ``module``, fitted by the plugin."""
+        own = module.state_dict()
+        kept = {name: tensor for name, tensor in state.items() if name in own}
+        if self.surgery.convolutional:
+            # The same values in another shape: a fully connected layer as a convolution.
+            for name in misfits(module, kept):
+                if own[name].numel() == kept[name].numel():
+                    kept[name] = kept[name].reshape(own[name].shape)
+        return self.inner.adapt(module, kept)
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """What was done to which network: its own library does not build it."""
+        del module
+        return {
+            "backbone": manifest.backbone.plugin,
+            "architecture": manifest.backbone.architecture,
+            "options": dict(manifest.backbone.options),
+            "head": asdict(manifest.head),
+            "preprocessing": asdict(manifest.preprocessing),
+            "classes": list(manifest.classes),
+            "license": manifest.license,
+        }
+
+
+# What is found by running a network is the same each time; loading builds it twice.
+
+
+@lru_cache(maxsize=8)
+def _taken_out(plugin: type[Backbone], architecture: str, surgery: Surgery) -> tuple[Unit, ...]:
+    """The units that ``surgery`` takes out, each seen to be one that can be.
+
+    Raises:
+        Unsupported: One is not; the reason is told.
+    """
+    if not surgery.without:
+        return ()
+    whole = replace(surgery, without=(), truncate=None, convolutional=False)
+    backbone, module = plugin(), _built(plugin, architecture, whole)
+    size = backbone.preprocessing(module).input_size
+    hierarchy = backbone.hierarchy(architecture, module, input_size=size)
+    units = [hierarchy.units[unit_named(hierarchy, name)] for name in surgery.without]
+    for unit in units:
+        check_removable(module, unit, size)
+    return tuple(units)
+
+
+@lru_cache(maxsize=8)
+def _tap(
+    plugin: type[Backbone],
+    architecture: str,
+    surgery: Surgery,
+    input_size: tuple[int, int, int] | None,
+) -> Tap:
+    """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
+    backbone, name = plugin(), surgery.truncate
+    before = replace(surgery, truncate=None)
+    module = _built(plugin, architecture, before)
+    size = input_size or backbone.preprocessing(module).input_size
+    hierarchy = backbone.hierarchy(architecture, module, input_size=size)
+    if name is None:
+        raise ValueError("nothing is truncated")
+    return find_tap(
+        module,
+        hierarchy,
+        unit_named(hierarchy, name),
+        size,
+        lambda image: _built(plugin, architecture, replace(before, image_size=image)),
+    )
+
+
+def _built(plugin: type[Backbone], architecture: str, surgery: Surgery) -> nn.Module:
+    """The network on the meta device, with all of ``surgery`` done that its fields ask for."""
+    operated = Operated(plugin(), surgery, architecture)
+    with on_meta():
+        return operated.build(architecture)

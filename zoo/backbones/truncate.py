@@ -1,0 +1,238 @@
+"""Truncate a network: end it after one of its units, and pool what leaves that unit.
+
+The run ends early, by an exception that the network itself catches, so that any network can be
+truncated, whatever its code does after the unit. What is left out is None in its place: the names
+of the rest stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.pooled_head import add_pooled_head
+from zoo.backbones.pooling import Shape, feature_dimension
+from zoo.backbones.record import record
+from zoo.domain.hierarchy import HeadPart, Hierarchy, under
+from zoo.errors import Unsupported
+
+__all__ = ["Tap", "find_tap", "truncate", "truncated_hierarchy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Where a network ends.
+
+    Attributes:
+        hierarchy: The whole network's.
+        depth: The last unit that is kept.
+        path: The module whose output it gives.
+        shape: Shape of that for one image.
+        dimension: Which dimension of it holds features.
+    """
+
+    hierarchy: Hierarchy
+    depth: int
+    path: str
+    shape: Shape
+    dimension: int
+
+
+def find_tap(
+    module: nn.Module,
+    hierarchy: Hierarchy,
+    depth: int,
+    input_size: tuple[int, int, int],
+    build: Callable[[tuple[int, int]], nn.Module],
+) -> Tap:
+    """Look at what leaves unit ``depth`` of ``module``, which is on the meta device.
+
+    Args:
+        module: The network, not truncated.
+        hierarchy: Its hierarchy.
+        depth: The last unit to keep.
+        input_size: Channels, height, width of an image that it takes.
+        build: The same network on the meta device for images of another height and width.
+
+    Raises:
+        Unsupported: What leaves the unit cannot be pooled; the reason is told.
+    """
+    path = _last_module(module, hierarchy, depth, input_size)
+    _check_last(module, hierarchy, depth, path, input_size)
+    shape = _leaving(module, path, input_size)
+    channels, height, width = input_size
+    larger: Shape | None = None
+    # Networks for one image size only, or whose code refuses twice that.
+    with suppress(AssertionError, RuntimeError, Unsupported, ValueError):
+        size = (2 * height, 2 * width)
+        larger = _leaving(build(size), path, (channels, *size))
+    dimension = feature_dimension(shape, larger, shape)
+    if dimension is None:
+        raise Unsupported(
+            f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: which "
+            f"dimension of its output {shape} holds features is not clear"
+        )
+    return Tap(hierarchy, depth, path, shape, dimension)
+
+
+def truncate(module: nn.Module, tap: Tap) -> None:
+    """End ``module`` after the tap's unit: it gives the unit's output averaged over all places.
+
+    The head is put there by `zoo.backbones.pooled_head.add_pooled_head`.
+    """
+    for path in _gone(module, tap):
+        parent, _, name = path.rpartition(".")
+        setattr(module.get_submodule(parent), name, None)
+    # On the instance, and copied and pickled with it.
+    module.forward = partial(_run_to, module, tap.path)
+    add_pooled_head(module, tap.shape[tap.dimension], lambda _: nn.Identity(), tap.dimension)
+
+
+def truncated_hierarchy(tap: Tap, module: nn.Module, head: str) -> Hierarchy:
+    """The hierarchy of ``module``, which was truncated at ``tap``, with a head at path ``head``."""
+    part = module.get_submodule(head)
+    parameters = tuple(f"{head}.{name}" for name, _ in part.named_parameters())
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        output = part.eval()(torch.zeros(tap.shape, device=device))
+    return Hierarchy(
+        architecture=tap.hierarchy.architecture,
+        units=tap.hierarchy.units[: tap.depth + 1],
+        head=HeadPart(
+            modules=(head,),
+            parameters=parameters,
+            buffers=tuple(f"{head}.{name}" for name, _ in part.named_buffers()),
+            params=sum(parameter.numel() for parameter in part.parameters()),
+            shape=tuple(output.shape),
+            cut=True,  # it gets what leaves the last unit, and nothing else
+        ),
+    )
+
+
+class _Reached(Exception):
+    """No error: it ends a run early."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(_: nn.Module, __: Any, output: Any) -> None:
+    raise _Reached(output)
+
+
+def _run_to(module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
+    """What leaves the module at ``path`` in a run of ``module`` as its class has it."""
+    # The hook is set for each run, so that it comes after all others.
+    with module.get_submodule(path).register_forward_hook(_stop):
+        try:
+            type(module).forward(module, *args, **kwargs)
+        except _Reached as reached:
+            return reached.output
+    raise RuntimeError(f"{type(module).__name__} did not come to {path}")
+
+
+def _last_module(
+    module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: tuple[int, int, int]
+) -> str:
+    """The last module of a unit through which what it computes goes.
+
+    Modules without parameters are counted to the unit that they follow in time. That may be a
+    shortcut's, which hands on what entered, or the padding of the next layer.
+    """
+    modules = hierarchy.units[depth].modules
+    own = [path for path in modules if any(True for _ in module.get_submodule(path).parameters())]
+    last = own[-1] if own else modules[0]
+    following = modules[modules.index(last) + 1 :]
+    if not following:
+        return last
+    recording = record(module, torch.zeros(1, *input_size, device="meta"))
+    call = recording.calls[last][-1]
+    computed = set(call.outputs)
+    for operation in recording.operations:
+        if operation.time > call.end and computed.intersection(operation.reads):
+            computed.update(operation.writes)
+    later = _later(hierarchy, depth)
+    for path in following:
+        if computed.issuperset(recording.calls[path][0].outputs) and not under(path, later):
+            last = path
+    return last
+
+
+@torch.no_grad()
+def _check_last(
+    module: nn.Module,
+    hierarchy: Hierarchy,
+    depth: int,
+    path: str,
+    input_size: tuple[int, int, int],
+) -> None:
+    """See that nothing of what is to go runs before the module at ``path`` returns."""
+    entered: list[str] = []
+    with ExitStack() as hooks:
+        for later in _later(hierarchy, depth):
+            hook: Any = lambda _, __, later=later: entered.append(later)  # noqa: E731
+            handle = module.get_submodule(later).register_forward_pre_hook(hook)
+            hooks.callback(handle.remove)
+        hooks.enter_context(module.get_submodule(path).register_forward_hook(_stop))
+        with suppress(_Reached):
+            module.eval()(torch.zeros(1, *input_size, device="meta"))
+    if entered:
+        raise Unsupported(
+            f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: "
+            f"{entered[0]} runs before that ends"
+        )
+
+
+@torch.no_grad()
+def _leaving(module: nn.Module, path: str, input_size: tuple[int, int, int]) -> Shape:
+    """The shape of what leaves the module at ``path`` for one image on the meta device."""
+    left: list[Any] = []
+    with module.get_submodule(path).register_forward_hook(lambda _, __, out: left.append(out)):
+        module.eval()(torch.zeros(1, *input_size, device="meta"))
+    if len(left) != 1:
+        raise Unsupported(f"a network cannot be truncated at {path}: it runs {len(left)} times")
+    if not isinstance(left[0], Tensor):
+        raise Unsupported(
+            f"a network cannot be truncated at {path}: what leaves it is no single tensor"
+        )
+    return tuple(left[0].shape)
+
+
+def _gone(module: nn.Module, tap: Tap) -> Iterator[str]:
+    """Paths of the modules, parameters and buffers that are not needed any more, none of them
+    within another.
+    """
+    kept = tap.hierarchy.units[: tap.depth + 1]
+    paths = [path for unit in kept for path in unit.modules]
+    names = {name for unit in kept for name in (*unit.parameters, *unit.buffers)}
+    later = _later(tap.hierarchy, tap.depth)
+    gone: list[str] = []
+    for path, child in module.named_modules():
+        if not path or under(path, gone) or _holds(path, paths) or under(path, paths):
+            continue
+        if isinstance(child, nn.ModuleList):
+            continue  # code that loops over it must find as many in it; what it holds goes
+        tensors = [name for name, _ in (*child.named_parameters(), *child.named_buffers())]
+        if path in later or (tensors and not any(f"{path}.{name}" in names for name in tensors)):
+            gone.append(path)
+    yield from gone
+    for name, _ in (*module.named_parameters(), *module.named_buffers()):
+        if name not in names and not under(name, gone):
+            yield name
+
+
+def _later(hierarchy: Hierarchy, depth: int) -> list[str]:
+    """Paths of the modules of the head, and of the units after ``depth``."""
+    later = list(hierarchy.head.modules)
+    return later + [path for unit in hierarchy.units[depth + 1 :] for path in unit.modules]
+
+
+def _holds(path: str, paths: Sequence[str]) -> bool:
+    return any(inner.startswith(f"{path}.") for inner in paths)

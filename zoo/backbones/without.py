@@ -1,0 +1,107 @@
+"""Take a unit out of the middle of a network, if it is proven that the rest can do without.
+
+A residual unit adds a correction to what it gets: x + f(x). Left out, it hands on x, which is what
+later units were trained to refine (Huang et al. 2016, Deep networks with stochastic depth, drop
+such units at random). What shows that a unit is one is that it gives back its input when all of
+its weights are zero: then f is zero, however the code is written.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from zoo.domain.hierarchy import Unit
+from zoo.errors import Unsupported
+
+__all__ = ["PassThrough", "check_removable", "take_out"]
+
+
+class PassThrough(nn.Module):
+    """In the place of a unit that was taken out: gives back its first argument."""
+
+    def forward(self, features: Tensor, *_: Any, **__: Any) -> Tensor:
+        """``features`` as they are."""
+        return features
+
+
+def take_out(module: nn.Module, unit: Unit) -> None:
+    """Let what enters ``unit`` pass it by; names of the rest stay as they are."""
+    module.set_submodule(_block(module, unit), PassThrough())
+
+
+@torch.no_grad()
+def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, int]) -> None:
+    """See that ``unit`` keeps shapes and is residual, by running it.
+
+    Args:
+        module: The network on the meta device.
+        unit: One of its units.
+        input_size: Channels, height, width of an image that it takes.
+
+    Raises:
+        Unsupported: It cannot be taken out; the reason is told.
+    """
+    path = _block(module, unit)
+    block = module.get_submodule(path)
+    runs: list[tuple[Any, Any, Any]] = []
+    with block.register_forward_hook(
+        lambda _, args, kwargs, output: runs.append((args, kwargs, output)), with_kwargs=True
+    ):
+        module.eval()(torch.zeros(1, *input_size, device="meta"))
+    if len(runs) != 1:
+        raise _refused(unit, f"it runs {len(runs)} times")
+    args, kwargs, output = runs[0]
+    if not args or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+        raise _refused(unit, "what enters or leaves it is no single tensor")
+    entering = args[0]
+    if entering.shape != output.shape:
+        shapes = f"{_times(entering)} into {_times(output)}"
+        raise _refused(unit, f"it turns {shapes}, and what follows needs that")
+    if entering.dtype != output.dtype or not _is_residual(block, args, kwargs):
+        raise _refused(
+            unit, "it is no residual unit: with its weights at zero it does not give back its input"
+        )
+
+
+def _is_residual(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether ``block``, with zeros for weights, gives back its first argument."""
+    blank = copy.deepcopy(block).to_empty(device="cpu")
+    for tensor in (*blank.parameters(), *blank.buffers()):
+        tensor.zero_()
+    rest, kwargs = tree_map_only(Tensor, _zeros, (args[1:], kwargs))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(args[0].shape, generator=generator).to(args[0].dtype)
+    # Where an activation follows the addition, what enters has been through one as well.
+    return any(_equal(blank(x.clone(), *rest, **kwargs), x) for x in (noise, noise.abs()))
+
+
+def _equal(output: Any, wanted: Tensor) -> bool:
+    leaves = tree_leaves(output)
+    return len(leaves) == 1 and torch.equal(leaves[0], wanted)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor, device="cpu")
+
+
+def _block(module: nn.Module, unit: Unit) -> str:
+    """The one module of ``unit`` that has parameters."""
+    parametric = [
+        path for path in unit.modules if any(True for _ in module.get_submodule(path).parameters())
+    ]
+    if len(parametric) != 1:
+        raise _refused(unit, f"it is made of {', '.join(parametric)}, one after the other")
+    return parametric[0]
+
+
+def _refused(unit: Unit, reason: str) -> Unsupported:
+    return Unsupported(f"{unit.name} cannot be taken out: {reason}")
+
+
+def _times(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape)

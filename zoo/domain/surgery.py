@@ -1,0 +1,186 @@
+"""Surgery: how a network differs from the one that its architecture names. Pure data, no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from zoo.domain.manifest import Preprocessing
+from zoo.errors import InvalidOption, Unsupported
+
+__all__ = ["Surgery", "adapted_preprocessing", "parse_size"]
+
+MOST_PIXELS = 8192
+"""Of a height or width: position embeddings grow with them, and a slip must not fill the memory."""
+
+MOST_CHANNELS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surgery:
+    """The options of a manifest's backbone.
+
+    Attributes:
+        num_classes: Outputs of the architecture's own head; None: what it comes with.
+        image_size: Height and width that it is built for; None: its native ones.
+        channels: Channels of its input; None: its native ones.
+        truncate: The last unit that is kept; None: all are, and the head.
+        without: Units that were taken out of the middle.
+        convolutional: Fully connected layers were made convolutions.
+    """
+
+    num_classes: int | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    truncate: str | None = None
+    without: tuple[str, ...] = ()
+    convolutional: bool = False
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Self:
+        """Read a manifest's options.
+
+        Raises:
+            Unsupported: An option that is not known here, or a value that it cannot have.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(options) - known):
+            raise Unsupported(
+                f"the network was built with the option '{unknown[0]}', which this version of zoo "
+                "does not know"
+            )
+        if wrong := _wrong(options):
+            raise Unsupported(f"the network's option {wrong}")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+        }
+        return cls(**values)
+
+    def check(self) -> None:
+        """See that all values are such as can be.
+
+        Raises:
+            InvalidOption: One is not.
+        """
+        if wrong := _wrong(self.to_options()):
+            raise InvalidOption(f"the option {wrong}")
+
+    def to_options(self) -> dict[str, Any]:
+        """Inverse of `parse`: plain data, without what is as the architecture has it."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if value is not None and value != () and value is not False
+        }
+
+    def to_build(self) -> dict[str, Any]:
+        """What a plugin's ``build`` is given; it need not know what is None."""
+        given = {
+            "num_classes": self.num_classes,
+            "image_size": self.image_size,
+            "channels": self.channels,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def operates(self) -> bool:
+        """Whether something remains to be done after ``build``."""
+        return bool(self.truncate or self.without or self.convolutional)
+
+    def then(self, later: Self) -> Self:
+        """This one, and after it ``later``.
+
+        Raises:
+            Unsupported: The two do not go together.
+        """
+        given = {
+            field.name: getattr(later, field.name)
+            for field in fields(self)
+            if getattr(later, field.name) not in (None, (), False)
+        }
+        both = replace(self, **{**given, "without": (*self.without, *later.without)})
+        if both.truncate and both.convolutional:
+            raise Unsupported(
+                "a truncated network has no fully connected layers to make convolutions of"
+            )
+        return both
+
+
+def adapted_preprocessing(
+    how: Preprocessing, image_size: tuple[int, int] | None, channels: int | None
+) -> Preprocessing:
+    """As ``how``, for another image size or number of channels; None: those it has.
+
+    Mean and deviation of other channels follow the weights, which are summed over the channels for
+    one, and repeated for more: for a grey image those of the three are averaged, and the fourth
+    channel has those of the first.
+    """
+    height, width = image_size or how.input_size[1:]
+    channels = channels or how.input_size[0]
+    return replace(
+        how,
+        input_size=(channels, height, width),
+        mean=_for_channels(how.mean, channels),
+        std=_for_channels(how.std, channels),
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width: ``320``, or ``320x256``.
+
+    Raises:
+        InvalidOption: The text is neither.
+    """
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
+    if not match:
+        raise InvalidOption(f"an image size looks like 320, or 320x256 (height, width), not {text}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if channels == len(values):
+        return values
+    if channels == 1:
+        return (sum(values) / len(values),)
+    return tuple(values[index % len(values)] for index in range(channels))
+
+
+def _wrong(options: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first value that is."""
+    for name, value in options.items():
+        holds, wanted = CHECKS[name]
+        if not holds(value):
+            return f"'{name}' must be {wanted}, not {value!r}"
+    return None
+
+
+def _is_count(value: Any, least: int, most: int | None = None) -> bool:
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= least
+        and (most is None or value <= most)
+    )
+
+
+def _is_size(value: Any) -> bool:
+    sides = value if isinstance(value, list) else []
+    return len(sides) == 2 and all(_is_count(side, 1, MOST_PIXELS) for side in sides)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "num_classes": (lambda value: _is_count(value, 0), "a count"),
+    "image_size": (_is_size, f"a height and a width, each from 1 to {MOST_PIXELS}"),
+    "channels": (lambda value: _is_count(value, 1, MOST_CHANNELS), f"from 1 to {MOST_CHANNELS}"),
+    "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),
+    "without": (_is_names, "a list of names of units"),
+    "convolutional": (lambda value: isinstance(value, bool), "true or false"),
+}

@@ -1,0 +1,200 @@
+"""Adapt a checkpoint: the same weights in a network of another depth, size, input or head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo import plugins
+from zoo.backbones.adapt import misfits
+from zoo.backbones.load import build, check_fit, converted_state
+from zoo.backbones.mapped import mapped_state
+from zoo.backbones.operated import backbone_of, unit_named
+from zoo.backbones.save import save_state
+from zoo.backbones.untrained import on_meta
+from zoo.contracts import Backbone
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy, under
+from zoo.domain.manifest import Manifest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery, adapted_preprocessing
+from zoo.errors import InvalidOption, Unsupported
+from zoo.exchange.architecture import of_checkpoint
+from zoo.store.files import add_weights
+from zoo.workspace import Workspace
+
+__all__ = ["Adapted", "adapt"]
+
+SEED = 0
+"""A new head's first weights are the same each time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """What `adapt` made.
+
+    Attributes:
+        ref: The name it was saved under.
+        manifest: The checkpoint.
+        parent: What it derives from.
+        options: What was done to the network, all in all.
+        nbytes: Size of its tensors.
+        shared: How much of that its parent holds as well, and so is stored once.
+    """
+
+    ref: Reference
+    manifest: Digest
+    parent: Digest
+    options: Mapping[str, Any]
+    nbytes: int
+    shared: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "ref": str(self.ref),
+            "manifest": str(self.manifest),
+            "parent": str(self.parent),
+            "options": dict(self.options),
+            "bytes": self.nbytes,
+            "shared_bytes": self.shared,
+        }
+
+
+def adapt(
+    workspace: Workspace,
+    name: str,
+    save: Reference,
+    surgery: Surgery,
+    *,
+    head: m.Head | None = None,
+    progress: Progress = silent,
+) -> Adapted:
+    """Carry ``surgery`` out on the checkpoint ``name``, and name the result ``save``.
+
+    Args:
+        workspace: The zoo.
+        name: The checkpoint.
+        save: Name of the result.
+        surgery: What to do; units are named as ``zoo tree`` lists them.
+        head: A new head with untrained weights, for classes that have no names yet; None: the old
+            one, and where the network is truncated none: it gives its pooled features.
+        progress: Told how far storing is.
+
+    Raises:
+        UnknownName: No such checkpoint, unit, or kind of head.
+        InvalidOption: Nothing is asked for, or a value that cannot be.
+        Unsupported: It cannot be done with this network; the reason is told, and nothing is kept.
+    """
+    if surgery == Surgery() and head is None:
+        raise InvalidOption("nothing is asked for")
+    surgery.check()
+    workspace.check_free(save)
+    ref, parent = workspace.resolve(name)
+    base = workspace.store.manifest(parent)
+    planned = replace(
+        _planned(base, _named(surgery, of_checkpoint(base)), head),
+        parents=(
+            m.Parent(
+                manifest=parent, relation="surgery", ref=str(ref or name), parents=base.parents
+            ),
+        ),
+    )
+    state = _state(base, planned, mapped_state(workspace.store, base), fresh=head is not None)
+    with workspace.store.upload(), workspace.scratch() as scratch:
+        path = scratch / "model.safetensors"
+        save_state(state, path)
+        weights = add_weights(workspace.store, path, progress=progress)
+        digest = workspace.commit(replace(planned, weights=(weights,)), save, f"adapt {name}")
+    known = {tensor.object for tensor in base.tensors}
+    return Adapted(
+        ref=save,
+        manifest=digest,
+        parent=parent,
+        options=planned.backbone.options,
+        nbytes=sum(tensor.nbytes for tensor in weights.tensors),
+        shared=sum(tensor.nbytes for tensor in weights.tensors if tensor.object in known),
+    )
+
+
+def _named(surgery: Surgery, hierarchy: Hierarchy) -> Surgery:
+    """``surgery`` with units as the hierarchy calls them, rather than by stage, count or share."""
+    units = [unit.name for unit in hierarchy.units]
+    truncate = surgery.truncate and units[unit_named(hierarchy, surgery.truncate)]
+    without = tuple(units[unit_named(hierarchy, name)] for name in surgery.without)
+    return replace(surgery, truncate=truncate, without=without)
+
+
+def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
+    """The result's manifest, without weights."""
+    both = Surgery.parse(base.backbone.options).then(surgery)
+    if head is not None:
+        both = replace(both, num_classes=head.num_classes)
+    elif surgery.truncate:
+        head, both = m.Head(kind="native", num_classes=0), replace(both, num_classes=None)
+    return replace(
+        base,
+        backbone=replace(base.backbone, options=both.to_options()),
+        head=head or base.head,
+        preprocessing=adapted_preprocessing(base.preprocessing, both.image_size, both.channels),
+        classes=() if head else base.classes,
+        weights=(),
+        files=(),
+        recipe=None,
+        freeze=None,
+        metrics={},
+        provenance={"source": "surgery"},
+        created=None,
+    )
+
+
+def _state(
+    base: Manifest, planned: Manifest, stored: Mapping[str, Tensor], *, fresh: bool
+) -> dict[str, Tensor]:
+    """The weights of ``base`` for the network of ``planned``; ``fresh``: with a new head's."""
+    old, new = backbone_of(base), backbone_of(planned)
+    with on_meta():
+        before, module = build(old, base), build(new, planned)
+    _check_runs(module, planned)
+    state = converted_state(old, before, stored)
+    if fresh:
+        state = {n: t for n, t in state.items() if not under(n, old.head_modules(before))}
+    fitted = dict(new.adapt(module, state))
+    if fresh:
+        fitted |= _fresh_head(new, module, planned.head)
+    architecture = planned.backbone.architecture
+    for name, shape in misfits(module, fitted).items():
+        raise Unsupported(
+            f"{architecture} cannot be had so: '{name}' has the shape {tuple(fitted[name].shape)}, "
+            f"would need {shape}, and no rule is known that fits it"
+        )
+    check_fit(module, fitted, architecture)
+    return fitted
+
+
+def _fresh_head(backbone: Backbone, module: nn.Module, head: m.Head) -> dict[str, Tensor]:
+    """The untrained weights of ``head``, in the place that ``module`` on the meta device has."""
+    kind, outputs = plugins.head(head.kind), head.num_classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        backbone.replace_head(module, outputs, lambda features: kind.build(features, outputs))
+    return {name: tensor for name, tensor in module.state_dict().items() if not tensor.is_meta}
+
+
+@torch.no_grad()
+def _check_runs(module: nn.Module, manifest: Manifest) -> None:
+    """See that the network takes images of the size that it is for."""
+    channels, height, width = manifest.preprocessing.input_size
+    try:
+        module.eval()(torch.zeros(1, channels, height, width, device="meta"))
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise Unsupported(
+            f"{manifest.backbone.architecture} does not take images of {channels} channels and "
+            f"{height} x {width} pixels: {error}"
+        ) from error

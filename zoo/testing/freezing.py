@@ -1,0 +1,256 @@
+"""Total freezing, as checks on a network: what training, copies, files and compilers may not undo.
+
+Each check works on a copy of the network that is given, frozen at the middle of its depth.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
+
+from zoo.backbones.freeze import freeze, trainable_parameters
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+
+__all__ = [
+    "OPTIMIZERS",
+    "check_batch_mates",
+    "check_compiled",
+    "check_copies",
+    "check_modes",
+    "check_saved",
+    "check_training",
+]
+
+RATE = 1e-3
+SEED = 0
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A copy of a network frozen at its middle, with gradients left over from before."""
+
+    module: nn.Module
+    below: Sequence[Unit]
+    above: Sequence[Unit | HeadPart]
+
+    @classmethod
+    def middle(cls, module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> Frozen:
+        """The copy. ``images`` (N, C, H, W) are what the gradients are left over from."""
+        boundary = max(len(hierarchy.units) // 2, 1)
+        copied = copy.deepcopy(module)
+        copied(images[:1]).sum().backward()
+        freeze(copied, hierarchy, boundary)
+        units = hierarchy.units
+        return cls(copied, units[:boundary], (*units[boundary:], hierarchy.head))
+
+    def values(self) -> set[str]:
+        """Names of the parameters and buffers that may not change."""
+        return {name for unit in self.below for name in (*unit.parameters, *unit.buffers)}
+
+    def trainable(self) -> set[str]:
+        """Names of the parameters that are trained."""
+        return {name for part in self.above for name in part.parameters}
+
+
+def check_training(
+    module: nn.Module, hierarchy: Hierarchy, images: Tensor, optimizer: str = "adamw"
+) -> None:
+    """Assert that three steps move nothing below the boundary, bit for bit, and all above that a
+    gradient reaches; and so in the moving average of the network.
+
+    ``adamw`` is handed what is trainable, as it should be; ``sgd`` is handed everything, as often
+    happens.
+    """
+    frozen = Frozen.middle(module, hierarchy, images)
+    average = ModelEmaV3(frozen.module, use_warmup=True)
+    optimize = OPTIMIZERS[optimizer](frozen.module)
+    if optimizer == "adamw":
+        held = [id(p) for group in optimize.param_groups for p in group["params"]]
+        assert sorted(held) == sorted(
+            id(frozen.module.get_parameter(name)) for name in frozen.trainable()
+        )
+    reached = _train(frozen.module, images, optimize, average)
+    for trained in (frozen.module, average.module):
+        moved = _moved(module, trained)
+        assert not moved & frozen.values(), sorted(moved & frozen.values())
+        assert reached <= moved, sorted(reached - moved)
+    assert reached <= frozen.trainable()
+    for part in frozen.above:
+        assert not part.parameters or reached & set(part.parameters), part
+
+
+def check_modes(module: nn.Module, frozen: Frozen) -> None:
+    """Assert that ``module``, which is ``frozen`` or should be like it, asks for exactly the
+    gradients above the boundary, and that ``train()`` reaches exactly the modules above.
+    """
+    module.train()
+    for child in module.modules():
+        child.train()
+    names = [name for name, _ in trainable_parameters(module)]
+    assert set(names) == frozen.trainable() & {name for name, _ in module.named_parameters()}
+    assert len(names) == len(set(names))
+    assert all(p.grad is None for p in module.parameters() if not p.requires_grad)
+    still = {child for path in _paths(frozen.below) for child in _within(module, path)}
+    for name, child in module.named_modules():
+        assert child.training == (child not in still), name
+
+
+def check_copies(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
+    """Assert that a copy is frozen too, and stays so when the original is thawed, wholly."""
+    frozen = Frozen.middle(module, hierarchy, images)
+    check_modes(frozen.module, frozen)
+    copied = copy.deepcopy(frozen.module)
+    freeze(frozen.module, hierarchy, 0)
+    frozen.module.train()
+    for child in frozen.module.modules():
+        assert child.training
+        assert "train" not in child.__dict__
+    assert all(parameter.requires_grad for parameter in frozen.module.parameters())
+    check_modes(copied, frozen)
+
+
+def check_saved(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
+    """Assert that the state dict has the names it had, that loading one thaws nothing, and that a
+    module saved whole comes back frozen.
+    """
+    frozen = Frozen.middle(module, hierarchy, images)
+    state = frozen.module.state_dict()
+    assert list(state) == list(module.state_dict())
+    for assign in (False, True):
+        frozen.module.load_state_dict(_through_file(state), assign=assign)
+        check_modes(frozen.module, frozen)
+    loaded = _through_file(frozen.module)
+    check_modes(loaded, frozen)
+    assert not _moved(module, loaded)
+    freeze(loaded, hierarchy, 0)
+    assert all(child.training for child in loaded.train().modules())
+
+
+def check_compiled(
+    module: nn.Module, hierarchy: Hierarchy, images: Tensor, *, backend: str = "eager"
+) -> None:
+    """Assert that a compiled network is frozen and thawed as an ordinary one is: graphs made
+    before are not used again.
+    """
+    torch.compiler.reset()
+    frozen = Frozen.middle(module, hierarchy, images)
+    network = frozen.module
+    compiled: nn.Module = torch.compile(network, backend=backend)  # type: ignore[assignment]
+    freeze(compiled, hierarchy, 0)
+    _train(compiled, images, OPTIMIZERS["sgd"](compiled))
+    assert _moved(module, network) & frozen.values()
+    freeze(compiled, hierarchy, len(frozen.below))
+    before = copy.deepcopy(network)
+    reached = _train(compiled, images, OPTIMIZERS["adamw"](compiled))
+    assert reached
+    assert not _moved(before, network) & frozen.values()
+    check_modes(network, frozen)
+
+
+def check_batch_mates(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
+    """Assert that what leaves a frozen unit for one image in train mode is what leaves it in eval
+    mode, whatever other image is beside it.
+    """
+    frozen = Frozen.middle(module, hierarchy, images)
+    first, second = images[:2]
+    paths = [unit.modules[-1] for unit in frozen.below]
+    wanted = _leaving(frozen.module.eval(), paths, torch.stack([first, second]))
+    for mate in (second, 3 * second - 1):
+        left = _leaving(frozen.module.train(), paths, torch.stack([first, mate]))
+        for path in paths:
+            for one, other in zip(left[path], wanted[path], strict=True):
+                assert torch.equal(one, other), path
+
+
+def _adamw(module: nn.Module) -> Optimizer:
+    trainable = (parameter for _, parameter in trainable_parameters(module))
+    return torch.optim.AdamW(trainable, lr=RATE, weight_decay=0.1)
+
+
+def _sgd(module: nn.Module) -> Optimizer:
+    return torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, weight_decay=0.1)
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {"adamw": _adamw, "sgd": _sgd}
+
+
+def _train(
+    module: nn.Module, images: Tensor, optimizer: Optimizer, average: ModelEmaV3 | None = None
+) -> set[str]:
+    """Three steps; the names of the parameters that a gradient reached."""
+    reached: set[str] = set()
+    with torch.random.fork_rng(devices=[]):
+        # Else drop-path leaves out the same block in every step once in a while.
+        torch.manual_seed(SEED)
+        for step in range(STEPS):
+            module.train()
+            loss = nn.functional.cross_entropy(module(images).flatten(1), torch.tensor([0, 1]))
+            assert loss.isfinite()
+            loss.backward()  # type: ignore[no-untyped-call]
+            reached |= {
+                name
+                for name, parameter in module.named_parameters()
+                if parameter.grad is not None and parameter.grad.any()
+            }
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+            if average:
+                average.update(module, step=step + 1)
+    return reached
+
+
+def _moved(before: nn.Module, after: nn.Module) -> set[str]:
+    """Names of the parameters and buffers that differ."""
+    values = dict([*after.named_parameters(), *after.named_buffers()])
+    return {
+        name
+        for name, value in (*before.named_parameters(), *before.named_buffers())
+        if not torch.equal(value, values[name])
+    }
+
+
+def _through_file(value: Any) -> Any:
+    with TemporaryFile() as file:
+        torch.save(value, file)
+        file.seek(0)
+        return torch.load(file, weights_only=not isinstance(value, nn.Module))
+
+
+def _paths(units: Iterable[Unit]) -> Iterable[str]:
+    return (path for unit in units for path in unit.modules)
+
+
+def _within(module: nn.Module, path: str) -> Iterable[nn.Module]:
+    return module.get_submodule(path).modules()
+
+
+@torch.no_grad()
+def _leaving(module: nn.Module, paths: Sequence[str], images: Tensor) -> dict[str, list[Tensor]]:
+    """The first image's part of what leaves the first call of each of ``paths`` for two images."""
+    found: dict[str, list[Tensor]] = {}
+
+    def keep(path: str, output: Any) -> None:
+        leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        # Copies: what comes next may write in place.
+        found.setdefault(path, [leaf[: len(leaf) // 2].clone() for leaf in leaves])
+
+    hooks = [
+        module.get_submodule(path).register_forward_hook(
+            lambda _, __, output, path=path: keep(path, output)
+        )
+        for path in paths
+    ]
+    module(images)
+    for hook in hooks:
+        hook.remove()
+    return found
