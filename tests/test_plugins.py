@@ -115,4 +115,5 @@ def test_all_are_listed_with_origin_and_what_is_wrong(install: Install) -> None:
     assert "acme_i 1.0, zoo-registry" in found["zoo.heads", "linear"].origin
     assert "pip install not_there" in (found["zoo.remotes", "far"].problem or "")
     usable = {key for key, plugin in found.items() if plugin.problem is None}
-    assert {("zoo.backbones", "timm"), ("zoo.sources", "hub"), ("zoo.remotes", "folder")} <= usable
+    backbones = {("zoo.backbones", name) for name in ("timm", "torch", "transformers")}
+    assert backbones | {("zoo.sources", "hub"), ("zoo.remotes", "folder")} <= usable

@@ -1,0 +1,114 @@
+"""Registered networks as a backbone plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.backbones.adapt import adapt_channels
+from zoo.backbones.trace import trace
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.errors import UnknownName
+from zoo_torch import networks, registered, version
+
+__all__ = ["TorchBackbone"]
+
+
+class TorchBackbone:
+    """Implements `zoo.contracts.Backbone`. Architectures are the names that were registered, and
+    import paths (``acme.nets:make_net``).
+    """
+
+    version = version()
+
+    def architectures(self) -> Sequence[str]:
+        """The names that were registered, sorted. Import paths cannot be listed."""
+        return registered.names()
+
+    def build(
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
+    ) -> nn.Module:
+        """What the factory of that name makes. There are no tags.
+
+        Raises:
+            UnknownName: It is neither registered nor an import path, or a tag was asked for.
+            MissingPackage: Its module is not installed.
+            BrokenPlugin: Its module fails to import.
+            Unsupported: It is no network, does not run, or cannot be had in such a size.
+        """
+        if tag is not None:
+            raise UnknownName("pretrained tag", f"{architecture}.{tag}", [architecture])
+        return networks.build(architecture, num_classes, image_size, channels)
+
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units of ``module``, traced at ``input_size`` or its native one."""
+        size = input_size or self.preprocessing(module).input_size
+        return trace(architecture, module, input_size=size, head=self.head_modules(module))
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Path of the head; empty for an encoder."""
+        return networks.head_modules(module)
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of the head, or behind an encoder."""
+        del num_outputs  # nothing but the head knows of them
+        networks.replace_head(module, build)
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """How images become input, as it was registered."""
+        return networks.built(module).preprocessing
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """None are known: a checkpoint that is trained here has its own."""
+        del module
+        return ()
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """Every key is the network's own."""
+        del module
+        return {name: name for name in names}
+
+    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the channels of ``module``.
+
+        Raises:
+            Unsupported: The weights are not for three channels.
+        """
+        return adapt_channels(module, state)
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """``config.json``: what the factory is to be given, and how images become input."""
+        how = manifest.preprocessing
+        return {
+            "network": networks.built(module).name,
+            "options": networks.built(module).options,
+            "head": list(self.head_modules(module)),
+            "num_features": networks.built(module).num_features,
+            "num_classes": manifest.head.num_classes,
+            "preprocessing": {
+                "input_size": list(how.input_size),
+                "mean": list(how.mean),
+                "std": list(how.std),
+                "interpolation": how.interpolation,
+                "crop_pct": how.crop_pct,
+                "crop_mode": how.crop_mode,
+            },
+            "classes": list(manifest.classes),
+        }

@@ -1,0 +1,214 @@
+"""Build a registered network, and find its head by running it once on the meta device."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.pooled_head import POOLED_HEAD, PooledHead, add_pooled_head
+from zoo.backbones.record import Recording, record
+from zoo.backbones.untrained import on_meta
+from zoo.domain.manifest import Preprocessing
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.errors import Unsupported
+from zoo_torch.registered import Network, find
+
+__all__ = ["Built", "build", "built", "head_modules", "replace_head"]
+
+Build = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a network that was built here carries as ``module.zoo_torch``.
+
+    Attributes:
+        name: The name that it is registered under.
+        options: What its factory was given.
+        preprocessing: How images become its input.
+        head: Path of its head; None if it is an encoder.
+        features: Shape of what enters the head, or leaves an encoder, for one image.
+    """
+
+    name: str
+    options: dict[str, Any]
+    preprocessing: Preprocessing
+    head: str | None
+    features: tuple[int, ...]
+
+    @property
+    def num_features(self) -> int:
+        """Size of the dimension that holds features: the second of four, or the last."""
+        return self.features[1 if len(self.features) == 4 else -1]
+
+
+def built(module: nn.Module) -> Built:
+    """What is known of a network that `build` made."""
+    return cast(Built, module.zoo_torch)
+
+
+def build(
+    name: str,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+) -> nn.Module:
+    """The network ``name`` with untrained weights.
+
+    Raises:
+        Unsupported: It is no network, does not run, or cannot be had in such a size.
+        UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
+    """
+    network = find(name)
+    how = adapted_preprocessing(network.preprocessing, image_size, channels)
+    # An encoder's number of classes is recorded as 0.
+    wanted = {"num_classes": num_classes or None, "image_size": image_size, "channels": channels}
+    options = _taken(network, {key: value for key, value in wanted.items() if value is not None})
+    if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in options:
+        raise Unsupported(f"the factory of the network '{name}' takes no 'channels'")
+    module = _made(name, network, options)
+    head, features = _examined(name, network.head, _probe(name, network, options, module), how)
+    module.zoo_torch = Built(name, options, how, head, features)  # type: ignore[assignment]
+    if num_classes and "num_classes" not in options:
+        _set_outputs(module, num_classes)
+    return module
+
+
+def head_modules(module: nn.Module) -> tuple[str, ...]:
+    """Path of the head; empty for an encoder."""
+    if hasattr(module, POOLED_HEAD):
+        return (POOLED_HEAD,)
+    head = built(module).head
+    return () if head is None else (head,)
+
+
+def replace_head(module: nn.Module, make: Build) -> None:
+    """Put a ``make(num_features)`` in the place of the head, or behind an encoder."""
+    known = built(module)
+    if known.head is None:
+        if type(module).forward is nn.Sequential.forward:  # it runs the head as its last child
+            head = PooledHead(known.num_features, make(known.num_features))
+            module.add_module(POOLED_HEAD, head)
+        else:
+            add_pooled_head(module, known.num_features, make)
+        return
+    new = make(known.num_features)
+    if len(known.features) == 4:  # a convolution's place: maps come in, and go out
+        new = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), new, _Map())
+    module.set_submodule(known.head, new)
+
+
+class _Map(nn.Module):
+    """Outputs as a map of one place."""
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return outputs[..., None, None]
+
+
+def _taken(network: Network, wanted: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(network.factory).parameters
+    return {key: value for key, value in wanted.items() if key in parameters}
+
+
+def _made(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
+    try:
+        module = network.factory(**options)
+    except Exception as error:
+        raise Unsupported(f"the network '{name}' cannot be made: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise Unsupported(f"the factory of '{name}' gives a {type(module).__name__}, no nn.Module")
+    return module
+
+
+def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Module) -> nn.Module:
+    """Another one like ``module``, on the meta device."""
+    with on_meta():
+        probe = _made(name, network, options)
+    if probe is module:
+        raise Unsupported(f"the factory of '{name}' gives one module again and again, not new ones")
+    if torch.get_default_device().type == "meta":
+        module.to("meta")  # a copy, or what was loaded, was made elsewhere
+    return probe.to("meta")
+
+
+def _examined(
+    name: str, head: str | None, probe: nn.Module, how: Preprocessing
+) -> tuple[str | None, tuple[int, ...]]:
+    """Where the head is, and the shape of what enters it (or leaves an encoder)."""
+    with _entering(probe) as entered:
+        try:
+            recording = record(probe, torch.zeros(1, *how.input_size, device="meta"))
+        except Exception as error:
+            size = " x ".join(map(str, how.input_size))
+            raise Unsupported(
+                f"'{name}' cannot be run on an image of {size}, its preprocessing's size: {error}"
+            ) from error
+    if recording.root.shape is None:
+        raise Unsupported(f"'{name}' gives something else than one tensor")
+    path = _last_layer(probe, recording) if head is None else head or None
+    if path is None:
+        return None, recording.root.shape
+    if path not in entered:
+        raise Unsupported(f"'{name}' has no head at '{path}': no such module gets one tensor")
+    return path, entered[path]
+
+
+@contextmanager
+def _entering(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
+    """The shape of the first tensor that enters each module, by path, once the network has run."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def enter(path: str, args: tuple[Any, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            shapes[path] = tuple(args[0].shape)
+
+    hooks = [
+        child.register_forward_pre_hook(lambda _, args, path=path: enter(path, args))
+        for path, child in module.named_modules()
+    ]
+    try:
+        yield shapes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_layer(module: nn.Module, recording: Recording) -> str | None:
+    """The fully connected layer or 1x1 convolution that runs last and gives the outputs."""
+    calls = [
+        (call[-1].start, path)
+        for path, call in recording.calls.items()
+        if path and any(True for _ in module.get_submodule(path).parameters(recurse=False))
+    ]
+    _, path = max(calls, default=(0, ""))
+    layer = module.get_submodule(path)
+    shape = recording.root.shape or ()
+    if isinstance(layer, nn.Linear):
+        outputs = layer.out_features
+    elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        outputs = layer.out_channels
+    else:
+        return None
+    return path if shape == (1, outputs) else None
+
+
+def _set_outputs(module: nn.Module, outputs: int) -> None:
+    """Give the network's own head so many outputs, which its factory cannot, where it is one layer.
+
+    Any other head stays: weights that do not fit it are refused by whoever loads them.
+    """
+    head = built(module).head
+    old = module if head is None else module.get_submodule(head)
+    if isinstance(old, nn.Linear):
+        new: nn.Module = nn.Linear(old.in_features, outputs, bias=old.bias is not None)
+    elif isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+        new = nn.Conv2d(old.in_channels, outputs, 1, bias=old.bias is not None)
+    else:
+        return
+    module.set_submodule(cast(str, head), new)

@@ -1,0 +1,154 @@
+"""Which networks there are: those registered in this process, and those at an import path.
+
+A checkpoint only names its network. The code is always what is installed here: none comes with the
+weights, and of what a path leads to only what is declared to make a network is ever called.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from zoo.domain.manifest import Preprocessing
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Network", "find", "names", "register"]
+
+WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+PATH = re.compile(rf"{WORD}(\.{WORD})*:{WORD}")
+"""``package.module:name``."""
+
+IMAGENET = Preprocessing(
+    input_size=(3, 224, 224),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    interpolation="bicubic",
+    crop_pct=1.0,
+    crop_mode="center",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How to make a network.
+
+    Attributes:
+        factory: Makes one with untrained weights. It is given those of ``num_classes``,
+            ``image_size`` (height, width) and ``channels`` that are wanted and that it takes.
+        preprocessing: How images become its input.
+        head: Path of the module that gives the outputs; empty: there is none; None: a fully
+            connected layer, or a 1x1 convolution, that runs last.
+    """
+
+    factory: Callable[..., nn.Module]
+    preprocessing: Preprocessing = IMAGENET
+    head: str | None = None
+
+
+REGISTERED: dict[str, Network] = {}
+
+
+def register(
+    name: str,
+    network: Callable[..., nn.Module] | nn.Module,
+    *,
+    preprocessing: Preprocessing = IMAGENET,
+    head: str | None = None,
+) -> None:
+    """Let ``name`` stand, in this process, for what the factory ``network`` makes, or for copies of
+    the module ``network``; the others are fields of `Network`.
+
+    A name can be registered again, as when a cell of a notebook is run once more.
+    """
+    from torch import nn
+
+    factory = partial(copy.deepcopy, network) if isinstance(network, nn.Module) else network
+    REGISTERED[name] = Network(factory, preprocessing, head)
+
+
+def names() -> list[str]:
+    """All names that were registered, sorted. Import paths cannot be listed."""
+    return sorted(REGISTERED)
+
+
+def find(name: str) -> Network:
+    """The network that was registered as ``name``, or that is at this import path.
+
+    Raises:
+        UnknownName: There is none; the hint says how to have one.
+        MissingPackage: Its module, or one that this imports, is not installed.
+        BrokenPlugin: Its module fails to import.
+        Unsupported: What is there is not declared to make a network.
+    """
+    if name in REGISTERED:
+        return REGISTERED[name]
+    module, _, attribute = name.partition(":")
+    # Some modules of the standard library do things when they are imported; none has a network.
+    if not PATH.fullmatch(name) or module.partition(".")[0] in sys.stdlib_module_names:
+        raise _unknown(name, difflib.get_close_matches(name, names(), n=4, cutoff=0.5))
+    found = _imported(module, name)
+    if not hasattr(found, attribute):
+        own = [other for other, value in vars(found).items() if _makes_networks(value)]
+        near = difflib.get_close_matches(attribute, own, n=4, cutoff=0.5)
+        raise _unknown(name, [f"{module}:{other}" for other in near])
+    return _network(getattr(found, attribute), name)
+
+
+def _imported(module: str, name: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = MissingPackage(
+            f"'{error.name or module}', which the network '{name}' needs,",
+            "install the package that has it, or name its folder: PYTHONPATH=DIR\n"
+            f"or, in Python, register what makes it: zoo_torch.register({name!r}, factory)",
+        )
+        missing.add_note(missing.install)  # in Python, nobody else would print it
+        raise missing from error
+    except Exception as error:
+        raise BrokenPlugin(f"the module of the network '{name}' fails: {error}") from error
+
+
+def _network(found: Any, name: str) -> Network:
+    if not _makes_networks(found):
+        raise Unsupported(
+            f"'{name}' is not declared to make a network, and so is not called: it must be a class "
+            "of nn.Module, a zoo_torch.Network, or a function with '-> nn.Module'"
+        )
+    return found if isinstance(found, Network) else Network(found)
+
+
+def _makes_networks(value: Any) -> bool:
+    from torch import nn
+
+    if isinstance(value, Network):
+        return True
+    made = value
+    if not isinstance(value, type):
+        try:
+            made = get_type_hints(value).get("return")
+        except (AttributeError, NameError, SyntaxError, TypeError):  # none, or names nothing here
+            return False
+    return isinstance(made, type) and issubclass(made, nn.Module)
+
+
+def _unknown(name: str, near: list[str]) -> UnknownName:
+    help_ = (
+        f"register what makes it, before it is used: zoo_torch.register({name!r}, factory)\n"
+        "or name an import path, package.module:function, of something installed"
+    )
+    if near:
+        help_ = f"did you mean {' or '.join(near)}?\n{help_}"
+    error = UnknownName("network", name, near, help_)
+    error.add_note(help_)
+    return error

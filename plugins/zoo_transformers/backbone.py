@@ -1,0 +1,119 @@
+"""transformers' image networks as a backbone plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from zoo.backbones.trace import trace
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.errors import UnknownName
+from zoo_transformers import networks, sizes, version
+from zoo_transformers.architectures import ARCHITECTURES, find
+from zoo_transformers.names import own_names
+
+__all__ = ["TransformersBackbone"]
+
+
+class TransformersBackbone:
+    """Implements `zoo.contracts.Backbone`.
+
+    Architectures have the names of published repositories, without their owners'. They are listed
+    without transformers too, which is asked for when one is built.
+    """
+
+    version = version()
+
+    def architectures(self) -> Sequence[str]:
+        """All names that `build` takes, sorted."""
+        return list(ARCHITECTURES)
+
+    def build(
+        self,
+        architecture: str,
+        *,
+        tag: str | None = None,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
+    ) -> nn.Module:
+        """The network with untrained weights. There are no tags: each recipe has its own name.
+
+        An encoder that transformers has no classifier for heeds no ``num_classes``.
+
+        Raises:
+            UnknownName: There is no such architecture, or a tag was asked for.
+            MissingPackage: transformers is not installed.
+            Unsupported: It cannot be had in such a size.
+        """
+        found = find(architecture)
+        if tag is not None:
+            raise UnknownName("pretrained tag", f"{architecture}.{tag}", [architecture])
+        return networks.build(found, num_classes, image_size, channels)
+
+    def hierarchy(
+        self,
+        architecture: str,
+        module: nn.Module,
+        *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:
+        """The units of ``module``, traced at ``input_size`` or its native one."""
+        size = input_size or self.preprocessing(module).input_size
+        networks.fill_caches(module, size[1:])
+        return trace(
+            architecture, module, input_size=size, head=self.head_modules(module),
+            containers=networks.models(module),
+        )  # fmt: skip
+
+    def head_modules(self, module: nn.Module) -> tuple[str, ...]:
+        """Paths of the layers that give the classes; empty where transformers has none."""
+        return networks.head_modules(module)
+
+    def replace_head(
+        self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
+    ) -> None:
+        """Put ``build(num_features)`` in the place of each layer that gives the classes."""
+        networks.replace_head(module, num_outputs, build)
+
+    def preprocessing(self, module: nn.Module) -> Preprocessing:
+        """How images become input, as its published processor does it."""
+        return networks.built(module).preprocessing
+
+    def classes(self, module: nn.Module) -> tuple[str, ...]:
+        """Class names of the published classifier, ImageNet's; empty for an encoder."""
+        if not networks.built(module).architecture.num_classes:
+            return ()
+        from timm.data import ImageNetInfo  # takes a second, which building need not
+
+        info = ImageNetInfo()
+        return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+
+    def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
+        """The installed transformers' key for each key in ``names`` (`zoo_transformers.names`)."""
+        return own_names(module.state_dict().keys(), names)
+
+    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` (`zoo_transformers.sizes`).
+
+        Raises:
+            Unsupported: The weights are not for three channels, or not for square images.
+        """
+        return sizes.adapt(module, state, self.preprocessing(module).input_size[1:])
+
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+        """``config.json`` with which ``from_pretrained`` loads the exported folder.
+
+        A head of more than one layer is not described: transformers builds its own, one layer.
+        """
+        classes = manifest.classes or [f"LABEL_{i}" for i in range(manifest.head.num_classes)]
+        config = cast(Any, module).config.to_diff_dict()
+        return {
+            **config,
+            "architectures": [type(module).__name__],
+            "id2label": {str(index): name for index, name in enumerate(classes)},
+            "label2id": {name: index for index, name in enumerate(classes)},
+        }

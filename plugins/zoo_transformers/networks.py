@@ -1,0 +1,183 @@
+"""Build networks of transformers as plain modules: one tensor in, one tensor out.
+
+Their parameters keep transformers' names. An encoder is built as a classifier without its last
+layer: it gives what a classifier would get, and takes one at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.domain.manifest import Preprocessing
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.errors import MissingPackage, Unsupported
+from zoo_transformers import sizes
+from zoo_transformers.architectures import Architecture
+
+__all__ = ["Built", "build", "built", "fill_caches", "head_modules", "models", "replace_head"]
+
+LONE_TOWER = {"bos_token_id": None, "eos_token_id": None}
+"""Configuration of a text encoder that is not there: its defaults would be warned about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a network that was built here carries as ``module.built``.
+
+    Attributes:
+        architecture: Its row in the table.
+        preprocessing: How images become its input.
+        num_features: Size of what its head gets.
+    """
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    num_features: int
+
+
+def built(module: nn.Module) -> Built:
+    """What is known of a network that `build` made."""
+    return cast(Built, module.built)
+
+
+def build(
+    architecture: Architecture,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+) -> nn.Module:
+    """The network with untrained weights.
+
+    Raises:
+        MissingPackage: transformers is not installed.
+        Unsupported: It cannot be had in such a size.
+    """
+    outputs = architecture.num_classes if num_classes is None else num_classes
+    how = adapted_preprocessing(architecture.preprocessing, image_size, channels)
+    family = architecture.family
+    kind = _model_class(architecture)
+    # One output where there shall be none: the layer tells what it gets.
+    module: nn.Module = kind(_configuration(kind, architecture, how, max(outputs, 1)))
+    module.built = Built(  # type: ignore[assignment]
+        architecture, how, _num_features(module, family.heads)
+    )
+    if not outputs:
+        for path in family.heads:
+            module.set_submodule(path, nn.Identity())
+    for path, child in list(module.named_modules()):
+        if type(child).__name__ == "DINOv3ViTRopePositionEmbedding":
+            _Positions.replace(module, path, child)
+    if family.bgr and how.input_size[0] == 3:
+        module.register_forward_pre_hook(_flip_channels)
+    module.register_forward_hook(_one_tensor)
+    return module
+
+
+def fill_caches(module: nn.Module, size: tuple[int, int]) -> None:
+    """Let BEiT's index of places be there before a run: the first layer would make it for all."""
+    for child in module.modules():
+        if hasattr(child, "generate_relative_position_index"):
+            places = sizes.grid(module, size)
+            cast(Any, child).generate_relative_position_index(places)
+
+
+def models(module: nn.Module) -> set[type[nn.Module]]:
+    """Classes of the models inside: they hand on all that they know, not what is needed alone."""
+    from transformers import PreTrainedModel
+
+    return {type(child) for child in module.modules() if isinstance(child, PreTrainedModel)}
+
+
+def head_modules(module: nn.Module) -> tuple[str, ...]:
+    """Paths of the layers that give the classes, or of the Identity in their place.
+
+    Empty for an encoder that transformers has no classifier for.
+    """
+    return (
+        (POOLED_HEAD,) if hasattr(module, POOLED_HEAD) else built(module).architecture.family.heads
+    )
+
+
+def replace_head(module: nn.Module, num_outputs: int, make: Callable[[int], nn.Module]) -> None:
+    """Put a ``make(num_features)`` in the place of each layer that gives the classes."""
+    known = built(module)
+    if not known.architecture.family.heads:
+        add_pooled_head(module, known.num_features, make)
+        return
+    for path in known.architecture.family.heads:
+        module.set_submodule(path, make(known.num_features))
+    model = cast(Any, module)
+    model.num_labels = model.config.num_labels = num_outputs
+
+
+def _model_class(architecture: Architecture) -> Any:
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            f"'transformers', which {architecture.name} needs,",
+            "pip install 'zoo-registry[transformers]'",
+        ) from error
+    name = architecture.family.model
+    if not hasattr(transformers, name):
+        raise Unsupported(f"transformers {transformers.__version__} has no {name}; a newer one may")
+    return getattr(transformers, name)
+
+
+def _configuration(kind: Any, architecture: Architecture, how: Preprocessing, outputs: int) -> Any:
+    channels, height, width = how.input_size
+    values = {**architecture.config, "num_channels": channels}
+    if architecture.family.sized:
+        sizes.check(architecture, height, width)
+        values["image_size"] = height if height == width else (height, width)
+    if architecture.family.tower:
+        values = {"vision_config": values, "text_config": LONE_TOWER}
+    return kind.config_class(**values, num_labels=outputs)
+
+
+def _num_features(module: nn.Module, heads: tuple[str, ...]) -> int:
+    if heads:
+        return cast(nn.Linear, module.get_submodule(heads[0])).in_features
+    config = cast(Any, module).config
+    return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
+
+
+class _Positions:
+    """DINOv3's positions, made of nothing but an image's size, outside all modules.
+
+    As a module, it was part of the first unit, and would not run where that does not; but all
+    layers are given what it makes. Nor are positions drawn at random when the network is trained,
+    anew for all layers, below the frozen ones too.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval()
+        del module.inv_freq  # of a network built on the meta device, it would stay there
+
+    @classmethod
+    def replace(cls, network: nn.Module, path: str, module: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        delattr(network.get_submodule(parent), name)
+        setattr(network.get_submodule(parent), name, cls(module))
+
+    def __call__(self, images: Tensor) -> Any:
+        known = cast(Any, self.module)
+        steps = torch.arange(0, 1, 4 / known.head_dim, dtype=torch.float32, device=images.device)
+        known.inv_freq = 1 / known.base**steps
+        return known(images)
+
+
+# Functions of the module level: they are copied with a network, and refer to no other one.
+def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
+    return cast(Tensor, output.logits if "logits" in output else output.pooler_output)
+
+
+def _flip_channels(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    images, *others = args
+    return (images.flip(1), *others)

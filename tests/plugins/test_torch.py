@@ -1,0 +1,171 @@
+"""A user's own networks against the conformance suite, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import own_nets
+from torch import nn
+
+import zoo_torch
+from zoo.backbones.untrained import on_meta
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported, ZooError
+from zoo.testing.backbones import BackboneSuite
+from zoo_torch.backbone import TorchBackbone
+from zoo_torch.registered import REGISTERED
+
+OWN: dict[str, Any] = {
+    "own-conv": own_nets.ConvNet,
+    "own-former": own_nets.make_former,
+    "own-maps": own_nets.make_maps,
+    "own-encoder": own_nets.make_encoder,
+    "own-copied": own_nets.ConvNet(4),
+}
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    before = dict(REGISTERED)
+    for name, network in OWN.items():
+        zoo_torch.register(name, network, preprocessing=own_nets.SMALL)
+    yield
+    REGISTERED.clear()
+    REGISTERED.update(before)
+
+
+class TestNetworks(BackboneSuite):
+    @pytest.fixture
+    def backbone(self) -> TorchBackbone:
+        return TorchBackbone()
+
+    @pytest.fixture(params=OWN)
+    def architectures(self, request: pytest.FixtureRequest) -> list[str]:
+        return [request.param]
+
+
+def test_layers_are_found_by_tracing() -> None:
+    backbone = TorchBackbone()
+
+    def layers(name: str) -> tuple[list[str], tuple[str, ...], bool]:
+        hierarchy = backbone.hierarchy(name, backbone.build(name))
+        units = hierarchy.units
+        return [unit.name for unit in units], hierarchy.head.modules, all(u.cut for u in units)
+
+    conv = ["stem", "early.0", "early.1", "down", "late.0", "late.1"]
+    assert layers("own-conv") == layers("own-copied") == (conv, ("classifier",), True)
+    former = ["patches", "blocks.0", "blocks.1", "blocks.2"]
+    assert layers("own-former") == (former, ("output",), True)
+    assert layers("own-maps") == (["0", "2"], ("4",), True)
+    assert layers("own-encoder") == (["0", "3"], (), True)
+
+
+def test_a_module_that_is_handed_over_is_copied() -> None:
+    handed = own_nets.ConvNet(4)
+    zoo_torch.register("handed", handed, preprocessing=own_nets.SMALL)
+    module = TorchBackbone().build("handed")
+    assert torch.equal(module.stem.weight, handed.stem.weight)  # type: ignore[arg-type, union-attr]
+    with torch.no_grad():
+        module.stem.weight.zero_()  # type: ignore[operator, union-attr]
+    with on_meta():
+        assert all(parameter.is_meta for parameter in TorchBackbone().build("handed").parameters())
+    assert handed.stem.weight.all()
+
+
+def test_sizes_and_channels_go_to_the_factory_if_it_takes_them() -> None:
+    backbone = TorchBackbone()
+    grey = backbone.build("own-conv", channels=1)
+    assert backbone.preprocessing(grey).mean == (0.5,)
+    weights = backbone.build("own-conv").state_dict()
+    fitted = backbone.adapt(grey, weights)
+    assert torch.allclose(fitted["stem.weight"], weights["stem.weight"].sum(1, keepdim=True))
+    wide = backbone.build("own-former", image_size=(32, 64))
+    assert wide(torch.randn(1, 3, 32, 64)).shape == (1, 7)
+    assert backbone.hierarchy("own-former", wide).units[0].shape == (1, 16, 4, 8)
+    with pytest.raises(Unsupported, match="'own-former' takes no 'channels'"):
+        backbone.build("own-former", channels=1)
+    # One whose factory takes no size is run on it.
+    zoo_torch.register("fixed", lambda: own_nets.Former(), preprocessing=own_nets.SMALL)
+    with pytest.raises(Unsupported, match="cannot be run on an image of 3 x 64 x 64"):
+        backbone.build("fixed", image_size=(64, 64))
+
+
+class Two(nn.Module):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, images
+
+
+ONE = own_nets.ConvNet()
+
+
+@pytest.mark.parametrize(
+    ("factory", "head", "reason"),
+    [
+        (lambda: ONE, None, "gives one module again and again"),
+        (lambda: "net", None, "gives a str, no nn.Module"),
+        (lambda: 1 / 0, None, "cannot be made: division by zero"),
+        (Two, None, "gives something else than one tensor"),
+        (own_nets.ConvNet, "fc", "has no head at 'fc'"),
+        (lambda: nn.Conv2d(1, 8, 3), None, "cannot be run on an image of 3 x 32 x 32"),
+    ],
+)
+def test_what_is_no_network_is_refused(
+    factory: Callable[..., Any], head: str | None, reason: str
+) -> None:
+    zoo_torch.register("odd", factory, preprocessing=own_nets.SMALL, head=head)
+    with pytest.raises(Unsupported, match=reason):
+        TorchBackbone().build("odd")
+
+
+def test_a_network_goes_by_its_import_path() -> None:
+    backbone = TorchBackbone()
+    for path in ("fakes.own_nets:CONV", "fakes.own_nets:ConvNet"):
+        module = backbone.build(path, num_classes=3)
+        assert isinstance(module, own_nets.ConvNet)
+        assert module.classifier.out_features == 3
+    size = backbone.preprocessing(backbone.build("fakes.own_nets:CONV")).input_size
+    assert size == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "reason"),
+    [
+        ("fakes.own_nets:ConvNett", UnknownName, "fakes.own_nets:ConvNett"),
+        ("fakes.own_nets:undeclared", Unsupported, "function with '-> nn.Module'"),
+        ("fakes.own_nets:torch", Unsupported, "is not declared to make a network"),
+        ("http.server:test", UnknownName, "http.server:test"),
+        ("fakes.own_nets:ConvNet.__init__", UnknownName, "ConvNet.__init__"),
+        ("not_there.nets:make", MissingPackage, r"'not_there', which the network"),
+    ],
+)
+def test_nothing_else_is_imported_or_called(path: str, error: type[ZooError], reason: str) -> None:
+    """Whoever made a checkpoint chose the path: it must not run whatever is installed."""
+    had = set(sys.modules)
+    with pytest.raises(error, match=reason) as caught:
+        TorchBackbone().build(path)
+    assert not own_nets.CALLED
+    assert "http.server" in had or "http.server" not in sys.modules
+    if path.endswith("Nett"):
+        assert caught.value.near[0] == "fakes.own_nets:ConvNet"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "reason"),
+    [
+        ("import not_there", MissingPackage, "'not_there', which the network 'acme_nets:make'"),
+        ("raise RuntimeError('no licence')", BrokenPlugin, "'acme_nets:make' fails: no licence"),
+    ],
+)
+def test_a_module_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error: type[ZooError], reason: str
+) -> None:
+    (tmp_path / "acme_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=reason) as caught:
+        TorchBackbone().build("acme_nets:make")
+    if error is MissingPackage:
+        assert "PYTHONPATH=DIR" in caught.value.install  # type: ignore[attr-defined]
