@@ -6,7 +6,17 @@ import getpass
 import os
 from pathlib import Path
 
-__all__ = ["author", "cache_bytes", "home", "hub_endpoint", "hub_offline", "s3_endpoint"]
+__all__ = [
+    "author",
+    "cache_bytes",
+    "home",
+    "hub_endpoint",
+    "hub_offline",
+    "processes",
+    "rank",
+    "s3_endpoint",
+    "weights_spread_by",
+]
 
 
 def home() -> Path | None:
@@ -33,6 +43,24 @@ def cache_bytes() -> int:
         return 20 * 10**9
 
 
+def processes() -> int:
+    """How many processes a launcher such as ``torchrun`` has started (``WORLD_SIZE``)."""
+    return _number("WORLD_SIZE", 1)
+
+
+def rank() -> int:
+    """Which of them this is (``RANK``), from 0."""
+    return _number("RANK", 0)
+
+
+def weights_spread_by() -> str | None:
+    """How accelerate's settings spread weights over processes (``ACCELERATE_USE_FSDP``, …)."""
+    for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() in ("true", "1"):
+            return way
+    return None
+
+
 def hub_endpoint() -> str | None:
     """The base URL of the model hub (``HF_ENDPOINT``), or None for the client's default."""
     return os.environ.get("HF_ENDPOINT") or None
@@ -46,3 +74,10 @@ def hub_offline() -> bool:
 def s3_endpoint() -> str | None:
     """The base URL of a service that speaks S3 (``AWS_ENDPOINT_URL``), or None for AWS itself."""
     return os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _number(name: str, default: int) -> int:
+    try:
+        return int(os.environ.get(name, default))
+    except ValueError:
+        return default

@@ -1,83 +1,170 @@
-"""zoo finetune, predict: train and use."""
+"""zoo finetune, rerun, predict: train and use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import clean, print_json
+from zoo_cli.launch import launch_processes
+from zoo_cli.output import clean, note, print_json, table
+from zoo_cli.recipe_options import recipe_from, recipe_options
 
-__all__ = ["finetune", "predict"]
+if TYPE_CHECKING:
+    from zoo import Zoo
+    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.run import Result
 
+__all__ = ["finetune", "predict", "rerun"]
 
-@click.command()
-@click.argument("base")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder with one folder of images per class.",
-)
-@click.option("--save", required=True, help="Name to keep the result under (team/flowers).")
-@click.option(
-    "--freeze",
-    default="none",
-    show_default=True,
-    help="none, all, a unit or stage up to which to freeze (zoo tree lists them), "
-    "a count (6, -2), or a share (75%).",
-)
-@click.option("--head", default="linear", show_default=True, help="Kind of the new head.")
-@click.option("--epochs", type=int, default=5, show_default=True)
-@click.option("--batch-size", type=int, default=32, show_default=True)
-@click.option(
-    "--lr",
-    type=float,
-    default=3e-3,
-    show_default=True,
-    help="Learning rate of the head; the backbone's is a tenth of it.",
-)
-@click.option("--weight-decay", type=float, default=0.01, show_default=True)
-@click.option(
-    "--test-share",
-    type=float,
-    default=0.2,
-    show_default=True,
-    help="Share of each class held out to measure the result.",
-)
-@click.option("--image-size", type=int, help="Height and width in pixels (default: the base's).")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
+SCORES = ("accuracy", "mean_average_precision", "r2")
+
+device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
 )
+
+
+@click.command()
+@click.argument("base", required=False)
+@click.option("--save", help="Name to keep the result under (team/flowers).")
+@recipe_options
+@device_option
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Steps after which the state is kept, to go on from after an interruption; "
+    "default: each epoch.",
+)
+@click.option(
+    "--resume", metavar="RUN", help="Go on with a run that was cut off (last: the newest)."
+)
+@click.option("--find-lr", is_flag=True, help="Train nothing: try learning rates, and suggest one.")
+@click.option(
+    "--launch",
+    metavar="CONFIG",
+    help="Run in the processes that accelerate's config file CONFIG describes, or in so many on "
+    "this machine (2).",
+)
 @as_json
 @home_option
-def finetune(base: str, data: Path, save: str, device: str, as_json: bool, **options: Any) -> None:
+def finetune(
+    base: str | None,
+    save: str | None,
+    file: Path | None,
+    device: str,
+    save_every: int,
+    resume: str | None,
+    find_lr: bool,
+    launch: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Fine-tune the checkpoint BASE on your images and keep the result as a checkpoint.
 
     Units below the freeze depth keep their weights, norms included; the head is replaced by one
-    with your classes; the result is measured on held-out images and saved with its classes,
-    preprocessing, metrics, recipe and parent.
+    with your classes, fitted first to what the network says of your images; the result is measured
+    on held-out images and saved with its classes, preprocessing, metrics, recipe and parent.
+
+    DATA is a folder of class folders, a CSV or Parquet table of paths and labels, or a named
+    dataset (hfds/..., wds/..., torch/...).
+
+    \b
+    Examples:
+      zoo finetune timm/tf_efficientnet_lite0.in1k --data flowers/ --freeze blocks.4 \\
+          --save team/flowers
+      zoo finetune team/base --data flowers/ --strategy probe --at auto --save team/probe
+      zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
+      zoo finetune --resume last
+    """
+    if launch is not None:
+        launch_processes(launch)
+    zoo = open_zoo()
+    if resume is not None:
+        if base or save or file or any(value not in (None, ()) for value in options.values()):
+            raise click.UsageError("--resume goes on as the run began: it takes no other options.")
+        with _resumable(zoo):
+            result = zoo.resume(resume, save_every=save_every)
+    else:
+        if base is None:
+            raise click.UsageError("Missing argument 'BASE'.")
+        recipe = recipe_from(file, options)
+        if find_lr:
+            _print_rates(zoo.try_rates(recipe, base, device=device), as_json)
+            return
+        if save is None:
+            raise click.UsageError("Missing option '--save'.")
+        with _resumable(zoo):
+            result = zoo.carry_out(recipe, base, save, device=device, save_every=save_every)
+    _print(result, as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--save", required=True, help="Name to keep the result under.")
+@click.option("--data", help="Where the images are now, if they moved.")
+@device_option
+@as_json
+@home_option
+def rerun(name: str, save: str, data: str | None, device: str, as_json: bool) -> None:
+    """Fine-tune again as the checkpoint NAME was: same base, images and recipe.
+
+    On a CPU, with the same versions of torch and timm, this gives the same bits.
 
     \b
     Example:
-      zoo finetune timm/tf_efficientnet_lite0.in1k --data flowers/ --freeze blocks.4 \\
-          --save team/flowers
+      zoo rerun team/flowers --save team/flowers-again
     """
-    result = open_zoo().finetune(base, data, save, device=device, **options)
+    zoo = open_zoo()
+    with _resumable(zoo):
+        result = zoo.rerun(name, save, data=data, device=device)
+    _print(result, as_json)
+
+
+@contextmanager
+def _resumable(zoo: Zoo) -> Iterator[None]:
+    """Tell how to go on after an interrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run in zoo.runs()[:1]:
+            if run.resumable:
+                note(f"what is done is kept: zoo finetune --resume {run.id}")
+        raise
+
+
+def _print_rates(found: RateCurve, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    shown = list(zip(found.rates, found.losses, strict=True))[:: max(len(found.rates) // 12, 1)]
+    table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
+    click.echo(f"the loss falls fastest at --lr {found.suggestion:.1e}")
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if config.rank():
+        return  # of several processes the first one speaks
     if as_json:
         print_json(result.to_json())
         return
     plan, metrics = result.freeze, result.metrics
+    score = next(name for name in SCORES if name in metrics)
+    text = f"{score.replace('_', ' ')} {metrics[score]:.4f}"
+    if f"{score}_low" in metrics:
+        text += f" ({metrics[f'{score}_low']:.3f} to {metrics[f'{score}_high']:.3f})"
     click.echo(
-        f"{result.ref}  {result.manifest.short}  accuracy {metrics['accuracy']:.4f} on "
-        f"{metrics['test_images']:.0f} held-out images; {plan['frozen_units']} units frozen, "
-        f"trained from {plan['boundary']}; {result.seconds:.0f} s"
+        f"{result.ref}  {result.manifest.short}  {text} on {metrics['test_images']:.0f} held-out "
+        f"images; {plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
+        f"{plan['kept']}; {result.seconds:.0f} s"
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from blake3 import blake3
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
@@ -24,12 +23,11 @@ from zoo.backbones.load import load
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
-from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
-from zoo.finetune.data import read_folders, split
+from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.device import pick_device
 from zoo.finetune.run import Result, finetune
 from zoo.workspace import Workspace
@@ -43,7 +41,8 @@ def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     """Fine-tune the base on the shapes, on the CPU; options are the recipe's."""
 
     def run(save: str = str(SAVED), **options: Any) -> Result:
-        quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32}
+        quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32,
+                 "strategy": "partial"}  # fmt: skip
         recipe = Recipe(**{**quick, **options})
         return finetune(workspace, base, recipe, Reference.parse(save), device="cpu")
 
@@ -63,7 +62,7 @@ def state(workspace: Workspace, digest: Digest) -> dict[str, torch.Tensor]:
 
 
 def kept(workspace: Workspace) -> list[Path]:
-    folders = ("objects", "manifests", "refs", "tmp")
+    folders = ("objects", "manifests", "refs", "tmp", "runs")
     return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
 
 
@@ -95,8 +94,11 @@ def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) 
     assert manifest.recipe is not None
     assert Recipe(**manifest.recipe).freeze == "layer2"
     assert manifest.recipe["seed"] == 5
-    assert manifest.freeze == {"frozen_units": 5, "trainable_units": 2, "boundary": "layer3.0"}
     assert manifest.freeze == result.freeze
+    assert manifest.freeze["kept"].startswith("epoch ")
+    assert {**manifest.freeze, "kept": ""} == {
+        "frozen_units": 5, "trainable_units": 2, "boundary": "layer3.0", "kept": "",
+    }  # fmt: skip
     assert manifest.classes == ("2", "10", "Squares")
     assert manifest.head.kind == "linear"
     assert manifest.head.num_classes == 3
@@ -107,10 +109,9 @@ def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) 
     assert 0 <= manifest.metrics["accuracy"] <= 1
     assert manifest.metrics["test_images"] == 6
     assert manifest.created is not None
-    folders = read_folders(shapes, silent)
-    held = "\n".join(folders.samples[index][0] for index in split(folders, 0.2, 5)[1])
-    assert manifest.provenance["data_digest"] == folders.digest
-    assert manifest.provenance["test_split_digest"] == f"blake3:{blake3(held.encode()).hexdigest()}"
+    dataset = open_dataset(str(shapes), seed=5)
+    assert manifest.provenance["data_digest"] == dataset.digest
+    assert manifest.provenance["split_digest"] == dataset.split_digest
     assert {"torch", "timm", "python", "device"} <= set(manifest.provenance)
 
 
@@ -164,11 +165,9 @@ def test_nothing_and_everything_frozen(
     workspace: Workspace, run: Run, spec: str, boundary: int, name: str
 ) -> None:
     result = run(freeze=spec)
-    assert result.freeze == {
-        "frozen_units": boundary,
-        "trainable_units": 7 - boundary,
-        "boundary": name,
-    }
+    assert result.freeze["frozen_units"] == boundary
+    assert result.freeze["trainable_units"] == 7 - boundary
+    assert result.freeze["boundary"] == name
     before, after = state(workspace, result.parent), state(workspace, result.manifest)
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert moved == ({"fc.weight", "fc.bias"} if spec == "all" else set(before))
@@ -224,17 +223,39 @@ def test_bad_options_are_refused_before_training(
     assert kept(workspace) == before
 
 
+def imported(workspace: Workspace, architecture: str, folder: Path) -> str:
+    """A network with untrained weights in the zoo; its name."""
+    torch.manual_seed(0)
+    module = timm.create_model(architecture, num_classes=2)
+    save_file(module.state_dict(), folder / "file.safetensors")
+    Zoo(workspace).import_file(folder / "file.safetensors", "team/other", architecture=architecture)
+    return "team/other"
+
+
 def test_an_image_size_that_the_network_does_not_take(
     workspace: Workspace, shapes: Path, tmp_path: Path
 ) -> None:
-    module = timm.create_model("vit_tiny_patch16_224", num_classes=2)
-    save_file(module.state_dict(), tmp_path / "vit.safetensors")
-    zoo = Zoo(workspace)
-    zoo.import_file(tmp_path / "vit.safetensors", "team/vit", architecture="vit_tiny_patch16_224")
+    base = imported(workspace, "resmlp_12_224", tmp_path)
     before = kept(workspace)
     with pytest.raises(InvalidOption, match="images of 64 x 64 pixels"):
-        zoo.finetune("team/vit", shapes, "team/x", device="cpu", image_size=64, epochs=1)
+        Zoo(workspace).finetune(base, shapes, "team/x", device="cpu", image_size=64, epochs=1)
     assert kept(workspace) == before
+
+
+def test_a_transformer_is_fitted_to_the_image_size(
+    workspace: Workspace, shapes: Path, tmp_path: Path
+) -> None:
+    base = imported(workspace, "vit_tiny_patch16_224", tmp_path)
+    zoo = Zoo(workspace)
+    result = zoo.finetune(
+        base, shapes, "team/x", device="cpu", image_size=64, epochs=1, freeze="all"
+    )
+    tuned = zoo.load("team/x")
+    assert workspace.store.manifest(result.manifest).backbone.options["image_size"] == [64, 64]
+    assert tuned(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+    original = zoo.load(base)
+    assert tuned.pos_embed.shape[1] < original.pos_embed.shape[1]
+    assert torch.equal(tuned.blocks[0].attn.qkv.weight, original.blocks[0].attn.qkv.weight)
 
 
 def test_unknown_base(workspace: Workspace, shapes: Path, base: str) -> None:

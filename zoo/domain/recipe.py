@@ -140,6 +140,11 @@ class Recipe:
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
+    blend: str = _option(
+        "none", "Also try means of weights, chosen on the validation split: wise-ft, of the first "
+        "and the last; soup, of those epochs that do best together.",
+        one_of=("none", "wise-ft", "soup"),
+    )  # fmt: skip
     patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
 
     # how it is computed
@@ -147,6 +152,12 @@ class Recipe:
         "fp32", "Numbers in the network while it trains.", one_of=("fp32", "bf16", "fp16")
     )
     channels_last: bool = _option(False, "Keep images with channels last in memory.")
+    compile: bool = _option(
+        False, "Compile the network (torch.compile), where it runs whole in each step."
+    )
+    grad_checkpointing: bool = _option(
+        False, "Compute activations again on the way back, which takes less memory and more time."
+    )
     cache: bool = _option(True, "Keep what the frozen part gives, if nothing random is below it.")
     seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 

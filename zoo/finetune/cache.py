@@ -118,7 +118,7 @@ def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
     for name in sorted(names):
         value = found[name].detach().cpu().contiguous()
         hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        hasher.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return f"blake3:{hasher.hexdigest()}"
 
 

@@ -1,109 +1,163 @@
-"""The training loop."""
+"""The training loop: batches in, steps out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from zoo.backbones.freeze import trainable_parameters
-from zoo.domain.hierarchy import under
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
+from zoo.finetune.average import Average
+from zoo.finetune.processes import ALONE, Processes
 
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+__all__ = ["Batch", "Forward", "Learner", "Step", "autocast", "learn", "outputs"]
 
-    from zoo.domain.progress import Task
+Forward = Callable[[Any], Tensor]
+"""From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
 
-__all__ = ["evaluate", "optimizer", "schedule", "train"]
-
-WARMUP = 0.1
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def train(
-    model: nn.Module,
-    batches: DataLoader[tuple[Tensor, int]],
-    loss: nn.Module,
-    recipe: Recipe,
-    head: Sequence[str],
-    task: Task,
-) -> list[float]:
-    """Train what is not frozen; the loss of every step.
+class Batch(NamedTuple):
+    """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
 
-    Args:
-        model: Frozen to the recipe's depth, on the device to train on.
-        batches: Images (N, C, H, W) and labels (N,).
-        loss: From outputs and labels to a scalar.
-        recipe: Epochs and rates.
-        head: Paths of the head's modules, which have the full rate.
-        task: Told of every image.
+    inputs: Any
+    targets: Tensor
+    images: int
+
+
+class Step(NamedTuple):
+    """What one step did: mean loss, the head's rate, images seen, and how many batches."""
+
+    loss: float
+    lr: float
+    images: int
+    batches: int
+
+
+@dataclass
+class Learner:
+    """All that training moves, and how.
+
+    Attributes:
+        model: Frozen to the phase's depth, on the device to train on.
+        optimizer: Over what is trainable.
+        rates: Its schedule.
+        loss: From outputs and targets to a scalar.
+        recipe: Precision, accumulation, clipping.
+        average: Of the weights, if one is kept.
+        processes: Those that train together.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    rates: LambdaLR
+    loss: nn.Module
+    recipe: Recipe
+    average: Average | None = None
+    processes: Processes = ALONE
+
+    def __post_init__(self) -> None:
+        device = next(self.model.parameters()).device.type
+        # Only half precision's range is so small that gradients need scaling.
+        self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The context in which the network runs in the recipe's precision."""
+        return autocast(self.model, self.recipe.precision)
+
+
+def autocast(model: nn.Module, precision: str) -> AbstractContextManager[Any]:
+    """The context in which ``model`` runs in ``precision``."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
+
+
+def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
+    """One pass over ``batches``; yields after each step, when the weights have moved.
 
     Raises:
         Diverged: The loss is no number any more.
     """
-    device = next(model.parameters()).device
-    optimize = optimizer(model, recipe, head)
-    rates = schedule(optimize, recipe.epochs * len(batches))
-    losses: list[float] = []
-    for epoch in range(recipe.epochs):
-        model.train()
-        for images, labels in batches:
-            value = loss(model(images.to(device)), labels.to(device))
-            optimize.zero_grad(set_to_none=True)
-            value.backward()
-            optimize.step()
-            rates.step()
-            losses.append(value.item())
-            if not math.isfinite(losses[-1]):
-                raise Diverged(len(losses), recipe.lr)
-            task.advance(len(images), f"epoch {epoch + 1}/{recipe.epochs}, loss {losses[-1]:.3f}")
-    return losses
+    learner.model.train()
+    device = next(learner.model.parameters()).device
+    for group in _grouped(batches, learner.recipe.accumulate):
+        loss, images = 0.0, 0.0
+        for batch in group:
+            value = _add_gradients(learner, batch, forward, len(group))
+            loss += learner.processes.total(value, device)
+            images += learner.processes.total(batch.images, device)
+        rate = max(float(part["lr"]) for part in learner.optimizer.param_groups)
+        _step(learner)
+        if not math.isfinite(loss):
+            raise Diverged(learner.rates.last_epoch, learner.recipe.lr)
+        yield Step(loss, rate, int(images), len(group))
 
 
-def optimizer(model: nn.Module, recipe: Recipe, head: Sequence[str]) -> AdamW:
-    """AdamW over exactly the trainable parameters: the head at the full rate, the rest at its
-    share; no weight decay on vectors (norms, biases).
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in trainable_parameters(model):
-        rate = recipe.lr * (1 if under(name, head) else recipe.backbone_lr_ratio)
-        decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return AdamW(
-        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-    )
+def _add_gradients(learner: Learner, batch: Batch, forward: Forward, batches: int) -> float:
+    """Add those of this process's share of a batch, one of ``batches``; its share of the loss."""
+    device = next(learner.model.parameters()).device
+    targets = batch.targets.to(device)
+    mass = _mass(learner.loss, targets)
+    whole = learner.processes.total(mass, device)
+    if not batch.images:  # a small last batch, of which others have all
+        return 0.0
+    with learner.precision():
+        said = forward(batch.inputs)
+    value = learner.loss(said.float(), targets) * (mass / whole / batches)
+    learner.scaler.scale(value).backward()
+    return float(value.detach())
 
 
-def schedule(optimize: AdamW, steps: int) -> LambdaLR:
-    """Linear warm-up over a tenth of the steps, then a cosine to zero. One factor for all groups,
-    so that their ratios hold at every step.
-    """
-    warm = max(int(steps * WARMUP), 1)
+def _mass(loss: nn.Module, targets: Tensor) -> float:
+    """What a mean over images divides by: their number, or that of their classes' weights."""
+    weight = getattr(loss, "weight", None)
+    if isinstance(weight, Tensor) and targets.dim() == 1:
+        return float(weight[targets].sum())
+    return float(len(targets))
 
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
-    return LambdaLR(optimize, factor)
+def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _step(learner: Learner) -> None:
+    parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
+    learner.processes.add_up(parameters)
+    learner.scaler.unscale_(learner.optimizer)
+    if learner.recipe.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.rates.step()
+    if learner.average:
+        learner.average.update()
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, batches: DataLoader[tuple[Tensor, int]], task: Task
-) -> tuple[Tensor, Tensor]:
-    """Outputs (N, K) and labels (N,) of a whole split, in eval mode, on the CPU."""
-    device = next(model.parameters()).device
+def outputs(
+    model: nn.Module, batches: Iterable[Batch], forward: Forward, precision: str = "fp32"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs (N, K) float32 and targets of each batch, in eval mode, on the CPU."""
     model.eval()
-    outputs, targets = [], []
-    for images, labels in batches:
-        outputs.append(model(images.to(device)).float().cpu())
-        targets.append(labels)
-        task.advance(len(images))
-    return torch.cat(outputs), torch.cat(targets)
+    for batch in batches:
+        with autocast(model, precision):
+            said = forward(batch.inputs)
+        yield said.float().cpu(), batch.targets

@@ -6,44 +6,82 @@ import platform
 from dataclasses import replace
 from importlib.metadata import version
 
-from blake3 import blake3
 from torch import nn
 
 from zoo.backbones.save import save_state
+from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
-from zoo.domain.progress import Progress, silent
+from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
-from zoo.finetune.data import Folders, Split
-from zoo.store.files import add_weights
+from zoo.finetune.card import model_card
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.prepare import Prepared
+from zoo.moves import now
+from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 
-__all__ = ["provenance", "publish"]
+__all__ = ["completed", "publish"]
+
+CARD = "README.md"
+
+
+def completed(prepared: Prepared, kept: str, metrics: dict[str, float]) -> m.Manifest:
+    """The result's manifest but for its files.
+
+    Args:
+        prepared: The run.
+        kept: Which weights were kept: ``epoch 3``.
+        metrics: On the test split.
+    """
+    frozen, units = min(prepared.boundaries, default=len(prepared.hierarchy.units)), prepared.units
+    parent = m.Parent(
+        manifest=prepared.parent, relation="finetune", ref=prepared.base,
+        parents=prepared.known.parents,
+    )  # fmt: skip
+    return replace(
+        prepared.planned,
+        parents=(parent,),
+        freeze={
+            "frozen_units": frozen,
+            "trainable_units": units - frozen,
+            "boundary": prepared.hierarchy.boundary_name(frozen),
+            "kept": kept,
+        },
+        metrics=metrics,
+        provenance=_provenance(prepared.dataset, prepared.device.type),
+        created=now(),
+    )
 
 
 def publish(
     workspace: Workspace,
     model: nn.Module,
-    manifest: Manifest,
+    manifest: m.Manifest,
+    dataset: Dataset,
     ref: Reference,
     *,
-    progress: Progress = silent,
+    progress: Progress,
 ) -> Digest:
-    """Store the module's weights under ``manifest``, completed with them, and name it ``ref``."""
+    """Store the module's weights and a model card under ``manifest``, and name it ``ref``."""
     with workspace.store.upload(), workspace.scratch() as scratch:
-        path = scratch / "model.safetensors"
+        path, card = scratch / "model.safetensors", scratch / CARD
         save_state(model.state_dict(), path)
-        weights = add_weights(workspace.store, path, progress=progress)
-        return workspace.commit(replace(manifest, weights=(weights,)), ref, "finetune")
+        card.write_text(model_card(str(ref), manifest, dataset))
+        whole = replace(
+            manifest,
+            weights=(add_weights(workspace.store, path, progress=progress),),
+            files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
+        )
+        return workspace.commit(whole, ref, "finetune")
 
 
-def provenance(device: str, folders: Folders, parts: Split) -> dict[str, str]:
+def _provenance(dataset: Dataset, device: str) -> dict[str, str]:
     """What the result depends on beside recipe and parent: data, split, device and versions."""
-    held_out = "\n".join(folders.samples[index][0] for index in parts.test)
     return {
         "source": "finetune",
-        "data_digest": folders.digest,
-        "test_split_digest": f"blake3:{blake3(held_out.encode()).hexdigest()}",
+        "data_digest": dataset.digest,
+        "split_digest": dataset.split_digest,
+        "skipped_images": str(len(dataset.skipped)),
         "device": device,
         "python": platform.python_version(),
         **{name: version(name) for name in ("zoo-registry", "torch", "timm")},

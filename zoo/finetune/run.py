@@ -1,36 +1,37 @@
-"""Run a recipe: load the base, freeze, swap the head, train, evaluate, publish."""
+"""Run a recipe: prepare, probe, train, measure, publish; and go on where a run was cut off."""
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from zoo import plugins
-from zoo.backbones.describe import describe
 from zoo.backbones.freeze import freeze
-from zoo.backbones.load import load
-from zoo.backbones.preprocess import inference_transform
-from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import DiskFull, InvalidOption
-from zoo.finetune.data import Folders, ImageSet, Split, loader, read_folders, split
+from zoo.errors import Conflict, InvalidData, InvalidOption, Unsupported
 from zoo.finetune.device import pick_device
-from zoo.finetune.loop import evaluate, train
-from zoo.finetune.publish import provenance, publish
-from zoo.moves import now
+from zoo.finetune.evaluate import SCORE, measure
+from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
+from zoo.finetune.find_rate import RateCurve, find_rate
+from zoo.finetune.journal import Journal, new_run
+from zoo.finetune.loop import outputs
+from zoo.finetune.losses import make_loss
+from zoo.finetune.prepare import CACHE, Prepared, prepare
+from zoo.finetune.probing import at_depth, probe_heads
+from zoo.finetune.processes import Processes
+from zoo.finetune.publish import completed, publish
+from zoo.finetune.state import State, read_state
+from zoo.finetune.training import Training, make_learner
+from zoo.lookup.runs import STATE, find_run
 from zoo.workspace import Workspace
 
-__all__ = ["Result", "finetune"]
+__all__ = ["Result", "finetune", "rerun", "resume", "try_rates"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +42,19 @@ class Result:
         ref: The name it was saved under.
         manifest: The checkpoint.
         parent: What it derives from.
+        run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
-            that was trained, or ``head``.
-        metrics: Results on the held-out split, ``accuracy`` among them.
+            that was trained, or ``head``; ``kept``, which weights were the best.
+        metrics: Results on the test split.
         seconds: Wall-clock time of the whole run.
     """
 
     ref: Reference
     manifest: Digest
     parent: Digest
-    freeze: dict[str, Any]
-    metrics: dict[str, float]
+    run: str
+    freeze: Mapping[str, Any]
+    metrics: Mapping[str, float]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -60,8 +63,9 @@ class Result:
             "ref": str(self.ref),
             "manifest": str(self.manifest),
             "parent": str(self.parent),
-            "freeze": self.freeze,
-            "metrics": self.metrics,
+            "run": self.run,
+            "freeze": dict(self.freeze),
+            "metrics": dict(self.metrics),
             "seconds": round(self.seconds, 3),
         }
 
@@ -73,122 +77,212 @@ def finetune(
     save: Reference,
     *,
     device: str = "auto",
+    save_every: int = 0,
     progress: Progress = silent,
+    check: Callable[[Prepared], None] | None = None,
+    known_as: str | None = None,
 ) -> Result:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
 
+    Args:
+        workspace: The zoo.
+        base: A reference or digest.
+        recipe: All options that decide the result.
+        save: The result's name.
+        device: See `zoo.finetune.device.pick_device`.
+        save_every: Steps after which the state is kept, to go on from; 0: each epoch.
+        progress: Told how far it is.
+        check: Refuses what was prepared, by an error.
+        known_as: What the lineage calls the base, if not ``base``.
+
     Raises:
-        UnknownName: No such checkpoint, or head.
-        InvalidFreeze: The network has no such depth.
-        InvalidData: The images cannot be trained on; nothing was trained.
-        InvalidOption: The network does not take images of that size, or the device is not here.
+        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
+            `zoo.finetune.prepare.prepare`; nothing was trained.
         Diverged: The loss became no number; nothing was saved.
     """
     began = time.monotonic()
     workspace.check_free(save)
-    device = pick_device(device)
-    base_ref, parent = workspace.resolve(base)
-    known = workspace.store.manifest(parent)
-    hierarchy = describe(workspace.registry, known.backbone.plugin, known.backbone.architecture)
-    boundary = hierarchy.boundary(recipe.freeze)
-    _check_space(workspace, known)
-    folders = read_folders(Path(recipe.data).expanduser(), progress)
-    planned = _planned(known, hierarchy, boundary, recipe, folders.classes)
+    processes, device = Processes.join(pick_device(device))
+    prepared = prepare(workspace, base, recipe, device, progress, processes, known_as)
+    if check:
+        check(prepared)
+    run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
+    assert run is not None
+    with Journal(run, writes=processes.first) as journal:
+        return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
 
-    torch.manual_seed(recipe.seed)
-    model = load(workspace.store, parent)
-    _give_head(model, planned)
-    _check_size(model, planned.preprocessing, hierarchy.architecture)
-    freeze(model, hierarchy, boundary)
-    parts = split(folders, recipe.test_share, recipe.seed)
-    metrics = _train(model.to(device), folders, parts, planned, recipe, progress)
-    ancestry = m.Parent(
-        manifest=parent, relation="finetune", ref=str(base_ref or base), parents=known.parents
-    )
-    manifest = replace(
-        planned,
-        parents=(ancestry,),
-        metrics=metrics,
-        provenance=provenance(device, folders, parts),
-        created=now(),
-    )
+
+def resume(
+    workspace: Workspace, name: str, *, save_every: int = 0, progress: Progress = silent
+) -> Result:
+    """Go on with a run that was cut off; on a CPU, to the bits of one that was not.
+
+    Raises:
+        UnknownName: No such run.
+        Conflict: It is done, or going on.
+        InvalidData: The images are not those that it was trained on so far.
+    """
+    began = time.monotonic()
+    run = find_run(workspace, name)
+    if run.status in ("done", "running"):
+        raise Conflict(f"the run {run.id} is {run.status}")
+    recipe = Recipe.from_json(run.recipe)
+    processes, device = Processes.join(pick_device(run.device))
+    prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
+    if prepared.dataset.digest != run.data_digest:
+        raise InvalidData(recipe.data, ["it is not what it was when the run began"])
+    path = run.folder / STATE
+    state = read_state(path) if path.exists() else None
+    steps = state.position.steps if state else 0
+    with Journal(run, steps=steps, writes=processes.first) as journal:
+        return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
+
+
+def rerun(
+    workspace: Workspace,
+    name: str,
+    save: Reference,
+    *,
+    data: str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Result:
+    """Fine-tune again as the checkpoint ``name`` was; on a CPU, with the same versions, to the bit.
+
+    Args:
+        workspace: The zoo.
+        name: The result of a fine-tune.
+        save: Name of the new result.
+        data: Where the images are now; None: where they were.
+        device: See `finetune`.
+        progress: Told how far it is.
+
+    Raises:
+        UnknownName: No such checkpoint, or its base is not here.
+        Unsupported: It is not the result of a fine-tune.
+        InvalidData: The images are not those that it was trained on.
+    """
+    _, digest = workspace.resolve(name)
+    known = workspace.store.manifest(digest)
+    tuned = [parent for parent in known.parents if parent.relation == "finetune"]
+    if known.recipe is None or not tuned:
+        raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
+    recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
+
+    def check(prepared: Prepared) -> None:
+        if prepared.dataset.digest != known.provenance.get("data_digest"):
+            raise InvalidData(recipe.data, [f"it is not what {name} was trained on"])
+
+    base = str(tuned[0].manifest)
+    return finetune(workspace, base, recipe, save, device=device, progress=progress,
+                    check=check, known_as=tuned[0].ref)  # fmt: skip
+
+
+def try_rates(
+    workspace: Workspace,
+    base: str,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> RateCurve:
+    """Try learning rates for the first phase of ``recipe``; nothing is kept. Raises as `finetune`.
+
+    Raises:
+        InvalidOption: The recipe trains nothing.
+    """
+    prepared = prepare(workspace, base, recipe, pick_device(device), progress)
+    if not prepared.phases:
+        raise InvalidOption("a probe alone has no learning rate")
+    phase, boundary = prepared.phases[0]
+    freeze(prepared.model, prepared.hierarchy, boundary)
+    feeds = make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
+    if prepared.recipe.strategy == "lp-ft":
+        probe_heads(prepared, feeds, progress)
+    learner = make_learner(prepared, phase, boundary, make_loss(prepared), len(feeds.train))
+    found = find_rate(learner, feeds.train, progress)
+    # The recipe's rate is that of a new head; one that was fitted before has a share of it.
+    return found.scaled(prepared.recipe.lr / phase.lr)
+
+
+def _carry_out(
+    workspace: Workspace,
+    prepared: Prepared,
+    journal: Journal,
+    state: State | None,
+    save_every: int,
+    began: float,
+    progress: Progress,
+) -> Result:
+    run = journal.run
+    if prepared.recipe.strategy == "probe":
+        prepared = at_depth(prepared, journal, progress)
+
+    def feeds(boundary: int) -> Feeds:
+        return make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
+
+    training = Training(
+        prepared, feeds, make_loss(prepared), journal, progress,
+        save_to=run.folder / STATE, save_every=save_every,
+    )  # fmt: skip
+    if state:
+        training.restore(state)
+    if prepared.processes.size > 1:
+        torch.manual_seed(prepared.recipe.seed + prepared.processes.rank)  # dropout of its own
+    last = training.run(state)
+    result = None
+    if prepared.processes.first:
+        result = _conclude(workspace, prepared, training.best.name, last, journal, began, progress)
+    result = prepared.processes.share(result)
+    assert result is not None
+    return result
+
+
+def _conclude(
+    workspace: Workspace,
+    prepared: Prepared,
+    kept: str,
+    feeds: Feeds,
+    journal: Journal,
+    began: float,
+    progress: Progress,
+) -> Result:
+    """Measure and publish what the training left in the model."""
+    metrics = _test(prepared, feeds, journal, progress)
+    manifest = completed(prepared, kept, metrics)
+    save = Reference.parse(journal.run.save)
+    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)
+    journal.done({"manifest": str(digest), "metrics": metrics})
     return Result(
         ref=save,
-        manifest=publish(workspace, model, manifest, save, progress=progress),
-        parent=parent,
+        manifest=digest,
+        parent=prepared.parent,
+        run=journal.run.id,
         freeze=dict(manifest.freeze or {}),
         metrics=metrics,
         seconds=time.monotonic() - began,
     )
 
 
-def _planned(
-    base: m.Manifest, hierarchy: Hierarchy, boundary: int, recipe: Recipe, classes: tuple[str, ...]
-) -> m.Manifest:
-    """The result's manifest as far as it is known before training."""
-    preprocessing = base.preprocessing
-    if size := recipe.image_size:
-        preprocessing = replace(preprocessing, input_size=(preprocessing.input_size[0], size, size))
-    return replace(
-        base,
-        head=m.Head(kind=recipe.head, num_classes=len(classes)),
-        backbone=replace(base.backbone, options={"num_classes": len(classes)}),
-        preprocessing=preprocessing,
-        classes=classes,
-        weights=(),
-        files=(),
-        recipe=recipe.to_json(),
-        freeze={
-            "frozen_units": boundary,
-            "trainable_units": len(hierarchy.units) - boundary,
-            "boundary": hierarchy.boundary_name(boundary),
-        },
-    )
-
-
-def _give_head(model: nn.Module, manifest: m.Manifest) -> None:
-    """Put a new head of the manifest's kind in the place of the old one."""
-    head, outputs = plugins.head(manifest.head.kind), manifest.head.num_classes
-    backbone = plugins.backbone(manifest.backbone.plugin)
-    backbone.replace_head(model, outputs, lambda features: head.build(features, outputs))
-
-
-def _train(
-    model: nn.Module,
-    folders: Folders,
-    parts: Split,
-    manifest: m.Manifest,
-    recipe: Recipe,
-    progress: Progress,
+def _test(
+    prepared: Prepared, feeds: Feeds, journal: Journal, progress: Progress
 ) -> dict[str, float]:
-    """Train the model, and measure it on the images that were held out."""
-    head = plugins.head(recipe.head)
-    transform = inference_transform(manifest.preprocessing)
-    training = ImageSet(folders, parts.train, transform)
-    held_out = ImageSet(folders, parts.test, transform)
-    order = torch.Generator().manual_seed(recipe.seed)
-    batches = loader(training, recipe.batch_size, generator=order)
-    with progress("training", recipe.epochs * len(training)) as task:
-        head_modules = plugins.backbone(manifest.backbone.plugin).head_modules(model)
-        train(model, batches, head.loss(), recipe, head_modules, task)
-    with progress("testing", len(held_out)) as task:
-        logits, labels = evaluate(model, loader(held_out, recipe.batch_size, generator=None), task)
-    return {**head.metrics(logits, labels), "test_images": float(len(labels))}
+    """Measure the model on the test images, and draw what there is to see."""
+    from zoo.finetune.pictures import draw_confusion, draw_curves
 
-
-def _check_space(workspace: Workspace, base: m.Manifest) -> None:
-    """Before hours of training rather than after: the result, and the file it is stored from."""
-    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
-        raise DiskFull(workspace.root)
-
-
-@torch.no_grad()
-def _check_size(model: nn.Module, preprocessing: m.Preprocessing, architecture: str) -> None:
-    """Networks with a fixed input size (many transformers) refuse others in words of their own."""
-    try:
-        model.eval()(torch.zeros(1, *preprocessing.input_size))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        _, height, width = preprocessing.input_size
-        raise InvalidOption(
-            f"{architecture} does not take images of {height} x {width} pixels: {error}"
-        ) from error
+    # What was recorded in half precision is not what the network will be asked.
+    feed = feeds.test if prepared.recipe.precision == "fp32" else image_feeds(prepared).test
+    said = []
+    with progress("testing", len(prepared.dataset.test)) as task:
+        for batch in outputs(prepared.model, feed.whole(), feed.forward):
+            said.append(batch)
+            task.advance(len(batch[1]))
+    figures = measure(prepared.head, prepared.task, said)
+    figures["test_images"] = float(len(prepared.dataset.test))
+    journal.note("test", 0, **figures)
+    folder = journal.run.folder
+    draw_curves(folder / "curves.png", journal.lines(), SCORE[prepared.task])
+    if prepared.task == "classification":
+        outputs_, targets = (torch.cat(parts) for parts in zip(*said, strict=True))
+        draw_confusion(folder / "confusion.png", outputs_, targets, prepared.dataset.classes)
+    return figures

@@ -103,7 +103,7 @@ def create_exclusive(target: Path, data: bytes, *, staging: Path) -> None:
     sync_folder(target.parent)
 
 
-def write_whole(target: Path, pieces: Iterable[bytes]) -> None:
+def write_whole(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
     """Write a file of the user's: staged beside ``target``, then renamed over it.
 
     Raises:

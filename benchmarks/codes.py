@@ -1,0 +1,184 @@
+"""Codes and probes of ImageNet weights on scikit-learn's digits: what they cost, and which depth.
+
+    python benchmarks/codes.py
+
+Extraction is measured beside a bare forward loop with the same loader, which reads and transforms
+each image anew; a probe beside the forward pass over its own data. One process, turns taken: quote
+the ratios, since the machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from lite0 import ARCHITECTURE, pretrained
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from zoo.backbones.codes import Tap, extract, find_taps
+from zoo.domain.progress import silent
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.depth import depth_curve
+from zoo.finetune.linear import goodness
+from zoo.finetune.probe import fit_probe
+from zoo_timm.backbone import TimmBackbone
+
+ROUNDS = 5
+SIZE = 96
+TIMED = 320
+TRAINED = 300
+SEEDS = 3
+
+
+class Network:
+    """The network with its loader, for images of one size."""
+
+    def __init__(self, dataset: Dataset, size: int) -> None:
+        backbone = TimmBackbone()
+        self.module = backbone.build(ARCHITECTURE)
+        self.module.load_state_dict(pretrained())
+        self.module.eval()
+        native = backbone.preprocessing(self.module)
+        self.transform = training_transform(adapted_preprocessing(native, (size, size), None))
+        self.dataset = dataset
+        blank = torch.zeros(1, 3, size, size)
+        hierarchy = backbone.hierarchy(ARCHITECTURE, self.module, input_size=(3, size, size))
+        self.taps = find_taps(self.module, hierarchy, blank)
+
+    def batches(self, images: int | None = None) -> Batches:
+        """Some images of all classes, or all, each to be read; in this process."""
+        samples = random.Random(0).sample(self.dataset.train, images or len(self.dataset.train))
+        return Batches(self.dataset, samples, self.transform, 32, workers=0)
+
+    @torch.no_grad()
+    def forward(self, images: int | None = None) -> None:
+        """The bare loop."""
+        for batch in self.batches(images).view(0):
+            self.module(batch.images)
+
+    def codes(self, taps: Sequence[Tap], images: int | None = None) -> tuple[list[Tensor], Tensor]:
+        """Codes at each tap, and labels."""
+        pairs = ((batch.images, batch.targets) for batch in self.batches(images).view(0))
+        with silent("", None) as task:
+            return extract(self.module, taps, pairs, task)
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_digits(Path(folder))
+        dataset = open_dataset(folder, validation_share=0, test_share=0)
+        small, native = Network(dataset, SIZE), Network(dataset, 224)
+        extraction(small)
+        codes, labels = small.codes(small.taps)
+        probes(small, codes[-1], labels, len(labels))
+        few, few_labels = native.codes(native.taps[-1:], TIMED)
+        probes(native, few[0], few_labels, TIMED)
+        depths(small.taps, codes, labels)
+
+
+def save_digits(folder: Path) -> None:
+    """All digits as images in class folders."""
+    data = load_digits()
+    for number, (pixels, label) in enumerate(zip(data.images, data.target, strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        scan = Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))
+        scan = scan.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        scan.save(folder / str(label) / f"{number:04}.png")
+
+
+def extraction(network: Network) -> None:
+    """Images per second beside the bare loop's."""
+    times = in_turns({
+        "bare forward loop": lambda: network.forward(TIMED),
+        "codes before the head": lambda: network.codes(network.taps[-1:], TIMED),
+        f"codes at all {len(network.taps)} taps": lambda: network.codes(network.taps, TIMED),
+    })  # fmt: skip
+    print(f"extraction, {SIZE} x {SIZE} pixels, median of {ROUNDS} rounds of {TIMED} images")
+    bare = times["bare forward loop"]
+    for name, seconds in times.items():
+        rate = TIMED / statistics.median(seconds)
+        ratio = statistics.median(b / s for b, s in zip(bare, seconds, strict=True))
+        print(f"  {name:24} {rate:7.1f} images/s   {ratio:5.2f} of the bare loop")
+
+
+def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None:
+    """A forward pass and a probe, as multiples of the forward pass."""
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
+    held, fit = order[: images // 10], order[images // 10 :]
+    times = in_turns({
+        "forward": lambda: network.forward(images),
+        **{
+            kind: lambda kind=kind: fit_probe(
+                codes[fit], labels[fit], kind=kind, validation=(codes[held], labels[held])
+            )
+            for kind in ("softmax", "svm")
+        },
+    }, rounds=2)  # fmt: skip
+    forward = statistics.median(times.pop("forward"))
+    size = network.transform.size[1]
+    print(f"probe, {images} images of {size} x {size} pixels: forward pass {forward:.1f} s")
+    for kind, seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"  {kind:8} {median:6.2f} s: with the pass {1 + median / forward:.2f} x the pass")
+
+
+def depths(taps: Sequence[Tap], codes: Sequence[Tensor], labels: Tensor) -> None:
+    """The depth curve of few training images, and what its choice is worth on all others."""
+    print(f"{TRAINED} training images, {SIZE} x {SIZE} pixels, tested on {len(labels) - TRAINED}")
+    for seed in range(SEEDS):
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        train, test = order[:TRAINED], order[TRAINED:]
+        began = time.perf_counter()
+        curve = depth_curve(
+            [(tap, code[train]) for tap, code in zip(taps, codes, strict=True)], labels[train],
+            validation=None, task="classification", kind="softmax", seed=seed, progress=silent,
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+        tested = [accuracy(code, labels, train, test) for code in codes]
+        if not seed:
+            print("  unit           score          nearest   tested")
+            for point, reached in zip(curve.points, tested, strict=True):
+                print(
+                    f"  {point.unit:12} {point.score:.3f} ± {point.error:.3f}    "
+                    f"{point.knn:.3f}     {reached:.3f}"
+                )
+        print(
+            f"  seed {seed}: {curve.points[curve.chosen].unit} {tested[curve.chosen]:.4f}, last "
+            f"codes {tested[-1]:.4f}, best of all {max(tested):.4f}; {seconds:.1f} s"
+        )
+
+
+def accuracy(codes: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> float:
+    """Accuracy on ``test`` of a probe fitted on ``train``."""
+    probe = fit_probe(codes[train], labels[train])
+    outputs = nn.functional.linear(codes[test], probe.weight, probe.bias)
+    return goodness(outputs, labels[test], "classification").mean().item()
+
+
+def in_turns(
+    calls: dict[str, Callable[[], object]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Seconds of each call in each round, but for a first one."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return {name: seconds[1:] for name, seconds in times.items()}
+
+
+if __name__ == "__main__":
+    main()

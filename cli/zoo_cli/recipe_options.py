@@ -1,0 +1,62 @@
+"""The options of a recipe as options of a command; what they are is said in one place, `Recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption
+
+__all__ = ["recipe_from", "recipe_options"]
+
+TYPES: Mapping[str, Any] = {"str": str, "int": int, "float": float}
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--recipe FILE``, and an option for each field of a recipe; None where it was not given."""
+    for field in reversed(fields(Recipe)):
+        command = _option(field)(command)
+    return click.option(
+        "--recipe",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TOML file of the options below; those given here count more.",
+    )(command)
+
+
+def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of a file, if any, and what was ``given`` on the command line.
+
+    Raises:
+        InvalidOption: The file cannot be read, or an option is not what it must be.
+    """
+    options = {name: value for name, value in given.items() if value not in (None, ())}
+    if file is None:
+        return Recipe.from_json(options)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InvalidOption(f"the recipe {file} cannot be read: {error}") from error
+    return Recipe.parse(text, **options)
+
+
+def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
+    text = field.metadata["help"]
+    if field.default not in (None, False, True, ()) and isinstance(
+        field.default, str | int | float
+    ):
+        text += f"  [default: {field.default}]"
+    if kind == "bool":
+        off = "--no-" + name
+        return click.option(f"--{name}/{off}", field.name, default=None, help=text)
+    if kind.startswith("tuple"):
+        return click.option(f"--{name}", field.name, multiple=True, help=text)
+    one_of = field.metadata["one_of"]
+    accepted = click.Choice(one_of) if one_of else TYPES[kind]
+    return click.option(f"--{name}", field.name, type=accepted, default=None, help=text)

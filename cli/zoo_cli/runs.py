@@ -1,0 +1,97 @@
+"""zoo runs: what was trained here, how far it came, and what it showed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import clean, print_json, table
+
+__all__ = ["runs"]
+
+SHOWN = ("probe", "epoch", "test")
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@home_option
+@click.pass_context
+def runs(context: click.Context, as_json: bool) -> None:
+    """List the fine-tunes that were begun here, newest first.
+
+    \b
+    Examples:
+      zoo runs
+      zoo runs show last
+      zoo finetune --resume last
+    """
+    if context.invoked_subcommand is not None:
+        return
+    found = open_zoo().runs()
+    if as_json:
+        print_json([run.to_json() for run in found])
+        return
+    rows = [
+        (run.id, run.status, run.base, run.save, run.started, _score(run.result)) for run in found
+    ]
+    table(("RUN", "STATUS", "BASE", "SAVED AS", "STARTED", "RESULT"), rows)
+
+
+@runs.command()
+@click.argument("run")
+@as_json
+@home_option
+def show(run: str, as_json: bool) -> None:
+    """Show the run RUN: how it went, and where its curves are. last is the newest.
+
+    \b
+    Example:
+      zoo runs show last
+    """
+    from zoo.lookup.runs import metrics
+
+    found = open_zoo().run(run)
+    lines = list(metrics(found))
+    if as_json:
+        print_json({**found.to_json(), "lines": lines})
+        return
+    click.echo(f"{found.id}  {found.status}  {clean(found.base)} -> {clean(found.save)}")
+    if found.error:
+        click.echo(f"error: {clean(found.error)}")
+    options = (f"{name}={value}" for name, value in found.recipe.items() if value not in (None, []))
+    click.echo(clean("recipe: " + " ".join(options)))
+    _figures(lines)
+    for path in sorted(found.folder.glob("*.png")):
+        click.echo(clean(path))
+    if found.resumable:
+        click.echo(f"go on: zoo finetune --resume {found.id}")
+
+
+def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
+    shown = [line for line in lines if line.get("kind") in SHOWN]
+    names = dict.fromkeys(
+        name for line in shown for name, value in line.items()
+        if isinstance(value, float) and name != "time"
+    )  # fmt: skip
+    if not shown:
+        return
+    rows = [
+        (
+            line.get("name", line["kind"]),
+            line["steps"],
+            *(f"{line[name]:.4f}" if name in line else "" for name in names),
+        )
+        for line in shown
+    ]
+    table(("", "STEP", *(name.upper().replace("_", " ") for name in names)), rows)
+
+
+def _score(result: Mapping[str, Any]) -> str:
+    figures = result.get("metrics", {})
+    for name in ("accuracy", "mean_average_precision", "r2"):
+        if name in figures:
+            return f"{name.replace('_', ' ')} {figures[name]:.4f}"
+    return ""

@@ -1,0 +1,133 @@
+"""zoo finetune, rerun and runs: recipes from files, runs that are cut off, runs done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from zoo.finetune import training
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+TUNED = "team/digits"
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, digits: Path) -> Path:
+    path = tmp_path / "digits.toml"
+    path.write_text(
+        f'data = {json.dumps(str(digits))}\nfreeze = "all"\nimage-size = 32\nepochs = 2\n'
+        'strategy = "partial"\n'
+    )
+    return path
+
+
+def test_a_recipe_from_a_file(run: Run, recipe: Path) -> None:
+    done = run("finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", "team/a", "--json")
+    assert done.code == 0, done.err
+    shown = run("show", "team/a", "--json").json
+    given = shown["checkpoint"]["recipe"] if "checkpoint" in shown else shown["recipe"]
+    assert (given["epochs"], given["image_size"], given["freeze"]) == (1, 32, "all")
+    recipe.write_text("data = 'x'\nepoch = 3\n")
+    done = run("finetune", BASE, "--recipe", recipe, "--save", "team/b")
+    assert done.code == 1
+    assert "no option 'epoch'; did you mean epochs?" in done.err
+    recipe.write_text("data = [")
+    assert "is no TOML" in run("finetune", BASE, "--recipe", recipe, "--save", "team/b").err
+
+
+def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
+    done = run("rerun", TUNED, "--save", "team/again", "--device", "cpu", "--json")
+    assert done.code == 0, done.err
+    diff = run("diff", TUNED, "team/again", "--json")
+    assert diff.code == 0, diff.err
+    first, again = (run("show", name, "--json").json["metrics"] for name in (TUNED, "team/again"))
+    assert first == again
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in digits.iterdir():
+        (other / folder.name).symlink_to(folder)
+    (other / "3").unlink()
+    done = run("rerun", TUNED, "--save", "team/third", "--data", other)
+    assert (done.code, "not what team/digits was trained on" in done.err) == (1, True)
+    done = run("rerun", BASE, "--save", "team/third")
+    assert (done.code, "not the result of a fine-tune" in done.err) == (1, True)
+
+
+def test_runs_are_listed_and_shown(run: Run) -> None:
+    (listed,) = run("runs", "--json").json
+    assert (listed["status"], listed["save"], listed["base"]) == ("done", TUNED, BASE)
+    text = run("runs").out
+    assert listed["id"] in text
+    assert "accuracy 0." in text
+    shown = run("runs", "show", "last").out
+    assert "epoch 1" in shown
+    assert "curves.png" in shown
+    lines = run("runs", "show", listed["id"][:12], "--json").json["lines"]
+    assert {line["kind"] for line in lines} == {"probe", "step", "epoch", "test"}
+    done = run("runs", "show", "nosuch")
+    assert done.code == 1
+    assert listed["id"] in done.err
+
+
+def test_an_interrupted_run_is_resumed(
+    run: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run("finetune", BASE, "--recipe", recipe, "--save", "team/whole", "--json").json
+    real = training.learn
+
+    def cut(*arguments: Any) -> Any:
+        for number, step in enumerate(real(*arguments)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "learn", cut)
+        done = run("finetune", BASE, "--recipe", recipe, "--save", "team/cut", "--save-every", 2)
+    assert done.code == 130
+    assert "zoo finetune --resume" in done.err
+    assert "go on: zoo finetune --resume" in run("runs", "show", "last").out
+    assert run("finetune", "--resume", "last", "--epochs", 3).code == 2
+    resumed = run("finetune", "--resume", "last", "--json").json
+    assert resumed["metrics"] == whole["metrics"]
+    done = run("finetune", "--resume", "last")
+    assert (done.code, "is done" in done.err) == (1, True)
+
+
+def test_learning_rates_are_tried(run: Run, recipe: Path) -> None:
+    done = run("finetune", BASE, "--recipe", recipe, "--find-lr", "--json")
+    assert done.code == 0, done.err
+    assert 1e-6 < done.json["suggestion"] < 1
+    assert len(run("runs", "--json").json) == 1
+    assert "--lr" in run("finetune", BASE, "--recipe", recipe, "--find-lr").out
+
+
+def test_two_processes_from_one_command(console: Run, home: Path, recipe: Path) -> None:
+    done = console(
+        "finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", "team/two", "--launch", 2,
+        "--device", "cpu", "--json", cwd=home,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["ref"] == "team/two"
+    done = console("finetune", BASE, "--recipe", recipe, "--save", "a/b", "--launch", "no",
+                   cwd=home)  # fmt: skip
+    assert (done.code, "number of processes or a config file" in done.err) == (1, True)
+
+
+def test_the_card_is_what_a_hub_reads(run: Run, tmp_path: Path) -> None:
+    run("export", TUNED, tmp_path / "folder")
+    front, body = (tmp_path / "folder" / "README.md").read_text().split("---\n")[1:3]
+    card = yaml.safe_load(front)
+    assert card["base_model"] == BASE
+    assert card["pipeline_tag"] == "image-classification"
+    assert card["license"] == "apache-2.0"
+    results = card["model-index"][0]["results"][0]["metrics"]
+    accuracy = run("show", TUNED, "--json").json["metrics"]["accuracy"]
+    assert [x["value"] for x in results if x["type"] == "accuracy"] == [round(accuracy, 6)]
+    assert "## Recipe" in body

@@ -1,0 +1,130 @@
+"""A file of codes: what is in it, and that it is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from zoo.errors import Conflict, InvalidImage, UnknownName
+from zoo.facade import Zoo
+from zoo.finetune import features as module
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.features import Features
+from zoo.workspace import Workspace
+
+File = dict[str, Any]
+
+
+@pytest.fixture
+def zoo(workspace: Workspace) -> Zoo:
+    return Zoo(workspace)
+
+
+def read(path: Path) -> tuple[File, dict[str, str]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def test_codes_are_the_features_of_the_truncated_network(
+    zoo: Zoo, base: str, shapes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "made" / "codes.safetensors"
+    made = zoo.features(base, shapes, out, at="layer2", device="cpu", batch_size=7)
+    tensors, _ = read(out)
+    zoo.adapt(base, "team/shallow", truncate="layer2")
+    shallow = zoo.load("team/shallow")
+    paths = sorted(path.relative_to(shapes) for path in shapes.rglob("*.png"))
+    images = [shallow.zoo.preprocess(Image.open(shapes / path)) for path in paths]
+    with torch.no_grad():
+        expected = shallow(torch.stack(images))
+    assert tensors["codes"].dtype == torch.float32
+    assert torch.allclose(tensors["codes"], expected, atol=1e-5)
+    assert made == Features(
+        path=out,
+        manifest=zoo.workspace.resolve(base)[1],
+        unit="layer2.0",
+        images=36,
+        features=expected.shape[1],
+        classes=("2", "10", "Squares"),
+    )
+
+
+def test_labels_paths_and_metadata(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "codes.safetensors"
+    made = zoo.features(base, shapes, out, device="cpu")
+    tensors, said = read(out)
+    paths, classes = json.loads(said["paths"]), json.loads(said["classes"])
+    assert paths == sorted(str(path.relative_to(shapes)) for path in shapes.rglob("*.png"))
+    assert [classes[label] for label in tensors["labels"]] == [p.split("/")[0] for p in paths]
+    assert tensors["labels"].dtype == torch.int64
+    assert {key: said[key] for key in ("ref", "manifest", "architecture", "unit", "task")} == {
+        "ref": "team/base", "manifest": str(made.manifest), "architecture": "test_resnet",
+        "unit": "head", "task": "classification",
+    }  # fmt: skip
+    assert said["data_digest"] == open_dataset(str(shapes)).digest
+    # Codes before the head: the head makes the network's outputs of them.
+    model = zoo.load(base)
+    image = model.zoo.preprocess(Image.open(shapes / paths[5]))[None]
+    with torch.no_grad():
+        assert torch.allclose(model.fc(tensors["codes"][5]), model(image)[0], atol=1e-5)
+
+
+def test_several_labels(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> None:
+    rows = [f"{at:02}" for at in range(12)]
+    lines = [f"shapes/2/{row}.png,{int(row) % 2},{int(int(row) > 5)}" for row in rows]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,odd,late", *lines]))
+    zoo.features(base, table, tmp_path / "codes.safetensors", device="cpu")
+    tensors, said = read(tmp_path / "codes.safetensors")
+    assert json.loads(said["classes"]) == ["odd", "late"]
+    assert tensors["labels"].tolist() == [[int(r) % 2, int(int(r) > 5)] for r in rows]
+
+
+def test_a_file_is_replaced_only_by_force(
+    zoo: Zoo, base: str, shapes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "codes.safetensors"
+    out.write_bytes(b"mine")
+    with pytest.raises(Conflict, match="--force replaces it"):
+        zoo.features(base, shapes, out, device="cpu")
+    assert out.read_bytes() == b"mine"
+    with pytest.raises(Conflict, match="is a folder"):
+        zoo.features(base, shapes, shapes, device="cpu", force=True)
+    zoo.features(base, shapes, out, device="cpu", force=True)
+    assert len(read(out)[0]["codes"]) == 36
+
+
+def test_a_broken_off_extraction_leaves_what_was_there(
+    zoo: Zoo, base: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out" / "codes.safetensors"
+    out.parent.mkdir()
+    out.write_bytes(b"mine")
+    real = module.extract
+
+    def extract(*arguments: Any) -> Any:
+        (shapes / "2" / "11.png").write_bytes(b"no image any more")  # after it was checked
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "extract", extract)
+    with pytest.raises(InvalidImage):
+        zoo.features(base, shapes, out, device="cpu", batch_size=4, force=True)
+    assert out.read_bytes() == b"mine"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_path: Path) -> None:
+    out = tmp_path / "codes.safetensors"
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(UnknownName) as caught:
+        zoo.features(base, nowhere, out, at="layer22", device="cpu")
+    assert "layer2" in caught.value.near
+    with pytest.raises(UnknownName):
+        zoo.features("team/bass", nowhere, out, device="cpu")
+    assert not out.exists()

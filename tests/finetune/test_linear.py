@@ -1,0 +1,166 @@
+"""Linear probes against scikit-learn's own pipelines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits, load_linnerud
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
+
+from zoo.errors import InvalidOption
+from zoo.finetune.linear import CS, Kind, Path, Scaling, Split, best_c, folds, goodness, kind_for
+
+
+def digits() -> Split:
+    """Pixels as codes: 64 features of which a few never move."""
+    data = load_digits()
+    return torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
+
+
+def said(fitted: tuple[Tensor, Tensor], codes: Tensor) -> Tensor:
+    return nn.functional.linear(codes, *fitted)
+
+
+def test_a_folded_softmax_gives_the_pipelines_probabilities() -> None:
+    codes, targets = digits()
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
+    outputs = said(
+        Path("softmax", codes[:600], targets[:600], 10, exact=True).fit(0.1), codes[600:]
+    )
+    expected = pipeline.predict_proba(codes[600:].double().numpy())
+    assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-3
+
+
+def test_two_classes_differ_by_their_logit() -> None:
+    data = load_breast_cancer()
+    codes = torch.tensor(data.data, dtype=torch.float32)  # means from 0.004 to 880
+    targets = torch.tensor(data.target)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    pipeline.fit(data.data[:400], data.target[:400])
+    outputs = said(Path("softmax", codes[:400], targets[:400], 2, exact=True).fit(1.0), codes[400:])
+    expected = pipeline.predict_proba(data.data[400:])
+    assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-3
+
+
+def test_support_vectors_are_the_pipelines() -> None:
+    codes, targets = digits()
+    pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.01, dual=False))
+    pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
+    outputs = said(Path("svm", codes[:600], targets[:600], 10, exact=True).fit(0.01), codes[600:])
+    expected = pipeline.decision_function(codes[600:].double().numpy())
+    assert np.abs(outputs.numpy() - expected).max() < 0.05
+
+
+def test_each_label_has_its_own_regression() -> None:
+    codes, digit = digits()
+    labels = torch.stack([digit % 2 == 0, digit > 4, torch.zeros(len(digit))], dim=1).float()
+    outputs = said(Path("logistic", codes[:600], labels[:600], 3, exact=True).fit(0.1), codes[600:])
+    for column in (0, 1):
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        pipeline.fit(codes[:600].double().numpy(), labels[:600, column].numpy())
+        expected = pipeline.predict_proba(codes[600:].double().numpy())[:, 1]
+        assert np.abs(outputs[:, column].sigmoid().numpy() - expected).max() < 1e-3
+    assert outputs[:, 2].sigmoid().max() < 1 / 600  # never seen: said with as much certainty
+
+
+def test_numbers_are_regressed() -> None:
+    data = load_linnerud()
+    codes = torch.tensor(data.data, dtype=torch.float32)
+    targets = torch.tensor(data.target, dtype=torch.float32)
+    pipeline = make_pipeline(StandardScaler(), Ridge(alpha=10))
+    pipeline.fit(data.data[:15], data.target[:15])
+    outputs = said(Path("ridge", codes[:15], targets[:15], 3).fit(0.1), codes[15:])
+    assert np.allclose(outputs.numpy(), pipeline.predict(data.data[15:]), rtol=1e-4)
+
+
+def test_what_hardly_moves_cannot_drown_the_rest() -> None:
+    codes = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    codes[:, 1] = 1000 + 1e-4 * codes[:, 1]  # below what float32 tells apart
+    codes[:, 2] = 0
+    codes[7, 2] = 1e-9  # a unit that fired once
+    scaled = Scaling.of(codes)
+    weight, bias = scaled.fold(np.ones((1, 4)), np.zeros(1))
+    assert weight[0, 1] == 0
+    assert weight[0, 2] < 2e4
+    moved = codes.clone()
+    moved[:, 2] = 1e-3
+    assert said((weight, bias), moved).abs().max() < 50
+
+
+def test_a_class_without_images_is_never_said() -> None:
+    codes, targets = digits()
+    few = targets < 5
+    weight, bias = Path("softmax", codes[few], targets[few], 10).fit(1.0)
+    assert torch.equal(bias.isinf(), torch.arange(10) >= 5)
+    assert weight.isfinite().all()
+    assert said((weight, bias), codes).argmax(1).max() == 4
+
+
+def test_the_smallest_of_the_best_cs_is_taken() -> None:
+    codes, targets = digits()
+    noise = torch.randn(len(codes), 500, generator=torch.Generator().manual_seed(0))
+    codes = torch.cat([codes, 4 * noise], dim=1)
+    fit, held = (codes[:200], targets[:200]), (codes[200:900], targets[200:900])
+    c, scores = best_c("softmax", "classification", [(fit, held)], 10)
+    for tried, score in scores.items():
+        afresh = said(Path("softmax", *fit, 10, exact=True).fit(tried), held[0])
+        assert score == pytest.approx(
+            goodness(afresh, held[1], "classification").mean().item(), abs=0.01
+        )
+    assert c == min(tried for tried in CS if scores.get(tried) == max(scores.values()))
+    assert c < CS[-1]  # so much noise wants small coefficients
+
+
+def test_values_of_c_that_bring_nothing_are_not_waited_for() -> None:
+    targets = torch.arange(200) % 10
+    easy = nn.functional.one_hot(targets).float(), targets
+    assert best_c("softmax", "classification", [(easy, easy)], 10) == (
+        CS[0], dict.fromkeys(CS[:3], 1.0),
+    )  # fmt: skip
+
+
+def test_folds_score_each_image_once_and_spread_classes() -> None:
+    targets = torch.tensor([0] * 30 + [1] * 3 + [2] * 7)
+    found = folds(targets, 3, seed=1)
+    assert sorted(torch.cat([held for _, held in found]).tolist()) == list(range(40))
+    for fit, held in found:
+        assert sorted([*fit.tolist(), *held.tolist()]) == list(range(40))
+        assert (targets[held] == 1).sum() == 1
+        assert (targets[held] == 0).sum() == 10
+    again, other = folds(targets, 3, seed=1), folds(targets, 3, seed=2)
+    assert torch.equal(found[0][1], again[0][1])
+    assert not torch.equal(found[0][1], other[0][1])
+
+
+def test_goodness_is_what_scores_mean() -> None:
+    torch.manual_seed(0)
+    outputs, labels = torch.randn(50, 4), (torch.rand(50, 4) > 0.6).float()
+    labels[0], outputs[0] = 0, -1  # none there, none said
+    f1 = f1_score(labels.numpy(), (outputs > 0).numpy(), average="samples", zero_division=1)
+    assert goodness(outputs, labels, "multi-label").mean() == pytest.approx(f1)
+    numbers = torch.randn(50, 2)
+    r2 = r2_score(numbers.numpy(), outputs[:, :2].numpy(), multioutput="variance_weighted")
+    assert goodness(outputs[:, :2], numbers, "regression").mean() == pytest.approx(r2, abs=1e-5)
+    classes = torch.randint(4, (50,))
+    right = (outputs.argmax(1) == classes).float()
+    assert torch.equal(goodness(outputs, classes, "classification"), right)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [("classification", "softmax"), ("multi-label", "logistic"), ("regression", "ridge")],
+)
+def test_a_softmax_is_what_the_task_makes_of_it(task: str, kind: Kind) -> None:
+    assert kind_for(task, "softmax") == kind  # type: ignore[arg-type]
+    if task != "regression":
+        assert kind_for(task, "svm") == "svm"  # type: ignore[arg-type]
+        return
+    with pytest.raises(InvalidOption, match="svm"):
+        kind_for(task, "svm")  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""Who is trained and how fast: groups, layer decay, and courses that keep every ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from zoo.backbones.freeze import freeze, trainable_parameters
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption
+from zoo.finetune.rates import layer_decay, make_optimizer, parameter_groups, schedule
+from zoo_timm.backbone import TimmBackbone
+
+
+def recipe(**options: Any) -> Recipe:
+    given = {"strategy": "partial", "lr": 0.01, "backbone_lr_ratio": 0.1, "weight_decay": 0.05}
+    return Recipe(data="", **{**given, **options})
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet", num_classes=3)
+
+
+@pytest.fixture
+def hierarchy(model: nn.Module) -> Hierarchy:
+    return TimmBackbone().hierarchy("test_resnet", model)
+
+
+def groups(model: nn.Module, hierarchy: Hierarchy, how: Recipe) -> list[dict[str, Any]]:
+    return parameter_groups(model, hierarchy, how.plan()[0], how)
+
+
+def identities(parameters: Iterable[nn.Parameter]) -> list[int]:
+    return sorted(map(id, parameters))
+
+
+@pytest.mark.parametrize("boundary", [0, 4, 7])
+def test_groups_hold_exactly_what_is_trainable(
+    model: nn.Module, hierarchy: Hierarchy, boundary: int
+) -> None:
+    freeze(model, hierarchy, boundary)
+    held = [p for group in groups(model, hierarchy, recipe()) for p in group["params"]]
+    above = (*hierarchy.units[boundary:], hierarchy.head)
+    expected = [model.get_parameter(name) for part in above for name in part.parameters]
+    assert identities(held) == identities(expected)
+    assert identities(p for _, p in trainable_parameters(model)) == identities(expected)
+
+
+def test_rate_and_decay_of_each_parameter(model: nn.Module, hierarchy: Hierarchy) -> None:
+    depth = {name: unit.depth for unit in hierarchy.units for name in unit.parameters}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    seen = set()
+    for group in groups(model, hierarchy, recipe(layer_decay=0.5)):
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            expected = 0.001 * 0.5 ** (6 - depth[name]) if name in depth else 0.01
+            assert group["lr"] == pytest.approx(expected), name
+            assert group["weight_decay"] == (0.05 if parameter.dim() > 1 else 0), name
+            seen.add(group["lr"])
+    assert len(seen) == 8  # seven units and the head
+
+
+def test_what_a_network_exempts_from_decay_is_exempt() -> None:
+    model = timm.create_model("test_vit", num_classes=3)
+    hierarchy = TimmBackbone().hierarchy("test_vit", model)
+    how = recipe()
+    held = {id(p): g["weight_decay"] for g in groups(model, hierarchy, how) for p in g["params"]}
+    assert model.pos_embed.dim() > 1
+    assert held[id(model.pos_embed)] == 0
+    assert held[id(model.blocks[0].attn.qkv.weight)] == 0.05
+    assert layer_decay(model, how) == 0.75
+
+
+def test_layer_decay_by_kind_of_network(model: nn.Module) -> None:
+    assert layer_decay(model, recipe()) == 0.9
+    assert layer_decay(model, recipe(layer_decay=0.5)) == 0.5
+
+
+@pytest.mark.parametrize("course", ["cosine", "one-cycle", "constant"])
+@pytest.mark.parametrize("steps", [1, 2, 9, 40, 101])
+def test_ratios_hold_at_every_step(
+    model: nn.Module, hierarchy: Hierarchy, course: str, steps: int
+) -> None:
+    how = recipe(schedule=course)
+    optimizer = make_optimizer(groups(model, hierarchy, how), how)
+    wanted = [group["lr"] / 0.01 for group in optimizer.param_groups]
+    rates = schedule(optimizer, steps, how)
+    seen = []
+    for _ in range(steps):
+        head = max(group["lr"] for group in optimizer.param_groups)
+        assert head > 0
+        assert [group["lr"] / head for group in optimizer.param_groups] == pytest.approx(wanted)
+        seen.append(head)
+        optimizer.step()
+        rates.step()
+    assert max(seen) <= 0.01 * (1 + 1e-9)
+    top = seen.index(max(seen))
+    assert seen[: top + 1] == sorted(seen[: top + 1])
+    assert seen[top:] == sorted(seen[top:], reverse=True)
+    if steps >= 40:
+        assert max(seen) == pytest.approx(0.01, rel=0.01)
+        assert (seen[-1] < 0.0001) == (course != "constant")
+        share = {"cosine": 0.1, "one-cycle": 0.3, "constant": 0.1}[course]
+        assert top == pytest.approx(steps * share, abs=2)
+
+
+def test_optimizers_by_name(model: nn.Module, hierarchy: Hierarchy) -> None:
+    made = make_optimizer(groups(model, hierarchy, recipe()), recipe(optimizer="sgd"))
+    assert isinstance(made, torch.optim.SGD)
+    lamb = make_optimizer(groups(model, hierarchy, recipe()), recipe(optimizer="lamb"))
+    assert type(lamb).__name__.lower() == "lamb"
+    with pytest.raises(InvalidOption, match="near: adam"):
+        make_optimizer(groups(model, hierarchy, recipe()), recipe(optimizer="adamv"))

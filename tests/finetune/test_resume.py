@@ -1,0 +1,170 @@
+"""A run that is cut off anywhere goes on to the bits of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.backbones.load import load
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, Invalid, InvalidData
+from zoo.finetune import training
+from zoo.finetune.run import Result, finetune, resume
+from zoo.lookup.runs import STATE, find_run, list_runs, metrics
+from zoo.workspace import Workspace
+
+# 36 images: 26 to train on, 7 steps of 4 an epoch but for the last two, left in.
+QUICK: dict[str, Any] = {
+    "epochs": 2, "batch_size": 4, "image_size": 32, "lr": 0.01, "ema": 0.9, "warmup": 0.2,
+}  # fmt: skip
+
+PLANS: dict[str, dict[str, Any]] = {
+    "partial": {"strategy": "partial", "freeze": "layer2"},
+    "uncached": {"strategy": "partial", "freeze": "layer2", "augment": "light"},
+    "lp-ft": {"strategy": "lp-ft", "freeze": "layer3"},
+    "gradual": {"strategy": "gradual", "phases": ("all:1", "layer2:2", "none:1@1e-4")},
+}
+
+
+class Cut(BaseException):
+    """As sudden as an interrupt."""
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, workspace: Workspace, base: str, shapes: Path) -> Callable[..., Result]:
+    def fresh(save: str, **options: Any) -> Result:
+        recipe = Recipe(data=str(shapes), **{**QUICK, **options})
+        return finetune(
+            workspace, base, recipe, Reference.parse(save), device="cpu",
+            save_every=3,
+        )  # fmt: skip
+
+    return fresh
+
+
+def state(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
+    return load(workspace.store, result.manifest).state_dict()
+
+
+def cut_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """End the run after so many steps have been learned, without saving."""
+    learned = 0
+    real = training.learn
+
+    def learn(*args: Any) -> Any:
+        nonlocal learned
+        for step in real(*args):
+            if learned == number:
+                raise Cut
+            learned += 1
+            yield step
+
+    monkeypatch.setattr(training, "learn", learn)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_resumed_anywhere_gives_the_same_bits(
+    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    whole = fresh("team/whole", **PLANS[plan])
+    run = find_run(workspace, whole.run)
+    steps = [line["steps"] for line in metrics(run) if line["kind"] == "epoch"]
+    last = max(steps)
+    # At the first step, inside an epoch, at its end and just after, and before the last step.
+    for place in sorted({0, 2, 4, steps[0], steps[0] + 1, last // 2 + 1, last - 1}):
+        with monkeypatch.context() as patch:
+            cut_at(patch, place)
+            with pytest.raises(Cut):
+                fresh(f"team/cut{place}", **PLANS[plan])
+        cut = list_runs(workspace)[0]
+        assert cut.status == "interrupted"
+        torch.manual_seed(place)  # whatever the process did before
+        result = resume(workspace, cut.id, save_every=3)
+        assert result.run == cut.id
+        assert str(result.ref) == f"team/cut{place}"
+        one, other = state(workspace, whole), state(workspace, result)
+        assert all(torch.equal(one[name], other[name]) for name in one), place
+        assert result.metrics == whole.metrics
+        assert not (cut.folder / STATE).exists()
+
+
+def test_the_journal_of_a_resumed_run_has_no_step_twice(
+    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fresh("team/whole", **PLANS["partial"])
+    with monkeypatch.context() as patch:
+        cut_at(patch, 11)
+        with pytest.raises(Cut):
+            fresh("team/cut", **PLANS["partial"])
+    cut = list_runs(workspace)[0]
+    resume(workspace, cut.id)
+
+    def noted(name: str) -> list[tuple[Any, ...]]:
+        lines = metrics(find_run(workspace, name))
+        return [(line["kind"], line["steps"], line.get("loss")) for line in lines]
+
+    assert noted(cut.id) == noted(whole.run)
+
+
+def test_what_cannot_be_resumed(
+    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch,
+    shapes: Path,
+) -> None:  # fmt: skip
+    done = fresh("team/done", strategy="probe")
+    with pytest.raises(Conflict, match="is done"):
+        resume(workspace, done.run)
+    with monkeypatch.context() as patch:
+        cut_at(patch, 4)
+        with pytest.raises(Cut):
+            fresh("team/cut", strategy="partial")
+    cut = list_runs(workspace)[0]
+    whole = (cut.folder / STATE).read_bytes()
+    (cut.folder / STATE).write_bytes(whole[:-1000])
+    with pytest.raises(Invalid, match="cannot be read"):
+        resume(workspace, cut.id)
+    (cut.folder / STATE).write_bytes(whole)
+    (shapes / "2" / "00.png").write_bytes((shapes / "2" / "01.png").read_bytes())
+    with pytest.raises(InvalidData, match="not what it was"):
+        resume(workspace, cut.id)
+
+
+def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Path) -> None:
+    program = (
+        "import sys, json, torch, zoo; torch.set_num_threads(1); z = zoo.open(sys.argv[1]); "
+        "z.finetune('team/base', sys.argv[2], sys.argv[3], device='cpu', save_every=2, "
+        "**json.loads(sys.argv[4]))"
+    )
+    options = json.dumps({**QUICK, "strategy": "partial", "epochs": 30})
+
+    def start(save: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", program, str(workspace.root), str(shapes), save, options]
+        return subprocess.Popen(command)
+
+    process = start("team/killed")
+    deadline = time.monotonic() + 120
+    while not any(run.resumable or (run.folder / STATE).exists() for run in list_runs(workspace)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    cut = list_runs(workspace)[0]
+    assert cut.status == "interrupted"
+    assert cut.resumable
+    result = resume(workspace, "last", save_every=0)
+    assert start("team/whole").wait() == 0
+    _, whole = workspace.resolve("team/whole")
+    one = load(workspace.store, whole).state_dict()
+    other = state(workspace, result)
+    assert all(torch.equal(one[name], other[name]) for name in one)

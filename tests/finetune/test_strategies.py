@@ -1,0 +1,234 @@
+"""Strategies: what each trains, what it keeps, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from zoo.backbones.load import load
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, UnknownName, Unsupported
+from zoo.facade import Zoo
+from zoo.finetune.run import Result, finetune
+from zoo.lookup.runs import find_run, metrics
+from zoo.workspace import Workspace
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(workspace: Workspace, base: str, shapes: Path) -> Run:
+    def run(save: str = "team/x", **options: Any) -> Result:
+        quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32, "lr": 0.01}
+        recipe = Recipe(**{**quick, **options})
+        return finetune(workspace, base, recipe, Reference.parse(save), device="cpu")
+
+    return run
+
+
+def lines(workspace: Workspace, result: Result, kind: str) -> list[dict[str, Any]]:
+    return [x for x in metrics(find_run(workspace, result.run)) if x["kind"] == kind]
+
+
+def moved(workspace: Workspace, result: Result) -> set[str]:
+    before = load(workspace.store, result.parent).state_dict()
+    after = load(workspace.store, result.manifest).state_dict()
+    return {n for n in after if n not in before or not torch.equal(before[n], after[n])}
+
+
+def test_a_probe_moves_the_head_alone(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="probe")
+    assert moved(workspace, result) == {"fc.weight", "fc.bias"}
+    assert result.freeze["kept"] == "probe"
+    assert result.freeze["boundary"] == "head"
+    assert lines(workspace, result, "step") == []
+    (noted,) = lines(workspace, result, "probe")
+    assert noted["c"][0] > 0
+    assert set(noted["knn"]) >= {"1", "5"}
+    assert run("team/svm", strategy="probe", probe="svm").metrics["accuracy"] > 0.5
+
+
+def test_a_probe_at_a_unit_is_saved_truncated(workspace: Workspace, run: Run, shapes: Path) -> None:
+    result = run(strategy="probe", at="layer2")
+    manifest = workspace.store.manifest(result.manifest)
+    assert manifest.backbone.options["truncate"] == "layer2.0"
+    assert manifest.logical_bytes < workspace.store.manifest(result.parent).logical_bytes / 2
+    parent = {t.name: t.object for t in workspace.store.manifest(result.parent).tensors}
+    kept = {t.name: t.object for t in manifest.tensors if not t.name.startswith("zoo_head")}
+    assert kept
+    assert all(parent[name] == digest for name, digest in kept.items())
+    zoo = Zoo(workspace)
+    found = zoo.predict("team/x", [shapes / "2" / "03.png"])[0]
+    assert set(found.classes) == {"2", "10", "Squares"}
+    again = run("team/again", strategy="probe", at="layer2")
+    assert again.metrics == result.metrics
+
+
+def test_the_depth_of_a_probe_is_chosen(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="probe", at="auto")
+    folder = find_run(workspace, result.run).folder
+    curve = json.loads((folder / "depth.json").read_text())
+    assert (folder / "depth.png").read_bytes().startswith(b"\x89PNG")
+    assert len(curve["points"]) >= 7
+    options = workspace.store.manifest(result.manifest).backbone.options
+    chosen = curve["chosen"]
+    assert options.get("truncate", "head") == chosen
+    by_score = {point["unit"]: point["score"] for point in curve["points"]}
+    assert by_score[chosen] >= by_score["head"] - 0.2
+
+
+def test_lp_ft_begins_with_a_probe(workspace: Workspace, run: Run) -> None:
+    result = run(freeze="all")
+    assert workspace.store.manifest(result.manifest).recipe["strategy"] == "lp-ft"  # type: ignore[index]
+    assert len(lines(workspace, result, "probe")) == 1
+    first = lines(workspace, result, "step")[0]
+    partial = run("team/partial", strategy="partial", freeze="all")
+    assert first["loss"] < lines(workspace, partial, "step")[0]["loss"]
+
+
+def test_heads_that_no_probe_fits_are_trained_from_scratch(workspace: Workspace, run: Run) -> None:
+    result = run(head="mlp", freeze="layer2")
+    assert workspace.store.manifest(result.manifest).recipe["strategy"] == "partial"  # type: ignore[index]
+    with pytest.raises(Unsupported, match="needs a linear head"):
+        run("team/no", head="mlp", strategy="probe")
+
+
+def test_gradual_thaws_phase_by_phase(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="gradual", phases=("all:1", "layer3:1@1e-3"))
+    assert result.freeze["frozen_units"] == 6
+    names = [line["name"] for line in lines(workspace, result, "epoch")]
+    assert names == ["epoch 1", "epoch 2"]
+    changed = moved(workspace, result)
+    assert {name.split(".")[0] for name in changed} <= {"fc", "layer4"}
+
+
+def test_full_trains_everything(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="full", epochs=1)
+    assert result.freeze["frozen_units"] == 0
+
+
+@pytest.mark.parametrize("blend", ["wise-ft", "soup"])
+def test_blends_are_tried_and_chosen_on_validation(
+    workspace: Workspace, run: Run, blend: str
+) -> None:
+    result = run(strategy="lp-ft", freeze="layer3", blend=blend, epochs=3)
+    tried = lines(workspace, result, "blend")
+    assert len(tried) == {"wise-ft": 9, "soup": 1}[blend]
+    everything = lines(workspace, result, "epoch") + tried + lines(workspace, result, "probe")
+    best = max(line["accuracy"] for line in everything)
+    named = {line.get("name", "probe"): line["accuracy"] for line in everything}
+    assert named[result.freeze["kept"]] == best
+    assert not (find_run(workspace, result.run).folder / "weights").exists()
+    with pytest.raises(InvalidOption, match="validation"):
+        run("team/no", blend=blend, validation_share=0.0)
+
+
+def test_cached_runs_equal_uncached_ones(workspace: Workspace, run: Run) -> None:
+    cached = run("team/cached", freeze="layer2", strategy="partial")
+    uncached = run("team/uncached", freeze="layer2", strategy="partial", cache=False)
+    assert list((workspace.root / "cache" / "crossings").iterdir())
+    one, other = (load(workspace.store, r.manifest).state_dict() for r in (cached, uncached))
+    for name in one:
+        assert torch.allclose(one[name].float(), other[name].float(), rtol=1e-3, atol=1e-4), name
+    assert cached.metrics["accuracy"] == pytest.approx(uncached.metrics["accuracy"], abs=0.2)
+
+
+def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
+    folder = workspace.root / "cache" / "crossings"
+    run("team/one", freeze="layer2", strategy="partial")
+    before = {path: path.stat().st_ino for path in folder.iterdir()}
+    run("team/two", freeze="layer2", strategy="partial", head="cosine", epochs=3, lr=0.001)
+    assert {path: path.stat().st_ino for path in folder.iterdir()} == before
+    run("team/three", freeze="layer2", strategy="partial", image_size=40)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_views_are_cached_and_differ(workspace: Workspace, run: Run) -> None:
+    folder = workspace.root / "cache" / "crossings"
+    run(freeze="layer2", augment="light", views=2)
+    assert len(list(folder.iterdir())) == 3  # plain images to choose and to test on, and two views
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mixup": 0.4, "label_smoothing": 0.1},
+        {"cutmix": 1.0},
+        {"augment": "heavy"},
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"ema": 0.9, "clip_norm": 1.0, "accumulate": 2},
+        {"precision": "bf16", "channels_last": True},
+        {"optimizer": "sgd", "schedule": "one-cycle"},
+    ],
+    ids=lambda options: "+".join(options),
+)
+def test_options_are_carried_out(workspace: Workspace, run: Run, options: dict[str, Any]) -> None:
+    plain = run("team/plain", freeze="layer2", strategy="partial", epochs=1)
+    other = run("team/other", freeze="layer2", strategy="partial", epochs=1, **options)
+    one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
+    assert not torch.equal(one["fc.weight"], two["fc.weight"])
+    assert torch.isfinite(two["fc.weight"]).all()
+
+
+def test_early_stopping(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="partial", freeze="all", epochs=40, patience=2, lr=1e-9)
+    # Equal scores count as better; so nothing better comes only when the score falls or patience
+    # is asked of a head that stands still: the later of equals is kept.
+    epochs = lines(workspace, result, "epoch")
+    scores = [line["accuracy"] for line in epochs]
+    assert len(epochs) < 40 or scores == sorted(scores)
+
+
+def test_compiled_the_result_is_the_same(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    real = torch.compile
+
+    def compile_(module: Any) -> Any:
+        compiled.append(module)
+        return real(module, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    plain = run("team/plain", strategy="partial", epochs=1)
+    assert not compiled
+    other = run("team/other", strategy="partial", epochs=1, compile=True)
+    assert compiled
+    one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
+    assert all(torch.allclose(one[n].float(), two[n].float(), atol=1e-3) for n in one)
+
+
+def test_checkpointed_the_result_is_the_same(
+    workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidOption, match="it has batch norm"):
+        run(grad_checkpointing=True)
+    torch.manual_seed(3)
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    zoo = Zoo(workspace)
+    zoo.import_file(tmp_path / "vit.safetensors", "team/vit", architecture="test_vit")
+    called = []
+    real = torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        torch.utils.checkpoint, "checkpoint", lambda *a, **k: called.append(1) or real(*a, **k)
+    )
+    how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "device": "cpu"}
+    plain = zoo.finetune("team/vit", shapes, "team/plain", **how)
+    assert not called
+    other = zoo.finetune("team/vit", shapes, "team/other", grad_checkpointing=True, **how)
+    assert called
+    one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
+    assert all(torch.allclose(one[n], two[n], atol=1e-5) for n in one)
+
+
+def test_a_unit_that_is_not_there(run: Run) -> None:
+    with pytest.raises(UnknownName, match="layer9"):
+        run(strategy="probe", at="layer9")

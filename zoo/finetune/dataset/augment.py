@@ -1,0 +1,79 @@
+"""What is done to training images, by level.
+
+| level | crop, share of the area | aspect ratio | mirrored | colours | RandAugment | erased |
+| --- | --- | --- | --- | --- | --- | --- |
+| ``none`` | the inference transform | | | | | |
+| ``light`` | 0.7 to 1 | 3/4 to 4/3 | half | | | |
+| ``medium`` | 0.35 to 1 | 3/4 to 4/3 | half | ±40 % | | |
+| ``heavy`` | 0.08 to 1 | 3/4 to 4/3 | half | | 2 of 15, magnitude 9 ± 0.5 | a quarter |
+
+Colours: brightness, contrast and saturation. These are options of `timm.data.create_transform` (see
+`LEVELS`); ``heavy`` is what timm's own recipes train with from scratch. Size, mean, standard
+deviation and interpolation are the checkpoint's at every level. Every level above ``none`` mirrors:
+it is not for images whose left and right mean something, such as writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+
+from zoo.backbones.preprocess import inference_transform
+from zoo.domain.manifest import Preprocessing
+from zoo.errors import InvalidOption
+
+__all__ = ["LEVELS", "Transform", "training_transform"]
+
+LEVELS: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "light": {"scale": (0.7, 1.0), "color_jitter": None},
+    "medium": {"scale": (0.35, 1.0), "color_jitter": 0.4},
+    "heavy": {
+        "scale": (0.08, 1.0),
+        "auto_augment": "rand-m9-mstd0.5-inc1",
+        "re_prob": 0.25,
+        "re_mode": "pixel",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """From an RGB image to a float32 tensor.
+
+    Attributes:
+        apply: Does it; draws from the generators of `random`, numpy and torch.
+        size: Channels, height and width of the tensor.
+        random: Whether an image can come out differently each time.
+    """
+
+    apply: Callable[[Image.Image], Tensor]
+    size: tuple[int, int, int]
+    random: bool
+
+
+def training_transform(preprocessing: Preprocessing, level: str = "none") -> Transform:
+    """The transform of a level for a checkpoint; ``none`` is also that for evaluation.
+
+    Raises:
+        InvalidOption: There is no such level.
+    """
+    if level not in LEVELS:
+        raise InvalidOption(f"no augmentation '{level}'; there are: {', '.join(LEVELS)}")
+    size = preprocessing.input_size
+    if not LEVELS[level]:
+        return Transform(inference_transform(preprocessing), size, random=False)
+    apply = create_transform(
+        input_size=size,
+        is_training=True,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        **LEVELS[level],
+    )
+    return Transform(apply, size, random=True)

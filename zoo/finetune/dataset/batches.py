@@ -1,0 +1,214 @@
+"""Batches of a dataset, the same on every machine and however often training was interrupted.
+
+The order of an epoch depends on the seed and the epoch alone, what is random in a transform on the
+seed, the epoch and the sample. So neither the number of worker processes nor that of training
+processes changes what the network sees, and an epoch can be entered anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidImage
+from zoo.finetune.dataset.augment import Transform
+from zoo.finetune.dataset.chance import seeded
+from zoo.finetune.dataset.dataset import Dataset, Sample
+
+__all__ = ["Batches", "ImageBatch", "targets_of"]
+
+MEMORY = 1 << 30
+"""Bytes of transformed images that are kept rather than made again each epoch."""
+WORKERS = 4
+PAYS = 3.0
+"""Seconds of reading and transforming from which starting worker processes pays."""
+STREAM = 0
+"""Keeps draws of transforms apart from those of `zoo.finetune.dataset.mix`."""
+
+
+class ImageBatch(NamedTuple):
+    """Images (N, C, H, W) float32, their targets (see `targets_of`), and which samples they are."""
+
+    images: Tensor
+    targets: Tensor
+    indices: list[int]
+
+
+class Unreadable(NamedTuple):
+    """Instead of an image: the arguments of `InvalidImage`."""
+
+    path: str
+    reason: str
+
+
+def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
+    """Targets (N,) int64 of classes; else (N, K) float32."""
+    dtype = torch.int64 if task == "classification" else torch.float32
+    return torch.tensor([sample.target for sample in samples], dtype=dtype)
+
+
+class Batches:
+    """Batches of some of a dataset's samples.
+
+    Args:
+        dataset: What the samples are from.
+        samples: One of its parts; an index is a place in it.
+        transform: From image to tensor. Of one that is not random the results are kept, as far as
+            `MEMORY` goes.
+        size: Images per batch, of all processes together.
+        seed: The run's.
+        workers: Processes that read and transform; None: as many as pay.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        transform: Transform,
+        size: int,
+        *,
+        seed: int = 0,
+        workers: int | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.samples = samples
+        self.transform = transform
+        self.size = size
+        self.seed = seed
+        self.workers = workers
+        self.targets = targets_of(samples, dataset.task)
+        self._kept: dict[int, Tensor] = {}
+        self._room = MEMORY
+
+    def __len__(self) -> int:
+        """Batches of an epoch of training."""
+        full, rest = divmod(len(self.samples), self.size)
+        return full + (rest > 1)
+
+    def plan(self, epoch: int, *, rank: int = 0, world: int = 1) -> list[list[int]]:
+        """Indices of the batches of an epoch of training, in a random order.
+
+        A last batch of one image is left out, since batch norm cannot take its statistics; which
+        image that is, the order decides anew in each epoch. Of every batch, a process has each
+        ``world``-th pair of images that mirror one another in the batch's order, and its place in
+        that order: so `zoo.finetune.dataset.mix.Mix` finds the same pairs in it. A process may
+        have none of a small last batch.
+        """
+        order = list(range(len(self.samples)))
+        random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - an order, no secret
+        plan = self._cut(order)
+        if len(order) % self.size == 1:
+            plan.pop()
+        return [_share(batch, rank, world) for batch in plan]
+
+    def epoch(
+        self, number: int, *, skip: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[ImageBatch]:
+        """The batches of an epoch of training, but for the first ``skip``, which are not read.
+
+        Raises:
+            InvalidImage: An image became unreadable since it was checked.
+        """
+        yield from self._batches(self.plan(number, rank=rank, world=world)[skip:], number)
+
+    def view(self, number: int) -> Iterator[ImageBatch]:
+        """All samples in file order, each image as it is in the epoch of that number.
+
+        Raises:
+            InvalidImage: An image became unreadable since it was checked.
+        """
+        yield from self._batches(self._cut(list(range(len(self.samples)))), number)
+
+    def image(self, index: int, epoch: int) -> Tensor:
+        """One transformed image (C, H, W)."""
+        if index in self._kept:
+            return self._kept[index]
+        image = self.dataset.read(self.samples[index])
+        if not self.transform.random:
+            return self.transform.apply(image)
+        with seeded(self.seed, STREAM, epoch, index):
+            return self.transform.apply(image)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where worker processes are sent this rather than forked, they do without.
+        return {**self.__dict__, "_kept": {}}
+
+    def _cut(self, order: list[int]) -> list[list[int]]:
+        return [order[at : at + self.size] for at in range(0, len(order), self.size)]
+
+    def _batches(self, plan: list[list[int]], epoch: int) -> Iterator[ImageBatch]:
+        loader: DataLoader[Tensor | Unreadable] = DataLoader(
+            _Made(self, epoch),
+            batch_sampler=plan,
+            num_workers=self._workers(plan, epoch) if self.workers is None else self.workers,
+            collate_fn=_stack,
+            # Not the default one: reading must not move what dropout draws.
+            generator=torch.Generator(),
+        )
+        made = iter(loader)
+        try:
+            for indices, images in zip(plan, made, strict=True):
+                if isinstance(images, Unreadable):
+                    raise InvalidImage(*images)
+                if not indices:
+                    images = torch.empty(0, *self.transform.size)
+                self._keep(indices, images)
+                yield ImageBatch(images, self.targets[indices], indices)
+        finally:
+            del made  # its worker processes end with it, also where a pass was broken off
+
+    def _keep(self, indices: list[int], images: Tensor) -> None:
+        for index, image in zip(indices, images, strict=True):
+            if self.transform.random or index in self._kept or self._room < image.nbytes:
+                continue
+            self._room -= image.nbytes
+            self._kept[index] = image.clone()  # the batch is its receiver's to change
+
+    def _workers(self, plan: list[list[int]], epoch: int) -> int:
+        """How many worker processes pay, by the time that one image takes."""
+        left = [index for batch in plan for index in batch if index not in self._kept]
+        cores = os.cpu_count() or 1
+        if not left or cores == 1:
+            return 0
+        began = time.perf_counter()
+        self.image(left[0], epoch)
+        seconds = (time.perf_counter() - began) * len(left)
+        return min(WORKERS, cores, len(plan)) if seconds > PAYS else 0
+
+
+def _share(batch: list[int], rank: int, world: int) -> list[int]:
+    half = len(batch) // 2
+    first = list(range(rank, half, world))
+    middle = [half] if len(batch) % 2 and half % world == rank else []
+    return [batch[at] for at in (*first, *middle, *(len(batch) - 1 - at for at in reversed(first)))]
+
+
+class _Made(torch.utils.data.Dataset[Tensor | Unreadable]):
+    """Transformed images of an epoch."""
+
+    def __init__(self, batches: Batches, epoch: int) -> None:
+        self.batches = batches
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> Tensor | Unreadable:
+        try:
+            return self.batches.image(index, self.epoch)
+        except InvalidImage as error:
+            # A worker's error would come out as another, with the trace as its text.
+            return Unreadable(error.path, error.reason)
+
+
+def _stack(images: list[Tensor | Unreadable]) -> Tensor | Unreadable:
+    for image in images:
+        if isinstance(image, Unreadable):
+            return image
+    tensors = [image for image in images if isinstance(image, Tensor)]
+    return torch.stack(tensors) if tensors else torch.empty(0)

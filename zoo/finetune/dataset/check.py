@@ -1,0 +1,136 @@
+"""Open every image of a dataset, on several threads, before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import PIL
+from blake3 import blake3
+
+from zoo.domain.progress import Progress
+from zoo.errors import InvalidImage
+from zoo.finetune.dataset.images import Images
+from zoo.store.atomic import write_whole
+
+__all__ = ["Checked", "check_images"]
+
+THREADS = 8
+SETTLED = 2_000_000_000
+"""A file that changed less than so many nanoseconds ago may change again without a new time: file
+systems tell time in steps (git calls such entries "racily clean")."""
+
+
+class Checked(NamedTuple):
+    """What came of it, by key.
+
+    Attributes:
+        digests: Of the images that can be read.
+        problems: Of those that cannot, as text that follows the key.
+    """
+
+    digests: dict[str, str]
+    problems: dict[str, str]
+
+
+class Seen(NamedTuple):
+    """An image that was decoded before, and the state that its file was in."""
+
+    stamp: list[int]
+    digest: str
+
+
+def check_images(
+    images: Images, keys: Sequence[str], progress: Progress, cache: Path | None
+) -> Checked:
+    """Decode each image whole, and hash it.
+
+    Args:
+        images: Reads them.
+        keys: Which ones.
+        progress: Told of each.
+        cache: A file that remembers which images were in order. An image is decoded again when
+            its file's size, times or inode are others, or the decoder's version is.
+    """
+    found = Checked({}, {})
+    with (
+        _remembered(cache) as seen,
+        ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool,
+        progress("checking images", len(keys)) as task,
+    ):
+        for gone in seen.keys() - set(keys):
+            del seen[gone]
+        try:
+            for key, digest, problem in pool.map(lambda key: _check(images, key, seen), keys):
+                if problem:
+                    found.problems[key] = problem
+                else:
+                    found.digests[key] = digest
+                task.advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return found
+
+
+def _check(images: Images, key: str, seen: dict[str, Seen]) -> tuple[str, str, str]:
+    try:
+        file = images.file(key)
+        stamp = _stamp(file) if file else []
+        before = seen.get(key)
+        if before and before.stamp == stamp:
+            return key, before.digest, ""
+        seen.pop(key, None)
+        digest = images.check(key)
+        if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > SETTLED:
+            seen[key] = Seen(stamp, digest)
+    except InvalidImage as error:
+        return key, "", error.reason
+    except FileNotFoundError:
+        return key, "", "no such file"
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like
+        return key, "", f"is not a readable image ({type(error).__name__})"
+    return key, digest, ""
+
+
+def _stamp(file: Path | None) -> list[int]:
+    # The time of the last change of the entry shows edits that put the other time back.
+    state = os.stat(file or "")  # noqa: PTH116 - many files: no detour
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+
+
+@contextmanager
+def _remembered(cache: Path | None) -> Iterator[dict[str, Seen]]:
+    """What the file remembers; what the body makes of that is written back, errors or not."""
+    if cache is None:
+        yield {}
+        return
+    seen = _load(cache)
+    before = dict(seen)
+    try:
+        yield seen
+    finally:
+        if seen != before:
+            entries = json.dumps({"pillow": PIL.__version__, "seen": seen}).encode()
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(cache, [blake3(entries).hexdigest().encode(), b"\n", entries])
+
+
+def _load(cache: Path) -> dict[str, Seen]:
+    try:
+        digest, _, entries = cache.read_bytes().partition(b"\n")
+    except OSError:
+        return {}
+    # A damaged file is forgotten; it costs time only.
+    if blake3(entries).hexdigest().encode() != digest:
+        return {}
+    found = json.loads(entries)
+    if found["pillow"] != PIL.__version__:
+        return {}
+    return {key: Seen(*value) for key, value in found["seen"].items()}

@@ -1,0 +1,92 @@
+"""Folders of class folders, or of splits that hold class folders.
+
+- ``flowers/daisy/1.jpg``: each folder in the first one is a class; images may lie deeper in it.
+- ``flowers/train/daisy/1.jpg``: if all folders are called as splits are (`PART_NAMES`), they are
+  given splits, and what is in them are classes.
+
+Class names are in the order in which people count (`in_order`). Files and folders whose names begin
+with a dot are not looked at. A class folder may be a link, as may images; links to folders further
+in are not followed, so there are no loops.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.images import FileImages
+from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, in_order
+
+__all__ = ["list_folders"]
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def list_folders(root: Path) -> Listing:
+    """List the images below ``root`` with the class that their folder names.
+
+    Raises:
+        InvalidData: It holds no folder, or two for the same split.
+    """
+    folders = _folders(root)
+    if not folders:
+        raise InvalidData(root, ["no class folders: put the images of each class in a folder"])
+    if not all(folder.name.lower() in PART_NAMES for folder in folders):
+        return _listing(root, {"": root})
+    parts: dict[str, Path] = {}
+    for folder in folders:
+        part = PART_NAMES[folder.name.lower()]
+        if part in parts:
+            names = f"'{parts[part].name}' and '{folder.name}'"
+            raise InvalidData(root, [f"{names} are both the {part} split"])
+        parts[part] = folder
+    return _listing(root, parts)
+
+
+def _listing(root: Path, parts: dict[str, Path]) -> Listing:
+    rows: list[Row] = []
+    classes: set[str] = set()
+    problems: list[str] = []
+    for part, top in parts.items():
+        for folder in _folders(top):
+            problem = _unfit(folder, top)
+            if problem:
+                problems.append(f"class folder {folder.name!a} {problem}")
+                continue
+            classes.add(folder.name)
+            rows += [
+                Row(key=path.relative_to(root).as_posix(), label=folder.name, part=part)
+                for path in _images(folder)
+            ]
+    return Listing(
+        task="classification",
+        classes=in_order(classes),
+        rows=tuple(rows),
+        images=FileImages(root),
+        place=str(root.resolve()),
+        problems=tuple(problems),
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _unfit(folder: Path, top: Path) -> str:
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8"
+    if folder.is_symlink() and top.resolve().is_relative_to(folder.resolve()):
+        return "is a link to a folder that it lies in"
+    return ""
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in sorted(files):
+            if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)

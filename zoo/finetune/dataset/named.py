@@ -1,0 +1,110 @@
+"""Named datasets, as timm's own scripts take them: ``torch/mnist?root=data``.
+
+What those scripts take as options of their own follows the name as in a web address:
+
+| option | timm's | for | means |
+| --- | --- | --- | --- |
+| ``root`` | ``--data-dir`` | all | the folder that holds or is to hold the data |
+| ``train`` | ``--train-split`` | all | what the dataset calls the split to train on |
+| ``validation`` | ``--val-split`` | all | the same for validation |
+| ``test`` | | all | the same for testing |
+| ``image`` | ``--input-key`` | hfds, wds | the field that holds the image |
+| ``label`` | ``--target-key`` | hfds, wds | the field that holds the target |
+| ``download`` | ``--dataset-download`` | torch | ``yes``: fetch what is not in ``root`` |
+
+Without ``train``, ``validation`` and ``test`` the splits are those that the dataset has. Samples
+are drawn in an order of our own and read again in each epoch, so datasets that can only be read
+from end to end are refused, except shards of ``wds/…`` in tar files that are here: these are read
+once for a list of what is where.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidData, ZooError
+from zoo.finetune.dataset.listing import Listing
+
+__all__ = ["Named", "is_named", "list_named"]
+
+SPLITS = ("train", "validation", "test")
+OPTIONS = {
+    "torch": ("root", *SPLITS, "download"),
+    "hfds": ("root", *SPLITS, "image", "label"),
+    "wds": ("root", *SPLITS, "image", "label"),
+}
+STREAMS = {
+    "hfids": "a stream has no order to draw from; hfds/… opens the same datasets",
+    "tfds": "it can only be read from end to end; write it to class folders or a table",
+}
+
+
+class Named(NamedTuple):
+    """A spec in its parts.
+
+    Attributes:
+        spec: What the user typed.
+        kind: What opens it: ``torch``, ``hfds`` or ``wds``.
+        name: Which dataset.
+        options: See the table above.
+    """
+
+    spec: str
+    kind: str
+    name: str
+    options: dict[str, str]
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """What the dataset calls our splits, as far as the user said so."""
+        return {part: self.options[part] for part in SPLITS if part in self.options}
+
+
+def is_named(spec: str) -> bool:
+    """Whether the spec has a prefix of named datasets; ``./wds/x`` is a folder."""
+    prefix, slash, _ = spec.partition("/")
+    return bool(slash) and prefix.lower() in {*OPTIONS, *STREAMS}
+
+
+def list_named(spec: str, task: Task | None) -> Listing:
+    """List a named dataset.
+
+    Raises:
+        InvalidData: It cannot be opened, or has no random access.
+        MissingPackage: What reads it is not installed.
+    """
+    named = _parse(spec)
+    try:
+        if named.kind == "torch":
+            from zoo.finetune.dataset.torch_sets import list_torch
+
+            return list_torch(named, task)
+        if named.kind == "hfds":
+            from zoo.finetune.dataset.hfds import list_hfds
+
+            return list_hfds(named, task)
+        from zoo.finetune.dataset.shards import list_shards
+
+        return list_shards(named, task)
+    except ZooError:
+        raise
+    except Exception as error:  # whatever these libraries raise
+        text = str(error).strip() or type(error).__name__
+        raise InvalidData(spec, [f"it cannot be opened: {text}"]) from error
+
+
+def _parse(spec: str) -> Named:
+    address, _, query = spec.partition("?")
+    kind, _, name = address.partition("/")
+    kind = kind.lower()
+    if kind in STREAMS:
+        raise InvalidData(spec, [STREAMS[kind]])
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - set(OPTIONS[kind]))
+    if unknown or not name:
+        known = ", ".join(OPTIONS[kind])
+        problems = [f"{kind} has no option '{option}'; it has: {known}" for option in unknown]
+        raise InvalidData(spec, problems or [f"which dataset? {kind}/NAME"])
+    return Named(spec, kind, name, options)

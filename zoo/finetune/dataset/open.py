@@ -1,0 +1,143 @@
+"""Open a dataset by what the user typed: list it, check every image, apply the rules, split it.
+
+| spec | is |
+| --- | --- |
+| a folder | class folders, or splits of class folders (`zoo.finetune.dataset.folders`) |
+| a ``.csv``, ``.tsv`` or ``.parquet`` file | a table (`zoo.finetune.dataset.table`) |
+| ``torch/…``, ``hfds/…``, ``wds/…`` | a named dataset (`zoo.finetune.dataset.named`) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from zoo.domain.progress import Progress, silent
+from zoo.domain.task import Task
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.check import Checked, check_images
+from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
+from zoo.finetune.dataset.folders import list_folders
+from zoo.finetune.dataset.listing import Listing, Row
+from zoo.finetune.dataset.named import is_named, list_named
+from zoo.finetune.dataset.rules import broken_rules
+from zoo.finetune.dataset.split import Parts, Shares, split
+from zoo.finetune.dataset.table import TABLES, list_table
+
+__all__ = ["open_dataset"]
+
+
+def open_dataset(
+    spec: str,
+    *,
+    task: Task | None = None,
+    validation_share: float = 0.1,
+    test_share: float = 0.2,
+    seed: int = 0,
+    skip_bad: bool = False,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Open what ``spec`` names; every image is decoded once.
+
+    Args:
+        spec: See the table above.
+        task: What is learned; None: what the data looks like.
+        validation_share: Share of each class to choose options on, if there is no such split.
+        test_share: Share of each class to measure the result on, if there is no such split.
+        seed: Of the split.
+        skip_bad: Leave out images that cannot be read or have no label.
+        cache: A folder that remembers which images were in order, so that they are not decoded
+            again as long as their files stay as they are.
+        progress: Told of every image.
+
+    Raises:
+        InvalidData: Listing everything that is wrong.
+        InvalidOption: Shares that leave nothing to train on.
+        MissingPackage: What reads this kind of dataset is not installed.
+    """
+    shares = Shares(validation_share, test_share)
+    listing = _list(spec, task)
+    memory = cache / f"{blake3(listing.place.encode()).hexdigest()[:32]}.json" if cache else None
+    checked = check_images(listing.images, _keys(listing), progress, memory)
+    bad = _bad(listing, checked)
+    # Counts are those of what is used: with bad images, unless these are left out.
+    rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
+    problems = [*listing.problems, *broken_rules(listing, _labelled(rows))]
+    if bad and not skip_bad:
+        problems += [f"{key} {reason}" for key, reason in bad.items()]
+    if problems:
+        raise InvalidData(spec, problems)
+    parts = _parts(listing, rows, shares, seed)
+    if len(parts.train) < 2:
+        raise InvalidData(spec, ["fewer than two images to train on"])
+    samples: list[Sample] = [sample for part in parts for sample in part]
+    return Dataset(
+        spec=spec,
+        task=listing.task,
+        classes=listing.classes,
+        train=tuple(parts.train),
+        validation=tuple(parts.validation),
+        test=tuple(parts.test),
+        digest=content_digest(listing.classes, samples, checked.digests),
+        split_digest=parts_digest(parts),
+        skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
+        images=listing.images,
+    )
+
+
+def _list(spec: str, task: Task | None) -> Listing:
+    if is_named(spec):
+        return list_named(spec, task)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        listing = list_folders(path)
+        if task in (None, listing.task):
+            return listing
+        raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
+    if not path.exists():
+        raise InvalidData(spec, ["no such folder, table or named dataset"])
+    if path.suffix.lower() not in TABLES:
+        raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"])
+    return list_table(path, task)
+
+
+def _keys(listing: Listing) -> list[str]:
+    return [row.key for row in listing.rows if not row.problem]
+
+
+def _bad(listing: Listing, checked: Checked) -> Mapping[str, str]:
+    """Why each row cannot be used that cannot, in the order of the listing."""
+    reasons = {row.key: row.problem for row in listing.rows if row.problem}
+    return {
+        row.key: reasons.get(row.key) or checked.problems[row.key]
+        for row in listing.rows
+        if row.key in reasons or row.key in checked.problems
+    }
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.label is not None]
+
+
+def _parts(listing: Listing, rows: Sequence[Row], shares: Shares, seed: int) -> Parts:
+    """The splits that are given; those that are not, from what is to train on."""
+    given = {row.part for row in rows}
+    if given == {""}:
+        return split(listing.samples(rows), listing.task, shares, seed)
+    shares = replace(
+        shares,
+        validation=0.0 if "validation" in given else shares.validation,
+        test=0.0 if "test" in given else shares.test,
+    )
+    base = [row for row in rows if row.part == "train"]
+    drawn = split(listing.samples(base), listing.task, shares, seed)
+
+    def part(name: str, drawn: list[Sample]) -> list[Sample]:
+        rest = listing.samples(row for row in rows if row.part == name)
+        return sorted([*drawn, *rest], key=lambda sample: sample.key)
+
+    return Parts(drawn.train, part("validation", drawn.validation), part("test", drawn.test))

@@ -1,0 +1,172 @@
+"""Shards of samples in tar files, in the form of WebDataset: ``wds/data/flowers``.
+
+Files of one sample lie beside one another and share their name up to the first dot: ``0001.jpg``
+with ``0001.cls``, a class index or name, or ``0001.json``, in which ``label`` names a field. The
+shards of a split are those that ``_info.json`` lists (as timm reads it), or that a pattern names
+(``flowers-train-{0000..0009}.tar``), or whose names begin with the split's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+from PIL import Image
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.folders import SUFFIXES
+from zoo.finetune.dataset.images import decode
+from zoo.finetune.dataset.listing import PART_NAMES, Listing
+from zoo.finetune.dataset.named import Named
+from zoo.finetune.dataset.values import Entry, list_entries
+
+__all__ = ["list_shards"]
+
+INFO = ("_info.json", "info.json")
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MEMBER = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)")
+
+
+class Span(NamedTuple):
+    """Bytes of a file."""
+
+    file: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """The bytes."""
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+class Shards(NamedTuple):
+    """The shards of a split, and the field of their JSON files that holds targets, if one does."""
+
+    files: list[Path]
+    label: str
+
+
+class ShardImages:
+    """Implements `Images`: keys are the shard's file name and the sample's name in it."""
+
+    def __init__(self, spans: Mapping[str, Span]) -> None:
+        self.spans = spans
+
+    def read(self, key: str) -> Image.Image:
+        """See `Images.read`."""
+        return decode(key, self.spans[key].read())
+
+    def check(self, key: str) -> str:
+        """See `Images.check`."""
+        data = self.spans[key].read()
+        decode(key, data)
+        return blake3(data).hexdigest()
+
+    def file(self, key: str) -> Path:
+        """See `Images.file`: the shard."""
+        return self.spans[key].file
+
+
+def list_shards(named: Named, task: Task | None) -> Listing:
+    """Read through the shards of all splits once, for what is where.
+
+    Raises:
+        InvalidData: There are none, or one is no plain tar file.
+    """
+    place = named.options.get("root", named.name)
+    if re.match(r"[a-z0-9]+:", place):
+        raise InvalidData(named.spec, ["shards that are not here can only be read in sequence"])
+    root = Path(place).expanduser()
+    spans: dict[str, Span] = {}
+    entries: list[Entry] = []
+    suffixes = named.options.get("image", ";".join(suffix[1:] for suffix in SUFFIXES)).split(";")
+    for part, shards in _parts(named, root).items():
+        for file in shards.files:
+            for name, members in _samples(file):
+                key = f"{file.name}/{name}"
+                image = next((members[s] for s in suffixes if s in members), None)
+                if key in spans or image is None:
+                    problem = "is there before" if key in spans else "has no image"
+                    entries.append(Entry(f"{key} in {part or file}", part, None, problem))
+                    continue
+                spans[key] = image
+                entries.append(Entry(key, part, _target(members, shards.label)))
+    return list_entries(named.spec, entries, (), ShardImages(spans), task)
+
+
+def _parts(named: Named, root: Path) -> dict[str, Shards]:
+    label = named.options.get("label", "")
+    if root.is_file():
+        return {"": Shards([root], label)}
+    info = next((root / name for name in INFO if (root / name).is_file()), None)
+    known = json.loads(info.read_bytes())["splits"] if info else {}
+    if named.splits or known:
+        asked = named.splits or {PART_NAMES[n]: n for n in known if n in PART_NAMES}
+        return {
+            part: _known(root, known[name], label)
+            if name in known
+            else Shards([root / file for file in _expand(name)], label)
+            for part, name in asked.items()
+        }
+    found = sorted(root.glob("*.tar"))
+    parts: dict[str, Shards] = {}
+    for file in found:
+        part = PART_NAMES.get(re.split(r"[-_.\d]", file.name)[0], "")
+        parts.setdefault(part, Shards([], label)).files.append(file)
+    # With a shard that is in no split there are no splits.
+    return {"": Shards(found, label)} if "" in parts else parts
+
+
+def _known(root: Path, split: Mapping[str, Any], label: str) -> Shards:
+    files = [root / name for name in split["filenames"]]
+    return Shards(files, label or split.get("alt_label", ""))
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """File names of a pattern with ranges in braces; a count after a bar is left out."""
+    for piece in pattern.split("|")[0].split("::"):
+        match = RANGE.search(piece)
+        if not match:
+            yield piece
+            continue
+        first, last = match[1], match[2]
+        for number in range(int(first), int(last) + 1):
+            yield from _expand(piece.replace(match[0], f"{number:0{len(first)}}", 1))
+
+
+def _samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+    name, members = "", dict[str, Span]()
+    try:
+        with tarfile.open(file, "r:") as tar:  # a compressed one has no places to go to
+            for member in tar:
+                match = MEMBER.fullmatch(member.name)
+                if not match or not member.isreg():
+                    continue
+                if match[1] != name and members:
+                    yield name, members
+                    members = {}
+                name = match[1]
+                span = Span(file, member.offset_data, member.size)
+                members[match[2].lower()] = span
+    except (tarfile.TarError, OSError) as error:
+        raise InvalidData(file, [f"is no readable, uncompressed tar file: {error}"]) from error
+    if members:
+        yield name, members
+
+
+def _target(members: Mapping[str, Span], label: str) -> Any:
+    with suppress(KeyError, ValueError):
+        if label:
+            return json.loads(members["json"].read())[label]
+        text = members["cls"].read().decode().strip()
+        return int(text) if text.lstrip("-").isdecimal() else text
+    return None

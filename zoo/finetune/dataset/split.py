@@ -1,0 +1,139 @@
+"""Split samples into training, validation and test.
+
+A split depends on keys, targets and the seed alone, not on the order in which a disk lists files.
+Images of one class are drawn without regard to the others, so what is added to one class moves
+nothing in another.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidOption
+from zoo.finetune.dataset.dataset import Sample
+
+__all__ = ["Parts", "Shares", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much is held out; 0: none.
+
+    Raises:
+        InvalidOption: Nothing would be left to train on.
+    """
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or not self.validation + self.test < 1:
+            raise InvalidOption("validation and test share must be 0 or more, together below 1")
+
+    def of(self, count: int) -> tuple[int, int]:
+        """Validation and test images among ``count``: one at least of each where there are three
+        or more; of two, one is for testing; one at least is left for training.
+        """
+        left = max(count - 1, 0)
+        spare = 1 if self.validation and left > 1 else 0
+        test = min(max(round(count * self.test), 1), left - spare) if self.test else 0
+        wanted = min(max(round(count * self.validation), 1), left - test)
+        return wanted if self.validation else 0, test
+
+
+class Parts(NamedTuple):
+    """The parts of a split, each sorted by key."""
+
+    train: list[Sample]
+    validation: list[Sample]
+    test: list[Sample]
+
+
+def split(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> Parts:
+    """Hold out shares of each class; of all samples with like shares of each label; or of all."""
+    ordered = sorted(samples, key=lambda sample: sample.key)
+    if task == "multi-label":
+        parts = _by_labels(ordered, shares, seed)
+    else:
+        parts = Parts([], [], [])
+        groups: dict[int, list[Sample]] = defaultdict(list)
+        for sample in ordered:
+            groups[sample.target if isinstance(sample.target, int) else 0].append(sample)
+        for target, group in groups.items():
+            _random(seed, target).shuffle(group)
+            validation, test = shares.of(len(group))
+            parts.test.extend(group[:test])
+            parts.validation.extend(group[test : test + validation])
+            parts.train.extend(group[test + validation :])
+    return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
+
+
+def _random(seed: int, target: int) -> random.Random:
+    return random.Random(f"{seed} {target}")  # noqa: S311 - a split, not a secret
+
+
+def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
+    """Iterative stratification: the samples of the rarest label are handed out first.
+
+    Each goes to the part that lacks most of that label. (Source: Sechidis, Tsoumakas and Vlahavas,
+    "On the Stratification of Multi-Label Data", ECML PKDD 2011, section 3.)
+    """
+    labels = [_present(sample) for sample in samples]
+    validation, test = shares.of(len(samples))
+    lacks = [float(len(samples) - validation - test), float(validation), float(test)]
+    counts = Counter(label for present in labels for label in present)
+    share = [lack / max(len(samples), 1) for lack in lacks]
+    wanted = {label: [count * part for part in share] for label, count in counts.items()}
+    pool = list(range(len(samples)))
+    _random(seed, 0).shuffle(pool)
+    parts: list[list[int]] = [[], [], []]
+
+    def hand_out(index: int, by: Sequence[float]) -> None:
+        part = max(range(3), key=lambda part: (by[part], lacks[part]))
+        parts[part].append(index)
+        lacks[part] -= 1
+        for label in labels[index]:
+            wanted[label][part] -= 1
+
+    while counts:
+        rarest = min(counts, key=lambda label: (counts[label], label))
+        for index in [index for index in pool if rarest in labels[index]]:
+            hand_out(index, wanted[rarest])
+            counts.subtract(labels[index])
+        pool = [index for index in pool if rarest not in labels[index]]
+        counts = +counts
+    for index in pool:
+        hand_out(index, lacks)
+    _mend(parts, labels, needed=(1, int(validation > 0), int(test > 0)))
+    return Parts(*([samples[index] for index in part] for part in parts))
+
+
+def _mend(parts: list[list[int]], labels: Sequence[frozenset[int]], needed: Sequence[int]) -> None:
+    """Every label has an image to train on; no part is empty that should not be."""
+    for label in sorted(frozenset().union(*labels)):
+        if not any(label in labels[index] for index in parts[0]):
+            part = max((1, 2), key=lambda part: sum(label in labels[i] for i in parts[part]))
+            index = next(index for index in parts[part] if label in labels[index])
+            parts[part].remove(index)
+            parts[0].append(index)
+    for part in (2, 1):
+        if needed[part] and not parts[part] and len(parts[0]) > 1:
+            counts = Counter(label for index in parts[0] for label in labels[index])
+            common = max(
+                parts[0],
+                key=lambda i: (min((counts[n] for n in labels[i]), default=len(labels)), i),
+            )
+            # The last image of a label stays, even if a part stays empty for it.
+            if min((counts[label] for label in labels[common]), default=2) > 1:
+                parts[0].remove(common)
+                parts[part].append(common)
+
+
+def _present(sample: Sample) -> frozenset[int]:
+    assert not isinstance(sample.target, int)
+    return frozenset(label for label, value in enumerate(sample.target) if value)

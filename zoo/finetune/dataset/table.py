@@ -1,0 +1,209 @@
+"""Tables of paths and labels: ``.csv``, ``.tsv`` or ``.parquet``, with one row for each image.
+
+| column | holds |
+| --- | --- |
+| ``path``, ``file`` or ``image`` | where the image is: from the table's folder, or absolute |
+| ``label`` | its class |
+| ``labels`` | multi-label: names with ``\\|`` between them; an empty cell: none of them |
+| ``target``, or ``target_…`` several times | regression: numbers |
+| any others, if none of these is there | multi-label: each is a label, 1 present, 0 not |
+| ``split`` | optional: train, val or test (see `PART_NAMES`) |
+
+The table is the user's own: its paths may lead anywhere. Class names and labels are in the order in
+which people count (`in_order`), label columns and numbers in that of the columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import posixpath
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidData, MissingPackage
+from zoo.finetune.dataset.images import FileImages
+from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, in_order
+
+__all__ = ["TABLES", "list_table"]
+
+TABLES = frozenset({".csv", ".tsv", ".parquet"})
+PATHS = ("path", "file", "image")
+MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
+"""What programs write, in any case, where there is no value."""
+
+Cells = dict[str, str | None]
+
+
+class Columns(NamedTuple):
+    """What the columns of a table are."""
+
+    path: str
+    split: str | None
+    task: Task
+    labels: tuple[str, ...]
+
+
+def list_table(path: Path, task: Task | None) -> Listing:
+    """List the rows of a table; ``task`` decides where its columns allow several.
+
+    Raises:
+        InvalidData: It is no such table.
+        MissingPackage: What reads Parquet is not installed.
+    """
+    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
+    if not rows:
+        raise InvalidData(path, ["the table has no rows"])
+    columns = _columns(path, list(rows[0]), task)
+    seen: set[str] = set()
+    listed = [_row(number, cells, columns, seen) for number, cells in enumerate(rows, 1)]
+    return Listing(
+        task=columns.task,
+        classes=_classes(columns, listed),
+        rows=tuple(listed),
+        images=FileImages(path.parent),
+        place=str(path.resolve()),
+    )
+
+
+def _delimited(path: Path) -> list[Cells]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        # Spreadsheets begin a file with a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.reader(file, delimiter=delimiter, strict=True))
+    except UnicodeDecodeError as error:
+        raise InvalidData(path, ["the table is not in UTF-8"]) from error
+    except csv.Error as error:
+        raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
+    lines = [line for line in lines if line]
+    head = [name.strip() for name in lines[0]] if lines else []
+    if twice := sorted({name for name in head if head.count(name) > 1}):
+        raise InvalidData(path, [f"two columns are called '{name}'" for name in twice])
+    uneven = [number for number, line in enumerate(lines[1:], 1) if len(line) != len(head)]
+    if uneven:
+        numbers = ", ".join(map(str, uneven[:10])) + (", …" if len(uneven) > 10 else "")
+        raise InvalidData(path, [f"rows with more or fewer cells than the head: {numbers}"])
+    return [dict(zip(head, line, strict=True)) for line in lines[1:]]
+
+
+def _parquet(path: Path) -> list[Cells]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingPackage(
+            "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
+        ) from error
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
+    return [{name: _text(value) for name, value in row.items()} for row in rows]
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "|".join(map(str, value))
+    # A column of whole numbers with a gap in it is one of floats to many programs.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)
+
+
+def _columns(path: Path, names: Sequence[str], task: Task | None) -> Columns:
+    found = next((name for name in PATHS if name in names), None)
+    if found is None:
+        wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
+        raise InvalidData(path, [f"no column {wanted}; it has: {there}"])
+    split = "split" if "split" in names else None
+    numbers = tuple(n for n in names if n == "target" or n.startswith("target_"))
+    several = ("labels",) if "labels" in names else ()
+    options: dict[Task, tuple[str, ...]] = {
+        "classification": ("label",) if "label" in names else (),
+        "multi-label": several,
+        "regression": numbers,
+    }
+    if not any(options.values()):
+        options["multi-label"] = tuple(name for name in names if name not in (found, split))
+    usable = [name for name, columns in options.items() if columns and task in (None, name)]
+    if len(usable) == 1:
+        return Columns(found, split, usable[0], options[usable[0]])
+    if usable:
+        raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
+    needs = "'label', 'labels' or 'target', or columns of 0 and 1"
+    what = f"no columns for {task}" if task else "no column that says what an image shows"
+    raise InvalidData(path, [f"{what} ({needs}); it has: {', '.join(names)}"])
+
+
+def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
+    path = (cells[columns.path] or "").strip()
+    if not path:
+        return Row(key=f"row {number}", label=None, problem="has no path")
+    key = posixpath.normpath(path)
+    if key in seen:
+        return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
+    seen.add(key)
+    part, problem = "", ""
+    if columns.split:
+        name = (cells[columns.split] or "").strip()
+        part = PART_NAMES.get(name.lower(), "")
+        if not part:
+            problem = f"has the split '{name}', which is none of train, val, test"
+    try:
+        label = READ[columns.task](cells, columns.labels)
+    except ValueError as error:
+        return Row(key=key, label=None, part=part, problem=str(error))
+    return Row(key=key, label=label, part=part, problem=problem)
+
+
+def _class(cells: Cells, columns: Sequence[str]) -> Label:
+    value = cells[columns[0]]
+    if value is None or value.strip().lower() in MISSING:
+        raise ValueError("has no label")
+    return value.strip()
+
+
+def _present(cells: Cells, columns: Sequence[str]) -> Label:
+    if tuple(columns) == ("labels",):
+        value = cells["labels"]
+        if value is None or value.strip().lower() in MISSING - {""}:
+            raise ValueError("has no labels (an empty cell would mean none of them)")
+        return tuple(name.strip() for name in value.split("|") if name.strip())
+    values = {name: (cells[name] or "").strip().lower() for name in columns}
+    for name, value in values.items():
+        if value not in ("0", "1", "0.0", "1.0", "false", "true"):
+            raise ValueError(f"has '{value}' in the column '{name}', which is neither 0 nor 1")
+    return tuple(name for name, value in values.items() if value in ("1", "1.0", "true"))
+
+
+def _numbers(cells: Cells, columns: Sequence[str]) -> Label:
+    numbers = []
+    for name in columns:
+        value = cells[name] or ""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"has '{value}' in the column '{name}', which is no finite number")
+        numbers.append(number)
+    return tuple(numbers)
+
+
+READ: dict[Task, Callable[[Cells, Sequence[str]], Label]] = {
+    "classification": _class,
+    "multi-label": _present,
+    "regression": _numbers,
+}
+
+
+def _classes(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
+    labels = [row.label for row in rows if row.label is not None]
+    if columns.task == "classification":
+        return in_order(map(str, labels))
+    if columns.labels == ("labels",):
+        return in_order(str(name) for label in labels for name in label)
+    return columns.labels

@@ -1,0 +1,91 @@
+"""Datasets of torchvision, through timm: ``torch/cifar10?root=data``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+from PIL import Image
+from timm.data import create_dataset
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidData, InvalidImage
+from zoo.finetune.dataset.listing import PART_NAMES, Listing
+from zoo.finetune.dataset.named import Named
+from zoo.finetune.dataset.values import Entry, list_entries
+
+__all__ = ["list_torch"]
+
+TRAIN_AND_VALIDATION = frozenset({"imagenet", "inat", "inaturalist", "places365"})
+FOLDERS = frozenset({"folder", "image_folder"})
+"""torchvision's own reader of class folders; it sorts class names as text."""
+
+
+class TorchImages:
+    """Implements `Images`: keys are the split and the place in it."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = parts
+
+    def read(self, key: str) -> Image.Image:
+        """See `Images.read`."""
+        part, _, index = key.partition("/")
+        try:
+            image: Image.Image = self.parts[part][int(index)][0]
+            return image.convert("RGB")
+        except Exception as error:  # decoders raise whatever they like
+            raise InvalidImage(key, f"is not a readable image ({error})") from error
+
+    def check(self, key: str) -> str:
+        """See `Images.check`; the bytes are those of the pixels, which is all there is."""
+        image = self.read(key)
+        return blake3(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+    def file(self, key: str) -> None:
+        """See `Images.file`: many images share a file, or nobody says which one it is."""
+
+
+def list_torch(named: Named, task: Task | None) -> Listing:
+    """List the images of the dataset's splits."""
+    splits = named.splits or _splits(named)
+    options = named.options
+    parts = {
+        part or "all": create_dataset(
+            f"torch/{named.name}",
+            root=options.get("root", "."),
+            split=split,
+            download=options.get("download", "no") == "yes",
+        )
+        for part, split in splits.items()
+    }
+    names = _names(next(iter(parts.values())))
+    for dataset in parts.values():
+        if _names(dataset) != names:
+            raise InvalidData(named.spec, ["its splits have different classes"])
+    entries = (entry for part, dataset in parts.items() for entry in _entries(part, dataset))
+    return list_entries(named.spec, entries, names, TorchImages(parts), task)
+
+
+def _splits(named: Named) -> dict[str, str]:
+    name = named.name.split("/")[-1].lower()
+    if name in FOLDERS:
+        root = Path(named.options.get("root", "."))
+        found = [folder.name for folder in sorted(root.iterdir()) if folder.name in PART_NAMES]
+        return {PART_NAMES[folder]: folder for folder in found} or {"": "all"}
+    second = "validation" if name in TRAIN_AND_VALIDATION else "test"
+    return {"train": "train", second: second}
+
+
+def _names(dataset: Any) -> Sequence[str]:
+    # ImageNet has several words for each class.
+    names = getattr(dataset, "classes", ())
+    return [name if isinstance(name, str) else ", ".join(name) for name in names]
+
+
+def _entries(part: str, dataset: Any) -> Iterator[Entry]:
+    targets = getattr(dataset, "targets", None)
+    for index in range(len(dataset)):
+        target = dataset[index][1] if targets is None else targets[index]
+        yield Entry(f"{part}/{index}", "" if part == "all" else part, target)

@@ -1,0 +1,147 @@
+"""Features: the codes of a whole dataset at one unit, as a file for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from zoo.backbones.codes import extract, find_tap
+from zoo.backbones.load import load
+from zoo.backbones.operated import backbone_of
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress
+from zoo.errors import Conflict
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.device import pick_device
+from zoo.finetune.prepare import CACHE
+from zoo.store.atomic import write_whole
+from zoo.workspace import Workspace
+
+__all__ = ["Features", "write_features"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """A file of codes.
+
+    Attributes:
+        path: Where it is.
+        manifest: The checkpoint that made them.
+        unit: The unit that they are taken behind, or ``head``.
+        images: How many there are, N.
+        features: How many of each image, F.
+        classes: Class names in index order; names of labels or columns.
+    """
+
+    path: Path
+    manifest: Digest
+    unit: str
+    images: int
+    features: int
+    classes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "path": str(self.path),
+            "manifest": str(self.manifest),
+            "unit": self.unit,
+            "images": self.images,
+            "features": self.features,
+            "classes": list(self.classes),
+        }
+
+
+def write_features(
+    workspace: Workspace,
+    name: str,
+    data: str,
+    out: Path,
+    *,
+    at: str,
+    batch_size: int,
+    device: str,
+    force: bool,
+    progress: Progress,
+) -> Features:
+    """Write the codes of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
+
+    The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
+    float32 (N, K) for labels and numbers. Rows are sorted by path. Its metadata says ``ref``,
+    ``manifest``, ``architecture``, ``unit``, ``task`` and ``data_digest``, and as JSON lists
+    ``classes`` and ``paths``.
+
+    Args:
+        workspace: The zoo.
+        name: A reference or digest.
+        data: See `zoo.finetune.dataset.open`; its splits, if it has any, are put together.
+        out: The file.
+        at: A unit, a stage, or ``head``.
+        batch_size: Images that run at once.
+        device: See `zoo.finetune.device.pick_device`.
+        force: Replace ``out`` if it exists.
+        progress: Told of each image.
+
+    Raises:
+        Conflict: ``out`` exists.
+        UnknownName: No such checkpoint, or unit.
+        InvalidData: The images cannot be used.
+        InvalidOption: There is no such device here.
+        Unsupported: What is at the unit cannot be pooled.
+        DiskFull: There is no space for the file; what was there is as it was.
+    """
+    _check_free(out, force)
+    ref, digest = workspace.resolve(name)
+    manifest = workspace.store.manifest(digest)
+    model = load(workspace.store, digest, device=pick_device(device))
+    transform = training_transform(manifest.preprocessing)
+    architecture = manifest.backbone.architecture
+    hierarchy = backbone_of(manifest).hierarchy(architecture, model, input_size=transform.size)
+    blank = next(model.parameters()).new_zeros(1, *transform.size)
+    tap = find_tap(model, hierarchy, blank, at)
+    cache = workspace.root / CACHE / "images"
+    # Nothing is trained, so nothing is held out.
+    dataset = open_dataset(data, validation_share=0, test_share=0, cache=cache, progress=progress)
+    samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
+    batches = Batches(dataset, samples, transform, batch_size)
+
+    def content() -> Iterator[bytes]:
+        with progress("extracting codes", len(samples)) as task:
+            images = ((batch.images, batch.targets) for batch in batches.view(0))
+            (codes,), labels = extract(model, [tap], images, task)
+        metadata = {
+            "ref": str(ref or name),
+            "manifest": str(digest),
+            "architecture": architecture,
+            "unit": tap.unit,
+            "task": dataset.task,
+            "data_digest": dataset.digest,
+            "classes": json.dumps(dataset.classes),
+            "paths": json.dumps([sample.key for sample in samples]),
+        }
+        yield save({"codes": codes, "labels": labels}, metadata)
+
+    # A place where nothing can be written shows before the images run, not after.
+    write_whole(out, content())
+    return Features(
+        path=out,
+        manifest=digest,
+        unit=tap.unit,
+        images=len(samples),
+        features=tap.features,
+        classes=dataset.classes,
+    )
+
+
+def _check_free(out: Path, force: bool) -> None:
+    if out.is_dir():
+        raise Conflict(f"{out} is a folder")
+    if out.exists() and not force:
+        raise Conflict(f"{out} exists; --force replaces it")

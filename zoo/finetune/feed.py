@@ -1,0 +1,139 @@
+"""Feeds: where batches come from, and how the network takes them: as images, or late, from a cache.
+
+Both give the same images in the same order, so that one can stand in for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.entry import Entering, LateEntry
+from zoo.finetune.cache import Crossings
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.mix import Mix
+from zoo.finetune.loop import Batch
+from zoo.finetune.processes import ALONE, Processes
+
+__all__ = ["CachedFeed", "Feed", "ImageFeed"]
+
+
+class Feed(Protocol):
+    """Batches of one part of a dataset, for one network."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch of training, without the first ``skip``."""
+
+    def whole(self) -> Iterator[Batch]:
+        """All images once, in file order."""
+
+    def forward(self, inputs: Any) -> Tensor:
+        """The network's outputs (N, K) for the inputs of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeed:
+    """Images through the whole network.
+
+    Attributes:
+        model: The network.
+        batches: Reads them.
+        device: Where the network is.
+        layout: How they lie in memory.
+        mix: Mixes those of training, if anything does.
+        processes: Those that train together.
+    """
+
+    model: nn.Module
+    batches: Batches
+    device: torch.device
+    layout: torch.memory_format = torch.contiguous_format
+    mix: Mix | None = None
+    processes: Processes = ALONE
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Feed.epoch`."""
+        rank, size = self.processes.rank, self.processes.size
+        batches = self.batches.epoch(number, skip=skip, rank=rank, world=size)
+        for step, (images, targets, _) in enumerate(batches, skip):
+            if self.mix and len(images):
+                images, targets = self.mix(images, targets, epoch=number, step=step)
+            yield self._batch(images, targets)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Feed.whole`."""
+        for images, targets, _ in self.batches.view(0):
+            yield self._batch(images, targets)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See `Feed.forward`."""
+        outputs: Tensor = self.model(inputs)
+        return outputs
+
+    def _batch(self, images: Tensor, targets: Tensor) -> Batch:
+        moved = images.to(self.device, memory_format=self.layout, non_blocking=True)
+        return Batch(moved, targets, len(images))
+
+
+class _Late(NamedTuple):
+    entering: Entering
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFeed:
+    """What crosses a cut, through the part of the network above it.
+
+    Attributes:
+        entry: The network, to be entered at the cut.
+        views: What crosses; epochs take turns with the views.
+        rows: The row of each image of this part.
+        batches: Says which images make up a batch; reads none.
+        device: Where the network is.
+        processes: Those that train together.
+    """
+
+    entry: LateEntry
+    views: Sequence[Crossings]
+    rows: Sequence[int]
+    batches: Batches
+    device: torch.device
+    processes: Processes = ALONE
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Feed.epoch`."""
+        view = self.views[number % len(self.views)]
+        rank, size = self.processes.rank, self.processes.size
+        for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
+            yield self._batch(view, indices)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Feed.whole`."""
+        size = self.batches.size
+        for at in range(0, len(self.rows), size):
+            yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
+
+    def forward(self, inputs: _Late) -> Tensor:
+        """See `Feed.forward`."""
+        # Of the images only shape, dtype and device are asked for: they have no memory.
+        shape = (inputs.images, *self.batches.transform.size)
+        images = torch.zeros((), device=self.device).expand(shape)
+        outputs: Tensor = self.entry.enter(inputs.entering, images)
+        return outputs
+
+    def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
+        entering = view.batch([self.rows[index] for index in indices], self.device)
+        return Batch(_Late(entering, len(indices)), self.batches.targets[indices], len(indices))

@@ -1,0 +1,185 @@
+"""The feeds of a phase: late entry wherever the plan allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from blake3 import blake3
+from torch import Tensor
+
+from zoo.backbones.entry import LateEntry
+from zoo.domain.progress import Progress
+from zoo.errors import Unsupported
+from zoo.finetune.cache import Crossings, Shape, below_digest, open_or_fill, shape_of
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Sample
+from zoo.finetune.dataset.mix import Mix
+from zoo.finetune.feed import CachedFeed, Feed, ImageFeed
+from zoo.finetune.loop import autocast
+from zoo.finetune.prepare import Prepared
+
+__all__ = ["Feeds", "image_feeds", "make_feeds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """Where the parts of a dataset come from in one phase.
+
+    Attributes:
+        train: What is trained on.
+        validation: What choices are made on, if there is such a part.
+        test: What only measures the result.
+        plain: What is trained on, with nothing random about it.
+        cut: How many units lie below the cut where the network is entered; 0: it takes images.
+        why: Why it takes images where it could be frozen.
+    """
+
+    train: Feed
+    validation: Feed | None
+    test: Feed
+    plain: Feed
+    cut: int = 0
+    why: str = ""
+
+
+def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
+    """The feeds of a phase that freezes ``boundary`` units.
+
+    Args:
+        prepared: The run.
+        boundary: Units that are frozen, already.
+        folder: Where caches lie.
+        progress: Told how far filling one is.
+    """
+    cut = prepared.hierarchy.cut_below(boundary)
+    why = _obstacle(prepared, cut)
+    if not why:
+        entry = LateEntry(prepared.model, prepared.hierarchy, cut)
+        try:
+            with autocast(prepared.model, prepared.recipe.precision):
+                return _cached(prepared, entry, folder, progress)
+        except Unsupported as error:
+            why = str(error)
+    return replace(image_feeds(prepared), why=why)
+
+
+def _obstacle(prepared: Prepared, cut: int) -> str:
+    recipe = prepared.recipe
+    if not cut:
+        return "nothing below a cut is frozen"
+    if not recipe.cache:
+        return "the recipe keeps no cache"
+    if recipe.grad_checkpointing:
+        return "gradient checkpointing runs the network whole"
+    if recipe.mixup or recipe.cutmix:
+        return "images are mixed anew in each epoch"
+    if recipe.augment != "none" and not recipe.views:
+        return "images are changed anew in each epoch; views would keep some"
+    return ""
+
+
+def image_feeds(prepared: Prepared) -> Feeds:
+    """Feeds of images, through the whole network."""
+    recipe, dataset = prepared.recipe, prepared.dataset
+    mix = None
+    if recipe.mixup or recipe.cutmix:
+        mix = Mix(
+            recipe.mixup, recipe.cutmix, task=dataset.task, outputs=len(dataset.classes),
+            smoothing=recipe.label_smoothing, seed=recipe.seed,
+        )  # fmt: skip
+    # Parameters stay those of the network: only its calls are compiled.
+    runs: Any = torch.compile(prepared.model) if recipe.compile else prepared.model
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+
+    def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageFeed:
+        batches = _batches(prepared, samples, level)
+        return ImageFeed(runs, batches, prepared.device, layout, mix, prepared.processes)
+
+    validation = feed(dataset.validation, "none") if dataset.validation else None
+    plain = feed(dataset.train, "none")
+    train = feed(dataset.train, recipe.augment, mix) if mix or recipe.augment != "none" else plain
+    return Feeds(train, validation, feed(dataset.test, "none"), plain)
+
+
+def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progress) -> Feeds:
+    recipe, dataset = prepared.recipe, prepared.dataset
+    everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
+    whole = _batches(prepared, everything, "none")
+    shape = shape_of(entry, whole.image(0, 0).to(prepared.device))
+    what = _description(prepared, entry)
+    plain = _crossings(prepared, entry, whole, shape, what, 0, folder, progress)
+    row = {sample.key: at for at, sample in enumerate(everything)}
+
+    def feed(samples: tuple[Sample, ...]) -> CachedFeed:
+        rows = [row[sample.key] for sample in samples]
+        batches = _batches(prepared, samples, "none")
+        return CachedFeed(entry, [plain], rows, batches, prepared.device, prepared.processes)
+
+    known = feed(dataset.train)
+    train = known
+    if recipe.views:
+        changing = _batches(prepared, dataset.train, recipe.augment)
+        what = {**what, "augment": recipe.augment, "seed": recipe.seed, "timm": timm.__version__}
+        views = [
+            _crossings(prepared, entry, changing, shape, what, number, folder, progress)
+            for number in range(recipe.views)
+        ]
+        rows = list(range(len(dataset.train)))
+        train = CachedFeed(entry, views, rows, changing, prepared.device, prepared.processes)
+    validation = feed(dataset.validation) if dataset.validation else None
+    return Feeds(train, validation, feed(dataset.test), known, cut=entry.boundary)
+
+
+def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
+    recipe = prepared.recipe
+    transform = training_transform(prepared.planned.preprocessing, level)
+    return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
+
+
+def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
+    """All that shapes what crosses the cut, but for the images."""
+    backbone, recipe = prepared.planned.backbone, prepared.recipe
+    return {
+        "plugin": backbone.plugin,
+        "version": prepared.network.backbone.version,
+        "architecture": backbone.architecture,
+        # The number of outputs is above every cut: another head may use the same cache.
+        "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},
+        "cut": prepared.hierarchy.boundary_name(entry.boundary),
+        "weights": below_digest(prepared.model, prepared.hierarchy, entry.boundary),
+        "preprocessing": prepared.planned.to_json()["preprocessing"],
+        "precision": recipe.precision,
+        "device": prepared.device.type,
+        "torch": torch.__version__,
+        "batch": recipe.batch_size,
+    }
+
+
+def _crossings(
+    prepared: Prepared,
+    entry: LateEntry,
+    batches: Batches,
+    shape: Shape,
+    what: dict[str, Any],
+    view: int,
+    folder: Path,
+    progress: Progress,
+) -> Crossings:
+    keys = "\n".join(sample.key for sample in batches.samples)
+    images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
+
+    def moved() -> Iterator[Tensor]:
+        for batch in batches.view(view):
+            yield batch.images.to(prepared.device)
+
+    count = len(batches.samples)
+    description = {**what, **images, "view": view}
+    with prepared.processes.first_alone():
+        found = open_or_fill(folder, description, shape, count, moved, entry, progress)
+    return found.to(prepared.device)

@@ -1,0 +1,132 @@
+"""Find a learning rate: train a few steps with ever larger rates, and take all of it back.
+
+The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from typing import Any, Self
+
+import torch
+
+from zoo.domain.progress import Progress
+from zoo.finetune.feed import Feed
+from zoo.finetune.loop import Batch, Learner
+
+__all__ = ["RateCurve", "find_rate"]
+
+LOWEST, HIGHEST = 1e-6, 1.0
+SMOOTHING = 0.9
+TOO_HIGH = 4.0
+"""A loss of so many times the least one ends the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateCurve:
+    """What the test saw.
+
+    Attributes:
+        rates: Of the head, ascending; other groups had theirs in proportion.
+        losses: Smoothed, one for each rate.
+        suggestion: The rate at which the loss fell fastest.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+    def scaled(self, factor: float) -> Self:
+        """The same with all rates times ``factor``."""
+        rates = tuple(rate * factor for rate in self.rates)
+        return replace(self, rates=rates, suggestion=self.suggestion * factor)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "suggestion": self.suggestion,
+            "rates": list(self.rates),
+            "losses": list(self.losses),
+        }
+
+
+def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 100) -> RateCurve:
+    """Try ``steps`` rates from 1e-6 to 1.
+
+    Weights, buffers, optimizer and random number generators are afterwards as they were, to the
+    bit.
+
+    Args:
+        learner: What is trained.
+        feed: What on.
+        progress: Told of each step.
+        steps: How many rates to try.
+    """
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    with _untouched(learner), progress("trying rates", steps) as task:
+        for number, batch in zip(range(steps), _endless(feed), strict=False):
+            rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1))
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * _step(learner, feed, batch, rate)
+            smoothed = mean / (1 - SMOOTHING ** (number + 1))
+            if not math.isfinite(smoothed) or (losses and smoothed > TOO_HIGH * min(losses)):
+                break
+            rates.append(rate)
+            losses.append(smoothed)
+            task.advance(note=f"rate {rate:.1e}, loss {smoothed:.3f}")
+    return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses))
+
+
+def _endless(feed: Feed) -> Iterator[Batch]:
+    return chain.from_iterable(feed.epoch(number) for number in count())
+
+
+def _step(learner: Learner, feed: Feed, batch: Batch, rate: float) -> float:
+    groups = learner.optimizer.param_groups
+    highest = max(group["initial_lr"] for group in groups)
+    for group in groups:
+        group["lr"] = rate * group["initial_lr"] / highest
+    learner.model.train()
+    device = next(learner.model.parameters()).device
+    with learner.precision():
+        said = feed.forward(batch.inputs)
+    loss = learner.loss(said.float(), batch.targets.to(device))
+    loss.backward()
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def _steepest(rates: list[float], losses: list[float]) -> float:
+    """Where the loss falls fastest over the logarithm of the rate, before its least value."""
+    if len(rates) < 3:
+        return rates[0] if rates else LOWEST
+    least = max(losses.index(min(losses)), 1)
+    slopes = [losses[at] - losses[at - 1] for at in range(1, least + 1)]
+    return rates[slopes.index(min(slopes)) + 1]
+
+
+@contextmanager
+def _untouched(learner: Learner) -> Iterator[None]:
+    model, optimizer = learner.model, learner.optimizer
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    before = {name: value.detach().clone() for name, value in tensors.items()}
+    modes = {child: child.training for child in model.modules()}
+    state = deepcopy(optimizer.state_dict())
+    devices = range(torch.cuda.device_count())
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, value in before.items():
+                tensors[name].copy_(value)
+        optimizer.load_state_dict(state)
+        for child, training in modes.items():
+            child.training = training

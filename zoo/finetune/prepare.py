@@ -1,0 +1,239 @@
+"""Prepare a run: everything that can be refused is refused here, before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zoo import plugins
+from zoo.backbones.operated import unit_named
+from zoo.contracts import Head
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.phase import Phase
+from zoo.domain.progress import Progress
+from zoo.domain.recipe import Recipe
+from zoo.domain.surgery import Surgery, adapted_preprocessing
+from zoo.domain.task import Task
+from zoo.errors import DiskFull, InvalidOption, Unsupported
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.network import Network, make_network, shallower
+from zoo.finetune.probe import LEAST
+from zoo.finetune.processes import ALONE, Processes
+from zoo.workspace import Workspace
+
+__all__ = ["CACHE", "Prepared", "prepare", "truncated"]
+
+CACHE = "cache"
+"""Folder of a zoo for what can be computed again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A recipe met with its base and its data.
+
+    Attributes:
+        base: The name, or digest, that the base was given by.
+        parent: The base's manifest digest.
+        known: The base's manifest.
+        recipe: With nothing left to decide.
+        dataset: Checked and split.
+        head: The plugin of the new head.
+        network: With that head, on the device to train on.
+        hierarchy: Of that network.
+        boundaries: How many units each phase of the plan freezes.
+        device: Where it is trained.
+        processes: Those that train together.
+    """
+
+    base: str
+    parent: Digest
+    known: m.Manifest
+    recipe: Recipe
+    dataset: Dataset
+    head: Head
+    network: Network
+    hierarchy: Hierarchy
+    boundaries: tuple[int, ...]
+    device: torch.device
+    processes: Processes = ALONE
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        return self.network.model
+
+    @property
+    def planned(self) -> m.Manifest:
+        """The result's manifest as far as it is known before training."""
+        return self.network.planned
+
+    @property
+    def units(self) -> int:
+        """How many the network has."""
+        return len(self.hierarchy.units)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.dataset.task
+
+    @property
+    def phases(self) -> tuple[tuple[Phase, int], ...]:
+        """The plan's phases, each with its boundary."""
+        return tuple(zip(self.recipe.plan(), self.boundaries, strict=True))
+
+
+def prepare(
+    workspace: Workspace,
+    base: str,
+    recipe: Recipe,
+    device: str,
+    progress: Progress,
+    processes: Processes = ALONE,
+    known_as: str | None = None,
+) -> Prepared:
+    """Load, read and check everything that ``recipe`` needs.
+
+    Args:
+        workspace: The zoo.
+        base: A reference or digest.
+        recipe: The options.
+        device: What torch calls it.
+        progress: Told of every image.
+        processes: Those that train together.
+        known_as: What the result's lineage calls the base, if not ``base``.
+
+    Raises:
+        UnknownName: No such checkpoint, or head.
+        InvalidFreeze: The network has no such depth.
+        InvalidData: The images cannot be trained on.
+        InvalidOption: The network does not take images of that size, or an option does not apply.
+        DiskFull: There is no space for the result.
+    """
+    ref, parent = workspace.resolve(base)
+    known = workspace.store.manifest(parent)
+    head = plugins.head(recipe.head)
+    _check_space(workspace, known)
+    with processes.first_alone():  # one may have to download
+        dataset = open_dataset(
+            recipe.data,
+            task=None if recipe.task == "auto" else recipe.task,  # type: ignore[arg-type]
+            validation_share=recipe.validation_share,
+            test_share=recipe.test_share,
+            seed=recipe.seed,
+            skip_bad=recipe.skip_bad,
+            cache=workspace.root / CACHE / "images",
+            progress=progress,
+        )
+    recipe = replace(recipe, task=dataset.task)
+    network = make_network(
+        workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
+    )
+    recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
+    _check_options(recipe, network, dataset)
+    hierarchy = _hierarchy(network)
+    network.model.to(device)
+    return Prepared(
+        base=known_as or str(ref or base),
+        parent=parent,
+        known=known,
+        recipe=recipe,
+        dataset=dataset,
+        head=head,
+        network=_recorded(network, recipe),
+        hierarchy=hierarchy,
+        boundaries=tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan()),
+        device=torch.device(device),
+        processes=processes,
+    )
+
+
+def truncated(prepared: Prepared, unit: str) -> Prepared:
+    """The same with a network that ends after ``unit``, and a new head there.
+
+    Raises:
+        UnknownName: It has no such unit.
+        Unsupported: It cannot be truncated there.
+    """
+    name = prepared.hierarchy.units[unit_named(prepared.hierarchy, unit)].name
+    network = shallower(prepared.network, prepared.head, prepared.recipe.seed, name)
+    network.model.to(prepared.device)
+    return replace(prepared, network=network, hierarchy=_hierarchy(network))
+
+
+def _hierarchy(network: Network) -> Hierarchy:
+    planned = network.planned
+    return network.backbone.hierarchy(
+        planned.backbone.architecture,
+        network.model,
+        input_size=planned.preprocessing.input_size,
+    )
+
+
+def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
+    """The recipe's, ``auto`` decided: a probe comes first where it can.
+
+    Raises:
+        Unsupported: It asks for a probe, and the head is none that one could be put into.
+    """
+    linear = all(isinstance(head, nn.Linear) for head in network.heads)
+    if recipe.strategy == "auto":
+        return "lp-ft" if linear and len(dataset.train) >= LEAST else "partial"
+    if recipe.strategy in ("probe", "lp-ft") and not linear:
+        raise Unsupported(
+            f"the strategy {recipe.strategy} needs a linear head; for the head {recipe.head} of "
+            f"{network.planned.backbone.architecture} there is partial"
+        )
+    return recipe.strategy
+
+
+def _check_options(recipe: Recipe, network: Network, dataset: Dataset) -> None:
+    """Refuse what cannot be; and let the network know of the rest."""
+    if recipe.blend != "none" and not dataset.validation:
+        raise InvalidOption("a blend is chosen on a validation split, and there is none")
+    if recipe.grad_checkpointing:
+        name = network.planned.backbone.architecture
+        if any(isinstance(child, _BatchNorm) for child in network.model.modules()):
+            # What is computed again would move the running statistics again.
+            raise InvalidOption(f"no gradient checkpointing for {name}: it has batch norm")
+        enable = getattr(network.model, "set_grad_checkpointing", None)
+        try:
+            if enable is None:
+                raise NotImplementedError
+            enable(True)
+        except (AssertionError, NotImplementedError) as error:
+            raise InvalidOption(f"{name} has no gradient checkpointing") from error
+
+
+def _recorded(network: Network, recipe: Recipe) -> Network:
+    return replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
+
+
+def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Manifest:
+    preprocessing = base.preprocessing
+    if size := recipe.image_size:
+        preprocessing = adapted_preprocessing(preprocessing, (size, size), None)
+    surgery = replace(Surgery.parse(base.backbone.options), num_classes=len(classes))
+    return replace(
+        base,
+        head=m.Head(kind=recipe.head, num_classes=len(classes)),
+        backbone=replace(base.backbone, options=surgery.to_options()),
+        preprocessing=preprocessing,
+        classes=classes,
+        weights=(),
+        # Terms of use go with the weights; the rest speaks of the base.
+        files=tuple(f for f in base.files if f.name.upper().startswith(("LICENSE", "NOTICE"))),
+    )
+
+
+def _check_space(workspace: Workspace, base: m.Manifest) -> None:
+    """Before hours of training rather than after: the result, and the file it is stored from."""
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)

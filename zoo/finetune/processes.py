@@ -1,0 +1,120 @@
+"""Several processes that train one network: each has its share of every batch.
+
+Started by ``torchrun`` or ``accelerate launch``. Gradients are added up, weighted by what each
+process saw, so that a step is that of one process with the whole batch, to float tolerance. (Batch
+norm that is trained takes its statistics from a process's share.) Only the first process writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from zoo import config
+from zoo.errors import MissingPackage, Unsupported
+
+__all__ = ["ALONE", "Processes"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        rank: 0 for the first.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls, device: str) -> tuple[Processes, str]:
+        """Meet the others, if there are any, as accelerate's settings or ``torchrun`` say.
+
+        Returns:
+            This one, and its own device.
+
+        Raises:
+            MissingPackage: There are others, and accelerate is not installed.
+            Unsupported: Weights are to be spread over the processes.
+        """
+        if config.processes() < 2:
+            return ALONE, device
+        if way := config.weights_spread_by():
+            raise Unsupported(
+                f"{way} spreads weights over processes; here each keeps them whole: "
+                "use distributed_type MULTI_GPU or MULTI_CPU"
+            )
+        try:
+            from accelerate import PartialState
+        except ImportError as error:
+            raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
+        state = PartialState(cpu=device == "cpu")
+        return cls(state.process_index, state.num_processes), str(state.device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def share(self, value: T) -> T:
+        """The first process's value, in all."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process goes through the block, then all others."""
+        if self.size > 1 and not self.first:
+            dist.barrier()
+        yield
+        if self.size > 1 and self.first:
+            dist.barrier()
+
+    def align(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give all processes the first one's values."""
+        if self.size > 1:
+            for value in tensors.values():
+                dist.broadcast(value.detach(), src=0)
+
+    def total(self, value: float, device: torch.device) -> float:
+        """The sum over all processes."""
+        if self.size == 1:
+            return value
+        box = torch.tensor(value, dtype=torch.float64 if device.type == "cpu" else torch.float32)
+        box = box.to(device)
+        dist.all_reduce(box)
+        return box.item()
+
+    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Put the sum over all processes into each gradient; one that none has stays none."""
+        if self.size == 1 or not parameters:
+            return
+        device = parameters[0].device
+        there = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
+        dist.all_reduce(there)
+        chosen = [p for p, known in zip(parameters, there.tolist(), strict=True) if known]
+        if not chosen:
+            return
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen]
+        flat = torch.cat([part.float() for part in parts])
+        dist.all_reduce(flat)
+        sizes = [parameter.numel() for parameter in chosen]
+        for parameter, part in zip(chosen, torch.split(flat, sizes), strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+
+
+ALONE = Processes()
+"""No others."""

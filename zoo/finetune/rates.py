@@ -1,0 +1,108 @@
+"""Who is trained, how fast, and how the rates run.
+
+Every group has a true ``lr`` of its own, and one factor moves them all, so that the ratio of any
+two is the same at every step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import timm.optim
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from zoo.backbones.freeze import trainable_parameters
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.phase import Phase
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption
+
+__all__ = ["layer_decay", "make_optimizer", "parameter_groups", "schedule"]
+
+ONE_CYCLE_START = 1 / 25
+"""First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
+ONE_CYCLE_RISE = 0.3
+
+
+def parameter_groups(
+    model: nn.Module, hierarchy: Hierarchy, phase: Phase, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Groups over exactly the trainable parameters, each with ``lr`` and ``weight_decay``.
+
+    The head has the phase's rate; a unit at depth d of D has ``backbone_lr * decay ** (D - 1 - d)``
+    (layer-wise decay: Clark et al., ELECTRA, ICLR 2020). No weight decay on vectors (norms, biases)
+    and on what the network itself exempts.
+    """
+    depth = {name: unit.depth for unit in hierarchy.units for name in unit.parameters}
+    decay = layer_decay(model, recipe)
+    exempt = set(getattr(model, "no_weight_decay", set)())
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable_parameters(model):
+        if name in depth:
+            rate = phase.backbone_lr * decay ** (len(hierarchy.units) - 1 - depth[name])
+        else:
+            rate = phase.lr
+        shrinks = parameter.dim() > 1 and name not in exempt
+        groups.setdefault((rate, recipe.weight_decay if shrinks else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": shrink}
+        for (rate, shrink), parameters in groups.items()
+    ]
+
+
+def layer_decay(model: nn.Module, recipe: Recipe) -> float:
+    """The recipe's, else 0.75 for networks with attention and 0.9 for all others."""
+    if recipe.layer_decay is not None:
+        return recipe.layer_decay
+    attends = any("attention" in type(child).__name__.lower() for child in model.modules())
+    return 0.75 if attends else 0.9
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
+    """The optimizer of that name in timm's list.
+
+    Raises:
+        InvalidOption: There is none.
+    """
+    known = timm.optim.list_optimizers()
+    if recipe.optimizer not in known:
+        near = difflib.get_close_matches(recipe.optimizer, known, n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InvalidOption(f"timm has no optimizer '{recipe.optimizer}'{hint}")
+    made: Optimizer = timm.optim.create_optimizer_v2(
+        groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
+    )
+    return made
+
+
+def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
+    """The recipe's course over so many steps, as one factor for all groups."""
+    courses: Mapping[str, Callable[[float], float]] = {
+        "cosine": lambda share: _cosine(1.0, 0.0, share),
+        "constant": lambda _: 1.0,
+    }
+    warm = max(round(steps * recipe.warmup), 1) if recipe.warmup else 0
+
+    def factor(step: int) -> float:
+        if recipe.schedule == "one-cycle":
+            return _one_cycle(step / max(steps, 1))
+        if step < warm:
+            return (step + 1) / warm
+        return courses[recipe.schedule]((step - warm) / max(steps - warm, 1))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _one_cycle(share: float) -> float:
+    if share < ONE_CYCLE_RISE:
+        return _cosine(ONE_CYCLE_START, 1.0, share / ONE_CYCLE_RISE)
+    return _cosine(1.0, 0.0, (share - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))

@@ -1,0 +1,290 @@
+"""Carry out a plan: phase after phase, keep the best, and be ready to be cut off at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.freeze import freeze
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.phase import Phase
+from zoo.domain.progress import Progress, Task
+from zoo.finetune.average import Average
+from zoo.finetune.blend import TENTHS, Kept, interpolated, soup
+from zoo.finetune.evaluate import SCORE, measure
+from zoo.finetune.feed import Feed
+from zoo.finetune.feeds import Feeds
+from zoo.finetune.journal import Journal
+from zoo.finetune.loop import Learner, Step, learn, outputs
+from zoo.finetune.prepare import Prepared
+from zoo.finetune.probing import probe_heads
+from zoo.finetune.rates import make_optimizer, parameter_groups, schedule
+from zoo.finetune.state import (
+    Best,
+    Position,
+    State,
+    learner_state,
+    random_state,
+    restore_learner,
+    restore_random,
+    write_state,
+)
+
+__all__ = ["Training", "live_tensors", "make_learner"]
+
+FIRST = "first"
+NOTED = 10
+"""Every so many steps one is written to the journal."""
+
+
+class Training:
+    """A plan being carried out.
+
+    Args:
+        prepared: What is trained, on what, and how.
+        feeds: Makes the feeds of a phase whose boundary is given.
+        loss: From outputs and targets to a scalar.
+        journal: Told what happens.
+        progress: Likewise.
+        save_to: Where the state is kept.
+        save_every: After so many steps; 0: after each epoch.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        feeds: Callable[[int], Feeds],
+        loss: nn.Module,
+        journal: Journal,
+        progress: Progress,
+        *,
+        save_to: Path,
+        save_every: int,
+    ) -> None:
+        self.prepared = prepared
+        self.feeds = feeds
+        self.loss = loss
+        self.journal = journal
+        self.progress = progress
+        self.save_to = save_to
+        self.save_every = save_every
+        self.best = Best()
+        self.position = Position()
+        lowest = min(prepared.boundaries, default=len(prepared.hierarchy.units))
+        self.processes = prepared.processes
+        self.kept = Kept(save_to.parent / "weights")
+        self._made: tuple[int, Feeds] | None = None
+        self.live = live_tensors(prepared.model, prepared.hierarchy, lowest)
+
+    def restore(self, state: State) -> None:
+        """Go to where ``state`` was taken; `run` goes on from there."""
+        self.position, self.best = state.position, state.best
+        put(state.tensors, self.live)
+
+    def run(self, state: State | None = None) -> Feeds:
+        """Carry out what is left of the plan, and leave the best weights in the model.
+
+        Args:
+            state: What `restore` was given, if this goes on from there.
+
+        Returns:
+            The feeds of the last phase.
+        """
+        feeds = self._begin(state)
+        phases = self.prepared.phases
+        images = len(self.prepared.dataset.train)
+        with self.progress("training", sum(phase.epochs for phase, _ in phases) * images) as task:
+            for number, (phase, boundary) in enumerate(phases):
+                if number < self.position.phase and number + 1 < len(phases):
+                    task.advance(phase.epochs * images)
+                    continue
+                feeds = self._frozen(boundary)
+                if number == self.position.phase:
+                    task.advance(self.position.epoch * images)
+                    self._phase(number, feeds, task, state)
+                    state = None
+        if self.prepared.phases and self.processes.first:
+            self._blend(feeds)
+        if self.best.tensors:
+            put(self.best.tensors, self.live)
+        return feeds
+
+    def consider(self, name: str, feeds: Feeds) -> dict[str, float]:
+        """Measure the model as it is on the validation split, and keep it if it is the best.
+
+        Without a validation split the latest is the best.
+        """
+        figures: dict[str, float] = {}
+        score = None
+        if feeds.validation is not None:
+            figures = self.measure(feeds.validation)
+            score = figures[SCORE[self.prepared.task]]
+        if score is None or self.best.score is None or score >= self.best.score:
+            self.best = Best(name, score, 0, snapshot(self.live))
+        return figures
+
+    def measure(self, feed: Feed) -> dict[str, float]:
+        """The head's metrics on all that ``feed`` has."""
+        said = outputs(
+            self.prepared.model, feed.whole(), feed.forward, self.prepared.recipe.precision
+        )
+        return measure(self.prepared.head, self.prepared.task, said)
+
+    def _begin(self, state: State | None) -> Feeds:
+        """Freeze for the first phase; a training that begins with a probe fits it."""
+        feeds = self._frozen(self.prepared.boundaries[0] if self.prepared.boundaries else None)
+        if state is None:
+            if self.processes.first:
+                self._probe(feeds)
+            self.processes.align(self.live)
+        return feeds
+
+    def _probe(self, feeds: Feeds) -> None:
+        if self.prepared.recipe.strategy in ("probe", "lp-ft"):
+            found = probe_heads(self.prepared, feeds, self.progress)
+            self.journal.note("probe", 0, **found, **self.consider("probe", feeds))
+            self.save(None)
+        if self.prepared.recipe.blend == "wise-ft":
+            self.kept.keep(FIRST, snapshot(self.live))
+
+    def _blend(self, feeds: Feeds) -> None:
+        """Try means of weights; the best of them may be the best of all."""
+        last = snapshot(self.live)
+        if self.prepared.recipe.blend == "wise-ft":
+            first = self.kept.read(FIRST)
+            for tenths in TENTHS:
+                put(interpolated(first, last, tenths / 10), self.live)
+                self._noted(f"{tenths}/10 of the way", feeds)
+        if self.prepared.recipe.blend == "soup":
+            mean, names = soup(self.kept, lambda tensors: self._score(tensors, feeds))
+            put(mean, self.live)
+            self._noted(f"mean of {', '.join(names)}", feeds)
+        self.kept.clear()
+
+    def _noted(self, name: str, feeds: Feeds) -> None:
+        figures = self.consider(name, feeds)
+        self.journal.note("blend", self.position.steps, name=name, **figures)
+
+    def _score(self, tensors: Mapping[str, Tensor], feeds: Feeds) -> float:
+        put(tensors, self.live)
+        assert feeds.validation is not None
+        return self.measure(feeds.validation)[SCORE[self.prepared.task]]
+
+    def _frozen(self, boundary: int | None) -> Feeds:
+        """Freeze ``boundary`` units, or all; the feeds for that, made once."""
+        boundary = self.prepared.units if boundary is None else boundary
+        freeze(self.prepared.model, self.prepared.hierarchy, boundary)
+        if self._made is None or self._made[0] != boundary:
+            self._made = boundary, self.feeds(boundary)
+        return self._made[1]
+
+    def _phase(self, number: int, feeds: Feeds, task: Task, state: State | None) -> None:
+        phase, boundary = self.prepared.phases[number]
+        learner = make_learner(self.prepared, phase, boundary, self.loss, len(feeds.train))
+        if state and state.learner:
+            restore_learner(learner, state.learner)
+        if state and self.processes.first:
+            restore_random(state.random)
+        before = sum(earlier.epochs for earlier, _ in self.prepared.phases[:number])
+        for epoch in range(self.position.epoch, phase.epochs):
+            label = f"epoch {before + epoch + 1}"
+            for step in self._steps(learner, feeds, before + epoch):
+                task.advance(step.images, f"{label}, loss {step.loss:.3f}, rate {step.lr:.2g}")
+                if self.save_every and self.position.steps % self.save_every == 0:
+                    self.save(learner)
+            stop = self._end_epoch(label, learner, feeds)
+            last = stop or epoch + 1 == phase.epochs
+            self.position = Position(
+                number + last, 0 if last else epoch + 1, 0, self.position.steps
+            )
+            self.save(None if last else learner)
+            if stop:
+                break
+
+    def _steps(self, learner: Learner, feeds: Feeds, number: int) -> Iterator[Step]:
+        batches = feeds.train.epoch(number, skip=self.position.batch)
+        began, images = time.monotonic(), 0
+        for step in learn(learner, batches, feeds.train.forward):
+            self.position.batch += step.batches
+            self.position.steps += 1
+            images += step.images
+            if self.position.steps % NOTED == 1:
+                speed = images / max(time.monotonic() - began, 1e-9)
+                self.journal.note(
+                    "step", self.position.steps, epoch=number + 1, loss=step.loss, lr=step.lr,
+                    images_per_second=round(speed, 1),
+                )  # fmt: skip
+            yield step
+
+    def _end_epoch(self, label: str, learner: Learner, feeds: Feeds) -> bool:
+        """Look at what the epoch brought; whether to stop early."""
+        self.processes.align(dict(self.prepared.model.named_buffers()))
+        stop = self.processes.first and self._look(label, learner, feeds)
+        return self.processes.share(stop)
+
+    def _look(self, label: str, learner: Learner, feeds: Feeds) -> bool:
+        since = self.best.since
+        previous = self.best.name
+        if self.prepared.recipe.blend == "soup":
+            self.kept.keep(label, snapshot(self.live))
+        candidates: Mapping[str, Any] = {label: nullcontext()}
+        if learner.average:
+            candidates = {**candidates, f"average of {label}": learner.average.in_place()}
+        for name, place in candidates.items():
+            with place:
+                figures = self.consider(name, feeds)
+            self.journal.note("epoch", self.position.steps, name=name, **figures)
+        if self.best.name == previous:
+            self.best.since = since + 1
+        patience = self.prepared.recipe.patience
+        return bool(patience and self.best.score is not None and self.best.since >= patience)
+
+    def save(self, learner: Learner | None) -> None:
+        """Keep all that is needed to go on from here."""
+        if not self.processes.first:
+            return
+        state = State(
+            self.position,
+            self.best,
+            snapshot(self.live),
+            learner_state(learner) if learner else None,
+            random_state(),
+        )
+        write_state(state, self.save_to)
+
+
+def make_learner(
+    prepared: Prepared, phase: Phase, boundary: int, loss: nn.Module, batches: int
+) -> Learner:
+    """What trains the network through ``phase``, of so many ``batches`` an epoch."""
+    model, hierarchy, recipe = prepared.model, prepared.hierarchy, prepared.recipe
+    optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
+    rates = schedule(optimizer, phase.epochs * -(-batches // recipe.accumulate), recipe)
+    moving = live_tensors(model, hierarchy, boundary)
+    average = Average(moving, recipe.ema) if recipe.ema else None
+    return Learner(model, optimizer, rates, loss, recipe, average, prepared.processes)
+
+
+def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
+    """What training above ``boundary`` moves: parameters and buffers outside the frozen units."""
+    still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    found: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: value for name, value in found.items() if name not in still}
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, each in memory of its own: mapped ones share what lies side by side."""
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def put(kept: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy tensors in place, by name."""
+    for name, value in kept.items():
+        into[name].copy_(value)

@@ -1,0 +1,157 @@
+"""Runs: executions of recipes, each with a folder of its own below ``runs``.
+
+runs/20261124-211503-3fa9/
+  run.json        base, recipe, where it is saved, how it ended
+  metrics.jsonl   one line for each step that was noted, epoch and result
+  state.pt        what a run that was cut off goes on from; gone when it is done
+  curves.png, confusion.png, depth.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from zoo.errors import Invalid, UnknownName
+from zoo.store.atomic import write_whole
+from zoo.workspace import Workspace
+
+__all__ = ["METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs", "metrics"]
+
+RUNS = "runs"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+STATE = "state.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a recipe.
+
+    Attributes:
+        folder: Where all of it lies; its name is the run's id.
+        base: The reference or digest that was given.
+        parent: The manifest that it stood for.
+        save: The name for the result.
+        recipe: The options, as JSON.
+        device: What it computes on.
+        started: UTC, ISO 8601.
+        host: Machine that runs it.
+        pid: Process that runs it.
+        status: ``running``, ``done``, ``interrupted`` or ``failed``.
+        error: Why it failed.
+        data_digest: Of the images, so that it is never resumed on others.
+        result: ``manifest`` and ``metrics`` when done.
+    """
+
+    folder: Path
+    base: str
+    parent: str
+    save: str
+    recipe: Mapping[str, Any]
+    device: str
+    started: str
+    host: str = ""
+    pid: int = 0
+    status: str = "running"
+    error: str = ""
+    data_digest: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """What ``--resume`` takes."""
+        return self.folder.name
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it was cut off and left something to go on from."""
+        return self.status in ("interrupted", "failed") and (self.folder / STATE).is_file()
+
+    def write(self) -> Self:
+        """Keep it as ``run.json``."""
+        data = {name: value for name, value in asdict(self).items() if name != "folder"}
+        write_whole(self.folder / RUN, [json.dumps(data, indent=2).encode(), b"\n"])
+        return self
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read ``run.json``; a run whose process is gone was interrupted.
+
+        Raises:
+            Invalid: It is missing or damaged.
+        """
+        try:
+            run = cls(folder=folder, **json.loads((folder / RUN).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
+        if run.status == "running" and not run._alive():
+            return cls(**{**_fields(run), "status": "interrupted"})
+        return run
+
+    def _alive(self) -> bool:
+        if self.host != socket.gethostname():
+            return True  # who knows
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"id": self.id, **{k: v for k, v in _fields(self).items() if k != "folder"},
+                "folder": str(self.folder), "resumable": self.resumable}  # fmt: skip
+
+
+def _fields(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in Run.__dataclass_fields__}
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """All runs, newest first; a folder that is none is left out."""
+    found = []
+    for folder in _folders(workspace):
+        try:
+            found.append(Run.read(folder))
+        except Invalid:
+            continue
+    return sorted(found, key=lambda run: (run.started, run.id), reverse=True)
+
+
+def find_run(workspace: Workspace, name: str) -> Run:
+    """The run whose id begins with ``name``; ``last`` is the newest.
+
+    Raises:
+        UnknownName: None does, or several.
+    """
+    runs = list_runs(workspace)
+    matching = runs[:1] if name == "last" else [run for run in runs if run.id.startswith(name)]
+    if len(matching) != 1 or not name:
+        raise UnknownName("run", name, [run.id for run in matching or runs][:4])
+    return matching[0]
+
+
+def metrics(run: Run) -> Iterator[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``; one that was cut off is left out."""
+    try:
+        text = (run.folder / METRICS).read_text()
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            yield dict(json.loads(line))
+        except ValueError:
+            continue
+
+
+def _folders(workspace: Workspace) -> list[Path]:
+    home = workspace.root / RUNS
+    return [path for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
