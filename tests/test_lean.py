@@ -59,6 +59,7 @@ def small(tmp_path: Path) -> Path:
         ("tree", "timm/test_resnet.r160_in1k"),
         ("tree", "test_resnet"),
         ("remote",),
+        ("runs",),
         ("init",),
     ],
     ids=" ".join,

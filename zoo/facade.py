@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import Head
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 from zoo.lookup.details import details
 from zoo.lookup.lineage import lineage
+from zoo.lookup.runs import Run, find_run, list_runs
 from zoo.store.retry import maintained
 from zoo.workspace import Workspace, connect
 
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from zoo.domain.catalog import Release
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
+    from zoo.exchange.adapt import Adapted
+    from zoo.finetune.features import Features
+    from zoo.finetune.find_rate import RateCurve
     from zoo.finetune.run import Result
     from zoo.registry import Found
     from zoo.store.prune import Plan
@@ -97,21 +103,25 @@ class Zoo:
 
         return deepen(self.workspace, source, progress=self.progress)
 
-    def search(self, text: str = "", **filters: Any) -> list[Found]:
-        """Checkpoints, then catalog entries, in which every word of ``text`` occurs.
+    def search(self, text: str = "", **asked: Any) -> list[Found]:
+        """Checkpoints here and at remotes, newest first, then catalog entries by name.
 
-        ``filters`` are the fields of `zoo.registry.Query`: ``architecture``, ``license``,
-        ``max_params``, ``num_classes``, ``source``, ``pulled``, ``limit``.
+        ``text`` holds words and filters: ``convnext params<30M license:apache-2.0``; all must hold
+        (docs/search.md). ``asked`` are ``sort``, ``limit``, and fields with what they must equal.
+
+        Raises:
+            UnknownName: No such field; near ones are suggested.
+            InvalidOption: A value that the field does not take.
         """
         from zoo.registry import Query
 
-        return self.workspace.registry.search(Query(words=tuple(text.split()), **filters))
+        return self.workspace.registry.search(Query.parse(text, **asked))
 
-    def count(self, text: str = "", **filters: Any) -> int:
-        """How many `search` finds in all."""
+    def count(self, text: str = "", *, at_most: int | None = None, **asked: Any) -> int:
+        """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
         from zoo.registry import Query
 
-        return self.workspace.registry.count(Query(words=tuple(text.split()), **filters))
+        return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
 
     def show(self, name: str) -> dict[str, Any]:
         """All that is known of a checkpoint or catalog entry (`zoo.lookup.details.details`)."""
@@ -120,6 +130,36 @@ class Zoo:
     def log(self, name: str) -> dict[str, Any]:
         """Lineage and history of a checkpoint (`zoo.lookup.lineage.lineage`)."""
         return lineage(self.workspace, name)
+
+    def diff(self, one: str, other: str) -> dict[str, Any]:
+        """What is different between two checkpoints (`zoo.lookup.diff.diff`)."""
+        from zoo.lookup.diff import diff
+
+        return diff(self.workspace, one, other)
+
+    def identify(self, path: Path | str) -> dict[str, Any]:
+        """Which checkpoint a stray weights file is (`zoo.exchange.stray.identify_file`)."""
+        from zoo.exchange.stray import identify_file
+
+        return identify_file(self.workspace, Path(path))
+
+    def best(self, text: str = "", **how: Any) -> dict[str, Any]:
+        """The checkpoint with the best ``metric`` on a ``dataset`` (`zoo.lookup.best.best`)."""
+        from zoo.lookup.best import best
+
+        return best(self.workspace, text, **how)
+
+    def architectures(self, pattern: str = "*") -> dict[str, Any]:
+        """Architectures, or all weights of one (`zoo.lookup.architectures.architectures`)."""
+        from zoo.lookup.architectures import architectures
+
+        return architectures(self.workspace, pattern)
+
+    def reindex(self) -> dict[str, Any]:
+        """Make ``registry.db`` again (`zoo.exchange.reindexing.reindex`)."""
+        from zoo.exchange.reindexing import reindex
+
+        return reindex(self.workspace, progress=self.progress)
 
     def tree(self, name: str) -> Hierarchy:
         """The units, stages and head of a checkpoint, a catalog entry, or an architecture.
@@ -135,8 +175,11 @@ class Zoo:
     def pull(self, name: str, *, source: str | None = None) -> tuple[Reference, Digest, Release]:
         """Fetch published weights into the zoo (`zoo.exchange.acquire.acquire`)."""
         from zoo.exchange.acquire import acquire
+        from zoo.exchange.reindexing import keep_hierarchy
 
-        return acquire(self.workspace, name, source=source, progress=self.progress)
+        done = acquire(self.workspace, name, source=source, progress=self.progress)
+        keep_hierarchy(self.workspace, done[1])
+        return done
 
     @classmethod
     def clone(cls, remote: str, home: Path | str = ".", *, progress: Progress = silent) -> Self:
@@ -263,6 +306,7 @@ class Zoo:
     ) -> tuple[Reference, Digest]:
         """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`)."""
         from zoo.exchange.importing import Origin, import_file
+        from zoo.exchange.reindexing import keep_hierarchy
 
         ref = Reference.parse(name)
         self.workspace.check_free(ref)
@@ -276,6 +320,7 @@ class Zoo:
             self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
             progress=self.progress,
         )  # fmt: skip
+        keep_hierarchy(self.workspace, digest)
         return ref, digest
 
     def export(self, name: str, folder: Path | str) -> list[Path]:
@@ -284,6 +329,23 @@ class Zoo:
 
         _, digest = self.workspace.resolve(name)
         return export(self.workspace, digest, Path(folder))
+
+    def adapt(
+        self, name: str, save: str, *, classes: int | None = None, head: str = "linear", **how: Any
+    ) -> Adapted:
+        """A checkpoint's weights in another network (`zoo.exchange.adapt.adapt`).
+
+        ``how`` are fields of `zoo.domain.surgery.Surgery`: ``truncate="blocks.3"``,
+        ``image_size=(320, 320)``, ``channels``, ``without``, ``convolutional``; ``classes`` is for
+        a new head of the kind ``head``.
+        """
+        from zoo.exchange.adapt import adapt
+
+        new = Head(kind=head, num_classes=classes) if classes is not None else None
+        return adapt(
+            self.workspace, name, Reference.parse(save), Surgery(**how), head=new,
+            progress=self.progress,
+        )  # fmt: skip
 
     def load(self, name: str, *, device: str = "cpu") -> nn.Module:
         """A checkpoint as a module in eval mode, with its `Card` as ``module.zoo``.
@@ -303,10 +365,23 @@ class Zoo:
 
         return list(predict(self.load(name), images, top=top))
 
+    def features(
+        self, name: str, data: Path | str, out: Path | str, *, at: str = "head",
+        batch_size: int = 32, device: str = "auto", force: bool = False,
+    ) -> Features:  # fmt: skip
+        """Write the codes of all images in ``data`` at a unit (`zoo.finetune.features`)."""
+        from zoo.finetune.features import write_features
+
+        return write_features(
+            self.workspace, name, str(data), Path(out), at=at, batch_size=batch_size,
+            device=device, force=force, progress=self.progress,
+        )  # fmt: skip
+
     def finetune(
-        self, base: str, data: Path | str, save: str, *, device: str = "auto", **options: Any
-    ) -> Result:
-        """Fine-tune ``base`` on the class folders ``data`` and save the result under ``save``.
+        self, base: str, data: Path | str, save: str, *, device: str = "auto",
+        save_every: int = 0, **options: Any,
+    ) -> Result:  # fmt: skip
+        """Fine-tune ``base`` on ``data`` and save the result under ``save``.
 
         ``options`` are the fields of `zoo.domain.recipe.Recipe`: ``freeze="stages.2"``, ``head``,
         ``epochs``…
@@ -314,9 +389,68 @@ class Zoo:
         Raises:
             InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
         """
-        from zoo.finetune.run import finetune
-
         freeze = str(options.pop("freeze", "none"))  # a count may be given as a number
         recipe = Recipe(data=str(data), freeze=freeze, **options)
-        target = Reference.parse(save)
-        return finetune(self.workspace, base, recipe, target, device=device, progress=self.progress)
+        return self.carry_out(recipe, base, save, device=device, save_every=save_every)
+
+    def carry_out(
+        self, recipe: Recipe, base: str, save: str, *, device: str = "auto", save_every: int = 0
+    ) -> Result:
+        """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
+        from zoo.finetune.run import finetune
+
+        return finetune(
+            self.workspace, base, recipe, Reference.parse(save), device=device,
+            save_every=save_every, progress=self.progress,
+        )  # fmt: skip
+
+    def try_rates(self, recipe: Recipe, base: str, *, device: str = "auto") -> RateCurve:
+        """Try learning rates for ``recipe`` on ``base``; nothing is kept.
+
+        Raises:
+            InvalidOption: The recipe trains nothing; else as `finetune`.
+        """
+        from zoo.finetune.run import try_rates
+
+        return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
+
+    def resume(self, run: str, *, save_every: int = 0) -> Result:
+        """Go on with a run that was cut off; ``last`` is the newest.
+
+        Raises:
+            UnknownName: No such run.
+            Conflict: It is done, or going on.
+            InvalidData: The images are not those that it was trained on so far.
+        """
+        from zoo.finetune.run import resume
+
+        return resume(self.workspace, run, save_every=save_every, progress=self.progress)
+
+    def rerun(
+        self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
+    ) -> Result:
+        """Fine-tune again as the checkpoint ``name`` was.
+
+        Raises:
+            UnknownName: No such checkpoint, or its base is not here.
+            Unsupported: It is not the result of a fine-tune.
+            InvalidData: The images are not those that it was trained on.
+        """
+        from zoo.finetune.run import rerun
+
+        return rerun(
+            self.workspace, name, Reference.parse(save), data=str(data) if data else None,
+            device=device, progress=self.progress,
+        )  # fmt: skip
+
+    def runs(self) -> list[Run]:
+        """All fine-tunes that were begun here, newest first."""
+        return list_runs(self.workspace)
+
+    def run(self, name: str) -> Run:
+        """One of them, by its id or the beginning of it; ``last`` is the newest.
+
+        Raises:
+            UnknownName: None begins so, or several do.
+        """
+        return find_run(self.workspace, name)

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from zoo import config, plugins
 from zoo.contracts import Remote
@@ -22,6 +22,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
+    Corrupt,
     Invalid,
     InvalidOption,
     InvalidReference,
@@ -34,6 +35,7 @@ from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
+from zoo.store.tensor_keys import checkpoint_keys
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
@@ -124,6 +126,47 @@ class Workspace:
             with suppress(FileExistsError):  # another process was faster
                 os.link(scratch / REGISTRY, path)
 
+    def reindex(self) -> dict[str, Any]:
+        """Index all that the store holds again; how many ``refs`` and ``checkpoints``.
+
+        What is derived from elsewhere (catalogs, what remotes have) stays, unless the index cannot
+        be read: then it is made anew, ``replaced`` true.
+        """
+        path = self.root / REGISTRY
+        replaced = not path.exists()
+        try:
+            known = self.registry.refs()
+        except Corrupt:
+            self.close()
+            path.unlink()
+            replaced, known = True, self.registry.refs()
+        moves = [(ref, move) for ref in self.store.refs() for move in self.store.history(ref)]
+        if not replaced:
+            self._index_again(moves, known)
+        return {
+            "refs": len(self.registry.refs()),
+            "checkpoints": len({move.manifest for _, move in moves}),
+            "replaced": replaced,
+        }
+
+    def _index_again(
+        self, moves: list[tuple[Reference, RefEntry]], known: list[tuple[Reference, Digest, int]]
+    ) -> None:
+        here = {ref for ref, _ in moves}
+        for ref, digest, number in known:
+            if ref not in here:  # somebody took its files away
+                gone = RefEntry(
+                    number=number + 1, manifest=digest, previous=digest, at="", by="", why="",
+                    deleted=True,
+                )  # fmt: skip
+                self.registry.remove_ref(ref, gone)
+        fresh: set[Digest] = set()
+        for ref, move in moves:
+            if move.manifest not in fresh:
+                self.registry.forget([move.manifest])
+                fresh.add(move.manifest)
+            self._index(self.registry, ref, move)
+
     def close(self) -> None:
         """Close the registry, if it was opened."""
         if "registry" in self.__dict__:
@@ -135,7 +178,10 @@ class Workspace:
             registry.remove_ref(ref, entry)
             return
         if not self.store.was_pruned(entry.manifest):
-            registry.add_checkpoint(entry.manifest, self.store.manifest(entry.manifest))
+            manifest = self.store.manifest(entry.manifest)
+            registry.add_checkpoint(entry.manifest, manifest)
+            if registry.without_keys([entry.manifest]):
+                registry.keep_keys(entry.manifest, checkpoint_keys(self.store, manifest))
         registry.set_ref(ref, entry)
 
     def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:

@@ -1,18 +1,24 @@
-"""zoo search, show, tree, log: look things up."""
+"""zoo search, show, tree: look things up."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.found import show_found
 from zoo_cli.output import clean, count, note, print_json, size, table
 
-__all__ = ["log", "search", "show", "tree"]
+if TYPE_CHECKING:
+    from zoo import Zoo
 
+__all__ = ["search", "show", "tree"]
+
+MOST_COUNTED = 1000
+"""To count millions takes seconds, and nobody looks at them all."""
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
@@ -33,31 +39,43 @@ class Amount(click.ParamType[int]):
 
 
 @click.command()
-@click.argument("words", nargs=-1)
-@click.option("--arch", help="Architecture; * stands for any characters (convnext*).")
-@click.option("--license", "license_", help="Licence id (apache-2.0).")
-@click.option("--max-params", type=Amount(), help="Most parameters (30M); unknown does not match.")
-@click.option("--num-classes", type=int, help="Outputs of the classifier.")
-@click.option("--source", help="Source that lists it (timm, package).")
-@click.option("--pulled", is_flag=True, default=None, help="Only what is here.")
+@click.argument("query", nargs=-1)
+@click.option("--sort", help="name, params, input, num_classes, updated, accuracy, loss or "
+              "metric.NAME; with - in front, the largest first (-accuracy).")  # fmt: skip
+@click.option("--arch", help="As arch:ARCH; * stands for any characters (convnext*).")
+@click.option("--license", "license_", help="As license:LICENSE (apache-2.0).")
+@click.option("--max-params", type=Amount(), help="As params<=COUNT (30M).")
+@click.option("--num-classes", type=int, help="As num_classes=COUNT.")
+@click.option("--source", help="As source:SOURCE (timm, package).")
+@click.option("--pulled", is_flag=True, default=None, help="As pulled:yes: only what is here.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @as_json
 @home_option
-def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit: int,
-           as_json: bool, **filters: Any) -> None:  # fmt: skip
+def search(query: tuple[str, ...], license_: str | None, arch: str | None, limit: int,
+           as_json: bool, sort: str | None, **asked: Any) -> None:  # fmt: skip
     """Search the checkpoints here, at fetched remotes, and in the catalog.
 
-    Every one of WORDS must occur. HERE says "yes", or which remotes have it.
+    QUERY is words and filters; all must hold. A word is a part of a name, or a whole word of a
+    card, a tag, a data set or a class. A filter is a field, an operator and a value; quote it, as
+    < and > mean something else to a shell. HERE says "yes", or which remotes have it.
+
+    \b
+    Fields: name owner arch tag backbone head license dataset classes parent
+            source pulled params input num_classes frozen accuracy loss
+            updated metric.NAME
+    Operators: : for texts (* stands for any characters) and yes or no;
+               < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
 
     \b
     Examples:
       zoo search convnext in12k
-      zoo search lite0 --license apache-2.0
-      zoo search --pulled --json
+      zoo search 'arch:convnext* params<30M input>=288' --sort -params
+      zoo search 'dataset:digits accuracy>=0.97 pulled:yes' --json
     """
     zoo = open_zoo()
-    filters |= {"license": license_, "architecture": arch}
-    found = zoo.search(" ".join(words), **filters, limit=limit)
+    asked |= {"license": license_, "architecture": arch}
+    text = " ".join(query)
+    found = zoo.search(text, sort=sort, limit=limit, **asked)
     if as_json:
         print_json(
             [
@@ -66,32 +84,24 @@ def search(words: tuple[str, ...], license_: str | None, arch: str | None, limit
             ]
         )
         return
-    table(
-        ("NAME", "PARAMS", "INPUT", "CLASSES", "LICENSE", "HERE", "ACCURACY"),
-        [
-            (
-                row.name,
-                count(row.params),
-                "x".join(map(str, row.input_size[1:])) if row.input_size else "-",
-                "-" if row.num_classes is None else row.num_classes,
-                row.license or "-",
-                "yes" if row.pulled else ", ".join(row.remotes) or "-",
-                f"{row.metrics['accuracy']:.4f}" if "accuracy" in row.metrics else "-",
-            )
-            for row in found
-        ],
-    )
-    total = zoo.count(" ".join(words), **filters)
-    if not total and not zoo.count():
-        note("the registry is empty; list timm's checkpoints: zoo index timm")
-    elif not total:
-        note("nothing matches; fewer words or filters find more")
-        if zoo.workspace.registry.indexed_version("timm") is None:
-            note("timm's checkpoints are not listed here yet: zoo index timm")
-        elif filters["max_params"]:
-            note("what has no known number of parameters does not match --max-params")
+    show_found(found, f"{text} {sort or ''}")
+    total = zoo.count(text, at_most=MOST_COUNTED, **asked)
+    if not total:
+        _note_nothing(zoo, f"{text} params" if asked["max_params"] else text)
     elif total > len(found):
-        note(f"{len(found)} of {total}; --limit {total} shows all")
+        many = f"more than {total}" if total == MOST_COUNTED else str(total)
+        note(f"{len(found)} of {many}; --limit shows more")
+
+
+def _note_nothing(zoo: Zoo, asked: str) -> None:
+    if not zoo.count(at_most=1):
+        note("the registry is empty; list timm's checkpoints: zoo index timm")
+        return
+    note("nothing matches; fewer words or filters find more")
+    if zoo.workspace.registry.indexed_version("timm") is None:
+        note("timm's checkpoints are not listed here yet: zoo index timm")
+    elif "params" in asked:
+        note("what has no known number of parameters matches no filter on params")
 
 
 @click.command()
@@ -121,7 +131,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     lines = []
     for name, value in data.items():
         key = prefix + name
-        if value in (None, [], {}):
+        if value in (None, "", [], {}):
             continue
         if name == "classes":
             shown = "; ".join(value[:8])
@@ -130,6 +140,8 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             lines += [(file["name"], _file(file)) for file in value]
         elif name == "parents":
             lines += [(key, f"{parent['ref']}  {parent['manifest']}") for parent in value]
+        elif name == "limits":
+            lines += [(key, f"{of['limit']}: {of['license']}, from {of['from']}") for of in value]
         elif name == "locations":
             lines += [(key, f"{place['source']}: {place['locator']}") for place in value]
         elif isinstance(value, dict):
@@ -196,50 +208,3 @@ def tree(name: str, as_json: bool) -> None:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "x".join(map(str, shape)) if shape else "-"
-
-
-@click.command()
-@click.argument("name")
-@click.option("--ref", is_flag=True, help="Only what the name pointed at.")
-@as_json
-@home_option
-def log(name: str, ref: bool, as_json: bool) -> None:
-    """Show the lineage of NAME, and what the name pointed at before.
-
-    \b
-    Examples:
-      zoo log team/flowers
-      zoo log team/flowers --ref
-    """
-    data = open_zoo().log(name)
-    if ref:
-        data = {key: data[key] for key in ("name", "manifest", "history")}
-    if as_json:
-        print_json(data)
-        return
-    if not ref:
-        click.echo("lineage")
-        for depth, step in enumerate(data["ancestors"]):
-            click.echo(f"  {'  ' * depth}{_step(step)}")
-        for step in data["children"]:
-            click.echo(f"  child: {_step(step)}")
-    if data["history"]:
-        click.echo(f"history of {data['name']}")
-        rows = [
-            (f"  #{move['number']}", move["at"], move["by"], move["manifest"][7:19], move["why"])
-            for move in data["history"]
-        ]
-        table(("  MOVE", "AT", "BY", "CHECKPOINT", "WHY"), rows)
-
-
-def _step(step: dict[str, Any]) -> str:
-    parts = [step["name"], step["manifest"][7:19]]
-    if not step["here"]:
-        parts.append("(not in this zoo)")
-    elif step["freeze"]:
-        parts.append(f"frozen below {step['freeze']['boundary']}")
-    if accuracy := step.get("metrics", {}).get("accuracy"):
-        parts.append(f"accuracy {accuracy:.4f}")
-    if step.get("source"):
-        parts.append(f"from {step['source']}")
-    return clean("  ".join(parts))

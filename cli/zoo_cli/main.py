@@ -10,7 +10,21 @@ from importlib.metadata import version
 import click
 
 from zoo.errors import DiskFull, ZooError
-from zoo_cli import care, demo, find, follow, manage, share, train
+from zoo_cli import (
+    adapt,
+    care,
+    compare,
+    demo,
+    features,
+    find,
+    follow,
+    lineage,
+    manage,
+    overview,
+    runs,
+    share,
+    train,
+)
 from zoo_cli.command import home_option
 from zoo_cli.errors import explain
 from zoo_cli.output import note
@@ -38,9 +52,11 @@ def cli() -> None:
 
 
 for command in (
-    manage.init, manage.index, find.search, find.show, find.tree, share.pull, train.finetune,
-    train.predict, find.log, share.tag, share.push, share.import_, share.export, manage.remote,
-    follow.clone, follow.fetch, manage.plugins,
+    manage.init, manage.index, manage.plugins, manage.remote,
+    find.search, find.show, find.tree, lineage.log, compare.diff, compare.identify,
+    overview.best, overview.list_arch, overview.reindex,
+    train.finetune, train.rerun, runs.runs, train.predict, features.features, adapt.adapt,
+    share.pull, share.push, share.import_, share.export, share.tag, follow.clone, follow.fetch,
     care.delete, care.protect, care.prune, care.verify, demo.demo,
 ):  # fmt: skip
     cli.add_command(command)

@@ -91,7 +91,8 @@ def test_pull_json(prepared: Any) -> None:
 
 def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
-    assert set(got) == {"ref", "manifest", "parent", "freeze", "metrics", "seconds"}
+    assert set(got) == {"ref", "manifest", "parent", "run", "freeze", "metrics", "seconds"}
+    assert got["freeze"].pop("kept")
     assert got["freeze"] == {"frozen_units": 12, "trainable_units": 6, "boundary": "blocks.5.0"}
     assert got["ref"] == TUNED
     assert got["parent"] == prepared.pull["manifest"]
@@ -205,8 +206,11 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
 def test_export_writes_what_timm_loads(run: Run, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "model"
     got = run("export", TUNED, folder, "--json").json
-    assert got == {"files": [str(folder / "config.json"), str(folder / "model.safetensors")]}
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
+    names = ("README.md", "config.json", "model.safetensors")
+    assert got == {"files": [str(folder / name) for name in names]}
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "config.json", "model.safetensors",
+    }  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert (config["architecture"], config["num_classes"]) == ("tf_efficientnet_lite0", 10)
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -228,7 +232,9 @@ def test_predict_json(run: Run, digits: Path) -> None:
 
 def test_log_json(run: Run, prepared: Any) -> None:
     got = run("log", TUNED, "--json").json
-    assert set(got) == {"name", "manifest", "ancestors", "children", "history"}
+    assert set(got) == {"name", "manifest", "ancestors", "children", "descendants", "terms",
+                        "warnings", "history"}  # fmt: skip
+    assert (got["ancestors"][1]["check"]["agrees"], got["warnings"]) == (True, [])
     assert [step["manifest"] for step in got["ancestors"]] == [
         prepared.finetune["manifest"],
         prepared.pull["manifest"],

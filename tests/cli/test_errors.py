@@ -393,11 +393,20 @@ def test_an_interrupt(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    before = contents(home)
-    monkeypatch.setattr("zoo.finetune.run.train", interrupt)
+    def stored() -> dict[str, bytes]:
+        work = ("runs/", "cache/")
+        return {name: data for name, data in contents(home).items() if not name.startswith(work)}
+
+    before = stored()
+    monkeypatch.setattr("zoo.finetune.training.learn", interrupt)
     done = run(*TUNE, "--data", digits)
-    assert (done.code, done.out, done.err.strip()) == (130, "", "interrupted")
-    assert contents(home) == before
+    assert (done.code, done.out) == (130, "")
+    kept, said = done.err.strip().splitlines()[-2:]
+    assert said == "interrupted"
+    assert kept.startswith("what is done is kept: zoo finetune --resume ")
+    assert stored() == before
+    monkeypatch.undo()
+    assert run(*kept.split()[6:]).code == 0
 
 
 def limit_files() -> None:

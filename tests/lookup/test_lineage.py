@@ -92,6 +92,14 @@ def test_children_are_the_direct_ones(zoo: Workspace, family: dict[str, Digest])
     assert (child["relation"], child["here"]) == ("child", True)
 
 
+def test_descendants_are_all_of_them(zoo: Workspace, family: dict[str, Digest]) -> None:
+    found = lineage(zoo, BASE)["descendants"]
+    assert column(found, "name") == [TUNED, AGAIN]
+    assert column(found, "depth") == [1, 2]
+    assert column(found, "parent") == [str(family[BASE]), str(family[TUNED])]
+    assert lineage(zoo, AGAIN)["descendants"] == []
+
+
 def test_history_is_newest_first(zoo: Workspace, family: dict[str, Digest]) -> None:
     zoo.move(Reference.parse(TUNED), family[BASE], "roll back")
     history = lineage(zoo, TUNED)["history"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def registry(path: Path) -> Iterator[Registry]:
 @pytest.fixture
 def digest() -> Callable[[int], Digest]:
     return _digest
+
+
+@pytest.fixture
+def steps() -> Callable[[Registry, Callable[[], object]], int]:
+    return _steps
 
 
 @pytest.fixture
@@ -67,6 +73,18 @@ def hierarchy() -> Hierarchy:
         modules=("fc",), parameters=("fc.weight",), buffers=(), params=40, shape=None, cut=False
     )
     return Hierarchy(architecture="resnet50", units=(unit,), head=head)
+
+
+def _steps(registry: Registry, call: Callable[[], object]) -> int:
+    """How many hundreds of instructions the database takes for a call."""
+    taken: list[None] = []
+    with registry._engine.connect() as connection:
+        database = connection.connection.driver_connection
+    assert isinstance(database, sqlite3.Connection)
+    database.set_progress_handler(lambda: taken.append(None), 100)
+    call()
+    database.set_progress_handler(None, 0)
+    return len(taken)
 
 
 def _digest(number: int) -> Digest:

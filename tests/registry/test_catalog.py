@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.hierarchy import Hierarchy
@@ -169,3 +172,37 @@ def test_two_thousand_entries_take_well_under_a_second(
     start = time.perf_counter()
     assert registry.near("modl_77")
     assert time.perf_counter() - start < 0.9
+
+
+def test_only_what_changed_is_written_again(registry: Registry, make_entry: Make) -> None:
+    written: list[int] = []
+
+    @event.listens_for(registry._engine, "before_cursor_execute")
+    def before(_c: Any, _d: Any, statement: str, parameters: Any, _e: Any, many: bool) -> None:
+        if statement.startswith(("INSERT INTO item", "UPDATE item", "INSERT INTO listing")):
+            written.append(len(parameters) if many else 1)
+
+    many = [make_entry(f"timm/model_{number}.x") for number in range(50)]
+    registry.replace_entries("timm", "1", many, "now")
+    written.clear()
+    registry.replace_entries("timm", "2", many, "now")
+    assert written == []
+    registry.replace_entries(
+        "timm", "3", [*many[:-1], make_entry("timm/model_49.x", license="mit")], "now"
+    )
+    assert written == [1, 1, 1, 1]  # terms taken out, the item, terms put in, the listing
+    assert names(registry, license="mit") == ["timm/model_49.x"]
+
+
+def test_indexing_again_takes_as_long_as_there_are_entries(
+    registry: Registry, make_entry: Make, steps: Callable[..., int]
+) -> None:
+    def index(count: int) -> None:
+        many = [make_entry(f"timm/model_{number}.x") for number in range(count)]
+        registry.replace_entries("timm", "1", many, "now")
+
+    taken = []
+    for count in (500, 2000):
+        index(count)
+        taken.append(steps(registry, partial(index, count)))
+    assert taken[1] < 6 * taken[0]

@@ -90,10 +90,10 @@ def test_readers_do_not_wait_for_a_writer(
     registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
     writer = sqlite3.connect(path, timeout=0, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM entry")
+    writer.execute("DELETE FROM item")
     assert registry.count(Query()) == 1
     with reading(registry._engine) as connection:
-        seen = "SELECT count(*) FROM entry"
+        seen = "SELECT count(*) FROM item"
         assert connection.exec_driver_sql(seen).scalar() == 1
         writer.execute("COMMIT")  # nor does the writer wait for them
         assert connection.exec_driver_sql(seen).scalar() == 1
@@ -147,7 +147,7 @@ def run(registry: Registry, *statements: str) -> None:
 
 def test_a_registry_that_cannot_be_written_is_unavailable(registry: Registry) -> None:
     with pytest.raises(Unavailable, match="read-only"):
-        run(registry, "PRAGMA query_only=ON", "DELETE FROM entry")
+        run(registry, "PRAGMA query_only=ON", "DELETE FROM item")
 
 
 def test_a_full_disk_is_told_and_changes_nothing(registry: Registry) -> None:
@@ -163,4 +163,4 @@ def test_a_full_disk_is_told_and_changes_nothing(registry: Registry) -> None:
 def test_other_errors_stay_what_they_are(registry: Registry) -> None:
     # A mistake of ours must not look like a damaged file.
     with pytest.raises(IntegrityError):
-        run(registry, "INSERT INTO listing VALUES (1, 'nobody', NULL, NULL)")
+        run(registry, "INSERT INTO listing VALUES (1, 'nobody', NULL, NULL, NULL)")

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.registry import Registry
 
@@ -25,9 +27,12 @@ NAMES = (
 def filled(
     registry: Registry,
     make_entry: Callable[..., CatalogEntry],
+    make_manifest: Callable[..., Manifest],
+    digest: Callable[[int], Digest],
     move: Callable[..., RefEntry],
 ) -> Registry:
     registry.replace_entries("timm", "1", map(make_entry, NAMES), "now")
+    registry.add_checkpoint(digest(1), make_manifest())
     registry.set_ref(Reference.parse("team/flowers:v3"), move(1))
     registry.set_ref(Reference.parse("team/flowers"), move(1))
     return registry

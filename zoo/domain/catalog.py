@@ -33,6 +33,11 @@ class CatalogEntry:
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
         num_classes: Outputs of the classifier; 0 for an encoder.
+        params: Number of parameter elements.
+        datasets: What it was trained on.
+        keywords: Labels that the source gives it.
+        card: The model card, as text that nobody has checked.
+        updated: When it changed last at the source, ISO 8601.
         location: Where the weights can be had; None if the source only describes them.
     """
 
@@ -49,6 +54,11 @@ class CatalogEntry:
     crop_pct: float | None = None
     crop_mode: str | None = None
     num_classes: int | None = None
+    params: int | None = None
+    datasets: tuple[str, ...] | None = None
+    keywords: tuple[str, ...] | None = None
+    card: str | None = None
+    updated: str | None = None
     location: Location | None = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
+from zoo.store.header import is_safetensors
 
 __all__ = ["is_safetensors", "read_state"]
 
 WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
 """Keys under which training scripts keep the weights, best first (as timm looks them up)."""
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether the file's first bytes are those of a safetensors file, whatever its name."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:9] == b"{" and not zipfile.is_zipfile(path)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:

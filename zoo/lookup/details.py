@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, UnknownName
+from zoo.lookup.licence import terms
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
     """Plain data on a checkpoint (``kind`` ``checkpoint``), on one that only a remote has
     (``remote``), or on a catalog entry (``catalog``).
 
-    A checkpoint's tensors are counted, not listed.
+    A checkpoint's tensors and children are counted, not listed; ``lineage`` has the names of its
+    ancestors, nearest first, and ``terms`` what their licences come to (`zoo.lookup.licence`).
 
     Raises:
         UnknownName: None of these is called ``name``; near names are suggested.
@@ -45,7 +49,20 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "bytes": manifest.logical_bytes,
         "sources": list(entry.sources) if entry else [],
         **data,
+        "lineage": _lineage(manifest.parents),
+        "children": len(workspace.registry.children(digest)),  # log lists them
+        "terms": terms(workspace, str(ref or digest), manifest),
     }
+
+
+def _lineage(parents: Iterable[Parent]) -> list[str]:
+    """Names of all ancestors, the nearest first."""
+    waiting, found = list(parents), []
+    while waiting:
+        parent = waiting.pop(0)
+        found.append(parent.ref or str(parent.manifest))
+        waiting += parent.parents
+    return list(dict.fromkeys(found))
 
 
 def _at_remotes(workspace: Workspace, name: str) -> dict[str, Any]:

@@ -1,34 +1,46 @@
-"""Lineage: how a checkpoint derives from others, and what its name pointed at."""
+"""Lineage: how a checkpoint derives from others, checked, and what its name pointed at."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, Parent
 from zoo.errors import MissingObject
+from zoo.lookup.check import check_parent
+from zoo.lookup.licence import terms
 from zoo.workspace import Workspace
 
-__all__ = ["lineage"]
+__all__ = ["descendants", "lineage"]
 
 
 def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
-    """Plain data: ``ancestors`` from the checkpoint itself to the root, the direct ``children``,
-    and the ``history`` of the name, newest first.
+    """Plain data: ``ancestors`` from the checkpoint itself to the root, the direct ``children`` and
+    all ``descendants``, its licence ``terms``, ``warnings``, and the ``history`` of the name,
+    newest first.
 
-    An ancestor that is not in this zoo is listed under the name that it had, ``here`` false.
+    Each ancestor but the first has the ``child`` that declares it, and a ``check`` of that against
+    bytes (`zoo.lookup.check.check_parent`). One that is not in this zoo is listed under the name
+    that it had, ``here`` false.
 
     Raises:
         UnknownName: No such checkpoint here; near names are suggested.
     """
     ref, digest = workspace.resolve(name)
+    shown = str(ref or digest)
+    manifest = workspace.store.manifest(digest)
+    ancestors = _ancestors(workspace, digest, manifest, shown)
+    below = descendants(workspace, digest)
+    of_license = terms(workspace, shown, manifest)
     return {
-        "name": str(ref or digest),
+        "name": shown,
         "manifest": str(digest),
-        "ancestors": _ancestors(workspace, digest, str(ref or digest)),
-        "children": [
-            _step(workspace, child, relation="child")
-            for child in workspace.registry.children(digest)
-        ],
+        "ancestors": ancestors,
+        "children": [step for step in below if step["parent"] == str(digest)],
+        "descendants": below,
+        "terms": of_license,
+        "warnings": [*_warnings(ancestors), *filter(None, [of_license["warning"]])],
         "history": [
             {**entry.to_json(), "here": not workspace.store.missing("manifests", [entry.manifest])}
             for entry in reversed(workspace.store.history(ref) if ref else ())
@@ -36,21 +48,57 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
     }
 
 
-def _ancestors(workspace: Workspace, digest: Digest, name: str) -> list[dict[str, Any]]:
+def descendants(workspace: Workspace, digest: Digest) -> list[dict[str, Any]]:
+    """All that derives from a checkpoint, as far as it is indexed: each right below its ``parent``,
+    ``depth`` 1 for a child; oldest first.
+    """
+    seen = {digest}
+
+    def below(parent: Digest, depth: int) -> Iterator[dict[str, Any]]:
+        for child in workspace.registry.children(parent):
+            if child not in seen:
+                seen.add(child)
+                step = _step(workspace, child, relation="child")
+                yield {**step, "parent": str(parent), "depth": depth}
+                yield from below(child, depth + 1)
+
+    return list(below(digest, 1))
+
+
+def _ancestors(
+    workspace: Workspace, digest: Digest, manifest: Manifest, name: str
+) -> list[dict[str, Any]]:
     """From the checkpoint to the root. A manifest tells its whole lineage: none else is needed."""
-    manifest = workspace.store.manifest(digest)
     found = [_step(workspace, digest, relation="self", name=name)]
-    waiting = list(manifest.parents)
+    waiting: list[tuple[Digest, Parent]] = [(digest, parent) for parent in manifest.parents]
     seen = {digest}
     while waiting:
-        parent = waiting.pop(0)
+        child, parent = waiting.pop(0)
         if parent.manifest not in seen:
             seen.add(parent.manifest)
-            found.append(
-                _step(workspace, parent.manifest, relation=parent.relation, name=parent.ref)
-            )
-            waiting += parent.parents
+            step = _step(workspace, parent.manifest, relation=parent.relation, name=parent.ref)
+            check = _check(workspace, child, parent.manifest)
+            found.append({**step, "child": str(child), "check": check})
+            waiting += [(parent.manifest, further) for further in parent.parents]
     return found
+
+
+def _check(workspace: Workspace, child: Digest, parent: Digest) -> dict[str, Any] | None:
+    if workspace.store.missing("manifests", [child, parent]):
+        return None
+    return check_parent(workspace, child, workspace.store.manifest(child), parent)
+
+
+def _warnings(ancestors: list[dict[str, Any]]) -> Iterator[str]:
+    names = {step["manifest"]: step["name"] for step in ancestors}
+    for step in ancestors:
+        check = step.get("check")
+        if check and not check["agrees"]:
+            like = f"; it shares tensors with {check['resembles']}" if check["resembles"] else ""
+            yield (
+                f"{names[step['child']]} declares {step['name']} as its parent, but its bytes "
+                f"disagree: {check['warning']}{like}"
+            )
 
 
 def _step(workspace: Workspace, digest: Digest, *, relation: str, name: str = "") -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The queryable index of a zoo. Knows no files of the store."""
 
+from zoo.domain.query import Query
 from zoo.registry.catalog import KnownEntry
 from zoo.registry.registry import Registry
-from zoo.registry.search import Found, Query
+from zoo.registry.search import Found
 
 __all__ = ["Found", "KnownEntry", "Query", "Registry"]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.catalog import CatalogEntry, Location
-from zoo.registry import schema
-from zoo.registry.hierarchies import known_params
+from zoo.registry import fts5, items, schema, staging
+from zoo.registry.items import CATALOG, ITEM, among
 
 __all__ = ["KnownEntry", "entry", "indexed_version", "input_size", "replace_entries", "vector"]
 
-TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
-PLAIN = (*TEXT, "interpolation", "crop_pct", "crop_mode", "num_classes")
+PLAIN = (*items.TEXT, "interpolation", "crop_pct", "crop_mode", "num_classes", "params", "card",
+         "updated")  # fmt: skip
+LISTS = ("mean", "std", "datasets", "keywords")
+MANY = 100_000
+
+LISTING = schema.listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,48 +46,49 @@ def indexed_version(connection: Connection, source: str) -> str | None:
     return connection.scalar(select(table.c.version).where(table.c.name == source))
 
 
-def replace_entries(
-    connection: Connection, source: str, version: str, entries: Sequence[CatalogEntry], at: str
-) -> int:
-    """Make the listings of ``source`` exactly ``entries``; the number of distinct names."""
-    locations: dict[str, Location | None] = {}
-    for each in entries:
-        locations[each.name] = each.location or locations.get(each.name)
-    _record(connection, source, version, len(locations), at)
-    _upsert(connection, entries)
-    _relist(connection, source, locations)
-    _rewrite_text(connection, source)
-    listed = select(schema.listing.c.entry_id)
-    connection.execute(delete(schema.entry).where(schema.entry.c.id.not_in(listed)))
-    return len(locations)
+def replace_entries(connection: Connection, source: str, version: str, at: str) -> int:
+    """Make the listings of ``source`` exactly what is staged; the number of distinct names."""
+    total = staging.count(connection)
+    known = connection.scalar(select(func.max(ITEM.c.id))) or 0
+    _record(connection, source, version, total, at)
+    bulk = total > max(MANY, known)
+    if bulk:
+        fts5.in_bulk(connection, begin=True)
+    params = _params(connection)
+    for told in staging.changed(connection, source):
+        _merge(connection, source, told, params)
+    _unlist(connection, source, staging.unlisted(connection, source))
+    if bulk:
+        fts5.in_bulk(connection, begin=False)
+    return total
 
 
 def entry(connection: Connection, name: str) -> KnownEntry | None:
     """The entry of exactly this name."""
-    table, listing = schema.entry, schema.listing
-    params = known_params(table.c.backbone, table.c.architecture).label("params")
-    row = connection.execute(select(table, params).where(table.c.name == name)).one_or_none()
-    if row is None:
+    rows = items.read(connection, and_(ITEM.c.name == name, ITEM.c.kind == CATALOG))
+    if not rows:
         return None
+    row = rows[0]
     listings = connection.execute(
-        select(listing).where(listing.c.entry_id == row.id).order_by(listing.c.source)
+        select(LISTING).where(LISTING.c.item_id == row["id"]).order_by(LISTING.c.source)
     ).all()
     places = [Location(x.location_source, x.locator) for x in listings if x.locator is not None]
+    lists: dict[str, Any] = {key: vector(row[key]) for key in LISTS}
     return KnownEntry(
-        entry=_from_row(row),
+        entry=CatalogEntry(**{key: row[key] for key in PLAIN}, **lists, input_size=input_size(row)),
         sources=tuple(listed.source for listed in listings),
         locations=tuple(dict.fromkeys(places)),
-        params=row.params,
+        params=row["params"],
     )
 
 
-def input_size(row: Row[Any]) -> tuple[int, int, int] | None:
+def input_size(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
     """The input size in a row that has the columns of a preprocessing."""
-    return None if row.channels is None else (row.channels, row.height, row.width)
+    return None if row["channels"] is None else (row["channels"], row["height"], row["width"])
 
 
-def vector(values: Iterable[float] | None) -> tuple[float, ...] | None:
-    """Per-channel values as JSON gives them back."""
+def vector(values: Iterable[Any] | None) -> tuple[Any, ...] | None:
+    """A list as JSON gives it back."""
     return None if values is None else tuple(values)
 
 
@@ -97,76 +102,96 @@ def _record(connection: Connection, source: str, version: str, count: int, at: s
     )
 
 
-def _upsert(connection: Connection, entries: Sequence[CatalogEntry]) -> None:
-    if not entries:
-        return
-    table = schema.entry
-    statement = insert(table)
-    # What this source does not know (NULL) leaves what another one told.
-    merged = {
-        column.name: func.coalesce(statement.excluded[column.name], column)
-        for column in table.c
-        if column.name not in ("id", "name", "text")
-    }
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[table.c.name], set_=merged),
-        [_to_row(each) for each in entries],
+def _params(connection: Connection) -> dict[tuple[str, str], int]:
+    """What is known of architectures, by plugin and name."""
+    table = schema.hierarchy
+    rows = connection.execute(
+        select(
+            table.c.plugin, table.c.architecture, func.max(table.c.params).label("params")
+        ).group_by(table.c.plugin, table.c.architecture)
     )
+    return {(row.plugin, row.architecture): row.params for row in rows}
 
 
-def _relist(connection: Connection, source: str, locations: dict[str, Location | None]) -> None:
-    table, listing = schema.entry, schema.listing
-    connection.execute(delete(listing).where(listing.c.source == source))
-    if not locations:
-        return
-    ids = {row.name: row.id for row in connection.execute(select(table.c.id, table.c.name))}
+def _merge(connection: Connection, source: str, told: list[tuple[CatalogEntry, int]],
+           params: dict[tuple[str, str], int]) -> None:  # fmt: skip
+    """Take in what the source says; what it does not know (None) leaves what another one told."""
+    names = {each.name for each, _ in told}
+    here = and_(ITEM.c.kind == CATALOG, among(ITEM.c.name, names))
+    old = {row["name"]: row for row in items.read(connection, here)}
+    new: dict[str, dict[str, Any]] = {}
+    for each, _ in told:
+        before = new.get(each.name) or old.get(each.name) or BLANK
+        row = {**before, **{key: value for key, value in _facts(each) if value is not None}}
+        row["params"] = params.get((row["backbone"], row["architecture"]), row["params"])
+        new[each.name] = {**row, "text": items.search_text(row)}
+    items.add(connection, [row for name, row in new.items() if name not in old])
+    moved = [name for name, row in old.items() if new[name] != row]
+    items.change(connection, [old[name] for name in moved], [new[name] for name in moved])
+    _list(connection, source, told, {name: row["id"] for name, row in new.items()})
+    # The other sources' own words, said once more, are to count again.
+    theirs = and_(
+        LISTING.c.source != source, among(LISTING.c.item_id, [old[n]["id"] for n in moved])
+    )
+    if moved:
+        connection.execute(update(LISTING).where(theirs).values(fingerprint=None))
+    _refresh_named(connection, names)
+
+
+BLANK = {column.name: None for column in ITEM.c if column.name != "id"} | {
+    "card": None, "kind": CATALOG, "ref_tag": "", "manifest": "",
+}  # fmt: skip
+
+
+def _facts(each: CatalogEntry) -> Iterator[tuple[str, Any]]:
+    channels, height, width = each.input_size or (None, None, None)
+    yield from {"channels": channels, "height": height, "width": width}.items()
+    for key in PLAIN:
+        yield key, getattr(each, key)
+    for key in LISTS:
+        value = getattr(each, key)
+        yield key, None if value is None else list(value)
+
+
+def _list(connection: Connection, source: str, told: list[tuple[CatalogEntry, int]],
+          ids: dict[str, int]) -> None:  # fmt: skip
+    places = {each.name: each.location for each, _ in told if each.location}
     rows = [
         {
-            "entry_id": ids[name],
+            "item_id": ids[name],
             "source": source,
-            "location_source": place.source if place else None,
-            "locator": place.locator if place else None,
+            "location_source": places[name].source if name in places else None,
+            "locator": places[name].locator if name in places else None,
+            "fingerprint": fingerprint,
         }
-        for name, place in locations.items()
+        for name, fingerprint in {each.name: fingerprint for each, fingerprint in told}.items()
     ]
-    connection.execute(insert(listing), rows)
-
-
-def _rewrite_text(connection: Connection, source: str) -> None:
-    # Only now are the merged values known; in Python, because SQLite lowers ASCII only.
-    table, listing = schema.entry, schema.listing
-    rows = connection.execute(
-        select(table)
-        .join(listing, listing.c.entry_id == table.c.id)
-        .where(listing.c.source == source)
+    statement = insert(LISTING)
+    new = statement.excluded
+    columns = ("location_source", "locator", "fingerprint")
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[LISTING.c.item_id, LISTING.c.source],
+            set_={column: new[column] for column in columns},
+        ),
+        rows,
     )
-    changed = [{"row": row.id, "words": words} for row in rows if (words := _text(row)) != row.text]
-    if changed:
-        statement = update(table).where(table.c.id == bindparam("row"))
-        connection.execute(statement.values(text=bindparam("words")), changed)
 
 
-def _text(row: Row[Any]) -> str:
-    return " ".join(value for key in TEXT if (value := row._mapping[key])).lower()
+def _unlist(connection: Connection, source: str, gone: list[int]) -> None:
+    """Forget that the source lists these, and those that no source lists any more."""
+    if not gone:
+        return
+    listed = and_(LISTING.c.source == source, among(LISTING.c.item_id, gone))
+    connection.execute(delete(LISTING).where(listed))
+    left = select(LISTING.c.item_id).where(LISTING.c.item_id == ITEM.c.id).exists()
+    forgotten = items.read(connection, and_(among(ITEM.c.id, gone), ~left))
+    items.drop(connection, forgotten)
+    _refresh_named(connection, {row["name"] for row in forgotten})
 
 
-def _to_row(each: CatalogEntry) -> dict[str, Any]:
-    channels, height, width = each.input_size or (None, None, None)
-    return {
-        **{key: getattr(each, key) for key in PLAIN},
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "mean": each.mean,
-        "std": each.std,
-        "text": "",
-    }
-
-
-def _from_row(row: Row[Any]) -> CatalogEntry:
-    return CatalogEntry(
-        **{key: row._mapping[key] for key in PLAIN},
-        input_size=input_size(row),
-        mean=vector(row.mean),
-        std=vector(row.std),
-    )
+def _refresh_named(connection: Connection, names: set[str]) -> None:
+    """What is here under a name tells what the catalog knows of it, too."""
+    named = select(ITEM.c.name).where(items.IS_NAMED, among(ITEM.c.name, names)).distinct()
+    if shared := list(connection.scalars(named)):
+        items.refresh(connection, items.of_names(shared))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, select
+from sqlalchemy import Connection, Row, Table, and_, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.digest import Digest
@@ -14,8 +14,10 @@ from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.reference import Reference
-from zoo.registry import schema
+from zoo.registry import items, schema
 from zoo.registry.hierarchies import any_hierarchy
+from zoo.registry.items import among
+from zoo.registry.terms import fold, join
 
 __all__ = ["add_checkpoint", "children", "forget", "ref", "refs", "refs_of", "remove_ref",
            "set_ref", "unknown"]  # fmt: skip
@@ -24,18 +26,19 @@ NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def add_checkpoint(connection: Connection, digest: Digest, manifest: Manifest) -> None:
-    """Index a checkpoint; once more changes nothing but a parameter count known better."""
+    """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
     known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
     row = _to_row(digest, manifest, _count_params(manifest, known))
     statement = insert(schema.checkpoint).values(row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schema.checkpoint.c.manifest],
-            set_={"params": statement.excluded.params},
+            set_={key: statement.excluded[key] for key in ("params", "dataset", "frozen", "text")},
         )
     )
     for table, rows in _facts(manifest):
         _insert_missing(connection, table, [{"manifest": str(digest), **fact} for fact in rows])
+    items.refresh(connection, items.of_manifest(str(digest)))
 
 
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
@@ -57,6 +60,7 @@ def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
             where=new.number > table.c.number,
         )
     )
+    items.refresh(connection, items.at_ref(ref))
 
 
 def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
@@ -70,6 +74,7 @@ def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
             table.c.number < entry.number,
         )
     )
+    items.refresh(connection, items.at_ref(ref))
 
 
 def forget(connection: Connection, digests: Iterable[Digest]) -> None:
@@ -80,13 +85,24 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
     table, remote = schema.checkpoint, schema.remote_ref
     for digest in digests:
         named = select(remote.c.remote).where(remote.c.manifest == str(digest)).exists()
-        connection.execute(delete(table).where(table.c.manifest == str(digest), ~named))
+        lost = connection.scalar(
+            select(table.c.manifest).where(table.c.manifest == str(digest), ~named)
+        )
+        if lost is not None:
+            # First, as what an item is found by goes with the checkpoint.
+            items.drop(
+                connection,
+                items.read(connection, and_(items.IS_NAMED, items.ITEM.c.manifest == lost)),
+            )
+            connection.execute(delete(table).where(table.c.manifest == lost))
 
 
 def unknown(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` that are not indexed."""
-    known = set(connection.scalars(select(schema.checkpoint.c.manifest)))
-    return {digest for digest in digests if str(digest) not in known}
+    asked = {str(digest): digest for digest in digests}
+    manifest = schema.checkpoint.c.manifest
+    known = set(connection.scalars(select(manifest).where(among(manifest, asked))))
+    return {digest for text, digest in asked.items() if text not in known}
 
 
 def ref(connection: Connection, ref: Reference) -> Digest | None:
@@ -156,14 +172,39 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> dict[str, Any]:
         "recipe": None if manifest.recipe is None else dict(manifest.recipe),
         "created": manifest.created,
         "text": _text(manifest),
+        "dataset": _dataset(manifest),
+        "frozen": _frozen(manifest),
     }
 
 
 def _text(manifest: Manifest) -> str:
     backbone = manifest.backbone
-    words = [f"{backbone.plugin}/{backbone.architecture}", manifest.head.kind]
-    words += [manifest.license or "", *(parent.ref for parent in manifest.parents)]
-    return " ".join(filter(None, words)).lower()
+    return join(
+        [
+            f"{backbone.plugin}/{backbone.architecture}",
+            manifest.head.kind,
+            manifest.license,
+            _dataset(manifest),
+            *(parent.ref for parent in manifest.parents),
+        ]
+    )
+
+
+def _dataset(manifest: Manifest) -> str | None:
+    """The folder that it was trained on, without what is above it."""
+    data = (manifest.recipe or {}).get("data")
+    if not isinstance(data, str):
+        return None
+    return data.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+
+
+def _frozen(manifest: Manifest) -> float | None:
+    """The share of units that training left alone."""
+    plan = manifest.freeze or {}
+    frozen, trained = plan.get("frozen_units"), plan.get("trainable_units")
+    if not isinstance(frozen, int) or not isinstance(trained, int) or frozen + trained <= 0:
+        return None
+    return frozen / (frozen + trained)
 
 
 def _facts(manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
@@ -177,8 +218,7 @@ def _facts(manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
         if isinstance(value, int | float) and math.isfinite(value)
     ]
     classes = [
-        {"position": position, "name": name.lower()}
-        for position, name in enumerate(manifest.classes)
+        {"position": position, "name": fold(name)} for position, name in enumerate(manifest.classes)
     ]
     return [(schema.parent, parents), (schema.metric, metrics), (schema.class_name, classes)]
 

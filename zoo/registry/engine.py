@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -17,10 +17,12 @@ from sqlalchemy.exc import DBAPIError
 
 from zoo.errors import Corrupt, DiskFull, Invalid, Unavailable, ZooError
 
-__all__ = ["open_engine", "reading", "writing"]
+__all__ = ["open_engine", "reading", "writing", "writing_after"]
 
 BUSY_SECONDS = 60
 WRITE = "zoo_write"
+CACHE_KIB = 64 * 1024
+"""At most; a small database takes less."""
 PAUSE_SECONDS = 0.01
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 UNUSABLE = {
@@ -72,11 +74,36 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def writing_after(
+    engine: Engine, prepare: Callable[[Connection], None], undo: Callable[[Connection], None]
+) -> Iterator[Connection]:
+    """As `writing`, after ``prepare`` has made temporary tables in a transaction of its own.
+
+    It may take its time: nothing is locked. ``undo`` removes the tables in the end.
+
+    Raises:
+        Corrupt, Unavailable, DiskFull, Invalid: As for `writing`.
+    """
+    with _translated(engine), engine.connect() as connection:
+        try:
+            with connection.begin():
+                prepare(connection)
+            connection.execution_options(**{WRITE: True})
+            with connection.begin():
+                yield connection
+        finally:
+            connection.execution_options(**{WRITE: False})
+            with connection.begin():
+                undo(connection)
+
+
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

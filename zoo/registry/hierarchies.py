@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
+from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.hierarchy import Hierarchy
-from zoo.registry import schema
+from zoo.registry import items, schema
 
 __all__ = [
     "any_hierarchy",
     "architectures",
     "hierarchy",
     "keep_hierarchy",
-    "known_params",
     "traced",
 ]
 
@@ -38,6 +35,21 @@ def keep_hierarchy(connection: Connection, plugin: str, version: str, hierarchy:
             set_={"params": new.params, "data": new.data},
         )
     )
+    known = select(func.max(TABLE.c.params)).where(
+        TABLE.c.plugin == plugin, TABLE.c.architecture == hierarchy.architecture
+    )
+    params = connection.scalar(known)
+    item = items.ITEM.c
+    theirs = items.read(
+        connection,
+        and_(
+            item.architecture == hierarchy.architecture,
+            item.backbone == plugin,
+            item.kind == items.CATALOG,
+            item.params.is_distinct_from(params),
+        ),
+    )
+    items.change(connection, theirs, [{**row, "params": params} for row in theirs])
 
 
 def hierarchy(
@@ -55,11 +67,11 @@ def hierarchy(
 
 def architectures(connection: Connection, source: str) -> dict[str, set[str]]:
     """The architectures of all entries that ``source`` lists, by backbone plugin."""
-    entry, listing = schema.entry, schema.listing
+    item, listing = schema.item, schema.listing
     rows = connection.execute(
-        select(entry.c.backbone, entry.c.architecture)
+        select(item.c.backbone, item.c.architecture)
         .distinct()
-        .join(listing, listing.c.entry_id == entry.c.id)
+        .join(listing, listing.c.item_id == item.c.id)
         .where(listing.c.source == source)
     )
     found: dict[str, set[str]] = {}
@@ -86,12 +98,3 @@ def any_hierarchy(connection: Connection, plugin: str, architecture: str) -> Hie
     )
     data = connection.scalar(statement)
     return None if data is None else Hierarchy.from_json(data)
-
-
-def known_params(plugin: ColumnElement[str], architecture: ColumnElement[str]) -> ScalarSelect[Any]:
-    """The parameter count of an architecture, by any version of its plugin; NULL if unknown."""
-    return (
-        select(func.max(TABLE.c.params))
-        .where(TABLE.c.plugin == plugin, TABLE.c.architecture == architecture)
-        .scalar_subquery()
-    )

@@ -10,20 +10,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
+from zoo.domain.query import Query
 from zoo.domain.reference import Reference
-from zoo.registry import catalog, checkpoints, hierarchies, remotes, search
+from zoo.registry import catalog, checkpoints, hierarchies, items, remotes, search, staging, tensors
+from zoo.registry.architectures import KnownArchitecture, known_architectures
 from zoo.registry.catalog import KnownEntry
-from zoo.registry.engine import open_engine, reading, writing
+from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.migrate import migrate
 from zoo.registry.near import near
-from zoo.registry.search import Found, Query
+from zoo.registry.search import Found
 
 __all__ = ["Registry"]
 
@@ -50,10 +52,20 @@ class Registry:
         registry = cls(open_engine(URL.create("sqlite", database=str(path))))
         try:
             migrate(registry._engine)
+            registry._complete()
         except BaseException:
             registry.close()
             raise
         return registry
+
+    def _complete(self) -> None:
+        """Make what a migration left to this program: items and terms of another version."""
+        with reading(self._engine) as connection:
+            done = items.complete(connection)
+        if not done:
+            with writing(self._engine) as connection:
+                if not items.complete(connection):  # another process may have been faster
+                    items.rebuild(connection)
 
     def close(self) -> None:
         """Close the database file."""
@@ -78,9 +90,12 @@ class Registry:
         What this source does not know (None) leaves what another one told. Entries that no source
         lists any more are forgotten.
         """
-        known = list(entries)  # before the lock: the source may be slow
-        with writing(self._engine) as connection:
-            return catalog.replace_entries(connection, source, version, known, at)
+
+        def stage(connection: Connection) -> None:  # before the lock: the source may be slow
+            staging.stage(connection, entries)
+
+        with writing_after(self._engine, stage, staging.discard) as connection:
+            return catalog.replace_entries(connection, source, version, at)
 
     def entry(self, name: str) -> KnownEntry | None:
         """The catalog entry of exactly this name."""
@@ -97,10 +112,10 @@ class Registry:
         with reading(self._engine) as connection:
             return search.search(connection, query)
 
-    def count(self, query: Query) -> int:
-        """How many match ``query``, whatever its limit."""
+    def count(self, query: Query, *, at_most: int | None = None) -> int:
+        """How many match ``query``, whatever its limit; no more than ``at_most`` are counted."""
         with reading(self._engine) as connection:
-            return search.count(connection, query)
+            return search.count(connection, query, at_most)
 
     def add_checkpoint(self, digest: Digest, manifest: Manifest) -> None:
         """Index a checkpoint; harmless if it is known."""
@@ -166,6 +181,29 @@ class Registry:
         """The checkpoints that derive from this one directly, oldest first."""
         with reading(self._engine) as connection:
             return checkpoints.children(connection, digest)
+
+    def known_architectures(self, pattern: str = "*") -> list[KnownArchitecture]:
+        """The architectures that there are weights of, by name; ``*`` is any characters."""
+        with reading(self._engine) as connection:
+            return known_architectures(connection, pattern)
+
+    def keep_keys(self, digest: Digest, keys: Iterable[int], *, sampled: bool = True) -> None:
+        """Keep by which keys the tensors of an indexed checkpoint are found.
+
+        ``sampled`` says whether those are among them that need its bytes.
+        """
+        with writing(self._engine) as connection:
+            tensors.keep_keys(connection, digest, keys, sampled=sampled)
+
+    def without_keys(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of ``digests`` whose tensors cannot all be found by keys yet."""
+        with reading(self._engine) as connection:
+            return tensors.without_keys(connection, digests)
+
+    def holders_of(self, keys: Iterable[int], limit: int = 8) -> list[tensors.Holder]:
+        """The checkpoints that share most of these keys."""
+        with reading(self._engine) as connection:
+            return tensors.holders(connection, keys, limit)
 
     def keep_hierarchy(self, plugin: str, version: str, hierarchy: Hierarchy) -> None:
         """Keep what version ``version`` of a backbone plugin says of one architecture."""

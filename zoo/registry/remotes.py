@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.registry import schema
+from zoo.registry import items, schema
 
 __all__ = ["holders", "remote_names", "replace_remote", "summary"]
 
@@ -34,6 +34,7 @@ def replace_remote(connection: Connection, remote: str, refs: Mapping[Reference,
     ]
     if rows:
         connection.execute(insert(TABLE), rows)
+    items.refresh(connection, items.of_remotes())
 
 
 def holders(connection: Connection, ref: Reference) -> dict[str, Digest]:

@@ -19,13 +19,15 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
+    "card",
     "checkpoint",
     "class_name",
-    "entry",
     "hierarchy",
+    "item",
     "listing",
     "metadata",
     "metric",
@@ -33,6 +35,7 @@ __all__ = [
     "ref",
     "remote_ref",
     "source",
+    "term_version",
 ]
 
 metadata = MetaData(
@@ -77,11 +80,19 @@ source = Table(
     Column("entries", Integer, nullable=False),
 )
 
-entry = Table(
-    "entry",
+# Everything that a search can find: a name and what it points at, here (kind ``checkpoint``) or at
+# some remote (``remote``), and what sources list (``catalog``). The first two repeat what other
+# tables say, so that a search reads one table.
+item = Table(
+    "item",
     metadata,
     Column("id", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    # Without the tag of a reference, which is empty for the default one.
     Column("name", String, nullable=False),
+    Column("ref_tag", String, nullable=False),
+    # Empty for what sources list.
+    Column("manifest", String, nullable=False),
     Column("backbone", String, nullable=False),
     Column("architecture", String, nullable=False),
     Column("tag", String),
@@ -89,19 +100,53 @@ entry = Table(
     Column("hub_id", String),
     *_preprocessing(),
     Column("num_classes", Integer),
-    # Lower-case search text.
+    Column("params", Integer),
+    Column("head", String),
+    Column("frozen", Float),
+    Column("datasets", JSON(none_as_null=True)),
+    Column("keywords", JSON(none_as_null=True)),
+    Column("created", String),
+    Column("updated", String),
+    # Folded, a line for each value: a word of a search is a part of it.
     Column("text", String, nullable=False),
-    UniqueConstraint("name"),
+    UniqueConstraint("name", "kind", "ref_tag", "manifest"),
+    Index(None, "architecture"),
+    Index(None, "params"),
+    Index(None, "height"),
+    Index(None, "num_classes"),
+    Index(None, "updated"),
+    # A search shows the newest, and stops at its limit.
+    Index(
+        "ix_item_created",
+        text("created DESC"),
+        "name",
+        "ref_tag",
+        sqlite_where=text("kind != 'catalog'"),
+    ),
+    Index("ix_item_manifest", "manifest", sqlite_where=text("kind != 'catalog'")),
 )
 
-# Which source knows an entry, and where it says the weights are.
+# Apart from the item: a search that reads many items need not read their cards.
+card = Table(
+    "card",
+    metadata,
+    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
+    Column("text", String, nullable=False),
+)
+
+# The version of `zoo.registry.terms` that the index of terms was made with; 0 is none.
+term_version = Table("term_version", metadata, Column("version", Integer, primary_key=True))
+
+# Which source knows an item, and where it says the weights are. The fingerprint is that of all that
+# the source says; NULL where another one has changed the item since.
 listing = Table(
     "listing",
     metadata,
-    Column("entry_id", Integer, ForeignKey("entry.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
     Column("source", String, ForeignKey("source.name", ondelete="CASCADE"), primary_key=True),
     Column("location_source", String),
     Column("locator", String),
+    Column("fingerprint", Integer),
     Index(None, "source"),
 )
 
@@ -120,8 +165,8 @@ checkpoint = Table(
     Column("recipe", JSON(none_as_null=True)),
     Column("created", String),
     Column("text", String, nullable=False),
-    # A search shows the newest, and stops at its limit.
-    Index(None, "created"),
+    Column("dataset", String),
+    Column("frozen", Float),
 )
 
 # No foreign key on the parent: it may be in another zoo.
@@ -141,16 +186,17 @@ metric = Table(
     _of_checkpoint(),
     Column("name", String, primary_key=True),
     Column("value", Float, nullable=False),
+    Index(None, "name", "value"),
 )
 
-# Lower-case, for look-up; the manifest keeps the spelling.
+# Folded, for look-up; the manifest keeps the spelling.
 class_name = Table(
     "class_name",
     metadata,
     _of_checkpoint(),
     Column("position", Integer, primary_key=True),
     Column("name", String, nullable=False),
-    Index(None, "name"),
+    Index(None, "name", "manifest"),
 )
 
 # No foreign key on the manifest: the store decides what a ref points at, the index only follows.

@@ -1,72 +1,68 @@
-"""Search: checkpoints that are here and catalog entries, as one list."""
+"""Search: checkpoints that are here or at a remote, and catalog entries, as one list.
+
+A list is read from one of two ends. From the order: look at one item after the other, as an index
+has them, until enough fit. Or from a driver, an index that gives all that may fit: check these, and
+sort them. With ``n`` items of which ``m`` fit, spread evenly, the first looks at ``n / m`` for each
+that it shows, and the second at ``m``; so the second is taken up to where both take as long. What
+is spread unevenly ends the first way after a while, and then the second is taken.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any, Literal
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
-    Subquery,
-    Table,
+    and_,
     case,
     func,
-    literal,
-    null,
-    or_,
     select,
+    true,
 )
 
 from zoo.domain.digest import Digest
+from zoo.domain.query import Query, Sort
 from zoo.domain.reference import DEFAULT_TAG
-from zoo.registry import schema
+from zoo.registry import schema, terms
 from zoo.registry.catalog import input_size, vector
-from zoo.registry.hierarchies import known_params
-
-__all__ = ["Found", "Query", "count", "search"]
-
-PREPROCESSING = (
-    "channels",
-    "height",
-    "width",
-    "mean",
-    "std",
-    "interpolation",
-    "crop_pct",
-    "crop_mode",
+from zoo.registry.conditions import (
+    NUMBERS,
+    OF_METRIC,
+    conditions,
+    drivers,
+    metric_of,
+    visible,
+    wanted,
 )
-LARGEST = 2**63 - 1
+from zoo.registry.items import (
+    CATALOG,
+    CHECKPOINT,
+    IS_NAMED,
+    ITEM,
+    REMOTE,
+    among,
+    path_of,
+    shown_name,
+)
+from zoo.registry.terms import Wanted
 
+__all__ = ["Found", "count", "search"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    r"""What to look for; None asks nothing.
-
-    Attributes:
-        words: Each must occur in name, architecture, licence or hub id, or be a class name.
-        architecture: Architecture; ``*`` stands for any characters.
-        license: Licence id; upper and lower case are the same.
-        max_params: Most parameter elements; what has an unknown number does not match.
-        num_classes: Outputs of the classifier.
-        source: A source that lists it.
-        pulled: Whether it is here.
-        limit: Most results.
-    """
-
-    words: tuple[str, ...] = ()
-    architecture: str | None = None
-    license: str | None = None
-    max_params: int | None = None
-    num_classes: int | None = None
-    source: str | None = None
-    pulled: bool | None = None
-    limit: int = 50
+PATIENCE = 2
+"""How many times as many items as expected are looked at in order."""
+LONGER = 2
+"""How many times as long it takes to look at an item in order as at one of a driver."""
+SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
+MOST = 1_000_000
+"""No limit is larger: a list is made in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +85,10 @@ class Found:
         metrics: Results on the held-out split.
         created: When the checkpoint was made, UTC, ISO 8601.
         manifest: The checkpoint's identity.
+        head: Kind of head.
+        frozen: Share of the units that training left alone.
+        datasets: What it was trained on.
+        updated: When its name moved last, or when it changed last at its source, ISO 8601.
         hub_id: Repository on the HF Hub.
         mean: Per-channel mean.
         std: Per-channel standard deviation.
@@ -112,6 +112,10 @@ class Found:
     metrics: dict[str, float]
     created: str | None
     manifest: Digest | None
+    head: str | None
+    frozen: float | None
+    datasets: tuple[str, ...]
+    updated: str | None
     hub_id: str | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
@@ -120,227 +124,226 @@ class Found:
     crop_mode: str | None
 
 
-def search(connection: Connection, query: Query) -> list[Found]:
-    """What matches: checkpoints by name, newest first, be they here or at a remote; then entries
-    that are not here, by name.
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Items in an order that an index has.
+
+    Attributes:
+        rows: Where they are read from.
+        order: What the index is of.
+        condition: Which of the rows.
     """
-    found: list[Row[Any]] = []
-    for kinds in _kinds(query):
-        if len(found) < query.limit:
-            found += _newest(connection, query, kinds, min(query.limit, LARGEST) - len(found))
-    sources = _sources(connection, found)
-    metrics = _metrics(connection, found)
-    remotes = _remotes(connection, found)
+
+    rows: FromClause
+    order: tuple[ColumnElement[Any], ...]
+    condition: ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the list of all items.
+
+    Attributes:
+        order: The order, told of an item.
+        condition: Which items.
+        wanted: Terms that all of them have.
+        walk: Another way to the same order, if only another table has an index of it.
+    """
+
+    order: tuple[ColumnElement[Any], ...]
+    condition: ColumnElement[bool]
+    wanted: Wanted = ()
+    walk: Walk | None = None
+
+
+NAMED = Page((ITEM.c.created.desc(), ITEM.c.name, ITEM.c.ref_tag), IS_NAMED, [[[terms.NAMED]]])
+LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
+
+
+def search(connection: Connection, query: Query) -> list[Found]:
+    """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
+    remote, then entries that are not here, by name.
+    """
+    ids: list[int] = []
+    limit = min(query.limit, MOST)
+    for page in _pages(query.sort):
+        if len(ids) < limit:
+            ids += _read(connection, query, page, limit - len(ids))
+    return _found(connection, ids)
+
+
+def count(connection: Connection, query: Query, at_most: int | None = None) -> int:
+    """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
+    rows: FromClause = ITEM
+    found = drivers(query, wanted(query))
+    if found:
+        driver = _fewest(connection, found, at_most or MOST)[0].subquery()
+        rows = driver.join(ITEM, ITEM.c.id == driver.c.id)
+    fitting = select(ITEM.c.id).select_from(rows).where(visible(), *conditions(query))
+    return _count(connection, fitting.limit(at_most).subquery())
+
+
+def _pages(sort: Sort | None) -> list[Page]:
+    """Parts of the list, in order. What lacks the value that is sorted by comes last, as usual."""
+    if sort is None:
+        return [NAMED, LISTED]
+
+    def order(value: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+        return (value.desc(), ITEM.c.id.desc()) if sort.descending else (value, ITEM.c.id)
+
+    if sort.metric is None:
+        value: ColumnElement[Any] = SORTED[sort.field]
+        first = Page(order(value), value.is_not(None))
+    else:
+        metric, value = schema.metric, metric_of(sort.metric)
+        rows = metric.join(ITEM, OF_METRIC)
+        walk = Walk(rows, order(metric.c.value), metric.c.name == sort.metric)
+        first = Page(order(value), and_(IS_NAMED, value.is_not(None)), NAMED.wanted, walk)
+    lacking = (replace(page, condition=and_(page.condition, value.is_(None)))
+               for page in (NAMED, LISTED))  # fmt: skip
+    return [first, *lacking]
+
+
+def _read(connection: Connection, query: Query, page: Page, limit: int) -> list[int]:
+    """The first items of a page that fit."""
+    asked = conditions(query)
+    fits = and_(true(), page.condition, visible(), *asked)
+    found = drivers(query, [*page.wanted, *wanted(query)])
+    if not asked or not found:
+        return _in_order(connection, page, fits, limit, None)[0]
+    few = isqrt(limit * _size(connection, page) * LONGER) + limit
+    driver, size = _fewest(connection, found, few)
+    if size > few:
+        ids, done = _in_order(connection, page, fits, limit, PATIENCE * few)
+        if done:
+            return ids
+        driver, _ = _fewest(connection, found, MOST)
+    statement = select(ITEM.c.id).where(ITEM.c.id.in_(driver), fits)
+    return list(connection.scalars(statement.order_by(*page.order).limit(limit)))
+
+
+def _in_order(
+    connection: Connection,
+    page: Page,
+    fits: ColumnElement[bool],
+    limit: int,
+    patience: int | None,
+) -> tuple[list[int], bool]:
+    """Items that fit, and whether these are the first ones of all."""
+    walk = page.walk or Walk(ITEM, page.order, page.condition)
+    # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
+    checked = case((fits, 1), else_=0).label("fits")
+    statement = select(ITEM.c.id, checked).select_from(walk.rows)
+    rows = connection.execute(statement.where(walk.condition).order_by(*walk.order))
+    ids: list[int] = []
+    for seen, row in enumerate(rows):
+        if len(ids) == limit or seen == patience:
+            rows.close()
+            return ids, len(ids) == limit
+        if row.fits:
+            ids.append(row.id)
+    return ids, True
+
+
+def _fewest(
+    connection: Connection, found: list[Select[tuple[int]]], at_most: int
+) -> tuple[Select[tuple[int]], int]:
+    """The driver that gives the fewest items, and how many; at most one more than ``at_most``."""
+    best, fewest = found[0], at_most + 1
+    for driver in found:
+        size = _count(connection, driver.limit(fewest).subquery())
+        if size < fewest:
+            best, fewest = driver, size
+    return best, fewest
+
+
+def _size(connection: Connection, page: Page) -> int:
+    """About how many items a page has, without a look at each."""
+    if page.wanted:
+        tables = (schema.ref, schema.remote_ref)
+        return sum(_count(connection, table) for table in tables)
+    return connection.scalar(select(func.max(ITEM.c.id))) or 0
+
+
+def _count(connection: Connection, rows: FromClause) -> int:
+    return connection.scalar(select(func.count()).select_from(rows)) or 0
+
+
+def _found(connection: Connection, ids: list[int]) -> list[Found]:
+    rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
+    shown = [rows[each] for each in ids]
+    sources = _sources(connection, {row.name for row in shown})
+    metrics = _metrics(connection, {row.manifest for row in shown})
+    remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
     return [
-        _found(
+        _to_found(
             row,
-            tuple(sources[row.entry_id]),
-            () if row.here else tuple(remotes[row.name, row.manifest]),
+            tuple(sources[row.name]),
+            tuple(remotes[row.name, row.ref_tag, row.manifest]),
             metrics[row.manifest],
         )
-        for row in found
+        for row in shown
     ]
 
 
-def count(connection: Connection, query: Query) -> int:
-    """How many match, whatever the limit."""
-    return sum(
-        connection.scalar(select(func.count()).select_from(rows).where(*_conditions(query, rows)))
-        or 0
-        for kinds in _kinds(query)
-        for rows in kinds
-    )
-
-
-def _kinds(query: Query) -> tuple[list[Subquery], list[Subquery]]:
-    """What is shown first, and what after that. Asked one by one, so that SQLite can read each in
-    the order of an index and stop at the limit.
-    """
-    here = [] if query.pulled is False else [_checkpoints(schema.ref)]
-    there = [] if query.pulled else [_checkpoints(schema.remote_ref)]
-    entries = [] if query.pulled else [_entries()]
-    return [kind.subquery() for kind in here + there], [kind.subquery() for kind in entries]
-
-
-def _newest(
-    connection: Connection, query: Query, kinds: list[Subquery], limit: int
-) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
-    for rows in kinds:
-        page = select(rows).where(*_conditions(query, rows))
-        page = page.order_by(rows.c.created.desc(), rows.c.name).limit(limit)
-        found += connection.execute(page)
-    found.sort(key=lambda row: str(row.name))
-    found.sort(key=lambda row: row.created or "", reverse=True)
-    return found[:limit]
-
-
-def _path(ref: Table) -> ColumnElement[str]:
-    return ref.c.namespace + "/" + ref.c.name
-
-
-def _name(ref: Table) -> ColumnElement[str]:
-    return case((ref.c.tag == DEFAULT_TAG, _path(ref)), else_=_path(ref) + ":" + ref.c.tag)
-
-
-def _checkpoints(ref: Table) -> Select[Any]:
-    """One row for each name and what it points at: of this zoo, or of all remotes together."""
-    here = ref is schema.ref
-    checkpoint, entry = schema.checkpoint, schema.entry
-    path, name = _path(ref), _name(ref)
-    # No column but an expression, which has no index: so SQLite begins with the checkpoints, newest
-    # first, and stops at the limit, rather than sort all that match.
-    manifest = checkpoint.c.manifest + "" if here else checkpoint.c.manifest
-    # A reference is ASCII, which SQLite's lower() covers.
-    text = func.lower(name) + " " + checkpoint.c.text + " " + func.coalesce(entry.c.text, "")
-    statement = select(
-        entry.c.id.label("entry_id"),
-        name.label("name"),
-        literal(here).label("here"),
-        checkpoint.c.backbone,
-        checkpoint.c.architecture,
-        entry.c.tag,
-        func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
-        entry.c.hub_id,
-        checkpoint.c.num_classes,
-        checkpoint.c.params,
-        checkpoint.c.created,
-        checkpoint.c.manifest,
-        text.label("text"),
-        *(checkpoint.c[column] for column in PREPROCESSING),
-    ).select_from(
-        ref.join(checkpoint, manifest == ref.c.manifest).outerjoin(entry, entry.c.name == path)
-    )
-    if here:
-        return statement
-    # What a source publishes under this name, or this zoo has, is shown once.
-    own = schema.ref
-    ours = select(own.c.name).where(
-        own.c.namespace == ref.c.namespace,
-        own.c.name == ref.c.name,
-        own.c.tag == ref.c.tag,
-        own.c.manifest == ref.c.manifest,
-    )
-    names = (ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
-    return statement.where(entry.c.id.is_(None), ~ours.exists()).group_by(*names)
-
-
-def _entries() -> Select[Any]:
-    ref, checkpoint, entry = schema.ref, schema.checkpoint, schema.entry
-    # By the parts of its name, as refs are keyed: a list of all refs would be made for each search.
-    slash = func.instr(entry.c.name, "/")
-    pulled = (
-        select(ref.c.name)
-        .join(checkpoint, checkpoint.c.manifest == ref.c.manifest)
-        .where(
-            ref.c.namespace == func.substr(entry.c.name, 1, slash - 1),
-            ref.c.name == func.substr(entry.c.name, slash + 1),
-        )
-    )
-    return select(
-        entry.c.id.label("entry_id"),
-        entry.c.name,
-        literal(value=False).label("here"),
-        entry.c.backbone,
-        entry.c.architecture,
-        entry.c.tag,
-        entry.c.license,
-        entry.c.hub_id,
-        entry.c.num_classes,
-        known_params(entry.c.backbone, entry.c.architecture).label("params"),
-        null().label("created"),
-        null().label("manifest"),
-        entry.c.text,
-        *(entry.c[column] for column in PREPROCESSING),
-    ).where(~pulled.exists())
-
-
-def _conditions(query: Query, rows: Subquery) -> list[ColumnElement[bool]]:
+def _sources(connection: Connection, names: Iterable[str]) -> dict[str, list[str]]:
     listing = schema.listing
-    conditions = [_has_word(rows, word.lower()) for word in query.words]
-    if query.architecture is not None:
-        conditions.append(rows.c.architecture.like(_pattern(query.architecture), escape="\\"))
-    if query.license is not None:
-        conditions.append(func.lower(rows.c.license) == query.license.lower())
-    if query.max_params is not None:
-        conditions.append(rows.c.params <= min(query.max_params, LARGEST))
-    if query.num_classes is not None:
-        conditions.append(rows.c.num_classes == query.num_classes)
-    if query.source is not None:
-        listed = select(listing.c.entry_id).where(listing.c.source == query.source)
-        conditions.append(rows.c.entry_id.in_(listed))
-    return conditions
-
-
-def _has_word(rows: Subquery, word: str) -> ColumnElement[bool]:
-    # A class name must be met whole: among a thousand of them a part of a word always occurs.
-    # instr() has no wildcards that would need escaping.
-    table = schema.class_name
-    of_class = select(table.c.manifest).where(table.c.name == word)
-    return or_(func.instr(rows.c.text, word) > 0, rows.c.manifest.in_(of_class))
-
-
-def _pattern(glob: str) -> str:
-    for special in ("\\", "%", "_"):
-        glob = glob.replace(special, "\\" + special)
-    return glob.replace("*", "%")
-
-
-def _sources(connection: Connection, rows: list[Row[Any]]) -> dict[int | None, list[str]]:
-    listing = schema.listing
-    shown = _among(listing.c.entry_id, [row.entry_id for row in rows])
-    found: defaultdict[int | None, list[str]] = defaultdict(list)
-    for row in connection.execute(select(listing).where(shown).order_by(listing.c.source)):
-        found[row.entry_id].append(row.source)
+    statement = (
+        select(ITEM.c.name, listing.c.source)
+        .join(listing, listing.c.item_id == ITEM.c.id)
+        .where(ITEM.c.kind == CATALOG, among(ITEM.c.name, names))
+    )
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in connection.execute(statement.order_by(listing.c.source)):
+        found[row.name].append(row.source)
     return found
 
 
-def _metrics(connection: Connection, rows: list[Row[Any]]) -> dict[str | None, dict[str, float]]:
+def _metrics(connection: Connection, manifests: Iterable[str]) -> dict[str, dict[str, float]]:
     metric = schema.metric
-    shown = _among(metric.c.manifest, [row.manifest for row in rows])
-    found: defaultdict[str | None, dict[str, float]] = defaultdict(dict)
+    shown = among(metric.c.manifest, manifests)
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for row in connection.execute(select(metric).where(shown).order_by(metric.c.name)):
         found[row.manifest][row.name] = row.value
     return found
 
 
 def _remotes(
-    connection: Connection, rows: list[Row[Any]]
-) -> dict[tuple[str, str | None], list[str]]:
+    connection: Connection, manifests: Iterable[str]
+) -> dict[tuple[str, str, str], list[str]]:
     table = schema.remote_ref
-    shown = _among(table.c.manifest, [row.manifest for row in rows])
-    statement = select(_name(table).label("name"), table.c.manifest, table.c.remote)
-    found: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for row in connection.execute(statement.where(shown).order_by(table.c.remote)):
-        found[row.name, row.manifest].append(row.remote)
+    statement = select(path_of(table).label("path"), table.c.tag, table.c.manifest, table.c.remote)
+    shown = statement.where(among(table.c.manifest, manifests))
+    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in connection.execute(shown.order_by(table.c.remote)):
+        tag = "" if row.tag == DEFAULT_TAG else row.tag
+        found[row.path, tag, row.manifest].append(row.remote)
     return found
 
 
-def _among(column: Column[Any], values: list[Any]) -> ColumnElement[bool]:
-    # As one parameter: SQLite takes only so many, and a search may have any limit.
-    listed = func.json_each(json.dumps(values)).table_valued("value")
-    return column.in_(select(listed.c.value))
-
-
-def _found(
+def _to_found(
     row: Row[Any], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> Found:
     return Found(
-        name=row.name,
-        kind="checkpoint" if row.here else "remote" if row.manifest else "catalog",
+        name=shown_name(row.name, row.ref_tag),
+        kind=row.kind,
         backbone=row.backbone,
         architecture=row.architecture,
         tag=row.tag,
         license=row.license,
-        input_size=input_size(row),
+        input_size=input_size(dict(row._mapping)),
         num_classes=row.num_classes,
         params=row.params,
         sources=sources,
         remotes=remotes,
-        pulled=bool(row.here),
+        pulled=row.kind == CHECKPOINT,
         metrics=dict(metrics),
         created=row.created,
         manifest=Digest.parse(row.manifest) if row.manifest else None,
+        head=row.head,
+        frozen=row.frozen,
+        datasets=tuple(row.datasets or ()),
+        updated=row.updated,
         hub_id=row.hub_id,
         mean=vector(row.mean),
         std=vector(row.std),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import InvalidWeights
 
-__all__ = ["BITS", "Entry", "Header", "parse_header"]
+__all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header"]
 
 HEADER_LIMIT = 100_000_000
 BITS = {
@@ -61,6 +62,13 @@ class Header:
 
     length: int
     entries: tuple[Entry, ...]
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the file's first bytes are those of a safetensors file, whatever its name."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and not zipfile.is_zipfile(path)
 
 
 def parse_header(path: Path, data: memoryview) -> Header:

@@ -14,6 +14,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, Invalid, MissingObject, UnknownName
 from zoo.store.held import read_manifest
+from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
 __all__ = ["Fetched", "fetch"]
@@ -66,6 +67,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         for digest, manifest in _manifests(remote, sorted(new)):
             if isinstance(manifest, Manifest):
                 registry.add_checkpoint(digest, manifest)
+                registry.keep_keys(digest, object_keys(manifest), sampled=False)
             else:
                 problems[digest] = str(manifest)
             task.advance()

@@ -1,0 +1,177 @@
+"""zoo diff, identify: what is different between two checkpoints; which one a stray file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import clean, note, print_json, table
+
+__all__ = ["diff", "identify"]
+
+SHOWN = 8
+"""So many class names, or units, are listed; the JSON has all."""
+RECORDED = ("backbone", "preprocessing", "recipe", "freeze", "metrics", "license")
+VERDICTS = {
+    "same": "is",
+    "cast": "is a cast of",
+    "part": "is a part of",
+    "derived": "shares weights with",
+    "unproven": "may be",
+}
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@as_json
+@home_option
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Compare the checkpoints A and B, unit by unit and in all that is recorded.
+
+    DISTANCE is the length of the change as a share of A's weights, COSINE that of the angle between
+    both: 1 is the same direction.
+
+    \b
+    Examples:
+      zoo diff timm/tf_efficientnet_lite0.in1k team/flowers
+      zoo diff team/flowers:v1 team/flowers:v2 --json
+    """
+    data = open_zoo().diff(a, b)
+    if as_json:
+        print_json(data)
+        return
+    if data["same"]:
+        click.echo(clean(f"{a} and {b} are the same checkpoint"))
+        return
+    click.echo(clean(f"{data['identical_share']:.1%} of the weights of {b} are those of {a}"))
+    rows = [
+        (
+            unit["unit"], unit["status"], f"{unit['identical']}/{unit['tensors']}",
+            _number(unit["distance"]), _number(unit["cosine"]), unit["note"],
+        )
+        for unit in data["units"]
+    ]  # fmt: skip
+    table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
+    _print_records(data)
+    if not data["units_known"]:
+        _note_order(data["b"]["architecture"])
+
+
+def _print_records(data: dict[str, Any]) -> None:
+    """What is recorded beside the weights, as far as it differs."""
+    rows = [("head " + key, *values) for key, values in data["head"].items()]
+    for part in RECORDED:
+        rows += [
+            (part if key == part else f"{part} {key}", *map(_value, values))
+            for key, values in data[part].items()
+        ]
+    if rows:
+        click.echo()
+        table(("RECORDED", "A", "B"), rows)
+    classes = data["classes"]
+    if classes:
+        click.echo()
+        click.echo(f"classes: {classes['before']} before, {classes['after']} after, "
+                   f"{classes['moved']} at another place")  # fmt: skip
+        for what in ("added", "removed"):
+            if classes[what]:
+                click.echo(clean(f"  {what} {len(classes[what])}: {_listed(classes[what])}"))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _listed(names: list[str]) -> str:
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+@home_option
+def identify(file: Path, as_json: bool) -> None:
+    """Say what FILE, a .pth or .safetensors, is: the checkpoint that it matches, or derives from.
+
+    Tensors are looked up by their bytes, so names do not matter: neither of the file nor of its
+    tensors, with prefixes such as "module." before them. Casts to half precision are found, too.
+    Nothing in the file is run.
+
+    \b
+    Examples:
+      zoo identify best.pth
+      zoo identify model.safetensors --json
+    """
+    data = open_zoo().identify(file)
+    if as_json:
+        print_json(data)
+        return
+    if not data["matches"]:
+        click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
+        note("keep it: zoo import FILE --architecture ARCH --as TEAM/NAME")
+        return
+    _print_best(str(file), data["matches"][0])
+    others = data["matches"][1:]
+    if others:
+        click.echo("also like")
+        rows = [(f"  {one['name']}", _percent(one["share"]), one["verdict"]) for one in others]
+        table(("  NAME", "SHARE", ""), rows)
+
+
+def _print_best(file: str, best: dict[str, Any]) -> None:
+    click.echo(
+        clean(f"{file} {VERDICTS[best['verdict']]} {best['name']}  {best['manifest'][7:19]}")
+    )
+    if not best["here"]:
+        click.echo(f"  {_percent(best['share'])} of its units that are known are in the file")
+        note(f"only a remote has it; to compare all of it: {best['pull']}")
+        return
+    identical = "; the file is byte for byte the same" if best["identical_file"] else ""
+    click.echo(f"  {_percent(best['share'])} of the file's weights are its{identical}")
+    for what, value in (
+        ("cast", ", ".join(best["casts"])),
+        ("names begin with", best["prefix"]),
+        ("departs at", best["departs"]),
+        ("differs in", _units(best["units"])),
+        ("lacks", _tensors(best["missing"])),
+        ("has besides", _tensors(best["added"])),
+    ):
+        if value:
+            click.echo(clean(f"  {what} {value}"))
+    if best["units"] and not best["units_known"]:
+        _note_order(best["architecture"])
+
+
+def _units(units: list[dict[str, Any]]) -> str:
+    shown = [f"{one['unit']} ({one['identical']}/{one['tensors']})" for one in units[:SHOWN]]
+    more = [f"and {len(units) - SHOWN} more units"] if len(units) > SHOWN else []
+    return ", ".join(shown + more)
+
+
+def _tensors(names: list[str]) -> str:
+    if not names:
+        return ""
+    number = "one tensor" if len(names) == 1 else f"{len(names)} tensors"
+    return f"{number}: {_listed(names)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _note_order(architecture: str) -> None:
+    note(
+        "units are read off the names of tensors, so their order is not that of the network; "
+        f"once traced, it is known: zoo tree {architecture}"
+    )

@@ -1,0 +1,72 @@
+"""The table of what a search found: as many columns as fit the terminal."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from zoo_cli.output import clean, count, on_terminal, table
+
+if TYPE_CHECKING:
+    from zoo.registry import Found
+
+__all__ = ["show_found"]
+
+NAME, GAP = "NAME", 2
+NONE = "-"
+
+
+def show_found(found: Sequence[Found], asked: str) -> None:
+    """Print what was found; a column that is not always there is, where ``asked`` names its field.
+
+    On a terminal, columns that tell nothing, and then the least important ones, make room.
+    """
+    wanted = {**USUAL, **{field: tell for field, tell in EXTRA.items()
+                          if re.search(rf"\b{field}\b", asked)}}  # fmt: skip
+    columns = {field.upper(): [tell(row) for row in found] for field, tell in wanted.items()}
+    for metric in re.findall(r"\bmetric\.([\w.]+)", asked):
+        columns[f"metric.{metric}"] = [_metric(row, metric) for row in found]
+    if on_terminal(sys.stdout):
+        columns = _fitting(columns, shutil.get_terminal_size().columns)
+    table(tuple(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _fitting(columns: dict[str, list[str]], width: int) -> dict[str, list[str]]:
+    """The columns that there is room for, without those that tell nothing."""
+    kept = {name: cells for name, cells in columns.items() if name == NAME or {*cells} - {NONE}}
+    for name in LEAST_FIRST:
+        if sum(_width(*column) + GAP for column in kept.items()) - GAP > width:
+            kept.pop(name, None)
+    return kept
+
+
+def _width(name: str, cells: list[str]) -> int:
+    return max(len(clean(cell)) for cell in (name, *cells))
+
+
+def _metric(row: Found, name: str) -> str:
+    return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
+
+
+USUAL: dict[str, Callable[[Found], str]] = {
+    "name": lambda row: row.name,
+    "params": lambda row: count(row.params),
+    "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
+    "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
+    "license": lambda row: row.license or NONE,
+    "here": lambda row: "yes" if row.pulled else ", ".join(row.remotes) or NONE,
+    "accuracy": lambda row: _metric(row, "accuracy"),
+}
+EXTRA: dict[str, Callable[[Found], str]] = {
+    "loss": lambda row: _metric(row, "loss"),
+    "head": lambda row: row.head or NONE,
+    "frozen": lambda row: NONE if row.frozen is None else f"{row.frozen:.0%}",
+    "dataset": lambda row: ", ".join(row.datasets) or NONE,
+    "source": lambda row: ", ".join(row.sources) or NONE,
+    "updated": lambda row: (row.updated or NONE)[:10],
+}
+LEAST_FIRST = ("CLASSES", "INPUT", "LICENSE", "HERE", "PARAMS", "SOURCE", "HEAD", "DATASET",
+               "UPDATED", "FROZEN", "LOSS", "ACCURACY")  # fmt: skip

@@ -1,0 +1,94 @@
+"""zoo log: where a checkpoint comes from, checked against bytes, and what derives from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.output import clean, note, print_json, table
+
+__all__ = ["log"]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--ref", is_flag=True, help="Only what the name pointed at.")
+@as_json
+@home_option
+def log(name: str, ref: bool, as_json: bool) -> None:
+    """Show the lineage of NAME to its root, all that derives from it, and what the name pointed at
+    before.
+
+    A declared parent is checked against bytes: the share of the weights that are the parent's, and
+    the units that wholly are. A warning says where the bytes disagree, or where a licence leaves
+    out a limit that an ancestor has. The shares of all units are in the JSON.
+
+    \b
+    Examples:
+      zoo log team/flowers
+      zoo log team/flowers --ref
+      zoo log team/flowers --json
+    """
+    data = open_zoo().log(name)
+    if ref:
+        data = {key: data[key] for key in ("name", "manifest", "history")}
+    if as_json:
+        print_json(data)
+        return
+    if not ref:
+        _print_lineage(data)
+    if data["history"]:
+        click.echo(f"history of {data['name']}")
+        rows = [
+            (f"  #{move['number']}", move["at"], move["by"], move["manifest"][7:19], move["why"])
+            for move in data["history"]
+        ]
+        table(("  MOVE", "AT", "BY", "CHECKPOINT", "WHY"), rows)
+
+
+def _print_lineage(data: dict[str, Any]) -> None:
+    click.echo("lineage")
+    for depth, step in enumerate(data["ancestors"]):
+        click.echo(f"  {'  ' * depth}{_step(step)}")
+        if check := step.get("check"):
+            click.echo(f"  {'  ' * depth}  {_check(check)}")
+    if data["descendants"]:
+        click.echo("descendants")
+    for step in data["descendants"]:
+        click.echo(f"  {'  ' * (step['depth'] - 1)}{_step(step)}")
+    for limit in data["terms"]["limits"]:
+        click.echo(clean(f"{limit['limit']}: {limit['license']}, from {limit['from']}"))
+    for warning in data["warnings"]:
+        note(f"warning: {warning}")
+
+
+def _check(check: dict[str, Any]) -> str:
+    """What the bytes say, in one line."""
+    if check["share"] is None:
+        return "cannot be checked"
+    whole = sum(unit["identical"] == unit["tensors"] for unit in check["units"])
+    text = (
+        f"{'agrees' if check['agrees'] else 'DISAGREES'}: {check['share']:.1%} of the weights, "
+        f"{whole} of {len(check['units'])} units are its parent's"
+    )
+    return text if check["cosine"] is None else f"{text}; cosine {check['cosine']:.3f}"
+
+
+def _step(step: dict[str, Any]) -> str:
+    parts = [step["name"], step["manifest"][7:19]]
+    if not step["here"]:
+        parts.append("(not in this zoo)")
+    elif step["freeze"]:
+        parts.append(_frozen(step["freeze"]))
+    if accuracy := step.get("metrics", {}).get("accuracy"):
+        parts.append(f"accuracy {accuracy:.4f}")
+    if step.get("source"):
+        parts.append(f"from {step['source']}")
+    return clean("  ".join(parts))
+
+
+def _frozen(freeze: dict[str, Any]) -> str:
+    none = freeze.get("frozen_units") == 0
+    return "nothing frozen" if none else f"frozen below {freeze['boundary']}"

@@ -1,0 +1,152 @@
+"""Comparing and identifying on the command line, on real weights and a real fine-tune."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fakes.derived import TRAINED, derive, train, weights_of
+from safetensors.numpy import load_file, save_file
+
+from zoo.workspace import Workspace
+
+Run = Callable[..., Any]
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+TUNED, MOVED = "team/digits", "team/moved"
+LEAN = """
+import sys
+from zoo_cli.main import main
+try:
+    main(sys.argv[2:])
+except SystemExit as left:
+    assert left.code in (0, None), left.code
+heavy = set(sys.argv[1].split(",")) & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.fixture
+def moved(home: Path) -> Workspace:
+    """A zoo with `MOVED`, whose training moved all behind its boundary."""
+    workspace = Workspace(home)
+    derive(workspace, BASE, MOVED, train(weights_of(workspace, BASE), TRAINED))
+    workspace.close()
+    return workspace
+
+
+@pytest.fixture
+def stray(moved: Workspace, tmp_path: Path) -> Path:
+    """The fine-tune as somebody left it: half precision, another prefix."""
+    values = weights_of(moved, MOVED)
+    halves = {f"model.{k}": v.astype("f2") if v.dtype == "f4" else v for k, v in values.items()}
+    save_file(halves, tmp_path / "stray.safetensors")
+    return tmp_path / "stray.safetensors"
+
+
+def test_diff(run: Run, moved: Workspace) -> None:
+    done = run("diff", BASE, MOVED)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith(("blocks", "conv"))}
+    assert rows["blocks.4.2"][1:3] == ["identical", "18/18"]
+    assert rows["blocks.5.0"][1] == "changed"
+    assert float(rows["blocks.5.0"][3]) > 0
+    assert any(line.startswith("metrics accuracy") for line in lines)
+    assert "1000 before, 10 after" in done.out
+    assert max(map(len, lines[:25])) <= 100
+    got = run("diff", BASE, MOVED, "--json").json
+    assert [unit["status"] for unit in got["units"][:12]] == ["identical"] * 12
+    assert run("diff", TUNED, TUNED).out == f"{TUNED} and {TUNED} are the same checkpoint\n"
+
+
+def test_identify(run: Run, stray: Path, tmp_path: Path) -> None:
+    done = run("identify", stray)
+    assert (done.code, done.err) == (0, "")
+    assert f"{stray} is a cast of {MOVED}" in done.out
+    assert "cast F32 to F16" in done.out
+    assert "names begin with model." in done.out
+    got = run("identify", stray, "--json").json
+    base = next(one for one in got["matches"] if one["name"] == BASE)
+    assert (got["verdict"], base["departs"]) == ("cast", "blocks.5.0")
+    torch.save({"weight": torch.randn(64, 64)}, tmp_path / "other.pth")
+    done = run("identify", tmp_path / "other.pth")
+    assert "unknown" in done.out
+    assert "zoo import" in done.err
+
+
+def test_identify_shows_hostile_names_harmlessly(run: Run, stray: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x\x1b[31m.safetensors"
+    save_file({**load_file(stray), "\x1b]0;owned\x07": np.ones(2)}, path)
+    done = run("identify", path)
+    assert done.code == 0
+    assert all(char.isprintable() or char == "\n" for char in done.out + done.err)
+    assert "has besides one tensor: ?]0;owned?" in done.out
+
+
+def test_log_warns_of_a_false_parent_and_shows_descendants(run: Run, moved: Workspace) -> None:
+    assert f"  {MOVED}  " in run("log", BASE).out.partition("descendants\n")[2]
+    assert "agrees: 20.9% of the weights, 12 of 19 units are its parent's" in run("log", MOVED).out
+    # Units that were trained, declared to be frozen; and terms that are not those of its parent.
+    derive(
+        moved, BASE, "team/boast", weights_of(moved, MOVED), license="cc-by-nc",
+        freeze={"boundary": "head"},
+    )  # fmt: skip
+    moved.close()
+    done = run("log", "team/boast")
+    assert done.code == 0
+    assert "DISAGREES" in done.out
+    assert "non-commercial: cc-by-nc, from team/boast" in done.out
+    assert "warning: team/boast declares" in done.err
+    assert "declared frozen, but not the parent's: blocks.5.0" in done.err
+    assert "limits" in run("show", "team/boast").out
+
+
+def test_best_and_list_arch(run: Run) -> None:
+    done = run("best", "--dataset", "digits")
+    assert done.out.startswith(TUNED)
+    got = run("best", "--dataset", "digits", "--json").json
+    assert (got["name"], got["metric"], got["of"]) == (TUNED, "accuracy", 1)
+    missing = run("best", "--dataset", "nothing")
+    assert (missing.code, missing.out) == (1, "")
+    assert "zoo search" in missing.err
+    listed = run("list-arch", "tf_efficientnet_lite0").out.splitlines()
+    assert [line.split()[0] for line in listed] == ["NAME", TUNED, BASE]
+    assert run("list-arch", "resnet5*").out.splitlines()[1].split()[:2] == ["resnet50", "timm"]
+
+
+def test_reindex(run: Run, home: Path) -> None:
+    (home / "registry.db").unlink()
+    done = run("reindex")
+    assert (done.code, done.out) == (0, "2 names, 2 checkpoints indexed\n")
+    assert "zoo fetch" in done.err
+    assert [row["name"] for row in run("search", "lite0", "digits", "--json").json] == [TUNED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (("show", TUNED), "torch,timm,numpy"),
+        (("log", MOVED), "torch,timm,numpy"),
+        (("best", "--dataset", "digits"), "torch,timm,numpy"),
+        (("list-arch", "tf_efficientnet_lite0"), "torch,timm,numpy"),
+        (("diff", BASE, MOVED), "torch,timm"),
+        (("identify", "stray.safetensors"), "torch,timm"),
+    ],
+    ids=str,
+)
+def test_looking_up_imports_nothing_heavy(
+    home: Path, stray: Path, arguments: tuple[str, ...], heavy: str
+) -> None:
+    (home / "stray.safetensors").write_bytes(stray.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", LEAN, heavy, *arguments],
+        cwd=home, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,133 @@
+"""zoo search: the grammar, the table, and text that nobody has checked."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+from zoo.domain.catalog import CatalogEntry
+
+BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
+Run = Callable[..., Any]
+HOSTILE = (
+    "\x1b[31mred\x1b[0m",
+    "bell\x07\x08\x7f\x9b2J",
+    "right\u202eleft",
+    "two\nlines\r\tand\x00nothing",
+    "'; DROP TABLE item; --",
+    '"quoted" OR NEAR(a b) * ^ + - {}',
+    "<script>alert(1)</script>",
+    "%s %n {0} $HOME `id`",
+)
+
+
+def names(run: Run, *arguments: str) -> list[str]:
+    return [row["name"] for row in run("search", *arguments, "--json").json]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("head:linear dataset:digits num_classes=10 accuracy>=0", [TUNED]),
+        ("parent:timm/tf_eff* frozen>=50% owner:team tag:latest", [TUNED]),
+        ("frozen>99%", []),
+        ("source:timm pulled:yes", [BASE]),
+        ("arch:TF_EFFICIENTNET_LITE0 pulled:no", []),
+        ('classes:7 input=32 metric.test_images=40 "team/"', [TUNED]),
+        ('"accuracy>=0"', []),
+    ],
+)
+def test_filters(run: Run, query: str, expected: list[str]) -> None:
+    assert names(run, query) == expected
+    assert names(run, *query.split()) == expected  # the shell may split it, too
+
+
+def test_sorting(run: Run) -> None:
+    assert names(run, "pulled:yes", "--sort", "-num_classes") == [BASE, TUNED]
+    assert names(run, "pulled:yes", "--sort", "num_classes") == [TUNED, BASE]
+    assert names(run, "lite0", "--sort", "-accuracy", "--limit", "2") == [TUNED, BASE]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("licence:mit",), ("unknown field 'licence'", "license:apache-2.0")),
+        (("params<lots",), ("'params' takes a number", "params<30M")),
+        (("--sort", "parms"), ("field to sort by 'parms'", "params")),
+        (('"open',), ("not closed",)),
+    ],
+)
+def test_a_mistake_is_told_with_what_would_be_right(
+    run: Run, arguments: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    done = run("search", *arguments)
+    assert done.code > 0
+    assert done.out == ""
+    assert all(part in done.err for part in says)
+
+
+def test_a_column_for_what_is_asked(run: Run) -> None:
+    plain = run("search", "team/digits").out.splitlines()[0].split()
+    assert plain == ["NAME", "PARAMS", "INPUT", "CLASSES", "LICENSE", "HERE", "ACCURACY"]
+    asked = run("search", "dataset:digits metric.test_images>1", "--sort", "-updated")
+    head, row = (line.split() for line in asked.out.splitlines())
+    assert head == [*plain, "DATASET", "UPDATED", "metric.test_images"]
+    assert (row[-3], row[-1]) == ("digits", "40.0000")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_table_fits_the_terminal(run: Run, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("found", "output"):
+        monkeypatch.setattr(f"zoo_cli.{module}.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = run("search", "lite0", "source:timm").out.splitlines()
+    assert all(len(line) <= width for line in out)
+    assert BASE in out[1]
+    assert "ACCURACY" not in out[0]  # nothing that sources list has one
+    assert ("LICENSE" in out[0]) == (width > 60)
+
+
+def test_hostile_text_is_shown_harmlessly(run: Run, home: Path) -> None:
+    entries = [
+        CatalogEntry(name=f"evil/m{number}.x{text}", backbone="timm", architecture=text, tag=text,
+                     license=text, card=text, keywords=(text,), datasets=(text,))
+        for number, text in enumerate(HOSTILE)
+    ]  # fmt: skip
+    with zoo.open(home) as opened:
+        before = opened.count()
+        opened.workspace.registry.replace_entries("evil", "1", entries, "now")
+        assert opened.count() == before + len(HOSTILE)
+        for entry, text in zip(entries, HOSTILE, strict=True):
+            quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            assert entry.name in [found.name for found in opened.search(quoted)]
+            found = opened.search(f"arch:{quoted} dataset:{quoted} license:{quoted} tag:{quoted}")
+            # SQLite compares no further than a NUL.
+            assert "\0" in text or entry.name in [each.name for each in found]
+    rows = run("search", "owner:evil", "--sort", "name", "--json")
+    assert {row["architecture"] for row in rows.json} == set(HOSTILE)
+    for done in (rows, run("search", "owner:evil dataset:*"), run("show", entries[0].name),
+                 run("search", f"{HOSTILE[0]}:x"), run("show", f"evil/{HOSTILE[1]}")):  # fmt: skip
+        shown = (done.out + done.err).replace("\n", "")
+        assert not [char for char in shown if unicodedata.category(char) == "Cc"]
+    assert len(run("search", "owner:evil").out.splitlines()) == 1 + len(HOSTILE)
+
+
+@pytest.mark.long
+def test_the_shell_waits_but_a_moment(home: Path) -> None:
+    def cpu_seconds(*arguments: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        call = [sys.executable, "-m", "zoo_cli", *arguments]
+        subprocess.run(call, check=True, cwd=home, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu_seconds("--help") for _ in range(3)) < 0.3
+    assert min(cpu_seconds("search", "convnext params<30M") for _ in range(3)) < 0.6

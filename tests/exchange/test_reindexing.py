@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.checkpoints import add_checkpoint
+
+import zoo as z
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+
+
+def answers(zoo: z.Zoo, stray: Path) -> dict[str, Any]:
+    """What a user may ask, without the times at which things were asked."""
+    return {
+        "search": [(row.name, row.kind, row.params, row.sources) for row in zoo.search(limit=9999)],
+        "log": zoo.log(BASE),
+        "show": zoo.show("team/mine"),
+        "diff": zoo.diff(BASE, "team/mine"),
+        "identify": zoo.identify(stray),
+        "list-arch": zoo.architectures("*lite*"),
+    }
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["deleted", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("none", "damaged"))],
+)
+def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
+    with z.init(tmp_path / "zoo") as zoo:
+        zoo.pull(BASE)
+        zoo.adapt(BASE, "team/mine", classes=3)
+        zoo.tag("team/mine", "team/gone")
+        zoo.delete("team/gone")
+        zoo.export("team/mine", tmp_path / "out")
+        stray = tmp_path / "out" / "model.safetensors"
+        before = answers(zoo, stray)
+        zoo.close()
+        if loss == "deleted":
+            (zoo.root / "registry.db").unlink()
+        elif loss == "damaged":
+            (zoo.root / "registry.db").write_bytes(b"no database at all" * 100)
+        done = zoo.reindex()
+        assert done == {"refs": 2, "checkpoints": 2, "replaced": loss != "none"}
+        assert answers(zoo, stray) == before
+        assert before["diff"]["units_known"] is True
+
+
+def test_names_whose_files_are_gone_are_forgotten(tmp_path: Path) -> None:
+    with z.init(tmp_path / "zoo") as zoo:
+        for name in ("team/a", "team/b"):
+            add_checkpoint(zoo.workspace, name)
+        shutil.rmtree(zoo.root / "refs" / "team" / "a")
+        assert zoo.workspace.reindex()["refs"] == 1
+        assert [row.name for row in zoo.search()] == ["team/b"]

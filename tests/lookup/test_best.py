@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.checkpoints import add_checkpoint, tensors
+
+from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.digest import Digest
+from zoo.errors import InvalidOption, UnknownName
+from zoo.lookup.architectures import architectures
+from zoo.lookup.best import best
+from zoo.transfer.fetch import fetch
+from zoo.transfer.sync import push
+from zoo.workspace import Workspace
+
+RESULTS: dict[str, tuple[str, dict[str, float], str | None]] = {
+    "team/a": ("/data/digits", {"accuracy": 0.90, "loss": 0.3}, "mit"),
+    "team/b": ("/home/me/digits/", {"accuracy": 0.95, "loss": 0.4}, None),
+    "team/c": ("/data/flowers", {"accuracy": 0.99, "loss": 0.1}, "mit"),
+    "team/d": ("/data/digits", {"f1": -0.5}, "mit"),
+}
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace.create(tmp_path / "zoo")
+    for seed, (name, (data, metrics, license_)) in enumerate(RESULTS.items()):
+        add(workspace, name, seed, data, metrics, license=license_)
+    yield workspace
+    workspace.close()
+
+
+def add(
+    zoo: Workspace, name: str, seed: int, data: str, metrics: dict[str, float], **known: Any
+) -> Digest:
+    provenance = {"data_digest": "one", "split_digest": "one"}
+    return add_checkpoint(
+        zoo, name, tensors(seed),
+        **{"recipe": {"data": data}, "metrics": metrics, "provenance": provenance, **known},
+    )  # fmt: skip
+
+
+def test_the_best_on_a_dataset(zoo: Workspace) -> None:
+    found = best(zoo, dataset="digits")
+    assert (found["name"], found["value"], found["of"]) == ("team/b", 0.95, 2)
+    assert (found["pulled"], found["pull"], found["other_data"]) == (True, None, [])
+    assert found["ties"] == []
+    assert best(zoo)["name"] == "team/c"
+    add(zoo, "team/twin", 8, "/data/digits", {"accuracy": 0.95})
+    twins = best(zoo, dataset="digits")
+    assert {twins["name"], *twins["ties"]} == {"team/b", "team/twin"}
+    json.dumps(found, allow_nan=False)
+
+
+def test_less_is_better_of_a_loss(zoo: Workspace) -> None:
+    assert best(zoo, dataset="digits", metric="loss")["name"] == "team/a"
+    assert best(zoo, dataset="digits", metric="loss", lowest=False)["name"] == "team/b"
+    assert best(zoo, dataset="digits", metric="f1")["value"] == -0.5
+
+
+def test_filters_are_those_of_a_search(zoo: Workspace) -> None:
+    assert best(zoo, "license:mit", dataset="digits")["name"] == "team/a"
+    with pytest.raises(InvalidOption):
+        best(zoo, "params<many")
+
+
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [
+        ({"metric": "bleu", "dataset": "digits"}, "accuracy, f1, loss"),
+        ({"dataset": "nothing"}, "nothing matches"),
+        ({"metric": 'x"y:z\x1b'}, "accuracy, f1, loss"),
+    ],
+)
+def test_no_such_result(zoo: Workspace, how: dict[str, str], hint: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        best(zoo, **how)  # type: ignore[arg-type]
+    assert hint in caught.value.hint
+
+
+def test_other_images_do_not_compare(zoo: Workspace) -> None:
+    other = {"data_digest": "one", "split_digest": "two"}
+    add(zoo, "team/e", 9, "/data/digits", {"accuracy": 0.8}, provenance=other)
+    assert best(zoo, dataset="digits")["other_data"] == ["team/e"]
+
+
+def test_the_best_may_be_at_a_remote(zoo: Workspace, tmp_path: Path) -> None:
+    push(zoo, "team/b", str(tmp_path / "team"))
+    mine = Workspace.create(tmp_path / "mine")
+    mine.add_remote("lab", str(tmp_path / "team"))
+    fetch(mine, "lab")
+    found = best(mine, dataset="digits")
+    mine.close()
+    assert (found["name"], found["pull"]) == ("team/b", "zoo pull team/b --from lab")
+
+
+def test_architectures_with_public_weights_beside_the_teams(zoo: Workspace) -> None:
+    entry = CatalogEntry(
+        name="timm/toynet.a1", backbone="toy", architecture="toynet",
+        location=Location("hub", "x"),
+    )  # fmt: skip
+    other = CatalogEntry(name="timm/other.a1", backbone="toy", architecture="other")
+    zoo.registry.replace_entries("timm", "1", [entry, other], "2026-01-01T00:00:00Z")
+    found = architectures(zoo)
+    rows = {row["architecture"]: row for row in found["architectures"]}
+    assert list(rows) == ["other", "toynet"]
+    assert (rows["toynet"]["checkpoint"], rows["toynet"]["catalog"]) == (4, 1)
+    assert (rows["other"]["checkpoint"], rows["other"]["catalog"]) == (0, 1)
+    assert found["weights"] == []
+    weights = architectures(zoo, "toynet")["weights"]
+    assert {row["name"] for row in weights} == {*RESULTS, "timm/toynet.a1"}
+    assert weights[-1]["name"] == "timm/toynet.a1"
+    assert [a["architecture"] for a in architectures(zoo, "TOY*")["architectures"]] == ["toynet"]
+    with pytest.raises(UnknownName) as caught:
+        architectures(zoo, "toyne")
+    assert caught.value.near == ("toynet",)
+    json.dumps(found, allow_nan=False)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.checkpoints import PREPROCESSING, add_checkpoint, flip_byte, tensors
+from fakes.derived import FREEZE, LITE0, LITE1, TUNED, derive, train, weights_of
+
+import zoo as z
+from zoo.domain.digest import Digest
+from zoo.errors import Corrupt, UnknownName
+from zoo.lookup.diff import diff
+from zoo.workspace import Workspace
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Iterator[Workspace]:
+    """A zoo whose networks no plugin knows: units are read off names."""
+    workspace = Workspace.create(tmp_path / "toys")
+    yield workspace
+    workspace.close()
+
+
+def by_unit(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {unit["unit"]: unit for unit in found["units"]}
+
+
+def test_a_fine_tune_and_its_base(zoo: z.Zoo, tuned: Digest) -> None:
+    found = zoo.diff(LITE0, TUNED)
+    assert (found["same"], found["units_known"]) == (False, True)
+    units = found["units"]
+    assert [unit["unit"] for unit in units] == [*(u.name for u in zoo.tree(LITE0).units), "head"]
+    assert {unit["status"] for unit in units[:12]} == {"identical"}
+    assert {unit["status"] for unit in units[12:]} == {"changed"}
+    trained = by_unit(found)["blocks.5.0"]
+    # Noise of a hundredth of the length: nearly at a right angle to what it is added to.
+    assert trained["distance"] == pytest.approx(0.01, rel=0.02)
+    assert trained["cosine"] == pytest.approx(1 - 0.01**2 / 2, abs=2e-5)
+    # Counters of batches stayed; vectors and matrices did not.
+    assert (trained["identical"], trained["changed"], trained["tensors"]) == (3, 15, 18)
+    head = by_unit(found)["head"]
+    assert (head["distance"], head["cosine"]) == (None, None)
+    assert head["note"] == "1000x1280 to 10x1280 and 1 more"
+    assert found["head"] == {"kind": ["native", "linear"], "num_classes": [1000, 10]}
+    assert (found["classes"]["before"], found["classes"]["after"]) == (1000, 10)
+    assert found["classes"]["added"] == [str(number) for number in range(10)]
+    assert found["recipe"] == {"data": [None, "/data/digits"], "lr": [None, 0.003]}
+    assert found["freeze"]["boundary"] == [None, FREEZE["boundary"]]
+    assert found["metrics"] == {"accuracy": [None, 0.97]}
+    assert (found["preprocessing"], found["license"]) == ({}, {})
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_checkpoint_and_itself(zoo: z.Zoo) -> None:
+    found = zoo.diff(LITE0, LITE0)
+    assert (found["same"], found["identical_share"]) == (True, 1.0)
+    assert {unit["status"] for unit in found["units"]} == {"identical"}
+    assert not any(found[part] for part in ("head", "classes", "preprocessing", "recipe"))
+
+
+def test_networks_of_two_depths(zoo: z.Zoo) -> None:
+    units = by_unit(zoo.diff(LITE0, LITE1))
+    assert {name for name, unit in units.items() if unit["status"] == "added"} == {
+        "blocks.1.2", "blocks.2.2", "blocks.3.3", "blocks.4.3", "blocks.5.4",
+    }  # fmt: skip
+    assert list(units).index("blocks.1.2") == list(units).index("blocks.1.1") + 1
+    assert units["blocks.3.0"]["cosine"] < 0.9
+    assert units["blocks.3.0"]["distance"] > 0.5
+    back = by_unit(zoo.diff(LITE1, LITE0))
+    assert back["blocks.1.2"]["status"] == "removed"
+
+
+def test_only_statistics_of_normalisation_moved(zoo: z.Zoo) -> None:
+    """What happens if a frozen network is left in training mode."""
+    values = weights_of(zoo.workspace, LITE0)
+    values["bn1.running_mean"] = values["bn1.running_mean"] + np.float32(0.5)
+    derive(zoo.workspace, LITE0, TUNED, values)
+    stem = by_unit(zoo.diff(LITE0, TUNED))["conv_stem"]
+    assert (stem["status"], stem["changed"], stem["distance"]) == ("changed", 1, 0.0)
+    assert stem["note"] == "only statistics of normalisation"
+
+
+def test_units_off_names_where_the_network_is_unknown(toys: Workspace) -> None:
+    add_checkpoint(toys, "team/a", classes=("cat", "dog", "cow"), metrics={"accuracy": 0.5})
+    values = tensors()
+    values["layer1.0.bn.bias"] = values["layer1.0.bn.bias"] * 2  # within a group of small tensors
+    values["layer1.10.conv.weight"] = values.pop("layer1.1.conv.weight")
+    values["new.weight"] = np.ones((4, 4), np.float32)
+    smaller = {**vars_of(PREPROCESSING), "input_size": (3, 4, 4)}
+    add_checkpoint(
+        toys, "team/b", values, classes=("dog", "cat", "emu"), license="mit",
+        preprocessing=type(PREPROCESSING)(**smaller), metrics={"accuracy": 0.25, "f1": 0.5},
+    )  # fmt: skip
+    found = diff(toys, "team/a", "team/b")
+    assert found["units_known"] is False
+    statuses = {name: unit["status"] for name, unit in by_unit(found).items()}
+    # The renamed tensor is the same bytes: found by them.
+    assert statuses == {
+        "fc": "identical", "layer1.0": "changed", "layer1.10": "identical", "new": "added",
+    }  # fmt: skip
+    assert by_unit(found)["layer1.0"]["identical"] == 2
+    assert found["classes"] == {
+        "before": 3, "after": 3, "added": ["emu"], "removed": ["cow"], "moved": 2,
+    }  # fmt: skip
+    assert found["preprocessing"] == {"input_size": [(3, 8, 8), (3, 4, 4)]}
+    assert found["metrics"] == {"accuracy": [0.5, 0.25], "f1": [None, 0.5]}
+    assert found["license"] == {"license": [None, "mit"]}
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def test_values_that_are_no_numbers(toys: Workspace) -> None:
+    add_checkpoint(toys, "team/a")
+    values = tensors()
+    values["fc.weight"][0, 0] = np.nan
+    values["layer1.1.conv.weight"] = np.zeros((4, 4), np.float32)
+    add_checkpoint(toys, "team/b", values)
+    units = by_unit(diff(toys, "team/a", "team/b"))
+    assert (units["fc"]["distance"], units["fc"]["cosine"]) == (None, None)
+    assert (units["layer1.1"]["distance"], units["layer1.1"]["cosine"]) == (1.0, None)
+
+
+def test_damage_is_told_and_not_compared(zoo: z.Zoo, tuned: Digest, tmp_path: Path) -> None:
+    store = zoo.workspace.store
+    tensor = next(t for t in store.manifest(tuned).tensors if t.name == "conv_head.weight")
+    path = store.path("objects", tensor.object)
+    damaged = bytearray(path.read_bytes())
+    path.unlink()
+    path.write_bytes(damaged)
+    flip_byte(path)
+    with pytest.raises(Corrupt, match=tensor.object.hex):
+        zoo.diff(LITE0, TUNED)
+
+
+def test_an_unknown_name_suggests_names(zoo: z.Zoo, tuned: Digest) -> None:
+    with pytest.raises(UnknownName) as caught:
+        zoo.diff(LITE0, "team/digit")
+    assert TUNED in caught.value.near
+
+
+def test_training_all_moves_all(zoo: z.Zoo) -> None:
+    values = train(weights_of(zoo.workspace, LITE0), ("",), 0.2)
+    derive(zoo.workspace, LITE0, TUNED, values)
+    units = zoo.diff(LITE0, TUNED)["units"]
+    assert {unit["status"] for unit in units} == {"changed"}
+    assert all(unit["distance"] == pytest.approx(0.2, rel=0.05) for unit in units[:-1])

@@ -1,0 +1,353 @@
+"""Query: what to look for, read from text and printed back as text.
+
+    convnext "cat's ear" params<30M license:apache-2.0 updated>2026-01-01
+
+A query is words and filters, apart by spaces; all must hold. A filter is a field, an operator and
+a value; `FIELDS` has them all. Quotes keep spaces together, and make a word of what would be a
+filter; inside them a backslash keeps the next character as it is. ``docs/search.md`` tells users.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from typing import Self
+
+from zoo.errors import InvalidOption, UnknownName
+
+__all__ = ["FIELDS", "SORTS", "Field", "Filter", "Kind", "Query", "Sort", "Value"]
+
+Value = str | int | float | bool
+
+MOST_PARTS = 100
+METRIC = "metric."
+KEYWORDS = {
+    "architecture": ("arch", ":"),
+    "max_params": ("params", "<="),
+}
+"""Keywords that are not spelled as their field."""
+SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+FLAGS = {"yes": True, "true": True, "no": False, "false": False}
+NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
+DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+FILTER = re.compile(r"([A-Za-z_][\w.]*)(<=|>=|==|!=|=|<|>|:)(.*)", re.DOTALL)
+PIECE = re.compile(r'"((?:\\.|[^"\\])*)"|([^\s"]+)|(\s+)|(")', re.DOTALL)
+
+
+class Kind(Enum):
+    """What a field's values are, as an error says it."""
+
+    TEXT = "a text"
+    NUMBER = "a number"
+    DATE = "a date"
+    FLAG = "yes or no"
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What may stand between field and value."""
+        return (":", "=") if self in (Kind.TEXT, Kind.FLAG) else ("<", "<=", "=", ">=", ">", ":")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Something that can be asked for."""
+
+    name: str
+    kind: Kind
+    example: str
+    help: str
+
+
+FIELDS: Mapping[str, Field] = {
+    field.name: field
+    for field in (
+        Field("name", Kind.TEXT, "name:team/flowers*", "the name, with its tag"),
+        Field("owner", Kind.TEXT, "owner:team", "the part of the name before the slash"),
+        Field("arch", Kind.TEXT, "arch:convnext*", "architecture"),
+        Field("tag", Kind.TEXT, "tag:v3", "tag of a reference, or pretrained tag"),
+        Field("backbone", Kind.TEXT, "backbone:timm", "backbone plugin"),
+        Field("head", Kind.TEXT, "head:linear", "kind of head"),
+        Field("license", Kind.TEXT, "license:apache-2.0", "licence id"),
+        Field("dataset", Kind.TEXT, "dataset:digits", "what it was trained on"),
+        Field("classes", Kind.TEXT, "classes:espresso", "a class that it tells"),
+        Field("parent", Kind.TEXT, "parent:timm/resnet50*", "what it was fine-tuned from"),
+        Field("source", Kind.TEXT, "source:hub", "a source that lists it"),
+        Field("pulled", Kind.FLAG, "pulled:yes", "whether it is here"),
+        Field("params", Kind.NUMBER, "params<30M", "number of parameters"),
+        Field("input", Kind.NUMBER, "input>=288", "height of the input in pixels"),
+        Field("num_classes", Kind.NUMBER, "num_classes=10", "outputs of the classifier"),
+        Field("frozen", Kind.NUMBER, "frozen>=50%", "share of units that training left alone"),
+        Field("accuracy", Kind.NUMBER, "accuracy>=0.97", "accuracy on the held-out split"),
+        Field("loss", Kind.NUMBER, "loss<0.1", "loss on the held-out split"),
+        Field("updated", Kind.DATE, "updated>2026-01-01", "when the name moved last"),
+    )
+}
+SORTS = ("name", "params", "input", "num_classes", "updated", "accuracy", "loss")
+"""What results can be ordered by, beside ``metric.NAME``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on one field. A number's ``:`` is ``=``, and a text's ``=`` is ``:``.
+
+    Raises:
+        UnknownName: No such field; near ones are suggested.
+        InvalidOption: The field does not take this operator.
+    """
+
+    field: str
+    operator: str
+    value: Value
+
+    def __post_init__(self) -> None:
+        kind = _field(self.field).kind
+        if self.operator not in kind.operators:
+            example = _field(self.field).example
+            allowed = " ".join(kind.operators)
+            raise InvalidOption(
+                f"'{self.field}' takes {allowed}, not {self.operator}: write {example}"
+            )
+        canonical = {"=": ":"} if "<" not in kind.operators else {":": "="}
+        object.__setattr__(self, "operator", canonical.get(self.operator, self.operator))
+
+    @classmethod
+    def parse(cls, field: str, operator: str, text: str) -> Self:
+        """Read the value as the field wants it.
+
+        Raises:
+            UnknownName: No such field; near ones are suggested.
+            InvalidOption: The field takes no such operator or value.
+        """
+        return cls(field, operator, _value(_field(field), text))
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that the field is; None for any other field."""
+        return _metric(self.field)
+
+    def __str__(self) -> str:
+        if isinstance(self.value, bool):
+            value = "yes" if self.value else "no"
+        else:
+            value = repr(self.value) if isinstance(self.value, float) else str(self.value)
+        quoted = not value or re.search(r'[\s"]', value)
+        return f"{self.field}{self.operator}{_quoted(value) if quoted else value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """What results are ordered by: one of `SORTS`, or ``metric.NAME``; what lacks it comes last."""
+
+    field: str
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``params``, or ``-params`` for the largest first.
+
+        Raises:
+            UnknownName: Nothing can be sorted so; near fields are suggested.
+        """
+        field = text.removeprefix("-")
+        if field not in SORTS and field.removeprefix(METRIC) in ("", field):
+            near = difflib.get_close_matches(field, SORTS, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(SORTS)}"
+            raise UnknownName("field to sort by", field, near, f"{hint}\nfor example: -accuracy")
+        return cls(field, text.startswith("-"))
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that it is sorted by; None for any other field."""
+        return _metric(self.field)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Query:
+    """What to look for; the empty query finds everything.
+
+    Attributes:
+        words: Each must occur, as a part of a name or as a whole word elsewhere.
+        filters: Conditions on fields.
+        sort: The order; None: what is here or at a remote, newest first, then the rest by name.
+        limit: Most results.
+    """
+
+    words: tuple[str, ...]
+    filters: tuple[Filter, ...]
+    sort: Sort | None
+    limit: int
+
+    def __init__(
+        self,
+        words: tuple[str, ...] = (),
+        filters: tuple[Filter, ...] = (),
+        *,
+        sort: Sort | str | None = None,
+        limit: int = 50,
+        **asked: Value | None,
+    ) -> None:
+        """Further keywords are fields, and what they must equal; None asks nothing.
+
+        ``architecture`` is a name for ``arch``; ``max_params`` is ``params<=``.
+
+        Raises:
+            UnknownName: No such field; near ones are suggested.
+            InvalidOption: A value or limit that cannot be, or too many words and filters.
+        """
+        filters += tuple(_asked(key, value) for key, value in asked.items() if value is not None)
+        if len(words) + len(filters) > MOST_PARTS:
+            raise InvalidOption(f"a query has at most {MOST_PARTS} words and filters")
+        if limit < 0:
+            raise InvalidOption(f"a limit is 0 or more, not {limit}")
+        put = object.__setattr__
+        put(self, "words", words)
+        put(self, "filters", filters)
+        put(self, "sort", Sort.parse(sort) if isinstance(sort, str) else sort)
+        put(self, "limit", limit)
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        sort: Sort | str | None = None,
+        limit: int = 50,
+        **asked: Value | None,
+    ) -> Self:
+        """Read words and filters; the rest is as for a query made of its parts.
+
+        Raises:
+            UnknownName: No such field; near ones are suggested.
+            InvalidOption: An operator or value that the field does not take, or an open quote.
+        """
+        parts = tuple(_parts(text))
+        return cls(
+            tuple(part for part in parts if isinstance(part, str)),
+            tuple(part for part in parts if isinstance(part, Filter)),
+            sort=sort,
+            limit=limit,
+            **asked,
+        )
+
+    def __str__(self) -> str:
+        words = [
+            _quoted(word)
+            if not word or re.search(r'[\s"]', word) or FILTER.fullmatch(word)
+            else word
+            for word in self.words
+        ]
+        return " ".join([*words, *map(str, self.filters)])
+
+
+def _parts(text: str) -> Iterator[str | Filter]:
+    """Words and filters in order. A part may be quoted as a whole or behind its operator."""
+    for bare, value in _split(text):
+        match = FILTER.fullmatch(bare)
+        if match is None:
+            yield bare + value
+        else:
+            yield Filter.parse(match[1], match[2], match[3] + value)
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """Parts as what stands before the first quote, and what comes from there on."""
+    bare, rest, quoted, begun = "", "", False, False
+    for inner, plain, space, open_quote in PIECE.findall(text):
+        if open_quote:
+            raise InvalidOption(f"a quote is not closed: {text}")
+        if space:
+            if begun:
+                yield bare, rest
+            bare, rest, quoted, begun = "", "", False, False
+            continue
+        begun = True
+        if plain and not quoted:
+            bare = plain
+        elif plain:
+            rest += plain
+        else:
+            quoted = True
+            rest += re.sub(r"\\(.)", r"\1", inner, flags=re.DOTALL)
+    if begun:
+        yield bare, rest
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+
+
+def _asked(key: str, value: Value) -> Filter:
+    name, operator = KEYWORDS.get(key, (key, ""))
+    field = _field(name)
+    if field.kind is Kind.NUMBER and isinstance(value, float) and not math.isfinite(value):
+        raise _wrong(field, str(value))
+    if isinstance(value, str) and field.kind is not Kind.TEXT:
+        value = _value(field, value)
+    return Filter(name, operator or ("=" if field.kind is not Kind.TEXT else ":"), value)
+
+
+def _metric(field: str) -> str | None:
+    if field in ("accuracy", "loss"):
+        return field
+    return field.removeprefix(METRIC) if field.startswith(METRIC) else None
+
+
+def _field(name: str) -> Field:
+    if name.startswith(METRIC) and name != METRIC:
+        return Field(name, Kind.NUMBER, f"{name}>0.5", "any other metric")
+    if name in FIELDS:
+        return FIELDS[name]
+    near = difflib.get_close_matches(name.lower(), FIELDS, n=3)
+    shown = near or list(FIELDS)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(shown)}"
+    example = FIELDS[shown[0]].example
+    hint += f'\nfor example: {example}; to find the text itself, quote it: "{name}:…"'
+    raise UnknownName("field", name, near, hint)
+
+
+def _value(field: Field, text: str) -> Value:
+    if field.kind is Kind.NUMBER:
+        return _number(field, text)
+    if field.kind is Kind.DATE:
+        if not DATE.fullmatch(text) or not _is_date(text + "-01-01"[len(text) - 4 :]):
+            raise _wrong(field, text)
+    elif field.kind is Kind.FLAG:
+        if text.lower() not in FLAGS:
+            raise _wrong(field, text)
+        return FLAGS[text.lower()]
+    elif not text:
+        raise _wrong(field, text)
+    return text
+
+
+def _number(field: Field, text: str) -> int | float:
+    match = NUMBER.fullmatch(text)
+    if match is None:
+        raise _wrong(field, text)
+    if not math.isfinite(float(match[1]) * 10**9):
+        raise InvalidOption(f"'{field.name}' cannot be {text[:20]}…: it is too large")
+    # Decimals, or 57% would be 0.5700000000000001.
+    number = Decimal(match[1])
+    if match[2]:
+        number = number / 100 if match[2] == "%" else number * SUFFIXES[match[2].lower()]
+    return int(number) if float(number).is_integer() else float(number)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _wrong(field: Field, text: str) -> InvalidOption:
+    return InvalidOption(
+        f"'{field.name}' takes {field.kind.value}, not '{text:.40}': write {field.example}"
+    )

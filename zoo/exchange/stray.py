@@ -1,0 +1,63 @@
+"""A stray weights file, read for `zoo.lookup.identify`. Torch is imported for pickles only."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InvalidWeights
+from zoo.lookup.identify import identify
+from zoo.lookup.match import FileTensor
+from zoo.store.header import is_safetensors, parse_header
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["identify_file"]
+
+
+def identify_file(workspace: Workspace, path: Path) -> dict[str, Any]:
+    """Say which checkpoint a ``.safetensors`` or ``.pth`` file is (`zoo.lookup.identify.identify`).
+
+    Raises:
+        InvalidWeights: The file is missing, unreadable, or holds more than weights.
+        Corrupt: Bytes of a checkpoint are damaged.
+    """
+    if not path.is_file():
+        raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
+    if not path.stat().st_size:
+        raise InvalidWeights(path, "the file is empty")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    tensors = _safetensors(path) if is_safetensors(path) else _pickled(path)
+    return {"file": str(path), "sha256": sha256, **identify(workspace, tensors, sha256=sha256)}
+
+
+def _safetensors(path: Path) -> dict[str, FileTensor]:
+    with path.open("rb") as file:  # the map goes with its last slice
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return {
+        entry.name: FileTensor(entry.dtype, entry.shape, data[entry.begin : entry.end])
+        for entry in parse_header(path, data).entries
+    }
+
+
+def _pickled(path: Path) -> dict[str, FileTensor]:
+    from zoo.exchange.weights import read_state
+
+    return {name: _file_tensor(tensor) for name, tensor in read_state(path).items()}
+
+
+def _file_tensor(tensor: Tensor) -> FileTensor:
+    import torch
+
+    from zoo.backbones.mapped import DTYPES
+
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    # What safetensors has no name for is no checkpoint's.
+    name = names.get(tensor.dtype, str(tensor.dtype))
+    return FileTensor(name, tuple(tensor.shape), data.data)

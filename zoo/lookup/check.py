@@ -1,0 +1,118 @@
+"""Check a declared parent against bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.errors import Corrupt, MissingObject
+from zoo.lookup.compare import Comparison, Pair, compare
+from zoo.lookup.units import HEAD
+from zoo.store.tensor_keys import checkpoint_keys
+from zoo.workspace import Workspace
+
+__all__ = ["check_parent"]
+
+STRANGERS = 0.2
+"""Weights of a cosine below this are no more alike than those of two trainings from scratch."""
+
+
+def check_parent(
+    workspace: Workspace, digest: Digest, child: Manifest, parent: Digest
+) -> dict[str, Any] | None:
+    """Plain data: what the bytes say of ``parent``; None if they are not here.
+
+    ``share`` is the share of the child's elements whose tensors are the parent's, ``units`` the
+    identical and all tensors of each unit, ``cosine`` the likeness of the weights where none is
+    identical. ``agrees`` says whether the bytes are as declared; if not, ``warning`` says why, and
+    ``resembles`` names a checkpoint that shares tensors with it.
+    """
+    try:
+        found = compare(workspace, workspace.store.manifest(parent), child)
+        cosine = _cosine(workspace, found)
+        warning = _thawed(workspace, found, child) or _strange(found, cosine)
+    except MissingObject:
+        return None
+    except Corrupt as error:  # the rest of the lineage is worth reading all the same
+        return {"share": None, "cosine": None, "units": [], "agrees": False,
+                "warning": str(error), "resembles": None}  # fmt: skip
+    return {
+        "share": found.share,
+        "cosine": cosine,
+        "units": [
+            {
+                "unit": unit.name,
+                "identical": unit.count("identical"),
+                "tensors": sum(pair.after is not None for pair in unit.pairs),
+            }
+            for unit in found.units
+            if any(pair.after for pair in unit.pairs)
+        ],
+        "agrees": not warning,
+        "warning": warning,
+        "resembles": _resembles(workspace, digest, child, parent) if warning else None,
+    }
+
+
+def _thawed(workspace: Workspace, found: Comparison, child: Manifest) -> str:
+    """What is wrong with units that training is said to have left alone; empty if nothing is."""
+    frozen = set(found.second.frozen(str((child.freeze or {}).get("boundary", ""))))
+    changed = [
+        unit.name
+        for unit in found.units
+        if unit.name in frozen and any(_moved(workspace, pair) for pair in unit.pairs)
+    ]
+    if not changed:
+        return ""
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"declared frozen, but not the parent's: {', '.join(changed[:3])}{more}"
+
+
+def _moved(workspace: Workspace, pair: Pair) -> bool:
+    """Whether a tensor has other values, rather than other bytes for them or another shape."""
+    if pair.status != "changed" or not pair.before or pair.before.shape != pair.one.shape:
+        return False
+    if pair.before.dtype == pair.one.dtype:
+        return True
+    from zoo.lookup.distance import distance
+
+    return distance(workspace.store, [pair]).relative != 0  # half precision, as it is computed with
+
+
+def _strange(found: Comparison, cosine: float | None) -> str:
+    common = [p for p in found.pairs if p.before and p.after and p.before.shape == p.after.shape]
+    if not common:
+        return "no tensor has the name and shape of one of the parent"
+    if cosine is not None and cosine < STRANGERS:
+        return f"no more like the parent than unrelated weights (cosine {cosine:.2f})"
+    return ""
+
+
+def _cosine(workspace: Workspace, found: Comparison) -> float | None:
+    """How alike the backbones' matrices are; None where identical ones prove it already.
+
+    Vectors are left out: those of norms are positive, so that strangers' are alike, too.
+    """
+    pairs = [
+        pair
+        for unit in found.units
+        if unit.name != HEAD
+        for pair in unit.pairs
+        if pair.before and pair.after and len(pair.one.shape) > 1
+    ]
+    if not pairs or any(pair.status == "identical" for pair in pairs):
+        return None
+    from zoo.lookup.distance import distance
+
+    return distance(workspace.store, pairs).cosine
+
+
+def _resembles(workspace: Workspace, digest: Digest, child: Manifest, parent: Digest) -> str | None:
+    """A checkpoint here that shares tensors with the child, and is neither it nor its parent."""
+    registry = workspace.registry
+    for holder in registry.holders_of(checkpoint_keys(workspace.store, child)):
+        if holder.manifest not in (digest, parent) and holder.shared > 1:
+            names = registry.refs_of(holder.manifest) or registry.remote_names(holder.manifest)
+            return str(names[0] if names else holder.manifest)
+    return None

@@ -1,0 +1,92 @@
+"""Distance: how far tensors are apart, in numbers. Needs numpy, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.domain.manifest import Tensor
+from zoo.lookup.compare import Pair, content
+from zoo.store import Store
+
+__all__ = ["Distance", "distance", "floats"]
+
+CHUNK = 1 << 20
+NUMPY = {
+    "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "U8": "u1", "I8": "i1", "U16": "<u2",
+    "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8", "I64": "<i8", "BOOL": "u1",
+}  # fmt: skip
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far one set of tensors is from another.
+
+    Attributes:
+        relative: Length of the difference, as a share of the first one's length.
+        cosine: Of the angle between them: 1 is the same direction. Matrices of strangers have about
+            0, vectors of norms more.
+    """
+
+    relative: float | None
+    cosine: float | None
+
+
+def distance(store: Store, pairs: Iterable[Pair]) -> Distance:
+    """The distance over all pairs of one shape, taken together; None where it is not a number.
+
+    Raises:
+        MissingObject: Their bytes are not here.
+        Corrupt: They are damaged.
+    """
+    sums = np.zeros(4)
+    for pair in pairs:
+        if pair.before and pair.after and pair.before.shape == pair.after.shape:
+            one, other = _values(store, pair.before), _values(store, pair.after)
+            if one is not None and other is not None:
+                sums += _sums(one, other)
+    first, second, apart, product = map(float, sums)
+    return Distance(
+        relative=_finite(math.sqrt(apart / first)) if first > 0 else None,
+        cosine=_cosine(product, first, second) if first > 0 and second > 0 else None,
+    )
+
+
+def floats(dtype: str, data: memoryview | bytes) -> Array | None:
+    """The numbers of a tensor, flat; bfloat16 as float32. None for a dtype that numpy lacks."""
+    if dtype not in NUMPY:
+        return None
+    values = np.frombuffer(data, dtype=NUMPY[dtype])
+    if dtype == "BF16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+def _values(store: Store, tensor: Tensor) -> Array | None:
+    return floats(tensor.dtype, content(store, tensor))
+
+
+def _sums(one: Array, other: Array) -> Array:
+    """Sums of squares of both and of their difference, and of products; in double precision."""
+    total = np.zeros(4)
+    for start in range(0, len(one), CHUNK):
+        a = one[start : start + CHUNK].astype(np.float64)
+        b = other[start : start + CHUNK].astype(np.float64)
+        apart = a - b
+        total += (a @ a, b @ b, apart @ apart, a @ b)
+    return total
+
+
+def _cosine(product: float, first: float, second: float) -> float | None:
+    number = _finite(product / math.sqrt(first) / math.sqrt(second))
+    return None if number is None else max(-1.0, min(1.0, number))  # sums are rounded
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

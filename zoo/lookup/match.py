@@ -1,0 +1,154 @@
+"""Match: the tensors of a file beside those of a checkpoint, whatever the file calls them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.domain.manifest import Manifest, Tensor
+from zoo.lookup.compare import content
+from zoo.store import Store
+from zoo.store.tensor_keys import sample_keys
+
+__all__ = ["FileTensor", "Match", "match"]
+
+Verdict = Literal["same", "cast", "part", "derived", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileTensor:
+    """A tensor of a file.
+
+    Attributes:
+        dtype: safetensors spelling.
+        shape: Dimensions.
+        data: Its bytes, in row order.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A file beside a checkpoint. Names are the checkpoint's, those of ``added`` the file's.
+
+    Attributes:
+        share: Share of the file's elements that are the checkpoint's.
+        prefix: What the file's names begin with more.
+        casts: Dtypes that differ where values do not: ``F32 to BF16``.
+        same: Tensors that are the checkpoint's.
+        changed: Tensors of the same name that are not.
+        missing: Tensors that the file lacks.
+        added: Tensors that the checkpoint lacks.
+    """
+
+    share: float
+    prefix: str
+    casts: tuple[str, ...]
+    same: tuple[str, ...]
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the file is to the checkpoint."""
+        if not self.same:
+            return "unknown"
+        if self.changed or self.added:
+            return "derived"
+        if self.missing:
+            return "part"
+        return "cast" if self.casts else "same"
+
+
+def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -> Match:
+    """Pair the tensors of a file with a checkpoint's, and compare their values.
+
+    Raises:
+        MissingObject: Bytes of the checkpoint are not here.
+        Corrupt: They are damaged.
+    """
+    stored = {tensor.name: tensor for tensor in manifest.tensors}
+    prefix = _prefix(tensors, stored)
+    pairs = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    pairs = {name: own for name, own in pairs.items() if own in stored}
+    pairs |= dict(_alike(store, tensors, stored, pairs))
+    casts: set[str] = set()
+    same, changed = [], []
+    elements = 0
+    for name, own in pairs.items():
+        theirs, ours = tensors[name], stored[own]
+        if not _equal(theirs, ours, store):
+            changed.append(own)
+            continue
+        same.append(own)
+        elements += theirs.elements
+        if theirs.dtype != ours.dtype:
+            casts.add(f"{ours.dtype} to {theirs.dtype}")
+    total = sum(tensor.elements for tensor in tensors.values())
+    return Match(
+        share=elements / total if total else 0.0,
+        prefix=prefix,
+        casts=tuple(sorted(casts)),
+        same=tuple(same),
+        changed=tuple(changed),
+        missing=tuple(name for name in stored if name not in pairs.values()),
+        added=tuple(name for name in tensors if name not in pairs),
+    )
+
+
+def _prefix(names: Iterable[str], stored: Mapping[str, Tensor]) -> str:
+    """What most names begin with before they become one of ``stored``: ``module.``, or nothing."""
+    found: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in stored:
+                found["".join(f"{part}." for part in parts[:start])] += 1
+    return max(found, key=lambda prefix: (found[prefix], -len(prefix)), default="")
+
+
+def _alike(
+    store: Store,
+    tensors: Mapping[str, FileTensor],
+    stored: Mapping[str, Tensor],
+    paired: Mapping[str, str],
+) -> Iterator[tuple[str, str]]:
+    """Tensors that go by quite another name, found by how they begin."""
+    left = [name for name in stored if name not in set(paired.values())]
+    begins: dict[int, str] = {}
+    for own in left:
+        ours = stored[own]
+        for key in sample_keys(ours.dtype, ours.shape, content(store, ours)):
+            begins.setdefault(key, own)
+    used: set[str] = set()
+    for name, tensor in tensors.items():
+        if name not in paired:
+            keys = sample_keys(tensor.dtype, tensor.shape, tensor.data)
+            found = {begins[key] for key in keys if key in begins} - used
+            if len(found) == 1 and _equal(tensor, stored[one := found.pop()], store):
+                used.add(one)
+                yield name, one
+
+
+def _equal(theirs: FileTensor, ours: Tensor, store: Store) -> bool:
+    """Whether the values are equal, the one rounded to the other's dtype if they have two."""
+    if theirs.shape != ours.shape:
+        return False
+    data = content(store, ours)
+    if theirs.dtype == ours.dtype:
+        return bytes(theirs.data) == bytes(data)
+    from zoo.lookup.cast import equal_when_cast
+
+    return equal_when_cast(theirs.dtype, theirs.data, ours.dtype, data)

@@ -1,0 +1,227 @@
+"""Conditions: what a query asks of an item, in SQL.
+
+Each part of a query is told twice where it can be: as an exact condition on an item, and as a
+driver, a list of ids that an index gives and that holds all that fit. See `zoo.registry.search` for
+which of the two a search begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from operator import eq, ge, gt, le, lt
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Select,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+)
+
+from zoo.domain.query import Filter, Query
+from zoo.domain.reference import DEFAULT_TAG
+from zoo.registry import fts5, schema, terms
+from zoo.registry.items import CATALOG, CHECKPOINT, IS_NAMED, ITEM, OTHER, REMOTE
+from zoo.registry.terms import Wanted
+
+__all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
+
+Condition = ColumnElement[bool]
+
+LARGEST = 2**63 - 1
+AFTER = "\x7f"
+"""Comes after all that a date goes on with."""
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, "=": eq, ">=": ge, ">": gt}
+NUMBERS = {"params": ITEM.c.params, "input": ITEM.c.height, "num_classes": ITEM.c.num_classes}
+"""Those with an index."""
+TEXTS = {
+    "arch": ITEM.c.architecture,
+    "backbone": ITEM.c.backbone,
+    "head": ITEM.c.head,
+    "license": ITEM.c.license,
+    "owner": func.substr(ITEM.c.name, 1, func.instr(ITEM.c.name, "/") - 1),
+    "name": case((ITEM.c.ref_tag == "", ITEM.c.name), else_=ITEM.c.name + ":" + ITEM.c.ref_tag),
+}
+PARTS = ("name", "parent")
+"""What is no whole value in the index of terms."""
+OF_NAMES = ("head", "classes", "parent", "frozen")
+"""What only that has that is here or at a remote; so have metrics."""
+OF_METRIC = and_(schema.metric.c.manifest == ITEM.c.manifest, IS_NAMED)
+"""Joins items with their metrics, by an index that has the named ones only."""
+
+
+def conditions(query: Query) -> list[Condition]:
+    """All that the query asks, exactly."""
+    words = [_has_word(terms.fold(word).replace("\n", " ")) for word in query.words if word]
+    return [*words, *(_fits(each) for each in query.filters)]
+
+
+def wanted(query: Query) -> Wanted:
+    """The terms that all that fits has."""
+    found = [terms.word(word) for word in query.words if word]
+    for each in query.filters:
+        if each.field in OF_NAMES or each.metric:
+            found.append([[terms.NAMED]])
+        if each.field in ("params", "input", "updated"):
+            step = terms.step(each.field, each.operator, each.value)
+            found += [[[step]]] if step else []
+        elif isinstance(each.value, str) and each.field != "source":
+            found += _terms(each.field, each.value)
+    return found
+
+
+def drivers(query: Query, wanted: Wanted) -> list[Select[tuple[int]]]:
+    """Lists of ids, each of which has all that fits."""
+    found = [fts5.having(wanted)] if wanted else []
+    for each in query.filters:
+        if each.field in NUMBERS or each.field == "updated":
+            found.append(select(ITEM.c.id).where(_fits(each)))
+        elif each.metric:
+            joined = ITEM.join(schema.metric, OF_METRIC)
+            found.append(select(ITEM.c.id).select_from(joined).where(_measures(each)))
+        elif each.field == "source" and "*" not in str(each.value):
+            found.append(_listed_by(str(each.value)))
+    return found
+
+
+@cache
+def visible() -> Condition:
+    """Whether an item is shown: a name that is here stands for the same name elsewhere, and what a
+    source publishes for the same at a remote.
+    """
+    other, same = OTHER, OTHER.c.name == ITEM.c.name
+    here = _has(same, other.c.kind == CHECKPOINT)
+    published = _has(same, other.c.kind == CATALOG)
+    this = _has(
+        same,
+        other.c.kind == CHECKPOINT,
+        other.c.ref_tag == ITEM.c.ref_tag,
+        other.c.manifest == ITEM.c.manifest,
+    )
+    return case(
+        (ITEM.c.kind == CATALOG, ~here),
+        (ITEM.c.kind == REMOTE, and_(~published, ~this)),
+        else_=True,
+    )
+
+
+def metric_of(name: str) -> ColumnElement[float | None]:
+    """A metric of an item; NULL if it has none."""
+    metric = schema.metric
+    return (
+        select(metric.c.value)
+        .where(metric.c.name == name, metric.c.manifest == ITEM.c.manifest)
+        .correlate(ITEM)
+        .scalar_subquery()
+    )
+
+
+def _has(*conditions: Condition) -> Condition:
+    # What a list is sorted by may come from the same table: only items are those outside.
+    return exists().where(*conditions).correlate(ITEM)
+
+
+def _has_word(word: str) -> Condition:
+    whole = fts5.holds(ITEM.c.id, [[[terms.whole(word)]]])
+    part = func.instr(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
+    # To ask the index takes ten times as long as to look at the card; all else that sources
+    # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
+    card = schema.card.c.text
+    plain = func.length(card) == func.length(cast(card, LargeBinary))
+    lacks = and_(plain, func.instr(func.lower(card), word) == 0) if word.isascii() else false()
+    may = or_(ITEM.c.kind != CATALOG, _has(schema.card.c.item_id == ITEM.c.id, not_(lacks)))
+    return or_(part, and_(may, whole)) if terms.part(word) else and_(or_(part, may), whole)
+
+
+def _fits(each: Filter) -> Condition:
+    value = each.value
+    if each.field == "pulled":
+        return ITEM.c.kind == CHECKPOINT if value else ITEM.c.kind != CHECKPOINT
+    if each.field == "updated":
+        return _dated(each.operator, str(value))
+    if each.metric:
+        return _has(OF_METRIC, _measures(each))
+    if isinstance(value, str):
+        return _matches(each.field, value)
+    column = ITEM.c.frozen if each.field == "frozen" else NUMBERS[each.field]
+    compared: Condition = OPERATORS[each.operator](column, _storable(value))
+    return compared
+
+
+def _matches(field: str, value: str) -> Condition:
+    if field in TEXTS:
+        return _like(TEXTS[field], value)
+    if field == "tag":
+        ref_tag = case((ITEM.c.ref_tag == "", DEFAULT_TAG), else_=ITEM.c.ref_tag)
+        return or_(_like(ITEM.c.tag, value), and_(ITEM.c.kind != CATALOG, _like(ref_tag, value)))
+    if field == "dataset":
+        names = func.json_each(ITEM.c.datasets).table_valued("value")
+        return select(names.c.value).where(_like(names.c.value, value)).correlate(ITEM).exists()
+    if field == "source":
+        listing = schema.listing
+        listed = and_(listing.c.item_id == OTHER.c.id, _like(listing.c.source, value))
+        return _has(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG, listed)
+    if field == "classes":
+        table = schema.class_name
+        of_item = table.c.manifest == ITEM.c.manifest
+        return _has(of_item, _like(table.c.name, terms.fold(value)))
+    table = schema.parent
+    named = or_(_like(table.c.ref, value), table.c.parent == value)
+    return _has(table.c.manifest == ITEM.c.manifest, named)
+
+
+def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
+    """The terms of a text that an item has; none for what the index of terms does not know."""
+    if "*" not in value and field not in PARTS:
+        yield [[terms.whole(value)]]
+    elif field != "classes" and not value.startswith("blake3:"):
+        for piece in value.split("*"):
+            if found := terms.part(piece):
+                yield [*map(list, found)]
+
+
+def _listed_by(source: str) -> Select[tuple[int]]:
+    listing = schema.listing
+    joined = listing.join(OTHER, OTHER.c.id == listing.c.item_id).join(
+        ITEM, ITEM.c.name == OTHER.c.name
+    )
+    return (
+        select(ITEM.c.id).select_from(joined).where(func.lower(listing.c.source) == source.lower())
+    )
+
+
+def _measures(each: Filter) -> Condition:
+    metric = schema.metric
+    compared = OPERATORS[each.operator](metric.c.value, _storable(each.value))
+    return and_(metric.c.name == each.metric, compared)
+
+
+def _dated(operator: str, day: str) -> Condition:
+    # A date stands for all of its day, month or year.
+    updated = ITEM.c.updated
+    if operator == "=":
+        return updated.between(day, day + AFTER)
+    bound: Condition = OPERATORS[operator](updated, day + AFTER if operator in ("<=", ">") else day)
+    return bound
+
+
+def _like(column: ColumnElement[Any], value: str) -> Condition:
+    """Whether a column is a value, of which ``*`` stands for any characters."""
+    if "*" not in value:
+        return func.lower(column) == func.lower(value)
+    for special in ("\\", "%", "_"):
+        value = value.replace(special, "\\" + special)
+    return column.like(value.replace("*", "%"), escape="\\")
+
+
+def _storable(value: Any) -> Any:
+    return float(value) if abs(value) > LARGEST else value

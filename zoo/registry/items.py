@@ -1,0 +1,302 @@
+"""Items: all that a search can find, in one table, and the terms that it is found by.
+
+The items of names repeat what a ref, its checkpoint and the catalog say together. They are made
+again, by `refresh`, when one of these changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.registry import fts5, schema, terms
+
+__all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "PREPROCESSING", "REMOTE", "Rows",
+           "Scope", "TEXT", "add", "among", "at_ref", "change", "complete", "drop", "of_manifest",
+           "of_names", "of_remotes", "path_of", "read", "rebuild", "refresh",
+           "search_text", "shown_name"]  # fmt: skip
+
+CHECKPOINT, REMOTE, CATALOG = "checkpoint", "remote", "catalog"
+BOTH = (CHECKPOINT, REMOTE)
+PREPROCESSING = (
+    "channels", "height", "width", "mean", "std", "interpolation", "crop_pct", "crop_mode",
+)  # fmt: skip
+TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
+WHOLE = ("backbone", "architecture", "tag", "license", "head")
+"""What is found as a whole value, beside the lines of the text."""
+MEASURES = {"params": "params", "input": "height", "updated": "updated"}
+"""What has steps among the terms, and its column."""
+NOT_SHOWN = ("bytes", "recipe", "license")
+"""What an item does not repeat of a checkpoint, or not as it is."""
+BATCH = 5_000
+
+ITEM = schema.item
+# Made once: to make an alias takes as long as to read some rows.
+OTHER = ITEM.alias()
+# Not as a parameter, or the engine could not tell that the indexes of these alone will do.
+IS_NAMED = ITEM.c.kind != literal_column(f"'{CATALOG}'")
+
+Rows = list[dict[str, Any]]
+"""Items as plain columns, with their ``card``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Some of the names.
+
+    Attributes:
+        kinds: Those here, those at remotes, or both.
+        refs: The condition on a table of refs.
+        items: The same condition on items.
+    """
+
+    kinds: tuple[str, ...]
+    refs: Callable[[Table], ColumnElement[bool]]
+    items: ColumnElement[bool]
+
+
+def among(column: Column[Any] | ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether a column has one of many values."""
+    # As one parameter: an engine takes only so many.
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def path_of(ref: Table) -> ColumnElement[str]:
+    """A reference without its tag."""
+    return ref.c.namespace + "/" + ref.c.name
+
+
+def shown_name(name: str, ref_tag: str) -> str:
+    """What a user types for an item."""
+    return f"{name}:{ref_tag}" if ref_tag else name
+
+
+def at_ref(ref: Reference) -> Scope:
+    """One name here."""
+    tag = "" if ref.tag == DEFAULT_TAG else ref.tag
+    return Scope(
+        (CHECKPOINT,),
+        lambda table: and_(
+            table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
+        ),
+        and_(ITEM.c.name == ref.path, ITEM.c.ref_tag == tag),
+    )
+
+
+def of_names(names: Iterable[str]) -> Scope:
+    """These names with any tag."""
+    listed = list(names)
+    return Scope(BOTH, lambda table: among(path_of(table), listed), among(ITEM.c.name, listed))
+
+
+def of_manifest(manifest: str) -> Scope:
+    """All names of a checkpoint."""
+    return Scope(BOTH, lambda table: table.c.manifest == manifest, ITEM.c.manifest == manifest)
+
+
+def of_remotes() -> Scope:
+    """All names at remotes."""
+    return Scope((REMOTE,), lambda table: table.c.name != "", ITEM.c.name != "")
+
+
+def everything() -> Scope:
+    """All names."""
+    return Scope(BOTH, lambda table: table.c.name != "", ITEM.c.name != "")
+
+
+def refresh(connection: Connection, scope: Scope) -> None:
+    """Make the items of the names in ``scope`` as refs, checkpoints and catalog say now."""
+    wanted = {_key(row): row for kind in scope.kinds for row in _wanted(connection, kind, scope)}
+    known = {
+        _key(row): row
+        for row in read(connection, and_(IS_NAMED, ITEM.c.kind.in_(scope.kinds), scope.items))
+    }
+    stale = [row for key, row in known.items() if {**row, **wanted.get(key, {"kind": None})} != row]
+    drop(connection, stale)
+    gone = {_key(row) for row in stale}
+    add(connection, [row for key, row in wanted.items() if key not in known or key in gone])
+
+
+def read(connection: Connection, condition: ColumnElement[bool]) -> Rows:
+    """Items with their cards."""
+    card = schema.card
+    statement = select(ITEM, card.c.text.label("card")).outerjoin(card, card.c.item_id == ITEM.c.id)
+    return [dict(row._mapping) for row in connection.execute(statement.where(condition))]
+
+
+def add(connection: Connection, rows: Rows) -> None:
+    """Put new items in; their ids are set."""
+    if not rows:
+        return
+    top = connection.scalar(select(func.max(ITEM.c.id))) or 0
+    for number, row in enumerate(rows, top + 1):
+        row["id"] = number
+    connection.execute(insert(ITEM), rows)
+    _add_cards(connection, rows)
+    fts5.add(connection, _terms(connection, rows))
+
+
+def change(connection: Connection, old: Rows, new: Rows) -> None:
+    """Put ``new`` in the place of ``old``, items that were read and have the same ids."""
+    if not new:
+        return
+    before, after = set(_terms(connection, old)), set(_terms(connection, new))
+    fts5.remove(connection, sorted(before - after))
+    values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
+    connection.execute(
+        update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
+        [{f"new_{column.name}": row[column.name] for column in ITEM.c} for row in new],
+    )
+    card = schema.card
+    connection.execute(delete(card).where(among(card.c.item_id, [row["id"] for row in new])))
+    _add_cards(connection, new)
+    fts5.add(connection, sorted(after - before))
+
+
+def drop(connection: Connection, rows: Rows) -> None:
+    """Take items out that were read."""
+    if rows:
+        fts5.remove(connection, _terms(connection, rows))
+        connection.execute(delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
+
+
+def complete(connection: Connection) -> bool:
+    """Whether all items are there, with the terms that this program knows."""
+    return connection.scalar(select(schema.term_version.c.version)) == terms.VERSION
+
+
+def rebuild(connection: Connection) -> None:
+    """Make the items of all names, and all terms, from nothing."""
+    fts5.clear(connection)
+    connection.execute(delete(ITEM).where(IS_NAMED))
+    last = 0
+    while rows := read(connection, ITEM.c.id.in_(_ids_after(last))):
+        for row in rows:
+            row["text"] = search_text(row)
+        last = max(row["id"] for row in rows)
+        renamed = [{"which": row["id"], "words": row["text"]} for row in rows]
+        statement = update(ITEM).where(ITEM.c.id == bindparam("which"))
+        connection.execute(statement.values(text=bindparam("words")), renamed)
+        fts5.add(connection, _terms(connection, rows))
+    refresh(connection, everything())
+    connection.execute(update(schema.term_version).values(version=terms.VERSION))
+
+
+def search_text(row: dict[str, Any]) -> str:
+    """The text of a catalog item."""
+    values = [row[column] for column in TEXT]
+    return terms.join([*values, *(row["keywords"] or ()), *(row["datasets"] or ())])
+
+
+def _ids_after(last: int) -> Select[tuple[int]]:
+    return select(ITEM.c.id).where(ITEM.c.id > last).order_by(ITEM.c.id).limit(BATCH)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["kind"], row["name"], row["ref_tag"], row["manifest"]
+
+
+def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[str, Any]]:
+    """Items as they should be, but for their ids."""
+    ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
+    checkpoint, entry = schema.checkpoint, OTHER
+    path = path_of(ref)
+    statement = (
+        select(
+            path.label("name"),
+            ref.c.tag.label("ref_tag"),
+            func.max(ref.c.at).label("updated"),
+            entry.c.tag,
+            func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
+            entry.c.hub_id,
+            entry.c.keywords,
+            entry.c.datasets,
+            entry.c.text.label("entry_text"),
+            *(column for column in checkpoint.c if column.name not in NOT_SHOWN),
+        )
+        .select_from(
+            ref.join(checkpoint, checkpoint.c.manifest == ref.c.manifest).outerjoin(
+                entry, and_(entry.c.name == path, entry.c.kind == CATALOG)
+            )
+        )
+        .where(scope.refs(ref))
+        # Several remotes may have the same.
+        .group_by(ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
+    )
+    for row in connection.execute(statement):
+        yield _named(kind, dict(row._mapping))
+
+
+def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    tag = row["ref_tag"] if row["ref_tag"] != DEFAULT_TAG else ""
+    dataset = row.pop("dataset")
+    known = [row["text"], row.pop("entry_text") or ""]
+    lines = [line for text in known for line in text.split("\n")]
+    return {
+        **row,
+        "kind": kind,
+        "ref_tag": tag,
+        "datasets": [dataset] if dataset else row["datasets"],
+        "text": terms.join([shown_name(row["name"], tag), *lines]),
+        "card": None,
+    }
+
+
+def _add_cards(connection: Connection, rows: Rows) -> None:
+    cards = [{"item_id": row["id"], "text": row["card"]} for row in rows if row["card"]]
+    if cards:
+        connection.execute(insert(schema.card), cards)
+
+
+def _terms(connection: Connection, rows: Rows) -> list[tuple[int, str]]:
+    classes = _classes(connection, {row["manifest"] for row in rows if row["manifest"]})
+    found = []
+    for row in rows:
+        named = row["kind"] != CATALOG
+        values = [row[column] for column in WHOLE]
+        values += [
+            row["name"].partition("/")[0],
+            *(row["datasets"] or ()),
+            *(row["keywords"] or ()),
+        ]
+        if named:
+            values += [row["ref_tag"] or DEFAULT_TAG, *classes[row["manifest"]]]
+        said = terms.terms_of(
+            row["text"],
+            values=values,
+            card=row["card"],
+            named=named,
+            measures={field: row[column] for field, column in MEASURES.items()},
+        )
+        found.append((row["id"], said))
+    return found
+
+
+def _classes(connection: Connection, manifests: set[str]) -> dict[str, list[str]]:
+    table = schema.class_name
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    if manifests:
+        for row in connection.execute(select(table).where(among(table.c.manifest, manifests))):
+            found[row.manifest].append(row.name)
+    return found

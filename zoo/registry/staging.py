@@ -1,0 +1,110 @@
+"""Staging: what a source says, laid down before anything is locked, and compared at once.
+
+A source may take an hour to list what it has. The registry is locked only afterwards, and only what
+differs from what the source said before is read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+)
+
+from zoo.domain.catalog import CatalogEntry, Location
+from zoo.registry import schema
+from zoo.registry.items import CATALOG
+
+__all__ = ["changed", "count", "discard", "stage", "unlisted"]
+
+BATCH = 10_000
+ITEM, LISTING = schema.item, schema.listing
+NAMES = tuple(field.name for field in fields(CatalogEntry) if field.name != "location")
+
+TOLD = Table(
+    "told",
+    MetaData(),
+    Column("position", Integer, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("fingerprint", Integer, nullable=False),
+    Column("data", String, nullable=False),
+    prefixes=["TEMPORARY"],
+)
+
+
+def stage(connection: Connection, entries: Iterable[CatalogEntry]) -> None:
+    """Lay down what a source says, for this connection alone."""
+    discard(connection)
+    TOLD.create(connection, checkfirst=False)
+    waiting = iter(entries)
+    while rows := [_to_row(entry) for entry in islice(waiting, BATCH)]:
+        connection.execute(insert(TOLD), rows)
+
+
+def discard(connection: Connection) -> None:
+    """Forget what was laid down."""
+    TOLD.drop(connection, checkfirst=True)
+
+
+def count(connection: Connection) -> int:
+    """The number of distinct names."""
+    return connection.scalar(select(func.count(TOLD.c.name.distinct()))) or 0
+
+
+def changed(connection: Connection, source: str) -> Iterator[list[tuple[CatalogEntry, int]]]:
+    """What is new, or not as this source said it before, with its fingerprint; in batches."""
+    statement = (
+        select(TOLD.c.position)
+        .outerjoin(ITEM, and_(ITEM.c.name == TOLD.c.name, ITEM.c.kind == CATALOG))
+        .outerjoin(LISTING, and_(LISTING.c.item_id == ITEM.c.id, LISTING.c.source == source))
+        .where(LISTING.c.fingerprint.is_distinct_from(TOLD.c.fingerprint))
+        .order_by(TOLD.c.position)
+    )
+    wanted = list(connection.scalars(statement))
+    for at in range(0, len(wanted), BATCH):
+        page = wanted[at : at + BATCH]
+        ours = set(page)  # between them may be some that did not change
+        rows = connection.execute(select(TOLD).where(TOLD.c.position.between(page[0], page[-1])))
+        yield [(_from_json(row.data), row.fingerprint) for row in rows if row.position in ours]
+
+
+def unlisted(connection: Connection, source: str) -> list[int]:
+    """The items that the source listed before, and does not any more."""
+    statement = (
+        select(LISTING.c.item_id)
+        .join(ITEM, ITEM.c.id == LISTING.c.item_id)
+        .where(LISTING.c.source == source, ITEM.c.name.not_in(select(TOLD.c.name)))
+    )
+    return list(connection.scalars(statement))
+
+
+def _to_row(entry: CatalogEntry) -> dict[str, Any]:
+    place = entry.location and (entry.location.source, entry.location.locator)
+    data = json.dumps([*(getattr(entry, name) for name in NAMES), place], ensure_ascii=False)
+    digest = blake2b(data.encode(), digest_size=8).digest()
+    fingerprint = int.from_bytes(digest, signed=True)
+    return {"name": entry.name, "fingerprint": fingerprint, "data": data}
+
+
+def _from_json(data: str) -> CatalogEntry:
+    *values, place = json.loads(data)
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in zip(NAMES, values, strict=True)
+    }
+    return CatalogEntry(**known, location=Location(*place) if place else None)

@@ -1,0 +1,119 @@
+"""Tensors: which checkpoints hold one, by the keys of `zoo.store.tensor_keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    func,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from zoo.domain.digest import Digest
+from zoo.registry.items import among
+from zoo.registry.schema import metadata
+
+__all__ = ["Holder", "fingerprint", "holders", "keep_keys", "tensor_key", "without_keys"]
+
+# A checkpoint whose keys are known, how many there are, and whether those of samples are among
+# them, which only who has its bytes can make. Its number keeps the other table small.
+fingerprint = Table(
+    "fingerprint",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column(
+        "manifest",
+        String,
+        ForeignKey("checkpoint.manifest", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    Column("total", Integer, nullable=False),
+    Column("sampled", Boolean, nullable=False),
+)
+
+tensor_key = Table(
+    "tensor_key",
+    metadata,
+    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column(
+        "fingerprint_id",
+        Integer,
+        ForeignKey("fingerprint.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Index(None, "fingerprint_id"),
+    sqlite_with_rowid=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A checkpoint that shares keys with what was asked for.
+
+    Attributes:
+        manifest: Its identity.
+        shared: How many of its keys.
+        total: How many it has.
+    """
+
+    manifest: Digest
+    shared: int
+    total: int
+
+
+def keep_keys(
+    connection: Connection, digest: Digest, keys: Iterable[int], *, sampled: bool
+) -> None:
+    """Keep the keys of an indexed checkpoint, in addition to what is known."""
+    listed = sorted(set(keys))
+    connection.execute(
+        insert(fingerprint).on_conflict_do_nothing(),
+        {"manifest": str(digest), "total": 0, "sampled": False},
+    )
+    row = select(fingerprint.c.id).where(fingerprint.c.manifest == str(digest))
+    number = connection.scalar(row)
+    if listed:
+        connection.execute(
+            insert(tensor_key).on_conflict_do_nothing(),
+            [{"key": key, "fingerprint_id": number} for key in listed],
+        )
+    total = select(func.count()).where(tensor_key.c.fingerprint_id == number).scalar_subquery()
+    known = {"total": total, "sampled": fingerprint.c.sampled | sampled}
+    connection.execute(fingerprint.update().where(fingerprint.c.id == number).values(known))
+
+
+def holders(connection: Connection, keys: Iterable[int], limit: int) -> list[Holder]:
+    """The checkpoints that share most of these keys."""
+    shared = func.count().label("shared")
+    statement = (
+        select(fingerprint.c.manifest, shared, fingerprint.c.total)
+        .join(tensor_key, tensor_key.c.fingerprint_id == fingerprint.c.id)
+        .where(among(tensor_key.c.key, set(keys)))
+        .group_by(fingerprint.c.id)
+        .order_by(shared.desc(), fingerprint.c.total, fingerprint.c.manifest)
+        .limit(limit)
+    )
+    return [
+        Holder(Digest.parse(row.manifest), row.shared, row.total)
+        for row in connection.execute(statement)
+    ]
+
+
+def without_keys(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` whose keys of samples are not known."""
+    asked = {str(digest): digest for digest in digests}
+    column = fingerprint.c.manifest
+    sampled = select(column).where(among(column, asked), fingerprint.c.sampled)
+    known = set(connection.scalars(sampled))
+    return {digest for text, digest in asked.items() if text not in known}
