@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
-from zoo.domain.catalog import CatalogEntry, Release
+from zoo.domain.catalog import CatalogEntry, Page, Release
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Maintained", "Remote", "Source"]
+__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Maintained", "Queried", "Remote",
+           "Source"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
@@ -137,6 +138,22 @@ class Catalog(Protocol):
 
     def entries(self) -> Iterable[CatalogEntry]:
         """All checkpoints known to this catalog."""
+
+
+@runtime_checkable
+class Queried(Catalog, Protocol):
+    """A catalog that is too large to be listed again each time: it is read newest first."""
+
+    def pages(
+        self, *, library: str | None = None, author: str | None = None, cursor: str | None = None
+    ) -> Iterator[Page]:
+        """What belongs to a library or an author, last updated first, in pages.
+
+        ``cursor`` is that of the page before the first one that is wanted.
+
+        Raises:
+            Unavailable: The source does not answer.
+        """
 
 
 @runtime_checkable

@@ -86,16 +86,20 @@ class Zoo:
         """The zoo's folder."""
         return self.workspace.root
 
-    def index(self, source: str) -> int:
+    def index(self, source: str, **wanted: Any) -> int:
         """List a source's checkpoints in the registry; how many there are.
+
+        ``wanted`` are fields of `zoo.exchange.indexing.Wanted`: ``library="timm"``, ``author``,
+        ``limit``, ``results=("results-imagenet.csv",)``.
 
         Raises:
             UnknownName: No source of that name.
+            InvalidOption: The source cannot be asked so.
             Unavailable: It does not answer.
         """
-        from zoo.exchange.indexing import index
+        from zoo.exchange.indexing import Wanted, index
 
-        return index(self.workspace, source, progress=self.progress)
+        return index(self.workspace, source, Wanted(**wanted), progress=self.progress)
 
     def deepen(self, source: str) -> tuple[int, dict[str, str]]:
         """Trace all architectures that a source lists (`zoo.exchange.deepen.deepen`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,13 +44,21 @@ def init(folder: Path | None, as_json: bool) -> None:
 @click.command()
 @click.argument("source")
 @click.option("--deep", is_flag=True, help="Trace all their networks, too (timm: minutes).")
+@click.option("--library", help="Of the hub: what belongs to this library (timm).")
+@click.option("--author", help="Of the hub: what belongs to this owner.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Of the hub: at most so many, the newest."
+)
+@click.option("--results", multiple=True, metavar="FILE|URL", help="Join a table of results that "
+              "timm publishes; can be given again.")  # fmt: skip
 @as_json
 @home_option
-def index(source: str, deep: bool, as_json: bool) -> None:
+def index(source: str, deep: bool, as_json: bool, **wanted: Any) -> None:
     """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
-    SOURCE is the name of a source plugin: timm or torchvision (all published weights of the
-    installed version), or package (weights that installed Python packages ship).
+    SOURCE is the name of a source plugin: timm, torchvision or transformers (all published
+    weights of the installed version), package (weights that installed Python packages ship), or
+    hub (repositories of the HF Hub, newest first; the next run lists only what changed since).
 
     With --deep, all sizes are known to zoo search, and zoo tree answers at once. An interrupted
     run goes on where it was.
@@ -58,9 +67,11 @@ def index(source: str, deep: bool, as_json: bool) -> None:
     Examples:
       zoo index timm
       zoo index timm --deep
+      zoo index timm --results results-imagenet.csv
+      zoo index hub --library timm --author my-team
     """
     zoo = open_zoo()
-    entries = zoo.index(source)
+    entries = zoo.index(source, **wanted)
     report: dict[str, object] = {"source": source, "entries": entries}
     if deep:
         traced, failed = zoo.deepen(source)

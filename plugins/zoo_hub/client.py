@@ -86,12 +86,14 @@ class Attempts:
         asked: What was asked for, in the user's words.
         failed: Failures since the hub last delivered something.
         heard: Whether the hub has answered at all.
+        patience: Seconds; it is not waited for longer than that.
     """
 
     hub: str
     asked: str
     failed: int = 0
     heard: bool = False
+    patience: int = LONGEST_WAIT
 
     def delivered(self) -> None:
         """Note that bytes came: what fails from here on has not failed before."""
@@ -107,7 +109,7 @@ class Attempts:
         self.failed += 1
         self.heard = self.heard or isinstance(error, HfHubHTTPError)
         wait = _asked_wait(error)
-        if not self._passes(error) or self.failed > RETRIES or wait > LONGEST_WAIT:
+        if not self._passes(error) or self.failed > RETRIES or wait > self.patience:
             raise self._translated(error) from error
         sleep(max(wait, min(2.0 ** (self.failed - 2), 8.0)))
 
@@ -141,7 +143,7 @@ class Attempts:
             answer = f"{error.response.status_code} {error.response.reason_phrase}".strip()
             wait = _asked_wait(error)
             reason = f"answered {answer} when asked for '{self.asked}'"
-            return f"{reason}, and to wait {wait} s" if wait > LONGEST_WAIT else reason
+            return f"{reason}, and to wait {wait} s" if wait > self.patience else reason
         if isinstance(error, _http.TimeoutException):
             return "no answer in time"
         if isinstance(error, _http.ConnectError):

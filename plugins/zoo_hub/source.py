@@ -14,10 +14,11 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # loaded lazily
 
 from zoo.config import hub_offline
-from zoo.domain.catalog import CatalogEntry, Release, SourceFile
+from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, read, snapshot_files
+from zoo_hub.catalog import listing
 
 __all__ = ["HubSource"]
 
@@ -63,16 +64,28 @@ class HubSource:
     network = True
 
     def version(self) -> str:
-        """The version of huggingface_hub; the listing, being empty, depends on nothing else."""
+        """The version of huggingface_hub; how far the listing has come is kept apart."""
         return huggingface_hub.__version__
 
     def entries(self) -> Iterable[CatalogEntry]:
-        """Refused: the hub has too many repositories to list them without a query.
+        """All repositories, newest first: hours of pages.
 
         Raises:
-            Unsupported: Always.
+            Unavailable: The hub does not answer, or refuses.
         """
-        raise Unsupported("the hub cannot be listed as a whole; zoo index timm lists timm's part")
+        return (entry for page in self.pages() for entry in page.entries)
+
+    def pages(
+        self, *, library: str | None = None, author: str | None = None, cursor: str | None = None
+    ) -> Iterator[Page]:
+        """The repositories of a library or an author, last modified first, page by page.
+
+        Raises:
+            Unavailable: The hub does not answer, or refuses.
+        """
+        if _offline():
+            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it")
+        return listing(library=library, author=author, cursor=cursor)
 
     def resolve(self, locator: str) -> Release:
         """Pin ``locator`` to a commit; where ``HF_HUB_OFFLINE`` is set, to the cached one.

@@ -12,7 +12,6 @@ knows sockets.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import socket
 import struct
@@ -24,6 +23,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from fakes.hub_api import ROUTES, described
+from fakes.hub_protocol import Answer, Repo, Request, error, etag, git_hash, is_lfs, json_answer
 
 __all__ = [
     "Answer",
@@ -38,34 +40,6 @@ __all__ = [
     "Stall",
     "Status",
 ]
-
-LFS_SUFFIXES = (".safetensors", ".bin")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it arrived; header names in lower case."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-
-    @property
-    def token(self) -> str | None:
-        value = self.headers.get("authorization", "")
-        return value.removeprefix("Bearer ") or None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What goes back. After ``cut`` bytes of the body the connection ends, by RST if ``reset``."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    cut: int | None = None
-    reset: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +72,10 @@ class Raw(Fault):
     """Status 200 with a body that is not the hub's."""
 
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, server: HubServer, answer: Answer) -> Answer:
-        return Answer(200, {"Content-Type": "text/html"}, self.body)
+        return Answer(200, {"Content-Type": "text/html", **self.headers}, self.body)
 
 
 @dataclass(frozen=True)
@@ -155,21 +130,10 @@ class Moved(Fault):
         return answer
 
 
-@dataclass
-class Repo:
-    """A repository: files by commit, commits by branch or tag."""
-
-    commits: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
-    refs: dict[str, str] = field(default_factory=dict)
-    card: Mapping[str, Any] = field(default_factory=dict)
-    gated: bool = False
-
-    def pin(self, revision: str) -> str | None:
-        return revision if revision in self.commits else self.refs.get(revision)
-
-
 class HubServer:
-    """The hub at ``url``; ``log`` is what it was asked, ``members`` the tokens for gated files."""
+    """The hub at ``url``; ``log`` is what it was asked, ``members`` are the tokens for gated and
+    private repositories and for writing, ``page`` is how many a page of a listing has at most.
+    """
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
@@ -177,6 +141,8 @@ class HubServer:
         self.members: set[str] = set()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
+        self.commits = 0
+        self.page = 1000
         self._http = _Server(self)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -204,14 +170,16 @@ class HubServer:
         branch: str = "main",
         card: Mapping[str, Any] | None = None,
         gated: bool = False,
+        info: Mapping[str, Any] | None = None,
     ) -> str:
-        """Make ``files`` the content of ``branch``; the repository is made on first use."""
-        known = self.repos.setdefault(repo, Repo(card=card or {}, gated=gated))
-        content = repr((repo, known.refs.get(branch), sorted(files.items())))
-        commit = hashlib.sha1(content.encode()).hexdigest()
-        known.commits[commit] = dict(files)
-        known.refs[branch] = commit
-        return commit
+        """Make ``files`` the content of ``branch``; the repository is made on first use.
+
+        ``info`` is what else the hub knows of it, as its API spells it.
+        """
+        known = self.repos.setdefault(repo, Repo(card=card or {}, gated=gated, info=info or {}))
+        self.commits += 1
+        known.modified = f"2026-01-01T{self.commits // 60:02}:{self.commits % 60:02}:00.000Z"
+        return known.commit(repo, files, branch)
 
     def fail_next(self, *faults: Fault) -> None:
         """Script faults; each is used once, in this order among those that fit a request."""
@@ -243,24 +211,22 @@ def _routed(server: HubServer, request: Request) -> Answer:
 
 
 def _agent_harnesses(server: HubServer, request: Request) -> Answer:
-    return _json({"standardEnvVars": [], "harnesses": {}})
+    return json_answer({"standardEnvVars": [], "harnesses": {}})
 
 
 def _model_info(server: HubServer, request: Request, name: str, revision: str | None) -> Answer:
     repo = server.repos.get(name)
-    if repo is None:
-        return _error(404, "RepoNotFound")
+    if repo is None or not repo.readable(request.token, server.members):
+        return error(404, "RepoNotFound")
     commit = repo.pin(revision or "main")
     if commit is None:
-        return _error(404, "RevisionNotFound")
+        return error(404, "RevisionNotFound")
     blobs = request.query.get("blobs") == ["true"]
     files = repo.commits[commit]
-    return _json(
+    return json_answer(
         {
-            "id": name,
+            **described(name, repo),
             "sha": commit,
-            "gated": "auto" if repo.gated else False,
-            "cardData": repo.card,
             "siblings": [_sibling(path, body, blobs) for path, body in files.items()],
         }
     )
@@ -269,17 +235,17 @@ def _model_info(server: HubServer, request: Request, name: str, revision: str | 
 def _resolve(server: HubServer, request: Request, name: str, revision: str, path: str) -> Answer:
     repo = server.repos.get(name)
     if repo is None:
-        return _error(404, "RepoNotFound")
+        return error(404, "RepoNotFound")
     if repo.gated and request.token not in server.members:
-        return _error(403 if request.token else 401, "GatedRepo")
+        return error(403 if request.token else 401, "GatedRepo")
     commit = repo.pin(revision)
     if commit is None:
-        return _error(404, "RevisionNotFound")
+        return error(404, "RevisionNotFound")
     body = repo.commits[commit].get(path)
     if body is None:
-        return _error(404, "EntryNotFound", {"X-Repo-Commit": commit})
-    headers = {"X-Repo-Commit": commit, "ETag": f'"{_etag(path, body)}"', "Accept-Ranges": "bytes"}
-    if _is_lfs(path):
+        return error(404, "EntryNotFound", {"X-Repo-Commit": commit})
+    headers = {"X-Repo-Commit": commit, "ETag": f'"{etag(path, body)}"', "Accept-Ranges": "bytes"}
+    if is_lfs(path):
         headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(body))}
     return _ranged(Answer(200, headers, body), request.headers.get("range"))
 
@@ -288,6 +254,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], Callable[..., Answer]], ...] = (
     (re.compile("/api/agent-harnesses"), _agent_harnesses),
     (re.compile("/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?"), _model_info),
     (re.compile("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)"), _resolve),
+    *ROUTES,
 )
 
 
@@ -306,31 +273,11 @@ def _ranged(answer: Answer, asked: str | None) -> Answer:
 def _sibling(path: str, body: bytes, blobs: bool) -> dict[str, Any]:
     if not blobs:
         return {"rfilename": path}
-    sibling: dict[str, Any] = {"rfilename": path, "size": len(body), "blobId": _git_hash(body)}
-    if _is_lfs(path):
+    sibling: dict[str, Any] = {"rfilename": path, "size": len(body), "blobId": git_hash(body)}
+    if is_lfs(path):
         sha256 = hashlib.sha256(body).hexdigest()
         sibling["lfs"] = {"size": len(body), "sha256": sha256, "pointerSize": 135}
     return sibling
-
-
-def _is_lfs(path: str) -> bool:
-    return path.endswith(LFS_SUFFIXES)
-
-
-def _etag(path: str, body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest() if _is_lfs(path) else _git_hash(body)
-
-
-def _git_hash(body: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-
-
-def _json(value: object) -> Answer:
-    return Answer(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
-
-
-def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, {"X-Error-Code": code, "X-Error-Message": code, **(headers or {})})
 
 
 class _Server(ThreadingHTTPServer):
@@ -367,10 +314,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, url.path, parse_qs(url.query), headers)
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        request = Request(self.command, url.path, parse_qs(url.query), headers, body)
         self._send(self.server.hub.answer(request))
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
     def _send(self, answer: Answer) -> None:
         if answer.cut is None or answer.cut >= 0:

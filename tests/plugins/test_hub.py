@@ -26,12 +26,10 @@ def read(
     return b"".join(source.open(release, path, at))
 
 
-def test_is_a_source_that_lists_nothing(source: HubSource) -> None:
+def test_is_a_source_that_asks_the_network(source: HubSource) -> None:
     assert isinstance(source, Source)
     assert source.network
     assert source.version()
-    with pytest.raises(Unsupported, match="cannot be listed"):
-        source.entries()
 
 
 def test_resolve_pins_the_commit_with_sizes_and_digests(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["CatalogEntry", "Location", "Release", "SourceFile"]
+__all__ = ["CatalogEntry", "Location", "Page", "Release", "SourceFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class CatalogEntry:
         keywords: Labels that the source gives it.
         card: The model card, as text that nobody has checked.
         updated: When it changed last at the source, ISO 8601.
+        metrics: Numbers that the source publishes: results, downloads, likes.
+        facts: What else it says, as plain data.
         location: Where the weights can be had; None if the source only describes them.
     """
 
@@ -59,7 +63,17 @@ class CatalogEntry:
     keywords: tuple[str, ...] | None = None
     card: str | None = None
     updated: str | None = None
+    metrics: Mapping[str, float] | None = None
+    facts: Mapping[str, Any] | None = None
     location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a long listing; the next one begins at ``cursor``, None: this is the last."""
+
+    entries: tuple[CatalogEntry, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

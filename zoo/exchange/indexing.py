@@ -2,32 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 from zoo import plugins
-from zoo.contracts import Catalog
-from zoo.domain.catalog import CatalogEntry
+from zoo.contracts import Catalog, Queried
+from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.progress import Progress, Task, silent
-from zoo.errors import BrokenPlugin, MissingPackage
+from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage
+from zoo.exchange.results import joined, read_results
 from zoo.moves import now
+from zoo.registry import Registry
 from zoo.workspace import Workspace
 
-__all__ = ["index", "index_local"]
+__all__ = ["Wanted", "index", "index_local"]
 
 
-def index(workspace: Workspace, source: str, *, progress: Progress = silent) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What part of a listing is wanted, and what with it.
+
+    Attributes:
+        library: What belongs to this library (``timm``).
+        author: What belongs to this owner.
+        limit: At most so many, the newest.
+        results: Tables of results to join by name: files or addresses.
+    """
+
+    library: str | None = None
+    author: str | None = None
+    limit: int | None = None
+    results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a listing has come, newest first.
+
+    Attributes:
+        since: What was updated before this is listed already.
+        newest: When the first one of the listing under way was updated.
+        cursor: Where that one goes on; None if none is under way.
+        seen: How many it has given.
+    """
+
+    since: str | None = None
+    newest: str | None = None
+    cursor: str | None = None
+    seen: int = 0
+
+    def after(self, page: Page, limit: int | None) -> tuple[Self, tuple[CatalogEntry, ...]]:
+        """The mark behind a page, and those of its entries that are to be listed."""
+        room = None if limit is None else limit - self.seen
+        since = self.since or ""
+        fresh = tuple(e for e in page.entries[:room] if not e.updated or e.updated >= since)
+        first = next((each.updated for each in page.entries if each.updated), None)
+        newest, seen = self.newest or first, self.seen + len(fresh)
+        if page.cursor is None or len(fresh) < len(page.entries) or seen == limit:
+            return replace(
+                self, since=newest or self.since, newest=None, cursor=None, seen=0
+            ), fresh
+        return replace(self, newest=newest, cursor=page.cursor, seen=seen), fresh
+
+
+def index(
+    workspace: Workspace,
+    source: str,
+    wanted: Wanted | None = None,
+    *,
+    progress: Progress = silent,
+) -> int:
     """List a source's checkpoints in the registry, in the place of what it listed before.
+
+    What a source lists newest first (the hub) is added to what is listed already: a run stops at
+    what it knows, and one that was cut off is gone on with.
 
     Returns:
         How many there are.
 
     Raises:
         UnknownName: No source of that name.
+        InvalidOption: The source cannot be asked so, or a table of results cannot be read.
         Unavailable: It does not answer.
     """
     catalog = plugins.catalog(source)
+    wanted = wanted or Wanted()
+    if isinstance(catalog, Queried):
+        if wanted.results:
+            raise InvalidOption(f"'{source}' has results of its own: tables are for timm's")
+        return _index_newest(workspace.registry, source, catalog, wanted, progress)
+    if wanted.library or wanted.author or wanted.limit:
+        raise InvalidOption(f"'{source}' is listed whole: no library, author or limit can be asked")
+    results = read_results(wanted.results)
     with progress(f"indexing {source}", None) as task:
-        entries = _counted(catalog, task)
+        entries: Iterable[CatalogEntry] = _counted(catalog, task)
+        entries = joined(entries, results) if wanted.results else entries
         return workspace.registry.replace_entries(source, catalog.version(), entries, now())
 
 
@@ -40,6 +111,41 @@ def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
             continue  # one that cannot be used keeps nobody from the others
         if not catalog.network and workspace.registry.indexed_version(name) != catalog.version():
             index(workspace, name, progress=progress)
+
+
+def _index_newest(
+    registry: Registry, source: str, catalog: Queried, wanted: Wanted, progress: Progress
+) -> int:
+    key = json.dumps(asdict(wanted), sort_keys=True)
+    marks = _marks(registry.indexed_version(source))
+    mark = marks.get(key, Mark())
+    total = 0
+    with progress(f"indexing {source}", None) as task:
+        # What changed while a listing was interrupted is at its head, which is looked at last.
+        for _ in range(2 if mark.cursor else 1):
+            for page in catalog.pages(
+                library=wanted.library, author=wanted.author, cursor=mark.cursor
+            ):
+                mark, fresh = mark.after(page, wanted.limit)
+                marks[key] = mark
+                # With the entries, in one transaction: neither is ever there without the other.
+                total = registry.add_entries(source, _version(marks), fresh, now())
+                task.advance(len(fresh))
+                if mark.cursor is None:
+                    break
+    return total
+
+
+def _marks(version: str | None) -> dict[str, Mark]:
+    """The marks in the version that a listing is kept with."""
+    try:
+        return {key: Mark(**raw) for key, raw in json.loads(version or "{}").items()}
+    except (ValueError, TypeError, AttributeError):  # of another program: begin anew
+        return {}
+
+
+def _version(marks: Mapping[str, Mark]) -> str:
+    return json.dumps({key: asdict(mark) for key, mark in marks.items()}, sort_keys=True)
 
 
 def _counted(catalog: Catalog, task: Task) -> Iterator[CatalogEntry]:

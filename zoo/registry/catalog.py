@@ -13,10 +13,18 @@ from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import fts5, items, schema, staging
 from zoo.registry.items import CATALOG, ITEM, among
 
-__all__ = ["KnownEntry", "entry", "indexed_version", "input_size", "replace_entries", "vector"]
+__all__ = [
+    "KnownEntry",
+    "add_entries",
+    "entry",
+    "indexed_version",
+    "input_size",
+    "replace_entries",
+    "vector",
+]
 
 PLAIN = (*items.TEXT, "interpolation", "crop_pct", "crop_mode", "num_classes", "params", "card",
-         "updated")  # fmt: skip
+         "updated", "metrics", "facts")  # fmt: skip
 LISTS = ("mean", "std", "datasets", "keywords")
 MANY = 100_000
 
@@ -60,6 +68,18 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     _unlist(connection, source, staging.unlisted(connection, source))
     if bulk:
         fts5.in_bulk(connection, begin=False)
+    return total
+
+
+def add_entries(connection: Connection, source: str, version: str, at: str) -> int:
+    """Add what is staged to the listings of ``source``; how many it then has."""
+    _record(connection, source, version, 0, at)
+    params = _params(connection)
+    for told in staging.changed(connection, source):
+        _merge(connection, source, told, params)
+    listed = select(func.count()).select_from(LISTING).where(LISTING.c.source == source)
+    total = connection.scalar(listed) or 0
+    _record(connection, source, version, total, at)
     return total
 
 

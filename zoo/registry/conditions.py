@@ -30,7 +30,7 @@ from sqlalchemy import (
 from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import fts5, schema, terms
-from zoo.registry.items import CATALOG, CHECKPOINT, IS_NAMED, ITEM, OTHER, REMOTE
+from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, REMOTE
 from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
@@ -54,9 +54,9 @@ TEXTS = {
 PARTS = ("name", "parent")
 """What is no whole value in the index of terms."""
 OF_NAMES = ("head", "classes", "parent", "frozen")
-"""What only that has that is here or at a remote; so have metrics."""
-OF_METRIC = and_(schema.metric.c.manifest == ITEM.c.manifest, IS_NAMED)
-"""Joins items with their metrics, by an index that has the named ones only."""
+"""What only that has that is here or at a remote."""
+OF_METRIC = schema.measure.c.item_id == ITEM.c.id
+"""Joins items with their metrics."""
 
 
 def conditions(query: Query) -> list[Condition]:
@@ -69,7 +69,7 @@ def wanted(query: Query) -> Wanted:
     """The terms that all that fits has."""
     found = [terms.word(word) for word in query.words if word]
     for each in query.filters:
-        if each.field in OF_NAMES or each.metric:
+        if each.field in OF_NAMES:
             found.append([[terms.NAMED]])
         if each.field in ("params", "input", "updated"):
             step = terms.step(each.field, each.operator, each.value)
@@ -86,7 +86,7 @@ def drivers(query: Query, wanted: Wanted) -> list[Select[tuple[int]]]:
         if each.field in NUMBERS or each.field == "updated":
             found.append(select(ITEM.c.id).where(_fits(each)))
         elif each.metric:
-            joined = ITEM.join(schema.metric, OF_METRIC)
+            joined = ITEM.join(schema.measure, OF_METRIC)
             found.append(select(ITEM.c.id).select_from(joined).where(_measures(each)))
         elif each.field == "source" and "*" not in str(each.value):
             found.append(_listed_by(str(each.value)))
@@ -116,10 +116,10 @@ def visible() -> Condition:
 
 def metric_of(name: str) -> ColumnElement[float | None]:
     """A metric of an item; NULL if it has none."""
-    metric = schema.metric
+    measure = schema.measure
     return (
-        select(metric.c.value)
-        .where(metric.c.name == name, metric.c.manifest == ITEM.c.manifest)
+        select(measure.c.value)
+        .where(measure.c.name == name, OF_METRIC)
         .correlate(ITEM)
         .scalar_subquery()
     )
@@ -200,9 +200,9 @@ def _listed_by(source: str) -> Select[tuple[int]]:
 
 
 def _measures(each: Filter) -> Condition:
-    metric = schema.metric
-    compared = OPERATORS[each.operator](metric.c.value, _storable(each.value))
-    return and_(metric.c.name == each.metric, compared)
+    measure = schema.measure
+    compared = OPERATORS[each.operator](measure.c.value, _storable(each.value))
+    return and_(measure.c.name == each.metric, compared)
 
 
 def _dated(operator: str, day: str) -> Condition:

@@ -154,6 +154,7 @@ def add(connection: Connection, rows: Rows) -> None:
         row["id"] = number
     connection.execute(insert(ITEM), rows)
     _add_cards(connection, rows)
+    _add_measures(connection, rows)
     fts5.add(connection, _terms(connection, rows))
 
 
@@ -169,8 +170,10 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
         [{f"new_{column.name}": row[column.name] for column in ITEM.c} for row in new],
     )
     card = schema.card
-    connection.execute(delete(card).where(among(card.c.item_id, [row["id"] for row in new])))
+    for table in (card, schema.measure):
+        connection.execute(delete(table).where(among(table.c.item_id, [row["id"] for row in new])))
     _add_cards(connection, new)
+    _add_measures(connection, new)
     fts5.add(connection, sorted(after - before))
 
 
@@ -232,6 +235,8 @@ def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[st
             entry.c.hub_id,
             entry.c.keywords,
             entry.c.datasets,
+            entry.c.metrics,
+            entry.c.facts,
             entry.c.text.label("entry_text"),
             *(column for column in checkpoint.c if column.name not in NOT_SHOWN),
         )
@@ -267,6 +272,27 @@ def _add_cards(connection: Connection, rows: Rows) -> None:
     cards = [{"item_id": row["id"], "text": row["card"]} for row in rows if row["card"]]
     if cards:
         connection.execute(insert(schema.card), cards)
+
+
+def _add_measures(connection: Connection, rows: Rows) -> None:
+    manifests = {row["manifest"] for row in rows if row["manifest"]}
+    own = _metrics(connection, manifests)
+    measures = [
+        {"item_id": row["id"], "name": name, "value": value}
+        for row in rows
+        for name, value in {**(row["metrics"] or {}), **own[row["manifest"]]}.items()
+    ]
+    if measures:
+        connection.execute(insert(schema.measure), measures)
+
+
+def _metrics(connection: Connection, manifests: set[str]) -> dict[str, dict[str, float]]:
+    table = schema.metric
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    if manifests:
+        for row in connection.execute(select(table).where(among(table.c.manifest, manifests))):
+            found[row.manifest][row.name] = row.value
+    return found
 
 
 def _terms(connection: Connection, rows: Rows) -> list[tuple[int, str]]:

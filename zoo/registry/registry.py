@@ -97,6 +97,19 @@ class Registry:
         with writing_after(self._engine, stage, staging.discard) as connection:
             return catalog.replace_entries(connection, source, version, at)
 
+    def add_entries(
+        self, source: str, version: str, entries: Iterable[CatalogEntry], at: str
+    ) -> int:
+        """Add ``entries`` to the listings of ``source``, or put them in the place of those of the
+        same name; how many it then has. The rest is as for `replace_entries`.
+        """
+
+        def stage(connection: Connection) -> None:
+            staging.stage(connection, entries)
+
+        with writing_after(self._engine, stage, staging.discard) as connection:
+            return catalog.add_entries(connection, source, version, at)
+
     def entry(self, name: str) -> KnownEntry | None:
         """The catalog entry of exactly this name."""
         with reading(self._engine) as connection:

@@ -29,6 +29,7 @@ __all__ = [
     "hierarchy",
     "item",
     "listing",
+    "measure",
     "metadata",
     "metric",
     "parent",
@@ -109,6 +110,9 @@ item = Table(
     Column("updated", String),
     # Folded, a line for each value: a word of a search is a part of it.
     Column("text", String, nullable=False),
+    # What sources publish of it.
+    Column("metrics", JSON(none_as_null=True)),
+    Column("facts", JSON(none_as_null=True)),
     UniqueConstraint("name", "kind", "ref_tag", "manifest"),
     Index(None, "architecture"),
     Index(None, "params"),
@@ -132,6 +136,16 @@ card = Table(
     metadata,
     Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
     Column("text", String, nullable=False),
+)
+
+# What a metric of a search is compared with: results of the checkpoint, and what sources publish.
+measure = Table(
+    "measure",
+    metadata,
+    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Float, nullable=False),
+    Index(None, "name", "value"),
 )
 
 # The version of `zoo.registry.terms` that the index of terms was made with; 0 is none.

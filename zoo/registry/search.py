@@ -82,7 +82,7 @@ class Found:
         sources: The sources that list an entry of this name, sorted.
         remotes: The remotes that have it under this name, sorted, if it is not here.
         pulled: Whether it is here.
-        metrics: Results on the held-out split.
+        metrics: Results on the held-out split, and numbers that sources publish.
         created: When the checkpoint was made, UTC, ISO 8601.
         manifest: The checkpoint's identity.
         head: Kind of head.
@@ -177,7 +177,7 @@ def count(connection: Connection, query: Query, at_most: int | None = None) -> i
     rows: FromClause = ITEM
     found = drivers(query, wanted(query))
     if found:
-        driver = _fewest(connection, found, at_most or MOST)[0].subquery()
+        driver = _fewest(connection, found, at_most or MOST).subquery()
         rows = driver.join(ITEM, ITEM.c.id == driver.c.id)
     fitting = select(ITEM.c.id).select_from(rows).where(visible(), *conditions(query))
     return _count(connection, fitting.limit(at_most).subquery())
@@ -195,10 +195,10 @@ def _pages(sort: Sort | None) -> list[Page]:
         value: ColumnElement[Any] = SORTED[sort.field]
         first = Page(order(value), value.is_not(None))
     else:
-        metric, value = schema.metric, metric_of(sort.metric)
-        rows = metric.join(ITEM, OF_METRIC)
-        walk = Walk(rows, order(metric.c.value), metric.c.name == sort.metric)
-        first = Page(order(value), and_(IS_NAMED, value.is_not(None)), NAMED.wanted, walk)
+        measure, value = schema.measure, metric_of(sort.metric)
+        rows = measure.join(ITEM, OF_METRIC)
+        walk = Walk(rows, order(measure.c.value), measure.c.name == sort.metric)
+        first = Page(order(value), value.is_not(None), walk=walk)
     lacking = (replace(page, condition=and_(page.condition, value.is_(None)))
                for page in (NAMED, LISTED))  # fmt: skip
     return [first, *lacking]
@@ -212,13 +212,16 @@ def _read(connection: Connection, query: Query, page: Page, limit: int) -> list[
     if not asked or not found:
         return _in_order(connection, page, fits, limit, None)[0]
     few = isqrt(limit * _size(connection, page) * LONGER) + limit
-    driver, size = _fewest(connection, found, few)
-    if size > few:
+    candidates: ColumnElement[bool]
+    proposed = _proposed(connection, found, few)
+    if proposed is None:
         ids, done = _in_order(connection, page, fits, limit, PATIENCE * few)
         if done:
             return ids
-        driver, _ = _fewest(connection, found, MOST)
-    statement = select(ITEM.c.id).where(ITEM.c.id.in_(driver), fits)
+        candidates = ITEM.c.id.in_(_fewest(connection, found, MOST))
+    else:
+        candidates = among(ITEM.c.id, proposed)
+    statement = select(ITEM.c.id).where(candidates, fits)
     return list(connection.scalars(statement.order_by(*page.order).limit(limit)))
 
 
@@ -245,16 +248,29 @@ def _in_order(
     return ids, True
 
 
+def _proposed(
+    connection: Connection, found: list[Select[tuple[int]]], at_most: int
+) -> list[int] | None:
+    """What the driver that gives the fewest items gives; None if all give more than ``at_most``."""
+    best: list[int] | None = None
+    for driver in found:
+        fewer = at_most if best is None else len(best)
+        ids = [row.id for row in connection.execute(driver.limit(fewer + 1))]
+        if len(ids) <= fewer:
+            best = ids
+    return best
+
+
 def _fewest(
     connection: Connection, found: list[Select[tuple[int]]], at_most: int
-) -> tuple[Select[tuple[int]], int]:
-    """The driver that gives the fewest items, and how many; at most one more than ``at_most``."""
+) -> Select[tuple[int]]:
+    """The driver that gives the fewest items; more than ``at_most`` are not counted."""
     best, fewest = found[0], at_most + 1
     for driver in found:
         size = _count(connection, driver.limit(fewest).subquery())
         if size < fewest:
             best, fewest = driver, size
-    return best, fewest
+    return best
 
 
 def _size(connection: Connection, page: Page) -> int:
@@ -273,14 +289,14 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
     sources = _sources(connection, {row.name for row in shown})
-    metrics = _metrics(connection, {row.manifest for row in shown})
+    metrics = _metrics(connection, ids)
     remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
     return [
         _to_found(
             row,
             tuple(sources[row.name]),
             tuple(remotes[row.name, row.ref_tag, row.manifest]),
-            metrics[row.manifest],
+            metrics[row.id],
         )
         for row in shown
     ]
@@ -299,12 +315,12 @@ def _sources(connection: Connection, names: Iterable[str]) -> dict[str, list[str
     return found
 
 
-def _metrics(connection: Connection, manifests: Iterable[str]) -> dict[str, dict[str, float]]:
-    metric = schema.metric
-    shown = among(metric.c.manifest, manifests)
-    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for row in connection.execute(select(metric).where(shown).order_by(metric.c.name)):
-        found[row.manifest][row.name] = row.value
+def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, float]]:
+    measure = schema.measure
+    shown = among(measure.c.item_id, ids)
+    found: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    for row in connection.execute(select(measure).where(shown).order_by(measure.c.name)):
+        found[row.item_id][row.name] = row.value
     return found
 
 

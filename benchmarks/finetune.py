@@ -1,0 +1,269 @@
+"""Fine-tuning from the cut beside fine-tuning without a cache, a plain timm loop, and fastai.
+
+    python benchmarks/finetune.py [--images 600] [--epochs 10] [--seeds 3]
+
+Real ImageNet weights (tf_efficientnet_lite0) on scikit-learn's digits at 96 pixels; one split, one
+recipe (AdamW, cosine, batches of 32, no augmentation), all in one process, each arm alone. Seconds
+are those of training with its validation after each epoch, and for the cache its filling. The bound
+is what the measured parts add up to: the frozen part once on all images, then the rest alone, as an
+ordinary ``nn.Sequential``, for every step and validation. Quote the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from codes import save_digits
+from fastai.callback import schedule  # noqa: F401 - gives a Learner its fine_tune
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader as FastLoader
+from fastai.learner import Learner
+from lite0 import ARCHITECTURE, pretrained
+from torch import Tensor, nn
+
+import zoo
+from zoo.domain.progress import Task
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.open import open_dataset
+from zoo_timm.backbone import TimmBackbone
+
+SIZE, BATCH, RATE, RATIO = 96, 32, 3e-3, 0.1
+DEPTHS = ("50%", "80%", "90%")
+Split = tuple[Tensor, Tensor]
+
+
+class Parts:
+    """The three parts of a split as tensors (N, 3, H, W) and labels."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        backbone = TimmBackbone()
+        how = backbone.preprocessing(backbone.build(ARCHITECTURE))
+        transform = training_transform(adapted_preprocessing(how, (SIZE, SIZE), None))
+        self.classes = len(dataset.classes)
+
+        def read(samples: Any) -> Split:
+            batches = list(Batches(dataset, samples, transform, 256, workers=0).view(0))
+            return torch.cat([b.images for b in batches]), torch.cat([b.targets for b in batches])
+
+        self.train, self.validation, self.test = (
+            read(part) for part in (dataset.train, dataset.validation, dataset.test)
+        )
+
+
+class Clock:
+    """A progress that adds up the seconds of training, and of filling the cache."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def __call__(self, label: str, *_: Any) -> Iterator[Task]:
+        """See `zoo.domain.progress.Progress`."""
+        began = time.perf_counter()
+        yield _Nothing()
+        if label in ("training", "running the frozen part"):
+            self.seconds += time.perf_counter() - began
+
+
+class _Nothing:
+    def advance(self, *_: Any) -> None:
+        """See `zoo.domain.progress.Task`."""
+
+
+def ours(home: Path, data: Path, seed: int, epochs: int, **options: Any) -> tuple[float, float]:
+    """Seconds and test accuracy of zoo."""
+    clock = Clock()
+    with zoo.open(home, progress=clock) as z:
+        result = z.finetune(
+            BASE, data, f"bench/run:s{time.time_ns()}", device="cpu", epochs=epochs, seed=seed,
+            image_size=SIZE, batch_size=BATCH, lr=RATE, backbone_lr_ratio=RATIO,
+            layer_decay=1.0, strategy="partial", **options,
+        )  # fmt: skip
+    return clock.seconds, result.metrics["accuracy"]
+
+
+BASE = "timm/tf_efficientnet_lite0.in1k"
+
+
+def network(parts: Parts) -> nn.Module:
+    """The pretrained network with a new head."""
+    model = timm.create_model(ARCHITECTURE)
+    model.load_state_dict(pretrained())
+    model.reset_classifier(parts.classes)
+    return model
+
+
+def frozen_modules(model: nn.Module, depth: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The chain of modules below and above the boundary at ``depth``."""
+    hierarchy = TimmBackbone().hierarchy(ARCHITECTURE, model, input_size=(3, SIZE, SIZE))
+    boundary = hierarchy.boundary(depth)
+    assert hierarchy.cut_below(boundary) == boundary
+    below, above = (
+        [model.get_submodule(path) for unit in units for path in unit.modules]
+        for units in (hierarchy.units[:boundary], hierarchy.units[boundary:])
+    )
+    return below, [*above, model.global_pool, model.classifier]
+
+
+def plain(parts: Parts, seed: int, epochs: int, depth: str) -> tuple[float, float]:
+    """The loop that timm's users write: requires_grad off below, those modules in eval mode."""
+    torch.manual_seed(seed)
+    model = network(parts)
+    below, _ = frozen_modules(model, depth)
+    for module in below:
+        module.requires_grad_(False)
+
+    def train() -> None:
+        model.train()
+        for module in below:
+            module.eval()
+
+    began = time.perf_counter()
+    fit(model, model.classifier, parts.train, parts.validation, epochs, seed, train)
+    seconds = time.perf_counter() - began
+    return seconds, accuracy(model.eval(), parts.test)
+
+
+def fit(
+    model: nn.Module,
+    classifier: nn.Module,
+    train: Split,
+    validation: Split,
+    epochs: int,
+    seed: int,
+    mode: Callable[[], object],
+) -> None:
+    """AdamW with a cosine; validation after each epoch."""
+    head = set(classifier.parameters())
+    moving = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in moving if p in head], "lr": RATE},
+        {"params": [p for p in moving if p not in head], "lr": RATE * RATIO},
+    ]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=0.01)
+    steps = epochs * -(-len(train[1]) // BATCH)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        mode()
+        for chosen in torch.randperm(len(train[1]), generator=generator).split(BATCH):
+            loss = nn.functional.cross_entropy(model(train[0][chosen]), train[1][chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rates.step()
+        model.eval()
+        accuracy(model, validation)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, split: Split) -> float:
+    """Share that is right."""
+    said = torch.cat([model(images).argmax(1) for images in split[0].split(BATCH)])
+    return (said == split[1]).float().mean().item()
+
+
+def bound(parts: Parts, seed: int, epochs: int, depth: str) -> float:
+    """Seconds of the frozen part once on all images, and of the rest alone."""
+    torch.manual_seed(seed)
+    model = network(parts)
+    below, above = frozen_modules(model, depth)
+    prefix, suffix = nn.Sequential(*below).eval(), nn.Sequential(*above)
+    began = time.perf_counter()
+    with torch.no_grad():
+        crossing = [
+            (torch.cat([prefix(images) for images in split[0].split(BATCH)]), split[1])
+            for split in (parts.train, parts.validation, parts.test)
+        ]
+    fit(suffix, above[-1], crossing[0], crossing[1], epochs, seed, suffix.train)
+    return time.perf_counter() - began
+
+
+def fastai(parts: Parts, seed: int, epochs: int) -> tuple[float, float]:
+    """Fastai's fine_tune: one epoch of the head, the others of everything."""
+    torch.manual_seed(seed)
+    loaders = DataLoaders(*(
+        FastLoader(list(zip(*split, strict=True)), bs=BATCH, shuffle=shuffle, device="cpu")
+        for split, shuffle in ((parts.train, True), (parts.validation, False))
+    ))  # fmt: skip
+    model = network(parts)
+
+    def groups(module: nn.Module) -> list[list[nn.Parameter]]:
+        head = list(module.classifier.parameters())
+        known = set(head)
+        return [[p for p in module.parameters() if p not in known], head]
+
+    learner = Learner(loaders, model, nn.CrossEntropyLoss(), splitter=groups)
+    began = time.perf_counter()
+    with learner.no_bar(), learner.no_logging():
+        learner.fine_tune(epochs - 1, base_lr=RATE, freeze_epochs=1)
+    seconds = time.perf_counter() - began
+    return seconds, accuracy(model.eval(), parts.test)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data, home = root / "digits", root / "zoo"
+        data.mkdir()
+        save_digits(data)
+        for place in data.iterdir():
+            for surplus in sorted(place.iterdir())[asked.images // 10 :]:
+                surplus.unlink()
+        with zoo.init(home) as z:
+            z.index("timm")
+            z.pull(BASE)
+        print(f"{asked.images} images, {SIZE} x {SIZE}, {asked.epochs} epochs, {asked.seeds} seeds")
+        print("arm                     seconds   accuracy           x zoo with cache")
+        found: dict[str, list[tuple[float, float]]] = {}
+        for seed in range(asked.seeds):
+            parts = Parts(open_dataset(str(data), seed=seed))
+
+            def note(name: str, measured: tuple[float, float]) -> None:
+                found.setdefault(name, []).append(measured)
+
+            note("full, zoo", ours(home, data, seed, asked.epochs))
+            note("full, fastai", fastai(parts, seed, asked.epochs))
+            for depth in DEPTHS:
+                note(f"{depth} zoo cached", ours(home, data, seed, asked.epochs, freeze=depth))
+                note(f"{depth} zoo uncached",
+                     ours(home, data, seed, asked.epochs, freeze=depth, cache=False))  # fmt: skip
+                note(f"{depth} timm loop", plain(parts, seed, asked.epochs, depth))
+                note(f"{depth} bound", (bound(parts, seed, asked.epochs, depth), float("nan")))
+        report(found)
+
+
+def report(found: dict[str, list[tuple[float, float]]]) -> None:
+    """Medians over the seeds, and ratios to the cached run of the same depth (of 80 % for full)."""
+    for name, measured in found.items():
+        seconds = statistics.median(s for s, _ in measured)
+        scores = [score for _, score in measured]
+        depth = name.split()[0]
+        peer = found[f"{depth if depth in DEPTHS else '80%'} zoo cached"]
+        ratio = statistics.median(s / p for (s, _), (p, _) in zip(measured, peer, strict=True))
+        print(
+            f"{name:22} {seconds:8.1f}   {statistics.mean(scores):.3f} "
+            f"({min(scores):.3f} to {max(scores):.3f})   {ratio:6.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
