@@ -181,7 +181,7 @@ def _print(result: Result, as_json: bool) -> None:
 @as_json
 @home_option
 def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> None:
-    """Name the likeliest classes of IMAGES with the checkpoint NAME.
+    """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
 
     \b
     Example:
@@ -192,6 +192,7 @@ def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> Non
         print_json([prediction.to_json() for prediction in found])
         return
     for prediction in found:
-        pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+        values = prediction.probabilities or prediction.logits
+        pairs = zip(prediction.classes, values, strict=True)
         likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
         click.echo(f"{clean(prediction.image)}: {likely}")

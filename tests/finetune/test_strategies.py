@@ -232,3 +232,36 @@ def test_checkpointed_the_result_is_the_same(
 def test_a_unit_that_is_not_there(run: Run) -> None:
     with pytest.raises(UnknownName, match="layer9"):
         run(strategy="probe", at="layer9")
+
+
+def test_labels_and_numbers(workspace: Workspace, base: str, shapes: Path, tmp_path: Path) -> None:
+    rows = [f"{path},{int('10' in path.parts)},{int('2' not in path.parts)}"
+            for path in sorted(shapes.rglob("*.png"))]  # fmt: skip
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,round,other", *rows]))
+    zoo = Zoo(workspace)
+    quick: dict[str, Any] = {"image_size": 32, "batch_size": 8, "epochs": 2, "device": "cpu"}
+    result = zoo.finetune(base, table, "team/labels", task="multi-label", freeze="all", **quick)
+    assert result.metrics["mean_average_precision"] > 0.5
+    disc = shapes / "10" / "03.png"
+    (found,) = zoo.predict("team/labels", [disc], top=2)
+    assert set(found.classes) == {"round", "other"}
+    shares = torch.tensor(found.logits).sigmoid().sort(descending=True).values.tolist()
+    assert list(found.probabilities) == pytest.approx(shares)
+    table.write_text(table.read_text().replace("path,round,other", "path,target,other"))
+    result = zoo.finetune(base, table, "team/numbers", task="regression", freeze="all", **quick)
+    assert "r2" in result.metrics
+    (found,) = zoo.predict("team/numbers", [disc])
+    assert (found.classes, found.probabilities) == (("target",), ())
+    assert len(found.logits) == 1
+
+
+def test_training_goes_on_where_the_probe_left_off(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch norm gives training other features than the probe saw, unless it is settled first."""
+    settled = run("team/one", freeze="none", lr=1e-6, epochs=1)
+    monkeypatch.setattr("zoo.finetune.training.settle", lambda *_: None)
+    unsettled = run("team/two", freeze="none", lr=1e-6, epochs=1)
+    one, two = (lines(workspace, r, "step")[0]["loss"] for r in (settled, unsettled))
+    assert one < two / 2

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
+from zoo.errors import Unsupported
 
 __all__ = ["Prediction", "predict"]
 
@@ -22,8 +23,9 @@ class Prediction:
 
     Attributes:
         image: The file.
-        classes: Names of the likeliest classes, best first; an index where names are unknown.
-        probabilities: Softmax of each of them.
+        classes: Names of the likeliest classes or labels, best first, an index where names are
+            unknown; of numbers that were learned, all names in index order.
+        probabilities: Of each of them: softmax over classes, sigmoid of labels; none of numbers.
         logits: All outputs in index order, exact.
     """
 
@@ -55,17 +57,32 @@ def predict(
 
     Raises:
         InvalidImage: An image is missing or unreadable.
+        Unsupported: The network gives a map of outputs, not one for each class.
     """
     card = cast(Card, model.zoo)
     device = next(model.parameters()).device
     for path in images:
         batch = card.preprocess(read_image(path)).unsqueeze(0).to(device)
         logits = model(batch)[0].float().cpu()
-        probabilities, order = logits.softmax(0).topk(min(top, len(logits)))
-        names = [card.classes[i] if card.classes else str(i) for i in order.tolist()]
-        yield Prediction(
-            image=str(path),
-            classes=tuple(names),
-            probabilities=tuple(probabilities.tolist()),
-            logits=tuple(logits.tolist()),
+        if logits.dim() != 1:
+            raise Unsupported(
+                f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
+            )
+        yield _read(str(path), logits, card, top)
+
+
+def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
+    names = card.classes or tuple(str(index) for index in range(len(logits)))
+    task = (card.manifest.recipe or {}).get("task", "classification")
+    if task == "regression":
+        return Prediction(
+            image=path, classes=names, probabilities=(), logits=tuple(logits.tolist())
         )
+    shares = logits.sigmoid() if task == "multi-label" else logits.softmax(0)
+    probabilities, order = shares.topk(min(top, len(logits)))
+    return Prediction(
+        image=path,
+        classes=tuple(names[index] for index in order.tolist()),
+        probabilities=tuple(probabilities.tolist()),
+        logits=tuple(logits.tolist()),
+    )

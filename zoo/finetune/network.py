@@ -122,7 +122,9 @@ def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Netwo
 def _refusal(network: Network) -> Exception | None:
     """Networks with a fixed input size (many transformers) refuse others in words of their own."""
     try:
-        network.model.eval()(torch.zeros(1, *network.planned.preprocessing.input_size))
+        said = network.model.eval()(torch.zeros(1, *network.planned.preprocessing.input_size))
     except REFUSALS as error:
         return error
+    if not isinstance(said, torch.Tensor) or said.dim() != 2:
+        return Unsupported("it gives a map of outputs, not one for each class")
     return None

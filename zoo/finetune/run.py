@@ -15,6 +15,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidData, InvalidOption, Unsupported
+from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.device import pick_device
 from zoo.finetune.evaluate import SCORE, measure
 from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
@@ -249,6 +250,7 @@ def _conclude(
 ) -> Result:
     """Measure and publish what the training left in the model."""
     metrics = _test(prepared, feeds, journal, progress)
+    keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
     manifest = completed(prepared, kept, metrics)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)

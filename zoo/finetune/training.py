@@ -35,6 +35,7 @@ from zoo.finetune.state import (
     restore_random,
     write_state,
 )
+from zoo.finetune.statistics import settle
 
 __all__ = ["Training", "live_tensors", "make_learner"]
 
@@ -147,6 +148,7 @@ class Training:
 
     def _probe(self, feeds: Feeds) -> None:
         if self.prepared.recipe.strategy in ("probe", "lp-ft"):
+            settle(self.prepared, feeds.plain, self.progress)
             found = probe_heads(self.prepared, feeds, self.progress)
             self.journal.note("probe", 0, **found, **self.consider("probe", feeds))
             self.save(None)
