@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import postgres
 from fakes.places import BucketPlace, FolderPlace, Place
 from fakes.s3_front import KEY_ID, SECRET, Front
 
@@ -20,7 +21,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
     monkeypatch.setenv("ZOO_AUTHOR", "tester")
-    for name in ("ZOO_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"):
+    for name in ("ZOO_HOME", "ZOO_DB", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     return home
 
@@ -40,6 +41,32 @@ def s3_service() -> Iterator[int]:
     connection.close()
     yield port
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server of our own."""
+    programs = postgres.programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed (Debian's package postgresql)")
+    with postgres.running(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_server: postgres.Server) -> str:
+    """The name of a database with all tables."""
+    from zoo.registry import Registry
+
+    Registry.open(postgres_server.database("migrated")).close()
+    return "migrated"
+
+
+@pytest.fixture
+def database(postgres_server: postgres.Server, migrated: str) -> str:
+    """The URL of a database with all tables, and nothing in them."""
+    postgres_server.empty(migrated, keep=("alembic_version", "term_version"))
+    return postgres_server.url(migrated)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = [
     "author",
     "cache_bytes",
+    "database",
     "home",
     "hub_endpoint",
     "hub_offline",
@@ -23,6 +24,11 @@ def home() -> Path | None:
     """The zoo that ``ZOO_HOME`` names, if it names one."""
     value = os.environ.get("ZOO_HOME")
     return Path(value).expanduser() if value else None
+
+
+def database() -> str | None:
+    """The URL of the database that ``ZOO_DB`` names, for the registry; None for a file."""
+    return os.environ.get("ZOO_DB") or None
 
 
 def author() -> str:

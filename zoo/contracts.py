@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Maintained", "Queried", "Remote",
-           "Source"]  # fmt: skip
+__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Local", "Maintained", "Queried",
+           "Remote", "Source", "Target"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
@@ -174,6 +175,41 @@ class Source(Catalog, Protocol):
 
         Raises:
             Unavailable: The source stopped answering.
+        """
+
+
+@runtime_checkable
+class Local(Protocol):
+    """A source that may have files on this machine already."""
+
+    def local(self, release: Release, path: str) -> Path | None:
+        """Where the file is; None if it is not here. Not checked: whoever uses it hashes it."""
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A source that checkpoints can be published at, for others and other programs to load."""
+
+    def publish(
+        self,
+        locator: str,
+        folder: Path,
+        *,
+        facts: Mapping[str, Any],
+        lineage: Sequence[str],
+        known: str | None,
+        force: bool,
+        private: bool,
+    ) -> str:
+        """Make the files of ``folder`` the newest revision of ``locator``; which that is.
+
+        ``facts`` and ``lineage``, lines of Markdown, go into its card. ``known`` is the revision
+        that was published from here last: on top of another one, only ``force`` publishes. What is
+        made is ``private`` if asked so.
+
+        Raises:
+            Conflict: Somebody else has changed what is there; nothing was sent.
+            Unavailable: It does not answer, or lets this user not write.
         """
 
 

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -32,7 +33,7 @@ from zoo.errors import (
 )
 from zoo.moves import append, append_deletion, append_protection
 from zoo.store import Store
-from zoo.store.atomic import write_whole
+from zoo.store.atomic import create_exclusive, write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 from zoo.store.tensor_keys import checkpoint_keys
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["MARKER", "Workspace", "connect"]
 
 REGISTRY = "registry.db"
+ID = "registry.id"
+"""The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
@@ -103,14 +106,33 @@ class Workspace:
 
     @cached_property
     def registry(self) -> Registry:
-        """The index, opened on first use and rebuilt from the store where it is gone."""
+        """The index, opened on first use and rebuilt from the store where it is gone.
+
+        Raises:
+            Conflict: What ``ZOO_DB`` names is the index of another zoo.
+        """
         from zoo.registry import Registry  # slow to import, and a push does without
 
+        if url := config.database():
+            return Registry.open_for(self._id(), url, self._fill)
         path = self.root / REGISTRY
         if not path.exists() or not path.stat().st_size:
             path.unlink(missing_ok=True)
             self._rebuild(path)
         return Registry.open(path)
+
+    def _id(self) -> str:
+        """What tells this zoo from others whose index may be in the same database."""
+        path = self.root / ID
+        with suppress(FileExistsError):
+            if not path.exists():
+                create_exclusive(path, f"{uuid.uuid4()}\n".encode(), staging=self.store.staging)
+        return path.read_text().strip()
+
+    def _fill(self, registry: Registry) -> None:
+        for ref in self.store.refs():
+            for entry in self.store.history(ref):
+                self._index(registry, ref, entry)
 
     def _rebuild(self, path: Path) -> None:
         for suffix in ("-wal", "-shm"):  # else SQLite would replay what the lost file left
@@ -120,9 +142,7 @@ class Workspace:
         # Apart, so that an index that was cut short is never taken for the whole.
         with self.scratch() as scratch:
             with Registry.open(scratch / REGISTRY) as registry:
-                for ref in self.store.refs():
-                    for entry in self.store.history(ref):
-                        self._index(registry, ref, entry)
+                self._fill(registry)
             with suppress(FileExistsError):  # another process was faster
                 os.link(scratch / REGISTRY, path)
 
@@ -133,10 +153,13 @@ class Workspace:
         be read: then it is made anew, ``replaced`` true.
         """
         path = self.root / REGISTRY
-        replaced = not path.exists()
+        on_server = config.database() is not None
+        replaced = not on_server and not path.exists()
         try:
             known = self.registry.refs()
         except Corrupt:
+            if on_server:
+                raise
             self.close()
             path.unlink()
             replaced, known = True, self.registry.refs()

@@ -41,7 +41,8 @@ def best(
     if as_json:
         print_json(found)
         return
-    click.echo(clean(f"{found['name']}  {found['manifest'][7:19]}  {metric} {found['value']:.6g}  "
+    digest = found["manifest"][7:19] if found["manifest"] else "published"
+    click.echo(clean(f"{found['name']}  {digest}  {metric} {found['value']:.6g}  "
                      f"{found['architecture']}, {count(found['params'])} parameters"))  # fmt: skip
     note(f"the best of {found['of']}" + (f"; bring it: {found['pull']}" if found["pull"] else ""))
     if found["ties"]:

@@ -16,7 +16,7 @@ __all__ = ["export", "import_", "pull", "push", "tag"]
 @click.command()
 @click.argument("name")
 @click.option("--from", "remote", metavar="REMOTE", help="A teammate's or team's store: a folder, "
-              "URL, or remote name.")  # fmt: skip
+              "URL, or remote name; or hf://ORG/NAME, what is published there.")  # fmt: skip
 @click.option("--source", help="The source to fetch published weights from (hub, package).")
 @as_json
 @home_option
@@ -24,18 +24,21 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
     """Bring a checkpoint into the zoo: published weights, or a team's with --from.
 
     Published weights are taken from an installed package that ships them, else from the HF Hub; a
-    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival.
+    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival, and what
+    an interrupted pull has fetched is not fetched again.
 
     \b
     Examples:
       zoo pull timm/tf_efficientnet_lite0.in1k
       zoo pull team/flowers:v3 --from /mnt/team/zoo
+      zoo pull team/theirs --from hf://their-org/flowers@v1
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
     zoo = open_zoo()
     remote = remote or (None if source else zoo.holder(name))
-    if remote:
+    published = bool(remote and remote.startswith("hf://"))
+    if remote and not published:
         ref, copied = zoo.pull_from(name, remote)
         digest, got = copied.manifest, f"{remote}, {size(copied.sent_bytes)} received"
         report: dict[str, str | int] = {
@@ -45,7 +48,10 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
             "shared_objects": copied.shared_objects,
         }
     else:
-        ref, digest, release = zoo.pull(name, source=source)
+        if remote:
+            ref, digest, release = zoo.pull_published(name, remote)
+        else:
+            ref, digest, release = zoo.pull(name, source=source)
         got = f"{release.source} {release.locator} {release.revision}"
         report = {
             "source": release.source,
@@ -60,10 +66,12 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
 
 @click.command()
 @click.argument("name")
-@click.option("--to", required=True, metavar="REMOTE", help="A folder, URL, or remote name. "
-              "A folder that is not there is made.")  # fmt: skip
+@click.option("--to", required=True, metavar="REMOTE", help="A folder, URL, or remote name; "
+              "hf://ORG/NAME publishes. A folder that is not there is made.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Move the name even if it points at work that is not "
               "known here.")  # fmt: skip
+@click.option("--private", is_flag=True, help="With hf://: if the repository is made, make it "
+              "private.")  # fmt: skip
 @click.option(
     "--repack",
     type=click.Choice(["fast", "max"]),
@@ -73,16 +81,26 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
 )
 @as_json
 @home_option
-def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
-    """Send a checkpoint to a remote.
+def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: bool) -> None:
+    """Send a checkpoint to a remote, or publish it on the HF Hub.
 
     What the remote has already is not sent again; of what changed, only the difference is.
+
+    To hf://ORG/NAME goes what zoo export writes, with a card that tells the lineage: timm (or the
+    library of the network) loads it from there. The token is that of `hf auth login`.
 
     \b
     Examples:
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
+      zoo push team/flowers --to hf://my-org/flowers
+      python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
+    if to.startswith("hf://"):
+        _publish(name, to, force, private, as_json)
+        return
+    if private:
+        raise click.UsageError("--private is for hf:// only")
     ref, copied = open_zoo().push(name, to, force=force, smallest=repack == "max")
     if as_json:
         print_json({
@@ -99,6 +117,15 @@ def push(name: str, to: str, force: bool, repack: str, as_json: bool) -> None:
             f"{copied.shared_objects} objects were there, {copied.sent_objects} sent in "
             f"{size(copied.sent_bytes)}"
         )
+
+
+def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> None:
+    done = open_zoo().publish(name, to, force=force, private=private)
+    if as_json:
+        print_json({"manifest": str(done.manifest), "location": done.location,
+                    "revision": done.revision})  # fmt: skip
+    else:
+        click.echo(f"{name}  {done.manifest.short}  to {done.location}: commit {done.revision}")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,12 @@ from huggingface_hub import try_to_load_from_cache
 from zoo.domain.catalog import SourceFile
 from zoo.errors import Unavailable
 
-__all__ = ["cached_file", "cached_snapshot", "read", "snapshot_files"]
+__all__ = ["cached_file", "cached_snapshot", "is_sound", "read", "snapshot_files"]
 
 PIECE = 1 << 20
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
@@ -26,6 +28,14 @@ def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
     path = Path(found)
     # A copy of another length is damaged; the hub still has a good one.
     return path if path.stat().st_size == file.size else None
+
+
+def is_sound(path: Path, file: SourceFile) -> bool:
+    """Whether a cached file has the bytes that the hub states, as far as it states them."""
+    if file.sha256 is None:
+        return True
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
 def cached_snapshot(repo: str, revision: str | None, weights: tuple[str, ...]) -> Path | None:
@@ -41,16 +51,16 @@ def snapshot_files(folder: Path) -> tuple[SourceFile, ...]:
     """The files of a snapshot, sorted by path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(
-        SourceFile(path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path))
+        SourceFile(path.relative_to(folder).as_posix(), path.stat().st_size, *_digests(path))
         for path in paths
     )
 
 
-def _sha256(path: Path) -> str | None:
+def _digests(path: Path) -> tuple[str | None, str | None]:
     # Snapshots are links to blobs. A blob of large-file storage is named by its SHA-256, any other
     # by its Git hash, and where links are not possible the file has its own name.
     name = path.resolve().name
-    return name if _SHA256.fullmatch(name) else None
+    return (name if _SHA256.fullmatch(name) else None, name if _GIT.fullmatch(name) else None)
 
 
 def read(path: Path, offset: int) -> Iterator[bytes]:

@@ -28,6 +28,9 @@ ASKED = (
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 """Old repositories have no owner; they cannot be named here."""
 
+UNUSUAL = re.compile(r"\W+")
+"""What a name in a query cannot have."""
+
 Query = list[tuple[str, str]]
 Raw = dict[str, Any]
 
@@ -159,7 +162,8 @@ def _metrics(info: ModelInfo, card: Mapping[str, Any]) -> dict[str, float]:
             found[name] = float(value)
     for name, value in _results(card.get("model-index")):
         if isinstance(name, str) and isinstance(value, (int, float)) and math.isfinite(value):
-            found.setdefault(name, float(value))
+            # Anybody may claim it, so it is not called as results that were measured here.
+            found.setdefault(f"card.{re.sub(UNUSUAL, '_', name)}", float(value))
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
@@ -17,13 +18,15 @@ from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
-from zoo_hub.cache import cached_file, cached_snapshot, read, snapshot_files
+from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
 from zoo_hub.catalog import listing
+from zoo_hub.target import publish
 
 __all__ = ["HubSource"]
 
 SAFE = "model.safetensors"
-PICKLED = "pytorch_model.bin"
+INDEX = ".index.json"
+PICKLES = ("pytorch_model.bin", f"pytorch_model.bin{INDEX}", "open_clip_pytorch_model.bin")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w.+/-]*", re.ASCII)
@@ -135,7 +138,7 @@ class HubSource:
             near = get_close_matches(path, [known.path for known in release.files])
             raise UnknownName("hub file", asked, near) from None
         cached = cached_file(wanted.repo, release.revision, file)
-        if cached is not None:
+        if cached is not None and is_sound(cached, file):
             return read(cached, offset)
         if _offline():
             raise _is_offline(asked)
@@ -143,6 +146,39 @@ class HubSource:
         url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=endpoint)
         attempts = client.Attempts(client.host(endpoint), asked)
         return client.stream(url, offset, file.size, attempts)
+
+    def local(self, release: Release, path: str) -> Path | None:
+        """Where the hub's own cache has a file of the pinned commit."""
+        repo = _Locator.parse(release.locator).repo
+        return cached_file(repo, release.revision, release.file(path))
+
+    def publish(
+        self,
+        locator: str,
+        folder: Path,
+        *,
+        facts: Mapping[str, Any],
+        lineage: Sequence[str],
+        known: str | None,
+        force: bool,
+        private: bool,
+    ) -> str:
+        """Make the files of ``folder`` the newest commit of a repository (`zoo_hub.target`).
+
+        Raises:
+            InvalidReference: ``locator`` is malformed, or names a revision.
+            Conflict: Somebody else has changed the repository; nothing was sent.
+            Unavailable: The hub does not answer, or the user's token may not write there.
+        """
+        wanted = _Locator.parse(locator)
+        if wanted.revision:
+            raise InvalidReference(f"'{locator}' names a revision: a push makes a new one")
+        if _offline():
+            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it")
+        return publish(
+            wanted.repo, folder, facts=facts, lineage=lineage, known=known, force=force,
+            private=private,
+        )  # fmt: skip
 
 
 def _offline() -> bool:
@@ -157,7 +193,7 @@ def _is_offline(asked: str) -> Unavailable:
 
 
 def _cached_release(wanted: _Locator) -> Release:
-    folder = cached_snapshot(wanted.repo, wanted.revision, (SAFE, PICKLED))
+    folder = cached_snapshot(wanted.repo, wanted.revision, (SAFE, SAFE + INDEX, *PICKLES))
     if folder is None:
         raise _is_offline(str(wanted))
     files = snapshot_files(folder)
@@ -185,36 +221,32 @@ def _files(info: ModelInfo, wanted: _Locator) -> tuple[SourceFile, ...]:
         if sibling.size is None:
             raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
         sha256 = sibling.lfs.sha256 if sibling.lfs else None
-        files.append(SourceFile(sibling.rfilename, sibling.size, sha256))
+        git = None if sha256 else sibling.blob_id
+        files.append(SourceFile(sibling.rfilename, sibling.size, sha256, git))
     return tuple(sorted(files, key=lambda file: file.path))
 
 
 def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
-    """The file to read weights from: safetensors if there is any, else what torch wrote."""
+    """The file to read weights from: safetensors if there is any, else what torch wrote.
+
+    Where they are in several files, it is the index of these.
+    """
     if SAFE in paths:
         return SAFE
-    _refuse_parts(wanted, SAFE, paths)
+    if SAFE + INDEX in paths:
+        return SAFE + INDEX
     # Folders hold parts of larger pipelines, and an adapter is not a network.
     plain = [path for path in paths if path.endswith(".safetensors") and "/" not in path]
     whole = [path for path in plain if "adapter" not in path]
     if len(whole) == 1:
         return whole[0]
-    if PICKLED in paths:
-        return PICKLED
-    _refuse_parts(wanted, PICKLED, paths)
+    for name in PICKLES:
+        if name in paths:
+            return name
     raise Unsupported(
         f"'{wanted}' holds no weights that can be read: looked for {SAFE}, one other "
-        f".safetensors file, or {PICKLED}; found {_listing(paths)}"
+        f".safetensors file, or {PICKLES[0]}; found {_listing(paths)}"
     )
-
-
-def _refuse_parts(wanted: _Locator, name: str, paths: Sequence[str]) -> None:
-    index = f"{name}.index.json"
-    if index in paths:
-        raise Unsupported(
-            f"'{wanted}' keeps its weights in several files ({index}); only weights in one file "
-            "can be read"
-        )
 
 
 def _listing(paths: Sequence[str]) -> str:

@@ -37,13 +37,9 @@ def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
 
 
 @pytest.mark.long
-def test_nearly_every_class_has_an_inner_cut() -> None:
-    without = {
-        kind
-        for kind, architecture in CLASSES.items()
-        if not any(unit.cut for unit in on_meta(architecture)[1].units[1:])
-    }
-    assert without == {"Gemma4VitClassifier", "Gemma4VitEncoder"}
+def test_every_class_has_an_inner_cut() -> None:
+    for kind, architecture in CLASSES.items():
+        assert any(unit.cut for unit in on_meta(architecture)[1].units[1:]), kind
     assert len(CLASSES) == 97
 
 

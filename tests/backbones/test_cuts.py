@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.testing.cuts import proves_cut
+from zoo.testing.entry import check_late_entry
 
 
 class Chain(nn.Module):
@@ -67,6 +68,54 @@ class Narrow(nn.Module):
         return self.conv(pair["plus"] - pair["minus"])
 
 
+class Turned(nn.Module):
+    """Every block adds what one module makes of the coordinates alone; ``seen``: of pixels too."""
+
+    def __init__(self, *, seen: bool = False) -> None:
+        super().__init__()
+        self.embed = Embed(seen=seen)
+        self.table = Table()
+        self.blocks = nn.ModuleList(Add() for _ in range(3))
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, places = self.embed(x)
+        table = self.table(x, places)
+        for block in self.blocks:
+            x = block(x, table)
+        places += 1  # in place, in what was made below
+        return self.head((x * places).mean((2, 3)))
+
+
+class Embed(nn.Module):
+    def __init__(self, *, seen: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.seen = seen
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        places = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+        return self.conv(x), places + x.mean() if self.seen else places
+
+
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.tensor(0.5))
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        return (places * self.frequency).sin().to(x.dtype)
+
+
+class Add(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return x + self.conv(x + table)
+
+
 def prepared(module: nn.Module) -> tuple[nn.Module, Hierarchy, Tensor]:
     torch.manual_seed(0)
     head = ("head",) if hasattr(module, "head") else ()
@@ -82,8 +131,10 @@ def prepared(module: nn.Module) -> tuple[nn.Module, Hierarchy, Tensor]:
         (Chain(image=True), [False, False, True, True]),
         (Chain(late=True), [True, True, False, False]),
         (Nested(), [True, True]),
+        (Turned(), [True, True, True, True]),
+        (Turned(seen=True), [True, False, False, False, False]),
     ],
-    ids=["chain", "skip", "image", "late", "nested"],
+    ids=["chain", "skip", "image", "late", "nested", "turned", "seen"],
 )
 def test_proof_and_liveness_agree_with_the_construction(
     module: nn.Module, cuts: list[bool]
@@ -92,6 +143,15 @@ def test_proof_and_liveness_agree_with_the_construction(
     proven = [proves_cut(module, hierarchy, unit.depth, images) for unit in hierarchy.units]
     assert proven == cuts
     assert [unit.cut for unit in hierarchy.units] == cuts
+
+
+def test_what_no_image_changes_is_no_step_and_is_kept() -> None:
+    """Training from each cut has the bits of training the whole, though all that is above uses what
+    units below it made.
+    """
+    module, hierarchy, images = prepared(Turned())
+    assert hierarchy.units[0].modules == ("embed", "table")
+    assert check_late_entry(module, hierarchy, images) == [1, 2, 3, 4]
 
 
 def test_module_is_left_as_it_was() -> None:

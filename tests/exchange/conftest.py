@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import timm
 import torch
+from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
-from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from zoo.workspace import Workspace
@@ -55,22 +53,4 @@ def kept(workspace: Workspace) -> Callable[[], list[str]]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A hub of our own, which ``HF_ENDPOINT`` names; nobody's token or cache is seen."""
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    for variable in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(variable, "127.0.0.1")
-    # The client library reads its variables at import, so they are too late here.
-    home = tmp_path / "hf-home"
-    home.mkdir()
-    harnesses = home / "harnesses.json"
-    harnesses.write_text(json.dumps({"standardEnvVars": [], "harnesses": {}}))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(harnesses), raising=False)
-    huggingface_hub.close_session()
-    with HubServer() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
-        # Before the server ends: its threads wait for connections that the client keeps open.
-        huggingface_hub.close_session()
+    yield from own_hub(monkeypatch, tmp_path)

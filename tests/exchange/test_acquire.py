@@ -97,7 +97,7 @@ def test_same_release_is_the_same_checkpoint_everywhere(
     assert len(workspace.store.history(Reference.parse(RESNET))) == 1
 
 
-@pytest.mark.parametrize("where", ["flipped", "longer", "shorter", "other"])
+@pytest.mark.parametrize("where", ["flipped", "longer", "shorter", "other", "card"])
 def test_other_bytes_than_promised_are_not_kept(
     hub: HubServer,
     published: bytes,
@@ -106,13 +106,16 @@ def test_other_bytes_than_promised_are_not_kept(
     where: str,
 ) -> None:
     faults = {
-        "flipped": [Flip(where="/resolve/")],
-        "longer": [Replaced(where="/resolve/", body=published + b"more")],
-        "shorter": [Replaced(where="/resolve/", body=published[:-4])] * 12,
-        "other": [Replaced(where="/resolve/", body=published[:-1] + b"\x7f")],
+        "flipped": [Flip(where="model.safetensors")],
+        "longer": [Replaced(where="model.safetensors", body=published + b"more")],
+        "shorter": [Replaced(where="model.safetensors", body=published[:-4])] * 12,
+        "card": [Flip(where="README.md")],
+        "other": [Replaced(where="model.safetensors", body=published[:-1] + b"\x7f")],
     }
     hub.fail_next(*faults[where])
-    with pytest.raises(Corrupt, match=r"model\.safetensors"):
+    with pytest.raises(
+        Corrupt, match=r"README\.md is" if where == "card" else r"model\.safetensors"
+    ):
         acquire(workspace, RESNET)
     assert kept() == []
     assert list(workspace.store.refs()) == []

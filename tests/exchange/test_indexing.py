@@ -9,8 +9,10 @@ import pytest
 from fakes.hub_server import Answer, Fault, HubServer, Status
 
 from zoo.errors import InvalidOption, Unavailable, UnknownName
+from zoo.exchange.deepen import deepen
 from zoo.exchange.indexing import Wanted, index
 from zoo.exchange.results import read_results
+from zoo.lookup.best import best
 from zoo.registry import Query
 from zoo.workspace import Workspace
 
@@ -130,6 +132,8 @@ def test_results_become_metrics_that_searches_find(workspace: Workspace, tmp_pat
     }  # fmt: skip
     assert listed(workspace, "metric.top1>41 metric.imagenet_real_top1<51") == [name]
     assert listed(workspace, "metric.top1>42") == []
+    first = best(workspace, metric="top1")
+    assert (first["name"], first["value"], first["pull"]) == (name, 41.5, f"zoo pull {name}")
     index(workspace, "timm")  # without a table, what is known stays
     assert listed(workspace, "metric.top5>66") == [name]
 
@@ -168,6 +172,12 @@ def test_what_cannot_be_asked_of_a_source(hub: HubServer, workspace: Workspace) 
     with pytest.raises(InvalidOption, match="results of its own"):
         index(workspace, "hub", Wanted(results=("x.csv",)))
     assert hub.log == []
+
+
+def test_what_no_plugin_builds_is_not_traced(hub: HubServer, workspace: Workspace) -> None:
+    hub.commit("team/sounds", {}, info={"library_name": "speech"})
+    assert index(workspace, "hub") == 1
+    assert deepen(workspace, "hub") == (0, {})
 
 
 def test_marks_of_another_program_begin_anew(many: HubServer, workspace: Workspace) -> None:

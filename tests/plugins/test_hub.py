@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from fakes.hub_protocol import git_hash
 from fakes.hub_server import HubServer, Raw, Status
 from huggingface_hub import constants, hf_hub_download
 
@@ -41,7 +42,9 @@ def test_resolve_pins_the_commit_with_sizes_and_digests(
         locator=REPO,
         revision=commit,
         files=(
-            SourceFile("config.json", len(FILES["config.json"])),
+            SourceFile(
+                "config.json", len(FILES["config.json"]), git=git_hash(FILES["config.json"])
+            ),
             SourceFile("model.safetensors", len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest()),
         ),
         weights="model.safetensors",
@@ -67,6 +70,9 @@ def test_resolve_of_a_branch_a_commit_and_a_revision_with_a_slash(
         (["pytorch_model.bin", "adapter_model.safetensors", "eva.safetensors"], "eva.safetensors"),
         (["pytorch_model.bin", "unet/part.safetensors"], "pytorch_model.bin"),
         (["a.safetensors", "b.safetensors", "pytorch_model.bin"], "pytorch_model.bin"),
+        (["model.safetensors.index.json", "m-1.safetensors"], "model.safetensors.index.json"),
+        (["pytorch_model.bin.index.json", "m-1.bin"], "pytorch_model.bin.index.json"),
+        (["README.md", "open_clip_pytorch_model.bin"], "open_clip_pytorch_model.bin"),
     ],
 )
 def test_resolve_chooses_the_weights(
@@ -83,8 +89,6 @@ def test_resolve_chooses_the_weights(
         ([], "found no files"),
         (["adapter_model.safetensors"], "found adapter_model.safetensors"),
         (["a.safetensors", "b.safetensors"], "found a.safetensors, b.safetensors"),
-        (["model.safetensors.index.json", "model-1.safetensors"], "in several files"),
-        (["pytorch_model.bin.index.json", "pytorch_model-1.bin"], "in several files"),
         (["../model.safetensors"], "outside of itself"),
     ],
 )

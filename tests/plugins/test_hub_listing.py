@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes.hub_server import HubServer, Raw, Status
+from fakes.hub_server import Cut, HubServer, Raw, Status
 
 from zoo.contracts import Queried
 from zoo.domain.catalog import CatalogEntry, Location
@@ -25,6 +25,7 @@ CARD = {
                     "metrics": [
                         {"type": "accuracy", "value": 0.97},
                         {"type": "f1", "value": "n/a"},
+                        {"type": "f-score", "value": 0.9},
                     ],
                 }
             ],
@@ -62,7 +63,7 @@ def test_what_an_entry_tells(hub_server: HubServer, source: HubSource) -> None:
             datasets=("imagenet-1k",),
             keywords=("timm", "safetensors", "license:apache-2.0", "region:us"),
             updated="2026-01-01T00:01:00Z",
-            metrics={"downloads": 1234.0, "likes": 5.0, "accuracy": 0.97},
+            metrics={"downloads": 1234.0, "likes": 5.0, "card.accuracy": 0.97, "card.f_score": 0.9},
             facts={
                 "sha": commit,
                 "library": "timm",
@@ -130,12 +131,13 @@ def test_it_waits_as_long_as_the_hub_asks(
 ) -> None:
     hub_server.commit("team/net", {})
     hub_server.fail_next(
+        Cut(10),
         Status(429, {"RateLimit": '"api";r=0;t=290'}),
         Status(503, {"Retry-After": "3"}),
         Status(500),
     )
     assert names(source) == ["team/net"]
-    assert pauses == [290, 3, 2]
+    assert pauses == [0.5, 290, 3, 4]
     hub_server.fail_next(Status(429, {"Retry-After": "3600"}))
     with pytest.raises(Unavailable, match="to wait 3600 s"):
         names(source)

@@ -20,9 +20,35 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "registry.db"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The engine that the test's registry is in; ``only_sqlite`` leaves the other out."""
+    return str(request.param)
+
+
 @pytest.fixture
-def registry(path: Path) -> Iterator[Registry]:
-    with Registry.open(path) as registry:
+def where(kind: str, request: pytest.FixtureRequest) -> Path | str:
+    """A place for a registry: a file, or a database on a server."""
+    found = request.getfixturevalue("path" if kind == "sqlite" else "database")
+    assert isinstance(found, Path | str)
+    return found
+
+
+@pytest.fixture
+def fresh(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    """A place where no registry is yet."""
+    return _empty(kind, tmp_path / "fresh.db", request)
+
+
+@pytest.fixture
+def another(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    """A second such place."""
+    return _empty(kind, tmp_path / "another.db", request)
+
+
+@pytest.fixture
+def registry(where: Path | str) -> Iterator[Registry]:
+    with Registry.open(where) as registry:
         yield registry
 
 
@@ -73,6 +99,12 @@ def hierarchy() -> Hierarchy:
         modules=("fc",), parameters=("fc.weight",), buffers=(), params=40, shape=None, cut=False
     )
     return Hierarchy(architecture="resnet50", units=(unit,), head=head)
+
+
+def _empty(kind: str, path: Path, request: pytest.FixtureRequest) -> Path | str:
+    if kind == "sqlite":
+        return path
+    return str(request.getfixturevalue("postgres_server").database(path.stem))
 
 
 def _steps(registry: Registry, call: Callable[[], object]) -> int:

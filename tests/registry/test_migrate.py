@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +12,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from registry.databases import definitions, dump, execute
 from sqlalchemy import URL, create_engine
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.errors import Unsupported
 from zoo.registry import Query, Registry, migrate, schema
 from zoo.registry.engine import open_engine, reading
+from zoo.registry.engines import read_url
+
+Place = Path | str
 
 BREAKS = """
 import sqlalchemy as sa
@@ -69,41 +72,15 @@ def is_index(name: str | None) -> bool:
     return (name or "").startswith("item_term")
 
 
-def dump(path: Path) -> list[str]:
-    connection = sqlite3.connect(path)
-    try:
-        tables = connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name"
-        ).fetchall()
-        return [sql for _, sql in tables] + [
-            f"{name}: {row}"
-            for name, sql in tables
-            if sql.startswith("CREATE TABLE")
-            for row in connection.execute(f'SELECT * FROM "{name}"')
-        ]
-    finally:
-        connection.close()
-
-
-def definitions(path: Path) -> set[str]:
-    connection = sqlite3.connect(path)
-    try:
-        rows = connection.execute(
-            "SELECT sql FROM sqlite_master"
-            " WHERE name NOT LIKE 'alembic%' AND name NOT LIKE 'item_term%'"
-        )
-        return {" ".join(sql.split()) for (sql,) in rows if sql}
-    finally:
-        connection.close()
-
-
 def python(code: str, *arguments: object) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     subprocess.run(command, check=True, env=environment)
 
 
-def test_the_migrations_make_the_tables_of_the_schema(registry: Registry, path: Path) -> None:
+def test_the_migrations_make_the_tables_of_the_schema(
+    registry: Registry, fresh: Place, another: Place
+) -> None:
     def compared(_: object, name: str | None, *__: object) -> bool:
         # Nor can alembic tell the order of this index: the second comparison does.
         return not is_index(name) and name != "ix_item_created"
@@ -113,11 +90,11 @@ def test_the_migrations_make_the_tables_of_the_schema(registry: Registry, path: 
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
     # The comparison above looks at no primary keys.
-    declared = path.with_name("declared.db")
-    engine = create_engine(f"sqlite:///{declared}")
+    Registry.open(fresh).close()
+    engine = create_engine(f"sqlite:///{another}" if isinstance(another, Path) else another)
     schema.metadata.create_all(engine)
     engine.dispose()
-    assert definitions(path) == definitions(declared)
+    assert definitions(fresh) == definitions(another)
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -147,60 +124,60 @@ assert not heavy, heavy
 
 
 def test_a_migration_that_fails_half_way_leaves_everything(
-    path: Path,
+    fresh: Place,
     make_entry: Callable[..., CatalogEntry],
     next_migration: Callable[[str], None],
 ) -> None:
-    with Registry.open(path) as registry:
+    with Registry.open(fresh) as registry:
         registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
-    before = dump(path)
+    before = dump(fresh)
     next_migration(BREAKS)
     with pytest.raises(Exception, match="no_such_table"):
-        Registry.open(path)
-    assert dump(path) == before
+        Registry.open(fresh)
+    assert dump(fresh) == before
 
 
 def test_each_migration_is_a_transaction_of_its_own(
-    path: Path, next_migration: Callable[[str], None]
+    fresh: Place, next_migration: Callable[[str], None]
 ) -> None:
     before = migrate.HEAD
     next_migration(BREAKS)
     with pytest.raises(Exception, match="no_such_table"):
-        Registry.open(path)
-    written = "\n".join(dump(path))
-    assert "CREATE TABLE metric" in written
+        Registry.open(fresh)
+    written = "\n".join(dump(fresh))
+    assert "pk_metric" in written
     assert f"alembic_version: ('{before}',)" in written
     assert "extra" not in written
 
 
 def test_an_older_registry_is_brought_up_to_date(
-    path: Path,
+    fresh: Place,
     make_entry: Callable[..., CatalogEntry],
     next_migration: Callable[[str], None],
 ) -> None:
-    with Registry.open(path) as registry:
+    with Registry.open(fresh) as registry:
         registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
     next_migration(BREAKS.replace("no_such_table", "extra").replace("DELETE FROM", "SELECT * FROM"))
-    with Registry.open(path) as registry:
+    with Registry.open(fresh) as registry:
         assert registry.entry("timm/a.b") is not None
-    assert "CREATE TABLE extra" in "\n".join(dump(path))
+    assert "extra" in "\n".join(dump(fresh))
 
 
 @pytest.mark.parametrize("released", ["0001", "0002", "0003"])
 def test_a_registry_of_any_released_schema_is_brought_up_to_date(
-    path: Path, monkeypatch: pytest.MonkeyPatch, released: str
+    fresh: Place, another: Place, monkeypatch: pytest.MonkeyPatch, released: str
 ) -> None:
     with monkeypatch.context() as older:
         older.setattr(migrate, "HEAD", released)
-        engine = open_engine(URL.create("sqlite", database=str(path)))
+        file = isinstance(fresh, Path)
+        url = URL.create("sqlite", database=str(fresh)) if file else read_url(str(fresh))
+        engine = open_engine(url)
         migrate.migrate(engine)
         engine.dispose()
-    old = sqlite3.connect(path)
-    old.executescript(OLD_ROWS.replace("AA", AA).replace("BB", BB))
+    execute(fresh, OLD_ROWS.replace("AA", AA).replace("BB", BB))
     if released > "0001":
-        old.executescript(OLD_REMOTE_ROWS.replace("AA", AA))
-    old.close()
-    with Registry.open(path) as registry:
+        execute(fresh, OLD_REMOTE_ROWS.replace("AA", AA))
+    with Registry.open(fresh) as registry:
         assert registry.search(Query())[0].name == "team/flowers:v3"
         (flowers,) = registry.search(
             Query.parse("STRASSE dataset:petals accuracy>=0.9 parent:hub/* pulled:yes")
@@ -214,45 +191,36 @@ def test_a_registry_of_any_released_schema_is_brought_up_to_date(
         assert registry.near("team/flowrs")[0] == "team/flowers:v3"
         at_remotes = [found.remotes for found in registry.search(Query.parse("roses"))]
         assert at_remotes == ([("lab",)] if released > "0001" else [])
-    upgraded, fresh = definitions(path), path.with_name("fresh.db")
-    Registry.open(fresh).close()
-    assert upgraded == definitions(fresh)
+    Registry.open(another).close()
+    assert definitions(fresh) == definitions(another)
 
 
 def test_terms_of_an_older_program_are_made_again(
-    path: Path, make_entry: Callable[..., CatalogEntry]
+    fresh: Place, make_entry: Callable[..., CatalogEntry]
 ) -> None:
-    with Registry.open(path) as registry:
+    with Registry.open(fresh) as registry:
         registry.replace_entries("timm", "1", [make_entry("timm/a.b", card="espresso")], "now")
-    older = sqlite3.connect(path)
-    older.execute("INSERT INTO item_term(item_term) VALUES ('delete-all')")
-    older.commit()
-    with Registry.open(path) as registry:
+    deleted = "INSERT INTO item_term(item_term) VALUES ('delete-all')"
+    execute(fresh, deleted if isinstance(fresh, Path) else "DELETE FROM item_term")
+    with Registry.open(fresh) as registry:
         assert registry.search(Query.parse("espresso")) == []
-    older.execute("UPDATE term_version SET version = version - 1")
-    older.commit()
-    older.close()
-    with Registry.open(path) as registry:
+    execute(fresh, "UPDATE term_version SET version = version - 1")
+    with Registry.open(fresh) as registry:
         assert [found.name for found in registry.search(Query.parse("espresso"))] == ["timm/a.b"]
 
 
-def test_a_newer_registry_is_refused_and_left_alone(path: Path) -> None:
-    Registry.open(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
-    before = dump(path)
+def test_a_newer_registry_is_refused_and_left_alone(fresh: Place) -> None:
+    Registry.open(fresh).close()
+    execute(fresh, "UPDATE alembic_version SET version_num = '9999'")
+    before = dump(fresh)
     with pytest.raises(Unsupported, match="9999"):
-        Registry.open(path)
-    assert dump(path) == before
+        Registry.open(fresh)
+    assert dump(fresh) == before
 
 
-def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (id INTEGER)")
-    connection.close()
-    before = dump(path)
+def test_the_database_of_another_program_is_refused_and_left_alone(fresh: Place) -> None:
+    execute(fresh, "CREATE TABLE theirs (id INTEGER)")
+    before = dump(fresh)
     with pytest.raises(Unsupported, match="another program"):
-        Registry.open(path)
-    assert dump(path) == before
+        Registry.open(fresh)
+    assert dump(fresh) == before

@@ -17,6 +17,8 @@ from zoo.errors import Invalid
 from zoo.registry import Query, Registry, items, schema
 from zoo.registry.engine import writing
 
+only_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+
 Steps = Callable[[Registry, Callable[[], object]], int]
 LITE, RESNET, VIT = "timm/lite0.in1k", "timm/resnet50.a1_in1k", "timm/vit_base.augreg"
 
@@ -170,6 +172,7 @@ def add_copies(registry: Registry, numbers: range) -> None:
         items.rebuild(connection)
 
 
+@only_sqlite
 def test_a_search_takes_no_longer_the_more_checkpoints_there_are(
     filled: Registry, digest: Callable[[int], Digest], steps: Steps
 ) -> None:

@@ -6,6 +6,7 @@ import operator
 import random
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -90,9 +91,14 @@ def holds(entry: CatalogEntry, each: Filter) -> bool:
     return bool(COMPARE[each.operator](known, each.value))
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with Registry.open(tmp_path_factory.mktemp("all") / "registry.db") as registry:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def full(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    where: Path | str = tmp_path_factory.mktemp("all") / "registry.db"
+    if request.param == "postgresql":
+        where = str(request.getfixturevalue("postgres_server").database("searched"))
+    with Registry.open(where) as registry:
         registry.replace_entries("hub", "1", entries(), "now")
         yield registry
 

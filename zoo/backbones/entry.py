@@ -2,9 +2,10 @@
 
 Below a cut that nothing trains, every epoch computes the same. What enters the first unit above it
 is recorded once; from then on all modules below are stubs that give tensors of the recorded shapes
-without computing them, and the record is fed in at the cut. That this changes nothing is what makes
-a boundary a cut (`zoo.backbones.liveness`), and is proven network by network with stubs that give
-NaN (`zoo.testing.cuts`).
+without computing them, and the record is fed in at the cut. What they give whatever the image is,
+such as tables of positions, they go on giving. That this changes nothing is what makes a boundary a
+cut (`zoo.backbones.liveness`), and is proven network by network with stubs that give NaN
+(`zoo.testing.cuts`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map, tree_map_only
 
 from zoo.domain.hierarchy import Hierarchy
 
@@ -72,25 +73,36 @@ class LateEntry:
 
     @torch.no_grad()
     def _learn(self, images: Tensor) -> list[list[Any]]:
-        """What each module below gives, call by call, as tensors without memory of their own.
+        """What each module below gives, call by call: the values of what is the same for two
+        batches of images that have not a pixel in common, and else tensors without memory.
 
         They are of ordinary memory where the code between modules wants that, to write into.
         """
         given: list[list[Any]] = [[] for _ in self._below]
-        with ExitStack() as hooks:
-            for child, outputs in zip(self._below, given, strict=True):
-                handle = child.register_forward_hook(
-                    lambda _, __, output, outputs=outputs: outputs.append(output)
-                )
-                hooks.callback(handle.remove)
-            self.record(torch.zeros_like(images))
-        light = [[_hollow(output) for output in outputs] for outputs in given]
+        light: list[list[Any]] = [[] for _ in self._below]
+
+        def compare(at: int, output: Any) -> None:
+            call = len(light[at])
+            light[at].append(tree_map(_same_or_hollow, given[at][call], output))
+            given[at][call] = None  # one large batch in memory is enough
+
+        # Copies: what comes next may write in place.
+        self._watch(torch.zeros_like(images), lambda at, output: given[at].append(_copied(output)))
+        self._watch(torch.ones_like(images), compare)
         try:
             with self._stubbed(light):
                 self.record(images)
         except RuntimeError:
-            return [[_filled(output) for output in outputs] for outputs in given]
+            return [[_copied(output) for output in outputs] for outputs in light]
         return light
+
+    def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
+        """Show ``see`` what each call of each module below gives, by its place in the order."""
+        with ExitStack() as hooks:
+            for at, child in enumerate(self._below):
+                handle = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
+                hooks.callback(handle.remove)
+            self.record(images)
 
     @contextmanager
     def _stubbed(self, given: list[list[Any]]) -> Iterator[None]:
@@ -126,7 +138,7 @@ class _Stub:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for output in self.left:
-            return output
+            return tree_map_only(Tensor, _own, output)
         return self.forward(*args, **kwargs)
 
 
@@ -147,12 +159,19 @@ def _feed(entering: Entering) -> Callable[..., Any]:
     return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
 
 
-def _hollow(output: Any) -> Any:
-    return tree_map_only(Tensor, lambda t: t.new_zeros(()).expand(t.shape), output)
+def _same_or_hollow(one: Any, other: Any) -> Any:
+    if not isinstance(one, Tensor) or torch.equal(one, other):
+        return one
+    return one.new_zeros(()).expand(one.shape)
 
 
-def _filled(output: Any) -> Any:
-    return tree_map_only(Tensor, torch.zeros_like, output)
+def _own(tensor: Tensor) -> Tensor:
+    """A copy of what has memory: code above the cut may write into it."""
+    return tensor.clone() if tensor.is_contiguous() else tensor
+
+
+def _copied(output: Any) -> Any:
+    return tree_map_only(Tensor, torch.clone, output)
 
 
 def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:

@@ -2,18 +2,20 @@
 
 A boundary is no cut if a value made before it is used after it without entering there. That is the
 live range of compiler textbooks (Aho et al., Compilers, section 8.4), taken over one recorded run.
+Only what depends on the image counts: the rest is the same for every image, so that a frozen unit
+that makes it need not run again (`zoo.backbones.entry` keeps it).
 It decides every boundary at once; the poison test (`zoo.testing.cuts`) proves one at a time by
 really entering late, and the tests hold the two against each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 from zoo.backbones.record import Call, Operation, Recording
 
-__all__ = ["cuts", "is_chain"]
+__all__ = ["cuts", "depending", "is_chain"]
 
 
 def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
@@ -23,24 +25,22 @@ def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
         recording: A run of the network.
         units: For each unit, every call of its modules that have parameters, by time.
     """
-    marks = [0] * (recording.root.end + 2)
-    blocked = list(marks)
+    blocked = [0] * (recording.root.end + 2)
     for calls in units:
-        for call in calls:
-            _mark(marks, call.start, call.end + 1)
         # A unit that runs on after a later one has begun cannot be left out there.
         _mark(blocked, calls[0].start + 1, max(call.end for call in calls) + 1)
-    depth = list(accumulate(marks))
-    # A unit that is left out gives nothing, not even what it makes of its parameters alone.
-    _mark_live(
-        blocked,
-        recording.operations,
-        recording.root,
-        {recording.image},
-        lambda time: depth[time] > 0,
-    )
+    _mark_live(blocked, recording.operations, recording.root, {recording.image})
     blocks = list(accumulate(blocked))
     return [blocks[calls[0].start] == 0 for calls in units]
+
+
+def depending(recording: Recording) -> set[int]:
+    """Storages that at some time held a value that depends on the image."""
+    found = {recording.image}
+    for op in recording.operations:
+        if not found.isdisjoint(op.reads):
+            found.update(op.writes)
+    return found
 
 
 def is_chain(operations: Sequence[Operation], call: Call, children: Sequence[Call]) -> bool:
@@ -52,7 +52,7 @@ def is_chain(operations: Sequence[Operation], call: Call, children: Sequence[Cal
     inner = [op for op in operations if call.start <= op.time <= call.end]
     entered = {storage for op in inner if op.time == call.start for storage in op.writes}
     blocked = [0] * (call.end + 2)
-    _mark_live(blocked, inner, call, entered, lambda _: False)
+    _mark_live(blocked, inner, call, entered)
     blocks = list(accumulate(blocked))
     return not any(blocks[child.start] for child in children[1:])
 
@@ -67,10 +67,9 @@ def _mark_live(
     operations: Sequence[Operation],
     call: Call,
     sources: set[int],
-    gives: Callable[[int], bool],
 ) -> None:
     """Mark the times strictly between the making and each use of every value that depends on
-    ``sources``, or was made at a time for which ``gives`` is true.
+    ``sources``.
     """
     made = dict.fromkeys(sources, call.start)
     for op in operations:
@@ -81,7 +80,7 @@ def _mark_live(
         if op.time == call.start and sources & set(op.writes):
             continue
         for storage in op.writes:
-            if live or gives(op.time):
+            if live:
                 made[storage] = op.time
             else:
                 made.pop(storage, None)

@@ -3,7 +3,8 @@
 Modules are opened from the root down. One that is a mere chain of steps around a list of blocks (a
 stage, a Sequential) is opened; one that is not (a residual block, whose shortcut passes by its
 inside) is a unit, and so is everything without such a list. Normalisation belongs to the step
-that it follows.
+that it follows, and so does a module that is no step of the data's way: one without parameters, or
+whose constants alone make what it gives (a table of positions).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from zoo.backbones.liveness import cuts, is_chain
+from zoo.backbones.liveness import cuts, depending, is_chain
 from zoo.backbones.record import Call, Recording, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import Unsupported
@@ -84,15 +85,17 @@ class _Opener:
         self.modules = dict(module.named_modules())
         self.recording = recording
         self.head = head
+        data = depending(recording)
         self.parametric = {
             path
             for path, child in self.modules.items()
-            if any(True for _ in child.parameters()) or any(True for _ in child.buffers())
+            if any(True for _ in child.parameters())
+            or (any(True for _ in child.buffers()) and _gives_any(recording, path, data))
         }
         self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
         self.found: list[_Step] = []
         self.seen: set[str] = set()
-        self.idle: list[str] = []  # modules without parameters that ran since the last step
+        self.idle: list[str] = []  # modules that are no steps and ran since the last step
 
     def steps(self) -> list[_Step]:
         """The units, in execution order, each with its modules in execution order."""
@@ -203,10 +206,18 @@ class _Opener:
 
     def _is_norm(self, path: str) -> bool:
         module = self.modules[path]
+        if any(under(part, [path]) for part in self.head):
+            return False  # a head that begins with a norm, built without classes (HieraDet)
         return "norm" in type(module).__name__.lower() and not any(
             parameter.dim() > 1 and max(parameter.shape) < parameter.numel()
             for parameter in module.parameters()
         )
+
+
+def _gives_any(recording: Recording, path: str, storages: set[int]) -> bool:
+    """Whether a call of the module at ``path`` gives one of ``storages``, or there is none."""
+    calls = recording.calls.get(path, ())
+    return not calls or any(not storages.isdisjoint(call.outputs) for call in calls)
 
 
 def _assemble(

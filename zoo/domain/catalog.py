@@ -78,11 +78,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a release: ``size`` in bytes, ``sha256`` as 64 hex digits where published."""
+    """One file of a release: ``size`` in bytes, ``sha256`` as 64 hex digits where published.
+
+    ``git`` is what Git calls the bytes, 40 hex digits, where that is published instead.
+    """
 
     path: str
     size: int
     sha256: str | None = None
+    git: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

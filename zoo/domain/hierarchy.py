@@ -12,7 +12,7 @@ from zoo.errors import InvalidFreeze
 
 __all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "under"]
 
-TRACE_VERSION = 4
+TRACE_VERSION = 5
 """Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
 
 

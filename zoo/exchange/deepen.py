@@ -30,6 +30,8 @@ def deepen(
     registry = workspace.registry
     wanted: list[tuple[str, str]] = []
     for plugin, architectures in registry.architectures(source).items():
+        if plugin not in plugins.names("zoo.backbones"):
+            continue  # what the hub lists is of any library
         known = registry.traced(plugin, plugins.backbone_version(plugin))
         wanted += [(plugin, name) for name in sorted(architectures - known)]
     failed: dict[str, str] = {}

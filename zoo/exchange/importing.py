@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,12 +20,17 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import is_file_name
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption, InvalidWeights
+from zoo.exchange.layouts import Layout
+from zoo.exchange.towers import vision_tower
 from zoo.exchange.weights import is_safetensors, read_state
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 
 __all__ = ["Origin", "import_file"]
+
+MAIN = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class Origin:
         tag: Pretrained tag, for the preprocessing and class names that belong to it.
         license: Licence id.
         provenance: Where they came from, as text.
+        layout: How their publisher describes the network, where that is what counts.
     """
 
     plugin: str
@@ -44,6 +51,7 @@ class Origin:
     tag: str | None = None
     license: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+    layout: Layout | None = None
 
 
 def import_file(
@@ -52,15 +60,18 @@ def import_file(
     ref: Reference,
     origin: Origin,
     *,
+    parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
     why: str = "import",
     progress: Progress = silent,
 ) -> Digest:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
 
-    A safetensors file is kept byte for byte; a pickle is rewritten as safetensors under the
-    network's own names. Either must fit the architecture exactly. Other ``files`` (a model card,
-    a licence text) are kept byte for byte beside it, under their last names.
+    A safetensors file is kept byte for byte; a pickle, or an image encoder that comes with a text
+    encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
+    exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
+    they are called. Other ``files`` (a model card, a licence text) are kept byte for byte beside
+    them, under their last names.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -68,20 +79,24 @@ def import_file(
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
-    _check_files(files)
-    state = read_state(path)
+    sources = tuple(parts) or (path,)
+    _check_files(files, [source.name for source in parts])
+    state = _read(sources)
+    if origin.layout and origin.layout.tower:
+        state = vision_tower(state)
     backbone = plugins.backbone(origin.plugin)
     module = _fitting_module(backbone, origin, state, path)
+    keeps = _keeps_bytes(sources, origin)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        if is_safetensors(path):
-            weights = add_weights(workspace.store, path, progress=progress)
-            sha256 = weights.sha256.hex
-        else:
-            stored = scratch / "model.safetensors"
-            save_state(converted_state(backbone, module, state), stored)
-            weights = add_weights(workspace.store, stored, progress=progress)
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        names = [source.name for source in parts] or [MAIN]
+        if not keeps:
+            sources, names = (scratch / MAIN,), [MAIN]
+            save_state(converted_state(backbone, module, state), sources[0])
+        weights = tuple(
+            add_weights(workspace.store, source, name=name, progress=progress)
+            for source, name in zip(sources, names, strict=True)
+        )
+        sha256 = weights[0].sha256.hex if sources == (path,) else _sha256(path)
         provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
         manifest = replace(
             _manifest(backbone, module, origin, weights, provenance),
@@ -90,8 +105,28 @@ def import_file(
         return workspace.commit(manifest, ref, why)
 
 
-def _check_files(files: Sequence[Path]) -> None:
-    names = {"model.safetensors"}
+def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:
+    tower = origin.layout is not None and origin.layout.tower
+    return not tower and all(map(is_safetensors, sources))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    for source in sources:
+        found = read_state(source)
+        if twice := sorted(set(found) & set(state)):
+            raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
+        state |= found
+    return state
+
+
+def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
+    names = {MAIN, *taken}
     for file in files:
         if not file.is_file():
             raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
@@ -106,21 +141,23 @@ def _manifest(
     backbone: Backbone,
     module: nn.Module,
     origin: Origin,
-    weights: m.WeightsFile,
+    weights: tuple[m.WeightsFile, ...],
     provenance: dict[str, str],
 ) -> m.Manifest:
     outputs = _num_outputs(backbone, module)
-    classes = backbone.classes(module)
+    layout = origin.layout
+    classes = (layout and layout.classes) or backbone.classes(module)
+    built_for = Surgery(num_classes=outputs, image_size=layout.image_size if layout else None)
     return m.Manifest(
         backbone=m.Backbone(
             plugin=origin.plugin,
             architecture=origin.architecture,
-            options={"num_classes": outputs},
+            options=built_for.to_options(),
         ),
         head=m.Head(kind="native", num_classes=outputs),
-        preprocessing=backbone.preprocessing(module),
+        preprocessing=(layout and layout.preprocessing) or backbone.preprocessing(module),
         classes=classes if len(classes) == outputs else (),
-        weights=(weights,),
+        weights=weights,
         license=origin.license,
         provenance=provenance,
     )
@@ -131,11 +168,16 @@ def _fitting_module(
 ) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
     with torch.device("meta"):
-        module = backbone.build(origin.architecture, tag=origin.tag)
+        stated: dict[str, Any] = {}
+        if origin.layout:
+            stated = {key: value for key in ("num_classes", "image_size")
+                      if (value := getattr(origin.layout, key)) is not None}  # fmt: skip
+        module = backbone.build(origin.architecture, tag=origin.tag, **stated)
         converted = converted_state(backbone, module, state)
         outputs = _outputs_in(backbone, module, converted)
         if outputs is not None and outputs != _num_outputs(backbone, module):
-            module = backbone.build(origin.architecture, tag=origin.tag, num_classes=outputs)
+            stated["num_classes"] = outputs
+            module = backbone.build(origin.architecture, tag=origin.tag, **stated)
     try:
         check_fit(module, converted, str(path))
     except InvalidWeights as error:

@@ -49,14 +49,21 @@ def best(
     first = ranked[0]
     return {
         **asdict(first),
-        "manifest": str(first.manifest),
+        "manifest": str(first.manifest) if first.manifest else None,
         "metric": metric,
         "value": first.metrics[metric],
         "ties": [r.name for r in ranked[1:] if r.metrics[metric] == first.metrics[metric]],
         "of": _count(workspace, text, dataset, field),
         "other_data": _other_data(workspace, first, ranked[1:]),
-        "pull": None if first.pulled else f"zoo pull {first.name} --from {first.remotes[0]}",
+        "pull": _pull(first),
     }
+
+
+def _pull(found: Found) -> str | None:
+    """The command that brings it here, if it is not here."""
+    if found.pulled:
+        return None
+    return f"zoo pull {found.name}" + (f" --from {found.remotes[0]}" if found.remotes else "")
 
 
 def _is_lower(metric: str) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from zoo.registry.conditions import visible
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, REMOTE
+from zoo.registry.sql import like
 
 __all__ = ["KnownArchitecture", "known_architectures"]
 
@@ -39,7 +40,6 @@ def known_architectures(connection: Connection, pattern: str) -> list[KnownArchi
     def of_kind(kind: str) -> ColumnElement[int]:
         return func.sum(case((ITEM.c.kind == kind, 1), else_=0)).label(kind)
 
-    name = func.lower(ITEM.c.architecture)
     statement = (
         select(
             ITEM.c.backbone,
@@ -47,7 +47,7 @@ def known_architectures(connection: Connection, pattern: str) -> list[KnownArchi
             func.max(ITEM.c.params).label("params"),
             *map(of_kind, (CHECKPOINT, REMOTE, CATALOG)),
         )
-        .where(visible(), name.op("GLOB")(pattern.lower()))
+        .where(visible(), like(ITEM.c.architecture, pattern))
         .group_by(ITEM.c.architecture, ITEM.c.backbone)
         .order_by(ITEM.c.architecture, ITEM.c.backbone)
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.catalog import CatalogEntry, Location
-from zoo.registry import fts5, items, schema, staging
-from zoo.registry.items import CATALOG, ITEM, among
+from zoo.registry import index, items, schema, staging
+from zoo.registry.items import CATALOG, ITEM
+from zoo.registry.sql import among, insert
 
 __all__ = [
     "KnownEntry",
@@ -61,13 +61,13 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     _record(connection, source, version, total, at)
     bulk = total > max(MANY, known)
     if bulk:
-        fts5.in_bulk(connection, begin=True)
+        index.in_bulk(connection, begin=True)
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
     if bulk:
-        fts5.in_bulk(connection, begin=False)
+        index.in_bulk(connection, begin=False)
     return total
 
 
@@ -113,7 +113,7 @@ def vector(values: Iterable[Any] | None) -> tuple[Any, ...] | None:
 
 
 def _record(connection: Connection, source: str, version: str, count: int, at: str) -> None:
-    statement = insert(schema.source).values(
+    statement = insert(connection, schema.source).values(
         name=source, version=version, indexed_at=at, entries=count
     )
     changed = {key: statement.excluded[key] for key in ("version", "indexed_at", "entries")}
@@ -186,7 +186,7 @@ def _list(connection: Connection, source: str, told: list[tuple[CatalogEntry, in
         }
         for name, fingerprint in {each.name: fingerprint for each, fingerprint in told}.items()
     ]
-    statement = insert(LISTING)
+    statement = insert(connection, LISTING)
     new = statement.excluded
     columns = ("location_source", "locator", "fingerprint")
     connection.execute(

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
@@ -16,7 +15,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
 from zoo.registry.hierarchies import any_hierarchy
-from zoo.registry.items import among
+from zoo.registry.sql import among, insert
 from zoo.registry.terms import fold, join
 
 __all__ = ["add_checkpoint", "children", "forget", "ref", "refs", "refs_of", "remove_ref",
@@ -29,7 +28,7 @@ def add_checkpoint(connection: Connection, digest: Digest, manifest: Manifest) -
     """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
     known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
     row = _to_row(digest, manifest, _count_params(manifest, known))
-    statement = insert(schema.checkpoint).values(row)
+    statement = insert(connection, schema.checkpoint).values(row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schema.checkpoint.c.manifest],
@@ -44,7 +43,7 @@ def add_checkpoint(connection: Connection, digest: Digest, manifest: Manifest) -
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
     """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
     table = schema.ref
-    statement = insert(table).values(
+    statement = insert(connection, table).values(
         namespace=ref.namespace,
         name=ref.name,
         tag=ref.tag,
@@ -140,7 +139,7 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         .where(
             checkpoint.c.manifest.in_(select(table.c.manifest).where(table.c.parent == str(digest)))
         )
-        .order_by(checkpoint.c.created, checkpoint.c.manifest)
+        .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
 
@@ -225,7 +224,7 @@ def _facts(manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
 
 def _insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def _count_params(manifest: Manifest, hierarchy: Hierarchy | None) -> int:

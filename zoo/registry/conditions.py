@@ -14,14 +14,14 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    LargeBinary,
+    Float,
     Select,
     and_,
     case,
-    cast,
     exists,
     false,
     func,
+    literal,
     not_,
     or_,
     select,
@@ -29,8 +29,9 @@ from sqlalchemy import (
 
 from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
-from zoo.registry import fts5, schema, terms
+from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, REMOTE
+from zoo.registry.sql import Whole, each_of, like, lower, position, size
 from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
@@ -48,7 +49,7 @@ TEXTS = {
     "backbone": ITEM.c.backbone,
     "head": ITEM.c.head,
     "license": ITEM.c.license,
-    "owner": func.substr(ITEM.c.name, 1, func.instr(ITEM.c.name, "/") - 1),
+    "owner": func.substr(ITEM.c.name, 1, func.nullif(position(ITEM.c.name, "/"), 0) - 1),
     "name": case((ITEM.c.ref_tag == "", ITEM.c.name), else_=ITEM.c.name + ":" + ITEM.c.ref_tag),
 }
 PARTS = ("name", "parent")
@@ -81,7 +82,7 @@ def wanted(query: Query) -> Wanted:
 
 def drivers(query: Query, wanted: Wanted) -> list[Select[tuple[int]]]:
     """Lists of ids, each of which has all that fits."""
-    found = [fts5.having(wanted)] if wanted else []
+    found = [index.having(wanted)] if wanted else []
     for each in query.filters:
         if each.field in NUMBERS or each.field == "updated":
             found.append(select(ITEM.c.id).where(_fits(each)))
@@ -131,13 +132,13 @@ def _has(*conditions: Condition) -> Condition:
 
 
 def _has_word(word: str) -> Condition:
-    whole = fts5.holds(ITEM.c.id, [[[terms.whole(word)]]])
-    part = func.instr(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
+    whole = index.holds(ITEM.c.id, [[[terms.whole(word)]]])
+    part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
     card = schema.card.c.text
-    plain = func.length(card) == func.length(cast(card, LargeBinary))
-    lacks = and_(plain, func.instr(func.lower(card), word) == 0) if word.isascii() else false()
+    plain = func.length(card) == size(card)
+    lacks = and_(plain, position(lower(card), word) == 0) if word.isascii() else false()
     may = or_(ITEM.c.kind != CATALOG, _has(schema.card.c.item_id == ITEM.c.id, not_(lacks)))
     return or_(part, and_(may, whole)) if terms.part(word) else and_(or_(part, may), whole)
 
@@ -153,29 +154,29 @@ def _fits(each: Filter) -> Condition:
     if isinstance(value, str):
         return _matches(each.field, value)
     column = ITEM.c.frozen if each.field == "frozen" else NUMBERS[each.field]
-    compared: Condition = OPERATORS[each.operator](column, _storable(value))
+    compared: Condition = OPERATORS[each.operator](column, _number(value))
     return compared
 
 
 def _matches(field: str, value: str) -> Condition:
     if field in TEXTS:
-        return _like(TEXTS[field], value)
+        return like(TEXTS[field], value)
     if field == "tag":
         ref_tag = case((ITEM.c.ref_tag == "", DEFAULT_TAG), else_=ITEM.c.ref_tag)
-        return or_(_like(ITEM.c.tag, value), and_(ITEM.c.kind != CATALOG, _like(ref_tag, value)))
+        return or_(like(ITEM.c.tag, value), and_(ITEM.c.kind != CATALOG, like(ref_tag, value)))
     if field == "dataset":
-        names = func.json_each(ITEM.c.datasets).table_valued("value")
-        return select(names.c.value).where(_like(names.c.value, value)).correlate(ITEM).exists()
+        names = each_of(ITEM.c.datasets)
+        return select(names.c.value).where(like(names.c.value, value)).correlate(ITEM).exists()
     if field == "source":
         listing = schema.listing
-        listed = and_(listing.c.item_id == OTHER.c.id, _like(listing.c.source, value))
+        listed = and_(listing.c.item_id == OTHER.c.id, like(listing.c.source, value))
         return _has(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG, listed)
     if field == "classes":
         table = schema.class_name
         of_item = table.c.manifest == ITEM.c.manifest
-        return _has(of_item, _like(table.c.name, terms.fold(value)))
+        return _has(of_item, like(table.c.name, terms.fold(value)))
     table = schema.parent
-    named = or_(_like(table.c.ref, value), table.c.parent == value)
+    named = or_(like(table.c.ref, value), table.c.parent == value)
     return _has(table.c.manifest == ITEM.c.manifest, named)
 
 
@@ -194,14 +195,12 @@ def _listed_by(source: str) -> Select[tuple[int]]:
     joined = listing.join(OTHER, OTHER.c.id == listing.c.item_id).join(
         ITEM, ITEM.c.name == OTHER.c.name
     )
-    return (
-        select(ITEM.c.id).select_from(joined).where(func.lower(listing.c.source) == source.lower())
-    )
+    return select(ITEM.c.id).select_from(joined).where(like(listing.c.source, source))
 
 
 def _measures(each: Filter) -> Condition:
     measure = schema.measure
-    compared = OPERATORS[each.operator](measure.c.value, _storable(each.value))
+    compared = OPERATORS[each.operator](measure.c.value, _number(each.value))
     return and_(measure.c.name == each.metric, compared)
 
 
@@ -209,19 +208,13 @@ def _dated(operator: str, day: str) -> Condition:
     # A date stands for all of its day, month or year.
     updated = ITEM.c.updated
     if operator == "=":
-        return updated.between(day, day + AFTER)
+        # Two conditions, as PostgreSQL takes no collation within BETWEEN.
+        return and_(updated >= day, updated <= day + AFTER)
     bound: Condition = OPERATORS[operator](updated, day + AFTER if operator in ("<=", ">") else day)
     return bound
 
 
-def _like(column: ColumnElement[Any], value: str) -> Condition:
-    """Whether a column is a value, of which ``*`` stands for any characters."""
-    if "*" not in value:
-        return func.lower(column) == func.lower(value)
-    for special in ("\\", "%", "_"):
-        value = value.replace(special, "\\" + special)
-    return column.like(value.replace("*", "%"), escape="\\")
-
-
-def _storable(value: Any) -> Any:
-    return float(value) if abs(value) > LARGEST else value
+def _number(value: Any) -> ColumnElement[Any]:
+    # By its own type, not by the column's: an engine would round it to that.
+    whole = float(value).is_integer() and abs(value) <= LARGEST
+    return literal(int(value), Whole) if whole else literal(float(value), Float)

@@ -1,47 +1,40 @@
-"""Engine: transactions on the database file, and what its failures mean.
-
-The driver's own transaction handling is off: it commits behind our back around DDL. We emit BEGIN
-ourselves, so that a migration rolls back whole (SQLAlchemy, "Serializable isolation / Savepoints /
-Transactional DDL" of the SQLite dialect).
-"""
+"""Engine: transactions on the database, and what its failures mean."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from zoo.errors import Corrupt, DiskFull, Invalid, Unavailable, ZooError
+from zoo.errors import Invalid
+from zoo.registry.engines import ENGINES
 
-__all__ = ["open_engine", "reading", "writing", "writing_after"]
+__all__ = ["open_engine", "reading", "shown", "writing", "writing_after"]
 
-BUSY_SECONDS = 60
 WRITE = "zoo_write"
-CACHE_KIB = 64 * 1024
-"""At most; a small database takes less."""
-PAUSE_SECONDS = 0.01
-DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-UNUSABLE = {
-    sqlite3.SQLITE_PERM: "no permission",
-    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_SECONDS} seconds",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_IOERR: "input/output error",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_NOLFS: "the file system does not take files of this size",
-}
 
 
 def open_engine(url: URL) -> Engine:
-    """An engine on an SQLite database; nothing is opened before the first transaction."""
-    # The driver's timeout is SQLite's busy_timeout.
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    """An engine on a database; nothing is opened before the first transaction.
+
+    Raises:
+        MissingPackage: The engine's driver is not installed.
+    """
+    kind = ENGINES[url.get_backend_name()]
+
+    def begin(connection: Connection) -> None:
+        kind.begin(connection, write=connection.get_execution_options().get(WRITE, False))
+
+    engine = kind.create(url)
+    event.listen(engine, "begin", begin)
     return engine
+
+
+def shown(engine: Engine) -> str:
+    """Where the database is, without a secret."""
+    return ENGINES[engine.dialect.name].shown(engine.url)
 
 
 @contextmanager
@@ -49,8 +42,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one state of the database and never waits for writers.
 
     Raises:
-        Corrupt: The file is damaged, or no database.
-        Unavailable: The file cannot be read.
+        Corrupt: The database is damaged, or the file is none.
+        Unavailable: The database cannot be read.
         Invalid: A value cannot be stored or looked for.
     """
     with _translated(engine), engine.begin() as connection:
@@ -61,12 +54,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the write lock from its start; writers queue for it.
 
-    Taking the lock only at the first write would fail at once, without waiting, if somebody wrote
-    since the transaction began.
-
     Raises:
-        Corrupt: The file is damaged, or no database.
-        Unavailable: The file cannot be written.
+        Corrupt: The database is damaged, or the file is none.
+        Unavailable: The database cannot be written.
         DiskFull: No space; nothing was changed.
         Invalid: A value cannot be stored.
     """
@@ -98,57 +88,15 @@ def writing_after(
                 undo(connection)
 
 
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    _use_wal(connection)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    # While a file changes its journal mode, SQLite answers "locked" at once and ignores the busy
-    # timeout: processes that create one database together would fail without this loop.
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(PAUSE_SECONDS)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get(WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
 @contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
-    where = engine.url.database or ""
     try:
         yield
     except DBAPIError as error:
-        if meaning := _meaning(error, where):
+        if meaning := ENGINES[engine.dialect.name].meaning(error, shown(engine)):
             raise meaning from error
         raise
     except UnicodeEncodeError as error:
         raise Invalid(f"{error.object!r} is not valid Unicode") from error
     except OverflowError as error:
         raise Invalid("a number is too large to be stored") from error
-
-
-def _meaning(error: DBAPIError, where: str) -> ZooError | None:
-    # The low byte is the kind of the failure, the rest a detail of it.
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    if code in DAMAGED:
-        return Corrupt(where, "an SQLite database", str(error.orig))
-    full = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
-    if code == sqlite3.SQLITE_FULL or full:  # a quota or a size limit shows as a failed write
-        return DiskFull(where)
-    if code in UNUSABLE:
-        return Unavailable(where, UNUSABLE[code])
-    return None

@@ -1,4 +1,4 @@
-"""FTS5: the index of terms in SQLite. All that is said to this engine in its own words is here.
+"""Sets of terms in SQLite: FTS5.
 
 The index holds no text and no positions, only which items have a term: so to take an item out, the
 terms that were put in must be given once more. Terms are letters and digits by the time they come
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Select, column, exists, select, table
+from sqlalchemy import Connection
 
 from zoo.registry.terms import Wanted, safe
 
-__all__ = ["add", "clear", "having", "holds", "in_bulk", "remove"]
+__all__ = ["add", "clear", "expression", "in_bulk", "remove"]
 
 NAME = "item_term"
-INDEX = table(NAME, column("rowid"), column(NAME))
 BULK_BYTES = 64 << 20
 USUAL_BYTES = 1 << 20
 
@@ -53,22 +52,12 @@ def in_bulk(connection: Connection, *, begin: bool) -> None:
         connection.exec_driver_sql(f"INSERT INTO {NAME}({NAME}) VALUES ('optimize')")  # noqa: S608
 
 
-def having(wanted: Wanted) -> Select[tuple[int]]:
-    """The ids of the items that have the wanted terms, in order."""
-    return select(INDEX.c.rowid.label("id")).where(_match(wanted))
-
-
-def holds(item: ColumnElement[int], wanted: Wanted) -> ColumnElement[bool]:
-    """Whether the index has the wanted terms for one item."""
-    return exists().where(_match(wanted), INDEX.c.rowid == item)
-
-
-def _match(wanted: Wanted) -> ColumnElement[bool]:
-    expression = " AND ".join(
+def expression(wanted: Wanted) -> str:
+    """What is wanted, in FTS5's query language."""
+    return " AND ".join(
         "(" + " OR ".join("(" + " AND ".join(map(_quoted, all_of)) + ")" for all_of in any_of) + ")"
         for any_of in wanted
     )
-    return INDEX.c[NAME].op("MATCH", is_comparison=True)(expression)
 
 
 def _quoted(term: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, and_, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.registry import items, schema
+from zoo.registry.sql import insert
 
 __all__ = [
     "any_hierarchy",
@@ -21,7 +21,7 @@ TABLE = schema.hierarchy
 
 def keep_hierarchy(connection: Connection, plugin: str, version: str, hierarchy: Hierarchy) -> None:
     """Keep what version ``version`` of a backbone plugin says of one architecture."""
-    statement = insert(TABLE).values(
+    statement = insert(connection, TABLE).values(
         plugin=plugin,
         version=version,
         architecture=hierarchy.architecture,

@@ -6,16 +6,15 @@ again, by `refresh`, when one of these changes.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Table,
     and_,
@@ -29,10 +28,11 @@ from sqlalchemy import (
 )
 
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.registry import fts5, schema, terms
+from zoo.registry import index, schema, terms
+from zoo.registry.sql import among
 
 __all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "PREPROCESSING", "REMOTE", "Rows",
-           "Scope", "TEXT", "add", "among", "at_ref", "change", "complete", "drop", "of_manifest",
+           "Scope", "TEXT", "add", "at_ref", "change", "complete", "drop", "of_manifest",
            "of_names", "of_remotes", "path_of", "read", "rebuild", "refresh",
            "search_text", "shown_name"]  # fmt: skip
 
@@ -75,14 +75,7 @@ class Scope:
     items: ColumnElement[bool]
 
 
-def among(column: Column[Any] | ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Whether a column has one of many values."""
-    # As one parameter: an engine takes only so many.
-    listed = func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(select(listed.c.value))
-
-
-def path_of(ref: Table) -> ColumnElement[str]:
+def path_of(ref: FromClause) -> ColumnElement[str]:
     """A reference without its tag."""
     return ref.c.namespace + "/" + ref.c.name
 
@@ -155,7 +148,7 @@ def add(connection: Connection, rows: Rows) -> None:
     connection.execute(insert(ITEM), rows)
     _add_cards(connection, rows)
     _add_measures(connection, rows)
-    fts5.add(connection, _terms(connection, rows))
+    index.add(connection, _terms(connection, rows))
 
 
 def change(connection: Connection, old: Rows, new: Rows) -> None:
@@ -163,7 +156,7 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
     if not new:
         return
     before, after = set(_terms(connection, old)), set(_terms(connection, new))
-    fts5.remove(connection, sorted(before - after))
+    index.remove(connection, sorted(before - after))
     values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
     connection.execute(
         update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
@@ -174,13 +167,13 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
         connection.execute(delete(table).where(among(table.c.item_id, [row["id"] for row in new])))
     _add_cards(connection, new)
     _add_measures(connection, new)
-    fts5.add(connection, sorted(after - before))
+    index.add(connection, sorted(after - before))
 
 
 def drop(connection: Connection, rows: Rows) -> None:
     """Take items out that were read."""
     if rows:
-        fts5.remove(connection, _terms(connection, rows))
+        index.remove(connection, _terms(connection, rows))
         connection.execute(delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
 
 
@@ -191,7 +184,7 @@ def complete(connection: Connection) -> bool:
 
 def rebuild(connection: Connection) -> None:
     """Make the items of all names, and all terms, from nothing."""
-    fts5.clear(connection)
+    index.clear(connection)
     connection.execute(delete(ITEM).where(IS_NAMED))
     last = 0
     while rows := read(connection, ITEM.c.id.in_(_ids_after(last))):
@@ -201,7 +194,7 @@ def rebuild(connection: Connection) -> None:
         renamed = [{"which": row["id"], "words": row["text"]} for row in rows]
         statement = update(ITEM).where(ITEM.c.id == bindparam("which"))
         connection.execute(statement.values(text=bindparam("words")), renamed)
-        fts5.add(connection, _terms(connection, rows))
+        index.add(connection, _terms(connection, rows))
     refresh(connection, everything())
     connection.execute(update(schema.term_version).values(version=terms.VERSION))
 
@@ -224,30 +217,28 @@ def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[st
     """Items as they should be, but for their ids."""
     ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
     checkpoint, entry = schema.checkpoint, OTHER
-    path = path_of(ref)
-    statement = (
-        select(
-            path.label("name"),
-            ref.c.tag.label("ref_tag"),
-            func.max(ref.c.at).label("updated"),
-            entry.c.tag,
-            func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
-            entry.c.hub_id,
-            entry.c.keywords,
-            entry.c.datasets,
-            entry.c.metrics,
-            entry.c.facts,
-            entry.c.text.label("entry_text"),
-            *(column for column in checkpoint.c if column.name not in NOT_SHOWN),
+    # Several remotes may have the same.
+    key = (ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
+    moved = select(*key, func.max(ref.c.at).label("at")).where(scope.refs(ref)).group_by(*key)
+    named = moved.subquery()
+    path = path_of(named)
+    statement = select(
+        path.label("name"),
+        named.c.tag.label("ref_tag"),
+        named.c.at.label("updated"),
+        entry.c.tag,
+        func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
+        entry.c.hub_id,
+        entry.c.keywords,
+        entry.c.datasets,
+        entry.c.metrics,
+        entry.c.facts,
+        entry.c.text.label("entry_text"),
+        *(column for column in checkpoint.c if column.name not in NOT_SHOWN),
+    ).select_from(
+        named.join(checkpoint, checkpoint.c.manifest == named.c.manifest).outerjoin(
+            entry, and_(entry.c.name == path, entry.c.kind == CATALOG)
         )
-        .select_from(
-            ref.join(checkpoint, checkpoint.c.manifest == ref.c.manifest).outerjoin(
-                entry, and_(entry.c.name == path, entry.c.kind == CATALOG)
-            )
-        )
-        .where(scope.refs(ref))
-        # Several remotes may have the same.
-        .group_by(ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
     )
     for row in connection.execute(statement):
         yield _named(kind, dict(row._mapping))

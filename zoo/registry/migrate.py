@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 
 from zoo.errors import Unsupported
-from zoo.registry.engine import reading, writing
+from zoo.registry.engine import reading, shown, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 __all__ = ["HEAD", "migrate"]
 
-HEAD = "0006"
+HEAD = "0007"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database to revision `HEAD`; a new file gets all tables.
+    """Bring the database to revision `HEAD`; a new one gets all tables.
 
     Raises:
         Unsupported: A newer program, or another one, made the database.
@@ -50,7 +50,7 @@ def _revision(connection: Connection) -> str | None:
         found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
         return None if found is None else str(found)
     if tables:
-        where = connection.engine.url.database
+        where = shown(connection.engine)
         raise Unsupported(f"{where} is a database of another program")
     return None
 
@@ -63,7 +63,7 @@ def _run_next(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     current = _revision(connection)
     if current is not None and current not in known:
-        where = connection.engine.url.database
+        where = shown(connection.engine)
         raise Unsupported(f"{where} has schema {current}; this program knows up to {HEAD}")
     command.upgrade(config, "+1")
 

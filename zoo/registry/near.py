@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, Select, select
 
-from zoo.registry import fts5, terms
+from zoo.registry import index, terms
 from zoo.registry.items import ITEM, shown_name
 
 __all__ = ["near"]
@@ -56,7 +56,7 @@ def _sharing(connection: Connection, typed: str) -> list[str]:
 
 
 def _having(connection: Connection, wanted: terms.Wanted) -> Iterator[str]:
-    ids: Select[tuple[int]] = fts5.having(wanted).limit(LOOKED_AT)
+    ids: Select[tuple[int]] = index.having(wanted).limit(LOOKED_AT)
     rows = connection.execute(select(ITEM.c.name, ITEM.c.ref_tag).where(ITEM.c.id.in_(ids)))
     return (shown_name(row.name, row.ref_tag) for row in rows)
 

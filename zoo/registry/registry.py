@@ -6,7 +6,7 @@ tell again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +19,21 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
-from zoo.registry import catalog, checkpoints, hierarchies, items, remotes, search, staging, tensors
+from zoo.registry import (
+    catalog,
+    checkpoints,
+    hierarchies,
+    items,
+    owner,
+    remotes,
+    search,
+    staging,
+    tensors,
+)
 from zoo.registry.architectures import KnownArchitecture, known_architectures
 from zoo.registry.catalog import KnownEntry
 from zoo.registry.engine import open_engine, reading, writing, writing_after
+from zoo.registry.engines import read_url
 from zoo.registry.migrate import migrate
 from zoo.registry.near import near
 from zoo.registry.search import Found
@@ -31,7 +42,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """The index in one database file. Each call is one transaction; writers wait for each other.
+    """The index in one database. Each call is one transaction; writers wait for each other.
 
     Every method may raise `Corrupt`, `Unavailable`, `DiskFull` or `Invalid`: see
     `zoo.registry.engine`.
@@ -41,15 +52,23 @@ class Registry:
         self._engine = engine
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the database at ``path``, made or brought up to date as needed.
+    def open(cls, where: Path | str) -> Self:
+        """Open the database ``where``: a file, or the URL of a database on a server.
+
+        The tables are made or brought up to date as needed.
 
         Raises:
             Unsupported: A newer program, or another one, made the database.
             Corrupt: The file is damaged, or no database.
-            Unavailable: The file cannot be opened or written.
+            Unavailable: The database cannot be opened or written.
+            InvalidOption: The URL is none, or of an engine that is not known.
+            MissingPackage: The engine's driver is not installed.
         """
-        registry = cls(open_engine(URL.create("sqlite", database=str(path))))
+        if isinstance(where, Path):
+            url = URL.create("sqlite", database=str(where))
+        else:
+            url = read_url(where)
+        registry = cls(open_engine(url))
         try:
             migrate(registry._engine)
             registry._complete()
@@ -67,8 +86,28 @@ class Registry:
                 if not items.complete(connection):  # another process may have been faster
                     items.rebuild(connection)
 
+    @classmethod
+    def open_for(cls, zoo: str, url: str, fill: Callable[[Self], None]) -> Self:
+        """Open the database that is the index of the zoo with the id ``zoo``, or becomes it.
+
+        ``fill`` puts all in that the store holds, where that was not done yet.
+
+        Raises:
+            Conflict: It is another zoo's; nothing was changed.
+            ZooError: As for `open`.
+        """
+        registry = cls.open(url)
+        try:
+            if not owner.claim(registry._engine, zoo):
+                fill(registry)
+                owner.keep_filled(registry._engine)  # last: who is stopped before begins again
+        except BaseException:
+            registry.close()
+            raise
+        return registry
+
     def close(self) -> None:
-        """Close the database file."""
+        """Close the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:

@@ -10,17 +10,18 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Float,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
     text,
 )
+
+from zoo.registry.sql import POSTGRESQL, SQLITE, Text, Whole
 
 __all__ = [
     "card",
@@ -32,6 +33,7 @@ __all__ = [
     "measure",
     "metadata",
     "metric",
+    "owner",
     "parent",
     "ref",
     "remote_ref",
@@ -39,6 +41,7 @@ __all__ = [
     "term_version",
 ]
 
+NAMED = text("kind != 'catalog'")
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -52,21 +55,28 @@ metadata = MetaData(
 def _preprocessing() -> tuple[Column[Any], ...]:
     # none_as_null: an unknown value must be SQL NULL, or coalesce() would take it for a known one.
     return (
-        Column("channels", Integer),
-        Column("height", Integer),
-        Column("width", Integer),
+        Column("channels", Whole),
+        Column("height", Whole),
+        Column("width", Whole),
         Column("mean", JSON(none_as_null=True)),
         Column("std", JSON(none_as_null=True)),
-        Column("interpolation", String),
+        Column("interpolation", Text),
         Column("crop_pct", Float),
-        Column("crop_mode", String),
+        Column("crop_mode", Text),
     )
+
+
+def _newest(first: str, engine: str) -> Index:
+    # On SQLite what has no date comes last by itself, and its indexes cannot be told so.
+    columns: list[Any] = [text(first), "name", "ref_tag"]
+    index = Index("ix_item_created", *columns, sqlite_where=NAMED, postgresql_where=NAMED)
+    return index.ddl_if(dialect=engine)
 
 
 def _of_checkpoint() -> Column[str]:
     return Column(
         "manifest",
-        String,
+        Text,
         ForeignKey("checkpoint.manifest", ondelete="CASCADE"),
         primary_key=True,
     )
@@ -75,10 +85,10 @@ def _of_checkpoint() -> Column[str]:
 source = Table(
     "source",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("version", String, nullable=False),
-    Column("indexed_at", String, nullable=False),
-    Column("entries", Integer, nullable=False),
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("indexed_at", Text, nullable=False),
+    Column("entries", Whole, nullable=False),
 )
 
 # Everything that a search can find: a name and what it points at, here (kind ``checkpoint``) or at
@@ -87,29 +97,29 @@ source = Table(
 item = Table(
     "item",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("kind", String, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("kind", Text, nullable=False),
     # Without the tag of a reference, which is empty for the default one.
-    Column("name", String, nullable=False),
-    Column("ref_tag", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("ref_tag", Text, nullable=False),
     # Empty for what sources list.
-    Column("manifest", String, nullable=False),
-    Column("backbone", String, nullable=False),
-    Column("architecture", String, nullable=False),
-    Column("tag", String),
-    Column("license", String),
-    Column("hub_id", String),
+    Column("manifest", Text, nullable=False),
+    Column("backbone", Text, nullable=False),
+    Column("architecture", Text, nullable=False),
+    Column("tag", Text),
+    Column("license", Text),
+    Column("hub_id", Text),
     *_preprocessing(),
-    Column("num_classes", Integer),
-    Column("params", Integer),
-    Column("head", String),
+    Column("num_classes", Whole),
+    Column("params", Whole),
+    Column("head", Text),
     Column("frozen", Float),
     Column("datasets", JSON(none_as_null=True)),
     Column("keywords", JSON(none_as_null=True)),
-    Column("created", String),
-    Column("updated", String),
+    Column("created", Text),
+    Column("updated", Text),
     # Folded, a line for each value: a word of a search is a part of it.
-    Column("text", String, nullable=False),
+    Column("text", Text, nullable=False),
     # What sources publish of it.
     Column("metrics", JSON(none_as_null=True)),
     Column("facts", JSON(none_as_null=True)),
@@ -120,66 +130,69 @@ item = Table(
     Index(None, "num_classes"),
     Index(None, "updated"),
     # A search shows the newest, and stops at its limit.
-    Index(
-        "ix_item_created",
-        text("created DESC"),
-        "name",
-        "ref_tag",
-        sqlite_where=text("kind != 'catalog'"),
-    ),
-    Index("ix_item_manifest", "manifest", sqlite_where=text("kind != 'catalog'")),
+    _newest("created DESC", SQLITE),
+    _newest("created DESC NULLS LAST", POSTGRESQL),
+    Index("ix_item_manifest", "manifest", sqlite_where=NAMED, postgresql_where=NAMED),
 )
 
 # Apart from the item: a search that reads many items need not read their cards.
 card = Table(
     "card",
     metadata,
-    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
-    Column("text", String, nullable=False),
+    Column("item_id", Whole, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
 )
 
 # What a metric of a search is compared with: results of the checkpoint, and what sources publish.
 measure = Table(
     "measure",
     metadata,
-    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
-    Column("name", String, primary_key=True),
+    Column("item_id", Whole, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", Float, nullable=False),
     Index(None, "name", "value"),
 )
 
 # The version of `zoo.registry.terms` that the index of terms was made with; 0 is none.
-term_version = Table("term_version", metadata, Column("version", Integer, primary_key=True))
+term_version = Table("term_version", metadata, Column("version", Whole, primary_key=True))
+
+# Whose index this is, on a server: a zoo's own id, and whether all that its store holds was put in.
+owner = Table(
+    "owner",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("filled", Boolean, nullable=False),
+)
 
 # Which source knows an item, and where it says the weights are. The fingerprint is that of all that
 # the source says; NULL where another one has changed the item since.
 listing = Table(
     "listing",
     metadata,
-    Column("item_id", Integer, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
-    Column("source", String, ForeignKey("source.name", ondelete="CASCADE"), primary_key=True),
-    Column("location_source", String),
-    Column("locator", String),
-    Column("fingerprint", Integer),
+    Column("item_id", Whole, ForeignKey("item.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, ForeignKey("source.name", ondelete="CASCADE"), primary_key=True),
+    Column("location_source", Text),
+    Column("locator", Text),
+    Column("fingerprint", Whole),
     Index(None, "source"),
 )
 
 checkpoint = Table(
     "checkpoint",
     metadata,
-    Column("manifest", String, primary_key=True),
-    Column("backbone", String, nullable=False),
-    Column("architecture", String, nullable=False),
-    Column("head", String, nullable=False),
-    Column("num_classes", Integer, nullable=False),
-    Column("params", Integer, nullable=False),
-    Column("bytes", Integer, nullable=False),
-    Column("license", String),
+    Column("manifest", Text, primary_key=True),
+    Column("backbone", Text, nullable=False),
+    Column("architecture", Text, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("num_classes", Whole, nullable=False),
+    Column("params", Whole, nullable=False),
+    Column("bytes", Whole, nullable=False),
+    Column("license", Text),
     *_preprocessing(),
     Column("recipe", JSON(none_as_null=True)),
-    Column("created", String),
-    Column("text", String, nullable=False),
-    Column("dataset", String),
+    Column("created", Text),
+    Column("text", Text, nullable=False),
+    Column("dataset", Text),
     Column("frozen", Float),
 )
 
@@ -188,9 +201,9 @@ parent = Table(
     "parent",
     metadata,
     _of_checkpoint(),
-    Column("parent", String, primary_key=True),
-    Column("relation", String, primary_key=True),
-    Column("ref", String, nullable=False),
+    Column("parent", Text, primary_key=True),
+    Column("relation", Text, primary_key=True),
+    Column("ref", Text, nullable=False),
     Index(None, "parent"),
 )
 
@@ -198,7 +211,7 @@ metric = Table(
     "metric",
     metadata,
     _of_checkpoint(),
-    Column("name", String, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", Float, nullable=False),
     Index(None, "name", "value"),
 )
@@ -208,8 +221,8 @@ class_name = Table(
     "class_name",
     metadata,
     _of_checkpoint(),
-    Column("position", Integer, primary_key=True),
-    Column("name", String, nullable=False),
+    Column("position", Whole, primary_key=True),
+    Column("name", Text, nullable=False),
     Index(None, "name", "manifest"),
 )
 
@@ -217,12 +230,12 @@ class_name = Table(
 ref = Table(
     "ref",
     metadata,
-    Column("namespace", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("tag", String, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("manifest", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("number", Whole, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("at", Text, nullable=False),
     Index(None, "manifest"),
 )
 
@@ -230,23 +243,23 @@ ref = Table(
 remote_ref = Table(
     "remote_ref",
     metadata,
-    Column("remote", String, primary_key=True),
-    Column("namespace", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("tag", String, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("manifest", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("remote", Text, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("number", Whole, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("at", Text, nullable=False),
     Index(None, "manifest"),
 )
 
 hierarchy = Table(
     "hierarchy",
     metadata,
-    Column("plugin", String, primary_key=True),
-    Column("version", String, primary_key=True),
-    Column("architecture", String, primary_key=True),
-    Column("params", Integer, nullable=False),
+    Column("plugin", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("architecture", Text, primary_key=True),
+    Column("params", Whole, nullable=False),
     Column("data", JSON, nullable=False),
     # Covers the look-up of params, so that a search never reads the bulky data.
     Index("ix_hierarchy_params", "plugin", "architecture", "params"),

@@ -48,10 +48,10 @@ from zoo.registry.items import (
     IS_NAMED,
     ITEM,
     REMOTE,
-    among,
     path_of,
     shown_name,
 )
+from zoo.registry.sql import among
 from zoo.registry.terms import Wanted
 
 __all__ = ["Found", "count", "search"]
@@ -156,7 +156,8 @@ class Page:
     walk: Walk | None = None
 
 
-NAMED = Page((ITEM.c.created.desc(), ITEM.c.name, ITEM.c.ref_tag), IS_NAMED, [[[terms.NAMED]]])
+NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
+NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
 
 
@@ -237,6 +238,8 @@ def _in_order(
     # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
     checked = case((fits, 1), else_=0).label("fits")
     statement = select(ITEM.c.id, checked).select_from(walk.rows)
+    # In pieces: an engine may else send all rows before the first is looked at.
+    statement = statement.execution_options(stream_results=True)
     rows = connection.execute(statement.where(walk.condition).order_by(*walk.order))
     ids: list[int] = []
     for seen, row in enumerate(rows):

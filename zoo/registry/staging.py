@@ -16,9 +16,7 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
-    Integer,
     MetaData,
-    String,
     Table,
     and_,
     func,
@@ -29,6 +27,7 @@ from sqlalchemy import (
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import schema
 from zoo.registry.items import CATALOG
+from zoo.registry.sql import Text, Whole
 
 __all__ = ["changed", "count", "discard", "stage", "unlisted"]
 
@@ -39,10 +38,10 @@ NAMES = tuple(field.name for field in fields(CatalogEntry) if field.name != "loc
 TOLD = Table(
     "told",
     MetaData(),
-    Column("position", Integer, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("fingerprint", Integer, nullable=False),
-    Column("data", String, nullable=False),
+    Column("position", Whole, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("fingerprint", Whole, nullable=False),
+    Column("data", Text, nullable=False),
     prefixes=["TEMPORARY"],
 )
 

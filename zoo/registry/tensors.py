@@ -11,17 +11,14 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Index,
-    Integer,
-    String,
     Table,
     func,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from zoo.domain.digest import Digest
-from zoo.registry.items import among
 from zoo.registry.schema import metadata
+from zoo.registry.sql import Text, Whole, among, insert
 
 __all__ = ["Holder", "fingerprint", "holders", "keep_keys", "tensor_key", "without_keys"]
 
@@ -30,25 +27,25 @@ __all__ = ["Holder", "fingerprint", "holders", "keep_keys", "tensor_key", "witho
 fingerprint = Table(
     "fingerprint",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column(
         "manifest",
-        String,
+        Text,
         ForeignKey("checkpoint.manifest", ondelete="CASCADE"),
         nullable=False,
         unique=True,
     ),
-    Column("total", Integer, nullable=False),
+    Column("total", Whole, nullable=False),
     Column("sampled", Boolean, nullable=False),
 )
 
 tensor_key = Table(
     "tensor_key",
     metadata,
-    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column("key", Whole, primary_key=True, autoincrement=False),
     Column(
         "fingerprint_id",
-        Integer,
+        Whole,
         ForeignKey("fingerprint.id", ondelete="CASCADE"),
         primary_key=True,
     ),
@@ -78,14 +75,14 @@ def keep_keys(
     """Keep the keys of an indexed checkpoint, in addition to what is known."""
     listed = sorted(set(keys))
     connection.execute(
-        insert(fingerprint).on_conflict_do_nothing(),
+        insert(connection, fingerprint).on_conflict_do_nothing(),
         {"manifest": str(digest), "total": 0, "sampled": False},
     )
     row = select(fingerprint.c.id).where(fingerprint.c.manifest == str(digest))
     number = connection.scalar(row)
     if listed:
         connection.execute(
-            insert(tensor_key).on_conflict_do_nothing(),
+            insert(connection, tensor_key).on_conflict_do_nothing(),
             [{"key": key, "fingerprint_id": number} for key in listed],
         )
     total = select(func.count()).where(tensor_key.c.fingerprint_id == number).scalar_subquery()

@@ -3,25 +3,29 @@
 The independent check on `zoo.backbones.liveness`, which reasons about one recorded run. Here the
 network is really entered late: what enters the unit at the boundary is recorded, everything before
 it is poisoned with NaN, and the recorded input is fed at the boundary. If the output is the
-ordinary one bit for bit, nothing that later units need passed by. (Source: the project's own
-design document, section "The hierarchy, and how a cut is proven".)
+ordinary one bit for bit, nothing that later units need passed by. Spared is only what an image of
+NaN does not change: tables of positions and the like. (Source: the project's own design document,
+section "The hierarchy, and how a cut is proven".)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 from zoo.domain.hierarchy import Hierarchy, Unit
 
 __all__ = ["check_cuts", "proves_cut"]
 
 SEED = 0
+
+Given = dict[nn.Module, list[Any]]
+"""What each call of some modules gave, in order."""
 
 
 def check_cuts(
@@ -71,13 +75,13 @@ def proves_cut(
     ]
     frozen = hierarchy.units[:depth] if train else None
     with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
-        entered, made, ordinary = _ordinary_run(module, entry, earlier, images)
+        entered, given, ordinary = _ordinary_run(module, entry, earlier, images)
+        made = _unless_same(given, _poisoned_run(module, entry, earlier, images))
         with ExitStack() as changes:
             for child in earlier:
                 changes.enter_context(_replaced_forward(child, _stub(made[child])))
             feed = _Feed(*entered)
-            hook = entry.register_forward_pre_hook(feed, prepend=True, with_kwargs=True)
-            changes.callback(hook.remove)
+            changes.enter_context(_before(entry, feed))
             torch.manual_seed(SEED)
             late = module(_poisoned(images))
     return feed.fed and _bit_equal(ordinary, late)
@@ -97,26 +101,71 @@ def _entry(module: nn.Module, unit: Unit) -> str:
 
 def _ordinary_run(
     module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
-) -> tuple[tuple[Any, Any], dict[nn.Module, list[Any]], Any]:
+) -> tuple[tuple[Any, Any], Given, Any]:
     """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
     entered: list[tuple[Any, Any]] = []
-    made: dict[nn.Module, list[Any]] = {child: [] for child in earlier}
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
         if not entered:
             entered.append(_copied((args, kwargs)))
 
-    with ExitStack() as hooks:
-        handle = entry.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
-        hooks.callback(handle.remove)
-        for child in earlier:
-            handle = child.register_forward_hook(
-                lambda child, _, output: made[child].append(_poisoned(output))
-            )
-            hooks.callback(handle.remove)
+    with _before(entry, enter), _watched(earlier) as given:
         torch.manual_seed(SEED)
         ordinary = _copied(module(images))
-    return entered[0], made, ordinary
+    return entered[0], given, ordinary
+
+
+def _poisoned_run(
+    module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
+) -> Given:
+    """What each call of the ``earlier`` ones gives for images of NaN, up to ``entry``."""
+
+    def stop(*_: Any) -> None:
+        raise _Entered
+
+    with _before(entry, stop), _watched(earlier) as given, suppress(_Entered):
+        module(_poisoned(images))
+    return given
+
+
+class _Entered(Exception):
+    """No error: it ends a run early."""
+
+
+@contextmanager
+def _before(entry: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _watched(children: list[nn.Module]) -> Iterator[Given]:
+    """What each call of ``children`` gives, as copies: what comes next may write in place."""
+    given: Given = {child: [] for child in children}
+    with ExitStack() as hooks:
+        for child in children:
+            handle = child.register_forward_hook(
+                lambda child, _, output: given[child].append(_copied(output))
+            )
+            hooks.callback(handle.remove)
+        yield given
+
+
+def _unless_same(given: Given, poisoned: Given) -> Given:
+    """NaN in the shape of what was given, but for what images of NaN give just so."""
+    made: Given = {}
+    for child, outputs in given.items():
+        others = poisoned[child]
+        made[child] = [
+            tree_map(_nan_unless_same, output, others[call])
+            if call < len(others)  # a call past the boundary is of another run
+            else _poisoned(output)
+            for call, output in enumerate(outputs)
+        ]
+    return made
 
 
 class _Feed:
@@ -183,6 +232,12 @@ def _copied(value: Any) -> Any:
 def _poisoned(value: Any) -> Any:
     """The same structure and shapes, all NaN. Full tensors: activations may write in place."""
     return tree_map_only(Tensor, _nan_like, value)
+
+
+def _nan_unless_same(value: Any, other: Any) -> Any:
+    if not isinstance(value, Tensor) or torch.equal(value, other):
+        return value
+    return _nan_like(value)
 
 
 def _nan_like(tensor: Tensor) -> Tensor:

@@ -80,8 +80,9 @@ def check_training(
             id(frozen.module.get_parameter(name)) for name in frozen.trainable()
         )
     reached = _train(frozen.module, images, optimize, average)
-    for trained in (frozen.module, average.module):
-        moved = _moved(module, trained)
+    # An average of infinities is NaN (Gemma4's clamps that are off).
+    for trained, spared in ((frozen.module, set()), (average.module, _infinite(module))):
+        moved = _moved(module, trained) - spared
         assert not moved & frozen.values(), sorted(moved & frozen.values())
         assert reached <= moved, sorted(reached - moved)
     assert reached <= frozen.trainable()
@@ -217,6 +218,11 @@ def _moved(before: nn.Module, after: nn.Module) -> set[str]:
         for name, value in (*before.named_parameters(), *before.named_buffers())
         if not torch.equal(value, values[name])
     }
+
+
+def _infinite(module: nn.Module) -> set[str]:
+    """Names of the buffers that hold an infinity."""
+    return {name for name, buffer in module.named_buffers() if buffer.isinf().any()}
 
 
 def _through_file(value: Any) -> Any:

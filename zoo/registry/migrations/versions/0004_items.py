@@ -6,7 +6,6 @@ The items of names, and all terms, are made when the registry is opened next: se
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,8 +23,16 @@ def upgrade() -> None:
     _items()
     _listings()
     _checkpoints()
-    op.execute("""CREATE VIRTUAL TABLE item_term USING fts5(
-        terms, content='', columnsize=0, detail=none, tokenize='ascii')""")
+    _terms()
+
+
+def _terms() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("""CREATE VIRTUAL TABLE item_term USING fts5(
+            terms, content='', columnsize=0, detail=none, tokenize='ascii')""")
+    else:
+        op.execute("CREATE TABLE item_term (rowid BIGINT PRIMARY KEY, terms TSVECTOR NOT NULL)")
+        op.execute("CREATE INDEX ix_item_term_terms ON item_term USING gin (terms)")
 
 
 def _preprocessing() -> tuple[sa.Column[Any], ...]:
@@ -70,9 +77,11 @@ def _items() -> None:
     for column in ("architecture", "params", "height", "num_classes", "updated"):
         op.create_index(f"ix_item_{column}", "item", [column])
     named = sa.text("kind != 'catalog'")
-    newest: list[Any] = [sa.text("created DESC"), "name", "ref_tag"]
-    op.create_index("ix_item_created", "item", newest, sqlite_where=named)
-    op.create_index("ix_item_manifest", "item", ["manifest"], sqlite_where=named)
+    first = "created DESC" if op.get_bind().dialect.name == "sqlite" else "created DESC NULLS LAST"
+    newest: list[Any] = [sa.text(first), "name", "ref_tag"]
+    some: dict[str, Any] = {"sqlite_where": named, "postgresql_where": named}
+    op.create_index("ix_item_created", "item", newest, **some)
+    op.create_index("ix_item_manifest", "item", ["manifest"], **some)
     op.create_table(
         "card",
         sa.Column("item_id", sa.Integer, nullable=False),
@@ -95,8 +104,8 @@ def _items() -> None:
 
 
 def _listings() -> None:
-    op.rename_table("listing", "old_listing")
-    op.drop_index("ix_listing_source", "old_listing")
+    op.execute("CREATE TEMPORARY TABLE old_listing AS SELECT * FROM listing")
+    op.drop_table("listing")
     op.create_table(
         "listing",
         sa.Column("item_id", sa.Integer, nullable=False),
@@ -129,19 +138,21 @@ def _checkpoints() -> None:
     op.create_index("ix_class_name_name", "class_name", ["name", "manifest"])
     op.create_index("ix_metric_name", "metric", ["name", "value"])
     connection = op.get_bind()
-    folded = connection.exec_driver_sql("SELECT DISTINCT name FROM class_name").fetchall()
-    for (name,) in folded:
+    classes = sa.table("class_name", sa.column("name"))
+    for (name,) in connection.execute(sa.select(classes.c.name).distinct()).fetchall():
         if name != name.casefold():  # they were in lower case only
-            connection.exec_driver_sql(
-                "UPDATE class_name SET name = ? WHERE name = ?", (name.casefold(), name)
-            )
-    trained = connection.exec_driver_sql(
-        "SELECT manifest, recipe FROM checkpoint WHERE recipe IS NOT NULL"
+            this = sa.update(classes).where(classes.c.name == name)
+            connection.execute(this.values(name=name.casefold()))
+    table = sa.table(
+        "checkpoint",
+        sa.column("manifest"),
+        sa.column("recipe", sa.JSON),
+        sa.column("dataset", sa.String),
     )
-    for manifest, recipe in trained.fetchall():
-        data = json.loads(recipe).get("data")
+    trained = sa.select(table.c.manifest, table.c.recipe).where(table.c.recipe.is_not(None))
+    for manifest, recipe in connection.execute(trained).fetchall():
+        data = recipe and recipe.get("data")
         if isinstance(data, str):
             name = data.replace("\\", "/").rstrip("/").rpartition("/")[2]
-            connection.exec_driver_sql(
-                "UPDATE checkpoint SET dataset = ? WHERE manifest = ?", (name or None, manifest)
-            )
+            this = sa.update(table).where(table.c.manifest == manifest)
+            connection.execute(this.values(dataset=name or None))

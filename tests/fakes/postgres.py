@@ -1,0 +1,132 @@
+"""A real PostgreSQL server in a temporary folder, on a socket there: no port, no password.
+
+The programs are those of the system (Debian's package ``postgresql``). The server refuses to run as
+root: then it runs as ``postgres``, or as ``nobody``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=120")
+START_SECONDS = 60
+ENGLISH = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+"""Orders text as a dictionary does: what relies on the order of characters would fail."""
+
+
+def programs() -> Path | None:
+    """The folder of the newest server's programs; None where there is none."""
+    folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = sorted(folders, key=lambda path: int(path.parts[-3]))
+    found = shutil.which("initdb")
+    if newest:
+        return newest[-1].parent
+    return Path(found).resolve().parent if found else None
+
+
+class Server:
+    """A running server.
+
+    Attributes:
+        folder: Where its socket and its data are.
+    """
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.folder = folder
+        self.process = process
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://zoo@/{database}?host={self.folder}"
+
+    def database(self, name: str) -> str:
+        """An empty database; its URL. One of the same name is emptied: making one is slow."""
+        with self.connect() as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+            new = known.fetchone() is None
+            english = connection.info.server_version >= 150000
+            options = f"TEMPLATE template0 {ENGLISH}" if english else ""
+            if new:
+                connection.execute(f"CREATE DATABASE {name} {options}")  # type: ignore[call-overload]
+        if not new:
+            with self.connect(name) as connection:
+                connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        return self.url(name)
+
+    def empty(self, database: str, keep: tuple[str, ...]) -> None:
+        """Delete the rows of all tables but some; quicker than another database."""
+        with self.connect(database) as connection:
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
+            names = ", ".join(name for (name,) in tables if name not in keep)
+            connection.execute(f"SET lock_timeout = '5s'; TRUNCATE {names}")  # type: ignore[call-overload]
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        return psycopg.connect(host=str(self.folder), user="zoo", dbname=database, autocommit=True)
+
+
+@contextmanager
+def running(bin_folder: Path) -> Iterator[Server]:
+    """A server, stopped and its folder deleted in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="zoo-pg-"))  # short, as a socket's path must be
+    owner = _owner()
+    if owner:
+        os.chown(folder, owner["user"], owner["group"])
+    data = folder / "data"
+    common: dict[str, Any] = {
+        "cwd": folder,
+        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        **owner,
+    }
+    try:
+        made = subprocess.run(
+            [bin_folder / "initdb", "-D", data, "-U", "zoo", "-A", "trust", "-E", "UTF8",
+             "--no-sync", "--no-instructions"],
+            capture_output=True, check=False, **common,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr.decode()
+        settings = [part for each in FAST for part in ("-c", each)]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [bin_folder / "postgres", "-D", data, "-k", folder, "-h", "", *settings],
+                stdout=log, stderr=log, **common,
+            )  # fmt: skip
+        try:
+            yield _ready(Server(folder, process))
+        finally:
+            process.send_signal(signal.SIGQUIT)  # at once: its data go too
+            process.wait(START_SECONDS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner() -> Mapping[str, Any]:
+    if os.getuid() != 0:
+        return {}
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _ready(server: Server) -> Server:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            server.connect().close()
+        except psycopg.OperationalError:
+            ended = server.process.poll() is not None
+            if ended or time.monotonic() > end:
+                raise AssertionError((server.folder / "log").read_text()) from None
+            time.sleep(0.05)
+        else:
+            return server

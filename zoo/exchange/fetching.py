@@ -1,0 +1,150 @@
+"""The files of a release, on this machine: checked, and gone on with where a fetch was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.contracts import Local, Source
+from zoo.domain.catalog import Release, SourceFile
+from zoo.domain.manifest import is_file_name
+from zoo.domain.progress import Progress, Task, silent
+from zoo.errors import Corrupt, Unsupported
+from zoo.store import partial
+
+__all__ = ["Fetcher"]
+
+INDEX = ".index.json"
+"""How the file ends that says which tensors are in which of several files."""
+
+
+class Fetcher:
+    """Fetches files of one release.
+
+    Args:
+        source: Delivers them.
+        release: What is fetched from.
+        staging: Where what was cut off is kept.
+        scratch: Where whole files are put, under their own names.
+        progress: Told of weights.
+    """
+
+    def __init__(
+        self, source: Source, release: Release, staging: Path, scratch: Path, progress: Progress
+    ) -> None:
+        self._source = source
+        self._release = release
+        self._staging = staging
+        self._scratch = scratch
+        self._progress = progress
+        self._fetched: list[str] = []
+
+    def fetch(self, name: str, *, progress: Progress = silent) -> Path:
+        """A file of the release.
+
+        Raises:
+            Corrupt: The bytes are not what the source promised.
+            Unavailable: The source stopped answering.
+            DiskFull: No space left.
+        """
+        promised = self._release.file(name)
+        with progress(f"pulling from {self._release.source}", promised.size, "B") as task:
+            if isinstance(self._source, Local):
+                here = self._source.local(self._release, name)
+                if here is not None and _sha256(here) == promised.sha256:
+                    task.advance(promised.size)
+                    return here  # no second copy
+            return self._download(promised, task)
+
+    def weights(self) -> list[Path]:
+        """The file of weights; or the index of several, and these in order.
+
+        Raises:
+            Unsupported: The index is malformed, or names a file that is not there.
+            Corrupt, Unavailable, DiskFull: As for `fetch`.
+        """
+        name = self._release.weights
+        if not name.endswith(INDEX):
+            return [self.fetch(name, progress=self._progress)]
+        index = self.fetch(name)
+        return [
+            index, *(self.fetch(part, progress=self._progress) for part in self._parts(index))
+        ]  # fmt: skip
+
+    def done(self) -> None:
+        """Forget what earlier fetches of the same files have left."""
+        for name in self._fetched:
+            partial.forget(self._staging, self._key(name))
+
+    def _parts(self, index: Path) -> list[str]:
+        where = f"'{self._release.locator}/{index.name}'"
+        try:
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()), key=str)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Unsupported(f"{where} is no index of weights: {error!r}") from error
+        there = {file.path for file in self._release.files}
+        for name in names:
+            if not isinstance(name, str) or not is_file_name(name) or name not in there:
+                raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")
+        if not names:
+            raise Unsupported(f"{where} names no files")
+        return names
+
+    def _key(self, name: str) -> str:
+        release = self._release
+        what = "\n".join((release.source, release.locator, release.revision, name))
+        return hashlib.sha256(what.encode()).hexdigest()
+
+    def _download(self, promised: SourceFile, task: Task) -> Path:
+        key, begun = self._key(promised.path), 0
+        self._fetched.append(promised.path)
+
+        def read(offset: int) -> Iterator[bytes]:
+            nonlocal begun
+            begun = offset
+            task.advance(offset)
+            received = offset
+            for piece in self._source.open(self._release, promised.path, offset):
+                received += len(piece)
+                yield piece
+                task.advance(len(piece))
+                if received > promised.size:
+                    return
+
+        resume = True
+        while True:
+            with partial.download(self._staging, key, read, resume=resume) as whole:
+                whole.file.flush()
+                wrong = _difference(promised, whole.path)
+                if wrong is None:
+                    return whole.path.rename(self._scratch / Path(promised.path).name)
+            partial.forget(self._staging, key)
+            if not begun:
+                raise wrong
+            resume = False  # what was there already was damaged: once more, all of it
+            task.advance(-promised.size)
+
+
+def _difference(promised: SourceFile, path: Path) -> Corrupt | None:
+    size = path.stat().st_size
+    if size != promised.size:
+        found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
+        return Corrupt(promised.path, f"{promised.size} bytes", found)
+    for kind, wanted, digest in (("sha256", promised.sha256, _sha256), ("git", promised.git, _git)):
+        if wanted is not None and (found := digest(path)) != wanted:
+            return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{found}")
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git(path: Path) -> str:
+    """What Git calls the bytes of a file; only small ones are not told by their SHA-256."""
+    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    hasher.update(path.read_bytes())
+    return hasher.hexdigest()

@@ -1,0 +1,133 @@
+"""Publish a checkpoint where its own library loads it from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zoo import plugins
+from zoo.contracts import Target
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, Parent
+from zoo.errors import Invalid, InvalidOption, Unsupported
+from zoo.exchange.exporting import export
+from zoo.store.atomic import write_whole
+from zoo.workspace import Workspace
+
+__all__ = ["Published", "locator_in", "publish"]
+
+SCHEMES = {"hf": "hub"}
+"""The source plugin that publishes at an address of this kind."""
+KEPT = "published.json"
+EXPORTED = ("native", "linear")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published: which checkpoint, where, and as which revision."""
+
+    manifest: Digest
+    location: str
+    revision: str
+
+
+def locator_in(location: str) -> tuple[str, str]:
+    """The source plugin that a location such as ``hf://org/name`` is of, and its locator there.
+
+    Raises:
+        InvalidOption: No source has such locations.
+    """
+    scheme, separator, locator = location.partition("://")
+    if not separator or scheme not in SCHEMES:
+        raise InvalidOption(f"'{location}' is no place to publish at: write hf://org/name")
+    return SCHEMES[scheme], locator
+
+
+def publish(
+    workspace: Workspace, name: str, location: str, *, force: bool = False, private: bool = False
+) -> Published:
+    """Write a checkpoint to ``hf://org/name``, with a card that tells its lineage.
+
+    Raises:
+        UnknownName: No such checkpoint.
+        Unsupported: Only zoo builds its head.
+        Conflict: Somebody else has changed what is there; ``force`` overwrites it.
+        Unavailable: It does not answer, or lets this user not write.
+    """
+    ref, digest = workspace.resolve(name)
+    manifest = workspace.store.manifest(digest)
+    if manifest.head.kind not in EXPORTED:
+        raise Unsupported(
+            f"only zoo builds a head of the kind '{manifest.head.kind}': push {name} to a store"
+        )
+    source, locator = locator_in(location)
+    target = plugins.catalog(source)
+    if not isinstance(target, Target):
+        raise InvalidOption(f"the source '{source}' publishes nothing")
+    known = _published(workspace)
+    with workspace.scratch() as scratch:
+        folder = scratch / "published"
+        export(workspace, digest, folder)
+        revision = target.publish(
+            locator,
+            folder,
+            facts=_facts(workspace, manifest),
+            lineage=list(_lineage(str(ref or digest), digest, manifest)),
+            known=known.get(location),
+            force=force,
+            private=private,
+        )
+    text = json.dumps({**known, location: revision}, indent=2, sort_keys=True) + "\n"
+    write_whole(workspace.root / KEPT, [text.encode()])
+    return Published(digest, location, revision)
+
+
+def _published(workspace: Workspace) -> dict[str, str]:
+    """The revision that was published last, by location."""
+    path = workspace.root / KEPT
+    try:
+        return {str(key): str(value) for key, value in json.loads(path.read_bytes()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise Invalid(f"{path} is damaged: {error}; delete it") from error
+
+
+def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    bases = [hub for parent in manifest.parents if (hub := _hub_id(workspace, parent))]
+    facts = {
+        "license": manifest.license,
+        "library_name": manifest.backbone.plugin,
+        "pipeline_tag": "image-classification" if manifest.head.num_classes else
+                        "image-feature-extraction",
+        "tags": ["zoo", manifest.backbone.plugin],
+        "base_model": bases,
+        "base_model_relation": "finetune" if bases else None,
+    }  # fmt: skip
+    return {key: value for key, value in facts.items() if value}
+
+
+def _hub_id(workspace: Workspace, parent: Parent) -> str | None:
+    """The repository of a parent, or of its nearest ancestor that has one."""
+    known = workspace.registry.entry(parent.ref.partition(":")[0])
+    if known is not None and known.entry.hub_id:
+        return known.entry.hub_id
+    found = (_hub_id(workspace, each) for each in parent.parents)
+    return next((each for each in found if each), None)
+
+
+def _lineage(name: str, digest: Digest, manifest: Manifest) -> Iterator[str]:
+    yield f"This is `{name}`, {digest}."
+    yield ""
+    yield from _ancestors(manifest.parents, 0)
+    if not manifest.parents:
+        origin = " ".join(manifest.provenance.get(key, "") for key in ("source", "locator"))
+        yield f"- from {origin.strip() or 'an unknown source'}"
+
+
+def _ancestors(parents: tuple[Parent, ...], depth: int) -> Iterator[str]:
+    for parent in parents:
+        yield f"{'  ' * depth}- {parent.relation} of `{parent.ref}`, {parent.manifest}"
+        yield from _ancestors(parent.parents, depth + 1)

@@ -1,0 +1,171 @@
+"""Share: pull, push, names, and the care of stores."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import Unsupported
+from zoo.facade.opened import Opened
+from zoo.store.retry import maintained
+from zoo.workspace import connect
+
+if TYPE_CHECKING:
+    from zoo.contracts import Maintained
+    from zoo.domain.catalog import Release
+    from zoo.domain.history import RefEntry
+    from zoo.exchange.publishing import Published
+    from zoo.store.prune import Plan
+    from zoo.store.verify import Report
+    from zoo.transfer.copy import Copied
+    from zoo.transfer.fetch import Fetched
+    from zoo.transfer.repair import Repaired
+
+__all__ = ["Sharing"]
+
+
+class Sharing(Opened):
+    """What moves checkpoints and names between stores, and keeps stores sound."""
+
+    def pull(self, name: str, *, source: str | None = None) -> tuple[Reference, Digest, Release]:
+        """Fetch published weights into the zoo (`zoo.exchange.acquire.acquire`)."""
+        from zoo.exchange.acquire import acquire
+        from zoo.exchange.reindexing import keep_hierarchy
+
+        done = acquire(self.workspace, name, source=source, progress=self.progress)
+        keep_hierarchy(self.workspace, done[1])
+        return done
+
+    def pull_published(self, name: str, place: str) -> tuple[Reference, Digest, Release]:
+        """Fetch what is at ``hf://org/name`` as ``name`` (`zoo.exchange.acquire.acquire_at`)."""
+        from zoo.exchange.acquire import acquire_at
+        from zoo.exchange.reindexing import keep_hierarchy
+
+        done = acquire_at(self.workspace, name, place, progress=self.progress)
+        keep_hierarchy(self.workspace, done[1])
+        return done
+
+    @classmethod
+    def clone(cls, remote: str, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+        """Make a zoo in the folder ``home`` that knows ``remote`` as ``origin``; `fetch` that.
+
+        Raises:
+            Unavailable: The remote is not there.
+            Conflict: A zoo with another ``origin`` is in ``home`` already.
+        """
+        connect(remote)  # before anything is made
+        made = cls.init(home, progress=progress)
+        made.workspace.add_remote("origin", remote)
+        return made
+
+    def fetch(self, remote: str) -> Fetched:
+        """Learn what a remote has, without its weights (`zoo.transfer.fetch.fetch`)."""
+        from zoo.transfer.fetch import fetch
+
+        return fetch(self.workspace, remote, progress=self.progress)
+
+    def holder(self, name: str) -> str | None:
+        """The remote to pull ``name`` from (`zoo.transfer.sync.holder`)."""
+        from zoo.transfer import sync
+
+        return sync.holder(self.workspace, name)
+
+    def pull_from(self, name: str, remote: str) -> tuple[Reference, Copied]:
+        """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
+        from zoo.transfer import sync
+
+        return sync.pull(self.workspace, name, remote, progress=self.progress)
+
+    def push(
+        self, name: str, to: str, *, force: bool = False, smallest: bool = False
+    ) -> tuple[Reference, Copied]:
+        """Send a checkpoint to a remote (`zoo.transfer.sync.push`)."""
+        from zoo.transfer import sync
+
+        return sync.push(
+            self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
+        )
+
+    def publish(
+        self, name: str, to: str, *, force: bool = False, private: bool = False
+    ) -> Published:
+        """Write a checkpoint to ``hf://org/name`` (`zoo.exchange.publishing.publish`)."""
+        from zoo.exchange.publishing import publish
+
+        return publish(self.workspace, name, to, force=force, private=private)
+
+    def tag(self, name: str, new: str, *, at: datetime | None = None) -> RefEntry:
+        """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
+
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
+        """
+        ref = Reference.parse(new)
+        self.workspace.check_free(ref)
+        digest = self.workspace.resolve_at(name, at) if at else self.workspace.resolve(name)[1]
+        return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+
+    def delete(self, name: str) -> RefEntry:
+        """Delete a name; until a prune, ``tag`` restores it from its last digest."""
+        return self.workspace.delete(Reference.parse(name))
+
+    def protect(self, name: str, *, on: bool = True) -> RefEntry:
+        """Keep a name where it is until it is unprotected (``on=False``)."""
+        return self.workspace.protect(Reference.parse(name), on=on)
+
+    def plan_prune(
+        self, remote: str | None = None, *, keep_days: float = 90, grace_days: float = 14
+    ) -> Plan:
+        """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
+        from zoo.store.prune import plan
+
+        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        return plan(self._maintained(remote), keep=keep, grace=grace)
+
+    def prune(
+        self,
+        plan: Plan,
+        remote: str | None = None,
+        *,
+        keep_days: float = 90,
+        grace_days: float = 14,
+    ) -> Plan:
+        """Delete what ``plan`` lists and nothing needs; what was deleted.
+
+        Raises:
+            Conflict: Somebody is writing; nothing was deleted.
+        """
+        from zoo.store.prune import execute
+
+        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        done = execute(
+            self._maintained(remote), plan, keep=keep, grace=grace, progress=self.progress
+        )
+        if not remote:
+            gone = [item.name for item in done.doomed if item.kind == "manifest"]
+            self.workspace.registry.forget(Digest.parse(name) for name in gone)
+        return done
+
+    def verify(self, remote: str | None = None) -> Report:
+        """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""
+        from zoo.store.verify import verify
+
+        return verify(self._maintained(remote), progress=self.progress)
+
+    def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
+        """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
+        from zoo.transfer.repair import repair
+
+        place = self.workspace.remote(source) if source else self.workspace.store
+        return repair(self._maintained(remote), place, progress=self.progress)
+
+    def _maintained(self, remote: str | None) -> Maintained:
+        if not remote:
+            return self.workspace.store
+        place = maintained(self.workspace.remote(remote))
+        if place is None:
+            raise Unsupported(f"the remote '{remote}' cannot list what it holds")
+        return place

@@ -1,0 +1,99 @@
+"""Fine-tune: runs, and going on with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.facade.opened import Opened
+from zoo.lookup.runs import Run, find_run, list_runs
+
+if TYPE_CHECKING:
+    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.run import Result
+
+__all__ = ["Tuning"]
+
+
+class Tuning(Opened):
+    """What trains."""
+
+    def finetune(
+        self, base: str, data: Path | str, save: str, *, device: str = "auto",
+        save_every: int = 0, **options: Any,
+    ) -> Result:  # fmt: skip
+        """Fine-tune ``base`` on ``data`` and save the result under ``save``.
+
+        ``options`` are the fields of `zoo.domain.recipe.Recipe`: ``freeze="stages.2"``, ``head``,
+        ``epochs``…
+
+        Raises:
+            InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
+        """
+        freeze = str(options.pop("freeze", "none"))  # a count may be given as a number
+        recipe = Recipe(data=str(data), freeze=freeze, **options)
+        return self.carry_out(recipe, base, save, device=device, save_every=save_every)
+
+    def carry_out(
+        self, recipe: Recipe, base: str, save: str, *, device: str = "auto", save_every: int = 0
+    ) -> Result:
+        """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
+        from zoo.finetune.run import finetune
+
+        return finetune(
+            self.workspace, base, recipe, Reference.parse(save), device=device,
+            save_every=save_every, progress=self.progress,
+        )  # fmt: skip
+
+    def try_rates(self, recipe: Recipe, base: str, *, device: str = "auto") -> RateCurve:
+        """Try learning rates for ``recipe`` on ``base``; nothing is kept.
+
+        Raises:
+            InvalidOption: The recipe trains nothing; else as `finetune`.
+        """
+        from zoo.finetune.run import try_rates
+
+        return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
+
+    def resume(self, run: str, *, save_every: int = 0) -> Result:
+        """Go on with a run that was cut off; ``last`` is the newest.
+
+        Raises:
+            UnknownName: No such run.
+            Conflict: It is done, or going on.
+            InvalidData: The images are not those that it was trained on so far.
+        """
+        from zoo.finetune.run import resume
+
+        return resume(self.workspace, run, save_every=save_every, progress=self.progress)
+
+    def rerun(
+        self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
+    ) -> Result:
+        """Fine-tune again as the checkpoint ``name`` was.
+
+        Raises:
+            UnknownName: No such checkpoint, or its base is not here.
+            Unsupported: It is not the result of a fine-tune.
+            InvalidData: The images are not those that it was trained on.
+        """
+        from zoo.finetune.run import rerun
+
+        return rerun(
+            self.workspace, name, Reference.parse(save), data=str(data) if data else None,
+            device=device, progress=self.progress,
+        )  # fmt: skip
+
+    def runs(self) -> list[Run]:
+        """All fine-tunes that were begun here, newest first."""
+        return list_runs(self.workspace)
+
+    def run(self, name: str) -> Run:
+        """One of them, by its id or the beginning of it; ``last`` is the newest.
+
+        Raises:
+            UnknownName: None begins so, or several do.
+        """
+        return find_run(self.workspace, name)

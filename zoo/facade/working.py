@@ -1,0 +1,109 @@
+"""Work with checkpoints: import, export, adapt, load, predict, features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Head
+from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery
+from zoo.facade.opened import Opened
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.backbones.predict import Prediction
+    from zoo.exchange.adapt import Adapted
+    from zoo.finetune.features import Features
+
+__all__ = ["Working"]
+
+
+class Working(Opened):
+    """What reads or writes weights."""
+
+    def import_file(
+        self,
+        path: Path | str,
+        name: str,
+        *,
+        architecture: str,
+        backbone: str = "timm",
+        license: str | None = None,  # noqa: A002 - the field's word
+        files: Iterable[Path | str] = (),
+    ) -> tuple[Reference, Digest]:
+        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`)."""
+        from zoo.exchange.importing import Origin, import_file
+        from zoo.exchange.reindexing import keep_hierarchy
+
+        ref = Reference.parse(name)
+        self.workspace.check_free(ref)
+        origin = Origin(
+            plugin=backbone,
+            architecture=architecture,
+            license=license,
+            provenance={"source": "file"},
+        )
+        digest = import_file(
+            self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
+            progress=self.progress,
+        )  # fmt: skip
+        keep_hierarchy(self.workspace, digest)
+        return ref, digest
+
+    def export(self, name: str, folder: Path | str) -> list[Path]:
+        """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`)."""
+        from zoo.exchange.exporting import export
+
+        _, digest = self.workspace.resolve(name)
+        return export(self.workspace, digest, Path(folder))
+
+    def adapt(
+        self, name: str, save: str, *, classes: int | None = None, head: str = "linear", **how: Any
+    ) -> Adapted:
+        """A checkpoint's weights in another network (`zoo.exchange.adapt.adapt`).
+
+        ``how`` are fields of `zoo.domain.surgery.Surgery`: ``truncate="blocks.3"``,
+        ``image_size=(320, 320)``, ``channels``, ``without``, ``convolutional``; ``classes`` is for
+        a new head of the kind ``head``.
+        """
+        from zoo.exchange.adapt import adapt
+
+        new = Head(kind=head, num_classes=classes) if classes is not None else None
+        return adapt(
+            self.workspace, name, Reference.parse(save), Surgery(**how), head=new,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def load(self, name: str, *, device: str = "cpu") -> nn.Module:
+        """A checkpoint as a module in eval mode, with its `Card` as ``module.zoo``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            Corrupt: A part of it is damaged.
+        """
+        from zoo.backbones.load import load
+
+        _, digest = self.workspace.resolve(name)
+        return load(self.workspace.store, digest, device=device)
+
+    def predict(self, name: str, images: Iterable[Path | str], *, top: int = 5) -> list[Prediction]:
+        """The likeliest classes of each image, and all logits."""
+        from zoo.backbones.predict import predict
+
+        return list(predict(self.load(name), images, top=top))
+
+    def features(
+        self, name: str, data: Path | str, out: Path | str, *, at: str = "head",
+        batch_size: int = 32, device: str = "auto", force: bool = False,
+    ) -> Features:  # fmt: skip
+        """Write the codes of all images in ``data`` at a unit (`zoo.finetune.features`)."""
+        from zoo.finetune.features import write_features
+
+        return write_features(
+            self.workspace, name, str(data), Path(out), at=at, batch_size=batch_size,
+            device=device, force=force, progress=self.progress,
+        )  # fmt: skip

@@ -1,0 +1,168 @@
+"""SQL: what the engines say in different words, side by side.
+
+A statement is written once, with these; how it is said is decided when it is sent. On SQLite
+`lower` and ``LIKE`` know the capitals of ASCII only, so the rest is as exact on PostgreSQL: text is
+compared there by its bytes (``COLLATE "C"``), in whatever language the database is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Integer,
+    String,
+    Table,
+    TableValuedAlias,
+    TypeDecorator,
+    bindparam,
+    column,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+__all__ = ["POSTGRESQL", "SQLITE", "Test", "Text", "Whole", "among", "each_of", "insert", "like",
+           "lower", "position", "size"]  # fmt: skip
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+Text = String().with_variant(String(collation="C"), POSTGRESQL)
+"""Text, ordered by its characters' numbers."""
+Whole = Integer().with_variant(BigInteger(), POSTGRESQL)
+"""A whole number of up to 64 bits with its sign."""
+Insert = sqlite.Insert | postgresql.Insert
+INSERTS: dict[str, Callable[[Table], Insert]] = {
+    SQLITE: sqlite.Insert,
+    POSTGRESQL: postgresql.Insert,
+}
+
+
+def insert(connection: Connection, table: Table) -> Insert:
+    """An insert that can say what happens to rows that are there (``ON CONFLICT``)."""
+    return INSERTS[connection.dialect.name](table)
+
+
+def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether a column has one of many values."""
+    # As one parameter: an engine takes only so many.
+    kind = Integer if isinstance(column.type, Integer) else String
+    return _Among(column, bindparam(None, list(values), _Many(kind), unique=True))
+
+
+def each_of(listed: ColumnElement[Any]) -> TableValuedAlias:
+    """The members of a list of texts as rows, ``value``; no rows where there is no list."""
+    return _Each(listed).table_valued(column("value", String))
+
+
+def like(text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
+    """Whether a text is ``value``, of which ``*`` is any characters; capitals do not count."""
+    if "*" not in value:
+        return lower(text) == lower(_literal(value))
+    for special in ("\\", "%", "_"):
+        value = value.replace(special, "\\" + special)
+    pattern = lower(_literal(value.replace("*", "%")))
+    return lower(text).like(pattern, escape="\\")
+
+
+def lower(text: ColumnElement[Any]) -> ColumnElement[str]:
+    """A text without capitals of ASCII."""
+    return _Lower(text)
+
+
+def position(text: ColumnElement[Any], part: str) -> ColumnElement[int]:
+    """Where in a text a part begins, from 1; 0 if it is not there."""
+    return _Position(text, _literal(part))
+
+
+def size(text: ColumnElement[Any]) -> ColumnElement[int]:
+    """How many bytes a text has."""
+    return _Size(text)
+
+
+def _literal(value: str) -> ColumnElement[str]:
+    return bindparam(None, value, String, unique=True)
+
+
+class _Many(TypeDecorator[list[Any]]):
+    """Many values as one parameter."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[Integer] | type[String]) -> None:
+        self.kind = kind
+        super().__init__()
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == SQLITE:
+            return dialect.type_descriptor(String())
+        return dialect.type_descriptor(ARRAY(BigInteger if self.kind is Integer else String))
+
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
+        return json.dumps(value) if dialect.name == SQLITE else value
+
+
+class Test(FunctionElement[bool]):
+    """What is true or false in itself."""
+
+    inherit_cache = True
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as the base has it
+        """As it is: compared with 1, as SQLAlchemy would on SQLite, no index would be used."""
+        return self
+
+
+class _Among(Test):
+    inherit_cache = True
+
+
+class _Each(FunctionElement[Any]):
+    inherit_cache = True
+
+
+class _Lower(FunctionElement[str]):
+    inherit_cache = True
+    type = String()
+
+
+class _Position(FunctionElement[int]):
+    inherit_cache = True
+    type = Integer()
+
+
+class _Size(FunctionElement[int]):
+    inherit_cache = True
+    type = Integer()
+
+
+TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
+    _Among: ("{} IN (SELECT value FROM json_each({}))", "{} = ANY({})"),
+    _Each: ("json_each({})", "json_array_elements_text({})"),
+    _Lower: ("lower({})", 'lower({} COLLATE "C")'),
+    _Position: ("instr({}, {})", "strpos({}, {})"),
+    _Size: ("length(CAST({} AS BLOB))", "octet_length({})"),
+}
+"""How SQLite says it, and PostgreSQL."""
+
+
+def _say(template: str) -> Any:
+    def said(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+        return template.format(*(compiler.process(part, **options) for part in element.clauses))
+
+    return said
+
+
+for _element, (_lite, _postgres) in TEMPLATES.items():
+    compiles(_element, SQLITE)(_say(_lite))
+    compiles(_element, POSTGRESQL)(_say(_postgres))
