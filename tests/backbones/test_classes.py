@@ -10,7 +10,7 @@ import pytest
 import torch
 from backbones.smallest import CLASSES, smallest
 
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, under
 from zoo.testing import freezing
 from zoo.testing.backbones import Network, check_coverage, check_order, check_stages
 from zoo_timm.backbone import TimmBackbone
@@ -34,6 +34,8 @@ def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
     check_coverage(module, hierarchy)
     check_order(module, hierarchy, torch.zeros(1, *size, device="meta"))
     check_stages(hierarchy)
+    units = [path for unit in hierarchy.units for path in unit.modules]
+    assert not [path for path in hierarchy.head.modules if under(path, units)]
 
 
 @pytest.mark.long

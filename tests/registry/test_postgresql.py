@@ -148,3 +148,16 @@ def test_a_missing_driver_is_told(database: str, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(MissingPackage) as caught:
         Registry.open(database)
     assert caught.value.install == "pip install 'zoo-registry[postgres]'"
+
+
+def test_two_registries_share_a_database_by_schemas(
+    postgres_server: Server, make_entry: Make
+) -> None:
+    shared = postgres_server.database("fresh")
+    with connect(shared) as session:
+        session.execute("DROP SCHEMA IF EXISTS one, two CASCADE")
+        session.execute("CREATE SCHEMA one; CREATE SCHEMA two")
+    for schema in ("one", "two"):
+        with Registry.open(f"{shared}&options=-csearch_path%3D{schema}") as registry:
+            registry.replace_entries("h", "1", [make_entry(f"h/{schema}.x")], "now")
+            assert [found.name for found in registry.search(Query())] == [f"h/{schema}.x"]
