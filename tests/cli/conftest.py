@@ -164,13 +164,16 @@ def console() -> Callable[..., Ran]:
 
 @pytest.fixture
 def contents() -> Callable[[Path], dict[str, int]]:
-    """Files of a folder with their sizes, without the registry, whose journal comes and goes."""
+    """Files of a folder with their sizes, without the registry, whose journal comes and goes, and
+    without the cache, which can be lost.
+    """
 
     def read(folder: Path) -> dict[str, int]:
         return {
             path.relative_to(folder).as_posix(): path.stat().st_size
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not path.name.startswith("registry.db")
+            if "cache" not in path.relative_to(folder).parts
         }
 
     return read

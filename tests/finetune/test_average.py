@@ -47,3 +47,10 @@ def test_in_place_gives_back_what_was_there() -> None:
         assert 0 < value[0] < 1
     assert torch.equal(value, torch.ones(2))
     assert 0 < average.values["w"][0] < 1
+
+
+def test_limits_that_are_infinite_stay() -> None:
+    limits = torch.tensor([-torch.inf, torch.inf, 1.0])
+    average = Average({"limits": limits}, decay=0.9)
+    average.update()
+    assert torch.equal(average.values["limits"], limits)

@@ -13,7 +13,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["Average"]
+__all__ = ["Average", "between"]
+
+
+def between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """What lies ``share`` of the way from ``one`` to ``other``; equal values stay, infinite ones
+    too, which some networks have as limits.
+    """
+    return torch.where(one == other, one, torch.lerp(one, other, share))
 
 
 class Average:
@@ -37,7 +44,7 @@ class Average:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in self.live.items():
             if value.is_floating_point():
-                self.values[name].lerp_(value, 1 - decay)
+                self.values[name] = between(self.values[name], value, 1 - decay)
             else:
                 self.values[name].copy_(value)
 

@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.backbones.save import save_state
+from zoo.finetune.average import between
 
 __all__ = ["TENTHS", "Kept", "interpolated", "soup"]
 
@@ -66,7 +66,7 @@ def interpolated(
 ) -> dict[str, Tensor]:
     """Weights ``share`` of the way from ``first`` to ``last``; counters are those of the last."""
     return {
-        name: torch.lerp(first[name], value, share) if value.is_floating_point() else value
+        name: between(first[name], value, share) if value.is_floating_point() else value
         for name, value in last.items()
     }
 

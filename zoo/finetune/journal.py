@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from os import getpid
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,8 @@ __all__ = ["Journal", "new_run"]
 def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``."""
     started = now()
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    folder = workspace.root / RUNS / f"{stamp}-{secrets.token_hex(2)}"
+    # To the microsecond: runs sort by their ids.
+    folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     folder.mkdir(parents=True)
     return Run(
         folder=folder, base=prepared.base, parent=str(prepared.parent), save=save,

@@ -1,6 +1,6 @@
 """Runs: executions of recipes, each with a folder of its own below ``runs``.
 
-runs/20261124-211503-3fa9/
+runs/20261124-211503-481516/
   run.json        base, recipe, where it is saved, how it ended
   metrics.jsonl   one line for each step that was noted, epoch and result
   state.pt        what a run that was cut off goes on from; gone when it is done
@@ -123,7 +123,7 @@ def list_runs(workspace: Workspace) -> list[Run]:
             found.append(Run.read(folder))
         except Invalid:
             continue
-    return sorted(found, key=lambda run: (run.started, run.id), reverse=True)
+    return sorted(found, key=lambda run: run.id, reverse=True)
 
 
 def find_run(workspace: Workspace, name: str) -> Run:
