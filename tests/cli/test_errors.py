@@ -397,14 +397,14 @@ def test_an_interrupt(
         return {name: size for name, size in contents(home).items() if not name.startswith("runs/")}
 
     before = stored()
-    monkeypatch.setattr("zoo.finetune.training.learn", interrupt)
-    done = run(*TUNE, "--data", digits)
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.training.learn", interrupt)
+        done = run(*TUNE, "--data", digits)
     assert (done.code, done.out) == (130, "")
     kept, said = (line for line in done.err.splitlines() if line)
     assert said == "interrupted"
     assert kept.startswith("what is done is kept: zoo finetune --resume ")
     assert stored() == before
-    monkeypatch.undo()
     assert run(*kept.split()[6:]).code == 0
 
 
