@@ -7,6 +7,7 @@ norm that is trained takes its statistics from a process's share.) Only the firs
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,11 @@ class Processes:
             from accelerate import PartialState
         except ImportError as error:
             raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
+        met = dist.is_initialized()
         state = PartialState(cpu=device == "cpu")
+        if not met:
+            # The group's threads abort a process that ends before them.
+            atexit.register(dist.destroy_process_group)
         return cls(state.process_index, state.num_processes), str(state.device)
 
     @property
@@ -81,6 +86,11 @@ class Processes:
             dist.barrier()
         yield
         if self.size > 1 and self.first:
+            dist.barrier()
+
+    def wait(self) -> None:
+        """Until all are here: who leaves sooner takes the connection from the others."""
+        if self.size > 1:
             dist.barrier()
 
     def align(self, tensors: Mapping[str, Tensor]) -> None:

@@ -235,6 +235,7 @@ def _carry_out(
     if prepared.processes.first:
         result = _conclude(workspace, prepared, training.best.name, last, journal, began, progress)
     result = prepared.processes.share(result)
+    prepared.processes.wait()
     assert result is not None
     return result
 
