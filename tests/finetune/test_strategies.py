@@ -178,9 +178,7 @@ def test_options_are_carried_out(workspace: Workspace, run: Run, options: dict[s
     assert torch.isfinite(two["fc.weight"]).all()
 
 
-def test_early_stopping(
-    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_stopping(workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.7, 0.8, 0.95, 0.99])
     monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})
     result = run(strategy="partial", freeze="all", epochs=6, patience=2)
