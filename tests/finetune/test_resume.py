@@ -21,6 +21,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, InvalidData
 from zoo.finetune import training
 from zoo.finetune.run import Result, finetune, resume
+from zoo.finetune.state import State, write_state
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
 from zoo.workspace import Workspace
 
@@ -97,6 +98,36 @@ def test_resumed_anywhere_gives_the_same_bits(
         assert all(torch.equal(one[name], other[name]) for name in one), place
         assert result.metrics == whole.metrics
         assert not (cut.folder / STATE).exists()
+
+
+def test_saving_that_takes_long_is_seldom(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer3",
+                    **{**QUICK, "epochs": 12})  # fmt: skip
+    clock, seconds = 0.0, 0.0
+    saved: list[int] = []
+    learn = training.learn
+
+    def timed_learn(*args: Any) -> Any:
+        nonlocal clock
+        for step in learn(*args):
+            clock += 1.0
+            yield step
+
+    def timed_write(kept: State, path: Path) -> None:
+        nonlocal clock
+        clock += seconds
+        saved.append(kept.position.steps)
+        write_state(kept, path)
+
+    monkeypatch.setattr(training, "monotonic", lambda: clock)
+    monkeypatch.setattr(training, "learn", timed_learn)
+    monkeypatch.setattr(training, "write_state", timed_write)
+    for seconds, expected in ((0.1, range(7, 85, 7)), (1.0, (7, 28, 49, 70))):
+        saved.clear()
+        finetune(workspace, base, recipe, Reference.parse(f"team/s{seconds:.0f}"), device="cpu")
+        assert saved == [*expected]
 
 
 def test_the_journal_of_a_resumed_run_has_no_step_twice(

@@ -91,7 +91,7 @@ def finetune(
         recipe: All options that decide the result.
         save: The result's name.
         device: See `zoo.finetune.device.pick_device`.
-        save_every: Steps after which the state is kept, to go on from; 0: each epoch.
+        save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
         progress: Told how far it is.
         check: Refuses what was prepared, by an error.
         known_as: What the lineage calls the base, if not ``base``.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -42,6 +42,8 @@ __all__ = ["Training", "live_tensors", "make_learner"]
 FIRST = "first"
 NOTED = 10
 """Every so many steps one is written to the journal."""
+RARELY = 20
+"""How many times as long as saving takes, training goes on until it is saved again."""
 
 
 class Training:
@@ -54,7 +56,8 @@ class Training:
         journal: Told what happens.
         progress: Likewise.
         save_to: Where the state is kept.
-        save_every: After so many steps; 0: after each epoch.
+        save_every: After so many steps, and each epoch; 0: after an epoch, but where saving takes
+            long no more often than costs a twentieth of the time.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Training:
         self.processes = prepared.processes
         self.kept = Kept(save_to.parent / "weights")
         self._made: tuple[int, Feeds] | None = None
+        self._next_save = 0.0
         self.live = live_tensors(prepared.model, prepared.hierarchy, lowest)
 
     def restore(self, state: State) -> None:
@@ -205,19 +209,20 @@ class Training:
             self.position = Position(
                 number + last, 0 if last else epoch + 1, 0, self.position.steps
             )
-            self.save(None if last else learner)
+            if self.save_every or monotonic() >= self._next_save:
+                self.save(None if last else learner)
             if stop:
                 break
 
     def _steps(self, learner: Learner, feeds: Feeds, number: int) -> Iterator[Step]:
         batches = feeds.train.epoch(number, skip=self.position.batch)
-        began, images = time.monotonic(), 0
+        began, images = monotonic(), 0
         for step in learn(learner, batches, feeds.train.forward):
             self.position.batch += step.batches
             self.position.steps += 1
             images += step.images
             if self.position.steps % NOTED == 1:
-                speed = images / max(time.monotonic() - began, 1e-9)
+                speed = images / max(monotonic() - began, 1e-9)
                 self.journal.note(
                     "step", self.position.steps, epoch=number + 1, loss=step.loss, lr=step.lr,
                     images_per_second=round(speed, 1),
@@ -251,6 +256,7 @@ class Training:
         """Keep all that is needed to go on from here."""
         if not self.processes.first:
             return
+        began = monotonic()
         state = State(
             self.position,
             self.best,
@@ -259,6 +265,7 @@ class Training:
             random_state(),
         )
         write_state(state, self.save_to)
+        self._next_save = monotonic() + RARELY * (monotonic() - began)
 
 
 def make_learner(
