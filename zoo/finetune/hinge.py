@@ -1,0 +1,61 @@
+"""Linear support vectors for all classes at once, by L-BFGS.
+
+The problem of scikit-learn's LinearSVC: one class against the rest, squared hinge, the bias
+regularised like a weight. Its solver, liblinear, goes class by class and begins anew for each C;
+the squared hinge is smooth (Chang, Hsieh and Lin, JMLR 9, 2008), so that products of whole matrices
+will do, and the next C begins where the one before ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+__all__ = ["SquaredHinge"]
+
+Array = np.ndarray[Any, Any]
+
+
+class SquaredHinge:
+    """A one-vs-rest classifier with the attributes of scikit-learn's.
+
+    Args:
+        tol: Share of the objective below which a step's gain ends the search.
+        max_iter: Most steps.
+
+    Attributes:
+        coef_: (K, F), or (1, F) for two classes.
+        intercept_: (K,), or (1,).
+    """
+
+    def __init__(self, tol: float, max_iter: int) -> None:
+        self.tol, self.max_iter = tol, max_iter
+        self.C = 1.0
+        self._found: Array | None = None
+
+    def set_params(self, C: float) -> None:  # noqa: N803 - scikit-learn's name
+        """The weight of the data against that of small coefficients."""
+        self.C = C
+
+    def fit(self, features: Array, classes: Array) -> None:
+        """Fit scaled features (N, F), in their precision, beginning at the solution before."""
+        values = np.unique(classes)
+        positive = values[1:] if len(values) == 2 else values
+        signs = np.where(classes[:, None] == positive, 1, -1).astype(features.dtype)
+        inputs = np.hstack([features, np.ones((len(features), 1), features.dtype)])
+        shape = (len(positive), inputs.shape[1])
+
+        def objective(flat: Array) -> tuple[float, Array]:
+            weight = flat.reshape(shape).astype(features.dtype)
+            slack = np.maximum(0, 1 - signs * (inputs @ weight.T))
+            gradient = weight - 2 * self.C * ((signs * slack).T @ inputs)
+            value = 0.5 * np.vdot(weight, weight) + self.C * np.vdot(slack, slack)
+            return float(value), gradient.ravel().astype(np.float64)
+
+        start = np.zeros(shape).ravel() if self._found is None else self._found
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol}
+        self._found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+        weight = self._found.reshape(shape)
+        self.coef_, self.intercept_ = weight[:, :-1], weight[:, -1]
