@@ -1,7 +1,8 @@
 """Linear classifiers and regressions on codes: scaling, solvers, scores.
 
 The solvers are scikit-learn's, and `SquaredHinge`. They want features of one scale; a network's
-head gets them as they are. So codes are standardised, and the scaling is folded into weight and bias afterwards.
+head gets them as they are. So codes are standardised, and the scaling is folded into weight and
+bias afterwards.
 """
 
 from __future__ import annotations
