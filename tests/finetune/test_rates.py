@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -110,6 +111,25 @@ def test_ratios_hold_at_every_step(
         assert (seen[-1] < 0.0001) == (course != "constant")
         share = {"cosine": 0.1, "one-cycle": 0.3, "constant": 0.1}[course]
         assert top == pytest.approx(steps * share, abs=2)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "momentum"])
+def test_fused_steps_are_the_plain_ones(model: nn.Module, hierarchy: Hierarchy, name: str) -> None:
+    how = recipe(optimizer=name)
+    plain = deepcopy(model)
+    made = make_optimizer(groups(model, hierarchy, how), how)
+    assert made.defaults["fused"]
+    options = {**made.defaults, "fused": False}
+    options.pop("decoupled_weight_decay", None)  # what makes Adam AdamW
+    other = type(made)(groups(plain, hierarchy, how), **options)
+    for step in range(3):
+        for network, optimizer in ((model, made), (plain, other)):
+            generator = torch.Generator().manual_seed(step)
+            for value in network.parameters():
+                value.grad = torch.randn(value.shape, generator=generator)
+            optimizer.step()
+    for one, two in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
 
 
 def test_optimizers_by_name(model: nn.Module, hierarchy: Hierarchy) -> None:
