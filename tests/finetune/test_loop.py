@@ -23,8 +23,8 @@ GOLDEN = (
     0.31768909096717834, 0.21963581442832947, 0.2618608772754669,
     0.13353270292282104, 0.1248258575797081, 0.18692979216575623,
 )  # fmt: skip
-"""Three epochs of three steps each, torch 2.14 on x86. Adam's first steps are as long for the smallest
-gradients, so that their rounding shows in the fourth digit."""
+"""Three epochs of three steps each, torch 2.14 on x86. Adam's first steps are as long for the
+smallest gradients, so that their rounding shows in the fourth digit."""
 
 
 @pytest.fixture
