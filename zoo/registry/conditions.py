@@ -30,7 +30,7 @@ from sqlalchemy import (
 from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
-from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, REMOTE
+from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
 from zoo.registry.sql import Whole, each_of, like, lower, position, size
 from zoo.registry.terms import Wanted
 
@@ -60,10 +60,18 @@ OF_METRIC = schema.measure.c.item_id == ITEM.c.id
 """Joins items with their metrics."""
 
 
-def conditions(query: Query) -> list[Condition]:
-    """All that the query asks, exactly."""
-    words = [_has_word(terms.fold(word).replace("\n", " ")) for word in query.words if word]
-    return [*words, *(_fits(each) for each in query.filters)]
+def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
+    """All that the query asks, exactly.
+
+    Args:
+        query: What is asked.
+        having: Terms that all items have which are looked at, if these are few.
+    """
+    # Filters first: most compare a column of the row, a word may have to be looked for in a card.
+    return [
+        *(_fits(each) for each in query.filters),
+        *(_has_word(word, having) for word in query.words if word),
+    ]
 
 
 def wanted(query: Query) -> Wanted:
@@ -80,9 +88,9 @@ def wanted(query: Query) -> Wanted:
     return found
 
 
-def drivers(query: Query, wanted: Wanted) -> list[Select[tuple[int]]]:
-    """Lists of ids, each of which has all that fits."""
-    found = [index.having(wanted)] if wanted else []
+def drivers(query: Query) -> list[Select[tuple[int]]]:
+    """Lists of ids, each of which has all that fits, from other indexes than that of terms."""
+    found: list[Select[tuple[int]]] = []
     for each in query.filters:
         if each.field in NUMBERS or each.field == "updated":
             found.append(select(ITEM.c.id).where(_fits(each)))
@@ -100,11 +108,12 @@ def visible() -> Condition:
     source publishes for the same at a remote.
     """
     other, same = OTHER, OTHER.c.name == ITEM.c.name
-    here = _has(same, other.c.kind == CHECKPOINT)
+    here = _has(same, other.c.kind == CHECKPOINT, OTHER_IS_NAMED)
     published = _has(same, other.c.kind == CATALOG)
     this = _has(
         same,
         other.c.kind == CHECKPOINT,
+        OTHER_IS_NAMED,
         other.c.ref_tag == ITEM.c.ref_tag,
         other.c.manifest == ITEM.c.manifest,
     )
@@ -131,16 +140,22 @@ def _has(*conditions: Condition) -> Condition:
     return exists().where(*conditions).correlate(ITEM)
 
 
-def _has_word(word: str) -> Condition:
-    whole = index.holds(ITEM.c.id, [[[terms.whole(word)]]])
+def _has_word(said: str, having: Wanted | None) -> Condition:
+    word, threes, exact = terms.fold(said).replace("\n", " "), terms.part(said), terms.whole(said)
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
+    if having is not None:
+        # All that have the whole word, found at once when the first item lacks it in its text.
+        narrowed = [[[exact]] if each == terms.word(said) else each for each in having]
+        found = ITEM.c.id.in_(index.having(narrowed))
+        return or_(part, found) if threes else found
+    whole = index.holds(ITEM.c.id, [[[exact]]])
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
     card = schema.card.c.text
     plain = func.length(card) == size(card)
     lacks = and_(plain, position(lower(card), word) == 0) if word.isascii() else false()
     may = or_(ITEM.c.kind != CATALOG, _has(schema.card.c.item_id == ITEM.c.id, not_(lacks)))
-    return or_(part, and_(may, whole)) if terms.part(word) else and_(or_(part, may), whole)
+    return or_(part, and_(may, whole)) if threes else and_(or_(part, may), whole)
 
 
 def _fits(each: Filter) -> Condition:

@@ -31,9 +31,9 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
 from zoo.registry.sql import among
 
-__all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "PREPROCESSING", "REMOTE", "Rows",
-           "Scope", "TEXT", "add", "at_ref", "change", "complete", "drop", "of_manifest",
-           "of_names", "of_remotes", "path_of", "read", "rebuild", "refresh",
+__all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "OTHER_IS_NAMED", "PREPROCESSING",
+           "REMOTE", "Rows", "Scope", "TEXT", "add", "at_ref", "change", "complete", "drop",
+           "of_manifest", "of_names", "of_remotes", "path_of", "read", "rebuild", "refresh",
            "search_text", "shown_name"]  # fmt: skip
 
 CHECKPOINT, REMOTE, CATALOG = "checkpoint", "remote", "catalog"
@@ -54,7 +54,9 @@ ITEM = schema.item
 # Made once: to make an alias takes as long as to read some rows.
 OTHER = ITEM.alias()
 # Not as a parameter, or the engine could not tell that the indexes of these alone will do.
-IS_NAMED = ITEM.c.kind != literal_column(f"'{CATALOG}'")
+IS_NAMED, OTHER_IS_NAMED = (
+    table.c.kind != literal_column(f"'{CATALOG}'") for table in (ITEM, OTHER)
+)
 
 Rows = list[dict[str, Any]]
 """Items as plain columns, with their ``card``."""

@@ -132,6 +132,8 @@ item = Table(
     # A search shows the newest, and stops at its limit.
     _newest("created DESC", SQLITE),
     _newest("created DESC NULLS LAST", POSTGRESQL),
+    # Of each entry a search asks whether its name is here, too.
+    Index("ix_item_named", "name", "kind", sqlite_where=NAMED, postgresql_where=NAMED),
     Index("ix_item_manifest", "manifest", sqlite_where=NAMED, postgresql_where=NAMED),
 )
 

@@ -10,7 +10,7 @@ is spread unevenly ends the first way after a while, and then the second is take
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any, Literal
@@ -31,7 +31,7 @@ from sqlalchemy import (
 from zoo.domain.digest import Digest
 from zoo.domain.query import Query, Sort
 from zoo.domain.reference import DEFAULT_TAG
-from zoo.registry import schema, terms
+from zoo.registry import index, schema, terms
 from zoo.registry.catalog import input_size, vector
 from zoo.registry.conditions import (
     NUMBERS,
@@ -58,7 +58,7 @@ __all__ = ["Found", "count", "search"]
 
 PATIENCE = 2
 """How many times as many items as expected are looked at in order."""
-LONGER = 2
+LONGER = 4
 """How many times as long it takes to look at an item in order as at one of a driver."""
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
 MOST = 1_000_000
@@ -176,9 +176,9 @@ def search(connection: Connection, query: Query) -> list[Found]:
 def count(connection: Connection, query: Query, at_most: int | None = None) -> int:
     """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
     rows: FromClause = ITEM
-    found = drivers(query, wanted(query))
-    if found:
-        driver = _fewest(connection, found, at_most or MOST).subquery()
+    having = wanted(query)
+    if having or drivers(query):
+        driver = _fewest(connection, query, having, at_most or MOST).subquery()
         rows = driver.join(ITEM, ITEM.c.id == driver.c.id)
     fitting = select(ITEM.c.id).select_from(rows).where(visible(), *conditions(query))
     return _count(connection, fitting.limit(at_most).subquery())
@@ -207,21 +207,23 @@ def _pages(sort: Sort | None) -> list[Page]:
 
 def _read(connection: Connection, query: Query, page: Page, limit: int) -> list[int]:
     """The first items of a page that fit."""
+    having = [*page.wanted, *wanted(query)]
     asked = conditions(query)
     fits = and_(true(), page.condition, visible(), *asked)
-    found = drivers(query, [*page.wanted, *wanted(query)])
-    if not asked or not found:
+    if not asked or not (having or drivers(query)):
         return _in_order(connection, page, fits, limit, None)[0]
     few = isqrt(limit * _size(connection, page) * LONGER) + limit
     candidates: ColumnElement[bool]
-    proposed = _proposed(connection, found, few)
+    proposed, few_have = _proposed(connection, query, having, few)
     if proposed is None:
         ids, done = _in_order(connection, page, fits, limit, PATIENCE * few)
         if done:
             return ids
-        candidates = ITEM.c.id.in_(_fewest(connection, found, MOST))
+        candidates = ITEM.c.id.in_(_fewest(connection, query, having, MOST))
     else:
         candidates = among(ITEM.c.id, proposed)
+        if few_have:
+            fits = and_(true(), page.condition, visible(), *conditions(query, having))
     statement = select(ITEM.c.id).where(candidates, fits)
     return list(connection.scalars(statement.order_by(*page.order).limit(limit)))
 
@@ -252,22 +254,36 @@ def _in_order(
 
 
 def _proposed(
-    connection: Connection, found: list[Select[tuple[int]]], at_most: int
-) -> list[int] | None:
-    """What the driver that gives the fewest items gives; None if all give more than ``at_most``."""
+    connection: Connection, query: Query, having: Wanted, at_most: int
+) -> tuple[list[int] | None, bool]:
+    """What the driver that gives the fewest items gives; None if all give more than ``at_most``.
+
+    And whether no more than that have the terms.
+    """
     best: list[int] | None = None
-    for driver in found:
+    if having:
+        best = _ids(connection, index.having(having).limit(at_most + 1))
+        best = best if len(best) <= at_most else None
+    few_have = best is not None
+    for driver in drivers(query):
         fewer = at_most if best is None else len(best)
-        ids = [row.id for row in connection.execute(driver.limit(fewer + 1))]
-        if len(ids) <= fewer:
-            best = ids
-    return best
+        # Other indexes count faster than what they count is read; that of terms does not.
+        if _count(connection, driver.limit(fewer + 1).subquery()) <= fewer:
+            best = _ids(connection, driver)
+    return best, few_have
+
+
+def _ids(connection: Connection, driver: Select[tuple[int]]) -> list[int]:
+    ids: Sequence[Any] = connection.scalars(driver).all()
+    return list(ids)
 
 
 def _fewest(
-    connection: Connection, found: list[Select[tuple[int]]], at_most: int
+    connection: Connection, query: Query, having: Wanted, at_most: int
 ) -> Select[tuple[int]]:
     """The driver that gives the fewest items; more than ``at_most`` are not counted."""
+    found = [index.having(having)] if having else []
+    found += drivers(query)
     best, fewest = found[0], at_most + 1
     for driver in found:
         size = _count(connection, driver.limit(fewest).subquery())

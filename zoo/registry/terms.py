@@ -30,12 +30,12 @@ __all__ = [
     "word",
 ]
 
-VERSION = 2
+VERSION = 3
 LENGTH = 3
 NAMED = "~"
 """The term of what is here or at a remote."""
-MOST_THREES = 40
-"""Of a longer part the first will do."""
+MOST_THREES = 3
+"""Of a part that has more, so many will do: each is one more list to go through."""
 SEPARATOR = re.compile(r"[\W_]+")
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
@@ -43,9 +43,10 @@ BELOW: Mapping[str, Sequence[Any]] = {
     "params": (*(digit * 10**zeros for zeros in (6, 7, 8) for digit in (1, 3, 5)), 10**9),
 }
 """The steps that a value may be below."""
+QUARTERS = ("01", "04", "07", "10")
 FROM: Mapping[str, Sequence[Any]] = {
     "input": (256, 288, 320, 384, 448, 512),
-    "updated": tuple(f"{year}-{month}" for year in range(2020, 2032) for month in ("01", "07")),
+    "updated": tuple(f"{year}-{month}" for year in range(2020, 2032) for month in QUARTERS),
 }
 """The steps that a value may be at or beyond."""
 
@@ -112,7 +113,9 @@ def word(text: str) -> Sequence[Sequence[str]]:
 
 def part(text: str) -> Sequence[Sequence[str]]:
     """The terms of a part of an item's text; none if it is too short for that."""
-    threes = list(dict.fromkeys(_threes(fold(text))))[:MOST_THREES]
+    threes = list(dict.fromkeys(_threes(fold(text))))
+    if len(threes) > MOST_THREES:  # evenly, with both ends
+        threes = [threes[at * (len(threes) - 1) // (MOST_THREES - 1)] for at in range(MOST_THREES)]
     return [threes] if threes else []
 
 

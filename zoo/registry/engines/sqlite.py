@@ -20,6 +20,8 @@ __all__ = ["begin", "create", "meaning", "shown"]
 BUSY_SECONDS = 60
 CACHE_KIB = 64 * 1024
 """At most; a small database takes less."""
+MAPPED_BYTES = 2**31 - 1
+"""As much of the file as is read without copying; SQLite maps no more."""
 PAUSE_SECONDS = 0.01
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 UNUSABLE = {
@@ -74,6 +76,7 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
