@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ def _commit(api: HfApi, repo: str, folder: Path, parent: str) -> str:
             )
         return str(done.oid)
 
-    with _refusals(repo), _no_bars():
+    with _refusals(repo), _bars_if_seen():
         return _ask(api, f"write {repo}", commit)
 
 
@@ -158,9 +159,9 @@ def _upload_errors(api: HfApi) -> Iterator[None]:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """The client draws its progress wherever it runs, also where nobody looks."""
-    if are_progress_bars_disabled():
+def _bars_if_seen() -> Iterator[None]:
+    """The client draws its progress wherever it runs: only where somebody looks, then."""
+    if are_progress_bars_disabled() or sys.stderr.isatty():
         yield
         return
     disable_progress_bars()

@@ -126,6 +126,17 @@ def test_the_card_tells_the_lineage_and_keeps_what_it_said(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_upload_is_seen_on_terminals_only(
+    member: HubServer, workspace: Workspace, tuned: Digest, terminal: bool,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    publish(workspace, "team/flowers", PLACE)
+    assert ("100%" in capsys.readouterr().err) == terminal
+    assert member.repos[REPO].refs["main"]
+
+
 def test_others_work_is_not_overwritten(
     member: HubServer, workspace: Workspace, tuned: Digest
 ) -> None:
