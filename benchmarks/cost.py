@@ -3,9 +3,9 @@
     python benchmarks/cost.py [ARCHITECTURE]
 
 Random weights, which nothing shares. Each step is a process of its own, start-up included, on a
-warm local disk. zoo makes the disk settle before it says that it is done; cp does not, so the
-second peer does. Memory is what the process holds beside mapped files (RssAnon of Linux), read
-every 10 ms.
+warm local disk; push and pull once more within a process that runs already. zoo makes the disk
+settle before it says that it is done; cp does not, so the second peer does. Memory is what the
+process holds beside mapped files (RssAnon of Linux), read every 10 ms.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import timm
 import torch
 from safetensors.torch import save_file
+
+import zoo
 
 ROUNDS = 5
 ZOO = (sys.executable, "-m", "zoo_cli")
@@ -44,7 +46,8 @@ def main(architecture: str) -> None:
         seconds = statistics.median(times[step][0] for times in rounds)
         ratio = statistics.median(times[step][0] / times["cp + b3sum"][0] for times in rounds)
         memory = max(times[step][1] for times in rounds) / 1e6
-        print(f"  {step:17} {seconds:8.2f}   {ratio:13.2f}   {memory:22.0f}")
+        shown = f"{memory:.0f}" if memory else "-"
+        print(f"  {step:17} {seconds:8.2f}   {ratio:13.2f}   {shown:>22}")
 
 
 def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
@@ -52,8 +55,9 @@ def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         root = Path(folder)
         ours, theirs, remote = root / "ours", root / "theirs", root / "remote"
-        for zoo in (ours, theirs):
-            run(*ZOO, "init", str(zoo))
+        again = root / "again"
+        for home in (ours, theirs, again):
+            run(*ZOO, "init", str(home))
         copied = ("sh", "-c", 'cp "$0" "$1" && b3sum "$1"')
         settled = ("sh", "-c", 'cp "$0" "$1" && sync "$1" && b3sum "$1"')
         return {
@@ -64,13 +68,31 @@ def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
             "zoo push": run(*ZOO, "push", "bench/model", "--to", str(remote), "--home", str(ours)),
             "zoo pull": run(*ZOO, "pull", "bench/model", "--from", str(remote),
                             "--home", str(theirs)),
+            "push, running": within(ours, lambda z: z.push("bench/model", str(root / "other"))),
+            "pull, running": within(
+                again, lambda z: z.pull_from("bench/model", str(root / "other"))
+            ),
         }  # fmt: skip
+
+
+def within(home: Path, call: Callable[[zoo.Zoo], object]) -> tuple[float, float]:
+    """Seconds that a call takes in this process."""
+    with zoo.open(home) as opened:
+        settle()
+        began = time.perf_counter()
+        call(opened)
+        return time.perf_counter() - began, 0.0
+
+
+def settle() -> None:
+    """Else a step pays for what the one before it left to be written."""
+    os.sync()
+    time.sleep(1)
 
 
 def run(*command: str) -> tuple[float, float]:
     """Seconds that a command takes, and the most memory it holds beside mapped files."""
-    os.sync()  # else a step pays for what the one before it left to be written
-    time.sleep(1)
+    settle()
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     with watched(process.pid) as most:
