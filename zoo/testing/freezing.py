@@ -33,6 +33,9 @@ __all__ = [
 RATE = 1e-3
 SEED = 0
 STEPS = 3
+LARGEST = 100.0
+"""Norm that gradients are clipped to: batch norms over two small images can make them a hundred
+thousand times as large (EfficientViM), and the next loss no number."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ def _train(
                 for name, parameter in module.named_parameters()
                 if parameter.grad is not None and parameter.grad.any()
             }
+            nn.utils.clip_grad_norm_(module.parameters(), LARGEST)
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)
             if average:
