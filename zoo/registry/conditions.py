@@ -1,7 +1,7 @@
 """Conditions: what a query asks of an item, in SQL.
 
 Each part of a query is told twice where it can be: as an exact condition on an item, and as a
-driver, a list of ids that an index gives and that holds all that fit. See `zoo.registry.search` for
+driver, a list of ids that an index gives and that holds all that fit. See `zoo.registry.page` for
 which of the two a search begins with.
 """
 
@@ -145,7 +145,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is not None:
         # All that have the whole word, found at once when the first item lacks it in its text.
-        narrowed = [[[exact]] if each == terms.word(said) else each for each in having]
+        narrowed = [[[exact]], *(any_of for any_of in having if [exact] not in any_of)]
         found = ITEM.c.id.in_(index.having(narrowed))
         return or_(part, found) if threes else found
     whole = index.holds(ITEM.c.id, [[[exact]]])

@@ -1,47 +1,20 @@
-"""Search: checkpoints that are here or at a remote, and catalog entries, as one list.
-
-A list is read from one of two ends. From the order: look at one item after the other, as an index
-has them, until enough fit. Or from a driver, an index that gives all that may fit: check these, and
-sort them. With ``n`` items of which ``m`` fit, spread evenly, the first looks at ``n / m`` for each
-that it shows, and the second at ``m``; so the second is taken up to where both take as long. What
-is spread unevenly ends the first way after a while, and then the second is taken.
-"""
+"""Search: checkpoints that are here or at a remote, and catalog entries, as one list."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    Row,
-    Select,
-    and_,
-    case,
-    func,
-    select,
-    true,
-)
+from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Query, Sort
 from zoo.domain.reference import DEFAULT_TAG
-from zoo.registry import index, schema, terms
+from zoo.registry import schema, terms
 from zoo.registry.catalog import input_size, vector
-from zoo.registry.conditions import (
-    NUMBERS,
-    OF_METRIC,
-    conditions,
-    drivers,
-    metric_of,
-    visible,
-    wanted,
-)
+from zoo.registry.conditions import NUMBERS, OF_METRIC, metric_of
 from zoo.registry.items import (
     CATALOG,
     CHECKPOINT,
@@ -51,15 +24,11 @@ from zoo.registry.items import (
     path_of,
     shown_name,
 )
+from zoo.registry.page import Page, Walk, count, read
 from zoo.registry.sql import among
-from zoo.registry.terms import Wanted
 
 __all__ = ["Found", "count", "search"]
 
-PATIENCE = 2
-"""How many times as many items as expected are looked at in order."""
-LONGER = 4
-"""How many times as long it takes to look at an item in order as at one of a driver."""
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
 MOST = 1_000_000
 """No limit is larger: a list is made in memory."""
@@ -124,38 +93,6 @@ class Found:
     crop_mode: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Items in an order that an index has.
-
-    Attributes:
-        rows: Where they are read from.
-        order: What the index is of.
-        condition: Which of the rows.
-    """
-
-    rows: FromClause
-    order: tuple[ColumnElement[Any], ...]
-    condition: ColumnElement[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of the list of all items.
-
-    Attributes:
-        order: The order, told of an item.
-        condition: Which items.
-        wanted: Terms that all of them have.
-        walk: Another way to the same order, if only another table has an index of it.
-    """
-
-    order: tuple[ColumnElement[Any], ...]
-    condition: ColumnElement[bool]
-    wanted: Wanted = ()
-    walk: Walk | None = None
-
-
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
 NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
@@ -169,19 +106,8 @@ def search(connection: Connection, query: Query) -> list[Found]:
     limit = min(query.limit, MOST)
     for page in _pages(query.sort):
         if len(ids) < limit:
-            ids += _read(connection, query, page, limit - len(ids))
+            ids += read(connection, query, page, limit - len(ids))
     return _found(connection, ids)
-
-
-def count(connection: Connection, query: Query, at_most: int | None = None) -> int:
-    """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
-    rows: FromClause = ITEM
-    having = wanted(query)
-    if having or drivers(query):
-        driver = _fewest(connection, query, having, at_most or MOST).subquery()
-        rows = driver.join(ITEM, ITEM.c.id == driver.c.id)
-    fitting = select(ITEM.c.id).select_from(rows).where(visible(), *conditions(query))
-    return _count(connection, fitting.limit(at_most).subquery())
 
 
 def _pages(sort: Sort | None) -> list[Page]:
@@ -203,105 +129,6 @@ def _pages(sort: Sort | None) -> list[Page]:
     lacking = (replace(page, condition=and_(page.condition, value.is_(None)))
                for page in (NAMED, LISTED))  # fmt: skip
     return [first, *lacking]
-
-
-def _read(connection: Connection, query: Query, page: Page, limit: int) -> list[int]:
-    """The first items of a page that fit."""
-    having = [*page.wanted, *wanted(query)]
-    asked = conditions(query)
-    fits = and_(true(), page.condition, visible(), *asked)
-    if not asked or not (having or drivers(query)):
-        return _in_order(connection, page, fits, limit, None)[0]
-    few = isqrt(limit * _size(connection, page) * LONGER) + limit
-    candidates: ColumnElement[bool]
-    proposed, few_have = _proposed(connection, query, having, few)
-    if proposed is None:
-        ids, done = _in_order(connection, page, fits, limit, PATIENCE * few)
-        if done:
-            return ids
-        candidates = ITEM.c.id.in_(_fewest(connection, query, having, MOST))
-    else:
-        candidates = among(ITEM.c.id, proposed)
-        if few_have:
-            fits = and_(true(), page.condition, visible(), *conditions(query, having))
-    statement = select(ITEM.c.id).where(candidates, fits)
-    return list(connection.scalars(statement.order_by(*page.order).limit(limit)))
-
-
-def _in_order(
-    connection: Connection,
-    page: Page,
-    fits: ColumnElement[bool],
-    limit: int,
-    patience: int | None,
-) -> tuple[list[int], bool]:
-    """Items that fit, and whether these are the first ones of all."""
-    walk = page.walk or Walk(ITEM, page.order, page.condition)
-    # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
-    checked = case((fits, 1), else_=0).label("fits")
-    statement = select(ITEM.c.id, checked).select_from(walk.rows)
-    # In pieces: an engine may else send all rows before the first is looked at.
-    statement = statement.execution_options(stream_results=True)
-    rows = connection.execute(statement.where(walk.condition).order_by(*walk.order))
-    ids: list[int] = []
-    for seen, row in enumerate(rows):
-        if len(ids) == limit or seen == patience:
-            rows.close()
-            return ids, len(ids) == limit
-        if row.fits:
-            ids.append(row.id)
-    return ids, True
-
-
-def _proposed(
-    connection: Connection, query: Query, having: Wanted, at_most: int
-) -> tuple[list[int] | None, bool]:
-    """What the driver that gives the fewest items gives; None if all give more than ``at_most``.
-
-    And whether no more than that have the terms.
-    """
-    best: list[int] | None = None
-    if having:
-        best = _ids(connection, index.having(having).limit(at_most + 1))
-        best = best if len(best) <= at_most else None
-    few_have = best is not None
-    for driver in drivers(query):
-        fewer = at_most if best is None else len(best)
-        # Other indexes count faster than what they count is read; that of terms does not.
-        if _count(connection, driver.limit(fewer + 1).subquery()) <= fewer:
-            best = _ids(connection, driver)
-    return best, few_have
-
-
-def _ids(connection: Connection, driver: Select[tuple[int]]) -> list[int]:
-    ids: Sequence[Any] = connection.scalars(driver).all()
-    return list(ids)
-
-
-def _fewest(
-    connection: Connection, query: Query, having: Wanted, at_most: int
-) -> Select[tuple[int]]:
-    """The driver that gives the fewest items; more than ``at_most`` are not counted."""
-    found = [index.having(having)] if having else []
-    found += drivers(query)
-    best, fewest = found[0], at_most + 1
-    for driver in found:
-        size = _count(connection, driver.limit(fewest).subquery())
-        if size < fewest:
-            best, fewest = driver, size
-    return best
-
-
-def _size(connection: Connection, page: Page) -> int:
-    """About how many items a page has, without a look at each."""
-    if page.wanted:
-        tables = (schema.ref, schema.remote_ref)
-        return sum(_count(connection, table) for table in tables)
-    return connection.scalar(select(func.max(ITEM.c.id))) or 0
-
-
-def _count(connection: Connection, rows: FromClause) -> int:
-    return connection.scalar(select(func.count()).select_from(rows)) or 0
 
 
 def _found(connection: Connection, ids: list[int]) -> list[Found]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "LENGTH",
     "NAMED",
     "VERSION",
     "Wanted",
@@ -34,8 +35,8 @@ VERSION = 3
 LENGTH = 3
 NAMED = "~"
 """The term of what is here or at a remote."""
-MOST_THREES = 3
-"""Of a part that has more, so many will do: each is one more list to go through."""
+MOST_THREES = 40
+"""Of a longer part the first will do."""
 SEPARATOR = re.compile(r"[\W_]+")
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
@@ -113,9 +114,7 @@ def word(text: str) -> Sequence[Sequence[str]]:
 
 def part(text: str) -> Sequence[Sequence[str]]:
     """The terms of a part of an item's text; none if it is too short for that."""
-    threes = list(dict.fromkeys(_threes(fold(text))))
-    if len(threes) > MOST_THREES:  # evenly, with both ends
-        threes = [threes[at * (len(threes) - 1) // (MOST_THREES - 1)] for at in range(MOST_THREES)]
+    threes = list(dict.fromkeys(_threes(fold(text))))[:MOST_THREES]
     return [threes] if threes else []
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from zoo.registry.terms import Wanted, safe
 
-__all__ = ["add", "clear", "expression", "in_bulk", "remove"]
+__all__ = ["add", "clear", "expression", "in_bulk", "remove", "thinned"]
 
 NAME = "item_term"
 LONGEST = 255
@@ -53,6 +53,11 @@ def in_bulk(connection: Connection, *, begin: bool) -> None:
     if not begin:
         connection.exec_driver_sql(f"SELECT gin_clean_pending_list('ix_{NAME}_terms')")
         connection.exec_driver_sql("ANALYZE " + ", ".join(CHANGED))
+
+
+def thinned(connection: Connection, wanted: Wanted) -> Wanted:  # noqa: ARG001 - as FTS5's
+    """The same: a GIN index begins with the rarest by itself."""
+    return wanted
 
 
 def expression(wanted: Wanted) -> str:
