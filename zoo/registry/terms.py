@@ -14,6 +14,7 @@ A change of what `terms_of` returns is a new `VERSION`: older indexes are then m
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def terms_of(
     named: bool = False,
     measures: Mapping[str, Any] | None = None,
 ) -> str:
-    """All terms of an item, sorted, apart by spaces and safe within any index.
+    """All terms of an item, in any order, apart by spaces and safe within any index.
 
     Args:
         text: What `join` made.
@@ -100,11 +101,12 @@ def terms_of(
             wholes.add(EDGES.sub("", each))
             wholes.update(SEPARATOR.split(each))
     wholes.discard("")
-    terms.update([f"={each}".translate(SAFE) for each in wholes])
+    # What has letters and digits only is safe: most are, and there are very many.
+    terms.update([SAFE_WHOLE + (each if each.isalnum() else safe(each)) for each in wholes])
     for field, value in (measures or {}).items():
         if value is not None:
-            terms.update(safe(step) for step in _steps(field, value))
-    return " ".join(sorted(terms))
+            terms.update(_steps(field, value))
+    return " ".join(terms)
 
 
 def word(text: str) -> Sequence[Sequence[str]]:
@@ -140,8 +142,9 @@ def safe(term: str) -> str:
 
 
 def _steps(field: str, value: Any) -> Iterator[str]:
-    yield from (f"{field}<{at}" for at in BELOW.get(field, ()) if value < at)
-    yield from (f"{field}>{at}" for at in FROM.get(field, ()) if value >= at)
+    """Safe terms of the steps that a value is below, and of those that it is at or beyond."""
+    yield from SAFE_BELOW.get(field, ())[bisect_right(BELOW.get(field, ()), value) :]
+    yield from SAFE_FROM.get(field, ())[: bisect_right(FROM.get(field, ()), value)]
 
 
 def _threes(text: str) -> list[str]:
@@ -154,3 +157,8 @@ SAFE = {
     for code in (*range(128), *range(0x80, 0xA1), 0x1680, *range(0x2000, 0x2010), 0x2028, 0x2029)
     if not chr(code).isalnum()
 }
+SAFE_WHOLE = safe("=")
+SAFE_BELOW, SAFE_FROM = (
+    {field: [safe(f"{field}{sign}{at}") for at in steps] for field, steps in known.items()}
+    for sign, known in (("<", BELOW), (">", FROM))
+)
