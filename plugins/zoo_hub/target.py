@@ -161,7 +161,7 @@ def _upload_errors(api: HfApi) -> Iterator[None]:
 @contextmanager
 def _bars_if_seen() -> Iterator[None]:
     """The client draws its progress wherever it runs: only where somebody looks, then."""
-    if are_progress_bars_disabled() or sys.stderr.isatty():
+    if are_progress_bars_disabled() or (sys.stderr is not None and sys.stderr.isatty()):
         yield
         return
     disable_progress_bars()

@@ -58,6 +58,27 @@ def test_support_vectors_are_the_pipelines() -> None:
     assert np.abs(outputs.numpy() - expected).max() < 0.005
 
 
+def test_support_vectors_go_on_from_one_c_to_the_next() -> None:
+    codes, targets = digits()
+    path = Path("svm", codes[:600], targets[:600], 10)
+    for c in CS:
+        quick = said(path.fit(c), codes[600:])
+        exact = said(Path("svm", codes[:600], targets[:600], 10, exact=True).fit(c), codes[600:])
+        right = (quick.argmax(1) == targets[600:]).float().mean()
+        assert abs(right - (exact.argmax(1) == targets[600:]).float().mean()) < 0.01
+        assert (quick - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_support_vectors_of_two_classes() -> None:
+    data = load_breast_cancer()
+    codes, targets = torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
+    pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.1, dual=False, tol=1e-8))
+    pipeline.fit(data.data[:400], data.target[:400])
+    outputs = said(Path("svm", codes[:400], targets[:400], 2, exact=True).fit(0.1), codes[400:])
+    expected = pipeline.decision_function(data.data[400:])
+    assert np.abs((outputs[:, 1] - outputs[:, 0]).numpy() - expected).max() < 0.005
+
+
 def test_each_label_has_its_own_regression() -> None:
     codes, digit = digits()
     labels = torch.stack([digit % 2 == 0, digit > 4, torch.zeros(len(digit))], dim=1).float()

@@ -19,7 +19,7 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, InvalidData
-from zoo.finetune import training
+from zoo.finetune import run, training
 from zoo.finetune.run import Result, finetune, resume
 from zoo.finetune.state import State, write_state
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
@@ -98,6 +98,37 @@ def test_resumed_anywhere_gives_the_same_bits(
         assert all(torch.equal(one[name], other[name]) for name in one), place
         assert result.metrics == whole.metrics
         assert not (cut.folder / STATE).exists()
+
+
+SELDOM: dict[str, dict[str, Any]] = {
+    "gradual": PLANS["gradual"],
+    "stopped early": {"strategy": "partial", "freeze": "layer2", "epochs": 6, "patience": 2},
+    "soup": {"strategy": "partial", "freeze": "layer2", "epochs": 4, "blend": "soup"},
+    "wise-ft": {"strategy": "lp-ft", "freeze": "layer2", "blend": "wise-ft"},
+}
+
+
+@pytest.mark.parametrize("plan", SELDOM)
+def test_resumed_from_long_ago_gives_the_same_bits(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    """Saved once, at the beginning; cut off when all is trained and blended."""
+    recipe = Recipe(data=str(shapes), **{**QUICK, **SELDOM[plan]})
+    whole = finetune(workspace, base, recipe, Reference.parse("team/whole"), device="cpu")
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "RARELY", 10**9)
+        patch.setattr(run, "publish", cut)
+        with pytest.raises(Cut):
+            finetune(workspace, base, recipe, Reference.parse("team/cut"), device="cpu")
+    result = resume(workspace, list_runs(workspace)[0].id)
+    one, other = state(workspace, whole), state(workspace, result)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert result.metrics == whole.metrics
+    assert not (find_run(workspace, result.run).folder / "weights").exists()
 
 
 def test_saving_that_takes_long_is_seldom(

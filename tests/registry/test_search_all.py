@@ -12,7 +12,7 @@ import pytest
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.query import Filter, Query
-from zoo.registry import Registry
+from zoo.registry import Registry, fts5, page
 
 FAMILIES = ("resnet", "convnext", "vit", "regnet", "swin")
 PROSE = ("tiny", "robust", "straße", "satellite", "flowers", "k-means", "lite")
@@ -25,6 +25,7 @@ COMPARE = {
     ">=": operator.ge,
     ">": operator.gt,
 }
+SORTS = (None, "params", "-params", "-updated", "name", "input", "-metric.top1", "metric.top1")
 HEIGHTS = (224, 255, 256, 320, 512, None)
 
 
@@ -44,6 +45,7 @@ def entries() -> Iterator[CatalogEntry]:
             datasets=(draw.choice(("flowers", "imagenet-1k")),),
             card=" ".join(draw.sample(PROSE, 2)) + ".",
             updated=draw.choice(DATES),
+            metrics=draw.choice(({}, {"top1": draw.random()})),
         )
 
 
@@ -53,12 +55,13 @@ def queries() -> Iterator[Query]:
         *(f"params{sign}{count}" for sign in ("<", "<=", ">=") for count in ("1M", "5M", "31M")),
         *(f"updated{sign}2026-0{month}" for sign in ("<", ">=", ">", "=") for month in (1, 7)),
         *(f"input{sign}256" for sign in ("<", ">", ">=", "=")),
-        "arch:*_tiny", "license:mit", "dataset:flowers", "arch:vit*", "owner:hub", "tag:n7",
+        "source:hub", "metric.top1>=0.5", "arch:*_tiny", "license:mit", "dataset:flowers", "arch:vit*", "owner:hub", "tag:n7",
     ]  # fmt: skip
-    words = (*FAMILIES, *PROSE, "STRASSE", "next_t", "n1", "b0", "means", "nothing")
-    for _ in range(120):
+    words = (*FAMILIES, *PROSE, "STRASSE", "next_t", "n1", "b0", "means", "nothing",
+             "next_tiny.n2")  # fmt: skip
+    for _ in range(240):
         asked = draw.sample(words, draw.randint(0, 2)) + draw.sample(filters, draw.randint(0, 2))
-        sort = draw.choice((None, "params", "-params", "-updated", "name", "input"))
+        sort = draw.choice(SORTS)
         yield Query.parse(" ".join(asked), sort=sort, limit=draw.choice((1, 3, 20, 500)))
 
 
@@ -81,8 +84,10 @@ def holds(entry: CatalogEntry, each: Filter) -> bool:
         "license": entry.license,
         "dataset": (entry.datasets or ("",))[0],
         "owner": "hub",
+        "source": "hub",
+        "top1": entry.metrics.get("top1"),
         "tag": entry.tag,
-    }[each.field]
+    }[each.metric or each.field]
     if known is None:
         return False
     if each.operator == ":":
@@ -108,12 +113,24 @@ def key(query: Query) -> Callable[[CatalogEntry], tuple[bool, object]]:
     field = query.sort.field
 
     def value(entry: CatalogEntry) -> object:
+        if query.sort and query.sort.metric:
+            return entry.metrics.get(query.sort.metric)
         height = entry.input_size and entry.input_size[1]
         return height if field == "input" else getattr(entry, field)
 
     return lambda entry: (value(entry) is None, value(entry))
 
 
+@pytest.fixture(params=["as few", "as among millions"])
+def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways that searches take among millions, which these entries are too few for."""
+    if request.param == "as among millions":
+        for name, value in (("MANY", 0), ("LEAST", 1), ("LOOK", 8), ("PATIENCE", 1)):
+            monkeypatch.setattr(page, name, value)
+        monkeypatch.setattr(fts5, "SAMPLE", 5)
+
+
+@pytest.mark.usefixtures("_size")
 def test_every_search_finds_what_a_look_at_all_finds(full: Registry) -> None:
     everything = {entry.name: entry for entry in entries()}
     for query in queries():

@@ -22,7 +22,8 @@ class SquaredHinge:
     """A one-vs-rest classifier with the attributes of scikit-learn's.
 
     Args:
-        tol: Share of the objective below which a step's gain ends the search.
+        tol: Share of the objective (or of 1, if it is less) below which a step's gain ends the
+            search; also the largest part of a gradient that counts as none.
         max_iter: Most steps.
 
     Attributes:
@@ -43,7 +44,8 @@ class SquaredHinge:
         """Fit scaled features (N, F), in their precision, beginning at the solution before."""
         values = np.unique(classes)
         positive = values[1:] if len(values) == 2 else values
-        signs = np.where(classes[:, None] == positive, 1, -1).astype(features.dtype)
+        one = features.dtype.type(1)
+        signs = np.where(classes[:, None] == positive, one, -one)
         inputs = np.hstack([features, np.ones((len(features), 1), features.dtype)])
         shape = (len(positive), inputs.shape[1])
 

@@ -123,7 +123,8 @@ class Processes:
         dist.all_reduce(flat)
         sizes = [parameter.numel() for parameter in chosen]
         for parameter, part in zip(chosen, torch.split(flat, sizes), strict=True):
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+            # A fused step wants a gradient to lie in memory as its parameter does.
+            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
 
 
 ALONE = Processes()

@@ -28,8 +28,10 @@ __all__ = ["layer_decay", "make_optimizer", "parameter_groups", "schedule"]
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
 ONE_CYCLE_RISE = 0.3
-FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
-"""Optimizers that have a fused step on every device."""
+FUSED = (torch.optim.Adam, torch.optim.AdamW)
+"""Optimizers with a fused step. SGD's takes memory that was never written for its momentum if the
+first scaled gradients overflow (torch 2.14)."""
+FUSED_ON = ("cpu", "cuda", "mps", "xpu")
 
 
 def parameter_groups(
@@ -80,7 +82,8 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     # One pass over the memory of a step instead of eight: without it, AdamW takes up to a sixth of
     # the time of a training that enters late.
     made_by = timm.optim.get_optimizer_info(recipe.optimizer).opt_class
-    options = {"fused": True} if made_by in FUSED else {}
+    device = groups[0]["params"][0].device.type
+    options = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
     made: Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )

@@ -234,6 +234,7 @@ def _carry_out(
     result = None
     if prepared.processes.first:
         result = _conclude(workspace, prepared, training.best.name, last, journal, began, progress)
+        training.kept.clear()  # not before: a run that is cut off here blends again
     result = prepared.processes.share(result)
     prepared.processes.wait()
     assert result is not None

@@ -83,6 +83,9 @@ def learner_state(learner: Learner) -> dict[str, Any]:
 
 def restore_learner(learner: Learner, kept: dict[str, Any]) -> None:
     """Bring a learner that was made anew to where ``kept`` was taken."""
+    made = learner.optimizer.param_groups
+    for group, saved in zip(made, kept["optimizer"]["param_groups"], strict=True):
+        saved["fused"] = group.get("fused")  # how a step is done is no part of where it is
     learner.optimizer.load_state_dict(kept["optimizer"])
     learner.rates.last_epoch = kept["rates"]["last_epoch"]
     learner.rates._last_lr = kept["rates"]["last"]

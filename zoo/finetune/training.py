@@ -171,7 +171,6 @@ class Training:
             mean, names = soup(self.kept, lambda tensors: self._score(tensors, feeds))
             put(mean, self.live)
             self._noted(f"mean of {', '.join(names)}", feeds)
-        self.kept.clear()
 
     def _noted(self, name: str, feeds: Feeds) -> None:
         figures = self.consider(name, feeds)

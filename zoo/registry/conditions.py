@@ -65,7 +65,7 @@ def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
 
     Args:
         query: What is asked.
-        having: Terms that all items have which are looked at, if these are few.
+        having: Terms that all have which fit, if no more than a few items have them.
     """
     # Filters first: most compare a column of the row, a word may have to be looked for in a card.
     return [

@@ -122,13 +122,14 @@ def _in_order(
     walk = page.walk or Walk(ITEM, page.order, page.condition)
     # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
     checked = case((_fits(query, page, None), 1), else_=0).label("fits")
-    seen = select(ITEM.c.id, checked).select_from(walk.rows).where(walk.condition)
-    looked_at = seen.order_by(*walk.order).limit(patience).subquery()
+    every = select(ITEM.c.id).select_from(walk.rows).where(walk.condition)
+    looked_at = every.add_columns(checked).order_by(*walk.order).limit(patience).subquery()
+    # Both engines hand on the rows of a subquery as it gives them.
     fitting = select(looked_at.c.id).where(looked_at.c.fits == 1).limit(limit)
     ids = _ids(connection, fitting)
     if len(ids) == limit or patience is None:
         return ids, True
-    return ids, _count(connection, seen.limit(patience + 1).subquery()) <= patience
+    return ids, _count(connection, every.limit(patience + 1).subquery()) <= patience
 
 
 def _proposed(

@@ -21,7 +21,8 @@ BUSY_SECONDS = 60
 CACHE_KIB = 64 * 1024
 """At most; a small database takes less."""
 MAPPED_BYTES = 2**31 - 1
-"""As much of the file as is read without copying; SQLite maps no more."""
+"""As much of the file as is read without copying; SQLite maps no more. It takes care of its own
+processes; whoever else truncates the file under a running program ends that."""
 PAUSE_SECONDS = 0.01
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 UNUSABLE = {
