@@ -55,7 +55,8 @@ def queries() -> Iterator[Query]:
         *(f"params{sign}{count}" for sign in ("<", "<=", ">=") for count in ("1M", "5M", "31M")),
         *(f"updated{sign}2026-0{month}" for sign in ("<", ">=", ">", "=") for month in (1, 7)),
         *(f"input{sign}256" for sign in ("<", ">", ">=", "=")),
-        "source:hub", "metric.top1>=0.5", "arch:*_tiny", "license:mit", "dataset:flowers", "arch:vit*", "owner:hub", "tag:n7",
+        "source:hub", "metric.top1>=0.5", "arch:*_tiny", "license:mit", "dataset:flowers",
+        "arch:vit*", "owner:hub", "tag:n7",
     ]  # fmt: skip
     words = (*FAMILIES, *PROSE, "STRASSE", "next_t", "n1", "b0", "means", "nothing",
              "next_tiny.n2")  # fmt: skip

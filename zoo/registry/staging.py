@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from hashlib import blake2b
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,8 @@ __all__ = ["changed", "count", "discard", "stage", "unlisted"]
 BATCH = 10_000
 ITEM, LISTING = schema.item, schema.listing
 NAMES = tuple(field.name for field in fields(CatalogEntry) if field.name != "location")
+VALUES = attrgetter(*NAMES)
+TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 TOLD = Table(
     "told",
@@ -94,7 +97,7 @@ def unlisted(connection: Connection, source: str) -> list[int]:
 
 def _to_row(entry: CatalogEntry) -> dict[str, Any]:
     place = entry.location and (entry.location.source, entry.location.locator)
-    data = json.dumps([*(getattr(entry, name) for name in NAMES), place], ensure_ascii=False)
+    data = TO_JSON([*VALUES(entry), place])
     digest = blake2b(data.encode(), digest_size=8).digest()
     fingerprint = int.from_bytes(digest, signed=True)
     return {"name": entry.name, "fingerprint": fingerprint, "data": data}
