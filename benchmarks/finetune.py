@@ -13,6 +13,7 @@ Quote the ratios.
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -38,6 +39,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.run import CACHE
 from zoo_timm.backbone import TimmBackbone
 
 SIZE, BATCH, RATE, RATIO = 96, 32, 3e-3, 0.1
@@ -84,7 +86,8 @@ class _Nothing:
 
 
 def ours(home: Path, data: Path, seed: int, epochs: int, **options: Any) -> tuple[float, float]:
-    """Seconds and test accuracy of zoo."""
+    """Seconds and test accuracy of zoo, with nothing cached before."""
+    shutil.rmtree(home / CACHE, ignore_errors=True)
     clock = Clock()
     with zoo.open(home, progress=clock) as z:
         result = z.finetune(
