@@ -5,9 +5,9 @@
 Real ImageNet weights (tf_efficientnet_lite0) on scikit-learn's digits at 96 pixels; one split, one
 recipe (AdamW, cosine, batches of 32, no augmentation), all in one process, each arm alone. Seconds
 are those of training with its validation after each epoch, and for the cache its filling. The bound
-is what the measured parts add up to: the frozen part once on all images, then the rest alone, as an
-ordinary ``nn.Sequential``, for every step and validation, with the fused AdamW that zoo takes too.
-Quote the ratios.
+is what the measured parts add up to: all images read and run through the frozen part once, then the
+rest alone, as an ordinary ``nn.Sequential``, for every step and validation, with the fused AdamW
+that zoo takes too. Quote the ratios.
 """
 
 from __future__ import annotations
@@ -53,16 +53,20 @@ class Parts:
     def __init__(self, dataset: Dataset) -> None:
         backbone = TimmBackbone()
         how = backbone.preprocessing(backbone.build(ARCHITECTURE))
-        transform = training_transform(adapted_preprocessing(how, (SIZE, SIZE), None))
-        self.classes = len(dataset.classes)
+        self.transform = training_transform(adapted_preprocessing(how, (SIZE, SIZE), None))
+        self.dataset, self.classes = dataset, len(dataset.classes)
+        self.train, self.validation, self.test = self.through(nn.Identity())
 
-        def read(samples: Any) -> Split:
-            batches = list(Batches(dataset, samples, transform, 256, workers=0).view(0))
-            return torch.cat([b.images for b in batches]), torch.cat([b.targets for b in batches])
-
-        self.train, self.validation, self.test = (
-            read(part) for part in (dataset.train, dataset.validation, dataset.test)
-        )
+    @torch.no_grad()
+    def through(self, module: nn.Module) -> list[Split]:
+        """The parts, read from their files, through a module."""
+        dataset, made = self.dataset, []
+        for samples in (dataset.train, dataset.validation, dataset.test):
+            batches = Batches(dataset, samples, self.transform, BATCH, workers=0).view(0)
+            pairs = [(module(batch.images), batch.targets) for batch in batches]
+            outputs, targets = zip(*pairs, strict=True)
+            made.append((torch.cat(outputs), torch.cat(targets)))
+        return made
 
 
 class Clock:
@@ -189,11 +193,7 @@ def bound(parts: Parts, seed: int, epochs: int, depth: str) -> float:
     below, above = frozen_modules(model, depth)
     prefix, suffix = nn.Sequential(*below).eval(), nn.Sequential(*above)
     began = time.perf_counter()
-    with torch.no_grad():
-        crossing = [
-            (torch.cat([prefix(images) for images in split[0].split(BATCH)]), split[1])
-            for split in (parts.train, parts.validation, parts.test)
-        ]
+    crossing = parts.through(prefix)
     fit(suffix, above[-1], crossing[0], crossing[1], epochs, seed, suffix.train, fused=True)
     return time.perf_counter() - began
 
