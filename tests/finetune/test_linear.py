@@ -55,7 +55,7 @@ def test_support_vectors_are_the_pipelines() -> None:
     pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
     outputs = said(Path("svm", codes[:600], targets[:600], 10, exact=True).fit(0.01), codes[600:])
     expected = pipeline.decision_function(codes[600:].double().numpy())
-    assert np.abs(outputs.numpy() - expected).max() < 0.005
+    assert np.abs(outputs.numpy() - expected).max() < 0.02
 
 
 def test_support_vectors_go_on_from_one_c_to_the_next() -> None:

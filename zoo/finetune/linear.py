@@ -162,7 +162,7 @@ def _softmax(exact: bool) -> Any:
 
 
 def _svm(exact: bool) -> Any:
-    return SquaredHinge(1e-9, 1000) if exact else SquaredHinge(1e-5, 200)
+    return SquaredHinge(1e-8, 1000) if exact else SquaredHinge(1e-4, 200)
 
 
 def _ridge(exact: bool) -> Any:  # noqa: ARG001 - it has a closed form
