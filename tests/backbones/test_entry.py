@@ -131,6 +131,51 @@ def test_another_batch_size_may_follow() -> None:
         assert torch.equal(entry.enter(entry.record(images), images), module(images))
 
 
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_vit_relpos"])
+def test_three_images_tell_what_is_given_for_many(architecture: str) -> None:
+    module, hierarchy = built(architecture)
+    module.eval()
+    boundary = hierarchy.cut_below(3)
+    images = torch.randn(16, *plugins.backbone("timm").preprocessing(module).input_size)
+    expected = module(images)
+    entry = LateEntry(module, hierarchy, boundary)
+    recorded = entry.record(images)
+    first = module.get_submodule(hierarchy.units[0].modules[0])
+    seen: list[int] = []
+    first.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    found = entry.enter(recorded, images)
+    stubbed = len(images)
+    assert torch.equal(found, expected)
+    assert sorted(set(seen) - {stubbed}) == [2, 3]
+    assert len(seen) <= 6  # both twice, and without computing anything
+
+
+class Padded(nn.Module):
+    """Runs its first step on a number of images that four divides, with a token for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 3, 1, 1))
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = len(x)
+        full = self.first(torch.cat([x, x.new_zeros(-count % 4, *x.shape[1:])]))
+        x = self.second(full[:count] + self.token.expand(count, -1, -1, -1))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_more_images_are_run_where_few_do_not_tell(count: int) -> None:
+    module = Padded()
+    hierarchy = trace("padded", module, input_size=(3, 8, 8), head=("head",))
+    images = torch.randn(count, 3, 8, 8)
+    entry = LateEntry(module, hierarchy, 1)
+    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+
+
 def test_the_network_is_left_as_it_was() -> None:
     module, hierarchy = built("test_vit")
     images = torch.randn(2, 3, 160, 160)

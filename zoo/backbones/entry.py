@@ -11,19 +11,23 @@ cut (`zoo.backbones.liveness`), and is proven network by network with stubs that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
+from zoo.backbones.extrapolate import Given, extrapolated, hollow
 from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["Entering", "LateEntry"]
 
 Entering = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
+
+FEW = 3
+"""Images that tell what is given for any greater number of them."""
 
 
 class LateEntry:
@@ -44,7 +48,7 @@ class LateEntry:
             for unit in hierarchy.units[:boundary]
             for path in unit.modules
         ]
-        self._given: dict[int, list[list[Any]]] = {}
+        self._given: dict[int, Given] = {}
 
     @torch.no_grad()
     def record(self, images: Tensor) -> Entering:
@@ -67,19 +71,42 @@ class LateEntry:
             images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
         """
         if len(images) not in self._given:
-            self._given[len(images)] = self._learn(images)
+            self._given[len(images)] = self._learn(entering, images)
         with self._stubbed(self._given[len(images)]), self._before_entry(_feed(entering)):
             return self.module(images)
 
+    def _learn(self, entering: Entering, images: Tensor) -> Given:
+        """What each module below gives for so many images, call by call.
+
+        What is the same for all images is kept, of the rest only the shape. It is right if with it
+        the network comes to its cut with what enters there.
+        """
+        wanted = _shapes(entering)
+        for given in self._candidates(images):
+            with suppress(RuntimeError), self._stubbed(given):
+                if _shapes(self.record(images)) == wanted:
+                    break
+        return given
+
+    def _candidates(self, images: Tensor) -> Iterator[Given]:
+        """Few images tell what is given for many; not those of every network.
+
+        The code between modules may want tensors with memory, to write into.
+        """
+        if len(images) > FEW:
+            two, three = (self._seen(images[:few]) for few in (2, FEW))
+            if given := extrapolated(two, three, len(images)):
+                yield from (given, _copied(given))
+        yield (given := self._seen(images))
+        yield _copied(given)
+
     @torch.no_grad()
-    def _learn(self, images: Tensor) -> list[list[Any]]:
+    def _seen(self, images: Tensor) -> Given:
         """What each module below gives, call by call: the values of what is the same for two
         batches of images that have not a pixel in common, and else tensors without memory.
-
-        They are of ordinary memory where the code between modules wants that, to write into.
         """
-        given: list[list[Any]] = [[] for _ in self._below]
-        light: list[list[Any]] = [[] for _ in self._below]
+        given: Given = [[] for _ in self._below]
+        light: Given = [[] for _ in self._below]
 
         def compare(at: int, output: Any) -> None:
             call = len(light[at])
@@ -89,11 +116,6 @@ class LateEntry:
         # Copies: what comes next may write in place.
         self._watch(torch.zeros_like(images), lambda at, output: given[at].append(_copied(output)))
         self._watch(torch.ones_like(images), compare)
-        try:
-            with self._stubbed(light):
-                self.record(images)
-        except RuntimeError:
-            return [[_copied(output) for output in outputs] for outputs in light]
         return light
 
     def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
@@ -105,7 +127,7 @@ class LateEntry:
             self.record(images)
 
     @contextmanager
-    def _stubbed(self, given: list[list[Any]]) -> Iterator[None]:
+    def _stubbed(self, given: Given) -> Iterator[None]:
         own = [child.__dict__.get("forward") for child in self._below]
         for child, outputs in zip(self._below, given, strict=True):
             child.__dict__["forward"] = _Stub(outputs, child.forward)
@@ -162,7 +184,11 @@ def _feed(entering: Entering) -> Callable[..., Any]:
 def _same_or_hollow(one: Any, other: Any) -> Any:
     if not isinstance(one, Tensor) or torch.equal(one, other):
         return one
-    return one.new_zeros(()).expand(one.shape)
+    return hollow(one, one.shape)
+
+
+def _shapes(entering: Entering) -> list[torch.Size]:
+    return [leaf.shape for leaf in tree_leaves(entering) if isinstance(leaf, Tensor)]
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from zoo.backbones.shapes import Shapes, storage_of
+
 __all__ = ["Call", "Operation", "Recording", "record"]
 
 
@@ -77,13 +79,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.clock = 0
         self.operations: list[Operation] = []
+        self._shapes = Shapes()
         self._alive: list[Tensor] = []  # a freed storage's number would be used again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = self._shapes.run(func, args, kwargs)
         reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self._alive += made
@@ -100,11 +103,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.clock += 1
         self.operations.append(Operation(self.clock, read, tuple(written)))
         return result
-
-
-def storage_of(tensor: Tensor) -> int:
-    """What tells the memory of one tensor from another's; views share it."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def record(module: nn.Module, images: Tensor) -> Recording:

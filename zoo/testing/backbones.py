@@ -24,7 +24,7 @@ from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import UnknownName
 from zoo.testing import freezing
 from zoo.testing.cuts import check_cuts
-from zoo.testing.entry import check_late_entry
+from zoo.testing.entry import check_larger_batch, check_late_entry
 
 __all__ = ["BackboneSuite", "Network", "check_coverage", "check_order", "check_stages"]
 
@@ -129,6 +129,11 @@ class BackboneSuite:
         """As training all of the network, frozen below; for a few of its cuts."""
         for network in networks:
             check_late_entry(network.module, network.hierarchy, network.images)
+
+    def test_batches_of_any_size_enter_at_a_cut(self, networks: list[Network]) -> None:
+        """With what small ones have told."""
+        for network in networks:
+            check_larger_batch(network.module, network.hierarchy, network.images)
 
     @pytest.mark.parametrize("optimizer", freezing.OPTIMIZERS)
     def test_freezing_is_total(self, networks: list[Network], optimizer: str) -> None:

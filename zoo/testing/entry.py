@@ -15,11 +15,13 @@ from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze, trainable_parameters
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["check_late_entry"]
+__all__ = ["check_larger_batch", "check_late_entry"]
 
 RATE = 1e-3
 SEED = 7
 STEPS = 5
+MANY = 5
+"""Images, more than those that tell `LateEntry` what modules give."""
 
 
 def check_late_entry(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
@@ -46,6 +48,30 @@ def check_late_entry(module: nn.Module, hierarchy: Hierarchy, images: Tensor) ->
             assert one.keys() == other.keys()
             wrong = [name for name in one if one[name] != other[name]]
             assert not wrong, f"{hierarchy.boundary_name(boundary)}, step {step}: {wrong[:3]}"
+    return entered
+
+
+@torch.no_grad()
+def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
+    """Assert that a batch of `MANY` images, recorded and entered late, gives the outputs (N, K) of
+    the whole network in eval mode, bit for bit.
+
+    Args:
+        module: The network, with real weights; it is not changed.
+        hierarchy: Its hierarchy.
+        images: At least one (N, C, H, W); they are repeated.
+
+    Returns:
+        The boundaries entered, as in `check_late_entry`.
+    """
+    late = copy.deepcopy(module).eval()
+    batch = images.repeat(MANY, 1, 1, 1)[:MANY]
+    expected = late(batch)
+    entered = boundaries(hierarchy)
+    for boundary in entered:
+        entry = LateEntry(late, hierarchy, boundary)
+        found = entry.enter(_copied(entry.record(batch)), torch.full_like(batch, float("nan")))
+        assert torch.equal(found, expected), hierarchy.boundary_name(boundary)
     return entered
 
 
