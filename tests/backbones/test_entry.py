@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from zoo import plugins
 from zoo.backbones.entry import LateEntry
@@ -40,7 +44,7 @@ def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
 @pytest.mark.parametrize("architecture", DIVERSE)
 def test_training_from_a_cut_gives_the_same_bits(architecture: str) -> None:
     module, hierarchy = built(architecture)
-    images = torch.randn(2, *plugins.backbone("timm").preprocessing(module).input_size)
+    images = torch.randn(5, *plugins.backbone("timm").preprocessing(module).input_size)
     assert len(check_late_entry(module, hierarchy, images)) >= 3
 
 
@@ -151,29 +155,82 @@ def test_three_images_tell_what_is_given_for_many(architecture: str) -> None:
 
 
 class Padded(nn.Module):
-    """Runs its first step on a number of images that four divides, with a token for each."""
+    """Runs its first step on a number of images that ``multiple`` divides, and does not forget it
+    above.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, multiple: int) -> None:
         super().__init__()
-        self.token = nn.Parameter(torch.randn(1, 3, 1, 1))
+        self.multiple = multiple
         self.first = nn.Conv2d(3, 3, 3, padding=1)
         self.second = nn.Conv2d(3, 3, 3, padding=1)
+        self.third = nn.Conv2d(3, 3, 3, padding=1)
         self.head = nn.Linear(3, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         count = len(x)
-        full = self.first(torch.cat([x, x.new_zeros(-count % 4, *x.shape[1:])]))
-        x = self.second(full[:count] + self.token.expand(count, -1, -1, -1))
-        return self.head(x.mean((2, 3)))
+        full = self.first(torch.cat([x, x.new_zeros(-count % self.multiple, *x.shape[1:])]))
+        x = self.third(self.second(full[:count]))
+        return self.head(x.mean((2, 3))) / len(full)
 
 
+@pytest.mark.parametrize("multiple", [2, 3, 4, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
-def test_more_images_are_run_where_few_do_not_tell(count: int) -> None:
-    module = Padded()
+def test_more_images_are_run_where_few_do_not_tell(count: int, multiple: int) -> None:
+    module = Padded(multiple)
     hierarchy = trace("padded", module, input_size=(3, 8, 8), head=("head",))
     images = torch.randn(count, 3, 8, 8)
-    entry = LateEntry(module, hierarchy, 1)
+    entry = LateEntry(module, hierarchy, 2)
     assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+
+
+class Fussy(Squashed):
+    """Takes no odd number of images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) % 2:
+            raise ValueError(len(x))
+        return super().forward(x)
+
+
+def test_a_network_need_not_take_few_images() -> None:
+    module, odd = Fussy(), Squashed()
+    odd.load_state_dict(module.state_dict())
+    hierarchy = trace("squashed", odd, input_size=(3, 8, 8), head=("head",))
+    images = torch.randn(8, 3, 8, 8)
+    entry = LateEntry(module, hierarchy, 2)
+    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+
+
+def test_learning_holds_no_large_batch() -> None:
+    """What lies below never takes the memory of all images while it is learned."""
+    module, hierarchy = built("test_resnet")
+    module.eval()
+    images = torch.randn(64, *plugins.backbone("timm").preprocessing(module).input_size)
+    entry = LateEntry(module, hierarchy, hierarchy.cut_below(3))
+    recorded = entry.record(images)
+    unit = hierarchy.units[0].shape
+    assert unit is not None
+    row = torch.Size(unit).numel() * torch.float32.itemsize
+    largest = Largest()
+    with largest:
+        entry._learn(recorded, images.new_zeros(()).expand(images.shape))
+    assert row < largest.nbytes < len(images) / 4 * row
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees how large the largest tensor is that anything gives."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.nbytes = max(self.nbytes, leaf.untyped_storage().nbytes())
+        return result
 
 
 def test_the_network_is_left_as_it_was() -> None:

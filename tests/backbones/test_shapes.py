@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from zoo import plugins
 from zoo.backbones.shapes import Shapes, storage_of
 
 ATEN = torch.ops.aten
@@ -82,3 +84,28 @@ def test_bytes_are_computed_with() -> None:
     times, (one, two) = runs(ATEN.add.Tensor, (ones, ones), (ones * 2, ones))
     assert times == 2
     assert (one.tolist(), two.tolist()) == ([2, 2], [3, 3])
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_convnext"])
+def test_hierarchies_are_as_if_each_was_run(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = plugins.backbone("timm")
+    with torch.device("meta"):
+        module = backbone.build(architecture)
+    run, counts = Shapes.run, Counter[str]()
+
+    def counted(self: Shapes, func: Any, args: Any, kwargs: Any) -> Any:
+        counts["asked"] += 1
+        wrapped = Counted(func)
+        result = run(self, wrapped, args, kwargs)
+        counts["run"] += wrapped.runs
+        return result
+
+    monkeypatch.setattr(Counted, "__eq__", lambda one, other: one.func is other.func)
+    monkeypatch.setattr(Counted, "__hash__", lambda one: hash(one.func))
+    monkeypatch.setattr(Shapes, "run", counted)
+    found = backbone.hierarchy(architecture, module)
+    assert counts["run"] < counts["asked"]
+    monkeypatch.setattr(Shapes, "run", lambda _, func, args, kwargs: func(*args, **kwargs))
+    assert backbone.hierarchy(architecture, module) == found

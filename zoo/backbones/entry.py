@@ -10,7 +10,7 @@ cut (`zoo.backbones.liveness`), and is proven network by network with stubs that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-from zoo.backbones.extrapolate import Given, extrapolated, hollow
+from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
 from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["Entering", "LateEntry"]
@@ -26,7 +26,7 @@ __all__ = ["Entering", "LateEntry"]
 Entering = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
 
-FEW = 3
+FEW = (2, 3)
 """Images that tell what is given for any greater number of them."""
 
 
@@ -48,7 +48,7 @@ class LateEntry:
             for unit in hierarchy.units[:boundary]
             for path in unit.modules
         ]
-        self._given: dict[int, Given] = {}
+        self._given: dict[Hashable, Given] = {}
 
     @torch.no_grad()
     def record(self, images: Tensor) -> Entering:
@@ -70,53 +70,55 @@ class LateEntry:
             entering: As recorded; activations may write into its tensors.
             images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
         """
-        if len(images) not in self._given:
-            self._given[len(images)] = self._learn(entering, images)
-        with self._stubbed(self._given[len(images)]), self._before_entry(_feed(entering)):
+        key = (images.shape, images.dtype, images.device)
+        if key not in self._given:
+            self._given[key] = self._learn(entering, images)
+        with self._stubbed(self._given[key]), self._before_entry(_feed(entering)):
             return self.module(images)
 
     def _learn(self, entering: Entering, images: Tensor) -> Given:
         """What each module below gives for so many images, call by call.
 
-        What is the same for all images is kept, of the rest only the shape. It is right if with it
-        the network comes to its cut with what enters there.
+        Few images tell it for many, unless the network does not take so few, or does not come to
+        its cut with what enters there.
         """
-        wanted = _shapes(entering)
-        for given in self._candidates(images):
-            with suppress(RuntimeError), self._stubbed(given):
-                if _shapes(self.record(images)) == wanted:
-                    break
-        return given
+        if len(images) > max(FEW):
+            with suppress(Exception):
+                two, three = (self._seen(images[:few]) for few in FEW)
+                if told := extrapolated(two, three, len(images)):
+                    given, reached = self._tried(told, images)
+                    if _shapes(reached) == _shapes(entering):
+                        return given
+        return self._tried(self._seen(images), images)[0]
 
-    def _candidates(self, images: Tensor) -> Iterator[Given]:
-        """Few images tell what is given for many; not those of every network.
-
-        The code between modules may want tensors with memory, to write into.
-        """
-        if len(images) > FEW:
-            two, three = (self._seen(images[:few]) for few in (2, FEW))
-            if given := extrapolated(two, three, len(images)):
-                yield from (given, _copied(given))
-        yield (given := self._seen(images))
-        yield _copied(given)
+    def _tried(self, given: Given, images: Tensor) -> tuple[Given, Entering]:
+        """``given`` as tensors, and what comes to the cut with them."""
+        light = filled(given)
+        try:
+            with self._stubbed(light):
+                return light, self.record(images)
+        except RuntimeError:  # the code between modules wants ordinary memory, to write into
+            heavy = _copied(light)
+            with self._stubbed(heavy):
+                return heavy, self.record(images)
 
     @torch.no_grad()
     def _seen(self, images: Tensor) -> Given:
         """What each module below gives, call by call: the values of what is the same for two
-        batches of images that have not a pixel in common, and else tensors without memory.
+        batches of images that have not a pixel in common, and of the rest the shape.
         """
         given: Given = [[] for _ in self._below]
-        light: Given = [[] for _ in self._below]
+        compared: Given = [[] for _ in self._below]
 
         def compare(at: int, output: Any) -> None:
-            call = len(light[at])
-            light[at].append(tree_map(_same_or_hollow, given[at][call], output))
+            call = len(compared[at])
+            compared[at].append(tree_map(_same_or_hollow, given[at][call], output))
             given[at][call] = None  # one large batch in memory is enough
 
         # Copies: what comes next may write in place.
         self._watch(torch.zeros_like(images), lambda at, output: given[at].append(_copied(output)))
         self._watch(torch.ones_like(images), compare)
-        return light
+        return compared
 
     def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
         """Show ``see`` what each call of each module below gives, by its place in the order."""
@@ -184,7 +186,7 @@ def _feed(entering: Entering) -> Callable[..., Any]:
 def _same_or_hollow(one: Any, other: Any) -> Any:
     if not isinstance(one, Tensor) or torch.equal(one, other):
         return one
-    return hollow(one, one.shape)
+    return Hollow(one.new_zeros(()), tuple(one.shape))
 
 
 def _shapes(entering: Entering) -> list[torch.Size]:

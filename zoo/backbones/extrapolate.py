@@ -1,68 +1,78 @@
 """What modules give for a batch of any size, from what they give for two images and for three.
 
-An output is either the same whatever the images are, or only its shape matters (`hollow`). Shapes
-grow by the same number with each image: by one in ``(N, C, H, W)``, by the number of windows where
-those of all images make one dimension.
+An output is either the same whatever the images are, or only its shape matters: `Hollow`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-__all__ = ["Given", "extrapolated", "hollow"]
+__all__ = ["Given", "Hollow", "extrapolated", "filled"]
 
 Given = list[list[Any]]
-"""For each module the outputs of its calls, in order."""
+"""For each module the outputs of its calls, in order; tensors in them may be `Hollow`."""
 
 
-def hollow(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor of ``shape`` that has no memory of its own."""
-    return like.new_zeros(()).expand(tuple(shape))
+@dataclass(frozen=True, slots=True)
+class Hollow:
+    """In the place of a tensor whose values do not matter.
+
+    Attributes:
+        like: Has its dtype and device; of any shape.
+        shape: Its shape.
+    """
+
+    like: Tensor
+    shape: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """Zeros that are one zero in memory."""
+        return self.like.new_zeros(()).expand(self.shape)
+
+
+def filled(given: Given) -> Given:
+    """The same with tensors in the place of hollow ones."""
+    return tree_map_only(Hollow, Hollow.tensor, given)  # type: ignore[no-any-return]
 
 
 def extrapolated(two: Given, three: Given, count: int) -> Given | None:
-    """The outputs for ``count`` images; None if those for two and three do not tell."""
-    try:
-        return [
-            [_output(one, other, count) for one, other in zip(*calls, strict=True)]
-            for calls in zip(two, three, strict=True)
-        ]
-    except ValueError:
-        return None
+    """The outputs for ``count`` images.
 
-
-def _output(two: Any, three: Any, count: int) -> Any:
+    None if those for two and three do not tell: if anything but shapes differs, or a size that
+    depends on the images is not in proportion to their number, as where they are padded to a
+    multiple.
+    """
     leaves, form = tree_flatten(two)
     others, other_form = tree_flatten(three)
     if form != other_form:
-        raise ValueError(form)
-    return tree_unflatten(
-        [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)], form
-    )
+        return None
+    found = [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)]
+    return None if any(leaf is _UNTOLD for leaf in found) else tree_unflatten(found, form)
+
+
+_UNTOLD = object()
 
 
 def _leaf(two: Any, three: Any, count: int) -> Any:
-    if not isinstance(two, Tensor) or not isinstance(three, Tensor):
-        if type(two) is type(three) and two == three:
-            return two
-        raise ValueError(two)
-    if two.dim() != three.dim() or _is_hollow(two) != _is_hollow(three):
-        raise ValueError(two.shape)
-    if _is_hollow(two):
-        sizes = zip(two.shape, three.shape, strict=True)
-        return hollow(two, [a + (count - 2) * (b - a) for a, b in sizes])
-    if torch.equal(two, three):
-        return two
-    row = two[:1]  # of a token, say, that is repeated for each image
-    if two.shape[0] == 2 and all(torch.equal(t, row.expand_as(t)) for t in (two, three)):
-        return row.expand(count, *row.shape[1:]).contiguous()
-    raise ValueError(two.shape)
+    if isinstance(two, Hollow) and isinstance(three, Hollow):
+        return _larger(two, three, count)
+    if type(two) is not type(three) or isinstance(two, Hollow):
+        return _UNTOLD
+    if isinstance(two, Tensor):
+        return two if two.dtype == three.dtype and torch.equal(two, three) else _UNTOLD
+    return two if two == three else _UNTOLD
 
 
-def _is_hollow(tensor: Tensor) -> bool:
-    return tensor.dim() > 0 and not any(tensor.stride())
+def _larger(two: Hollow, three: Hollow, count: int) -> Any:
+    """Each size as it is, or as many for each image; the latter one at least."""
+    if len(two.shape) != len(three.shape) or two.shape == three.shape:
+        return _UNTOLD
+    pairs = list(zip(two.shape, three.shape, strict=True))
+    if any(a != b and 3 * a != 2 * b for a, b in pairs):
+        return _UNTOLD
+    return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 __all__ = ["Shapes", "storage_of"]
 
@@ -28,18 +28,17 @@ class Shapes:
         Operations that write to what they read, that give views of it or something else than
         tensors, and those that read any bytes are run each time.
         """
-        leaves, form = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if not tensors or not all(tensor.is_meta for tensor in tensors) or _writes(func):
             return func(*args, **kwargs)
-        key = (func, form, *map(_like, leaves))
+        key = (func, _key(args), _key(kwargs))
         if key in self._known:
-            outputs, shape = self._known[key]
-            return tree_unflatten([_another(output) for output in outputs], shape)
+            outputs, form = self._known[key]
+            return tree_unflatten([_another(output) for output in outputs], form)
         result = func(*args, **kwargs)
-        outputs, shape = tree_flatten(result)
+        outputs, form = tree_flatten(result)
         if _are_new(outputs, {storage_of(tensor) for tensor in tensors}):
-            self._known[key] = (outputs, shape)
+            self._known[key] = (outputs, form)
         return result
 
 
@@ -52,10 +51,14 @@ def _writes(func: Any) -> bool:
     return any(argument.alias_info is not None for argument in func._schema.arguments)
 
 
-def _like(leaf: Any) -> Hashable:
-    if isinstance(leaf, Tensor):
-        return (leaf.shape, leaf.stride(), leaf.dtype)
-    return (type(leaf), leaf)  # 1, 1.0 and True are equal, and make different types of numbers
+def _key(value: Any) -> Hashable:
+    if isinstance(value, Tensor):
+        return (value.shape, value.stride(), value.dtype)
+    if isinstance(value, (list, tuple)):
+        return (type(value), *map(_key, value))
+    if isinstance(value, dict):
+        return tuple((name, _key(one)) for name, one in sorted(value.items()))
+    return (type(value), value)  # 1, 1.0 and True are equal, and make different types of numbers
 
 
 def _another(output: Tensor) -> Tensor:

@@ -97,8 +97,10 @@ def shape_of(entry: LateEntry, image: Tensor) -> Shape:
     three, _ = tree_flatten(entry.record(torch.stack([image, image, image])))
     rows, constants = [], {}
     for at, (pair, same, triple) in enumerate(zip(two, again, three, strict=True)):
-        if not isinstance(pair, Tensor):
+        if not isinstance(pair, Tensor) and pair == triple:
             constants[at] = pair
+        elif not isinstance(pair, Tensor):
+            raise Unsupported("what crosses the cut depends on how many images there are")
         elif not torch.equal(pair, same):
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):

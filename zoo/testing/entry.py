@@ -59,13 +59,13 @@ def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) 
     Args:
         module: The network, with real weights; it is not changed.
         hierarchy: Its hierarchy.
-        images: At least one (N, C, H, W); they are repeated.
+        images: At least one (N, C, H, W); more are made of them.
 
     Returns:
         The boundaries entered, as in `check_late_entry`.
     """
     late = copy.deepcopy(module).eval()
-    batch = images.repeat(MANY, 1, 1, 1)[:MANY]
+    batch = torch.cat([images / number for number in range(1, MANY + 1)])[:MANY]
     expected = late(batch)
     entered = boundaries(hierarchy)
     for boundary in entered:
