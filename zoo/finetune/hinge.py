@@ -3,7 +3,7 @@
 The problem of scikit-learn's LinearSVC: one class against the rest, squared hinge, the bias
 regularised like a weight. Its solver, liblinear, goes class by class and begins anew for each C;
 the squared hinge is smooth (Chang, Hsieh and Lin, JMLR 9, 2008), so that products of whole matrices
-will do, and the next C begins where the one before ended.
+will do, which torch spreads over the cores, and the next C begins where the one before ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
+from torch import nn
 
 __all__ = ["SquaredHinge"]
 
@@ -44,17 +46,16 @@ class SquaredHinge:
         """Fit scaled features (N, F), in their precision, beginning at the solution before."""
         values = np.unique(classes)
         positive = values[1:] if len(values) == 2 else values
-        one = features.dtype.type(1)
-        signs = np.where(classes[:, None] == positive, one, -one)
-        inputs = np.hstack([features, np.ones((len(features), 1), features.dtype)])
+        inputs = nn.functional.pad(torch.from_numpy(features), (0, 1), value=1.0)
+        signs = torch.from_numpy(np.where(classes[:, None] == positive, 1, -1)).to(inputs.dtype)
         shape = (len(positive), inputs.shape[1])
 
         def objective(flat: Array) -> tuple[float, Array]:
-            weight = flat.reshape(shape).astype(features.dtype)
-            slack = np.maximum(0, 1 - signs * (inputs @ weight.T))
+            weight = torch.from_numpy(flat).reshape(shape).to(inputs.dtype)
+            slack = (1 - signs * (inputs @ weight.T)).clamp(min=0)
             gradient = weight - 2 * self.C * ((signs * slack).T @ inputs)
-            value = 0.5 * np.vdot(weight, weight) + self.C * np.vdot(slack, slack)
-            return float(value), gradient.ravel().astype(np.float64)
+            value = 0.5 * weight.square().sum() + self.C * slack.square().sum()
+            return float(value), gradient.flatten().double().numpy()
 
         start = np.zeros(shape).ravel() if self._found is None else self._found
         options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.hinge import SquaredHinge
+from zoo.finetune.pools import one_pool
 
 __all__ = ["CS", "Kind", "Path", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
 
@@ -141,7 +142,7 @@ class Path:
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
             return np.zeros((1, self.codes.shape[1])), np.array([odds])
         estimator.set_params(**({"alpha": 1 / c} if self.kind == "ridge" else {"C": c}))
-        with _unconverged():
+        with _solving():
             estimator.fit(self.codes, column)
         return np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
 
@@ -178,9 +179,9 @@ SOLVERS: dict[Kind, Callable[[bool], Any]] = {
 
 
 @contextmanager
-def _unconverged() -> Iterator[None]:
+def _solving() -> Iterator[None]:
     """A C for which the solver needs longer than it may is still a classifier, and is scored."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_pool():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
