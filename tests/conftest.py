@@ -14,6 +14,17 @@ from fakes.places import BucketPlace, FolderPlace, Place
 from fakes.s3_front import KEY_ID, SECRET, Front
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have written down as ``table``, whichever process they ran in.
+
+    It must be in this file: a process that only collects what others report reads no other.
+    """
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "table":
+                terminalreporter.write_line(str(value))
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh home; no zoo, token or setting of the machine's user is seen."""

@@ -190,7 +190,8 @@ def tree(name: str, as_json: bool) -> None:
             "architecture": hierarchy.architecture,
             "params": hierarchy.params,
             "units": units,
-            "head": {"modules": head.modules, "params": head.params, "shape": head.shape},
+            "head": {"modules": head.modules, "params": head.params, "shape": head.shape,
+                     "cut": head.cut},
         })  # fmt: skip
         return
     click.echo(f"{hierarchy.architecture}: {len(hierarchy.units)} units, "
@@ -202,7 +203,7 @@ def tree(name: str, as_json: bool) -> None:
         cut = "cut" if unit.cut else ""
         rows.append((unit.depth, shown, unit.name, count(unit.params), _shape(unit.shape), cut))
     rows.append(("", "head", ", ".join(head.modules) or "none", count(head.params),
-                 _shape(head.shape), ""))  # fmt: skip
+                 _shape(head.shape), "cut" if head.cut else ""))  # fmt: skip
     table(("DEPTH", "STAGE", "UNIT", "PARAMS", "OUTPUT", ""), rows)
 
 

@@ -60,8 +60,8 @@ def index(source: str, deep: bool, as_json: bool, **wanted: Any) -> None:
     weights of the installed version), package (weights that installed Python packages ship), or
     hub (repositories of the HF Hub, newest first; the next run lists only what changed since).
 
-    With --deep, all sizes are known to zoo search, and zoo tree answers at once. An interrupted
-    run goes on where it was.
+    With --deep, all sizes are known to zoo search, and zoo tree answers at once, for networks
+    without published weights, too. An interrupted run goes on where it was.
 
     \b
     Examples:

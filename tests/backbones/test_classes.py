@@ -4,6 +4,7 @@ few that differ most. `make check-backbones` proves the rest (`test_every_class`
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 
 import pytest
@@ -26,7 +27,6 @@ def on_meta(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
     return module, TimmBackbone().hierarchy(architecture, module)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
 def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
     module, hierarchy = on_meta(architecture)
@@ -38,7 +38,6 @@ def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
     assert not [path for path in hierarchy.head.modules if under(path, units)]
 
 
-@pytest.mark.long
 def test_every_class_has_an_inner_cut() -> None:
     for kind, architecture in CLASSES.items():
         assert any(unit.cut for unit in on_meta(architecture)[1].units[1:]), kind
@@ -68,3 +67,12 @@ def test_freezing_is_total(kind: str) -> None:
 def test_freezing_survives_compiling(kind: str) -> None:
     network = small(kind)
     freezing.check_compiled(network.module, network.hierarchy, network.images)
+
+
+@pytest.mark.long
+def test_freezing_survives_the_default_compiler() -> None:
+    """Which makes other code of the network, not only another record of it."""
+    if shutil.which("g++") is None:
+        pytest.skip("torch's default compiler needs a C++ compiler")
+    network = small("MobileNetV3")
+    freezing.check_compiled(network.module, network.hierarchy, network.images, backend="inductor")

@@ -105,6 +105,26 @@ def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
             "stem:conv1 layer1:layer1.0 layer1:layer1.1 layer2:layer2.0 layer2:layer2.1 "
             "layer3:layer3.0 layer3:layer3.1 layer4:layer4.0 layer4:layer4.1",
         ),
+        (
+            "vit_tiny_patch16_224",
+            "stem:patch_embed " + " ".join(f"blocks:blocks.{n}" for n in range(12)),
+        ),
+        (
+            "swin_tiny_patch4_window7_224",
+            "stem:patch_embed layers.0:layers.0.blocks.0 layers.0:layers.0.blocks.1 "
+            "layers.1:layers.1.downsample layers.1:layers.1.blocks.0 layers.1:layers.1.blocks.1 "
+            "layers.2:layers.2.downsample "
+            + " ".join(f"layers.2:layers.2.blocks.{n}" for n in range(6))
+            + " layers.3:layers.3.downsample layers.3:layers.3.blocks.0 "
+            "layers.3:layers.3.blocks.1",
+        ),
+        (
+            "test_convnext",
+            "stem:stem stages.0:stages.0.blocks.0 stages.1:stages.1.downsample "
+            "stages.1:stages.1.blocks.0 stages.1:stages.1.blocks.1 stages.2:stages.2.downsample "
+            + " ".join(f"stages.2:stages.2.blocks.{n}" for n in range(4))
+            + " stages.3:stages.3.downsample stages.3:stages.3.blocks.0 stages.3:stages.3.blocks.1",
+        ),
     ],
 )
 def test_golden_units(architecture: str, units: str) -> None:

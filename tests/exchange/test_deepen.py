@@ -12,12 +12,14 @@ from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.deepen import deepen
 from zoo.registry import Query
 from zoo.workspace import Workspace
+from zoo_timm.backbone import TimmBackbone
 
 TINY = ("test_resnet", "test_vit", "test_efficientnet")
 
 
 @pytest.fixture
-def listed(workspace: Workspace) -> Workspace:
+def listed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setattr(TimmBackbone, "architectures", lambda _: TINY)
     entries = [
         CatalogEntry(name=f"timm/{name}.in1k", architecture=name, backbone="timm", tag="in1k")
         for name in (*TINY, "no_such_network")
@@ -34,6 +36,20 @@ def test_all_are_traced_and_what_cannot_be_is_told(listed: Workspace) -> None:
     assert {row.name: row.params is not None for row in rows} == {
         **{f"timm/{name}.in1k": True for name in TINY}, "timm/no_such_network.in1k": False,
     }  # fmt: skip
+
+
+def test_architectures_without_weights_are_traced_too(
+    listed: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimmBackbone, "architectures", lambda _: (*TINY, "test_convnext"))
+    assert deepen(listed, "timm")[0] == 4
+    monkeypatch.setattr("zoo.backbones.describe.traced", None)
+    assert hierarchy_of(listed, "test_convnext").stages
+
+
+def test_a_network_that_fails_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "traced", lambda *_: {}["gone"])
+    assert module._trace("timm", "test_vit") == "KeyError: 'gone'"
 
 
 def test_kept_is_what_tracing_here_gives(

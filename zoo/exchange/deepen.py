@@ -20,7 +20,8 @@ __all__ = ["deepen"]
 def deepen(
     workspace: Workspace, source: str, *, progress: Progress = silent
 ) -> tuple[int, dict[str, str]]:
-    """Keep the hierarchy of every architecture that ``source`` lists, on all cores.
+    """Keep the hierarchy of every architecture that ``source`` lists, and of all of the backbone of
+    that name, with pretrained weights or without; on all cores.
 
     What is kept already is not traced again, so an interrupted run goes on where it was.
 
@@ -29,8 +30,12 @@ def deepen(
     """
     registry = workspace.registry
     wanted: list[tuple[str, str]] = []
-    for plugin, architectures in registry.architectures(source).items():
-        if plugin not in plugins.names("zoo.backbones"):
+    backbones = plugins.names("zoo.backbones")
+    listed = registry.architectures(source)
+    if listed and source in backbones:
+        listed[source] = {*listed.get(source, ()), *plugins.backbone(source).architectures()}
+    for plugin, architectures in listed.items():
+        if plugin not in backbones:
             continue  # what the hub lists is of any library
         known = registry.traced(plugin, plugins.backbone_version(plugin))
         wanted += [(plugin, name) for name in sorted(architectures - known)]
@@ -66,5 +71,5 @@ def _trace(plugin: str, architecture: str) -> Hierarchy | str:
     torch.set_num_threads(1)  # there are as many processes as cores
     try:
         return traced(plugin, architecture)
-    except ZooError as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001 - one network must not end the work on all others
+        return str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}"

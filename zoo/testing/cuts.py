@@ -31,8 +31,9 @@ Given = dict[nn.Module, list[Any]]
 def check_cuts(
     module: nn.Module, hierarchy: Hierarchy, images: Tensor
 ) -> tuple[list[bool], list[bool]]:
-    """Assert that what is claimed to be a cut is proven in eval mode and for training, and that
-    inner cuts are found if there are any; for each boundary, whether it is proven in either.
+    """Assert that what is claimed to be a cut is proven in eval mode and for training (before the
+    head, in eval mode), and that inner cuts are found if there are any; for each boundary before a
+    unit, whether it is proven in either.
 
     That all that is proven is claimed is not asked for: a value may be handed past a boundary and
     then ignored.
@@ -49,6 +50,9 @@ def check_cuts(
     for unit in hierarchy.units:
         proven = inference[unit.depth] and training[unit.depth]
         assert proven or not unit.cut, f"{hierarchy.architecture}, {unit.name}"
+    if hierarchy.head.cut:
+        # Dropout before the head's own modules is below its cut, which is none while it is on.
+        assert proves_cut(module, hierarchy, len(hierarchy.units), images[:1]), "head"
     assert any(inference[1:]) == any(unit.cut for unit in hierarchy.units[1:])
     return inference, training
 
@@ -57,17 +61,17 @@ def check_cuts(
 def proves_cut(
     module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tensor, *, train: bool = False
 ) -> bool:
-    """Whether ``module`` can be entered late at unit ``depth``; it is left as it was.
+    """Whether ``module`` can be entered late at a boundary; it is left as it was.
 
     Args:
         module: The network, with real weights: on the meta device nothing can be proven.
         hierarchy: Its hierarchy.
-        depth: The unit whose entrance is the boundary.
+        depth: The unit whose entrance is the boundary; the number of units: the head.
         images: Input (N, C, H, W) that gives an output without NaN.
         train: Prove it for training: what is below the boundary in eval mode, as frozen parts are,
             and all else in train mode, with the same random numbers in both runs.
     """
-    entry = module.get_submodule(_entry(module, hierarchy.units[depth]))
+    entry = module.get_submodule(_entry(module, hierarchy, depth))
     earlier = [
         module.get_submodule(path)
         for unit in hierarchy.units[:depth]
@@ -95,7 +99,10 @@ def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
     return module.get_submodule(path).parameters()
 
 
-def _entry(module: nn.Module, unit: Unit) -> str:
+def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
+    if depth == len(hierarchy.units):
+        return hierarchy.head.modules[0]
+    unit = hierarchy.units[depth]
     return next(iter(_parametric(module, unit)), unit.modules[0])
 
 
