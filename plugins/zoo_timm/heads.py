@@ -46,6 +46,10 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
     if not paths or paths == (POOLED_HEAD,):
         add_pooled_head(module, _num_features(module), build)
         return
+    if any(isinstance(module.get_submodule(path), nn.Identity) for path in paths):
+        # Built without classes. What such a classifier would get differs by class, branch and
+        # stage, and whether places are left too: timm's own rule makes the one to take after.
+        cast(Any, module).reset_classifier(num_outputs)
     for path in paths:
         _set(module, path, _new(module, path, build))
     cast(Any, module).num_classes = num_outputs
@@ -59,8 +63,6 @@ def _new(module: nn.Module, path: str, build: Build) -> nn.Module:
         return _remember(build, old.in_features)
     if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
         return _remember(build, old.in_channels, flat=False)
-    if isinstance(old, nn.Identity):  # built without classes
-        return _remember(build, _num_features(module))
     raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import timm
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from zoo.backbones.adapt import adapt_channels, misfits
+from zoo.backbones.adapt import COLOURS, adapt_channels, misfits
 from zoo.errors import Unsupported
 
 __all__ = ["adapt", "build"]
@@ -54,7 +55,9 @@ def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         Unsupported: The weights are not for three channels, or the filter fails on them.
     """
-    fitted = adapt_channels(module, state)
+    channels = cast(Any, module).pretrained_cfg["input_size"][0]
+    fitted = adapt_channels(module, state, channels=channels)
+    fitted |= _fitted_patches(module, fitted, channels)
     changed = misfits(module, fitted)
     if not changed:
         return fitted
@@ -68,6 +71,34 @@ def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: resized.get(name, tensor) if name in changed else tensor
         for name, tensor in fitted.items()
     }
+
+
+def _fitted_patches(
+    module: nn.Module, state: Mapping[str, Tensor], channels: int
+) -> dict[str, Tensor]:
+    """Fully connected layers over the values of a patch, as the convolutions that they stand for.
+
+    A patch is its places one after the other, each with its colours, or its colours one after the
+    other (Gemma 4).
+    """
+    layers = cast(Any, module).pretrained_cfg.get("first_conv") or ()
+    fitted = {}
+    for layer in (layers,) if isinstance(layers, str) else layers:
+        name = f"{layer}.weight"
+        weight, shape = state.get(name), misfits(module, state).get(name)
+        if weight is None or shape is None or weight.dim() != 2:
+            continue
+        places = shape[1] // channels
+        if weight.shape[1] != COLOURS * places:
+            continue
+        by_place = getattr(module.get_submodule(layer.rpartition(".")[0]), "channels_last", False)
+        if by_place:
+            patch = weight.reshape(-1, places, COLOURS).transpose(1, 2)
+        else:
+            patch = weight.reshape(-1, COLOURS, places)
+        new = adapt_input_conv(channels, patch[..., None]).squeeze(-1)
+        fitted[name] = (new.transpose(1, 2) if by_place else new).reshape(shape)
+    return fitted
 
 
 def _arguments(

@@ -8,7 +8,7 @@ classifier (VGG, MobileNetV3, MaxViT) are pretrained and belong to the backbone.
   With a new head they get its number of classes, since torchvision builds them so.
 - SqueezeNet's head is a convolution, whose map of logits is clipped at zero and averaged. A new one
   gets averaged features instead, as in other networks.
-- MaxViT's head has no bias, and a new one that is a layer has none either.
+- MaxViT's head has no bias. A new one has, as probes and other networks expect.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torchvision.models import MaxVit
 
 from zoo.errors import Unsupported
 
@@ -72,7 +73,7 @@ def replace_head(
         module.set_submodule(path, build(features))
     elif isinstance(old, nn.Linear):
         features = old.in_features
-        module.set_submodule(path, _as_biased(old, build(features)))
+        module.set_submodule(path, build(features))
     elif features is not None:
         module.set_submodule(path, build(features))
     else:
@@ -92,16 +93,11 @@ def replaced_layers(module: nn.Module, path: str) -> Layers:
     """
     head = module.get_submodule(path)
     averaged = all(layer in dict(module.named_modules()) for layer in AVERAGED)
-    if not averaged or not isinstance(head, nn.Linear):
+    biased = isinstance(module, MaxVit) and getattr(head, "bias", None) is not None
+    if not isinstance(head, nn.Linear) or not (averaged or biased):
         return {}
-    return AVERAGED | {path: ("Linear", head.in_features, head.out_features)}
-
-
-def _as_biased(old: nn.Linear, new: nn.Module) -> nn.Module:
-    """A layer without a bias where torchvision's has none: its files have no key for one."""
-    if "bias" not in dict(old.named_parameters()) and isinstance(new, nn.Linear):
-        new.register_parameter("bias", None)
-    return new
+    before = AVERAGED if averaged else {}
+    return before | {path: ("Linear", head.in_features, head.out_features)}
 
 
 def _auxiliary(module: nn.Module) -> list[str]:

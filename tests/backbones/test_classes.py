@@ -4,13 +4,17 @@ few that differ most. `make check-backbones` proves the rest (`test_every_class`
 
 from __future__ import annotations
 
+import copy
 import shutil
 from functools import lru_cache
 
 import pytest
+import timm
 import torch
 from backbones.smallest import CLASSES, smallest
 
+from zoo.backbones.freeze import freeze
+from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.testing import freezing
 from zoo.testing.backbones import Network, check_coverage, check_order, check_stages
@@ -21,7 +25,7 @@ COMPILED = ("MobileNetV3", "VisionTransformer")
 
 
 @lru_cache
-def on_meta(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
+def described(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
     with torch.device("meta"):
         module = TimmBackbone().build(architecture)
     return module, TimmBackbone().hierarchy(architecture, module)
@@ -29,7 +33,7 @@ def on_meta(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
 
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
 def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
-    module, hierarchy = on_meta(architecture)
+    module, hierarchy = described(architecture)
     size = TimmBackbone().preprocessing(module).input_size
     check_coverage(module, hierarchy)
     check_order(module, hierarchy, torch.zeros(1, *size, device="meta"))
@@ -40,8 +44,23 @@ def test_every_class_has_a_sound_hierarchy(architecture: str) -> None:
 
 def test_every_class_has_an_inner_cut() -> None:
     for kind, architecture in CLASSES.items():
-        assert any(unit.cut for unit in on_meta(architecture)[1].units[1:]), kind
+        assert any(unit.cut for unit in described(architecture)[1].units[1:]), kind
     assert len(CLASSES) == 97
+
+
+@pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
+def test_every_class_built_without_classes_takes_a_head(architecture: str) -> None:
+    """And what is below it keeps its names, or no checkpoint of it could be loaded."""
+    backbone = TimmBackbone()
+    with on_meta():
+        module = backbone.build(architecture, num_classes=0)
+        before = set(module.state_dict())
+        backbone.replace_head(module, 5, lambda features: torch.nn.Linear(features, 5))
+        images = torch.zeros(2, *backbone.preprocessing(module).input_size)
+        assert tuple(module.eval()(images).shape) == (2, 5)
+    head = backbone.head_modules(module)
+    assert head
+    assert {name for name in module.state_dict() if not under(name, head)} == before
 
 
 @lru_cache
@@ -61,6 +80,19 @@ def test_freezing_is_total(kind: str) -> None:
         freezing.check_training(network.module, network.hierarchy, network.images, optimizer)
     for check in (freezing.check_copies, freezing.check_saved, freezing.check_batch_mates):
         check(network.module, network.hierarchy, network.images)
+
+
+def test_what_a_network_never_trains_stays_so() -> None:
+    module = timm.create_model("test_vit")
+    module.pos_embed.requires_grad_(False)
+    module.blocks[1].table = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+    hierarchy = TimmBackbone().hierarchy("test_vit", module)
+    own = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    for boundary in (1, len(hierarchy.units), 0):
+        freeze(module, hierarchy, boundary)
+        assert not module.pos_embed.requires_grad
+        module = copy.deepcopy(module)
+    assert {name: parameter.requires_grad for name, parameter in module.named_parameters()} == own
 
 
 @pytest.mark.parametrize("kind", COMPILED)

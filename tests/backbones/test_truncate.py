@@ -60,6 +60,7 @@ def test_real_weights_on_a_real_image() -> None:
         ("test_convnext", "7", "stages.2.blocks.0", (2, 3)),  # a count
         ("twins_svt_small", "patch_embeds.0", "pos_drops.0", (1,)),  # lists that are looped over
         ("swin_tiny_patch4_window7_224", "layers.0", "layers.0", (1, 2)),  # features are last
+        ("mvitv2_tiny", "patch_embed", "patch_embed", (1,)),  # beside their size
     ],
 )
 def test_every_layout_is_pooled_over_its_places(
@@ -69,7 +70,9 @@ def test_every_layout_is_pooled_over_its_places(
     whole = timm.create_model(architecture).eval()
     images = torch.randn(2, *TimmBackbone().preprocessing(whole).input_size)
     left: list[Tensor] = []
-    whole.get_submodule(path).register_forward_hook(lambda _, __, out: left.append(out.clone()))
+    whole.get_submodule(path).register_forward_hook(
+        lambda _, __, out: left.append((out if isinstance(out, Tensor) else out[0]).clone())
+    )
     backbone, module = truncated(whole, architecture, unit)
     with torch.no_grad():
         whole(images)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.pooled_head import POOLED_HEAD
-from zoo.backbones.pooling import Shape, feature_dimension, pool
+from zoo.backbones.pooling import Shape, feature_dimension, pool, the_tensor
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.progress import Task
 from zoo.errors import UnknownName, Unsupported
@@ -247,7 +247,7 @@ def _hook(module: nn.Module, path: str, entering: bool, see: Any) -> Iterator[No
             with_kwargs=True,
         )
     else:
-        handle = child.register_forward_hook(lambda _, __, output: see(output))
+        handle = child.register_forward_hook(lambda _, __, output: see(the_tensor(output)))
     with handle:
         yield
 

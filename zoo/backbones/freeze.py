@@ -7,7 +7,7 @@ Frozen means four things at once: no gradient asked for, none left over, eval mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from torch import nn
@@ -16,11 +16,15 @@ from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["freeze", "trainable_parameters"]
 
+FROZEN = "zoo_frozen"
+"""Attribute of a module, copied and pickled with it: names of its parameters that were frozen."""
+
 
 def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
     """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
 
-    Names are kept: the state dict is as it was.
+    Thawed is what was frozen here: what a network itself never trains, such as a table of
+    positions or whole numbers, stays as it is. Names are kept: the state dict is as it was.
     """
     # By identity: a compiled module names its parameters otherwise.
     frozen = {
@@ -39,15 +43,36 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
             child.train = partial(_stay_in_eval, child)  # type: ignore[method-assign]
         else:
             child.__dict__.pop("train", None)
-    for parameter in module.parameters():
-        parameter.requires_grad_(parameter not in frozen)
-        parameter.grad = None
+    for child in module.modules():
+        _thaw(child)
+    for child in module.modules():
+        _freeze(child, frozen)
     module.train(module.training)
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that are not frozen, each parameter once."""
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def _thaw(child: nn.Module) -> None:
+    for name in child.__dict__.pop(FROZEN, ()):
+        child.get_parameter(name).requires_grad_(True)
+    for parameter in child.parameters(recurse=False):
+        parameter.grad = None
+
+
+def _freeze(child: nn.Module, frozen: Collection[nn.Parameter]) -> None:
+    """Let those of the module's own parameters that are ``frozen`` ask for no gradient."""
+    names = [
+        name
+        for name, parameter in child.named_parameters(recurse=False)
+        if parameter.requires_grad and parameter in frozen
+    ]
+    for name in names:
+        child.get_parameter(name).requires_grad_(False)
+    if names:
+        child.__dict__[FROZEN] = names
 
 
 def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:

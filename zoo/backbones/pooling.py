@@ -7,9 +7,12 @@ one size would not, as of 96 features at 96 x 96 places.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
 
-__all__ = ["Shape", "feature_dimension", "pool"]
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["Shape", "feature_dimension", "pool", "the_tensor"]
 
 Shape = tuple[int, ...]
 
@@ -46,6 +49,15 @@ def pool(features: Tensor, dimension: int) -> Tensor:
     """
     places = [d for d in range(1, features.dim()) if d != dimension]
     return features.float().mean(dim=places) if places else features.float()
+
+
+def the_tensor(output: Any) -> Tensor | None:
+    """The tensor that a module gives, alone or beside what is no feature, such as the size or the
+    coordinates of its places; None if there are several, or none.
+    """
+    leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    found = [leaf for leaf in leaves if leaf.is_floating_point()]
+    return found[0] if len(found) == 1 else None
 
 
 def _beside_a_square(shape: Shape) -> int | None:

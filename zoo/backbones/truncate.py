@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.pooled_head import add_pooled_head
-from zoo.backbones.pooling import Shape, feature_dimension
+from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
 from zoo.backbones.record import record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, under
 from zoo.errors import Unsupported
@@ -134,7 +134,7 @@ def _run_to(module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
         try:
             type(module).forward(module, *args, **kwargs)
         except _Reached as reached:
-            return reached.output
+            return the_tensor(reached.output)
     raise RuntimeError(f"{type(module).__name__} did not come to {path}")
 
 
@@ -160,7 +160,9 @@ def _last_module(
             computed.update(operation.writes)
     later = _later(hierarchy, depth)
     for path in following:
-        if computed.issuperset(recording.calls[path][0].outputs) and not under(path, later):
+        given = recording.calls[path][0]
+        # Several tensors are tables made of the coordinates of places, and not what goes on.
+        if given.shape and computed.issuperset(given.outputs) and not under(path, later):
             last = path
     return last
 
@@ -193,12 +195,14 @@ def _check_last(
 @torch.no_grad()
 def _leaving(module: nn.Module, path: str, input_size: tuple[int, int, int]) -> Shape:
     """The shape of what leaves the module at ``path`` for one image on the meta device."""
-    left: list[Any] = []
-    with module.get_submodule(path).register_forward_hook(lambda _, __, out: left.append(out)):
+    left: list[Tensor | None] = []
+    with module.get_submodule(path).register_forward_hook(
+        lambda _, __, output: left.append(the_tensor(output))
+    ):
         module.eval()(torch.zeros(1, *input_size, device="meta"))
     if len(left) != 1:
         raise Unsupported(f"a network cannot be truncated at {path}: it runs {len(left)} times")
-    if not isinstance(left[0], Tensor):
+    if left[0] is None:
         raise Unsupported(
             f"a network cannot be truncated at {path}: what leaves it is no single tensor"
         )

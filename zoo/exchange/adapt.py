@@ -29,7 +29,7 @@ from zoo.exchange.architecture import of_checkpoint
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace
 
-__all__ = ["Adapted", "adapt"]
+__all__ = ["Adapted", "adapt", "check_runs"]
 
 SEED = 0
 """A new head's first weights are the same each time."""
@@ -161,7 +161,7 @@ def _state(
     old, new = backbone_of(base), backbone_of(planned)
     with on_meta():
         before, module = build(old, base), build(new, planned)
-    _check_runs(module, planned)
+    check_runs(module, planned.backbone.architecture, planned.preprocessing.input_size)
     state = converted_state(old, before, stored)
     if fresh:
         state = {n: t for n, t in state.items() if not under(n, old.head_modules(before))}
@@ -188,13 +188,18 @@ def _fresh_head(backbone: Backbone, module: nn.Module, head: m.Head) -> dict[str
 
 
 @torch.no_grad()
-def _check_runs(module: nn.Module, manifest: Manifest) -> None:
-    """See that the network takes images of the size that it is for."""
-    channels, height, width = manifest.preprocessing.input_size
+def check_runs(module: nn.Module, architecture: str, input_size: tuple[int, int, int]) -> None:
+    """See that a network takes images of ``input_size`` (C, H, W).
+
+    Raises:
+        Unsupported: It does not; the reason is its own.
+    """
+    channels, height, width = input_size
+    device = next(module.parameters()).device
     try:
-        module.eval()(torch.zeros(1, channels, height, width, device="meta"))
+        module.eval()(torch.zeros(1, *input_size, device=device))
     except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise Unsupported(
-            f"{manifest.backbone.architecture} does not take images of {channels} channels and "
-            f"{height} x {width} pixels: {error}"
+            f"{architecture} does not take images of {channels} channels and {height} x {width} "
+            f"pixels: {error}"
         ) from error
