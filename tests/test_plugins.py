@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,20 @@ from zoo.workspace import Workspace
 
 Install = Callable[..., None]
 HEAD = "class Plugin:\n    build = loss = metrics = None\n"
+FAILS = "    def __init__(self): raise RuntimeError('no licence')\n"
+SOURCE = """
+class Plugin:
+    network = False
+    def version(self): {version}
+    def entries(self): {entries}
+"""
+BACKBONE = """
+class Plugin:
+    build = hierarchy = head_modules = replace_head = preprocessing = classes = None
+    convert = adapt = export_config = None
+    def architectures(self): {}
+    def build(self, architecture): raise RuntimeError(architecture)
+"""
 
 
 @pytest.fixture
@@ -23,15 +40,25 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     monkeypatch.syspath_prepend(tmp_path)
     plugins.load.cache_clear()
 
-    def add(project: str, group: str, point: str, code: str = HEAD) -> None:
-        folder = tmp_path / f"{project}-1.0.dist-info"
+    def add(
+        project: str, group: str, point: str, code: str = HEAD, *, version: str = "1.0",
+        requires: str = "",
+    ) -> None:  # fmt: skip
+        for older in tmp_path.glob(f"{project}-*"):
+            shutil.rmtree(older)
+        folder = tmp_path / f"{project}-{version}.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
+        needed = f"Requires-Dist: {requires}\n" if requires else ""
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{needed}"
+        )
         (folder / "entry_points.txt").write_text(f"[{group}]\n{point}\n")
         (tmp_path / f"{project}.py").write_text(code)
 
     yield add
     plugins.load.cache_clear()
+    for module in tmp_path.glob("*.py"):
+        sys.modules.pop(module.stem, None)
 
 
 def test_a_third_partys_plugin_is_found_and_imported_on_use(install: Install) -> None:
@@ -81,17 +108,112 @@ def test_an_unknown_name_is_met_with_near_ones() -> None:
     assert caught.value.near[0] == "linear"
 
 
-@pytest.mark.parametrize("code", ["raise RuntimeError", "import not_there"])
+@pytest.mark.parametrize(
+    ("source", "backbone"),
+    [
+        ("raise RuntimeError", "raise RuntimeError"),
+        ("import not_there", "import not_there"),
+        (
+            SOURCE.format(version="raise OSError", entries="return []") + FAILS,
+            BACKBONE.format("return ['test_resnet']") + FAILS,
+        ),
+        (
+            SOURCE.format(version="raise OSError", entries="return []"),
+            BACKBONE.format("raise RuntimeError"),
+        ),
+        (
+            SOURCE.format(version="return '1'", entries="yield 1 / 0"),
+            BACKBONE.format("return ['aaa_net']"),
+        ),
+    ],
+    ids=["import", "package", "constructor", "list", "use"],
+)
 def test_what_cannot_be_used_keeps_nobody_from_the_others(
-    install: Install, tmp_path: Path, code: str
+    install: Install, tmp_path: Path, source: str, backbone: str
 ) -> None:
     """Named so that it is asked first."""
-    install("acme_f", "zoo.sources", "aaa = acme_f:Plugin", code)
-    install("acme_g", "zoo.backbones", "aaa = acme_g:Plugin", code)
+    install("acme_f", "zoo.sources", "aaa = acme_f:Plugin", source)
+    install("acme_g", "zoo.backbones", "aaa = acme_g:Plugin", backbone)
     workspace = Workspace.create(tmp_path / "zoo")
     index_local(workspace)
     assert workspace.registry.entry("timm/tf_efficientnet_lite0.in1k")
     assert hierarchy_of(workspace, "test_resnet").units
+    with pytest.raises(UnknownName) as caught:
+        hierarchy_of(workspace, "test_resnetq")
+    assert "test_resnet" in caught.value.near
+    workspace.close()
+
+
+@pytest.mark.parametrize("group", ["zoo.backbones", "zoo.sources", "zoo.heads"])
+def test_one_that_cannot_be_made_is_reported_as_such(install: Install, group: str) -> None:
+    code = {
+        "zoo.backbones": BACKBONE.format("return []"),
+        "zoo.sources": SOURCE.format(version="pass", entries="pass"),
+        "zoo.heads": HEAD,
+    }[group]
+    install("acme_k", group, "bad = acme_k:Plugin", code + FAILS)
+    make = {"zoo.backbones": plugins.backbone, "zoo.sources": plugins.catalog}
+    with pytest.raises(BrokenPlugin, match=r"'bad' of acme_k fails: no licence"):
+        make.get(group, plugins.head)("bad")
+    (found,) = [each for each in plugins.installed() if each.name == "bad"]
+    assert "no licence" in (found.problem or "")
+
+
+def test_attributes_of_the_contract_are_asked_for_too(install: Install) -> None:
+    code = SOURCE.format(version="pass", entries="pass")
+    install("acme_l", "zoo.sources", "old = acme_l:Plugin", code.replace("network = False", "pass"))
+    with pytest.raises(BrokenPlugin, match=r"'old' of acme_l .* lacks network"):
+        plugins.catalog("old")
+    # An instance may have what its class has not.
+    later = code.replace("network = False", "def __init__(self): self.network = True")
+    install("acme_m", "zoo.sources", "new = acme_m:Plugin", later)
+    assert plugins.catalog("new").network
+
+
+def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
+    """Of a plugin that lists without it, and so seems whole."""
+    needs = "not_there>=2; extra == 'gpu'"
+    install("acme_n", "zoo.heads", "needy = acme_n:Plugin [gpu]", requires=needs)
+    install("acme_o", "zoo.heads", "plain = acme_o:Plugin", requires=needs)
+    newer = "pytest>=1000; extra == 'gpu'"
+    install("acme_p", "zoo.heads", "newer = acme_p:Plugin [gpu]", requires=newer)
+    found = {plugin.name: plugin.problem for plugin in plugins.installed()}
+    assert found["needy"] == (
+        "'not_there>=2', which the head 'needy' needs, is not installed; pip install 'acme_n[gpu]'"
+    )
+    assert found["plain"] is None
+    assert "'pytest>=1000', which" in (found["newer"] or "")
+    assert plugins.head("needy")
+
+
+def test_the_version_of_a_backbone_is_told_without_importing_it(install: Install) -> None:
+    """Of its distribution, and of what that requires: either may change what its layers are."""
+
+    def version(**how: str) -> str:
+        install("acme_q", "zoo.backbones", "acme = acme_q:Plugin", "raise RuntimeError", **how)
+        return plugins.backbone_version("acme")
+
+    first = version(requires="torch>=2")
+    assert first.startswith("acme_q 1.0, torch 2.")
+    assert version() != first
+    assert version(requires="torch>=2", version="1.1") == first.replace("1.0", "1.1", 1)
+    assert "acme_q" not in sys.modules
+    timm = plugins.backbone_version("timm")
+    assert re.fullmatch(r"zoo-registry \S+, timm \S+, trace \d+", timm)
+
+
+def test_only_who_has_a_name_is_asked_for_its_version(install: Install, tmp_path: Path) -> None:
+    """A package may tell it by itself; to import it may take seconds."""
+    workspace = Workspace.create(tmp_path / "zoo")
+    first = hierarchy_of(workspace, "test_resnet")
+    package = tmp_path / "acme_r"
+    package.mkdir()
+    (package / "__init__.py").write_text("def version(): return 'nets 7'")
+    install("acme_r", "zoo.backbones", "aaa = acme_r.backbone:Plugin")
+    assert hierarchy_of(workspace, "test_resnet") == first
+    assert "acme_r" not in sys.modules
+    assert plugins.backbone_version("aaa").startswith("acme_r 1.0, nets 7, trace")
+    assert "acme_r.backbone" not in sys.modules
     workspace.close()
 
 

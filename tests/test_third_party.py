@@ -89,7 +89,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_it_is_used_by_its_names_alone(acme: Any, site: Path, tmp_path: Path, images: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(site), "ZOO_HOME": str(tmp_path / "zoo")}
+    path = os.pathsep.join([str(site), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "ZOO_HOME": str(tmp_path / "zoo")}
 
     def zoo(*arguments: object) -> Any:
         command = [sys.executable, "-m", "zoo_cli", *map(str, arguments)]

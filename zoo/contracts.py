@@ -44,13 +44,15 @@ deleted on purpose, and scratch: unfinished writes, and the signs of uploads and
 
 
 class Backbone(Protocol):
-    """Builds the networks of one library and says what their layers are."""
+    """Builds the networks of one library and says what their layers are.
 
-    version: str
-    """Changes whenever a hierarchy may change; hierarchies are kept by (plugin, version, name)."""
+    Its hierarchies are kept until `zoo.plugins.backbone_version` changes.
+    """
 
     def architectures(self) -> Sequence[str]:
-        """All names that `build` takes, sorted."""
+        """All names that `build` takes, sorted; import paths (``package.module:name``) need not be
+        among them.
+        """
 
     def build(
         self,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from zoo.contracts import Backbone, Catalog, Head, Remote
-from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
+from zoo.domain.hierarchy import TRACE_VERSION
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
 
-__all__ = ["backbone", "backbone_version", "catalog", "head", "installed", "names",
-           "remote"]  # fmt: skip
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = ["architectures", "backbone", "backbone_version", "blaming", "catalog", "head",
+           "installed", "names", "origin", "remote"]  # fmt: skip
 
 CONTRACTS: dict[str, type] = {
     "zoo.backbones": Backbone,
@@ -27,29 +31,44 @@ CONTRACTS: dict[str, type] = {
 
 def backbone(name: str) -> Backbone:
     """The backbone plugin ``name``. Raises as `load` does."""
-    return cast(Backbone, load("zoo.backbones", name)())
+    return cast(Backbone, _made("zoo.backbones", name))
 
 
 def backbone_version(name: str) -> str:
-    """The `Backbone.version` of a plugin; without importing it, where its package tells that
-    itself (a function ``version`` in the package's top module). Raises as `load` does.
+    """What the hierarchies of a backbone plugin depend on: its own code, the library that it wraps,
+    and how zoo traces.
+
+    The plugin is not imported, as that takes seconds. A function ``version`` in the package that
+    its module lies in tells of the library; without one, all that the distribution requires counts.
+
+    Raises:
+        UnknownName: No plugin of that name.
+        BrokenPlugin: Two distributions claim the name.
     """
-    claims = _by_name("zoo.backbones").get(name, [])
-    if len(claims) == 1:
-        with suppress(Exception):  # whatever is wrong with it, loading it says so
-            package = import_module(claims[0].module.partition(".")[0])
-            return str(package.version())
-    return backbone(name).version
+    claim = _claim("zoo.backbones", name)
+    library = _told(claim) or _libraries(claim)
+    return ", ".join(filter(None, (_owner(claim, version=True), library, f"trace {TRACE_VERSION}")))
+
+
+def architectures(name: str) -> Sequence[str]:
+    """What the backbone plugin ``name`` lists.
+
+    Raises:
+        BrokenPlugin: It fails to; or as `load` does.
+    """
+    plugin = backbone(name)
+    with blaming("zoo.backbones", name):
+        return plugin.architectures()
 
 
 def catalog(name: str) -> Catalog:
     """The source plugin ``name``, which may be a mere catalog. Raises as `load` does."""
-    return cast(Catalog, load("zoo.sources", name)())
+    return cast(Catalog, _made("zoo.sources", name))
 
 
 def head(name: str) -> Head:
     """The head plugin ``name``. Raises as `load` does."""
-    return cast(Head, load("zoo.heads", name)())
+    return cast(Head, _made("zoo.heads", name))
 
 
 def remote(name: str) -> type[Remote]:
@@ -62,6 +81,16 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted(_by_name(group)))
 
 
+def origin(group: str, name: str) -> str:
+    """The distribution that brings a plugin, with its version; nothing is imported.
+
+    Raises:
+        UnknownName: No plugin of that name.
+        BrokenPlugin: Two distributions claim the name.
+    """
+    return _owner(_claim(group, name), version=True)
+
+
 @cache
 def load(group: str, name: str) -> Any:
     """Import the plugin ``name`` of an entry-point group.
@@ -71,30 +100,49 @@ def load(group: str, name: str) -> Any:
         MissingPackage: The plugin needs a package that is not installed.
         BrokenPlugin: It fails to import, or two distributions claim the name.
     """
-    found = _by_name(group)
-    kind = group.removeprefix("zoo.").removesuffix("s")
-    if name not in found:
-        raise UnknownName(kind, name, difflib.get_close_matches(name, found, n=3, cutoff=0.3))
-    claims = found[name]
-    if len(claims) > 1:
-        owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))
-        raise BrokenPlugin(f"two plugins claim the {kind} '{name}': {owners}; uninstall one")
+    with blaming(group, name):
+        found = _claim(group, name).load()
+    _check(group, name, found, _methods(group))
+    return found
+
+
+def _made(group: str, name: str) -> Any:
+    """An instance of a plugin's class. Raises as `load` does."""
+    plugin = load(group, name)
+    with blaming(group, name):
+        made = plugin()
+    _check(group, name, made, CONTRACTS[group].__annotations__)
+    return made
+
+
+@contextmanager
+def blaming(group: str, name: str) -> Iterator[None]:
+    """Around calls of a plugin: whatever fails there is its fault, and told so.
+
+    Raises:
+        MissingPackage: A package that it imports is not installed.
+        BrokenPlugin: It fails otherwise, but for what zoo's own errors say.
+    """
     try:
-        found_plugin = claims[0].load()
+        yield
+    except ZooError:
+        raise
     except ModuleNotFoundError as error:
         package = error.name or "a package"
-        raise MissingPackage(
-            f"'{package}', which the {kind} '{name}' needs,", _install(claims[0], package)
-        ) from error
+        raise _missing(_claim(group, name), package, package) from error
     except Exception as error:
-        raise BrokenPlugin(f"the {kind} '{name}' of {_owner(claims[0])} fails: {error}") from error
-    lacks = sorted(member for member in _members(group) if not hasattr(found_plugin, member))
+        what = str(error) or type(error).__name__
+        owner = _owner(_claim(group, name))
+        raise BrokenPlugin(f"the {_kind(group)} '{name}' of {owner} fails: {what}") from error
+
+
+def _check(group: str, name: str, found: Any, members: Iterable[str]) -> None:
+    lacks = sorted(member for member in members if not hasattr(found, member))
     if lacks:
         raise BrokenPlugin(
-            f"the {kind} '{name}' of {_owner(claims[0])} was written for another zoo: "
-            f"it lacks {', '.join(lacks)}"
+            f"the {_kind(group)} '{name}' of {_owner(_claim(group, name))} was written for another "
+            f"zoo: it lacks {', '.join(lacks)}"
         )
-    return found_plugin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +168,8 @@ def installed() -> Iterator[Plugin]:
         for name, claims in sorted(_by_name(group).items()):
             problem = None
             try:
-                load(group, name)
+                load(group, name) if group == "zoo.remotes" else _made(group, name)
+                _check_extras(claims[0])
             except (BrokenPlugin, MissingPackage) as error:
                 install = f"; {error.install}" if isinstance(error, MissingPackage) else ""
                 problem = f"{error}{install}"
@@ -128,10 +177,76 @@ def installed() -> Iterator[Plugin]:
             yield Plugin(group=group, name=name, origin=origin, problem=problem)
 
 
-def _members(group: str) -> set[str]:
+def _check_extras(claim: EntryPoint) -> None:
+    """See that what an entry point's extras require is here: a plugin that lists without it seems
+    whole.
+
+    Raises:
+        MissingPackage: It is not.
+    """
+    for needed in _requirements(claim):
+        marker = needed.marker
+        wanted = marker and any(marker.evaluate({"extra": extra}) for extra in claim.extras)
+        if wanted and not needed.specifier.contains(_installed(needed.name) or "0"):
+            raise _missing(claim, f"{needed.name}{needed.specifier}", needed.name)
+
+
+def _methods(group: str) -> set[str]:
     """What the contract of a group asks of a class. Annotations alone are set on instances."""
     contract = CONTRACTS[group]
     return {name for name in vars(contract) if not name.startswith("_")}
+
+
+def _told(claim: EntryPoint) -> str | None:
+    """What the package of a plugin says that it depends on. A plugin that is a module by itself
+    tells nothing: to import it is to import all that it needs.
+    """
+    package, in_package, _ = claim.module.partition(".")
+    if in_package:
+        with suppress(Exception):  # whatever is wrong with it, loading it says so
+            return str(import_module(package).version())
+    return None
+
+
+def _libraries(claim: EntryPoint) -> str:
+    """All that a plugin's distribution requires and that is installed, with versions."""
+    found = {
+        name: _installed(name) for name in sorted({each.name for each in _requirements(claim)})
+    }
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
+
+
+def _requirements(claim: EntryPoint) -> list[Requirement]:
+    from packaging.requirements import Requirement  # half a tenth of a second
+
+    required = (claim.dist.requires if claim.dist else None) or ()
+    return [Requirement(text) for text in required]
+
+
+def _installed(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _claim(group: str, name: str) -> EntryPoint:
+    """The one entry point of that name.
+
+    Raises:
+        UnknownName: There is none.
+        BrokenPlugin: Two distributions claim the name.
+    """
+    found = _by_name(group)
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=3, cutoff=0.3)
+        raise UnknownName(_kind(group), name, near)
+    claims = found[name]
+    if len(claims) > 1:
+        owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))
+        raise BrokenPlugin(
+            f"two plugins claim the {_kind(group)} '{name}': {owners}; uninstall one"
+        )
+    return claims[0]
 
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
@@ -144,11 +259,17 @@ def _by_name(group: str) -> dict[str, list[EntryPoint]]:
     return found
 
 
-def _install(point: EntryPoint, package: str) -> str:
-    """The command that brings the extra that an entry point declares, or else the package."""
-    if point.dist and point.extras:
-        return f"pip install '{point.dist.name}[{','.join(point.extras)}]'"
-    return f"pip install {package}"
+def _missing(claim: EntryPoint, what: str, package: str) -> MissingPackage:
+    """With the command that brings the extra that an entry point declares, or else the package."""
+    install = f"pip install {package}"
+    if claim.dist and claim.extras:
+        install = f"pip install '{claim.dist.name}[{','.join(claim.extras)}]'"
+    needs = f"'{what}', which the {_kind(claim.group)} '{claim.name}' needs,"
+    return MissingPackage(needs, install)
+
+
+def _kind(group: str) -> str:
+    return group.removeprefix("zoo.").removesuffix("s")
 
 
 def _owner(point: EntryPoint, *, version: bool = False) -> str:

@@ -169,7 +169,8 @@ def _file(file: dict[str, Any]) -> str:
 def tree(name: str, as_json: bool) -> None:
     """Print the units, stages and head of a network.
 
-    NAME is a checkpoint, a catalog entry, or an architecture.
+    NAME is a checkpoint, a catalog entry, or an architecture: resnet50, or torchvision/resnet50
+    where several plugins have one of that name.
 
     "cut" marks a boundary at which the network can be entered: all that later units need passes
     through it. A unit or stage name is what --freeze takes.

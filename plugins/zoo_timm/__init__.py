@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from zoo.domain.hierarchy import TRACE_VERSION
-
 __all__ = ["version"]
 
 
 def version() -> str:
-    """What the hierarchies depend on; told without importing timm."""
-    return f"{metadata.version('timm')}+trace{TRACE_VERSION}"
+    """The library that the hierarchies depend on; told without importing timm."""
+    return f"timm {metadata.version('timm')}"

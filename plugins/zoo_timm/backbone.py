@@ -15,7 +15,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import UnknownName
-from zoo_timm import heads, sizes, version
+from zoo_timm import heads, sizes
 from zoo_timm.names import own_names
 
 __all__ = ["TimmBackbone"]
@@ -23,8 +23,6 @@ __all__ = ["TimmBackbone"]
 
 class TimmBackbone:
     """Implements `zoo.contracts.Backbone`."""
-
-    version = version()
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""

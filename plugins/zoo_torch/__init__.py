@@ -11,8 +11,7 @@ from __future__ import annotations
 import secrets
 from importlib import metadata
 
-from zoo.domain.hierarchy import TRACE_VERSION
-from zoo_torch.registered import Network, register
+from zoo_torch.registered import REGISTRATIONS, Network, register
 
 __all__ = ["Network", "register", "version"]
 
@@ -20,5 +19,7 @@ PROCESS = secrets.token_hex(4)
 
 
 def version() -> str:
-    """Another one in each process: nobody tells when the code behind a name has changed."""
-    return f"{metadata.version('torch')}+trace{TRACE_VERSION}+{PROCESS}"
+    """Another one in each process, and after each registration: nobody tells when the code behind
+    a name has changed.
+    """
+    return f"torch {metadata.version('torch')}, {PROCESS} {len(REGISTRATIONS)}"

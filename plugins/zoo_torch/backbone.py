@@ -12,7 +12,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.errors import UnknownName
-from zoo_torch import networks, registered, version
+from zoo_torch import networks, registered
 
 __all__ = ["TorchBackbone"]
 
@@ -21,8 +21,6 @@ class TorchBackbone:
     """Implements `zoo.contracts.Backbone`. Architectures are the names that were registered, and
     import paths (``acme.nets:make_net``).
     """
-
-    version = version()
 
     def architectures(self) -> Sequence[str]:
         """The names that were registered, sorted. Import paths cannot be listed."""

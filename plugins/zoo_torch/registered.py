@@ -56,6 +56,8 @@ class Network:
 
 
 REGISTERED: dict[str, Network] = {}
+REGISTRATIONS: list[str] = []
+"""The names in the order in which they were registered, each time."""
 
 
 def register(
@@ -74,6 +76,7 @@ def register(
 
     factory = partial(copy.deepcopy, network) if isinstance(network, nn.Module) else network
     REGISTERED[name] = Network(factory, preprocessing, head)
+    REGISTRATIONS.append(name)
 
 
 def names() -> list[str]:

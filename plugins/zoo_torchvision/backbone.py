@@ -24,7 +24,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import Unsupported
-from zoo_torchvision import heads, networks, sizes, version
+from zoo_torchvision import heads, networks, sizes
 from zoo_torchvision.names import own_names
 from zoo_torchvision.networks import Network
 
@@ -58,8 +58,6 @@ class TorchvisionBackbone:
     Architectures have torchvision's names; one whose shapes depend on the image size is there once
     for each size that weights were published for (``vit_b_16``, ``vit_b_16_384``).
     """
-
-    version = version()
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""

@@ -11,7 +11,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.errors import UnknownName
-from zoo_transformers import networks, sizes, version
+from zoo_transformers import networks, sizes
 from zoo_transformers.architectures import ARCHITECTURES, find
 from zoo_transformers.names import own_names
 
@@ -24,8 +24,6 @@ class TransformersBackbone:
     Architectures have the names of published repositories, without their owners'. They are listed
     without transformers too, which is asked for when one is built.
     """
-
-    version = version()
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""

@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 import torch
 from fakes import own_nets
+from fakes.checkpoints import add_checkpoint
 from torch import nn
 
 import zoo_torch
 from zoo.backbones.untrained import on_meta
+from zoo.domain.manifest import Backbone as Own
+from zoo.domain.manifest import Head
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported, ZooError
+from zoo.exchange.architecture import hierarchy_of
 from zoo.testing.backbones import BackboneSuite
+from zoo.workspace import Workspace
 from zoo_torch.backbone import TorchBackbone
 from zoo_torch.registered import REGISTERED
 
@@ -74,6 +79,26 @@ def test_a_module_that_is_handed_over_is_copied() -> None:
     with on_meta():
         assert all(parameter.is_meta for parameter in TorchBackbone().build("handed").parameters())
     assert handed.stem.weight.all()
+
+
+def test_a_name_that_is_registered_again_is_described_anew(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    add_checkpoint(
+        workspace, "team/short", head=Head(kind="native", num_classes=0),
+        backbone=Own(plugin="torch", architecture="again", options={"truncate": "1"}),
+        preprocessing=own_nets.SMALL,
+    )  # fmt: skip
+    seen = []
+    for width in (4, 8):
+        layers = (nn.Conv2d(3, width, 2, stride=2), nn.Conv2d(width, 5, 3, padding=1))
+        network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(5 * 16 * 16, 3))
+        zoo_torch.register("again", network, preprocessing=own_nets.SMALL)
+        whole, cut = hierarchy_of(workspace, "again"), hierarchy_of(workspace, "team/short")
+        seen.append((whole.units[0].shape, cut.units[0].shape, cut.head.shape))
+    assert seen == [
+        ((1, 4, 16, 16), (1, 4, 16, 16), (1, 4)), ((1, 8, 16, 16), (1, 8, 16, 16), (1, 8)),
+    ]  # fmt: skip
+    workspace.close()
 
 
 def test_sizes_and_channels_go_to_the_factory_if_it_takes_them() -> None:

@@ -18,11 +18,12 @@ def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
         UnknownName: No such plugin or architecture.
         Unsupported: The network cannot be traced.
     """
-    known = registry.hierarchy(plugin, plugins.backbone_version(plugin), architecture)
+    version = plugins.backbone_version(plugin)
+    known = registry.hierarchy(plugin, version, architecture)
     if known is not None:
         return known
     hierarchy = traced(plugin, architecture)
-    registry.keep_hierarchy(plugin, plugins.backbone_version(plugin), hierarchy)
+    registry.keep_hierarchy(plugin, version, hierarchy)
     return hierarchy
 
 

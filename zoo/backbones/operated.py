@@ -35,7 +35,8 @@ def backbone_of(manifest: Manifest) -> Backbone:
     surgery = Surgery.parse(manifest.backbone.options)
     if not surgery.operates:
         return backbone
-    return Operated(backbone, surgery, manifest.backbone.architecture)
+    version = plugins.backbone_version(manifest.backbone.plugin)
+    return Operated(backbone, surgery, manifest.backbone.architecture, version)
 
 
 def unit_named(hierarchy: Hierarchy, name: str) -> int:
@@ -62,21 +63,24 @@ class Operated:
         inner: The plugin.
         surgery: What is done to each network that it builds.
         architecture: The one that the surgery is for: it names units of it.
+        version: Of the plugin: what running a network has told holds for that one.
 
     Raises:
         UnknownName: It has no unit of a name that the surgery needs.
         Unsupported: The surgery cannot be done; the reason is told.
     """
 
-    def __init__(self, inner: Backbone, surgery: Surgery, architecture: str) -> None:
+    def __init__(
+        self, inner: Backbone, surgery: Surgery, architecture: str, version: str = ""
+    ) -> None:
         self.inner = inner
         self.surgery = surgery
-        self.version = inner.version
         self._architecture = architecture
+        self._found_by = (type(inner), version)
         # Here, because `build` may be called where tensors are made on the meta device and left
         # unfilled: networks that ran there would prove nothing.
-        self._removed = _taken_out(type(inner), architecture, surgery)
-        self._tap = _tap(type(inner), architecture, surgery, None) if surgery.truncate else None
+        self._removed = _taken_out(*self._found_by, architecture, surgery)
+        self._tap = _tap(*self._found_by, architecture, surgery, None) if surgery.truncate else None
 
     def architectures(self) -> Sequence[str]:
         """The one."""
@@ -122,7 +126,7 @@ class Operated:
         """The units that are left, at ``input_size`` or the native one."""
         if not self.surgery.truncate:
             return self.inner.hierarchy(architecture, module, input_size=input_size)
-        tap = _tap(type(self.inner), architecture, self.surgery, input_size)
+        tap = _tap(*self._found_by, architecture, self.surgery, input_size)
         return truncated_hierarchy(tap, module, POOLED_HEAD)
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
@@ -189,7 +193,9 @@ class Operated:
 
 
 @lru_cache(maxsize=8)
-def _taken_out(plugin: type[Backbone], architecture: str, surgery: Surgery) -> tuple[Unit, ...]:
+def _taken_out(
+    plugin: type[Backbone], version: str, architecture: str, surgery: Surgery
+) -> tuple[Unit, ...]:
     """The units that ``surgery`` takes out, each seen to be one that can be.
 
     Raises:
@@ -198,7 +204,7 @@ def _taken_out(plugin: type[Backbone], architecture: str, surgery: Surgery) -> t
     if not surgery.without:
         return ()
     whole = replace(surgery, without=(), truncate=None, convolutional=False)
-    backbone, module = plugin(), _built(plugin, architecture, whole)
+    backbone, module = plugin(), _built(plugin, version, architecture, whole)
     size = backbone.preprocessing(module).input_size
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
     units = [hierarchy.units[unit_named(hierarchy, name)] for name in surgery.without]
@@ -210,6 +216,7 @@ def _taken_out(plugin: type[Backbone], architecture: str, surgery: Surgery) -> t
 @lru_cache(maxsize=8)
 def _tap(
     plugin: type[Backbone],
+    version: str,
     architecture: str,
     surgery: Surgery,
     input_size: tuple[int, int, int] | None,
@@ -217,7 +224,7 @@ def _tap(
     """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
     backbone, name = plugin(), surgery.truncate
     before = replace(surgery, truncate=None)
-    module = _built(plugin, architecture, before)
+    module = _built(plugin, version, architecture, before)
     size = input_size or backbone.preprocessing(module).input_size
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
     if name is None:
@@ -227,12 +234,12 @@ def _tap(
         hierarchy,
         unit_named(hierarchy, name),
         size,
-        lambda image: _built(plugin, architecture, replace(before, image_size=image)),
+        lambda image: _built(plugin, version, architecture, replace(before, image_size=image)),
     )
 
 
-def _built(plugin: type[Backbone], architecture: str, surgery: Surgery) -> nn.Module:
+def _built(plugin: type[Backbone], version: str, architecture: str, surgery: Surgery) -> nn.Module:
     """The network on the meta device, with all of ``surgery`` done that its fields ask for."""
-    operated = Operated(plugin(), surgery, architecture)
+    operated = Operated(plugin(), surgery, architecture, version)
     with on_meta():
         return operated.build(architecture)

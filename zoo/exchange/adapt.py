@@ -99,7 +99,7 @@ def adapt(
     ref, parent = workspace.resolve(name)
     base = workspace.store.manifest(parent)
     planned = replace(
-        _planned(base, _named(surgery, of_checkpoint(base)), head),
+        _planned(base, _named(surgery, of_checkpoint(workspace.registry, base)), head),
         parents=(
             m.Parent(
                 manifest=parent, relation="surgery", ref=str(ref or name), parents=base.parents

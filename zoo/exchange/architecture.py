@@ -1,19 +1,32 @@
-"""The hierarchy behind any name that a user may type."""
+"""The hierarchy behind any name that a user may type.
+
+What was found once is answered from the registry, without torch.
+"""
 
 from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
 
 from zoo import plugins
 from zoo.backbones.describe import describe
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
 from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName
+from zoo.registry import Registry
 from zoo.workspace import Workspace
 
 __all__ = ["hierarchy_of", "of_checkpoint"]
 
+GROUP = "zoo.backbones"
+PATHS = "torch"
+"""The plugin that takes import paths (``package.module:name``), which no plugin can list."""
+
 
 def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
-    """The hierarchy of a checkpoint, a catalog entry, or an architecture (``resnet50``).
+    """The hierarchy of a checkpoint, a catalog entry, or an architecture: ``resnet50``, or
+    ``torchvision/resnet50`` where several plugins have one of that name.
 
     Raises:
         UnknownName: ``name`` is none of these; near names are suggested.
@@ -22,24 +35,42 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
     registry = workspace.registry
     try:
         _, digest = workspace.resolve(name)
-        return of_checkpoint(workspace.store.manifest(digest))
-    except InvalidReference:
-        pass  # an architecture has no slash
-    except UnknownName:
+        return of_checkpoint(registry, workspace.store.manifest(digest))
+    except (InvalidReference, UnknownName) as unknown:
         entry = registry.entry(name)
         if entry is not None:
             return describe(registry, entry.entry.backbone, entry.entry.architecture)
-        if "/" in name:
+        plugin, slash, architecture = name.partition("/")
+        if not slash:
+            return _architecture(registry, name)
+        if plugin not in plugins.names(GROUP):
             raise
-    return _architecture(workspace, name)
+        if _has(registry, plugin, architecture):
+            return describe(registry, plugin, architecture)
+        near = [f"{plugin}/{each}" for each in _near(architecture, _listed(plugin))]
+        known = unknown.near if isinstance(unknown, UnknownName) else ()
+        raise UnknownName("checkpoint or architecture", name, (*known, *near)[:4]) from None
 
 
-def of_checkpoint(manifest: Manifest) -> Hierarchy:
+def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
     """With the checkpoint's own head and input size, so not the one kept for its architecture.
+
+    It is traced once for each version of its plugins, for all checkpoints of such a network.
 
     Raises:
         Unsupported: The network cannot be traced.
     """
+    plugin, network = manifest.backbone.plugin, _network(manifest)
+    version = plugins.backbone_version(plugin)
+    known = registry.network(plugin, version, network)
+    if known is not None:
+        return known
+    hierarchy = _traced(manifest)
+    registry.keep_network(plugin, version, network, hierarchy)
+    return hierarchy
+
+
+def _traced(manifest: Manifest) -> Hierarchy:
     from zoo.backbones.load import build
     from zoo.backbones.operated import backbone_of
     from zoo.backbones.untrained import on_meta
@@ -51,24 +82,63 @@ def of_checkpoint(manifest: Manifest) -> Hierarchy:
     return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
 
 
-def _architecture(workspace: Workspace, name: str) -> Hierarchy:
+def _network(manifest: Manifest) -> str:
+    """All that `zoo.backbones.load.build` makes a checkpoint's network of, and the size that it is
+    traced at.
+    """
+    backbone, head = manifest.backbone, manifest.head
+    by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
+    told = {
+        "architecture": backbone.architecture,
+        "options": backbone.options,
+        "head": [head.kind, head.num_classes, by],
+        "input_size": manifest.preprocessing.input_size,
+    }
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
+
+
+def _architecture(registry: Registry, name: str) -> Hierarchy:
+    failure: BrokenPlugin | MissingPackage | None = None
     near: list[str] = []
-    for plugin in plugins.names("zoo.backbones"):
+    for plugin in _having(registry, name):
         try:
-            return describe(workspace.registry, plugin, name)
-        except UnknownName as error:
+            return describe(registry, plugin, name)
+        except UnknownName as error:  # another version of the plugin had it
             near += error.near
-        except (BrokenPlugin, MissingPackage):
-            if _lists(plugin, name):
-                raise
-            continue  # one that cannot be used keeps nobody from the others
-    near = list(dict.fromkeys(near)) or workspace.registry.near(name)
-    raise UnknownName("checkpoint or architecture", name, near)
+        except (BrokenPlugin, MissingPackage) as error:
+            failure = failure or error  # one that cannot be used keeps nobody from the others
+    if failure:
+        raise failure
+    listed = sorted({each for plugin in plugins.names(GROUP) for each in _listed(plugin)})
+    near += _near(name, listed)
+    raise UnknownName(
+        "checkpoint or architecture", name, list(dict.fromkeys(near)) or registry.near(name)
+    )
 
 
-def _lists(plugin: str, name: str) -> bool:
-    """Whether a plugin that cannot build ``name`` knows it all the same."""
+def _having(registry: Registry, name: str) -> Iterator[str]:
+    """The plugins that have an architecture; first those of which the registry knows it, as to ask
+    the others is to import them.
+    """
+    installed = plugins.names(GROUP)
+    known = registry.backbones_of(name)
+    yield from (plugin for plugin in installed if plugin in known)
+    yield from (plugin for plugin in installed if plugin not in known and name in _listed(plugin))
+    if ":" in name and PATHS not in known:
+        yield PATHS
+
+
+def _has(registry: Registry, plugin: str, name: str) -> bool:
+    is_path = plugin == PATHS and ":" in name
+    return is_path or plugin in registry.backbones_of(name) or name in _listed(plugin)
+
+
+def _near(name: str, listed: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, listed, n=4, cutoff=0.5)
+
+
+def _listed(plugin: str) -> Sequence[str]:
     try:
-        return name in plugins.backbone(plugin).architectures()
+        return plugins.architectures(plugin)
     except (BrokenPlugin, MissingPackage):
-        return False
+        return ()

@@ -30,20 +30,22 @@ def deepen(
     """
     registry = workspace.registry
     wanted: list[tuple[str, str]] = []
+    versions: dict[str, str] = {}
     backbones = plugins.names("zoo.backbones")
     listed = registry.architectures(source)
     if listed and source in backbones:
-        listed[source] = {*listed.get(source, ()), *plugins.backbone(source).architectures()}
+        listed[source] = {*listed.get(source, ()), *plugins.architectures(source)}
     for plugin, architectures in listed.items():
         if plugin not in backbones:
             continue  # what the hub lists is of any library
-        known = registry.traced(plugin, plugins.backbone_version(plugin))
+        versions[plugin] = plugins.backbone_version(plugin)
+        known = registry.traced(plugin, versions[plugin])
         wanted += [(plugin, name) for name in sorted(architectures - known)]
     failed: dict[str, str] = {}
     with progress(f"tracing what {source} lists", len(wanted)) as task:
         for (plugin, name), found in _traced(wanted):
             if isinstance(found, Hierarchy):
-                registry.keep_hierarchy(plugin, plugins.backbone_version(plugin), found)
+                registry.keep_hierarchy(plugin, versions[plugin], found)
             else:
                 failed[name] = found
             task.advance()

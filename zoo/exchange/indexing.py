@@ -86,6 +86,7 @@ def index(
         UnknownName: No source of that name.
         InvalidOption: The source cannot be asked so, or a table of results cannot be read.
         Unavailable: It does not answer.
+        BrokenPlugin: It fails; what it listed before stays.
     """
     catalog = plugins.catalog(source)
     wanted = wanted or Wanted()
@@ -97,9 +98,10 @@ def index(
         raise InvalidOption(f"'{source}' is listed whole: no library, author or limit can be asked")
     results = read_results(wanted.results)
     with progress(f"indexing {source}", None) as task:
-        entries: Iterable[CatalogEntry] = _counted(catalog, task)
+        entries: Iterable[CatalogEntry] = _counted(source, catalog, task)
         entries = joined(entries, results) if wanted.results else entries
-        return workspace.registry.replace_entries(source, catalog.version(), entries, now())
+        version = _version_of(source, catalog)
+        return workspace.registry.replace_entries(source, version, entries, now())
 
 
 def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
@@ -107,10 +109,12 @@ def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
     for name in plugins.names("zoo.sources"):
         try:
             catalog = plugins.catalog(name)
+            if catalog.network:
+                continue
+            if workspace.registry.indexed_version(name) != _version_of(name, catalog):
+                index(workspace, name, progress=progress)
         except (BrokenPlugin, MissingPackage):
             continue  # one that cannot be used keeps nobody from the others
-        if not catalog.network and workspace.registry.indexed_version(name) != catalog.version():
-            index(workspace, name, progress=progress)
 
 
 def _index_newest(
@@ -148,7 +152,13 @@ def _version(marks: Mapping[str, Mark]) -> str:
     return json.dumps({key: asdict(mark) for key, mark in marks.items()}, sort_keys=True)
 
 
-def _counted(catalog: Catalog, task: Task) -> Iterator[CatalogEntry]:
-    for entry in catalog.entries():
-        task.advance()
-        yield entry
+def _version_of(source: str, catalog: Catalog) -> str:
+    with plugins.blaming("zoo.sources", source):
+        return catalog.version()
+
+
+def _counted(source: str, catalog: Catalog, task: Task) -> Iterator[CatalogEntry]:
+    with plugins.blaming("zoo.sources", source):
+        for entry in catalog.entries():
+            task.advance()
+            yield entry

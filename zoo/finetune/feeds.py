@@ -12,6 +12,7 @@ import torch
 from blake3 import blake3
 from torch import Tensor
 
+from zoo import plugins
 from zoo.backbones.entry import LateEntry
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
@@ -147,7 +148,7 @@ def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
         "plugin": backbone.plugin,
-        "version": prepared.network.backbone.version,
+        "version": plugins.backbone_version(backbone.plugin),
         "architecture": backbone.architecture,
         # The number of outputs is above every cut: another head may use the same cache.
         "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select, union
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.registry import items, schema
@@ -11,12 +11,16 @@ from zoo.registry.sql import insert
 __all__ = [
     "any_hierarchy",
     "architectures",
+    "backbones_of",
     "hierarchy",
     "keep_hierarchy",
+    "keep_network",
+    "network",
     "traced",
 ]
 
 TABLE = schema.hierarchy
+NETWORK = schema.network
 
 
 def keep_hierarchy(connection: Connection, plugin: str, version: str, hierarchy: Hierarchy) -> None:
@@ -63,6 +67,39 @@ def hierarchy(
     )
     data = connection.scalar(statement)
     return None if data is None else Hierarchy.from_json(data)
+
+
+def keep_network(
+    connection: Connection, plugin: str, version: str, network: str, hierarchy: Hierarchy
+) -> None:
+    """Keep what version ``version`` of a backbone plugin says of a network that is not as its
+    architecture has it; ``network`` tells of how it differs.
+    """
+    statement = insert(connection, NETWORK).values(
+        plugin=plugin, version=version, network=network, data=hierarchy.to_json()
+    )
+    connection.execute(statement.on_conflict_do_nothing())
+
+
+def network(connection: Connection, plugin: str, version: str, network: str) -> Hierarchy | None:
+    """What was kept for exactly this version of the plugin and this network."""
+    statement = select(NETWORK.c.data).where(
+        NETWORK.c.plugin == plugin,
+        NETWORK.c.version == version,
+        NETWORK.c.network == network,
+    )
+    data = connection.scalar(statement)
+    return None if data is None else Hierarchy.from_json(data)
+
+
+def backbones_of(connection: Connection, architecture: str) -> set[str]:
+    """The backbone plugins that are known to have an architecture of that name: something of theirs
+    is listed or here, or it was traced.
+    """
+    item = schema.item.c
+    listed = select(item.backbone).where(item.architecture == architecture)
+    kept = select(TABLE.c.plugin).where(TABLE.c.architecture == architecture)
+    return set(connection.scalars(union(listed, kept)))
 
 
 def architectures(connection: Connection, source: str) -> dict[str, set[str]]:

@@ -267,6 +267,23 @@ class Registry:
         with reading(self._engine) as connection:
             return hierarchies.hierarchy(connection, plugin, version, architecture)
 
+    def keep_network(self, plugin: str, version: str, network: str, hierarchy: Hierarchy) -> None:
+        """Keep what version ``version`` of a backbone plugin says of a network that is not as its
+        architecture has it; ``network`` tells of how it differs.
+        """
+        with writing(self._engine) as connection:
+            hierarchies.keep_network(connection, plugin, version, network, hierarchy)
+
+    def network(self, plugin: str, version: str, network: str) -> Hierarchy | None:
+        """What was kept for exactly this version of the plugin and this network."""
+        with reading(self._engine) as connection:
+            return hierarchies.network(connection, plugin, version, network)
+
+    def backbones_of(self, architecture: str) -> set[str]:
+        """The backbone plugins that are known here to have an architecture of that name."""
+        with reading(self._engine) as connection:
+            return hierarchies.backbones_of(connection, architecture)
+
     def architectures(self, source: str) -> dict[str, set[str]]:
         """The architectures of all entries that ``source`` lists, by backbone plugin."""
         with reading(self._engine) as connection:

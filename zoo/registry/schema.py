@@ -33,6 +33,7 @@ __all__ = [
     "measure",
     "metadata",
     "metric",
+    "network",
     "owner",
     "parent",
     "ref",
@@ -157,6 +158,16 @@ measure = Table(
 
 # The version of `zoo.registry.terms` that the index of terms was made with; 0 is none.
 term_version = Table("term_version", metadata, Column("version", Whole, primary_key=True))
+
+# Hierarchies of checkpoints' networks, which have heads and sizes of their own.
+network = Table(
+    "network",
+    metadata,
+    Column("plugin", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("network", Text, primary_key=True),
+    Column("data", JSON, nullable=False),
+)
 
 # Whose index this is, on a server: a zoo's own id, and whether all that its store holds was put in.
 owner = Table(
