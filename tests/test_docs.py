@@ -30,21 +30,3 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
-
-
-def test_the_source_in_the_plugin_page_is_a_source(tmp_path: Path) -> None:
-    """The example is run, so that it cannot rot."""
-    from zoo.contracts import Source
-
-    page = (ROOT / "docs" / "plugins.md").read_text()
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
-    scope: dict[str, object] = {}
-    exec(code.replace("/mnt/acme/weights", str(tmp_path)), scope)
-    (tmp_path / "resnet18.flowers.safetensors").write_bytes(b"weights")
-    source = scope["AcmeSource"]()  # type: ignore[operator]
-    assert isinstance(source, Source)
-    (entry,) = source.entries()
-    assert (entry.name, entry.architecture) == ("acme/resnet18.flowers", "resnet18")
-    assert entry.location is not None
-    release = source.resolve(entry.location.locator)
-    assert b"".join(source.open(release, release.weights, 3)) == b"ghts"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +18,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from zoo import plugins
+from zoo.contracts import Backbone, Catalog, Head
 from zoo.testing.backbones import BackboneSuite
 from zoo.testing.heads import HeadSuite
 from zoo.testing.sources import SourceSuite
 
 PROJECT = Path(__file__).parent / "fixtures" / "zoo-acme"
+PAGE = Path(__file__).parent.parent / "docs" / "plugins.md"
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +38,32 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def acme(site: Path) -> Iterator[Any]:
-    """The module, imported from there."""
+def acme(site: Path) -> Iterator[None]:
+    """It can be imported from there."""
     sys.path.insert(0, str(site))
     plugins.load.cache_clear()
-    module = importlib.import_module("zoo_acme")
     torch.manual_seed(0)
-    (site / "acme_weights").mkdir()
-    state = module.AcmeBackbone().build("acme_small").state_dict()
-    save_file(state, site / "acme_weights" / "acme_small.safetensors")
-    yield module
+    weights = site / "zoo_acme" / "weights"
+    weights.mkdir()
+    state = plugins.backbone("acme").build("acme_small").state_dict()
+    save_file(state, weights / "acme_small.safetensors")
+    yield
     sys.path.remove(str(site))
     plugins.load.cache_clear()
 
 
+def test_it_is_short_and_in_the_documents_word_for_word() -> None:
+    files = [path for path in PROJECT.rglob("*.*") if path.suffix in (".py", ".toml")]
+    assert sum(len(path.read_text().splitlines()) for path in files) < 120
+    blocks = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE.read_text(), re.M | re.S))
+    shown = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in files}
+    assert blocks == {name: text for name, text in shown.items() if text}
+
+
 class TestBackbone(BackboneSuite):
     @pytest.fixture
-    def backbone(self, acme: Any) -> Any:
-        return acme.AcmeBackbone()
+    def backbone(self, acme: None) -> Backbone:
+        return plugins.backbone("acme")
 
     @pytest.fixture
     def architectures(self) -> list[str]:
@@ -62,14 +72,14 @@ class TestBackbone(BackboneSuite):
 
 class TestHead(HeadSuite):
     @pytest.fixture
-    def head(self, acme: Any) -> Any:
-        return acme.AcmeHead()
+    def head(self, acme: None) -> Head:
+        return plugins.head("acme")
 
 
 class TestSource(SourceSuite):
     @pytest.fixture
-    def source(self, acme: Any) -> Any:
-        return acme.AcmeSource()
+    def source(self, acme: None) -> Catalog:
+        return plugins.catalog("acme")
 
     @pytest.fixture
     def locator(self) -> str:
@@ -88,7 +98,9 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_it_is_used_by_its_names_alone(acme: Any, site: Path, tmp_path: Path, images: Path) -> None:
+def test_it_is_used_by_its_names_alone(
+    acme: None, site: Path, tmp_path: Path, images: Path
+) -> None:
     path = os.pathsep.join([str(site), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "ZOO_HOME": str(tmp_path / "zoo")}
 
@@ -105,7 +117,7 @@ def test_it_is_used_by_its_names_alone(acme: Any, site: Path, tmp_path: Path, im
     for group in ("zoo.backbones", "zoo.heads", "zoo.sources"):
         assert origins[group, "acme"]["origin"] == "zoo-acme 1.0"
         assert origins[group, "acme"]["problem"] is None
-    assert zoo("index", "acme", "--deep", "--json")["traced"] == 1
+    assert zoo("index", "acme", "--deep", "--json")["traced"] == 2
     zoo("pull", "acme/acme_small", "--json")
     assert zoo("tree", "acme/acme_small", "--json")["units"][0]["name"] == "stem"
     trained = zoo(
