@@ -13,9 +13,11 @@ __all__ = [
     "home",
     "hub_endpoint",
     "hub_offline",
+    "mpi_processes",
     "processes",
     "rank",
     "s3_endpoint",
+    "share_cores",
     "weights_spread_by",
 ]
 
@@ -54,9 +56,23 @@ def processes() -> int:
     return _number("WORLD_SIZE", 1)
 
 
+def mpi_processes() -> int:
+    """How many processes MPI has started (``OMPI_COMM_WORLD_SIZE``, …)."""
+    names = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+    return max(_number(name, 1) for name in names)
+
+
 def rank() -> int:
     """Which of them this is (``RANK``), from 0."""
     return _number("RANK", 0)
+
+
+def share_cores(count: int) -> None:
+    """Give each of ``count`` processes that are about to start its share of the cores.
+
+    Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
 
 
 def weights_spread_by() -> str | None:

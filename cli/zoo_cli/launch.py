@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
+from zoo import config
 from zoo.errors import InvalidOption, MissingPackage
 
 __all__ = ["launch_processes"]
 
 
-def launch_processes(how: str) -> None:
-    """Become accelerate's launcher of this very command line, without its ``--launch``.
+def launch_processes(how: str, device: str) -> None:
+    """Run this very command line, without its ``--launch``, in several processes; then exit.
 
     Args:
         how: accelerate's config file, or a number of processes on this machine.
+        device: What they are to train on.
 
     Raises:
-        InvalidOption: It is neither.
+        InvalidOption: It is neither, or there are not so many GPUs.
         MissingPackage: accelerate is not installed.
+        SystemExit: All have ended; with the status of the first that failed.
     """
     from importlib.util import find_spec
 
     if find_spec("accelerate") is None:
         raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'")
-    if how.isdecimal() and int(how) > 0:
-        options = ["--num_processes", how, "--num_machines", "1", "--mixed_precision", "no"]
-        options += ["--multi_gpu"] if _gpus() >= int(how) > 1 else ["--cpu"]
-    elif Path(how).is_file():
-        options = ["--config_file", how]
-    else:
-        raise InvalidOption(f"--launch takes a number of processes or a config file, not {how}")
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     again = ["-m", "zoo_cli", *_without(sys.argv[1:], "--launch")]
-    os.execv(sys.executable, [*launcher, *again])  # noqa: S606 - no shell is wanted
+    try:
+        if how.isdecimal() and int(how) > 0:
+            _start(int(how), device, again)
+        elif Path(how).is_file():
+            _start_as_configured(Path(how), again)
+        else:
+            raise InvalidOption(f"--launch takes a number of processes or a config file, not {how}")
+    except SignalException as error:
+        raise KeyboardInterrupt from error
+    except ChildFailedError as error:
+        # What went wrong was said by the process itself.
+        sys.exit(max(error.get_first_failure()[1].exitcode, 1))
+    sys.exit(0)
 
 
-def _gpus() -> int:
+def _start(count: int, device: str, again: list[str]) -> None:
     import torch
+    from torch.distributed.run import main
 
-    return torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
+    if device != "cpu" and 0 < gpus < count:
+        raise InvalidOption(
+            f"--launch {count} takes as many GPUs, and here are {gpus}; with --device cpu the "
+            "processes share the cores"
+        )
+    config.share_cores(count)
+    main(["--standalone", "--nproc-per-node", str(count), *again])
+
+
+def _start_as_configured(path: Path, again: list[str]) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    options, known = ["--config_file", str(path)], load_config_from_file(str(path))
+    if known.use_cpu or known.distributed_type == "MULTI_CPU":
+        again = [*again, "--device", "cpu"]
+        if known.num_processes > 1:
+            # Without this, accelerate starts a single process on a CPU, or leaves it to MPI.
+            options.append("--multi_gpu")
+    launch_command(launch_command_parser().parse_args([*options, *again]))
 
 
 def _without(arguments: list[str], option: str) -> list[str]:

@@ -86,7 +86,7 @@ def finetune(
       zoo finetune --resume last
     """
     if launch is not None:
-        launch_processes(launch)
+        launch_processes(launch, device)
     zoo = open_zoo()
     if resume is not None:
         if base or save or file or any(value not in (None, ()) for value in options.values()):

@@ -108,16 +108,37 @@ def test_learning_rates_are_tried(run: Run, recipe: Path) -> None:
     assert "--lr" in run("finetune", BASE, "--recipe", recipe, "--find-lr").out
 
 
-def test_two_processes_from_one_command(console: Run, home: Path, recipe: Path) -> None:
-    done = console(
-        "finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", "team/two", "--launch", 2,
-        "--device", "cpu", "--json", cwd=home,
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    assert done.json["ref"] == "team/two"
-    done = console("finetune", BASE, "--recipe", recipe, "--save", "a/b", "--launch", "no",
-                   cwd=home)  # fmt: skip
+def test_processes_from_one_command(
+    run: Run, console: Run, home: Path, recipe: Path, tmp_path: Path
+) -> None:
+    configured = tmp_path / "team.yaml"
+    configured.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nuse_cpu: true\n"
+        "machine_rank: 0\nnum_machines: 1\nnum_processes: 2\nmixed_precision: 'no'\n"
+    )
+    said = {}
+    for number, how in enumerate((["--launch", 2], [f"--launch={configured}"], [])):
+        done = console(
+            "finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", f"team/{number}", *how,
+            "--device", "cpu", "--json", cwd=home,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert done.json["ref"] == f"team/{number}"
+        said[number] = run("show", f"team/{number}", "--json").json
+    assert [shown["provenance"]["processes"] for shown in said.values()] == ["2", "2", "1"]
+    for shown in said.values():
+        assert shown["metrics"] == pytest.approx(said[2]["metrics"], rel=1e-3)
+    assert len(run("runs", "--json").json) == 4  # one each, beside that of the prepared zoo
+
+
+def test_what_cannot_be_launched(run: Run, console: Run, home: Path, recipe: Path) -> None:
+    done = run("finetune", BASE, "--recipe", recipe, "--save", "a/b", "--launch", "no")
     assert (done.code, "number of processes or a config file" in done.err) == (1, True)
+    done = console("finetune", "no/such", "--recipe", recipe, "--save", "a/b", "--launch", 2,
+                   "--device", "cpu", cwd=home)  # fmt: skip
+    assert done.code == 1
+    assert "no/such" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_the_card_is_what_a_hub_reads(run: Run, tmp_path: Path) -> None:

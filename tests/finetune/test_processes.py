@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from accelerate import PartialState
 from safetensors.torch import save_file
 
 from zoo.backbones.load import load
@@ -27,7 +27,22 @@ import sys, json, torch, zoo
 torch.set_num_threads(1)
 z = zoo.open(sys.argv[1])
 result = z.finetune("team/vit", sys.argv[2], sys.argv[3], device="cpu", **json.loads(sys.argv[4]))
-print(result.manifest)
+sys.stdout.write(f"{result.manifest}\\n")  # at once: they share a pipe
+"""
+IMPATIENT = """
+import sys, time, torch
+from datetime import timedelta
+from zoo.finetune import processes
+processes.STEP = timedelta(seconds=2)
+met, _ = processes.Processes.join("cpu")
+with met.first_alone():
+    time.sleep(4 if met.first else 0)
+if met.first:
+    try:
+        met.total(1.0, torch.device("cpu"))
+    except RuntimeError:
+        sys.stdout.write("noticed\\n")
+met.wait()
 """
 OPTIONS: dict[str, Any] = {
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 7, "lr": 0.003,
@@ -45,28 +60,18 @@ def vit(workspace: Workspace, tmp_path: Path) -> str:
     return "team/vit"
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def run(size: int, *arguments: str) -> list[str]:
-    """What each of so many processes printed."""
-    port, processes = str(free_port()), []
-    for rank in range(size):
-        more = {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
-            "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        command = [sys.executable, "-c", PROGRAM, *arguments]
-        processes.append(
-            subprocess.Popen(command, env=os.environ | more, stdout=subprocess.PIPE, text=True)
-        )
-    said = [process.communicate(timeout=300)[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0] * size
-    return said
+def run(folder: Path, size: int, *arguments: str, text: str = PROGRAM) -> list[str]:
+    """What each of so many processes printed, started as ``torchrun`` does."""
+    program = folder / "program.py"
+    program.write_text(text)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(program), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
@@ -74,12 +79,17 @@ def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_two_processes_equal_one(workspace: Workspace, vit: str, shapes: Path, cache: bool) -> None:
+def test_two_processes_equal_one(
+    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, cache: bool
+) -> None:
     options = json.dumps({**OPTIONS, "cache": cache})
-    (alone,) = run(1, str(workspace.root), str(shapes), "team/one", options)
-    said = run(2, str(workspace.root), str(shapes), "team/two", options)
-    assert said[0] == said[1] == str(workspace.resolve("team/two")[1])
+    (alone,) = run(tmp_path, 1, str(workspace.root), str(shapes), "team/one", options)
+    said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/two", options)
+    assert said == [str(workspace.resolve("team/two")[1])] * 2
     assert alone == str(workspace.resolve("team/one")[1])
+    for name, size in (("team/one", "1"), ("team/two", "2")):
+        manifest = workspace.store.manifest(workspace.resolve(name)[1])
+        assert manifest.provenance["processes"] == size
     assert len(list_runs(workspace)) == 2  # one each: the second process wrote none
     start, one, two = (weights(workspace, name) for name in (vit, "team/one", "team/two"))
     for name in one:
@@ -92,11 +102,30 @@ def test_two_processes_equal_one(workspace: Workspace, vit: str, shapes: Path, c
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:
+    assert run(tmp_path, 2, text=IMPATIENT) == ["noticed"]
+
+
 def test_weights_that_are_spread_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(Unsupported, match="FSDP"):
         Processes.join("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "reason"),
+    [("OMPI_COMM_WORLD_SIZE", "cpu", "--launch"), ("WORLD_SIZE", "mps", "--device cpu")],
+)
+def test_processes_that_would_not_meet_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, device: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, "2")
+    try:
+        with pytest.raises(Unsupported, match=reason):
+            Processes.join(device)
+    finally:
+        PartialState._reset_state()
 
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:

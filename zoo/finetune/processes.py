@@ -11,6 +11,7 @@ import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,12 @@ __all__ = ["ALONE", "Processes"]
 
 T = TypeVar("T")
 
+STEP = timedelta(minutes=10)
+"""How long one process waits for another within a step."""
+WORK = timedelta(days=1)
+"""How long all wait for what the first does alone. One that ends is noticed at once: gloo sees its
+connections close. Only one that hangs takes so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -32,10 +39,12 @@ class Processes:
     Attributes:
         rank: 0 for the first.
         size: How many there are.
+        waiting: The group in which they wait for what the first does alone; None: there is one.
     """
 
     rank: int = 0
     size: int = 1
+    waiting: dist.ProcessGroup | None = None
 
     @classmethod
     def join(cls, device: str) -> tuple[Processes, str]:
@@ -46,9 +55,16 @@ class Processes:
 
         Raises:
             MissingPackage: There are others, and accelerate is not installed.
-            Unsupported: Weights are to be spread over the processes.
+            Unsupported: Weights are to be spread over the processes; or they cannot meet.
         """
-        if config.processes() < 2:
+        size = config.processes()
+        if size < 2:
+            if (started := config.mpi_processes()) > 1:
+                raise Unsupported(
+                    f"MPI started {started} processes, which do not know of each other here: start "
+                    "them by torchrun, accelerate launch or --launch, or give each WORLD_SIZE, "
+                    "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
+                )
             return ALONE, device
         if way := config.weights_spread_by():
             raise Unsupported(
@@ -60,11 +76,15 @@ class Processes:
         except ImportError as error:
             raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
         met = dist.is_initialized()
-        state = PartialState(cpu=device == "cpu")
+        state = PartialState(cpu=device == "cpu", timeout=STEP)
+        if state.num_processes != size:
+            raise Unsupported(f"{size} processes cannot meet on {device}: use --device cpu")
         if not met:
             # The group's threads abort a process that ends before them.
             atexit.register(dist.destroy_process_group)
-        return cls(state.process_index, state.num_processes), str(state.device)
+        waiting = dist.new_group(backend="gloo", timeout=WORK)
+        assert isinstance(waiting, dist.ProcessGroup)
+        return cls(state.process_index, size, waiting), str(state.device)
 
     @property
     def first(self) -> bool:
@@ -76,22 +96,22 @@ class Processes:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.waiting)
         return box[0]
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """The first process goes through the block, then all others."""
         if self.size > 1 and not self.first:
-            dist.barrier()
+            dist.barrier(self.waiting)
         yield
         if self.size > 1 and self.first:
-            dist.barrier()
+            dist.barrier(self.waiting)
 
     def wait(self) -> None:
         """Until all are here: who leaves sooner takes the connection from the others."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(self.waiting)
 
     def align(self, tensors: Mapping[str, Tensor]) -> None:
         """Give all processes the first one's values."""

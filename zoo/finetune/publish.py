@@ -48,7 +48,7 @@ def completed(prepared: Prepared, kept: str, metrics: dict[str, float]) -> m.Man
             "kept": kept,
         },
         metrics=metrics,
-        provenance=_provenance(prepared.dataset, prepared.device.type),
+        provenance=_provenance(prepared),
         created=now(),
     )
 
@@ -75,14 +75,16 @@ def publish(
         return workspace.commit(whole, ref, "finetune")
 
 
-def _provenance(dataset: Dataset, device: str) -> dict[str, str]:
-    """What the result depends on beside recipe and parent: data, split, device and versions."""
+def _provenance(prepared: Prepared) -> dict[str, str]:
+    """What the result depends on beside recipe and parent: data, split, devices and versions."""
+    dataset = prepared.dataset
     return {
         "source": "finetune",
         "data_digest": dataset.digest,
         "split_digest": dataset.split_digest,
         "skipped_images": str(len(dataset.skipped)),
-        "device": device,
+        "device": prepared.device.type,
+        "processes": str(prepared.processes.size),
         "python": platform.python_version(),
         **{name: version(name) for name in ("zoo-registry", "torch", "timm")},
     }

@@ -148,7 +148,9 @@ def rerun(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Result:
-    """Fine-tune again as the checkpoint ``name`` was; on a CPU, with the same versions, to the bit.
+    """Fine-tune again as the checkpoint ``name`` was.
+
+    On a CPU, with the same versions and as many processes, to the bit.
 
     Args:
         workspace: The zoo.

@@ -147,6 +147,7 @@ class Training:
         if state is None:
             if self.processes.first:
                 self._probe(feeds)
+            self.processes.wait()
             self.processes.align(self.live)
         return feeds
 
