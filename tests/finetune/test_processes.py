@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from accelerate import PartialState
 from safetensors.torch import save_file
 
@@ -43,6 +44,23 @@ if met.first:
     except RuntimeError:
         sys.stdout.write("noticed\\n")
 met.wait()
+"""
+CUT = """
+import sys, zoo
+from zoo.finetune import training
+z, name, learn = zoo.open(sys.argv[1]), sys.argv[3], training.learn
+recipe = dict(strategy="partial", freeze="features.7", epochs=2, batch_size=8, image_size=64)
+def cut(*arguments):
+    for number, step in enumerate(learn(*arguments)):
+        if name == "team/cut" and number == 2:
+            raise SystemExit
+        yield step
+training.learn = cut
+z.finetune("team/dropping", sys.argv[2], name, device="cpu", save_every=2, **recipe)
+"""
+RESUME = """
+import sys, zoo
+zoo.open(sys.argv[1]).resume("last")
 """
 OPTIONS: dict[str, Any] = {
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 7, "lr": 0.003,
@@ -100,6 +118,25 @@ def test_two_processes_equal_one(
         for run in list_runs(workspace)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
+    workspace: Workspace, shapes: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    module = torchvision.models.squeezenet1_1(num_classes=2)  # dropout, and no batch norm
+    save_file(module.state_dict(), tmp_path / "dropping.safetensors")
+    Zoo(workspace).import_file(
+        tmp_path / "dropping.safetensors", "team/dropping", architecture="squeezenet1_1",
+        backbone="torchvision",
+    )  # fmt: skip
+    root = str(workspace.root)
+    for name in ("team/whole", "team/cut"):
+        run(tmp_path, 2, root, str(shapes), name, text=CUT)
+    assert list_runs(workspace)[0].resumable
+    run(tmp_path, 2, root, text=RESUME)
+    whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:

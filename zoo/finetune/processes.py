@@ -76,7 +76,7 @@ class Processes:
         except ImportError as error:
             raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
         met = dist.is_initialized()
-        state = PartialState(cpu=device == "cpu", timeout=STEP)
+        state = PartialState(cpu=torch.device(device).type == "cpu", timeout=STEP)
         if state.num_processes != size:
             raise Unsupported(f"{size} processes cannot meet on {device}: use --device cpu")
         if not met:
@@ -98,6 +98,14 @@ class Processes:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.waiting)
         return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, in all, by rank."""
+        if self.size == 1:
+            return [value]
+        found = [value] * self.size
+        dist.all_gather_object(found, value, group=self.waiting)
+        return found
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:

@@ -133,7 +133,8 @@ def resume(
     if prepared.dataset.digest != run.data_digest:
         raise InvalidData(recipe.data, ["it is not what it was when the run began"])
     path = run.folder / STATE
-    state = read_state(path) if path.exists() else None
+    # The first may write one before another has looked.
+    state = read_state(path) if processes.share(path.exists()) else None
     steps = state.position.steps if state else 0
     with Journal(run, steps=steps, writes=processes.first) as journal:
         return _carry_out(workspace, prepared, journal, state, save_every, began, progress)

@@ -60,14 +60,14 @@ class State:
         best: The best so far.
         tensors: What training moves, by name.
         learner: Optimizer, schedule, gradient scaler and average; None between phases.
-        random: States of the random number generators.
+        random: States of the random number generators of each process.
     """
 
     position: Position
     best: Best
     tensors: dict[str, Tensor]
     learner: dict[str, Any] | None = None
-    random: dict[str, Tensor] = field(default_factory=dict)
+    random: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 def learner_state(learner: Learner) -> dict[str, Any]:

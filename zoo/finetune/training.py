@@ -40,6 +40,8 @@ from zoo.finetune.statistics import settle
 __all__ = ["Training", "live_tensors", "make_learner"]
 
 FIRST = "first"
+FITTED = ("probe", "lp-ft")
+"""Strategies that begin with a probe."""
 NOTED = 10
 """Every so many steps one is written to the journal."""
 RARELY = 20
@@ -149,14 +151,15 @@ class Training:
                 self._probe(feeds)
             self.processes.wait()
             self.processes.align(self.live)
+            if self.prepared.recipe.strategy in FITTED:
+                self.save(None)
         return feeds
 
     def _probe(self, feeds: Feeds) -> None:
-        if self.prepared.recipe.strategy in ("probe", "lp-ft"):
+        if self.prepared.recipe.strategy in FITTED:
             settle(self.prepared, feeds.plain, self.progress)
             found = probe_heads(self.prepared, feeds, self.progress)
             self.journal.note("probe", 0, **found, **self.consider("probe", feeds))
-            self.save(None)
         if self.prepared.recipe.blend == "wise-ft":
             self.kept.keep(FIRST, snapshot(self.live))
 
@@ -195,8 +198,8 @@ class Training:
         learner = make_learner(self.prepared, phase, boundary, self.loss, len(feeds.train))
         if state and state.learner:
             restore_learner(learner, state.learner)
-        if state and self.processes.first:
-            restore_random(state.random)
+        if state and self.processes.rank < len(state.random):
+            restore_random(state.random[self.processes.rank])
         before = sum(earlier.epochs for earlier, _ in self.prepared.phases[:number])
         for epoch in range(self.position.epoch, phase.epochs):
             label = f"epoch {before + epoch + 1}"
@@ -209,7 +212,7 @@ class Training:
             self.position = Position(
                 number + last, 0 if last else epoch + 1, 0, self.position.steps
             )
-            if self.save_every or monotonic() >= self._next_save:
+            if self.save_every or self.processes.share(monotonic() >= self._next_save):
                 self.save(None if last else learner)
             if stop:
                 break
@@ -253,16 +256,16 @@ class Training:
         return bool(patience and self.best.score is not None and self.best.since >= patience)
 
     def save(self, learner: Learner | None) -> None:
-        """Keep all that is needed to go on from here."""
+        """Keep all that is needed to go on from here; all processes come here together."""
+        began, random = monotonic(), self.processes.gather(random_state())
         if not self.processes.first:
             return
-        began = monotonic()
         state = State(
             self.position,
             self.best,
             snapshot(self.live),
             learner_state(learner) if learner else None,
-            random_state(),
+            random,
         )
         write_state(state, self.save_to)
         self._next_save = monotonic() + RARELY * (monotonic() - began)
