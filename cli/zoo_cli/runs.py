@@ -63,6 +63,9 @@ def show(run: str, as_json: bool) -> None:
         click.echo(f"error: {clean(found.error)}")
     options = (f"{name}={value}" for name, value in found.recipe.items() if value not in (None, []))
     click.echo(clean("recipe: " + " ".join(options)))
+    for line in lines:
+        if line.get("kind") == "remark":
+            click.echo(f"note: {clean(line['text'])}")
     _figures(lines)
     for path in sorted(found.folder.glob("*.png")):
         click.echo(clean(path))

@@ -78,7 +78,8 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
 def test_an_interrupted_run_is_resumed(
     run: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run("finetune", BASE, "--recipe", recipe, "--save", "team/whole", "--json").json
+    changing = ("finetune", BASE, "--recipe", recipe, "--augment", "light")
+    whole = run(*changing, "--save", "team/whole", "--json").json
     real = training.learn
 
     def cut(*arguments: Any) -> Any:
@@ -89,10 +90,12 @@ def test_an_interrupted_run_is_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "learn", cut)
-        done = run("finetune", BASE, "--recipe", recipe, "--save", "team/cut", "--save-every", 2)
+        done = run(*changing, "--save", "team/cut", "--save-every", 2)
     assert done.code == 130
     assert "zoo finetune --resume" in done.err
-    assert "go on: zoo finetune --resume" in run("runs", "show", "last").out
+    shown = run("runs", "show", "last").out
+    assert "note: what is frozen runs in each epoch: images are changed anew" in shown
+    assert "go on: zoo finetune --resume" in shown
     assert run("finetune", "--resume", "last", "--epochs", 3).code == 2
     resumed = run("finetune", "--resume", "last", "--json").json
     assert resumed["metrics"] == whole["metrics"]

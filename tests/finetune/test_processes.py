@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ import torchvision
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from zoo.backbones.freeze import freeze
 from zoo.backbones.load import load
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
+from zoo.finetune.prepare import prepare
 from zoo.finetune.processes import ALONE, Processes
+from zoo.finetune.statistics import apart
 from zoo.lookup.runs import list_runs, metrics
 from zoo.workspace import Workspace
 
@@ -27,7 +33,8 @@ PROGRAM = """
 import sys, json, torch, zoo
 torch.set_num_threads(1)
 z = zoo.open(sys.argv[1])
-result = z.finetune("team/vit", sys.argv[2], sys.argv[3], device="cpu", **json.loads(sys.argv[4]))
+options = json.loads(sys.argv[4])
+result = z.finetune(data=sys.argv[2], save=sys.argv[3], device="cpu", **options)
 sys.stdout.write(f"{result.manifest}\\n")  # at once: they share a pipe
 """
 IMPATIENT = """
@@ -96,11 +103,22 @@ def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
     return load(workspace.store, workspace.resolve(name)[1]).state_dict()
 
 
-@pytest.mark.parametrize("cache", [True, False])
+FROZEN = {"freeze": "all", "image_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("network", "moved", "more"),
+    [
+        ("vit", "blocks.3.mlp.fc1.weight", {"cache": True}),
+        ("vit", "blocks.3.mlp.fc1.weight", {"cache": False}),
+        ("base", "fc.weight", {**FROZEN, "cache": False}),  # batch norm that is frozen
+    ],
+)
 def test_two_processes_equal_one(
-    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, cache: bool
-) -> None:
-    options = json.dumps({**OPTIONS, "cache": cache})
+    request: pytest.FixtureRequest, workspace: Workspace, shapes: Path, tmp_path: Path,
+    network: str, moved: str, more: dict[str, Any],
+) -> None:  # fmt: skip
+    options = json.dumps({"base": request.getfixturevalue(network), **OPTIONS, **more})
     (alone,) = run(tmp_path, 1, str(workspace.root), str(shapes), "team/one", options)
     said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/two", options)
     assert said == [str(workspace.resolve("team/two")[1])] * 2
@@ -109,15 +127,27 @@ def test_two_processes_equal_one(
         manifest = workspace.store.manifest(workspace.resolve(name)[1])
         assert manifest.provenance["processes"] == size
     assert len(list_runs(workspace)) == 2  # one each: the second process wrote none
-    start, one, two = (weights(workspace, name) for name in (vit, "team/one", "team/two"))
+    one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name in one:
         assert torch.allclose(one[name], two[name], rtol=1e-3, atol=2e-5), name
-    assert not torch.allclose(one["blocks.3.mlp.fc1.weight"], start["blocks.3.mlp.fc1.weight"])
+    assert not torch.allclose(one[moved], weights(workspace, f"team/{network}")[moved][:3])
     losses = [
         [line["loss"] for line in metrics(run) if line["kind"] == "step"]
         for run in list_runs(workspace)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_batch_norm_that_each_process_trains_is_remarked_on(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    recipe = Recipe(data=str(shapes), strategy="partial", batch_size=8, image_size=32)
+    alone = prepare(workspace, base, recipe, "cpu", silent)
+    prepared = replace(alone, processes=Processes(0, 2))
+    assert "its own 4 images" in apart(prepared)
+    assert apart(alone) == ""
+    freeze(prepared.model, prepared.hierarchy, prepared.units)
+    assert apart(prepared) == ""
 
 
 def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(

@@ -141,6 +141,21 @@ def test_cached_runs_equal_uncached_ones(workspace: Workspace, run: Run) -> None
     assert cached.metrics["accuracy"] == pytest.approx(uncached.metrics["accuracy"], abs=0.2)
 
 
+def test_why_a_cache_is_not_used_is_told_once(
+    workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("team/one", strategy="gradual", augment="light",
+        phases=("layer2:1", "layer3:1"))  # fmt: skip
+    (told,) = caplog.messages
+    assert "--views" in told
+    again = run("team/two", freeze="layer2", augment="light")
+    (remark,) = lines(workspace, again, "remark")
+    assert remark["text"] == told
+    run("team/three", freeze="layer2", cache=False)
+    run("team/four", freeze="none")
+    assert caplog.messages == [told, told]
+
+
 def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
     folder = workspace.root / "cache" / "crossings"
     run("team/one", freeze="layer2", strategy="partial")

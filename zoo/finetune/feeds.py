@@ -38,7 +38,7 @@ class Feeds:
         test: What only measures the result.
         plain: What is trained on, with nothing random about it.
         cut: How many units lie below the cut where the network is entered; 0: it takes images.
-        why: Why it takes images where it could be frozen.
+        why: Why the frozen part runs in each epoch, where nobody asked for that.
     """
 
     train: Feed
@@ -58,6 +58,8 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
         folder: Where caches lie.
         progress: Told how far filling one is.
     """
+    if not boundary or not prepared.recipe.cache:
+        return image_feeds(prepared)
     cut = prepared.hierarchy.cut_below(boundary)
     why = _obstacle(prepared, cut)
     if not why:
@@ -67,21 +69,19 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
                 return _cached(prepared, entry, folder, progress)
         except Unsupported as error:
             why = str(error)
-    return replace(image_feeds(prepared), why=why)
+    return replace(image_feeds(prepared), why=f"what is frozen runs in each epoch: {why}")
 
 
 def _obstacle(prepared: Prepared, cut: int) -> str:
     recipe = prepared.recipe
     if not cut:
-        return "nothing below a cut is frozen"
-    if not recipe.cache:
-        return "the recipe keeps no cache"
+        return "no cut lies below the boundary (zoo tree shows them)"
     if recipe.grad_checkpointing:
         return "gradient checkpointing runs the network whole"
     if recipe.mixup or recipe.cutmix:
         return "images are mixed anew in each epoch"
     if recipe.augment != "none" and not recipe.views:
-        return "images are changed anew in each epoch; views would keep some"
+        return "images are changed anew in each epoch; --views would keep some"
     return ""
 
 

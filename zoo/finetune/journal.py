@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -54,6 +55,7 @@ class Journal:
             run, status="running", error="", host=socket.gethostname(), pid=getpid()
         ).write()
         kept = [line for line in metrics(run) if line.get("steps", 0) <= steps]
+        self._remarked = {line.get("text") for line in kept if line["kind"] == "remark"}
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in kept])
         self._file = path.open("a", buffering=1)
@@ -72,6 +74,13 @@ class Journal:
             for name, value in figures.items():
                 if isinstance(value, float):
                     self._board.add_scalar(f"{kind}/{name}", value, steps)
+
+    def remark(self, text: str) -> None:
+        """Tell whoever started the run something to know about it, once."""
+        if self.writes and text not in self._remarked:
+            self._remarked.add(text)
+            self.note("remark", 0, text=text)
+            logging.getLogger("zoo").warning(text)
 
     def done(self, result: Mapping[str, Any]) -> None:
         """The run came to its end; the state to go on from is not needed any more."""

@@ -9,7 +9,10 @@ Adaptation", 2016) both see the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.domain.progress import Progress
@@ -17,18 +20,38 @@ from zoo.finetune.feed import Feed
 from zoo.finetune.loop import autocast
 from zoo.finetune.prepare import Prepared
 
-__all__ = ["settle"]
+__all__ = ["apart", "settle"]
+
+
+def apart(prepared: Prepared) -> str:
+    """What to know where several processes train batch norms, as the network is frozen; else empty.
+
+    None of them sees the whole batch, and the first one's running statistics are kept.
+    """
+    count = prepared.processes.size
+    if count == 1 or not any(_trained(prepared.model)):
+        return ""
+    share = prepared.recipe.batch_size // count
+    return (
+        f"batch norm is trained: each of {count} processes takes its statistics from its own "
+        f"{share} images of a batch, so that the result is not that of one process (there is no "
+        "SyncBN here); a larger --batch-size makes that matter less, and a --freeze that takes in "
+        "all batch norm avoids it"
+    )
+
+
+def _trained(model: nn.Module) -> Iterator[_BatchNorm]:
+    """The batch norms that are not frozen and keep statistics; leaves ``model`` in training."""
+    for child in model.train().modules():
+        if isinstance(child, _BatchNorm) and child.training and child.track_running_stats:
+            yield child
 
 
 @torch.no_grad()
 def settle(prepared: Prepared, feed: Feed, progress: Progress) -> None:
     """Give batch norms that are not frozen the mean statistics of all batches of ``feed``."""
-    model = prepared.model.train()
-    moving = [
-        child
-        for child in model.modules()
-        if isinstance(child, _BatchNorm) and child.training and child.track_running_stats
-    ]
+    model = prepared.model
+    moving = list(_trained(model))
     if not moving:
         return
     momenta = [child.momentum for child in moving]

@@ -35,7 +35,7 @@ from zoo.finetune.state import (
     restore_random,
     write_state,
 )
-from zoo.finetune.statistics import settle
+from zoo.finetune.statistics import apart, settle
 
 __all__ = ["Training", "live_tensors", "make_learner"]
 
@@ -191,6 +191,8 @@ class Training:
         freeze(self.prepared.model, self.prepared.hierarchy, boundary)
         if self._made is None or self._made[0] != boundary:
             self._made = boundary, self.feeds(boundary)
+            for text in filter(None, (self._made[1].why, apart(self.prepared))):
+                self.journal.remark(text)
         return self._made[1]
 
     def _phase(self, number: int, feeds: Feeds, task: Task, state: State | None) -> None:
