@@ -135,13 +135,15 @@ def _resumable(zoo: Zoo) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        for run in zoo.runs()[:1]:
+        for run in [] if config.rank() else zoo.runs()[:1]:
             if run.resumable:
                 note(f"what is done is kept: zoo finetune --resume {run.id}")
         raise
 
 
 def _print_rates(found: RateCurve, as_json: bool) -> None:
+    if config.rank():
+        return
     if as_json:
         print_json(found.to_json())
         return

@@ -2,33 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
+from zoo.finetune.feed import Feed
 from zoo.finetune.feeds import image_feeds
 from zoo.finetune.find_rate import find_rate
+from zoo.finetune.loop import Batch, Learner
 from zoo.finetune.losses import make_loss
-from zoo.finetune.prepare import prepare
+from zoo.finetune.prepare import Prepared, prepare
 from zoo.finetune.training import make_learner
 from zoo.workspace import Workspace
 
+Make = Callable[..., tuple[Prepared, Feed, Learner]]
 
-def test_nothing_is_touched(workspace: Workspace, base: str, shapes: Path) -> None:
-    recipe = Recipe(data=str(shapes), strategy="partial", batch_size=8, image_size=32, lr=0.01)
-    prepared = prepare(workspace, base, recipe, "cpu", silent)
-    feeds = image_feeds(prepared)
-    learner = make_learner(prepared, recipe.plan()[0], 0, make_loss(prepared), len(feeds.train))
+
+@pytest.fixture
+def make(workspace: Workspace, base: str, shapes: Path) -> Make:
+    def make(**options: Any) -> tuple[Prepared, Feed, Learner]:
+        recipe = Recipe(
+            data=str(shapes), strategy="partial", batch_size=8, image_size=32, lr=0.01, **options
+        )
+        prepared = prepare(workspace, base, recipe, "cpu", silent)
+        feed = image_feeds(prepared).train
+        loss = make_loss(prepared)
+        return prepared, feed, make_learner(prepared, recipe.plan()[0], 0, loss, len(feed))
+
+    return make
+
+
+@dataclass
+class Counted:
+    """A feed that counts its batches."""
+
+    feed: Feed
+    batches: int = 0
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        for batch in self.feed.epoch(number):
+            self.batches += 1
+            yield batch
+
+    def forward(self, inputs: Any) -> torch.Tensor:
+        return self.feed.forward(inputs)
+
+
+def test_steps_are_those_of_training(make: Make) -> None:
+    """Clipped to almost nothing, no rate is too high; a step takes all that are added up."""
+    _, feed, learner = make(clip_norm=1e-9, accumulate=2, optimizer="sgd")
+    counted = Counted(feed)
+    curve = find_rate(learner, counted, silent, steps=10)  # type: ignore[arg-type]
+    assert counted.batches == 20
+    assert curve.rates[0] == pytest.approx(1e-6)
+    assert curve.rates[-1] == pytest.approx(1)
+    assert max(curve.losses) < 1.2 * min(curve.losses)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_nothing_is_touched(make: Make, precision: str) -> None:
+    prepared, feed, learner = make(precision=precision)
+    scale = learner.scaler.state_dict()
     before = {n: v.clone() for n, v in prepared.model.state_dict().items()}
     groups = [dict(group, params=None) for group in learner.optimizer.param_groups]
     random = torch.random.get_rng_state()
-    curve = find_rate(learner, feeds.train, silent, steps=60)
+    curve = find_rate(learner, feed, silent, steps=60)
     after = prepared.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [dict(g, params=None) for g in learner.optimizer.param_groups] == groups
     assert not learner.optimizer.state_dict()["state"]
+    assert learner.rates.last_epoch == 0
+    assert learner.scaler.state_dict() == scale
+    assert all(parameter.grad is None for parameter in prepared.model.parameters())
     assert torch.equal(torch.random.get_rng_state(), random)
     assert list(curve.rates) == sorted(curve.rates)
     assert curve.rates[0] < curve.suggestion < 1

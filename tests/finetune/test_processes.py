@@ -52,6 +52,13 @@ if met.first:
         sys.stdout.write("noticed\\n")
 met.wait()
 """
+TRY = """
+import json, sys, zoo
+from zoo.domain.recipe import Recipe
+recipe = Recipe(data=sys.argv[2], **json.loads(sys.argv[3]))
+curve = zoo.open(sys.argv[1]).try_rates(recipe, "team/vit", device="cpu")
+sys.stdout.write(json.dumps(curve.losses[:50], separators=(",", ":")) + "\\n")
+"""
 CUT = """
 import sys, zoo
 from zoo.finetune import training
@@ -167,6 +174,18 @@ def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
     run(tmp_path, 2, root, text=RESUME)
     whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_rates_are_tried_together(
+    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {**OPTIONS, "strategy": "lp-ft", "accumulate": 2}
+    arguments = (str(workspace.root), str(shapes), json.dumps(options))
+    first, second = run(tmp_path, 2, *arguments, text=TRY)
+    assert first == second
+    recipe = Recipe(data=str(shapes), **options)
+    alone = Zoo(workspace).try_rates(recipe, vit, device="cpu")
+    assert json.loads(first) == pytest.approx(alone.losses[:50], rel=1e-3)
 
 
 def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:

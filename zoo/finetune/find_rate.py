@@ -5,19 +5,20 @@ The range test of Smith, "Cyclical Learning Rates for Training Neural Networks",
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any, Self
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.domain.progress import Progress
+from zoo.errors import Diverged
 from zoo.finetune.feed import Feed
-from zoo.finetune.loop import Batch, Learner
+from zoo.finetune.loop import Learner, Step, learn
 
 __all__ = ["RateCurve", "find_rate"]
 
@@ -56,7 +57,7 @@ class RateCurve:
 
 
 def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 100) -> RateCurve:
-    """Try ``steps`` rates from 1e-6 to 1.
+    """Try ``steps`` rates from 1e-6 to 1, each for one step of training as it would be done.
 
     Weights, buffers, optimizer and random number generators are afterwards as they were, to the
     bit.
@@ -70,37 +71,28 @@ def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    with _untouched(learner), progress("trying rates", steps) as task:
-        for number, batch in zip(range(steps), _endless(feed), strict=False):
-            rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1))
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * _step(learner, feed, batch, rate)
-            smoothed = mean / (1 - SMOOTHING ** (number + 1))
-            if not math.isfinite(smoothed) or (losses and smoothed > TOO_HIGH * min(losses)):
+    with _untouched(learner), progress("trying rates", steps) as task, suppress(Diverged):
+        for number, step in enumerate(islice(_steps(learner, feed, steps), steps), 1):
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
+            smoothed = mean / (1 - SMOOTHING**number)
+            if losses and smoothed > TOO_HIGH * min(losses):
                 break
-            rates.append(rate)
+            rates.append(step.lr)
             losses.append(smoothed)
-            task.advance(note=f"rate {rate:.1e}, loss {smoothed:.3f}")
+            task.advance(note=f"rate {step.lr:.1e}, loss {smoothed:.3f}")
     return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses))
 
 
-def _endless(feed: Feed) -> Iterator[Batch]:
-    return chain.from_iterable(feed.epoch(number) for number in count())
+def _steps(learner: Learner, feed: Feed, steps: int) -> Iterator[Step]:
+    """Training without end, at rates that rise from step to step."""
+    highest = max(group["initial_lr"] for group in learner.optimizer.param_groups)
 
+    def factor(number: int) -> float:
+        return float(LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1)) / highest)
 
-def _step(learner: Learner, feed: Feed, batch: Batch, rate: float) -> float:
-    groups = learner.optimizer.param_groups
-    highest = max(group["initial_lr"] for group in groups)
-    for group in groups:
-        group["lr"] = rate * group["initial_lr"] / highest
-    learner.model.train()
-    device = next(learner.model.parameters()).device
-    with learner.precision():
-        said = feed.forward(batch.inputs)
-    loss = learner.loss(said.float(), batch.targets.to(device))
-    loss.backward()
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+    trial = replace(learner, rates=LambdaLR(learner.optimizer, factor), average=None)
+    batches = chain.from_iterable(feed.epoch(number) for number in count())
+    return learn(trial, batches, feed.forward)
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
@@ -127,6 +119,7 @@ def _untouched(learner: Learner) -> Iterator[None]:
         with torch.no_grad():
             for name, value in before.items():
                 tensors[name].copy_(value)
+        optimizer.zero_grad(set_to_none=True)
         optimizer.load_state_dict(state)
         for child, training in modes.items():
             child.training = training

@@ -28,7 +28,8 @@ from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
 from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
-from zoo.finetune.training import Training, make_learner
+from zoo.finetune.statistics import settle
+from zoo.finetune.training import Training, live_tensors, make_learner
 from zoo.lookup.runs import STATE, find_run
 from zoo.workspace import Workspace
 
@@ -195,16 +196,21 @@ def try_rates(
     Raises:
         InvalidOption: The recipe trains nothing.
     """
-    prepared = prepare(workspace, base, recipe, pick_device(device), progress)
+    processes, device = Processes.join(pick_device(device))
+    prepared = prepare(workspace, base, recipe, device, progress, processes)
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
     freeze(prepared.model, prepared.hierarchy, boundary)
     feeds = make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
-    if prepared.recipe.strategy == "lp-ft":
+    if prepared.recipe.strategy == "lp-ft" and processes.first:
+        settle(prepared, feeds.plain, progress)
         probe_heads(prepared, feeds, progress)
+    processes.wait()
+    processes.align(live_tensors(prepared.model, prepared.hierarchy, boundary))
     learner = make_learner(prepared, phase, boundary, make_loss(prepared), len(feeds.train))
     found = find_rate(learner, feeds.train, progress)
+    processes.wait()
     # The recipe's rate is that of a new head; one that was fitted before has a share of it.
     return found.scaled(prepared.recipe.lr / phase.lr)
 
