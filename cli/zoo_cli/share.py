@@ -153,28 +153,42 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--architecture", required=True, help="What network it is (resnet50).")
+@click.option("--architecture", help="What network FILE is (resnet50); a folder says it itself.")
 @click.option("--as", "name", required=True, help="Name to keep it under (team/flowers).")
-@click.option("--backbone", default="timm", show_default=True, help="Plugin of the architecture.")
+@click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
 @click.option("--license", "license_", help="Licence id (apache-2.0).")
 @click.option("--file", "files", type=click.Path(path_type=Path), multiple=True,
               help="Keep this file with it, too (README.md); can be given again.")  # fmt: skip
 @as_json
 @home_option
-def import_(file: Path, architecture: str, name: str, backbone: str, license_: str | None,
-            files: tuple[Path, ...], as_json: bool) -> None:  # fmt: skip
+def import_(file: Path, architecture: str | None, name: str, backbone: str | None,
+            license_: str | None, files: tuple[Path, ...], as_json: bool) -> None:  # fmt: skip
     """Keep a weights FILE as a checkpoint.
 
     FILE is a .safetensors, or a .pth that holds weights only. It must fit the architecture
     exactly; nothing else that it might hold is run.
 
+    FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
+    but its lineage comes back. So do the weights that timm or transformers saved in a folder, if
+    the config.json beside them says which network they are.
+
     \b
-    Example:
+    Examples:
       zoo import best.pth --architecture resnet50 --as team/flowers --file README.md
+      zoo import flowers-model --as team/flowers
     """
-    ref, digest = open_zoo().import_file(
-        file, name, architecture=architecture, backbone=backbone, license=license_, files=files
-    )
+    if not file.is_dir():
+        if architecture is None:
+            raise click.UsageError("--architecture says what network a file is: give it")
+        ref, digest = open_zoo().import_file(
+            file, name, architecture=architecture, backbone=backbone or "timm", license=license_,
+            files=files,
+        )  # fmt: skip
+    elif architecture or backbone:
+        raise click.UsageError("a folder says what network it is: leave --architecture and "
+                               "--backbone out, or name the file in it")  # fmt: skip
+    else:
+        ref, digest = open_zoo().import_folder(file, name, license=license_, files=files)
     if as_json:
         print_json({"ref": str(ref), "manifest": str(digest)})
     else:
@@ -189,18 +203,22 @@ def import_(file: Path, architecture: str, name: str, backbone: str, license_: s
 def export(name: str, folder: Path, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
 
-    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint.
+    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint. No
+    library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
+    convolutional networks: it says so, and zoo import brings them back.
 
     \b
-    Example:
+    Examples:
       zoo export team/flowers flowers-model
+      zoo import flowers-model --as other/flowers
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     zoo = open_zoo()
     files = zoo.export(name, folder)
-    kind = zoo.show(name)["head"]["kind"]
-    if kind not in ("native", "linear"):
-        note(f"the head is of kind '{kind}', which only zoo builds: share it with zoo push")
+    if why := zoo.only_zoo_builds(name):
+        library = zoo.show(name)["backbone"]["plugin"]
+        note(f"{library} does not load this folder, for {why}; "
+             f"zoo does: zoo import {folder} --as NAME")  # fmt: skip
     if as_json:
         print_json({"files": [str(file) for file in files]})
     else:

@@ -203,6 +203,22 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
     assert (shown["head"]["num_classes"], shown["license"]) == (3, "mit")
 
 
+def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digits: Path) -> None:
+    folder, image = tmp_path / "model", next((digits / "7").iterdir())
+    run("adapt", TUNED, "team/mlp", "--truncate", "blocks.3", "--head", "mlp", "--classes", "10")
+    done = run("export", "team/mlp", folder)
+    assert "timm does not load this folder, for its head is of the kind 'mlp'" in done.err
+    assert f"zoo does: zoo import {folder} --as NAME" in done.err
+    assert not run("export", TUNED, tmp_path / "plain").err
+    back = run("import", folder, "--as", "team/back", "--json")
+    assert (back.code, set(back.json)) == (0, {"ref", "manifest"})
+    logits = [run("predict", name, image, "--json").json[0]["logits"]
+              for name in ("team/mlp", "team/back")]  # fmt: skip
+    assert logits[0] == logits[1]
+    assert run("import", folder, "--as", "team/x", "--architecture", "resnet18").code == 2
+    assert "--architecture" in run("import", folder / "model.safetensors", "--as", "team/x").err
+
+
 def test_export_writes_what_timm_loads(run: Run, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "model"
     got = run("export", TUNED, folder, "--json").json

@@ -136,7 +136,7 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
     assert model.zoo.classes == ("dark", "light")
     export(workspace, result.manifest, tmp_path / "out")
     config = json.loads((tmp_path / "out/config.json").read_text())
-    assert config["options"]["truncate"] == "layer2.0"
+    assert config["zoo"]["backbone"]["options"]["truncate"] == "layer2.0"
     assert set(load_file(tmp_path / "out/model.safetensors")) == set(model.state_dict())
     again = adapt(workspace, str(tuned), NEW, Surgery(channels=1))
     grey, image = load(workspace.store, again.manifest), torch.randn(1, 1, 64, 64)

@@ -111,6 +111,8 @@ def test_in_tuned_predicted_in_another_process_and_out(
             assert all(kept) if unit.depth < half else not any(kept), unit
         z.export("team/digits", tmp_path / "out")
         assert torch.equal(outputs(plain(tmp_path / "out", make), images), outputs(tuned, images))
+        z.import_folder(tmp_path / "out", "team/back")
+        assert torch.equal(outputs(z.load("team/back"), images), outputs(tuned, images))
         (expected,) = z.predict("team/digits", [photo])
     found = _elsewhere(tmp_path, "predict", "team/digits", photo, "--json")
     assert found[0]["logits"] == list(expected.logits)

@@ -121,6 +121,8 @@ def test_in_and_out(architecture: str, size: int, digits: Path, tmp_path: Path) 
         found = logits(tuned, images)
         assert found.shape == (2, 3)
         assert torch.equal(logits(plain(tmp_path / "tuned"), images), found)
+        z.import_folder(tmp_path / "tuned", "team/back")
+        assert torch.equal(logits(z.load("team/back"), images), found)
 
 
 def units(module: torch.nn.Module, architecture: str) -> tuple[Unit, ...]:
@@ -153,6 +155,7 @@ def test_what_the_configuration_says(tmp_path: Path) -> None:
         z.export("team/b0", tmp_path / "out")
     config = json.loads((tmp_path / "out/config.json").read_text())
     classes = config.pop("classes")
+    assert config.pop("zoo")["classes"] == classes  # what zoo itself reads
     assert classes == torchvision.models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
     assert config == {
         "architecture": "efficientnet_b0",

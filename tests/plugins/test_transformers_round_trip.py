@@ -124,6 +124,13 @@ def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
         again = reloaded(tmp_path / "tuned")
         assert torch.equal(logits(again, images, name), found)
         assert list(again.config.id2label.values()) == ["dark", "grey", "light"]
+        z.import_folder(tmp_path / "tuned", "team/back")
+        assert torch.equal(ours(z.load("team/back"), images), found)
+        # What transformers saves after other classes were given is told by those.
+        again.config.id2label = {0: "a", 1: "b", 2: "c"}
+        again.save_pretrained(tmp_path / "renamed")
+        z.import_folder(tmp_path / "renamed", "team/renamed")
+        assert z.load("team/renamed").zoo.classes == ("a", "b", "c")
 
 
 def test_an_encoder_without_a_classifier(shades: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -176,17 +176,9 @@ class Operated:
         return self.inner.adapt(module, kept)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
-        """What was done to which network: its own library does not build it."""
-        del module
-        return {
-            "backbone": manifest.backbone.plugin,
-            "architecture": manifest.backbone.architecture,
-            "options": dict(manifest.backbone.options),
-            "head": asdict(manifest.head),
-            "preprocessing": asdict(manifest.preprocessing),
-            "classes": list(manifest.classes),
-            "license": manifest.license,
-        }
+        """Nothing: its own library does not build it."""
+        del module, manifest
+        return {}
 
 
 # What is found by running a network is the same each time; loading builds it twice.

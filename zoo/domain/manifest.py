@@ -231,7 +231,7 @@ class Manifest:
         if version != FORMAT:
             raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
         try:
-            manifest = cls._from_json(raw)
+            manifest = cls.from_json(raw)
             # Else two programs could read the same bytes, and with them one digest, differently.
             if manifest.to_bytes() != data:
                 raise ValueError("it is not in canonical form")
@@ -240,7 +240,8 @@ class Manifest:
         return manifest
 
     @classmethod
-    def _from_json(cls, raw: dict[str, Any]) -> Self:
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Inverse of `to_json`, without ``format``; raises `MALFORMED` if it is not such data."""
         known = {entry.name for entry in fields(cls)}
         if unknown := set(raw) - known:
             raise ValueError(f"unknown fields {sorted(unknown)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from zoo import plugins
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Source
@@ -15,7 +13,7 @@ from zoo.errors import InvalidOption, Unavailable, UnknownName, Unsupported
 from zoo.exchange.fetching import Fetcher
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index_local
-from zoo.exchange.layouts import Layout, read_layout
+from zoo.exchange.layouts import Layout, explains, read_layout
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.workspace import Workspace
@@ -24,11 +22,6 @@ __all__ = ["acquire", "acquire_at"]
 
 Acquired = tuple[Reference, Digest, Release]
 
-EXPLAINS = re.compile(
-    r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|config\.json|preprocessor_config\.json"
-    r"|open_clip_config\.json"
-)
-EXPLANATION_LIMIT = 1 << 20
 OPEN = frozenset({"hub"})
 """Sources that list what anybody publishes: what a network is, its own files tell."""
 
@@ -92,6 +85,7 @@ def _take(
         if described is None:
             names = (release.locator.partition("@")[0], *bases)
             layout = read_layout(scratch, names)
+            _check_listed(layout)
         weights = fetcher.weights()
         origin = _origin(release, described, layout)
         digest = import_file(
@@ -131,6 +125,18 @@ def _origin(release: Release, described: CatalogEntry | None, layout: Layout | N
     )
 
 
+def _check_listed(layout: Layout | None) -> None:
+    """See that no stranger's words import a module: a plugin may build what it does not list."""
+    if layout is None or layout.whole is None:
+        return
+    if layout.architecture not in plugins.backbone(layout.plugin).architectures():
+        raise Unsupported(
+            f"the network '{layout.architecture}' is none that {layout.plugin} lists; if you trust "
+            f"it, fetch the file and name it: zoo import FILE --architecture {layout.architecture} "
+            f"--backbone {layout.plugin}"
+        )
+
+
 def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     found = workspace.registry.entry(ref.path)
     if found is None:
@@ -154,7 +160,5 @@ def _companions(release: Release) -> list[str]:
     return sorted(
         file.path
         for file in release.files
-        if file.path != release.weights
-        and EXPLAINS.fullmatch(file.path)
-        and file.size <= EXPLANATION_LIMIT
+        if file.path != release.weights and explains(file.path, file.size)
     )

@@ -14,6 +14,7 @@ from zoo.backbones.mapped import mapped_state
 from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
 from zoo.contracts import Backbone
+from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.errors import Conflict, disk_errors
@@ -30,6 +31,8 @@ CONFIG = "config.json"
 def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
+    ``config.json`` is what the network's own library reads, and describes the checkpoint for
+    `zoo.exchange.folders.import_folder` beside.
     The weights are byte-identical to what was imported. Only foreign names that came without a
     ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
     comes back too.
@@ -79,6 +82,7 @@ def _write(
             save_state(state, folder / weights.name)
     if explained:
         return sorted(path.name for path in folder.iterdir())
-    text = json.dumps(backbone.export_config(module, manifest), indent=2, ensure_ascii=False) + "\n"
+    config = {**backbone.export_config(module, manifest), KEY: description(manifest)}
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / CONFIG, [text.encode()])
     return sorted(path.name for path in folder.iterdir())

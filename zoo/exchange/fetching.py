@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
-from zoo.domain.manifest import is_file_name
 from zoo.domain.progress import Progress, Task, silent
-from zoo.errors import Corrupt, Unsupported
+from zoo.errors import Corrupt
+from zoo.exchange.parts import INDEX, parts
 from zoo.store import partial
 
 __all__ = ["Fetcher"]
-
-INDEX = ".index.json"
-"""How the file ends that says which tensors are in which of several files."""
 
 
 class Fetcher:
@@ -69,28 +65,14 @@ class Fetcher:
         if not name.endswith(INDEX):
             return [self.fetch(name, progress=self._progress)]
         index = self.fetch(name)
-        return [
-            index, *(self.fetch(part, progress=self._progress) for part in self._parts(index))
-        ]  # fmt: skip
+        there = {file.path for file in self._release.files}
+        names = parts(index, self._release.locator, there)
+        return [index, *(self.fetch(part, progress=self._progress) for part in names)]
 
     def done(self) -> None:
         """Forget what earlier fetches of the same files have left."""
         for name in self._fetched:
             partial.forget(self._staging, self._key(name))
-
-    def _parts(self, index: Path) -> list[str]:
-        where = f"'{self._release.locator}/{index.name}'"
-        try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()), key=str)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Unsupported(f"{where} is no index of weights: {error!r}") from error
-        there = {file.path for file in self._release.files}
-        for name in names:
-            if not isinstance(name, str) or not is_file_name(name) or name not in there:
-                raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")
-        if not names:
-            raise Unsupported(f"{where} names no files")
-        return names
 
     def _key(self, name: str) -> str:
         release = self._release

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.backbones.load import check_fit, converted_state
+from zoo.backbones.load import build, check_fit, converted_state
+from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
+from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -28,7 +30,7 @@ from zoo.exchange.weights import is_safetensors, read_state
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 
-__all__ = ["Origin", "import_file"]
+__all__ = ["MAIN", "Origin", "import_file"]
 
 MAIN = "model.safetensors"
 
@@ -84,8 +86,7 @@ def import_file(
     state = _read(sources)
     if origin.layout and origin.layout.tower:
         state = vision_tower(state)
-    backbone = plugins.backbone(origin.plugin)
-    module = _fitting_module(backbone, origin, state, path)
+    backbone, module = _network(origin, state, path)
     keeps = _keeps_bytes(sources, origin)
     with workspace.store.upload(), workspace.scratch() as scratch:
         names = [source.name for source in parts] or [MAIN]
@@ -144,8 +145,17 @@ def _manifest(
     weights: tuple[m.WeightsFile, ...],
     provenance: dict[str, str],
 ) -> m.Manifest:
-    outputs = _num_outputs(backbone, module)
     layout = origin.layout
+    if layout and layout.whole:
+        named = len(layout.classes) == layout.num_classes
+        return replace(
+            layout.whole,
+            weights=weights,
+            classes=layout.classes if named else (),
+            license=origin.license or layout.whole.license,
+            provenance=provenance,
+        )
+    outputs = _num_outputs(backbone, module)
     classes = (layout and layout.classes) or backbone.classes(module)
     built_for = Surgery(num_classes=outputs, image_size=layout.image_size if layout else None)
     return m.Manifest(
@@ -163,9 +173,25 @@ def _manifest(
     )
 
 
-def _fitting_module(
-    backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor], path: Path
-) -> nn.Module:
+def _network(
+    origin: Origin, state: dict[str, torch.Tensor], path: Path
+) -> tuple[Backbone, nn.Module]:
+    """The network on the meta device, which ``state`` fits, and who builds it."""
+    if origin.layout and origin.layout.whole:
+        backbone = backbone_of(origin.layout.whole)
+        with on_meta():
+            module = build(backbone, origin.layout.whole)
+    else:
+        backbone = plugins.backbone(origin.plugin)
+        module = _with_outputs(backbone, origin, state)
+    try:
+        check_fit(module, converted_state(backbone, module, state), str(path))
+    except InvalidWeights as error:
+        raise InvalidWeights(path, f"as {origin.architecture}, it {error.reason}") from None
+    return backbone, module
+
+
+def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
     with torch.device("meta"):
         stated: dict[str, Any] = {}
@@ -178,10 +204,6 @@ def _fitting_module(
         if outputs is not None and outputs != _num_outputs(backbone, module):
             stated["num_classes"] = outputs
             module = backbone.build(origin.architecture, tag=origin.tag, **stated)
-    try:
-        check_fit(module, converted, str(path))
-    except InvalidWeights as error:
-        raise InvalidWeights(path, f"as {origin.architecture}, it {error.reason}") from None
     return module
 
 

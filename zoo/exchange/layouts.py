@@ -1,4 +1,4 @@
-"""What the files beside published weights say of the network: timm, transformers, open_clip.
+"""What the files beside published weights say of the network: zoo, timm, transformers, open_clip.
 
 All of it is JSON that anybody may have written. Nothing is run, and the weights must fit it.
 """
@@ -6,19 +6,25 @@ All of it is JSON that anybody may have written. Nothing is run, and the weights
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.domain.manifest import Preprocessing
+from zoo.domain.description import KEY, described
+from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.errors import Unsupported
 
-__all__ = ["CONFIGS", "Layout", "read_layout"]
+__all__ = ["CONFIG", "CONFIGS", "Layout", "explains", "read_layout"]
 
 CONFIG, PROCESSOR, OPEN_CLIP = "config.json", "preprocessor_config.json", "open_clip_config.json"
 CONFIGS = (CONFIG, PROCESSOR, OPEN_CLIP)
+EXPLAINS = re.compile(
+    r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|" + "|".join(map(re.escape, CONFIGS))
+)
+EXPLANATION_LIMIT = 1 << 20
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -43,6 +49,8 @@ class Layout:
         preprocessing: How images become its input.
         classes: Class names in index order; empty where unknown.
         tower: Whether the weights are those of a pair of image and text encoder.
+        whole: All of the network, with its surgery and kind of head, where zoo wrote the files; a
+            manifest without weights.
     """
 
     plugin: str
@@ -52,6 +60,12 @@ class Layout:
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
     tower: bool = False
+    whole: Manifest | None = None
+
+
+def explains(name: str, size: int) -> bool:
+    """Whether a file of that name and size in bytes is one that explains the weights beside it."""
+    return EXPLAINS.fullmatch(name) is not None and size <= EXPLANATION_LIMIT
 
 
 def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:
@@ -67,13 +81,15 @@ def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:
     """
     config, processor, clip = (_read(folder / name) for name in CONFIGS)
     try:
+        if KEY in config:
+            return _zoo(config)
         if "model_cfg" in clip:
             return _open_clip(clip)
         if "architecture" in config:
             return _timm(config)
         if "model_type" in config:
             return _transformers(config, processor, names)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unsupported(
             f"the configuration beside the weights is malformed: {error!r}"
         ) from error
@@ -88,6 +104,20 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise Unsupported(f"{path.name}, beside the weights, is no JSON: {error}") from error
     return found if isinstance(found, dict) else {}
+
+
+def _zoo(config: Mapping[str, Any]) -> Layout:
+    whole = described(config[KEY])
+    if "id2label" in config:  # transformers hands our part on when it saves with other classes
+        whole = replace(whole, classes=_named(_labels(config)))
+    return Layout(
+        plugin=whole.backbone.plugin,
+        architecture=whole.backbone.architecture,
+        num_classes=whole.head.num_classes,
+        preprocessing=whole.preprocessing,
+        classes=whole.classes,
+        whole=whole,
+    )
 
 
 def _timm(config: Mapping[str, Any]) -> Layout:
@@ -126,16 +156,25 @@ def _transformers(
             "if one has this shape, fetch the file and name it: zoo import FILE --architecture "
             "NAME --backbone transformers"
         )
-    labels = {int(key): str(name) for key, name in (config.get("id2label") or {}).items()}
-    classes = tuple(labels[index] for index in range(len(labels)))
+    classes = _labels(config)
     (kind, *_) = config.get("architectures") or [""]
     return Layout(
         plugin="transformers",
         architecture=architecture,
         num_classes=len(classes) if classes and "Classification" in kind else None,
         preprocessing=_processed(processor) if processor else None,
-        classes=() if classes and classes[0] == "LABEL_0" else classes,
+        classes=_named(classes),
     )
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Labels in index order; transformers makes some up where there are none."""
+    labels = {int(key): str(name) for key, name in (config.get("id2label") or {}).items()}
+    return tuple(labels[index] for index in range(len(labels)))
+
+
+def _named(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return () if labels[:1] == ("LABEL_0",) else labels
 
 
 def _processed(processor: Mapping[str, Any]) -> Preprocessing | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.domain.description import only_zoo_builds
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Head
 from zoo.domain.reference import Reference
@@ -54,12 +55,38 @@ class Working(Opened):
         keep_hierarchy(self.workspace, digest)
         return ref, digest
 
+    def import_folder(
+        self,
+        folder: Path | str,
+        name: str,
+        *,
+        license: str | None = None,  # noqa: A002 - the field's word
+        files: Iterable[Path | str] = (),
+    ) -> tuple[Reference, Digest]:
+        """Store what `export`, or another library, wrote (`zoo.exchange.folders`)."""
+        from zoo.exchange.folders import import_folder
+        from zoo.exchange.reindexing import keep_hierarchy
+
+        ref = Reference.parse(name)
+        self.workspace.check_free(ref)
+        digest = import_folder(
+            self.workspace, Path(folder), ref, license=license,
+            files=[Path(file) for file in files], progress=self.progress,
+        )  # fmt: skip
+        keep_hierarchy(self.workspace, digest)
+        return ref, digest
+
     def export(self, name: str, folder: Path | str) -> list[Path]:
         """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`)."""
         from zoo.exchange.exporting import export
 
         _, digest = self.workspace.resolve(name)
         return export(self.workspace, digest, Path(folder))
+
+    def only_zoo_builds(self, name: str) -> str | None:
+        """Why a checkpoint's own library does not load what `export` writes; None if it does."""
+        _, digest = self.workspace.resolve(name)
+        return only_zoo_builds(self.workspace.store.manifest(digest))
 
     def adapt(
         self, name: str, save: str, *, classes: int | None = None, head: str = "linear", **how: Any

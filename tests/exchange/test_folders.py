@@ -1,0 +1,165 @@
+"""Folders that were exported come back, whatever the network; others as their own files say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from fakes.hub_server import HubServer
+from safetensors.torch import load_file, save_file
+
+from zoo.backbones.load import load
+from zoo.domain.manifest import Head
+from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery
+from zoo.errors import InvalidOption, InvalidWeights, Unsupported
+from zoo.exchange.acquire import acquire_at
+from zoo.exchange.adapt import adapt
+from zoo.exchange.exporting import export
+from zoo.exchange.folders import import_folder
+from zoo.exchange.importing import Origin, import_file
+from zoo.store.files import add_file
+from zoo.workspace import Workspace
+
+BASE, MADE, BACK = map(Reference.parse, ("team/base", "team/made", "team/back"))
+
+Made = Callable[..., Path]
+Kept = Callable[[], list[str]]
+
+
+@pytest.fixture
+def made(workspace: Workspace, tmp_path: Path) -> Made:
+    """``team/made``, a network of timm's after surgery, exported to the folder that is given."""
+
+    def make(architecture: str, kind: str | None = None, **how: Any) -> Path:
+        torch.manual_seed(3)
+        module = timm.create_model(architecture).eval()
+        save_file(module.state_dict(), tmp_path / "base.safetensors")
+        origin = Origin(plugin="timm", architecture=architecture, license="mit")
+        import_file(workspace, tmp_path / "base.safetensors", BASE, origin)
+        head = Head(kind=kind, num_classes=3) if kind else None
+        done = adapt(workspace, str(BASE), MADE, Surgery(**how), head=head)
+        export(workspace, done.manifest, tmp_path / "out")
+        return tmp_path / "out"
+
+    return make
+
+
+def assert_same(workspace: Workspace) -> None:
+    """``team/back`` is what ``team/made`` is, but for where it is from."""
+    ours, theirs = (load(workspace.store, workspace.resolve(str(ref))[1]) for ref in (MADE, BACK))
+    wanted, found = ours.zoo.manifest, theirs.zoo.manifest
+    for field in ("backbone", "head", "preprocessing", "classes", "license", "files"):
+        assert getattr(found, field) == getattr(wanted, field), field
+    images = torch.randn(2, *wanted.preprocessing.input_size)
+    with torch.no_grad():
+        assert torch.equal(theirs(images), ours(images))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "how"),
+    [
+        ("test_resnet", "linear", {"truncate": "layer2"}),
+        ("test_resnet", None, {"truncate": "layer3.0"}),
+        ("test_vit", "mlp", {"truncate": "blocks.1", "channels": 4}),
+        ("test_resnet", "mlp", {}),
+        ("test_efficientnet", "cosine", {}),
+        ("test_resnet", "linear", {"channels": 1, "image_size": (64, 96)}),
+        ("test_vit", "linear", {"image_size": (96, 96), "without": ("blocks.2",)}),
+    ],
+)
+def test_what_was_exported_comes_back(
+    workspace: Workspace, made: Made, architecture: str, kind: str | None, how: dict[str, Any]
+) -> None:
+    digest = import_folder(workspace, made(architecture, kind, **how), BACK)
+    assert_same(workspace)
+    assert workspace.store.manifest(digest).provenance["source"] == "folder"
+
+
+def test_classes_and_other_files_come_back(
+    workspace: Workspace, made: Made, tmp_path: Path
+) -> None:
+    made("test_resnet", "mlp", truncate="layer2")
+    (tmp_path / "notes.txt").write_bytes(b"as it was\r\n")
+    named = replace(
+        workspace.store.manifest(workspace.resolve(str(MADE))[1]),
+        classes=("2", "10", "größer"),
+        files=(add_file(workspace.store, tmp_path / "notes.txt", name="notes.txt"),),
+    )
+    export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
+    import_folder(workspace, tmp_path / "named", BACK)
+    assert_same(workspace)
+
+
+def test_a_truncated_one_is_pulled_from_where_it_was_published(
+    workspace: Workspace, made: Made, hub: HubServer
+) -> None:
+    folder = made("test_resnet", "linear", truncate="layer2")
+    hub.commit("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
+    _, digest, _ = acquire_at(workspace, str(BACK), "hf://org/net")
+    assert workspace.store.manifest(digest).backbone.options["truncate"] == "layer2.0"
+
+
+def test_strangers_name_no_code(workspace: Workspace, made: Made, hub: HubServer) -> None:
+    """A network of one's own is built by an import path: the hub may not choose it."""
+    folder = made("test_resnet", "linear")
+    config = json.loads((folder / "config.json").read_text())
+    config["zoo"]["backbone"] |= {"plugin": "torch", "architecture": "fakes.own_nets:CONV"}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.commit("org/net", {**files, "config.json": json.dumps(config).encode()})
+    with pytest.raises(Unsupported, match="none that torch lists"):
+        acquire_at(workspace, str(BACK), "hf://org/net")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_timm_saved_is_read_as_timm_does(
+    workspace: Workspace, tmp_path: Path, safe: bool
+) -> None:
+    module = timm.create_model("test_vit", num_classes=3).eval()
+    timm.models.save_for_hf(
+        module, tmp_path / "saved", {"label_names": list("abc")}, safe_serialization=safe
+    )
+    (tmp_path / "saved/README.md").write_text("# theirs")
+    (tmp_path / "saved/optimizer.bin").write_bytes(b"large")
+    digest = import_folder(workspace, tmp_path / "saved", BACK)
+    back = load(workspace.store, digest)
+    assert back.zoo.classes == ("a", "b", "c")
+    assert [file.name for file in back.zoo.manifest.files] == ["README.md", "config.json"]
+    images = torch.randn(2, 3, 160, 160)
+    with torch.no_grad():
+        assert torch.equal(back(images), module(images))
+
+
+def test_folders_that_say_too_little(
+    workspace: Workspace, made: Made, tmp_path: Path, kept: Kept
+) -> None:
+    folder = made("test_resnet", "mlp")
+    before, config = kept(), (folder / "config.json").read_text()
+
+    def refused(error: type[Exception], says: str) -> None:
+        with pytest.raises(error, match=says):
+            import_folder(workspace, folder, BACK)
+        assert kept() == before
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    refused(InvalidWeights, r"holds no model\.safetensors")
+    save_file({**state, "fc.0.weight": torch.zeros(5)}, folder / "model.safetensors")
+    refused(InvalidWeights, r"fc\.0\.weight")
+    wrong = json.loads(config)
+    for change, says in (
+        ({"format": 9}, "format 9"),
+        ({"head": {"kind": "mlp"}}, "malformed"),
+        ({"backbone": {**wrong["zoo"]["backbone"], "options": {"depth": 3}}}, "depth"),
+    ):
+        text = json.dumps({**wrong, "zoo": {**wrong["zoo"], **change}})
+        (folder / "config.json").write_text(text)
+        refused(Unsupported, says)
+    (folder / "config.json").unlink()
+    refused(InvalidOption, "--architecture NAME")

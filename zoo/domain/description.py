@@ -1,0 +1,50 @@
+"""Description: what a manifest says of the network itself. It travels beside exported weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.domain.manifest import FORMAT, Manifest
+from zoo.domain.surgery import Surgery
+from zoo.errors import Unsupported
+
+__all__ = ["KEY", "described", "description", "only_zoo_builds"]
+
+KEY = "zoo"
+"""Where it is in ``config.json``; other libraries read past it."""
+TELLS = ("format", "backbone", "head", "preprocessing", "classes", "license")
+PLAIN_HEADS = ("native", "linear")
+
+
+def description(manifest: Manifest) -> dict[str, Any]:
+    """What rebuilds the network of a checkpoint and feeds it; plain data for JSON."""
+    whole = manifest.to_json()
+    return {name: whole[name] for name in TELLS}
+
+
+def described(raw: Mapping[str, Any]) -> Manifest:
+    """Inverse of `description`: a manifest without weights.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: It is malformed.
+        Unsupported: It is of another format version, or of a surgery that is not known here.
+    """
+    if raw["format"] != FORMAT:
+        raise Unsupported(f"description format {raw['format']}; this program reads {FORMAT}")
+    blank: dict[str, Any] = {"weights": [], "files": [], "metrics": {}, "parents": []}
+    manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})
+    Surgery.parse(manifest.backbone.options)
+    return manifest
+
+
+def only_zoo_builds(manifest: Manifest) -> str | None:
+    """Why the network's own library cannot build it; None if it can."""
+    if manifest.head.kind not in PLAIN_HEADS:
+        return f"its head is of the kind '{manifest.head.kind}'"
+    surgery = Surgery.parse(manifest.backbone.options)
+    if surgery.truncate:
+        return f"it is truncated at {surgery.truncate}"
+    if surgery.without:
+        return f"it is without {', '.join(surgery.without)}"
+    return "its fully connected layers are convolutions" if surgery.convolutional else None
