@@ -44,10 +44,13 @@ def test_a_recipe_from_a_file(run: Run, recipe: Path) -> None:
 def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
     done = run("rerun", TUNED, "--save", "team/again", "--device", "cpu", "--json")
     assert done.code == 0, done.err
-    diff = run("diff", TUNED, "team/again", "--json")
-    assert diff.code == 0, diff.err
-    first, again = (run("show", name, "--json").json["metrics"] for name in (TUNED, "team/again"))
-    assert first == again
+    assert [one["save"] for one in run("runs", "--json").json] == ["team/again", TUNED]
+    base, first, again = (run("show", name, "--json").json for name in (BASE, TUNED, "team/again"))
+    digests = [[file["sha256"] for file in shown["weights"]] for shown in (base, first, again)]
+    assert digests[1] == digests[2] != digests[0]
+    diff = run("diff", TUNED, "team/again", "--json").json
+    assert diff["identical_share"] == 1.0
+    assert first["metrics"] == again["metrics"]
     other = tmp_path / "other"
     other.mkdir()
     for folder in digits.iterdir():
