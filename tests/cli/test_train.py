@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from huggingface_hub import ModelCard
 
 from zoo.finetune import training
 
@@ -149,12 +149,12 @@ def test_what_cannot_be_launched(run: Run, console: Run, home: Path, recipe: Pat
 
 def test_the_card_is_what_a_hub_reads(run: Run, tmp_path: Path) -> None:
     run("export", TUNED, tmp_path / "folder")
-    front, body = (tmp_path / "folder" / "README.md").read_text().split("---\n")[1:3]
-    card = yaml.safe_load(front)
-    assert card["base_model"] == BASE
-    assert card["pipeline_tag"] == "image-classification"
-    assert card["license"] == "apache-2.0"
-    results = card["model-index"][0]["results"][0]["metrics"]
+    card = ModelCard.load(tmp_path / "folder" / "README.md")
+    assert card.data.base_model == [BASE]
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.license == "apache-2.0"
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
     accuracy = run("show", TUNED, "--json").json["metrics"]["accuracy"]
-    assert [x["value"] for x in results if x["type"] == "accuracy"] == [round(accuracy, 6)]
-    assert "## Recipe" in body
+    assert found["accuracy"] == round(accuracy, 6)
+    assert {result.dataset_name for result in card.data.eval_results} == {"digits"}
+    assert "## Recipe" in card.text

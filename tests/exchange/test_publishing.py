@@ -126,6 +126,25 @@ def test_the_card_tells_the_lineage_and_keeps_what_it_said(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("task", "outputs", "pipeline"),
+    [
+        ("multi-label", 1000, "image-classification"),
+        ("regression", 1000, "other"),
+        ("regression", 0, "image-feature-extraction"),
+    ],
+)
+def test_the_card_tells_the_task(
+    member: HubServer, workspace: Workspace, tuned: Digest, task: str, outputs: int, pipeline: str
+) -> None:
+    known = workspace.store.manifest(tuned)
+    changed = replace(known, files=(), classes=(), recipe={"task": task},
+                      head=Head(kind="native", num_classes=outputs))  # fmt: skip
+    workspace.commit(changed, Reference.parse("team/flowers"), "test")
+    publish(workspace, "team/flowers", PLACE)
+    assert ModelCard(files(member)["README.md"].decode()).data.pipeline_tag == pipeline
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_an_upload_is_seen_on_terminals_only(
     member: HubServer, workspace: Workspace, tuned: Digest, terminal: bool,

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["TASKS", "Task"]
+__all__ = ["PIPELINES", "TASKS", "Task"]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
 
 TASKS: tuple[Task, ...] = get_args(Task)
+
+PIPELINES: dict[Task, tuple[str, str]] = {
+    "classification": ("image-classification", "image-classification"),
+    "multi-label": ("image-classification", "multi-label-image-classification"),
+    "regression": ("other", "image-regression"),
+}
+"""What the HF Hub calls a task, and its kind of it, in ``model-index`` (huggingface.js,
+``tasks/src/pipelines.ts``). It has no word for numbers, and takes a network of timm that tells none
+for a classifier."""

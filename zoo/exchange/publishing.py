@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ from zoo import plugins
 from zoo.contracts import Target
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import Invalid, InvalidOption, Unsupported
 from zoo.exchange.exporting import export
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Published", "locator_in", "publish"]
+__all__ = ["Published", "base_models", "locator_in", "publish"]
 
 SCHEMES = {"hf": "hub"}
 """The source plugin that publishes at an address of this kind."""
@@ -96,17 +97,28 @@ def _published(workspace: Workspace) -> dict[str, str]:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
-    bases = [hub for parent in manifest.parents if (hub := _hub_id(workspace, parent))]
+    bases = base_models(workspace, manifest.parents)
     facts = {
         "license": manifest.license,
         "library_name": manifest.backbone.plugin,
-        "pipeline_tag": "image-classification" if manifest.head.num_classes else
-                        "image-feature-extraction",
+        "pipeline_tag": _pipeline(manifest),
         "tags": ["zoo", manifest.backbone.plugin],
         "base_model": bases,
         "base_model_relation": "finetune" if bases else None,
     }  # fmt: skip
     return {key: value for key, value in facts.items() if value}
+
+
+def _pipeline(manifest: Manifest) -> str:
+    if not manifest.head.num_classes:
+        return "image-feature-extraction"
+    task = (manifest.recipe or {}).get("task", "classification")
+    return PIPELINES[task][0] if task in TASKS else "image-classification"
+
+
+def base_models(workspace: Workspace, parents: Iterable[Parent]) -> list[str]:
+    """Repositories on the HF Hub of the nearest ancestors that have one."""
+    return [hub for parent in parents if (hub := _hub_id(workspace, parent))]
 
 
 def _hub_id(workspace: Workspace, parent: Parent) -> str | None:

@@ -6,38 +6,49 @@ Front matter as the Hub documents it (https://huggingface.co/docs/hub/model-card
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zoo.domain.manifest import Manifest
+from zoo.domain.task import PIPELINES
 from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.named import is_named
 
 __all__ = ["model_card"]
 
 SHOWN_CLASSES = 50
+REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def model_card(name: str, manifest: Manifest, dataset: Dataset) -> str:
-    """The card of the checkpoint ``name``, Markdown with YAML front matter."""
-    return f"---\n{_front_matter(name, manifest, dataset)}---\n\n{_body(name, manifest, dataset)}"
+def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+    """The card of the checkpoint ``name``, Markdown with YAML front matter.
+
+    ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
+    """
+    front = _front_matter(name, manifest, dataset, bases)
+    return f"---\n{front}---\n\n{_body(name, manifest, dataset)}"
 
 
-def _front_matter(name: str, manifest: Manifest, dataset: Dataset) -> str:
+def _front_matter(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+    pipeline, task = PIPELINES[dataset.task]
+    data, published = _data(dataset.spec)
     results = [
         {"type": kind, "value": round(value, 6), "name": kind}
         for kind, value in manifest.metrics.items()
     ]
     fields: dict[str, Any] = {
         "library_name": manifest.backbone.plugin,
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": pipeline,
         "tags": ["zoo", manifest.backbone.architecture, dataset.task],
         "model-index": [
             {
                 "name": name,
                 "results": [
                     {
-                        "task": {"type": "image-classification"},
-                        "dataset": {"name": dataset.spec, "type": dataset.spec},
+                        "task": {"type": task},
+                        "dataset": {"name": data, "type": data},
                         "metrics": results,
                     }
                 ],
@@ -46,10 +57,23 @@ def _front_matter(name: str, manifest: Manifest, dataset: Dataset) -> str:
     }
     if manifest.license:
         fields["license"] = manifest.license
-    if manifest.parents:
-        fields["base_model"] = manifest.parents[0].ref
+    if bases:
+        fields |= {"base_model": list(bases), "base_model_relation": "finetune"}
+    if published:
+        fields["datasets"] = [data]
     # JSON is YAML, and safe from whatever characters a name holds.
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items())
+
+
+def _data(spec: str) -> tuple[str, bool]:
+    """What the data is called, and whether it is a dataset on the Hub; where it lies on this
+    machine is nobody's business.
+    """
+    address = spec.partition("?")[0] if is_named(spec) else spec
+    kind, _, name = address.partition("/")
+    if kind.lower() == "hfds" and REPOSITORY.fullmatch(name) and not Path(name).exists():
+        return name, True
+    return Path(address).resolve().name, False
 
 
 def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:

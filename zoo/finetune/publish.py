@@ -13,6 +13,7 @@ from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
+from zoo.exchange.publishing import base_models
 from zoo.finetune.card import model_card
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.prepare import Prepared
@@ -66,7 +67,8 @@ def publish(
     with workspace.store.upload(), workspace.scratch() as scratch:
         path, card = scratch / "model.safetensors", scratch / CARD
         save_state(model.state_dict(), path)
-        card.write_text(model_card(str(ref), manifest, dataset))
+        bases = base_models(workspace, manifest.parents)
+        card.write_text(model_card(str(ref), manifest, dataset, bases), "utf-8")
         whole = replace(
             manifest,
             weights=(add_weights(workspace.store, path, progress=progress),),

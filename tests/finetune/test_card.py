@@ -1,0 +1,102 @@
+"""The card of a fine-tune, as the client of the Hub reads it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.finetune.card import model_card
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.run import finetune
+from zoo.store.files import restore_file
+from zoo.workspace import Workspace
+
+SAVED = Reference.parse("team/shapes")
+COLUMNS = {
+    "classification": ("label", lambda kind, number: kind),
+    "multi-label": (
+        "labels",
+        lambda kind, number: f"{kind}|{'even' if number % 2 == 0 else 'odd'}",
+    ),
+    "regression": ("target", lambda kind, number: number / 2),
+}
+
+
+@pytest.fixture
+def table(shapes: Path, request: pytest.FixtureRequest) -> Path:
+    """The shapes with what the task of the test is about."""
+    column, value = COLUMNS[request.getfixturevalue("task")]
+    with (shapes / "table.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", column])
+        for path in sorted(shapes.glob("*/*.png")):
+            made = value(path.parent.name, int(path.stem))
+            rows.writerow([path.relative_to(shapes), made])
+    return shapes / "table.csv"
+
+
+def tuned(workspace: Workspace, base: str, data: Path) -> ModelCard:
+    recipe = Recipe(data=str(data), image_size=32, strategy="probe")
+    result = finetune(workspace, base, recipe, SAVED, device="cpu")
+    (file,) = workspace.store.manifest(result.manifest).files
+    restore_file(workspace.store, file, workspace.root / file.name)
+    return ModelCard.load(workspace.root / file.name)
+
+
+@pytest.mark.parametrize(
+    ("task", "pipeline", "kind", "figure"),
+    [
+        ("classification", "image-classification", "image-classification", "accuracy"),
+        ("multi-label", "image-classification", "multi-label-image-classification",
+         "mean_average_precision"),
+        ("regression", "other", "image-regression", "r2"),
+    ],
+)  # fmt: skip
+def test_the_front_matter(
+    workspace: Workspace, base: str, table: Path, task: str, pipeline: str, kind: str, figure: str
+) -> None:
+    card = tuned(workspace, base, table)
+    data: Any = card.data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("timm", pipeline, "apache-2.0")
+    assert data.tags == ["zoo", "test_resnet", task]
+    assert data.model_name == str(SAVED)
+    assert data.base_model is None  # team/base is none that the Hub knows
+    metrics = workspace.store.manifest(workspace.resolve(str(SAVED))[1]).metrics
+    assert figure in metrics
+    found = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert found == {name: round(value, 6) for name, value in metrics.items()}
+    assert {(r.task_type, r.dataset_name) for r in data.eval_results} == {(kind, "table.csv")}
+    # Written once more by the client, it says the same: nothing was dropped as malformed.
+    assert ModelCard(str(card)).data.to_dict() == data.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "linked"),
+    [
+        ("hfds/org/beans?root=/data&label=kind", "org/beans", ["org/beans"]),
+        ("hfds/beans", "beans", ["beans"]),
+        ("hfds//home/me/beans", "beans", None),
+        ("torch/cifar10?root=/data", "cifar10", None),
+        ("/home/me/flowers/", "flowers", None),
+    ],
+)
+def test_data_on_the_hub_is_linked_and_no_folder_told(
+    workspace: Workspace, base: str, shapes: Path, spec: str, name: str, linked: list[str] | None
+) -> None:
+    manifest = replace(
+        workspace.store.manifest(workspace.resolve(base)[1]), metrics={"accuracy": 0.5}
+    )
+    dataset = replace(open_dataset(str(shapes)), spec=spec)
+    data: Any = ModelCard(model_card("team/a", manifest, dataset, ["timm/x", "org/y"])).data
+    assert data.datasets == linked
+    assert [result.dataset_name for result in data.eval_results] == [name]
+    assert (data.base_model, data.to_dict()["base_model_relation"]) == (
+        ["timm/x", "org/y"], "finetune",
+    )  # fmt: skip
