@@ -1,8 +1,7 @@
-"""Figures for a split, and how far to trust them."""
+"""Figures for a split."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from zoo.contracts import Head
 from zoo.domain.task import Task
 
-__all__ = ["SCORE", "measure", "wilson"]
+__all__ = ["SCORE", "measure"]
 
 SCORE: dict[Task, str] = {
     "classification": "accuracy",
@@ -20,11 +19,9 @@ SCORE: dict[Task, str] = {
 }
 """The figure by which the better of two results is told; more is better."""
 
-Z_95 = 1.959963984540054
-
 
 def measure(head: Head, task: Task, said: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """The head's metrics over all batches together; for classes, with the interval of `wilson`.
+    """The head's metrics over all batches together.
 
     Args:
         head: Knows its metrics.
@@ -32,18 +29,4 @@ def measure(head: Head, task: Task, said: Iterable[tuple[Tensor, Tensor]]) -> di
         said: Outputs (N, K) and targets of each batch.
     """
     outputs, targets = (torch.cat(parts) for parts in zip(*said, strict=True))
-    found = head.metrics(outputs, targets, task)
-    if task == "classification":
-        found["accuracy_low"], found["accuracy_high"] = wilson(found["accuracy"], len(targets))
-    return found
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of ``count`` (Wilson, JASA 22, 1927).
-
-    Unlike the textbook interval it is right for small counts and for shares near 0 and 1.
-    """
-    square = Z_95 * Z_95 / count
-    middle = (share + square / 2) / (1 + square)
-    spread = Z_95 / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return max(middle - spread, 0.0), min(middle + spread, 1.0)
+    return head.metrics(outputs, targets, task)

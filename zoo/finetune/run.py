@@ -17,9 +17,10 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidData, InvalidOption, Unsupported
 from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.device import pick_device
-from zoo.finetune.evaluate import SCORE, measure
+from zoo.finetune.evaluate import SCORE
 from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
 from zoo.finetune.find_rate import RateCurve, find_rate
+from zoo.finetune.interval import interval
 from zoo.finetune.journal import Journal, new_run
 from zoo.finetune.loop import outputs
 from zoo.finetune.losses import make_loss
@@ -290,12 +291,14 @@ def _test(
         for batch in outputs(prepared.model, feed.whole(), feed.forward):
             said.append(batch)
             task.advance(len(batch[1]))
-    figures = measure(prepared.head, prepared.task, said)
+    found, targets = (torch.cat(parts) for parts in zip(*said, strict=True))
+    score = SCORE[prepared.task]
+    figures = prepared.head.metrics(found, targets, prepared.task)
+    figures[f"{score}_low"], figures[f"{score}_high"] = interval(prepared.task, found, targets)
     figures["test_images"] = float(len(prepared.dataset.test))
     journal.note("test", 0, **figures)
     folder = journal.run.folder
-    draw_curves(folder / "curves.png", journal.lines(), SCORE[prepared.task])
+    draw_curves(folder / "curves.png", journal.lines(), score)
     if prepared.task == "classification":
-        outputs_, targets = (torch.cat(parts) for parts in zip(*said, strict=True))
-        draw_confusion(folder / "confusion.png", outputs_, targets, prepared.dataset.classes)
+        draw_confusion(folder / "confusion.png", found, targets, prepared.dataset.classes)
     return figures
