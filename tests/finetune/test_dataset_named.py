@@ -18,7 +18,7 @@ from PIL import Image
 from zoo.errors import InvalidData, MissingPackage, ZooError
 from zoo.finetune.dataset import hfds
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.open import absolute, open_dataset
 
 Member = tuple[str, bytes]
 
@@ -122,6 +122,29 @@ def test_hfds_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingPackage) as caught:
         open_dataset("hfds/beans")
     assert caught.value.install == "pip install 'zoo-registry[hfds]'"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("torch/image_folder", "torch/image_folder?root={}"),
+        ("TORCH/mnist?root=data&download=yes", "torch/mnist?root={}/data&download=yes"),
+        ("wds/tars", "wds/tars?root={}/tars"),
+        ("wds/x?root=tars&train={{0..9}}.tar|300", "wds/x?root={}/tars&train={{0..9}}.tar|300"),
+        ("hfds/org/beans?label=a+b%26c", "hfds/org/beans?label=a%20b%26c"),
+        ("hfds/here?root=arrow", "hfds/{}/here?root={}/arrow"),
+        ("flowers", "{}/flowers"),
+        ("/data/flowers", "/data/flowers"),
+    ],
+)
+def test_it_is_the_same_from_another_folder(
+    spec: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    found = absolute(spec.format())
+    assert found == expected.format(tmp_path, tmp_path)
+    assert absolute(found) == found
 
 
 def shard(path: Path, members: list[Member]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.device import pick_device
-from zoo.finetune.run import Result, finetune
+from zoo.finetune.run import Result, finetune, rerun
+from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
 SAVED = Reference.parse("team/shapes:v1")
@@ -112,7 +115,27 @@ def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) 
     dataset = open_dataset(str(shapes), seed=5)
     assert manifest.provenance["data_digest"] == dataset.digest
     assert manifest.provenance["split_digest"] == dataset.split_digest
-    assert {"torch", "timm", "python", "device"} <= set(manifest.provenance)
+    made = manifest.provenance
+    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow"):
+        assert made[name] == version(name)
+    assert (made["python"], made["device"]) == (platform.python_version(), "cpu")
+    assert made["threads"] == str(torch.get_num_threads())
+
+
+def test_the_images_are_found_from_another_folder(
+    workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shapes.parent)
+    first = run("team/a", data=shapes.name)
+    manifest = workspace.store.manifest(first.manifest)
+    assert manifest.recipe is not None
+    assert manifest.recipe["data"] == str(shapes)
+    (card,) = (file for file in manifest.files if file.name == "README.md")
+    restore_file(workspace.store, card, tmp_path / "README.md")
+    assert str(shapes) not in (tmp_path / "README.md").read_text()
+    monkeypatch.chdir("/")
+    again = rerun(workspace, "team/a", Reference.parse("team/b"), device="cpu")
+    assert workspace.store.manifest(again.manifest).weights == manifest.weights
 
 
 def test_it_is_saved_under_its_name(workspace: Workspace, run: Run) -> None:

@@ -106,7 +106,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
         "## Recipe",
         "",
         "```json",
-        json.dumps(dict(recipe), indent=2),
+        json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
         "```",
         "",
         f"Parent: `{parent.manifest if parent else ''}`, data: "

@@ -1,9 +1,9 @@
 """How far to trust a figure: the 95 % interval that the number of test images allows.
 
-Shares have a formula. For figures without one, as many images as there are are drawn from them, with
-replacement, and the figure is taken anew, a thousand times; the interval leaves out a fortieth of
-the results at each end (the percentile bootstrap: Efron and Tibshirani, "An Introduction to the
-Bootstrap", 1993, chapter 13).
+Shares have a formula. For figures without one, images are drawn again, with replacement, and the
+figure is taken anew, a thousand times; the interval leaves out a fortieth of the results at each
+end (the percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+chapter 13).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.open import absolute, open_dataset
 from zoo.finetune.network import Network, make_network, shallower
 from zoo.finetune.probe import LEAST
 from zoo.finetune.processes import ALONE, Processes
@@ -132,7 +132,7 @@ def prepare(
             cache=workspace.root / CACHE / "images",
             progress=progress,
         )
-    recipe = replace(recipe, task=dataset.task)
+    recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     network = make_network(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )

@@ -6,6 +6,7 @@ import platform
 from dataclasses import replace
 from importlib.metadata import version
 
+import torch
 from torch import nn
 
 from zoo.backbones.save import save_state
@@ -24,6 +25,8 @@ from zoo.workspace import Workspace
 __all__ = ["completed", "publish"]
 
 CARD = "README.md"
+LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
+             "pillow")  # fmt: skip
 
 
 def completed(prepared: Prepared, kept: str, metrics: dict[str, float]) -> m.Manifest:
@@ -78,7 +81,9 @@ def publish(
 
 
 def _provenance(prepared: Prepared) -> dict[str, str]:
-    """What the result depends on beside recipe and parent: data, split, devices and versions."""
+    """What the result depends on beside recipe and parent: data, split, device, processes, threads
+    (sums are taken in their order) and versions.
+    """
     dataset = prepared.dataset
     return {
         "source": "finetune",
@@ -87,6 +92,7 @@ def _provenance(prepared: Prepared) -> dict[str, str]:
         "skipped_images": str(len(dataset.skipped)),
         "device": prepared.device.type,
         "processes": str(prepared.processes.size),
+        "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("zoo-registry", "torch", "timm")},
+        **{name: version(name) for name in LIBRARIES},
     }

@@ -20,14 +20,19 @@ once for a list of what is where.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, ZooError
 from zoo.finetune.dataset.listing import Listing
 
-__all__ = ["Named", "is_named", "list_named"]
+__all__ = ["ELSEWHERE", "Named", "is_named", "list_named", "located"]
+
+ELSEWHERE = re.compile(r"[a-z0-9]+:")
+"""How a place begins that is not on this machine."""
 
 SPLITS = ("train", "validation", "test")
 OPTIONS = {
@@ -93,6 +98,24 @@ def list_named(spec: str, task: Task | None) -> Listing:
     except Exception as error:  # whatever these libraries raise
         text = str(error).strip() or type(error).__name__
         raise InvalidData(spec, [f"it cannot be opened: {text}"]) from error
+
+
+def located(spec: str) -> str:
+    """The same dataset from whatever folder: its places are absolute.
+
+    ``spec`` is one that was listed.
+    """
+    _, kind, name, options = _parse(spec)
+    if kind == "torch":
+        options = {"root": ".", **options}
+    elif kind == "wds":
+        options = {"root": name, **options}
+    elif Path(name).exists():
+        name = str(Path(name).absolute())
+    if "root" in options and not ELSEWHERE.match(options["root"]):
+        options["root"] = str(Path(options["root"]).expanduser().absolute())
+    query = urlencode(options, safe="/{}|.:;,", quote_via=quote)
+    return f"{kind}/{name}" + (f"?{query}" if query else "")
 
 
 def _parse(spec: str) -> Named:

@@ -22,12 +22,12 @@ from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
 from zoo.finetune.dataset.folders import list_folders
 from zoo.finetune.dataset.listing import Listing, Row
-from zoo.finetune.dataset.named import is_named, list_named
+from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.rules import broken_rules
 from zoo.finetune.dataset.split import Parts, Shares, split
 from zoo.finetune.dataset.table import TABLES, list_table
 
-__all__ = ["open_dataset"]
+__all__ = ["absolute", "open_dataset"]
 
 
 def open_dataset(
@@ -87,6 +87,11 @@ def open_dataset(
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
     )
+
+
+def absolute(spec: str) -> str:
+    """What ``spec``, which was opened, names from whatever folder."""
+    return located(spec) if is_named(spec) else str(Path(spec).expanduser().absolute())
 
 
 def _list(spec: str, task: Task | None) -> Listing:

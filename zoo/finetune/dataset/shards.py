@@ -24,7 +24,7 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset.folders import SUFFIXES
 from zoo.finetune.dataset.images import decode
 from zoo.finetune.dataset.listing import PART_NAMES, Listing
-from zoo.finetune.dataset.named import Named
+from zoo.finetune.dataset.named import ELSEWHERE, Named
 from zoo.finetune.dataset.values import Entry, list_entries
 
 __all__ = ["list_shards"]
@@ -83,7 +83,7 @@ def list_shards(named: Named, task: Task | None) -> Listing:
         InvalidData: There are none, or one is no plain tar file.
     """
     place = named.options.get("root", named.name)
-    if re.match(r"[a-z0-9]+:", place):
+    if ELSEWHERE.match(place):
         raise InvalidData(named.spec, ["shards that are not here can only be read in sequence"])
     root = Path(place).expanduser()
     spans: dict[str, Span] = {}
