@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from zoo.domain.task import TASKS
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, print_json
 
@@ -21,6 +22,9 @@ __all__ = ["features"]
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write "
               "(codes.safetensors).")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--task", type=click.Choice(TASKS), help="What the labels are; default: what the "
+              "data looks like.")  # fmt: skip
+@click.option("--skip-bad", is_flag=True, help="Leave out what cannot be read, and count it.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
               help="Images that run at once.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True,
@@ -42,7 +46,8 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     if as_json:
         print_json(made.to_json())
     else:
+        skipped = f"; {made.skipped} bad images left out" if made.skipped else ""
         click.echo(
             f"{clean(made.path)}  {made.images} x {made.features} codes at {made.unit} of "
-            f"{made.manifest.short}"
+            f"{made.manifest.short}{skipped}"
         )

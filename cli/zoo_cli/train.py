@@ -163,10 +163,11 @@ def _print(result: Result, as_json: bool) -> None:
     text = f"{score.replace('_', ' ')} {metrics[score]:.4f}"
     if f"{score}_low" in metrics:
         text += f" ({metrics[f'{score}_low']:.3f} to {metrics[f'{score}_high']:.3f})"
+    skipped = f" ({result.skipped} bad ones left out)" if result.skipped else ""
     click.echo(
         f"{result.ref}  {result.manifest.short}  {text} on {metrics['test_images']:.0f} held-out "
-        f"images; {plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
-        f"{plan['kept']}; {result.seconds:.0f} s"
+        f"images{skipped}; {plan['frozen_units']} units frozen, trained from {plan['boundary']}, "
+        f"kept {plan['kept']}; {result.seconds:.0f} s"
     )
 
 

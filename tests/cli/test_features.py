@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def test_a_file_of_codes(run: Run, digits: Path, home: Path) -> None:
     manifest = run("show", TUNED, "--json").json["manifest"]
     assert done.json == {
         "path": "codes.safetensors", "manifest": manifest, "unit": "blocks.1.1", "images": 200,
-        "features": 24, "classes": list("0123456789"),
+        "skipped_images": 0, "features": 24, "classes": list("0123456789"),
     }  # fmt: skip
     codes = load_file(home / "codes.safetensors")["codes"]
     assert codes.shape == (200, 24)
@@ -40,3 +41,20 @@ def test_a_misspelt_unit(run: Run, digits: Path, home: Path) -> None:
     assert "did you mean" in done.err
     assert "blocks.1" in done.err
     assert not (home / "codes.safetensors").exists()
+
+
+def test_bad_images_are_counted(run: Run, digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(digits, data)
+    for name in ("3", "4"):
+        min((data / name).iterdir()).write_bytes(b"text")
+    features = ("features", TUNED, data, "--out", tmp_path / "codes")
+    assert run(*features).code == 1
+    assert run(*features, "--skip-bad").out.endswith("; 2 bad images left out\n")
+    tune = ("finetune", TUNED, "--data", data, "--save", "team/a", "--strategy", "probe")
+    refused = run(*tune)
+    assert refused.code == 1
+    assert "is not a readable image" in refused.err
+    assert len(run("runs", "--json").json) == 1  # nothing was begun
+    assert "held-out images (2 bad ones left out); " in run(*tune, "--skip-bad").out
+    assert run(*tune, "--skip-bad", "--json").json["skipped_images"] == 2

@@ -89,6 +89,26 @@ def test_a_damaged_image_of_torchs_is_told(shapes: Path) -> None:
     assert "10/00.png" in problem
 
 
+def test_a_set_without_a_list_of_targets(shapes: Path, tmp_path: Path) -> None:
+    """iNaturalist's gives a target only with its image; those that cannot be read are listed."""
+    for part in ("2021_train", "2021_valid"):
+        for number, kind in enumerate(("2", "10", "Squares")):
+            name = f"{number:05}_Animalia_Chordata_Aves_Order_Family_Genus_{kind}"
+            shutil.copytree(shapes / kind, tmp_path / "inat" / part / name)
+    spec = f"torch/inaturalist?root={tmp_path / 'inat'}"
+    assert len(targets(open_dataset(spec))) == 72
+    bad = tmp_path / "inat" / "2021_train" / "00001_Animalia_Chordata_Aves_Order_Family_Genus_10"
+    for name in ("03.png", "07.png"):
+        (bad / name).write_bytes(b"text")
+    found = problems(spec)
+    assert len(found) == 2
+    for name in ("03.png", "07.png"):
+        assert any("is not a readable image" in text and name in text for text in found)
+    dataset = open_dataset(spec, skip_bad=True)
+    assert len(dataset.skipped) == 2
+    assert len(targets(dataset)) == 70
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -223,19 +243,12 @@ def test_faults_in_shards(shapes: Path, tmp_path: Path) -> None:
     for number in range(2, 5):
         shard(tmp_path / f"{number}.tar", members(shapes, number, classes))
     shard(tmp_path / "5.tar", members(shapes, 5, classes) * 2)
-    assert (
-        problems(f"wds/{tmp_path}")
-        == (
-            "0.tar/./2-0 has no label: None is none of the classes",
-            "0.tar/./10-0 has no label: -1 is none of the classes",
-            "0.tar/./2-1 in " + str(tmp_path / "0.tar") + " has no image",
-            *(
-                f"5.tar/./{n}-5 in {tmp_path / '5.tar'} is there before"
-                for n in ("2", "10", "Squares")
-            ),
-            "0.tar/./Squares-0 is not a readable image (UnidentifiedImageError)",
-        )
-        or True
+    assert problems(f"wds/{tmp_path}") == (
+        "0.tar/./2-0 has no label: None is none of the classes",
+        "0.tar/./10-0 has no label: -1 is none of the classes",
+        "0.tar/./Squares-0 is not a readable image (UnidentifiedImageError)",
+        f"0.tar/./2-1 in {tmp_path / '0.tar'} has no image",
+        *(f"5.tar/./{n}-5 in {tmp_path / '5.tar'} is there before" for n in ("2", "10", "Squares")),
     )
     whole = (tmp_path / "5.tar").read_bytes()
     (tmp_path / "5.tar").write_bytes(whole[: len(whole) // 3])

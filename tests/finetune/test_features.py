@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from zoo.errors import Conflict, InvalidImage, UnknownName
+from zoo.errors import Conflict, InvalidData, InvalidImage, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune import features as module
 from zoo.finetune.dataset.open import open_dataset
@@ -50,6 +50,7 @@ def test_codes_are_the_features_of_the_truncated_network(
         manifest=zoo.workspace.resolve(base)[1],
         unit="layer2.0",
         images=36,
+        skipped=0,
         features=expected.shape[1],
         classes=("2", "10", "Squares"),
     )
@@ -84,6 +85,34 @@ def test_several_labels(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> No
     tensors, said = read(tmp_path / "codes.safetensors")
     assert json.loads(said["classes"]) == ["odd", "late"]
     assert tensors["labels"].tolist() == [[int(r) % 2, int(int(r) > 5)] for r in rows]
+
+
+def test_of_two_kinds_of_labels_the_task_chooses(
+    zoo: Zoo, base: str, shapes: Path, tmp_path: Path
+) -> None:
+    lines = [f"shapes/2/{at:02}.png,{at % 2},{at / 2}" for at in range(12)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,target", *lines]))
+    given: Any = {"name": base, "data": tmp_path / "table.csv", "out": tmp_path / "codes"}
+    with pytest.raises(InvalidData, match="name the task"):
+        zoo.features(**given, device="cpu")
+    zoo.features(**given, device="cpu", task="regression")
+    tensors, said = read(tmp_path / "codes")
+    assert said["task"] == "regression"
+    assert tensors["labels"].flatten().tolist() == [at / 2 for at in range(12)]
+
+
+def test_bad_images_are_left_out_if_asked(
+    zoo: Zoo, base: str, shapes: Path, tmp_path: Path
+) -> None:
+    (shapes / "2" / "03.png").write_bytes(b"text")
+    out = tmp_path / "codes.safetensors"
+    with pytest.raises(InvalidData, match=r"2/03\.png is not a readable image"):
+        zoo.features(base, shapes, out, device="cpu")
+    made = zoo.features(base, shapes, out, device="cpu", skip_bad=True)
+    assert (made.images, made.skipped) == (35, 1)
+    tensors, said = read(out)
+    assert len(tensors["codes"]) == 35
+    assert "2/03.png" not in json.loads(said["paths"])
 
 
 def test_a_file_is_replaced_only_by_force(

@@ -11,6 +11,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Head
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import Task
 from zoo.facade.opened import Opened
 
 if TYPE_CHECKING:
@@ -125,12 +126,13 @@ class Working(Opened):
 
     def features(
         self, name: str, data: Path | str, out: Path | str, *, at: str = "head",
-        batch_size: int = 32, device: str = "auto", force: bool = False,
+        task: Task | None = None, skip_bad: bool = False, batch_size: int = 32,
+        device: str = "auto", force: bool = False,
     ) -> Features:  # fmt: skip
         """Write the codes of all images in ``data`` at a unit (`zoo.finetune.features`)."""
         from zoo.finetune.features import write_features
 
         return write_features(
-            self.workspace, name, str(data), Path(out), at=at, batch_size=batch_size,
-            device=device, force=force, progress=self.progress,
+            self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,
+            batch_size=batch_size, device=device, force=force, progress=self.progress,
         )  # fmt: skip

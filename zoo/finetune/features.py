@@ -15,6 +15,7 @@ from zoo.backbones.load import load
 from zoo.backbones.operated import backbone_of
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
+from zoo.domain.task import Task
 from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
@@ -36,6 +37,7 @@ class Features:
         manifest: The checkpoint that made them.
         unit: The unit that they are taken behind, or ``head``.
         images: How many there are, N.
+        skipped: How many images were left out, because they cannot be used.
         features: How many of each image, F.
         classes: Class names in index order; names of labels or columns.
     """
@@ -44,6 +46,7 @@ class Features:
     manifest: Digest
     unit: str
     images: int
+    skipped: int
     features: int
     classes: tuple[str, ...]
 
@@ -54,6 +57,7 @@ class Features:
             "manifest": str(self.manifest),
             "unit": self.unit,
             "images": self.images,
+            "skipped_images": self.skipped,
             "features": self.features,
             "classes": list(self.classes),
         }
@@ -66,6 +70,8 @@ def write_features(
     out: Path,
     *,
     at: str,
+    task: Task | None,
+    skip_bad: bool,
     batch_size: int,
     device: str,
     force: bool,
@@ -84,6 +90,8 @@ def write_features(
         data: See `zoo.finetune.dataset.open`; its splits, if it has any, are put together.
         out: The file.
         at: A unit, a stage, or ``head``.
+        task: What the labels are; None: what the data looks like.
+        skip_bad: Leave out images that cannot be read or have no label.
         batch_size: Images that run at once.
         device: See `zoo.finetune.device.pick_device`.
         force: Replace ``out`` if it exists.
@@ -108,7 +116,10 @@ def write_features(
     tap = find_tap(model, hierarchy, blank, at)
     cache = workspace.root / CACHE / "images"
     # Nothing is trained, so nothing is held out.
-    dataset = open_dataset(data, validation_share=0, test_share=0, cache=cache, progress=progress)
+    dataset = open_dataset(
+        data, task=task, validation_share=0, test_share=0, skip_bad=skip_bad, cache=cache,
+        progress=progress,
+    )  # fmt: skip
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, transform, batch_size)
 
@@ -135,6 +146,7 @@ def write_features(
         manifest=digest,
         unit=tap.unit,
         images=len(samples),
+        skipped=len(dataset.skipped),
         features=tap.features,
         classes=dataset.classes,
     )

@@ -49,6 +49,7 @@ class Result:
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
             that was trained, or ``head``; ``kept``, which weights were the best.
         metrics: Results on the test split.
+        skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """
 
@@ -58,6 +59,7 @@ class Result:
     run: str
     freeze: Mapping[str, Any]
     metrics: Mapping[str, float]
+    skipped: int
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class Result:
             "run": self.run,
             "freeze": dict(self.freeze),
             "metrics": dict(self.metrics),
+            "skipped_images": self.skipped,
             "seconds": round(self.seconds, 3),
         }
 
@@ -274,6 +277,7 @@ def _conclude(
         run=journal.run.id,
         freeze=dict(manifest.freeze or {}),
         metrics=metrics,
+        skipped=len(prepared.dataset.skipped),
         seconds=time.monotonic() - began,
     )
 

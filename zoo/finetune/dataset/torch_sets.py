@@ -36,7 +36,7 @@ class TorchImages:
             image: Image.Image = self.parts[part][int(index)][0]
             return image.convert("RGB")
         except Exception as error:  # decoders raise whatever they like
-            raise InvalidImage(key, f"is not a readable image ({error})") from error
+            raise InvalidImage(key, _unreadable(error)) from error
 
     def check(self, key: str) -> str:
         """See `Images.check`; the bytes are those of the pixels, which is all there is."""
@@ -87,5 +87,18 @@ def _names(dataset: Any) -> Sequence[str]:
 def _entries(part: str, dataset: Any) -> Iterator[Entry]:
     targets = getattr(dataset, "targets", None)
     for index in range(len(dataset)):
-        target = dataset[index][1] if targets is None else targets[index]
-        yield Entry(f"{part}/{index}", "" if part == "all" else part, target)
+        key, where = f"{part}/{index}", "" if part == "all" else part
+        if targets is not None:
+            yield Entry(key, where, targets[index])
+            continue
+        try:
+            image, target = dataset[index]
+        except Exception as error:  # noqa: BLE001 - decoders raise whatever they like
+            yield Entry(key, where, None, _unreadable(error))
+            continue
+        image.close()  # it may be a file that nothing was read of yet
+        yield Entry(key, where, target)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"is not a readable image ({error})"
