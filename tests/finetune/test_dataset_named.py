@@ -258,6 +258,9 @@ def test_faults_in_shards(shapes: Path, tmp_path: Path) -> None:
     assert "is no readable, uncompressed tar file" in problems(f"wds/{tmp_path}")[0]
 
 
+# webdataset leaves the shards open that it has read.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_shards_are_as_timm_reads_them(shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("webdataset")
     from timm.data import create_dataset
