@@ -70,7 +70,7 @@ class Backbone(Protocol):
         comes with. A network that takes images of any size need not heed ``image_size``.
 
         Raises:
-            UnknownName: No such architecture.
+            UnknownName: No such architecture, or no such tag of it.
             Unsupported: It is not built for images of that size, or of so many channels.
         """
 

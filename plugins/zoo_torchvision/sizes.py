@@ -28,22 +28,21 @@ def sized(network: Network, image_size: tuple[int, int] | None) -> Network:
     """``network`` with what its builder must be told for a size that is not its own.
 
     Raises:
-        Unsupported: A vision transformer of torchvision takes square images only.
+        Unsupported: It takes square images only.
     """
     native = tuple(network.weights[0].meta["min_size"])
     if not image_size or image_size == native:
         return network
-    options = dict(network.options)
+    height, width = image_size
     if network.builder.startswith("vit_"):
-        height, width = image_size
-        if height != width:
-            raise Unsupported(
-                f"{network.name} takes square images only, not {height} x {width} pixels"
-            )
-        options["image_size"] = height
+        options: dict[str, Any] = {"image_size": height}
     elif network.builder.startswith("maxvit"):
-        options["input_size"] = image_size
-    return replace(network, options=options)
+        options = {"input_size": image_size}  # of others, torchvision mixes up the sides
+    else:
+        return network
+    if height != width:
+        raise Unsupported(f"{network.name} takes square images only, not {height} x {width} pixels")
+    return replace(network, options={**network.options, **options})
 
 
 def set_channels(module: nn.Module, channels: int) -> None:

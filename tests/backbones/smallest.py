@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -34,8 +34,14 @@ class SmallImages(TimmBackbone):
         self.size = size
 
     def build(
-        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None
-    ) -> nn.Module:
+        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None,
+        image_size: tuple[int, int] | None = None, channels: int | None = None,
+    ) -> nn.Module:  # fmt: skip
+        if image_size or channels:
+            return super().build(
+                architecture, tag=tag, num_classes=num_classes,
+                image_size=image_size or (self.size, self.size), channels=channels,
+            )  # fmt: skip
         with torch.device("meta"):
             super().build(architecture, tag=tag, num_classes=num_classes)  # says what is wrong
         options: dict[str, Any] = dict.fromkeys(rates(architecture), 0.2)
@@ -43,11 +49,15 @@ class SmallImages(TimmBackbone):
             options["img_size"] = self.size
         if num_classes is not None:
             options["num_classes"] = num_classes
-        return timm.create_model(architecture, **options)
+        module = timm.create_model(architecture, **options)
+        module.small = True
+        return cast(nn.Module, module)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         native = super().preprocessing(module)
-        return replace(native, input_size=(native.input_size[0], self.size, self.size))
+        if getattr(module, "small", False):
+            return replace(native, input_size=(native.input_size[0], self.size, self.size))
+        return native
 
 
 @lru_cache

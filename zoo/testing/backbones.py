@@ -22,7 +22,7 @@ from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import UnknownName
-from zoo.testing import freezing
+from zoo.testing import freezing, variants
 from zoo.testing.cuts import check_cuts
 from zoo.testing.entry import check_larger_batch, check_late_entry
 
@@ -73,6 +73,18 @@ class BackboneSuite:
                 backbone.build(f"{name}q")
             assert caught.value.name == f"{name}q"
             assert name in caught.value.near
+
+    def test_an_unknown_tag_is_refused(
+        self, backbone: Backbone, architectures: Sequence[str]
+    ) -> None:
+        """Also by plugins that have no tags."""
+        for name in architectures:
+            with pytest.raises(UnknownName):
+                backbone.build(name, tag="no_such_tag")
+
+    def test_its_version_is_told_quickly(self, backbone: Backbone) -> None:
+        """Looking things up asks for it, and imports no torch."""
+        variants.check_version(backbone)
 
     def test_builds_on_meta(self, backbone: Backbone, networks: list[Network]) -> None:
         """Without memory for weights, with the same hierarchy as the real network's."""
@@ -185,6 +197,46 @@ class BackboneSuite:
                 continue  # an encoder
             module = backbone.build(network.architecture, num_classes=5).eval()
             assert tuple(module(network.images[:1]).shape) == (1, 5)
+
+    def test_a_new_head_gets_what_the_old_one_got(
+        self, backbone: Backbone, networks: list[Network]
+    ) -> None:
+        """Bit for bit, in eval mode."""
+        for network in networks:
+            if network.hierarchy.head.modules:
+                variants.check_head_input(backbone, network.module, network.images)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")  # libraries warn as they resize weights
+    def test_other_images_are_taken_or_refused(
+        self, backbone: Backbone, networks: list[Network]
+    ) -> None:
+        """Of another size, or other channels: the network says what it takes, and can be traced."""
+        for network in networks:
+            how, state = backbone.preprocessing(network.module), network.module.state_dict()
+            wanted: list[dict[str, Any]] = [{"channels": count} for count in variants.CHANNELS]
+            wanted += [{"image_size": size} for size in variants.sizes_of(how)]
+            for each in wanted:
+                module = variants.check_adapted(backbone, network.architecture, state, **each)
+                if module is not None:
+                    hierarchy = backbone.hierarchy(network.architecture, module)
+                    check_coverage(module, hierarchy)
+                    if network.hierarchy.head.modules:
+                        assert hierarchy.head.shape == network.hierarchy.head.shape
+
+    def test_weights_that_fit_stay_as_they_are(
+        self, backbone: Backbone, networks: list[Network]
+    ) -> None:
+        """``adapt`` has nothing to do for the network that they are of."""
+        for network in networks:
+            state = network.module.state_dict()
+            assert variants.check_adapted(backbone, network.architecture, state) is not None
+
+    def test_it_can_be_exported(self, backbone: Backbone, networks: list[Network]) -> None:
+        """The configuration is plain data."""
+        for network in networks:
+            shape = network.hierarchy.head.shape
+            outputs = shape[1] if shape and network.hierarchy.head.modules else 0
+            variants.check_config(backbone, network.architecture, network.module, outputs)
 
     def test_own_names_map_to_themselves(self, backbone: Backbone, networks: list[Network]) -> None:
         """As do names that nobody knows."""
