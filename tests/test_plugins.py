@@ -175,13 +175,14 @@ def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
     needs = "not_there>=2; extra == 'gpu'"
     install("acme_n", "zoo.heads", "needy = acme_n:Plugin [gpu]", requires=needs)
     install("acme_o", "zoo.heads", "plain = acme_o:Plugin", requires=needs)
+    install("acme_s", "zoo.heads", "odd = acme_s:Plugin [gpu]", requires="== odd")
     newer = "pytest>=1000; extra == 'gpu'"
     install("acme_p", "zoo.heads", "newer = acme_p:Plugin [gpu]", requires=newer)
     found = {plugin.name: plugin.problem for plugin in plugins.installed()}
     assert found["needy"] == (
         "'not_there>=2', which the head 'needy' needs, is not installed; pip install 'acme_n[gpu]'"
     )
-    assert found["plain"] is None
+    assert found["plain"] is found["odd"] is None
     assert "'pytest>=1000', which" in (found["newer"] or "")
     assert plugins.head("needy")
 

@@ -67,8 +67,8 @@ class Backbone(Protocol):
 
         ``tag`` selects whose `preprocessing` and `classes` it has; None for ``num_classes``,
         ``image_size`` (height, width) and ``channels`` is what the architecture (or the tag)
-        comes with. A network that takes images of any size need not heed ``image_size``, but
-        that its `preprocessing` tells it.
+        comes with. A network that takes images of any size need not heed ``image_size``,
+        except in its `preprocessing`.
 
         Raises:
             UnknownName: No such architecture, or no such tag of it.

@@ -217,10 +217,13 @@ def _libraries(claim: EntryPoint) -> str:
 
 
 def _requirements(claim: EntryPoint) -> list[Requirement]:
-    from packaging.requirements import Requirement  # half a tenth of a second
+    from packaging.requirements import InvalidRequirement, Requirement  # half a tenth of a second
 
-    required = (claim.dist.requires if claim.dist else None) or ()
-    return [Requirement(text) for text in required]
+    found: list[Requirement] = []
+    for text in (claim.dist.requires if claim.dist else None) or ():
+        with suppress(InvalidRequirement):  # as old distributions have them
+            found.append(Requirement(text))
+    return found
 
 
 def _installed(package: str) -> str | None:
