@@ -178,6 +178,16 @@ def test_the_least_recently_used_goes_first(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_what_fits_nowhere_is_refused_and_costs_no_other(tmp_path: Path) -> None:
+    work = Work("test_resnet", 3, tmp_path)
+    work.crossings()
+    shape = shape_of(work.entry, work.images[0])
+    with pytest.raises(Unsupported, match="GB of memory are free"):
+        open_or_fill(tmp_path, {}, shape, 10**12, work.batches, work.entry, silent)
+    work.crossings()
+    assert work.asked == 1
+
+
 def test_a_kill_while_it_is_filled_leaves_nothing_to_trust(work: Work) -> None:
     def broken() -> Iterator[Tensor]:
         yield work.images[:3]

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from zoo.backbones.freeze import freeze
 from zoo.backbones.load import load
+from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
+from zoo.finetune.feeds import make_feeds
+from zoo.finetune.prepare import prepare
 from zoo.finetune.run import Result, finetune
 from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace
@@ -154,6 +159,25 @@ def test_why_a_cache_is_not_used_is_told_once(
     run("team/three", freeze="layer2", cache=False)
     run("team/four", freeze="none")
     assert caplog.messages == [told, told]
+
+
+def test_a_layout_in_memory_holds_for_what_is_cached(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    folder = workspace.root / "cache" / "crossings"
+    for channels_last in (True, False):
+        recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer2", image_size=32,
+                        channels_last=channels_last)  # fmt: skip
+        prepared = prepare(workspace, base, recipe, "cpu", silent)
+        boundary = prepared.boundaries[0]
+        freeze(prepared.model, prepared.hierarchy, boundary)
+        feeds = make_feeds(prepared, boundary, folder, silent)
+        assert feeds.cut
+        (entering,) = next(feeds.train.epoch(0)).inputs.entering[0]
+        assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last
+    described = [json.loads(path.read_bytes()) for path in folder.glob("*/description.json")]
+    assert {kept["channels_last"] for kept in described} == {True, False}
+    assert described[0]["versions"]["pillow"] == PIL.__version__
 
 
 def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from blake3 import blake3
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ __all__ = ["Crossings", "Shape", "below_digest", "open_or_fill", "shape_of"]
 FORMAT = 1
 DESCRIPTION = "description.json"
 SHARE_OF_DISK = 0.5
+"""Of what is free, or taken by caches."""
+SHARE_OF_MEMORY = 0.5
+"""Of what is free, for a cache that the disk has no room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,13 @@ class Shape:
         spec: How the leaves make up the arguments.
         rows: For each leaf that differs from image to image, its index, shape and dtype.
         constants: The other leaves.
+        last: Those of the leaves whose channels lie last in memory.
     """
 
     spec: TreeSpec
     rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
     constants: Mapping[int, Any]
+    last: frozenset[int] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -73,7 +79,10 @@ class Crossings:
         chosen = torch.tensor(indices)
         leaves = dict(self.shape.constants)
         for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
-            leaves[leaf] = rows.index_select(0, chosen.to(rows.device)).to(device)
+            batch = rows.index_select(0, chosen.to(rows.device)).to(device)
+            if leaf in self.shape.last:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            leaves[leaf] = batch
         args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
         return args, kwargs
 
@@ -85,17 +94,24 @@ class Crossings:
         return Crossings(self.shape, [rows.to(device) for rows in self.rows])
 
 
-def shape_of(entry: LateEntry, image: Tensor) -> Shape:
-    """What crosses the cut for one ``image`` (C, H, W), found by recording two and three at once.
+def shape_of(
+    entry: LateEntry, image: Tensor, layout: torch.memory_format = torch.contiguous_format
+) -> Shape:
+    """What crosses the cut for one image, found by recording two and three at once.
+
+    Args:
+        entry: Records them.
+        image: Any (C, H, W).
+        layout: How images lie in memory.
 
     Raises:
         Unsupported: It cannot be kept image by image, or something random is below the cut.
     """
+    images = torch.stack([image, image, image]).contiguous(memory_format=layout)
     # Two recordings in the mode of training: with dropout below the cut they differ.
-    pairs = [tree_flatten(entry.record(torch.stack([image, image]))) for _ in range(2)]
-    (two, spec), (again, _) = pairs
-    three, _ = tree_flatten(entry.record(torch.stack([image, image, image])))
-    rows, constants = [], {}
+    (two, spec), (again, _) = [tree_flatten(entry.record(images[:2])) for _ in range(2)]
+    three, _ = tree_flatten(entry.record(images))
+    rows, constants, last = [], {}, set()
     for at, (pair, same, triple) in enumerate(zip(two, again, three, strict=True)):
         if not isinstance(pair, Tensor) and pair == triple:
             constants[at] = pair
@@ -105,11 +121,17 @@ def shape_of(entry: LateEntry, image: Tensor) -> Shape:
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
             rows.append((at, tuple(pair.shape[1:]), pair.dtype))
+            if not pair.is_contiguous() and _channels_last(pair):
+                last.add(at)
         elif pair.shape == triple.shape and torch.equal(pair, triple):
             constants[at] = pair
         else:
             raise Unsupported("what crosses the cut does not go image by image")
-    return Shape(spec, tuple(rows), constants)
+    return Shape(spec, tuple(rows), constants, frozenset(last))
+
+
+def _channels_last(value: Tensor) -> bool:
+    return value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
 
 
 def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
@@ -143,6 +165,9 @@ def open_or_fill(
         batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
         entry: Records them.
         progress: Told of each image.
+
+    Raises:
+        Unsupported: Neither disk nor memory has room for them.
     """
     full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
     text = json.dumps(full, sort_keys=True)
@@ -211,9 +236,10 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = count * shape.nbytes
-    limit = min(config.cache_bytes(), int(shutil.disk_usage(folder).free * SHARE_OF_DISK))
-    _make_way(folder, limit - needed)
+    free = shutil.disk_usage(folder).free + sum(map(_size, _homes(folder)))
+    limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
     if needed <= limit:
+        _make_way(folder, limit - needed)
         filling = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder))
         try:
             for number, (_, size, dtype) in enumerate(shape.rows):
@@ -221,6 +247,12 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
             return filling, _mapped(filling, shape, count)
         except OSError:
             shutil.rmtree(filling, ignore_errors=True)
+    memory = psutil.virtual_memory().available
+    if needed > memory * SHARE_OF_MEMORY:
+        raise Unsupported(
+            f"a cache would take {needed / 1e9:.1f} GB: caches may take {limit / 1e9:.1f} GB "
+            f"(ZOO_CACHE_GB, and half of the disk), and {memory / 1e9:.1f} GB of memory are free"
+        )
     return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
 
 
@@ -232,12 +264,19 @@ def _allocate(path: Path, nbytes: int) -> None:
 
 def _make_way(folder: Path, budget: int) -> None:
     """Delete the least recently used caches until the rest fit ``budget`` bytes."""
-    homes = sorted((path for path in folder.iterdir() if path.is_dir()), key=_used, reverse=True)
     total = 0
-    for home in homes:
-        total += sum(file.stat().st_size for file in home.iterdir())
+    for home in sorted(_homes(folder), key=_used, reverse=True):
+        total += _size(home)
         if total > budget:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _homes(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _size(home: Path) -> int:
+    return sum(file.stat().st_size for file in home.iterdir())
 
 
 def _used(home: Path) -> float:

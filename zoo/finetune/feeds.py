@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from blake3 import blake3
 from torch import Tensor
@@ -96,11 +96,10 @@ def image_feeds(prepared: Prepared) -> Feeds:
         )  # fmt: skip
     # Parameters stay those of the network: only its calls are compiled.
     runs: Any = torch.compile(prepared.model) if recipe.compile else prepared.model
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
 
     def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageFeed:
         batches = _batches(prepared, samples, level)
-        return ImageFeed(runs, batches, prepared.device, layout, mix, prepared.processes)
+        return ImageFeed(runs, batches, prepared.device, _layout(prepared), mix, prepared.processes)
 
     validation = feed(dataset.validation, "none") if dataset.validation else None
     plain = feed(dataset.train, "none")
@@ -112,27 +111,28 @@ def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progre
     recipe, dataset = prepared.recipe, prepared.dataset
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
-    shape = shape_of(entry, whole.image(0, 0).to(prepared.device))
+    shape = shape_of(entry, whole.image(0, 0).to(prepared.device), _layout(prepared))
     what = _description(prepared, entry)
     plain = _crossings(prepared, entry, whole, shape, what, 0, folder, progress)
+    device, processes = prepared.device, prepared.processes
     row = {sample.key: at for at, sample in enumerate(everything)}
 
     def feed(samples: tuple[Sample, ...]) -> CachedFeed:
         rows = [row[sample.key] for sample in samples]
         batches = _batches(prepared, samples, "none")
-        return CachedFeed(entry, [plain], rows, batches, prepared.device, prepared.processes)
+        return CachedFeed(entry, [plain], rows, batches, device, processes)
 
     known = feed(dataset.train)
     train = known
     if recipe.views:
         changing = _batches(prepared, dataset.train, recipe.augment)
-        what = {**what, "augment": recipe.augment, "seed": recipe.seed, "timm": timm.__version__}
+        what = {**what, "augment": recipe.augment, "seed": recipe.seed}
         views = [
             _crossings(prepared, entry, changing, shape, what, number, folder, progress)
             for number in range(recipe.views)
         ]
         rows = list(range(len(dataset.train)))
-        train = CachedFeed(entry, views, rows, changing, prepared.device, prepared.processes)
+        train = CachedFeed(entry, views, rows, changing, device, processes)
     validation = feed(dataset.validation) if dataset.validation else None
     return Feeds(train, validation, feed(dataset.test), known, cut=entry.boundary)
 
@@ -141,6 +141,10 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
     recipe = prepared.recipe
     transform = training_transform(prepared.planned.preprocessing, level)
     return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
+
+
+def _layout(prepared: Prepared) -> torch.memory_format:
+    return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
 
 
 def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
@@ -157,7 +161,8 @@ def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
         "preprocessing": prepared.planned.to_json()["preprocessing"],
         "precision": recipe.precision,
         "device": prepared.device.type,
-        "torch": torch.__version__,
+        "channels_last": recipe.channels_last,
+        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
         "batch": recipe.batch_size,
     }
 
@@ -177,10 +182,15 @@ def _crossings(
 
     def moved() -> Iterator[Tensor]:
         for batch in batches.view(view):
-            yield batch.images.to(prepared.device)
+            yield batch.images.to(prepared.device, memory_format=_layout(prepared))
 
     count = len(batches.samples)
-    description = {**what, **images, "view": view}
+    description, why = {**what, **images, "view": view}, ""
     with prepared.processes.first_alone():
-        found = open_or_fill(folder, description, shape, count, moved, entry, progress)
+        try:
+            found = open_or_fill(folder, description, shape, count, moved, entry, progress)
+        except Unsupported as error:
+            why = str(error)
+    if reasons := [reason for reason in prepared.processes.gather(why) if reason]:
+        raise Unsupported(reasons[0])  # in all of them, so that they go on together
     return found.to(prepared.device)
