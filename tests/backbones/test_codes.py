@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
+from fakes.tiny_transformers import tiny_rows
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo import plugins
 from zoo.backbones.codes import HEAD, codes, extract, find_tap, find_taps
 from zoo.backbones.pooling import feature_dimension
+from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Task
 from zoo.errors import UnknownName, Unsupported
@@ -88,6 +94,76 @@ def test_a_hidden_layer_is_taken_behind_its_relu() -> None:
     before = seen(module, "classifier.4", images)
     assert before.min() < 0
     assert torch.equal(found, before.relu())
+
+
+@pytest.mark.parametrize(
+    ("plugin", "architecture", "unit", "path", "size"),
+    [
+        ("torchvision", "densenet121", "features.denseblock4", "features.norm5", 64),
+        ("torch", "fakes.own_nets:CONV", "stem", "stem", None),
+    ],
+)
+def test_a_relu_that_is_a_function_is_found_too(
+    plugin: str, architecture: str, unit: str, path: str, size: int | None
+) -> None:
+    module, hierarchy, images = built(architecture, plugin, size)
+    with torch.no_grad():
+        expected = module(images)
+    tap = find_tap(module, hierarchy, images, unit)
+    (found,) = codes(module, [tap], images)
+    before = seen(module, path, images)
+    assert before.min() < 0
+    assert torch.allclose(found, before.relu().mean(dim=(2, 3)), atol=1e-6)
+    with torch.no_grad():
+        assert torch.equal(module(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "architecture"),
+    [("torchvision", "resnet18"), ("timm", "test_resnet"), ("transformers", "resnet-18")],
+)
+def test_residual_blocks_end_behind_their_relu(plugin: str, architecture: str) -> None:
+    with tiny_rows():
+        module, hierarchy, images = built(architecture, plugin)
+        blocks = [unit for unit in hierarchy.units if "layer" in unit.name]
+        taps = [find_tap(module, hierarchy, images, unit.name) for unit in blocks]
+        assert len(taps) > 2
+        for tap, found in zip(taps, codes(module, taps, images), strict=True):
+            maps = seen(module, tap.path, images)
+            assert maps.min() == 0 < maps.max()
+            assert torch.allclose(found, maps.mean(dim=(2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_,
+        nn.ReLU(inplace=True), nn.LeakyReLU(0.3, inplace=True), nn.GELU("tanh"),
+        partial(functional.leaky_relu, negative_slope=0.3), partial(functional.silu, inplace=True),
+    ],
+)  # fmt: skip
+def test_activations_of_every_spelling(apply: Callable[[Tensor], Tensor]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+            self.fc = nn.Linear(5, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps: Tensor = self.second(apply(self.first(images)))
+            out: Tensor = self.fc(maps.mean(dim=(2, 3)))
+            return out
+
+    torch.manual_seed(0)
+    module, images = Net().eval(), torch.randn(2, 3, 8, 8)
+    hierarchy = trace("net", module, input_size=(3, 8, 8), head=("fc",))
+    (found,) = codes(module, [find_tap(module, hierarchy, images, "first")], images)
+    with torch.no_grad():
+        expected = apply(module.first(images)).mean(dim=(2, 3))
+    assert torch.allclose(found, expected, atol=1e-6)
+    # The next one has none behind it.
+    (found,) = codes(module, [find_tap(module, hierarchy, images, "second")], images)
+    assert torch.allclose(found, seen(module, "second", images).mean(dim=(2, 3)), atol=1e-6)
 
 
 def test_nothing_above_the_last_tap_runs() -> None:

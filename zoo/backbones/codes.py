@@ -8,7 +8,7 @@ computed. Whatever mode the network is in, codes are those of eval mode.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,19 +16,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from zoo.backbones.pooled_head import POOLED_HEAD
 from zoo.backbones.pooling import Shape, feature_dimension, pool, the_tensor
-from zoo.domain.hierarchy import Hierarchy, under
+from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Task
 from zoo.errors import UnknownName, Unsupported
 
 __all__ = ["HEAD", "Tap", "codes", "extract", "find_tap", "find_taps"]
 
+Activation = Callable[[Tensor], Tensor]
+
 HEAD = "head"
 """The tap before the head."""
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU)
+ACTIVATIONS = frozenset((
+    functional.gelu, functional.hardswish, functional.leaky_relu, functional.relu,
+    functional.relu6, functional.silu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+))  # fmt: skip
+"""What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
 REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise for images of a size that they do not take."""
 
@@ -43,6 +51,7 @@ class Tap:
         entering: Whether codes are what the module gets, rather than what it gives.
         features: Number of features, F.
         dimension: Which dimension of the tensor they are; it is averaged over the others.
+        activation: What the network does next with what it gives, if that is an activation.
     """
 
     unit: str
@@ -50,15 +59,16 @@ class Tap:
     entering: bool
     features: int
     dimension: int
+    activation: Activation | None = None
 
 
 def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -> Tap:
     """The tap behind the unit ``at``, or the last unit of that stage; ``head``: before the head.
 
-    Behind a unit is behind the activation that directly follows it, if that belongs to no other
-    unit (AlexNet's and VGG's last hidden layer). Before the head is what its first module gets:
-    of a distilled pair of classifiers, say, one of the two. An encoder has no head: its codes are
-    what it gives.
+    Behind a unit is behind the activation that directly follows it, module or function, if that
+    belongs to no other unit (AlexNet's and VGG's last hidden layer, DenseNet's last norm). Before
+    the head is what its first module gets: of a distilled pair of classifiers, say, one of the
+    two. An encoder has no head: its codes are what it gives.
 
     Args:
         module: The network.
@@ -99,7 +109,8 @@ def codes(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[Tensor
 
     def keep(tap: Tap, tensor: Tensor) -> None:
         # At once: an activation may write into the tensor.
-        found[tap.unit] = pool(tensor, tap.dimension)
+        codes = tap.activation(tensor) if tap.activation else tensor
+        found[tap.unit] = pool(codes, tap.dimension)
         if len(found) == len(taps):
             raise _Reached
 
@@ -172,17 +183,12 @@ def _look(
 ) -> dict[str, Tap | str]:
     """The tap at each place, or the reason why there is none."""
     owned = [path for unit in hierarchy.units for path in unit.modules] + [*hierarchy.head.modules]
-    free = [
-        path
-        for path, child in module.named_modules()
-        if isinstance(child, ACTIVATIONS) and not under(path, owned)
-    ]
-    seen, behind = _watch(module, places, free, images[:1])
+    seen, behind = _watch(module, places, owned, images[:1])
     larger: dict[str, list[Shape | None]] = {}
     if any(len(shape) > 2 for shapes in seen.values() for shape in shapes if shape):
         twice = nn.functional.interpolate(images[:1], scale_factor=2)
         try:
-            larger, _ = _watch(module, places, (), twice)
+            larger, _ = _watch(module, places, owned, twice)
         except REFUSALS:
             larger = {}  # made for images of one size
     native = {unit.name: unit.shape for unit in hierarchy.units}
@@ -198,43 +204,71 @@ def _look(
             if dimension is None:
                 found[unit] = f"which dimension of {shape} holds features is not clear"
                 continue
-            path = behind.get(unit, place.path)
             found[unit] = Tap(
                 unit=unit,
-                path=path,
+                path=place.path,
                 entering=place.entering,
                 features=shape[dimension],
                 dimension=dimension,
+                activation=behind.get(unit),
             )
     return found
 
 
 @torch.no_grad()
 def _watch(
-    module: nn.Module, places: Mapping[str, _Place], activations: Iterable[str], images: Tensor
-) -> tuple[dict[str, list[Shape | None]], dict[str, str]]:
+    module: nn.Module, places: Mapping[str, _Place], owned: Iterable[str], images: Tensor
+) -> tuple[dict[str, list[Shape | None]], dict[str, Activation]]:
     """Run ``module``; the shapes seen at each place (None: no tensor), one for each call, and
-    which of the ``activations`` got the very tensor that was seen there.
+    which activation got the very tensor that was seen there, outside of the ``owned`` modules.
     """
     shapes: dict[str, list[Shape | None]] = {name: [] for name in places}
-    seen: dict[int, tuple[str, Any]] = {}
-    behind: dict[str, str] = {}
+    following = _Following()
 
     def look(name: str, value: Any) -> None:
         shapes[name].append(tuple(value.shape) if isinstance(value, Tensor) else None)
-        seen[id(value)] = name, value  # kept alive: another would have its number
-
-    def follow(path: str, value: Any) -> None:
-        if id(value) in seen:
-            behind[seen[id(value)][0]] = path
+        following.seen[id(value)] = name, value  # kept alive: another would have its number
 
     with ExitStack() as hooks, _eval_mode(module):
+        for path in owned:
+            hooks.enter_context(_hook(module, path, True, following.enter))
         for name, place in places.items():
             hooks.enter_context(_hook(module, place.path, place.entering, partial(look, name)))
-        for path in activations:
-            hooks.enter_context(_hook(module, path, True, partial(follow, path)))
-        module(images)
-    return shapes, behind
+        for path in owned:
+            hooks.enter_context(_hook(module, path, False, following.leave))
+        with following:
+            module(images)
+    return shapes, following.behind
+
+
+class _Following(TorchFunctionMode):
+    """Watches for activations of what was seen, outside of the modules that are entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = 0
+        self.seen: dict[int, tuple[str, Any]] = {}
+        self.behind: dict[str, Activation] = {}
+
+    def enter(self, _: Any) -> None:
+        self.inside += 1
+
+    def leave(self, _: Any) -> None:
+        self.inside -= 1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in ACTIVATIONS and not self.inside:
+            (value, *rest) = args or (given["input"],)
+            if id(value) in self.seen:
+                options = {name: option for name, option in given.items() if name != "input"}
+                # It may write into what it gets, which the network goes on with.
+                self.behind[self.seen[id(value)][0]] = lambda tensor: func(
+                    tensor.clone(), *rest, **options
+                )
+        return func(*args, **given)
 
 
 @contextmanager
