@@ -100,6 +100,29 @@ def test_resumed_anywhere_gives_the_same_bits(
         assert not (cut.folder / STATE).exists()
 
 
+def test_tensorboard_shows_each_step_once(
+    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was done twice as it was done at last."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with monkeypatch.context() as patch:
+        cut_at(patch, 5)  # the state is that of the third step
+        with pytest.raises(Cut):
+            fresh("team/cut", **PLANS["partial"])
+    result = resume(workspace, list_runs(workspace)[0].id)
+    run = find_run(workspace, result.run)
+    assert len(list(run.folder.glob("events.out.tfevents.*"))) == 2
+    board = EventAccumulator(str(run.folder)).Reload()
+    for kind in ("step", "epoch"):
+        lines = [line for line in metrics(run) if line["kind"] == kind]
+        assert len(lines) > 1
+        shown = board.Scalars(f"{kind}/loss")
+        assert [point.step for point in shown] == [line["steps"] for line in lines]
+        assert [point.value for point in shown] == pytest.approx([line["loss"] for line in lines])
+
+
 SELDOM: dict[str, dict[str, Any]] = {
     "gradual": PLANS["gradual"],
     "stopped early": {"strategy": "partial", "freeze": "layer2", "epochs": 6, "patience": 2},

@@ -59,7 +59,7 @@ class Journal:
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in kept])
         self._file = path.open("a", buffering=1)
-        self._board = _board(run.folder)
+        self._board = _board(run.folder, steps + 1)
 
     def note(self, kind: str, steps: int, **figures: Any) -> None:
         """Append a line of ``figures``."""
@@ -117,10 +117,12 @@ class Journal:
                 ).write()
 
 
-def _board(folder: Path) -> Any:
-    """TensorBoard's writer, where that is installed."""
+def _board(folder: Path, begin: int) -> Any:
+    """TensorBoard's writer, where that is installed; it hides what an earlier one wrote of the
+    steps from ``begin`` on.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=begin)
