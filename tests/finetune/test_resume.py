@@ -108,7 +108,7 @@ def test_tensorboard_shows_each_step_once(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with monkeypatch.context() as patch:
-        cut_at(patch, 5)  # the state is that of the third step
+        cut_at(patch, 11)  # noted are steps 1 and 11; the state is that of step 9
         with pytest.raises(Cut):
             fresh("team/cut", **PLANS["partial"])
     result = resume(workspace, list_runs(workspace)[0].id)
