@@ -75,6 +75,7 @@ def test_torchvisions_positions_are_interpolated() -> None:
     ("backbone", "architecture", "wanted", "why"),
     [
         (TimmBackbone(), "mvitv2_tiny", {"image_size": (128, 192)}, "of 128 x 192 pixels"),
+        (TimmBackbone(), "csatv2", {"channels": 4}, "designed for 3-channel"),
         (TorchvisionBackbone(), "vit_b_16", {"image_size": (224, 256)}, "square images only"),
         (TorchvisionBackbone(), "vit_b_16", {"image_size": (225, 225)}, "225 x 225 pixels"),
         (TorchvisionBackbone(), "maxvit_t", {"image_size": (200, 200)}, "200 x 200 pixels"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
-from zoo.errors import UnknownName
+from zoo.errors import UnknownName, Unsupported
 from zoo.testing import freezing, variants
 from zoo.testing.cuts import check_cuts
 from zoo.testing.entry import check_larger_batch, check_late_entry
@@ -217,7 +218,9 @@ class BackboneSuite:
             wanted += [{"image_size": size} for size in variants.sizes_of(how)]
             for each in wanted:
                 module = variants.check_adapted(backbone, network.architecture, state, **each)
-                if module is not None:
+                if module is None:
+                    continue
+                with suppress(Unsupported):  # some find out as they run
                     hierarchy = backbone.hierarchy(network.architecture, module)
                     check_coverage(module, hierarchy)
                     if network.hierarchy.head.modules:
