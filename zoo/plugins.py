@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -50,7 +50,7 @@ def backbone_version(name: str) -> str:
     return ", ".join(filter(None, (_owner(claim, version=True), library, f"trace {TRACE_VERSION}")))
 
 
-def architectures(name: str) -> Sequence[str]:
+def architectures(name: str) -> list[str]:
     """What the backbone plugin ``name`` lists.
 
     Raises:
@@ -58,7 +58,7 @@ def architectures(name: str) -> Sequence[str]:
     """
     plugin = backbone(name)
     with blaming("zoo.backbones", name):
-        return plugin.architectures()
+        return list(plugin.architectures())
 
 
 def catalog(name: str) -> Catalog:
@@ -187,7 +187,10 @@ def _check_extras(claim: EntryPoint) -> None:
     for needed in _requirements(claim):
         marker = needed.marker
         wanted = marker and any(marker.evaluate({"extra": extra}) for extra in claim.extras)
-        if wanted and not needed.specifier.contains(_installed(needed.name) or "0"):
+        if not wanted:
+            continue
+        installed = _installed(needed.name)
+        if installed is None or not needed.specifier.contains(installed, prereleases=True):
             raise _missing(claim, f"{needed.name}{needed.specifier}", needed.name)
 
 

@@ -13,7 +13,7 @@ from zoo import plugins
 from zoo.backbones.describe import describe
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
-from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName
+from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName, ZooError
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
@@ -32,24 +32,15 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
         UnknownName: ``name`` is none of these; near names are suggested.
         Unsupported: The network cannot be traced.
     """
-    registry = workspace.registry
     try:
         _, digest = workspace.resolve(name)
-        return of_checkpoint(registry, workspace.store.manifest(digest))
     except (InvalidReference, UnknownName) as unknown:
-        entry = registry.entry(name)
+        entry = workspace.registry.entry(name)
         if entry is not None:
-            return describe(registry, entry.entry.backbone, entry.entry.architecture)
-        plugin, slash, architecture = name.partition("/")
-        if not slash:
-            return _architecture(registry, name)
-        if plugin not in plugins.names(GROUP):
-            raise
-        if _has(registry, plugin, architecture):
-            return describe(registry, plugin, architecture)
-        near = [f"{plugin}/{each}" for each in _near(architecture, _listed(plugin))]
-        known = unknown.near if isinstance(unknown, UnknownName) else ()
-        raise UnknownName("checkpoint or architecture", name, (*known, *near)[:4]) from None
+            found = entry.entry
+            return describe(workspace.registry, found.backbone, found.architecture)
+        return _architecture(workspace.registry, name, unknown)
+    return of_checkpoint(workspace.registry, workspace.store.manifest(digest))
 
 
 def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
@@ -97,7 +88,27 @@ def _network(manifest: Manifest) -> str:
     return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
-def _architecture(registry: Registry, name: str) -> Hierarchy:
+def _architecture(
+    registry: Registry, name: str, unknown: InvalidReference | UnknownName
+) -> Hierarchy:
+    """Of an architecture, after ``unknown`` was raised because the name is no checkpoint's."""
+    plugin, slash, architecture = name.partition("/")
+    if not slash:
+        return _of_any(registry, name)
+    if plugin not in plugins.names(GROUP):
+        raise unknown
+    is_path = plugin == PATHS and ":" in architecture
+    if is_path or plugin in registry.backbones_of(architecture):
+        return describe(registry, plugin, architecture)
+    listed = plugins.architectures(plugin)
+    if architecture in listed:
+        return describe(registry, plugin, architecture)
+    near = [f"{plugin}/{each}" for each in _near(architecture, listed)]
+    known = unknown.near if isinstance(unknown, UnknownName) else ()
+    raise UnknownName("checkpoint or architecture", name, (*known, *near)[:4])
+
+
+def _of_any(registry: Registry, name: str) -> Hierarchy:
     failure: BrokenPlugin | MissingPackage | None = None
     near: list[str] = []
     for plugin in _having(registry, name):
@@ -110,10 +121,8 @@ def _architecture(registry: Registry, name: str) -> Hierarchy:
     if failure:
         raise failure
     listed = sorted({each for plugin in plugins.names(GROUP) for each in _listed(plugin)})
-    near += _near(name, listed)
-    raise UnknownName(
-        "checkpoint or architecture", name, list(dict.fromkeys(near)) or registry.near(name)
-    )
+    near = list(dict.fromkeys([*near, *_near(name, listed)])) or registry.near(name)
+    raise UnknownName("checkpoint or architecture", name, near)
 
 
 def _having(registry: Registry, name: str) -> Iterator[str]:
@@ -128,11 +137,6 @@ def _having(registry: Registry, name: str) -> Iterator[str]:
         yield PATHS
 
 
-def _has(registry: Registry, plugin: str, name: str) -> bool:
-    is_path = plugin == PATHS and ":" in name
-    return is_path or plugin in registry.backbones_of(name) or name in _listed(plugin)
-
-
 def _near(name: str, listed: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(name, listed, n=4, cutoff=0.5)
 
@@ -140,5 +144,5 @@ def _near(name: str, listed: Sequence[str]) -> list[str]:
 def _listed(plugin: str) -> Sequence[str]:
     try:
         return plugins.architectures(plugin)
-    except (BrokenPlugin, MissingPackage):
+    except ZooError:
         return ()
