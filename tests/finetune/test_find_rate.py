@@ -16,7 +16,6 @@ from zoo.finetune.feed import Feed
 from zoo.finetune.feeds import image_feeds
 from zoo.finetune.find_rate import find_rate
 from zoo.finetune.loop import Batch, Learner
-from zoo.finetune.losses import make_loss
 from zoo.finetune.prepare import Prepared, prepare
 from zoo.finetune.training import make_learner
 from zoo.workspace import Workspace
@@ -32,8 +31,7 @@ def make(workspace: Workspace, base: str, shapes: Path) -> Make:
         )
         prepared = prepare(workspace, base, recipe, "cpu", silent)
         feed = image_feeds(prepared).train
-        loss = make_loss(prepared)
-        return prepared, feed, make_learner(prepared, recipe.plan()[0], 0, loss, len(feed))
+        return prepared, feed, make_learner(prepared, recipe.plan()[0], 0, len(feed))
 
     return make
 

@@ -139,3 +139,6 @@ def test_optimizers_by_name(model: nn.Module, hierarchy: Hierarchy) -> None:
     assert type(lamb).__name__.lower() == "lamb"
     with pytest.raises(InvalidOption, match="near: adam"):
         make_optimizer(groups(model, hierarchy, recipe()), recipe(optimizer="adamv"))
+    for name in ("adahessian", "lbfgs"):
+        with pytest.raises(InvalidOption, match="more than a batch's gradients"):
+            make_optimizer(groups(model, hierarchy, recipe()), recipe(optimizer=name))

@@ -235,12 +235,21 @@ def test_bad_data_is_refused_before_training(
         ({"freeze": "layer9"}, InvalidFreeze),
         ({"head": "lineal"}, UnknownName),
         ({"freeze": "8"}, InvalidFreeze),
+        ({"optimizer": "adamv"}, InvalidOption),
+        ({"optimizer": "adahessian"}, InvalidOption),
+        ({"optimizer": "fusedadam"}, InvalidOption),  # of a package that wants a GPU
+        ({"task": "multi-label", "label_smoothing": 0.1}, InvalidOption),
     ],
 )
 def test_bad_options_are_refused_before_training(
-    workspace: Workspace, run: Run, options: dict[str, Any], error: type[Exception]
+    workspace: Workspace, run: Run, shapes: Path, options: dict[str, Any], error: type[Exception]
 ) -> None:
     before = kept(workspace)
+    if "task" in options:
+        paths = [path.relative_to(shapes) for path in sorted(shapes.rglob("*.png"))]
+        rows = [f"{path},{number % 2},1" for number, path in enumerate(paths)]
+        (shapes / "labels.csv").write_text("\n".join(["path,round,other", *rows]))
+        options = {**options, "data": str(shapes / "labels.csv")}
     with pytest.raises(error):
         run(**options)
     assert kept(workspace) == before

@@ -226,6 +226,15 @@ def test_early_stopping(workspace: Workspace, run: Run, monkeypatch: pytest.Monk
     assert result.freeze["kept"] == "epoch 2"
 
 
+def test_each_phase_has_all_the_patience(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.8, 0.7, 0.6, 0.5])
+    monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})
+    result = run(strategy="gradual", phases=("all:2", "layer3:3"), patience=2)
+    assert len(lines(workspace, result, "epoch")) == 4
+
+
 def test_compiled_the_result_is_the_same(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +257,14 @@ def test_compiled_the_result_is_the_same(
 def test_checkpointed_the_result_is_the_same(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InvalidOption, match="it has batch norm"):
+    with pytest.raises(InvalidOption, match=r"freeze it \(--freeze layer4\.0\)"):
         run(grad_checkpointing=True)
+    with pytest.raises(InvalidOption, match="batch norm is trained"):
+        run(strategy="gradual", phases=("all:1", "layer3:1"), grad_checkpointing=True)
+    frozen = [run(f"team/frozen{how}", strategy="partial", freeze="all", cache=False, epochs=1,
+                  grad_checkpointing=how) for how in (False, True)]  # fmt: skip
+    one, two = (load(workspace.store, r.manifest).state_dict() for r in frozen)
+    assert all(torch.equal(one[n], two[n]) for n in one)
     torch.manual_seed(3)
     save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
     zoo = Zoo(workspace)

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
+from zoo.contracts import Head
+from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.weights import balanced_weights
-from zoo.finetune.prepare import Prepared
 
 __all__ = ["make_loss"]
 
 
-def make_loss(prepared: Prepared) -> nn.Module:
+def make_loss(recipe: Recipe, head: Head, dataset: Dataset, device: torch.device) -> nn.Module:
     """From outputs (N, K) and targets to a scalar.
 
     Raises:
         InvalidOption: Smoothing or class weights where the head's loss has no place for them.
     """
-    recipe, loss = prepared.recipe, prepared.head.loss(prepared.task)
+    task = dataset.task
+    loss = head.loss(task)
+    unfit = f"not for {task} with the head {recipe.head}"
     # Where images are mixed, the smoothing is in their targets.
     if recipe.label_smoothing and not (recipe.mixup or recipe.cutmix):
         if not isinstance(loss, nn.CrossEntropyLoss):
-            raise _unfit("label smoothing", prepared)
+            raise InvalidOption(f"label smoothing: {unfit}")
         loss.label_smoothing = recipe.label_smoothing
     if recipe.class_weights == "balanced":
-        outputs = len(prepared.dataset.classes)
-        weights = balanced_weights(prepared.dataset.train, prepared.task, outputs)
+        weights = balanced_weights(dataset.train, task, len(dataset.classes)).to(device)
         if isinstance(loss, nn.CrossEntropyLoss):
-            loss.weight = weights.to(prepared.device)
+            loss.weight = weights
         elif isinstance(loss, nn.BCEWithLogitsLoss):
-            loss.pos_weight = weights.to(prepared.device)
+            loss.pos_weight = weights
         else:
-            raise _unfit("class weights", prepared)
+            raise InvalidOption(f"class weights: {unfit}")
     return loss
-
-
-def _unfit(what: str, prepared: Prepared) -> InvalidOption:
-    return InvalidOption(f"{what}: not for {prepared.task} with the head {prepared.recipe.head}")

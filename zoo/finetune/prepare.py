@@ -14,7 +14,7 @@ from zoo.backbones.operated import unit_named
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
@@ -23,9 +23,11 @@ from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
+from zoo.finetune.losses import make_loss
 from zoo.finetune.network import Network, make_network, shallower
 from zoo.finetune.probe import LEAST
 from zoo.finetune.processes import ALONE, Processes
+from zoo.finetune.rates import check_optimizer
 from zoo.workspace import Workspace
 
 __all__ = ["CACHE", "Prepared", "prepare", "truncated"]
@@ -48,6 +50,7 @@ class Prepared:
         network: With that head, on the device to train on.
         hierarchy: Of that network.
         boundaries: How many units each phase of the plan freezes.
+        loss: From outputs (N, K) and targets to a scalar.
         device: Where it is trained.
         processes: Those that train together.
     """
@@ -61,6 +64,7 @@ class Prepared:
     network: Network
     hierarchy: Hierarchy
     boundaries: tuple[int, ...]
+    loss: nn.Module
     device: torch.device
     processes: Processes = ALONE
 
@@ -114,13 +118,15 @@ def prepare(
         UnknownName: No such checkpoint, or head.
         InvalidFreeze: The network has no such depth.
         InvalidData: The images cannot be trained on.
-        InvalidOption: The network does not take images of that size, or an option does not apply.
+        InvalidOption: The network does not take images of that size, or an option does not apply,
+            such as an optimizer that is not there.
         DiskFull: There is no space for the result.
     """
     ref, parent = workspace.resolve(base)
     known = workspace.store.manifest(parent)
     head = plugins.head(recipe.head)
     _check_space(workspace, known)
+    check_optimizer(recipe, device)
     with processes.first_alone():  # one may have to download
         dataset = open_dataset(
             recipe.data,
@@ -137,8 +143,12 @@ def prepare(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    _check_options(recipe, network, dataset)
+    if recipe.blend != "none" and not dataset.validation:
+        raise InvalidOption("a blend is chosen on a validation split, and there is none")
     hierarchy = _hierarchy(network)
+    boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())
+    if recipe.grad_checkpointing:
+        _checkpoint(network, hierarchy, min(boundaries, default=len(hierarchy.units)))
     network.model.to(device)
     return Prepared(
         base=known_as or str(ref or base),
@@ -149,7 +159,8 @@ def prepare(
         head=head,
         network=_recorded(network, recipe),
         hierarchy=hierarchy,
-        boundaries=tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan()),
+        boundaries=boundaries,
+        loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
         processes=processes,
     )
@@ -194,22 +205,36 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
     return recipe.strategy
 
 
-def _check_options(recipe: Recipe, network: Network, dataset: Dataset) -> None:
-    """Refuse what cannot be; and let the network know of the rest."""
-    if recipe.blend != "none" and not dataset.validation:
-        raise InvalidOption("a blend is chosen on a validation split, and there is none")
-    if recipe.grad_checkpointing:
-        name = network.planned.backbone.architecture
-        if any(isinstance(child, _BatchNorm) for child in network.model.modules()):
-            # What is computed again would move the running statistics again.
-            raise InvalidOption(f"no gradient checkpointing for {name}: it has batch norm")
-        enable = getattr(network.model, "set_grad_checkpointing", None)
-        try:
-            if enable is None:
-                raise NotImplementedError
-            enable(True)
-        except (AssertionError, NotImplementedError) as error:
-            raise InvalidOption(f"{name} has no gradient checkpointing") from error
+def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
+    """Let the network compute activations again on the way back.
+
+    Raises:
+        InvalidOption: It cannot, or batch norm above the boundary would move its running statistics
+            again.
+    """
+    name, model = network.planned.backbone.architecture, network.model
+    counting = {
+        path
+        for path, child in model.named_modules()
+        if isinstance(child, _BatchNorm) and child.track_running_stats
+    }
+    above = [
+        unit.name
+        for unit in hierarchy.units[boundary:]
+        if any(under(path, unit.modules) for path in counting)
+    ]
+    if above:
+        raise InvalidOption(
+            f"no gradient checkpointing for {name} while its batch norm is trained: freeze it "
+            f"(--freeze {above[-1]}), or leave checkpointing out"
+        )
+    enable = getattr(model, "set_grad_checkpointing", None)
+    try:
+        if enable is None:
+            raise NotImplementedError
+        enable(True)
+    except (AssertionError, NotImplementedError) as error:
+        raise InvalidOption(f"{name} has no gradient checkpointing") from error
 
 
 def _recorded(network: Network, recipe: Recipe) -> Network:

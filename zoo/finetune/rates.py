@@ -23,7 +23,7 @@ from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 
-__all__ = ["layer_decay", "make_optimizer", "parameter_groups", "schedule"]
+__all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups", "schedule"]
 
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
@@ -68,24 +68,45 @@ def layer_decay(model: nn.Module, recipe: Recipe) -> float:
     return 0.75 if attends else 0.9
 
 
+def check_optimizer(recipe: Recipe, device: str) -> None:
+    """Make the optimizer and let it take a step, so that it cannot fail when work has begun.
+
+    Raises:
+        InvalidOption: There is none of that name, or none that can be used here.
+    """
+    parameter = nn.Parameter(torch.ones(2, 2, device=device))
+    parameter.grad = torch.ones_like(parameter)
+    try:
+        make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe).step()
+    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidOption(
+            f"the optimizer {recipe.optimizer} cannot be used here: {error}"
+        ) from error
+
+
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     """The optimizer of that name in timm's list.
 
     Raises:
-        InvalidOption: There is none.
+        InvalidOption: There is none, or it needs more than gradients.
     """
-    known = timm.optim.list_optimizers()
-    if recipe.optimizer not in known:
-        near = difflib.get_close_matches(recipe.optimizer, known, n=3)
+    name, known = recipe.optimizer, timm.optim.list_optimizers()
+    if name == "lbfgs" or (name in known and timm.optim.get_optimizer_info(name).second_order):
+        raise InvalidOption(
+            f"the optimizer {name} needs more than a batch's gradients (second derivatives, or the "
+            "loss again within a step), and training here gives no more: take adamw, sgd or lamb"
+        )
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
-        raise InvalidOption(f"timm has no optimizer '{recipe.optimizer}'{hint}")
+        raise InvalidOption(f"timm has no optimizer '{name}'{hint}")
     # One pass over the memory of a step instead of eight: without it, AdamW takes up to a sixth of
     # the time of a training that enters late.
-    made_by = timm.optim.get_optimizer_info(recipe.optimizer).opt_class
+    made_by = timm.optim.get_optimizer_info(name).opt_class
     device = groups[0]["params"][0].device.type
     options = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
     made: Optimizer = timm.optim.create_optimizer_v2(
-        groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
+        groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
     return made
 

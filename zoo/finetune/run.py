@@ -23,7 +23,6 @@ from zoo.finetune.find_rate import RateCurve, find_rate
 from zoo.finetune.interval import interval
 from zoo.finetune.journal import Journal, new_run
 from zoo.finetune.loop import outputs
-from zoo.finetune.losses import make_loss
 from zoo.finetune.prepare import CACHE, Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
@@ -212,7 +211,7 @@ def try_rates(
         probe_heads(prepared, feeds, progress)
     processes.wait()
     processes.align(live_tensors(prepared.model, prepared.hierarchy, boundary))
-    learner = make_learner(prepared, phase, boundary, make_loss(prepared), len(feeds.train))
+    learner = make_learner(prepared, phase, boundary, len(feeds.train))
     found = find_rate(learner, feeds.train, progress)
     processes.wait()
     # The recipe's rate is that of a new head; one that was fitted before has a share of it.
@@ -236,7 +235,7 @@ def _carry_out(
         return make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
 
     training = Training(
-        prepared, feeds, make_loss(prepared), journal, progress,
+        prepared, feeds, journal, progress,
         save_to=run.folder / STATE, save_every=save_every,
     )  # fmt: skip
     if state:

@@ -54,7 +54,6 @@ class Training:
     Args:
         prepared: What is trained, on what, and how.
         feeds: Makes the feeds of a phase whose boundary is given.
-        loss: From outputs and targets to a scalar.
         journal: Told what happens.
         progress: Likewise.
         save_to: Where the state is kept.
@@ -66,7 +65,6 @@ class Training:
         self,
         prepared: Prepared,
         feeds: Callable[[int], Feeds],
-        loss: nn.Module,
         journal: Journal,
         progress: Progress,
         *,
@@ -75,7 +73,6 @@ class Training:
     ) -> None:
         self.prepared = prepared
         self.feeds = feeds
-        self.loss = loss
         self.journal = journal
         self.progress = progress
         self.save_to = save_to
@@ -197,11 +194,13 @@ class Training:
 
     def _phase(self, number: int, feeds: Feeds, task: Task, state: State | None) -> None:
         phase, boundary = self.prepared.phases[number]
-        learner = make_learner(self.prepared, phase, boundary, self.loss, len(feeds.train))
+        learner = make_learner(self.prepared, phase, boundary, len(feeds.train))
         if state and state.learner:
             restore_learner(learner, state.learner)
         if state and self.processes.rank < len(state.random):
             restore_random(state.random[self.processes.rank])
+        if not (self.position.epoch or self.position.batch):
+            self.best.since = 0  # each phase has all the patience
         before = sum(earlier.epochs for earlier, _ in self.prepared.phases[:number])
         for epoch in range(self.position.epoch, phase.epochs):
             label = f"epoch {before + epoch + 1}"
@@ -273,16 +272,14 @@ class Training:
         self._next_save = monotonic() + RARELY * (monotonic() - began)
 
 
-def make_learner(
-    prepared: Prepared, phase: Phase, boundary: int, loss: nn.Module, batches: int
-) -> Learner:
+def make_learner(prepared: Prepared, phase: Phase, boundary: int, batches: int) -> Learner:
     """What trains the network through ``phase``, of so many ``batches`` an epoch."""
     model, hierarchy, recipe = prepared.model, prepared.hierarchy, prepared.recipe
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
     rates = schedule(optimizer, phase.epochs * -(-batches // recipe.accumulate), recipe)
     moving = live_tensors(model, hierarchy, boundary)
     average = Average(moving, recipe.ema) if recipe.ema else None
-    return Learner(model, optimizer, rates, loss, recipe, average, prepared.processes)
+    return Learner(model, optimizer, rates, prepared.loss, recipe, average, prepared.processes)
 
 
 def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
