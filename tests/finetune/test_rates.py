@@ -80,6 +80,28 @@ def test_what_a_network_exempts_from_decay_is_exempt() -> None:
     assert layer_decay(model, how) == 0.75
 
 
+@pytest.mark.parametrize(
+    ("architecture", "spared", "shrunk"),
+    [
+        ("fastvit_t8", "stages.0.blocks.0.token_mixer.layer_scale.gamma", "head.fc.weight"),
+        ("xcit_nano_12_p16_224", "blocks.0.attn.temperature", "blocks.0.attn.qkv.weight"),
+        ("xcit_nano_12_p16_224", "pos_embed.token_projection.weight", "head.weight"),
+        ("resmlp_12_224", "blocks.0.norm1.alpha", "blocks.0.linear_tokens.weight"),
+        ("test_vit", "cls_token", "head.weight"),
+    ],
+)
+def test_scales_of_any_shape_are_spared_and_a_single_output_is_not(
+    architecture: str, spared: str, shrunk: str
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(architecture, num_classes=1)
+    hierarchy = TimmBackbone().hierarchy(architecture, model)
+    how = recipe()
+    held = {id(p): g["weight_decay"] for g in groups(model, hierarchy, how) for p in g["params"]}
+    one, other = model.get_parameter(spared), model.get_parameter(shrunk)
+    assert (one.dim() > 1, held[id(one)], held[id(other)]) == (True, 0, 0.05)
+
+
 def test_layer_decay_by_kind_of_network(model: nn.Module) -> None:
     assert layer_decay(model, recipe()) == 0.9
     assert layer_decay(model, recipe(layer_decay=0.5)) == 0.5

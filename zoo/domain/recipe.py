@@ -131,7 +131,7 @@ class Recipe:
         "cosine", "Course of the rates.", one_of=("cosine", "one-cycle", "constant")
     )
     warmup: float = _share(0.1, "Share of the steps in which rates rise from 0.")
-    weight_decay: float = _amount(0.01, "Never applied to norms and biases.")
+    weight_decay: float = _amount(0.01, "Never applied to norms, biases and scales.")
     clip_norm: float = _amount(0.0, "Largest norm of the gradients; 0: any.")
     label_smoothing: float = _share(0.0, "Share of a label that is spread over all classes.")
     class_weights: str = _option(

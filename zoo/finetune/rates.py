@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from typing import Any
 
 import timm.optim
@@ -25,6 +26,7 @@ from zoo.errors import InvalidOption
 
 __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups", "schedule"]
 
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
 ONE_CYCLE_RISE = 0.3
@@ -40,24 +42,39 @@ def parameter_groups(
     """Groups over exactly the trainable parameters, each with ``lr`` and ``weight_decay``.
 
     The head has the phase's rate; a unit at depth d of D has ``backbone_lr * decay ** (D - 1 - d)``
-    (layer-wise decay: Clark et al., ELECTRA, ICLR 2020). No weight decay on vectors (norms, biases)
-    and on what the network itself exempts.
+    (layer-wise decay: Clark et al., ELECTRA, ICLR 2020). For weight decay see `_shrinking`.
     """
     depth = {name: unit.depth for unit in hierarchy.units for name in unit.parameters}
     decay = layer_decay(model, recipe)
-    exempt = set(getattr(model, "no_weight_decay", set)())
+    shrinking = _shrinking(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model):
         if name in depth:
             rate = phase.backbone_lr * decay ** (len(hierarchy.units) - 1 - depth[name])
         else:
             rate = phase.lr
-        shrinks = parameter.dim() > 1 and name not in exempt
-        groups.setdefault((rate, recipe.weight_decay if shrinks else 0.0), []).append(parameter)
+        shrinks = recipe.weight_decay if parameter in shrinking else 0.0
+        groups.setdefault((rate, shrinks), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": shrink}
         for (rate, shrink), parameters in groups.items()
     ]
+
+
+def _shrinking(model: nn.Module) -> set[nn.Parameter]:
+    """What weight decay applies to: not norms, biases, scales, and what the network itself exempts.
+
+    Those are vectors, whatever their shape: a scale of channels may be (C, 1, 1), a token (1, 1,
+    C). A layer with one output has weights of such a shape, too.
+    """
+    exempt = tuple(getattr(model, "no_weight_decay", tuple)())  # names, or patterns as of a shell
+    kernels = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS)}
+    return {
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter in kernels or sum(size > 1 for size in parameter.shape) > 1
+        if not name.endswith(".bias") and not any(fnmatch(name, pattern) for pattern in exempt)
+    }
 
 
 def layer_decay(model: nn.Module, recipe: Recipe) -> float:
