@@ -145,8 +145,8 @@ def test_a_curve_prints_as_json_and_as_a_picture(tmp_path: Path) -> None:
     assert data["chosen"] == "unit.1"
     assert [point["score"] for point in data["points"]] == [p.score for p in found.points]
     assert set(data["points"][0]) == {"unit", "features", "score", "error", "knn"}
-    draw_depth(tmp_path / "one.png", found)
-    draw_depth(tmp_path / "other.png", Curve(found.points, 0))
+    draw_depth(found).savefig(tmp_path / "one.png")
+    draw_depth(Curve(found.points, 0)).savefig(tmp_path / "other.png")
     pictures = [Image.open(tmp_path / name).tobytes() for name in ("one.png", "other.png")]
     assert pictures[0] != pictures[1]  # the chosen one is marked
 

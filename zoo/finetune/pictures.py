@@ -1,10 +1,9 @@
-"""Pictures of a run: learning curves, the confusion matrix and the depth curve, as PNG."""
+"""Pictures of a run: learning curves, the confusion matrix and the depth curve."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ NAMED = 40
 """Most classes whose names fit beside a matrix."""
 
 
-def draw_curves(path: Path, lines: Iterable[Mapping[str, Any]], score: str) -> None:
+def draw_curves(lines: Iterable[Mapping[str, Any]], score: str) -> Figure:
     """Loss, rate and score over the steps of a run, from the lines of its journal."""
     noted = list(lines)
     steps = [line for line in noted if line["kind"] == "step"]
@@ -34,14 +33,13 @@ def draw_curves(path: Path, lines: Iterable[Mapping[str, Any]], score: str) -> N
     result.plot([line["steps"] for line in epochs], [line[score] for line in epochs], "o-")
     result.set_ylabel(f"validation {score.replace('_', ' ')}")
     result.set_xlabel("step")
-    figure.savefig(path, dpi=100)
+    return figure
 
 
-def draw_confusion(path: Path, outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
-    """How often each class (rows) was taken for each (columns).
+def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> Figure:
+    """How often each class (rows) was taken for each (columns), as a share of the class.
 
     Args:
-        path: Where to.
         outputs: (N, K).
         targets: Class indices (N,).
         classes: Names, K of them.
@@ -59,10 +57,10 @@ def draw_confusion(path: Path, outputs: Tensor, targets: Tensor, classes: Sequen
         places, names = range(len(classes)), [_plain(name) for name in classes]
         axes.set_xticks(places, names, rotation=90)
         axes.set_yticks(places, names)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
-def draw_depth(path: Path, curve: Curve) -> None:
+def draw_depth(curve: Curve) -> Figure:
     """The score of a probe at each unit, with its standard error, and that of nearest codes."""
     points, places = curve.points, range(len(curve.points))
     figure = Figure(figsize=(max(6.0, 0.35 * len(points)), 5), layout="constrained")
@@ -77,7 +75,7 @@ def draw_depth(path: Path, curve: Curve) -> None:
     axes.set_xticks(places, [_plain(p.unit) for p in points], rotation=90)
     axes.set_ylabel("score on images held out")
     axes.legend()
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 def _plain(name: str) -> str:

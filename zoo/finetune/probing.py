@@ -121,5 +121,5 @@ def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str
     if journal.writes:
         folder = journal.run.folder
         write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
-        draw_depth(folder / "depth.png", curve)
+        draw_depth(curve).savefig(folder / "depth.png")
     return taps[curve.chosen].unit

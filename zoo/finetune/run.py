@@ -301,7 +301,8 @@ def _test(
     figures["test_images"] = float(len(prepared.dataset.test))
     journal.note("test", 0, **figures)
     folder = journal.run.folder
-    draw_curves(folder / "curves.png", journal.lines(), score)
+    draw_curves(journal.lines(), score).savefig(folder / "curves.png")
     if prepared.task == "classification":
-        draw_confusion(folder / "confusion.png", found, targets, prepared.dataset.classes)
+        matrix = draw_confusion(found, targets, prepared.dataset.classes)
+        matrix.savefig(folder / "confusion.png")
     return figures
