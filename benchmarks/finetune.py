@@ -2,6 +2,9 @@
 
     python benchmarks/finetune.py [--images 600] [--epochs 10] [--seeds 3] [--device cuda]
 
+A probe is measured beside one forward pass over the same images, and codes beside a bare forward
+loop (`benchmarks/codes.py`, on the CPU), in the same run.
+
 Real ImageNet weights (tf_efficientnet_lite0) on scikit-learn's digits at 96 pixels; one split, one
 recipe (AdamW, cosine, batches of 32, no augmentation), all in one process, each arm alone. Seconds
 are those of training with its validation after each epoch, and for the cache its filling. The bound
@@ -24,9 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import codes
 import timm
 import torch
-from codes import save_digits
 from fastai.callback import schedule  # noqa: F401 - gives a Learner its fine_tune
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader as FastLoader
@@ -211,6 +214,23 @@ def bound(parts: Parts, seed: int, epochs: int, depth: str) -> float:
     return seconds_now() - began
 
 
+def probe(home: Path, data: Path, parts: Parts, seed: int, device: str) -> tuple[float, float]:
+    """Test accuracy of a probe, and the seconds of the whole call as multiples of one forward pass,
+    with the reading of its images.
+    """
+    model = network(parts).eval()
+    began = seconds_now()
+    parts.through(model)
+    forward = seconds_now() - began
+    began = seconds_now()
+    with zoo.open(home) as z:
+        result = z.finetune(
+            BASE, data, f"bench/run:s{time.time_ns()}", device=device, seed=seed,
+            image_size=SIZE, batch_size=BATCH, strategy="probe",
+        )  # fmt: skip
+    return result.metrics["accuracy"], (seconds_now() - began) / forward
+
+
 def fastai(parts: Parts, seed: int, epochs: int) -> tuple[float, float]:
     """Fastai's fine_tune: one epoch of the head, the others of everything."""
     torch.manual_seed(seed)
@@ -246,7 +266,7 @@ def main() -> None:
         root = Path(folder)
         data, home = root / "digits", root / "zoo"
         data.mkdir()
-        save_digits(data)
+        codes.save_digits(data)
         for place in data.iterdir():
             for surplus in sorted(place.iterdir())[asked.images // 10 :]:
                 surplus.unlink()
@@ -257,9 +277,12 @@ def main() -> None:
               f", on {device}")  # fmt: skip
         print(f"{'arm':22} {'seconds':>24}   accuracy                 x zoo with cache")
         found: dict[str, list[tuple[float, float]]] = {}
+        probes: list[tuple[float, float]] = []
         for seed in range(asked.seeds):
             parts = Parts(open_dataset(str(data), seed=seed), device)
             zoos = partial(ours, home, data, seed, asked.epochs, device)
+
+            probes.append(probe(home, data, parts, seed, device))
 
             def note(name: str, measured: tuple[float, float]) -> None:
                 found.setdefault(name, []).append(measured)
@@ -272,6 +295,10 @@ def main() -> None:
                 note(f"{depth} timm loop", plain(parts, seed, asked.epochs, depth))
                 note(f"{depth} bound", (bound(parts, seed, asked.epochs, depth), float("nan")))
         report(found)
+        scores, times = zip(*probes, strict=True)
+        print(f"probe, zoo: accuracy {statistics.mean(scores):.3f}; {statistics.median(times):.2f} "
+              f"({min(times):.2f} to {max(times):.2f}) x one forward pass")  # fmt: skip
+    codes.main()
 
 
 def report(found: dict[str, list[tuple[float, float]]]) -> None:
