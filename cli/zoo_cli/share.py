@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, size
+
+if TYPE_CHECKING:
+    from zoo import Zoo
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
 
@@ -120,7 +124,9 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
 
 
 def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> None:
-    done = open_zoo().publish(name, to, force=force, private=private)
+    zoo = open_zoo()
+    done = zoo.publish(name, to, force=force, private=private)
+    _tell_who_loads(zoo, name, f"zoo pull NAME --from {to}")
     if as_json:
         print_json({"manifest": str(done.manifest), "location": done.location,
                     "revision": done.revision})  # fmt: skip
@@ -215,12 +221,16 @@ def export(name: str, folder: Path, as_json: bool) -> None:
     """
     zoo = open_zoo()
     files = zoo.export(name, folder)
-    if why := zoo.only_zoo_builds(name):
-        library = zoo.show(name)["backbone"]["plugin"]
-        note(f"{library} does not load this folder, for {why}; "
-             f"zoo does: zoo import {folder} --as NAME")  # fmt: skip
+    _tell_who_loads(zoo, name, f"zoo import {folder} --as NAME")
     if as_json:
         print_json({"files": [str(file) for file in files]})
     else:
         for file in files:
             click.echo(str(file))
+
+
+def _tell_who_loads(zoo: Zoo, name: str, command: str) -> None:
+    """Where it is only zoo."""
+    if why := zoo.only_zoo_builds(name):
+        library = zoo.show(name)["backbone"]["plugin"]
+        note(f"{library} does not load it, for {why}; zoo does: {command}")

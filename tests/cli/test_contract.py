@@ -207,7 +207,7 @@ def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digit
     folder, image = tmp_path / "model", next((digits / "7").iterdir())
     run("adapt", TUNED, "team/mlp", "--truncate", "blocks.3", "--head", "mlp", "--classes", "10")
     done = run("export", "team/mlp", folder)
-    assert "timm does not load this folder, for its head is of the kind 'mlp'" in done.err
+    assert "timm does not load it, for its head is of the kind 'mlp'" in done.err
     assert f"zoo does: zoo import {folder} --as NAME" in done.err
     assert not run("export", TUNED, tmp_path / "plain").err
     back = run("import", folder, "--as", "team/back", "--json")

@@ -77,3 +77,19 @@ def test_push_and_pull(run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch
         assert mine[key] == theirs[key]
     digest = {file["sha256"] for file in mine["weights"]}
     assert digest == {file["sha256"] for file in theirs["weights"]}
+
+
+def test_a_truncated_network_goes_there_and_back(
+    run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch, digits: Path
+) -> None:
+    hub.members.add(SECRET)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    run("adapt", TUNED, "team/short", "--truncate", "blocks.3", "--classes", "10")
+    done = run("push", "team/short", "--to", "hf://lab/short")
+    assert done.code == 0
+    assert "timm does not load it, for it is truncated at blocks.3.2; zoo does: " in done.err
+    assert run("pull", "team/back", "--from", "hf://lab/short").code == 0
+    image = next((digits / "7").iterdir())
+    logits = [run("predict", name, image, "--json").json[0]["logits"]
+              for name in ("team/short", "team/back")]  # fmt: skip
+    assert logits[0] == logits[1]
