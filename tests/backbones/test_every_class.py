@@ -69,6 +69,9 @@ class TestConformance(BackboneSuite):
         record_property("table", " | ".join(map(str, (kind, network.architecture, size, *counts))))
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's own
 def test_freezing_survives_compiling(network: Network) -> None:
     check_compiled(network.module, network.hierarchy, network.images)
 
