@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from zoo import config
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -76,8 +78,11 @@ def on_terminal(stream: TextIO | None) -> bool:
 
 @contextmanager
 def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
-    """A progress bar on stderr, if that is a terminal (`zoo.domain.progress.Progress`)."""
-    if not on_terminal(sys.stderr):
+    """A progress bar on stderr, if that is a terminal (`zoo.domain.progress.Progress`).
+
+    Of several processes the first one shows it.
+    """
+    if config.rank() or not on_terminal(sys.stderr):
         from zoo.domain.progress import silent
 
         with silent(label, total, unit) as task:

@@ -66,6 +66,8 @@ def show(run: str, as_json: bool) -> None:
     for line in lines:
         if line.get("kind") == "remark":
             click.echo(f"note: {clean(line['text'])}")
+        if line.get("kind") == "probe":
+            click.echo(_probe(line))
     _figures(lines)
     for path in sorted(found.folder.glob("*.png")):
         click.echo(clean(path))
@@ -90,6 +92,16 @@ def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
         for line in shown
     ]
     table(("", "STEP", *(name.upper().replace("_", " ") for name in names)), rows)
+
+
+def _probe(line: Mapping[str, Any]) -> str:
+    """What was chosen for the probe of each head, and what nearest neighbours would reach."""
+    text = "probe: C " + ", ".join(f"{c:g}" for c in line["c"])
+    if votes := line.get("knn"):
+        text += "; nearest neighbours reach " + ", ".join(
+            f"{accuracy:.4f} (k = {int(k)})" for k, accuracy in votes.items()
+        )
+    return text
 
 
 def _score(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert "accuracy 0." in text
     shown = run("runs", "show", "last").out
     assert "epoch 1" in shown
+    probe = r"^probe: C [\d.e-]+; nearest neighbours reach 0\.\d{4} \(k = 1\), 0"
+    assert re.search(probe, shown, re.MULTILINE)
     assert "curves.png" in shown
     lines = run("runs", "show", listed["id"][:12], "--json").json["lines"]
     assert {line["kind"] for line in lines} == {"probe", "step", "epoch", "test"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace
 
 Run = Callable[..., Result]
+
+NOTE = r"epoch \d, loss [\d.]+, rate [\d.e-]+, \d+ images/s"
 
 
 @pytest.fixture
@@ -224,6 +229,29 @@ def test_early_stopping(workspace: Workspace, run: Run, monkeypatch: pytest.Monk
     epochs = lines(workspace, result, "epoch")
     assert [line["accuracy"] for line in epochs] == [0.5, 0.9, 0.7, 0.8]
     assert result.freeze["kept"] == "epoch 2"
+
+
+def test_what_is_shown_while_it_trains(workspace: Workspace, base: str, shapes: Path) -> None:
+    notes: dict[str, list[str]] = defaultdict(list)
+
+    class Shown:
+        def __init__(self, label: str) -> None:
+            self.label = label
+
+        def advance(self, amount: float = 1, note: str = "") -> None:
+            del amount
+            notes[self.label].append(note)
+
+    @contextmanager
+    def progress(label: str, total: float | None, unit: str = "") -> Iterator[Shown]:
+        del total, unit
+        yield Shown(label)
+
+    recipe = Recipe(data=str(shapes), strategy="partial", freeze="all", image_size=32, epochs=2)
+    finetune(workspace, base, recipe, Reference.parse("team/x"), device="cpu", progress=progress)
+    told = [note for note in notes["training"] if note]
+    assert re.fullmatch(NOTE, told[0])
+    assert re.fullmatch(NOTE + r", accuracy [01]\.\d{4}", told[-1])
 
 
 def test_each_phase_has_all_the_patience(

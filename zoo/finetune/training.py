@@ -84,6 +84,8 @@ class Training:
         self.kept = Kept(save_to.parent / "weights")
         self._made: tuple[int, Feeds] | None = None
         self._next_save = 0.0
+        self._speed = 0.0
+        self._latest: float | None = None
         self.live = live_tensors(prepared.model, prepared.hierarchy, lowest)
 
     def restore(self, state: State) -> None:
@@ -128,7 +130,7 @@ class Training:
         score = None
         if feeds.validation is not None:
             figures = self.measure(feeds.validation)
-            score = figures[SCORE[self.prepared.task]]
+            self._latest = score = figures[SCORE[self.prepared.task]]
         if score is None or self.best.score is None or score >= self.best.score:
             self.best = Best(name, score, 0, snapshot(self.live))
         return figures
@@ -205,7 +207,7 @@ class Training:
         for epoch in range(self.position.epoch, phase.epochs):
             label = f"epoch {before + epoch + 1}"
             for step in self._steps(learner, feeds, before + epoch):
-                task.advance(step.images, f"{label}, loss {step.loss:.3f}, rate {step.lr:.2g}")
+                task.advance(step.images, self._note(label, step))
                 if self.save_every and self.position.steps % self.save_every == 0:
                     self.save(learner)
             stop = self._end_epoch(label, learner, feeds)
@@ -218,6 +220,13 @@ class Training:
             if stop:
                 break
 
+    def _note(self, label: str, step: Step) -> str:
+        """What is shown beside the bar."""
+        note = f"{label}, loss {step.loss:.3f}, rate {step.lr:.2g}, {self._speed:.0f} images/s"
+        if self._latest is None:
+            return note
+        return f"{note}, {SCORE[self.prepared.task].replace('_', ' ')} {self._latest:.4f}"
+
     def _steps(self, learner: Learner, feeds: Feeds, number: int) -> Iterator[Step]:
         batches = feeds.train.epoch(number, skip=self.position.batch)
         began, images = monotonic(), 0
@@ -225,11 +234,11 @@ class Training:
             self.position.batch += step.batches
             self.position.steps += 1
             images += step.images
+            self._speed = images / max(monotonic() - began, 1e-9)
             if self.position.steps % NOTED == 1:
-                speed = images / max(monotonic() - began, 1e-9)
                 self.journal.note(
                     "step", self.position.steps, epoch=number + 1, loss=step.loss, lr=step.lr,
-                    images_per_second=round(speed, 1),
+                    images_per_second=round(self._speed, 1),
                 )  # fmt: skip
             yield step
 
