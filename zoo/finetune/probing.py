@@ -38,7 +38,8 @@ def at_depth(prepared: Prepared, journal: Journal, progress: Progress) -> Prepar
     """
     at = prepared.recipe.at
     if at == "auto":
-        at = _best_depth(prepared, journal, progress)
+        first = prepared.processes.first
+        at = prepared.processes.share(_best_depth(prepared, journal, progress) if first else c.HEAD)
     return prepared if at == c.HEAD else truncated(prepared, at)
 
 
@@ -118,8 +119,7 @@ def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str
         seed=prepared.recipe.seed,
         progress=progress,
     )
-    if journal.writes:
-        folder = journal.run.folder
-        write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
-        draw_depth(curve).savefig(folder / "depth.png")
+    folder = journal.run.folder
+    write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
+    draw_depth(curve).savefig(folder / "depth.png")
     return taps[curve.chosen].unit
