@@ -12,9 +12,10 @@ from functools import partial
 
 from torch import nn
 
+from zoo.backbones.hold import hold, holding
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["freeze", "trainable_parameters"]
+__all__ = ["freeze", "frozen_paths", "trainable_parameters"]
 
 FROZEN = "zoo_frozen"
 """Attribute of a module, copied and pickled with it: names of its parameters that were frozen."""
@@ -32,10 +33,11 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         for unit in hierarchy.units[:boundary]
         for name in unit.parameters
     }
-    still: set[nn.Module] = set()
-    for unit in hierarchy.units[:boundary]:
-        for path in unit.modules:
-            still.update(module.get_submodule(path).modules())
+    still = {
+        child
+        for path in frozen_paths(hierarchy, boundary)
+        for child in module.get_submodule(path).modules()
+    }
     for child in module.modules():
         if child in still:
             # On the instance: copied and pickled with its module, and then bound to the copy. (A
@@ -47,7 +49,18 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         _thaw(child)
     for child in module.modules():
         _freeze(child, frozen)
+    hold(module, hierarchy, boundary)
     module.train(module.training)
+
+
+def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:
+    """Paths of all modules that are frozen as a whole: those of the first ``boundary`` units, and
+    what holds nothing but such.
+    """
+    below = [path for unit in hierarchy.units[:boundary] for path in unit.modules]
+    above = [path for unit in hierarchy.units[boundary:] for path in unit.modules]
+    within = holding([*above, *hierarchy.head.modules]) | {""}
+    return {*below, *holding(below)} - within
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from zoo.backbones.freeze import freeze, trainable_parameters
+from zoo.backbones.freeze import freeze, frozen_paths, trainable_parameters
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 
 __all__ = [
@@ -45,6 +45,7 @@ class Frozen:
     module: nn.Module
     below: Sequence[Unit]
     above: Sequence[Unit | HeadPart]
+    still: set[str]
 
     @classmethod
     def middle(cls, module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> Frozen:
@@ -54,7 +55,8 @@ class Frozen:
         copied(images[:1]).sum().backward()
         freeze(copied, hierarchy, boundary)
         units = hierarchy.units
-        return cls(copied, units[:boundary], (*units[boundary:], hierarchy.head))
+        still = frozen_paths(hierarchy, boundary)
+        return cls(copied, units[:boundary], (*units[boundary:], hierarchy.head), still)
 
     def values(self) -> set[str]:
         """Names of the parameters and buffers that may not change."""
@@ -107,7 +109,7 @@ def check_modes(module: nn.Module, frozen: Frozen) -> None:
     assert set(names) == frozen.trainable() & {name for name, _ in module.named_parameters()}
     assert len(names) == len(set(names))
     assert all(p.grad is None for p in module.parameters() if not p.requires_grad)
-    still = {child for path in _paths(frozen.below) for child in _within(module, path)}
+    still = {child for path in frozen.still for child in _within(module, path)}
     for name, child in module.named_modules():
         assert child.training == (child not in still), name
 
@@ -240,10 +242,6 @@ def _through_file(value: Any) -> Any:
         torch.save(value, file)
         file.seek(0)
         return torch.load(file, weights_only=not isinstance(value, nn.Module))
-
-
-def _paths(units: Iterable[Unit]) -> Iterable[str]:
-    return (path for unit in units for path in unit.modules)
 
 
 def _within(module: nn.Module, path: str) -> Iterable[nn.Module]:
