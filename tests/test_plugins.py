@@ -90,6 +90,25 @@ def test_one_that_fails_on_import_is_reported_as_such(install: Install) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "said"), [("'no licence'", "no licence"), ("3", "SystemExit(3)")]
+)
+def test_one_that_exits_is_reported_and_ends_nothing(
+    install: Install, status: str, said: str
+) -> None:
+    exits = f"import sys; sys.exit({status})"
+    install("acme_u", "zoo.heads", "exits = acme_u:Plugin", exits)
+    found = {plugin.name: plugin.problem for plugin in plugins.installed()}
+    assert found["exits"] == f"the head 'exits' of acme_u fails: {said}"
+    assert found["linear"] is None
+
+
+def test_an_interrupt_while_a_plugin_works_is_no_fault_of_it(install: Install) -> None:
+    install("acme_v", "zoo.heads", "slow = acme_v:Plugin", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        plugins.head("slow")
+
+
+@pytest.mark.parametrize(
     ("extras", "command"),
     [("", "pip install not_there"), (" [gpu]", "pip install 'acme_e[gpu]'")],
 )
@@ -112,6 +131,7 @@ def test_an_unknown_name_is_met_with_near_ones() -> None:
     ("source", "backbone"),
     [
         ("raise RuntimeError", "raise RuntimeError"),
+        ("import sys; sys.exit('no licence')", "import sys; sys.exit('no licence')"),
         ("import not_there", "import not_there"),
         (
             SOURCE.format(version="raise OSError", entries="return []") + FAILS,
@@ -126,7 +146,7 @@ def test_an_unknown_name_is_met_with_near_ones() -> None:
             BACKBONE.format("return ['aaa_net']"),
         ),
     ],
-    ids=["import", "package", "constructor", "list", "use"],
+    ids=["import", "exit", "package", "constructor", "list", "use"],
 )
 def test_what_cannot_be_used_keeps_nobody_from_the_others(
     install: Install, tmp_path: Path, source: str, backbone: str
@@ -222,6 +242,14 @@ def test_only_who_has_a_name_is_asked_for_its_version(install: Install, tmp_path
     assert plugins.backbone_version("aaa").startswith("acme_r 1.0, nets 7, trace")
     assert "acme_r.backbone" not in sys.modules
     workspace.close()
+
+
+def test_a_package_that_exits_tells_no_version(install: Install, tmp_path: Path) -> None:
+    package = tmp_path / "acme_w"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('no licence')")
+    install("acme_w", "zoo.backbones", "aaa = acme_w.backbone:Plugin")
+    assert plugins.backbone_version("aaa").startswith("acme_w 1.0, trace")
 
 
 def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -> None:

@@ -130,8 +130,9 @@ def blaming(group: str, name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         package = error.name or "a package"
         raise _missing(_claim(group, name), package, package) from error
-    except Exception as error:
-        what = str(error) or type(error).__name__
+    except (Exception, SystemExit) as error:  # some exit where a licence is missing
+        said = str(error)
+        what = repr(error) if not said or said.isdigit() else said  # sys.exit(1) says a number
         owner = _owner(_claim(group, name))
         raise BrokenPlugin(f"the {_kind(group)} '{name}' of {owner} fails: {what}") from error
 
@@ -206,7 +207,7 @@ def _told(claim: EntryPoint) -> str | None:
     """
     package, in_package, _ = claim.module.partition(".")
     if in_package:
-        with suppress(Exception):  # whatever is wrong with it, loading it says so
+        with suppress(Exception, SystemExit):  # whatever is wrong with it, loading it says so
             return str(import_module(package).version())
     return None
 
