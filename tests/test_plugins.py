@@ -17,7 +17,12 @@ from zoo.exchange.indexing import index_local
 from zoo.workspace import Workspace
 
 Install = Callable[..., None]
-HEAD = "class Plugin:\n    build = loss = metrics = None\n"
+HEAD = """
+class Plugin:
+    def build(self, num_features, num_outputs): pass
+    def loss(self, task='classification'): pass
+    def metrics(self, outputs, targets, task='classification'): pass
+"""
 FAILS = "    def __init__(self): raise RuntimeError('no licence')\n"
 SOURCE = """
 class Plugin:
@@ -27,10 +32,30 @@ class Plugin:
 """
 BACKBONE = """
 class Plugin:
-    build = hierarchy = head_modules = replace_head = preprocessing = classes = None
-    convert = adapt = export_config = None
     def architectures(self): {}
-    def build(self, architecture): raise RuntimeError(architecture)
+    def build(self, architecture, **how): raise RuntimeError(architecture)
+    def hierarchy(self, architecture, module, *, input_size=None): pass
+    def head_modules(self, module): pass
+    def replace_head(self, module, num_outputs, build): pass
+    def preprocessing(self, module): pass
+    def classes(self, module): pass
+    def convert(self, module, names): pass
+    def adapt(self, module, state): pass
+    def export_config(self, module, manifest): pass
+"""
+REMOTE = """
+class Plugin:
+    @classmethod
+    def {connect}: pass
+    def missing(self, kind, digests): pass
+    def size(self, kind, digest): pass
+    def read(self, kind, digest, offset=0): pass
+    def write(self, kind, digest, pieces): pass
+    def upload(self): pass
+    def refs(self): pass
+    def read_ref(self, ref): pass
+    def history(self, ref): pass
+    def append_ref(self, ref, entry): pass
 """
 
 
@@ -253,11 +278,94 @@ def test_a_package_that_exits_tells_no_version(install: Install, tmp_path: Path)
 
 
 def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -> None:
-    install(
-        "acme_g", "zoo.heads", "old = acme_g:Plugin", "class Plugin:\n    build = loss = None\n"
-    )
-    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics"):
+    code = HEAD.replace("def metrics", "def figures")
+    install("acme_g", "zoo.heads", "old = acme_g:Plugin", code)
+    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics$"):
         plugins.head("old")
+
+
+@pytest.mark.parametrize(
+    ("group", "code", "ours", "theirs", "problem"),
+    [
+        (
+            "zoo.backbones",
+            BACKBONE.format("pass"),
+            "build(self, architecture, **how)",
+            "build(self, architecture, num_classes=1000)",
+            "it has build(architecture, num_classes=1000) for build(architecture, *, tag=None, "
+            "num_classes=None, image_size=None, channels=None)",
+        ),
+        (
+            "zoo.backbones",
+            BACKBONE.format("pass"),
+            "hierarchy(self, architecture, module, *, input_size=None)",
+            "hierarchy(self, module: object) -> list",
+            "it has hierarchy(module) for hierarchy(architecture, module, *, input_size=None)",
+        ),
+        (
+            "zoo.heads",
+            HEAD,
+            "loss(self, task='classification')",
+            "loss(self, task)",  # which the contract lets out
+            "it has loss(task) for loss(task='classification')",
+        ),
+        ("zoo.heads", HEAD, "def loss(self, task='classification'): pass", "loss = None",
+         "its loss is no method"),
+        (
+            "zoo.sources",
+            SOURCE.format(version="pass", entries="pass")
+            + "    def resolve(self, locator): pass\n"
+            + "    def open(self, release, path, offset=0): pass\n",
+            "open(self, release, path, offset=0)",
+            "open(self, release, path)",
+            "it has open(release, path) for open(release, path, offset=0)",
+        ),
+    ],
+    ids=["build", "hierarchy", "required", "none", "optional"],
+)  # fmt: skip
+def test_methods_that_take_other_things_are_those_of_another_zoo(
+    install: Install, group: str, code: str, ours: str, theirs: str, problem: str
+) -> None:
+    assert ours in code
+    install("acme_x", group, "new = acme_x:Plugin", code)
+    install("acme_y", group, "old = acme_y:Plugin", code.replace(ours, theirs))
+    install("acme_z", group, "odd = acme_z:Plugin", code.replace(ours, theirs) + FAILS)
+    found = {plugin.name: plugin.problem for plugin in plugins.installed()}
+    kind = group.removeprefix("zoo.").removesuffix("s")
+    assert found["old"] == f"the {kind} 'old' of acme_y was written for another zoo: {problem}"
+    assert problem in (found["odd"] or "")  # before it is made
+    assert "another zoo" not in (found["new"] or "")
+
+
+def test_a_remote_is_called_as_the_contract_says(install: Install) -> None:
+    """On the class, and on what that connects to."""
+    code = REMOTE.format(connect="connect(cls, location, *, create)")
+    install("acme_aa", "zoo.remotes", "new = acme_aa:Plugin", code)
+    code = REMOTE.format(connect="connect(cls, location)")
+    install("acme_ab", "zoo.remotes", "old = acme_ab:Plugin", code)
+    assert plugins.remote("new")
+    with pytest.raises(BrokenPlugin, match=r"has connect\(location\) for connect\(.*create\)$"):
+        plugins.remote("old")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "def loss(self, *args): pass",
+        "def loss(self, kind='classification', weights=None, *, smooth=0): pass",
+        "def loss(*args, **more): pass",
+        "@staticmethod\n    def loss(task=''): pass",
+        "@classmethod\n    def loss(cls, task=''): pass",
+        "from functools import cache\n    @cache\n    def loss(self, task=''): pass",
+        "from functools import partial\n    loss = partial(print, end='')",
+        "loss = dict",  # in C: it does not tell what it takes
+    ],
+)
+def test_methods_that_take_more_are_fine(install: Install, method: str) -> None:
+    code = HEAD.replace("def loss(self, task='classification'): pass", method)
+    install("acme_ac", "zoo.heads", "acme = acme_ac:Plugin", code)
+    assert code != HEAD
+    assert plugins.head("acme")
 
 
 def test_all_are_listed_with_origin_and_what_is_wrong(install: Install) -> None:
