@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.checkpoints import add_checkpoint
 
 from zoo import plugins
+from zoo.domain.manifest import Backbone, Head
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
 from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.indexing import index_local
@@ -84,6 +86,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     plugins.load.cache_clear()
     for module in tmp_path.glob("*.py"):
         sys.modules.pop(module.stem, None)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace.create(tmp_path / "zoo")
+    yield workspace
+    workspace.close()
 
 
 def test_a_third_partys_plugin_is_found_and_imported_on_use(install: Install) -> None:
@@ -174,12 +183,11 @@ def test_an_unknown_name_is_met_with_near_ones() -> None:
     ids=["import", "exit", "package", "constructor", "list", "use"],
 )
 def test_what_cannot_be_used_keeps_nobody_from_the_others(
-    install: Install, tmp_path: Path, source: str, backbone: str
+    install: Install, workspace: Workspace, source: str, backbone: str
 ) -> None:
     """Named so that it is asked first."""
     install("acme_f", "zoo.sources", "aaa = acme_f:Plugin", source)
     install("acme_g", "zoo.backbones", "aaa = acme_g:Plugin", backbone)
-    workspace = Workspace.create(tmp_path / "zoo")
     index_local(workspace)
     assert workspace.registry.entry("timm/tf_efficientnet_lite0.in1k")
     assert hierarchy_of(workspace, "test_resnet").units
@@ -189,7 +197,44 @@ def test_what_cannot_be_used_keeps_nobody_from_the_others(
     if "aaa_net" not in backbone:
         with pytest.raises((BrokenPlugin, MissingPackage)):  # asked for by name, it says so
             hierarchy_of(workspace, "aaa/net")
-    workspace.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "fails"),
+    [
+        ("def build(self, architecture, **how): raise RuntimeError(architecture)",
+         "def build(self, architecture, **how): {}"),
+        ("def hierarchy(self, architecture, module, *, input_size=None): pass",
+         "build = lambda self, architecture, **how: None\n"
+         "    def hierarchy(self, architecture, module, *, input_size=None): {}"),
+    ],
+    ids=["build", "hierarchy"],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["1 / 0", "import sys; sys.exit('division')"])
+def test_one_that_fails_at_work_is_blamed_and_keeps_nobody_from_the_others(
+    install: Install, workspace: Workspace, method: str, fails: str, how: str
+) -> None:
+    code = BACKBONE.format("return ['test_resnet', 'net']")
+    assert method in code
+    code = code.replace(method, fails.format(how))
+    install("acme_ad", "zoo.backbones", "aaa = acme_ad:Plugin", code)
+    assert hierarchy_of(workspace, "test_resnet") == hierarchy_of(workspace, "timm/test_resnet")
+    add_checkpoint(workspace, "team/net", backbone=Backbone(plugin="aaa", architecture="net"))
+    for name in ("aaa/test_resnet", "net", "team/net"):
+        with pytest.raises(BrokenPlugin, match=r"backbone 'aaa' of acme_ad fails: division"):
+            hierarchy_of(workspace, name)
+
+
+def test_a_head_that_fails_at_work_is_blamed_not_its_backbone(
+    install: Install, workspace: Workspace
+) -> None:
+    code = HEAD.replace("num_outputs): pass", "num_outputs): 1 / 0")
+    install("acme_ae", "zoo.heads", "bad = acme_ae:Plugin", code)
+    head = Head(kind="bad", num_classes=3)
+    backbone = Backbone(plugin="timm", architecture="test_resnet")
+    add_checkpoint(workspace, "team/net", backbone=backbone, head=head)
+    with pytest.raises(BrokenPlugin, match=r"head 'bad' of acme_ae fails: division"):
+        hierarchy_of(workspace, "team/net")
 
 
 @pytest.mark.parametrize("group", ["zoo.backbones", "zoo.sources", "zoo.heads"])
@@ -254,9 +299,10 @@ def test_the_version_of_a_backbone_is_told_without_importing_it(install: Install
     assert re.fullmatch(r"zoo-registry \S+, timm \S+, trace \d+", timm)
 
 
-def test_only_who_has_a_name_is_asked_for_its_version(install: Install, tmp_path: Path) -> None:
+def test_only_who_has_a_name_is_asked_for_its_version(
+    install: Install, workspace: Workspace, tmp_path: Path
+) -> None:
     """A package may tell it by itself; to import it may take seconds."""
-    workspace = Workspace.create(tmp_path / "zoo")
     first = hierarchy_of(workspace, "test_resnet")
     package = tmp_path / "acme_r"
     package.mkdir()
@@ -266,7 +312,6 @@ def test_only_who_has_a_name_is_asked_for_its_version(install: Install, tmp_path
     assert "acme_r" not in sys.modules
     assert plugins.backbone_version("aaa").startswith("acme_r 1.0, nets 7, trace")
     assert "acme_r.backbone" not in sys.modules
-    workspace.close()
 
 
 def test_a_package_that_exits_tells_no_version(install: Install, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
     Raises:
         UnknownName: No such plugin or architecture.
         Unsupported: The network cannot be traced.
+        MissingPackage, BrokenPlugin: The plugin cannot be used, or fails.
     """
     version = plugins.backbone_version(plugin)
     known = registry.hierarchy(plugin, version, architecture)
@@ -32,6 +33,7 @@ def traced(plugin: str, architecture: str) -> Hierarchy:
     from zoo.backbones.untrained import on_meta
 
     backbone = plugins.backbone(plugin)
-    with on_meta():
-        module = backbone.build(architecture)
-    return backbone.hierarchy(architecture, module)
+    with plugins.blaming("zoo.backbones", plugin):
+        with on_meta():
+            module = backbone.build(architecture)
+        return backbone.hierarchy(architecture, module)

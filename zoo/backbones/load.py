@@ -73,13 +73,20 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
 
     Raises:
         Unsupported: It was made by a surgery that this version cannot carry out.
+        BrokenPlugin: The plugin of its head fails.
     """
     surgery = Surgery.parse(manifest.backbone.options)
     module = backbone.build(manifest.backbone.architecture, **surgery.to_build())
     if manifest.head.kind != "native":
-        head, classes = plugins.head(manifest.head.kind), manifest.head.num_classes
-        backbone.replace_head(module, classes, lambda features: head.build(features, classes))
+        backbone.replace_head(module, manifest.head.num_classes, lambda n: _head(manifest, n))
     return module
+
+
+def _head(manifest: Manifest, features: int) -> nn.Module:
+    kind = manifest.head.kind
+    head = plugins.head(kind)
+    with plugins.blaming("zoo.heads", kind):
+        return head.build(features, manifest.head.num_classes)
 
 
 def assign(

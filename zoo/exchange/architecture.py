@@ -31,6 +31,8 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
     Raises:
         UnknownName: ``name`` is none of these; near names are suggested.
         Unsupported: The network cannot be traced.
+        MissingPackage, BrokenPlugin: Its plugin cannot be used, or fails; of an architecture that
+            several plugins have, all fail.
     """
     try:
         _, digest = workspace.resolve(name)
@@ -50,6 +52,7 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
 
     Raises:
         Unsupported: The network cannot be traced.
+        MissingPackage, BrokenPlugin: One of its plugins cannot be used, or fails.
     """
     plugin, network = manifest.backbone.plugin, _network(manifest)
     version = plugins.backbone_version(plugin)
@@ -67,10 +70,11 @@ def _traced(manifest: Manifest) -> Hierarchy:
     from zoo.backbones.untrained import on_meta
 
     backbone = backbone_of(manifest)
-    with on_meta():
-        module = build(backbone, manifest)
     size = manifest.preprocessing.input_size
-    return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
+    with plugins.blaming(GROUP, manifest.backbone.plugin):
+        with on_meta():
+            module = build(backbone, manifest)
+        return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
 
 
 def _network(manifest: Manifest) -> str:
