@@ -283,6 +283,29 @@ def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
     assert plugins.head("needy")
 
 
+@pytest.mark.parametrize(
+    ("lists", "problem"),
+    [
+        ("raise OSError('no list of networks')", "no list of networks"),
+        ("return None", "'NoneType' object is not iterable"),
+        ("return []", None),
+    ],
+)
+def test_a_backbone_that_cannot_list_what_it_has_does_not_work(
+    install: Install, lists: str, problem: str | None
+) -> None:
+    install("acme_af", "zoo.backbones", "acme = acme_af:Plugin", BACKBONE.format(lists))
+    (found,) = [each for each in plugins.installed() if each.name == "acme"]
+    assert found.problem == (problem and f"the backbone 'acme' of acme_af fails: {problem}")
+
+
+def test_what_a_plugin_says_by_an_error_of_zoos_own_is_listed(install: Install) -> None:
+    lists = "from zoo.errors import Unavailable; raise Unavailable('acme.test', 'is down')"
+    install("acme_ag", "zoo.backbones", "acme = acme_ag:Plugin", BACKBONE.format(lists))
+    (found,) = [each for each in plugins.installed() if each.name == "acme"]
+    assert found.problem == "acme.test: is down"
+
+
 def test_the_version_of_a_backbone_is_told_without_importing_it(install: Install) -> None:
     """Of its distribution, and of what that requires: either may change what its layers are."""
 

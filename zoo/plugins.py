@@ -116,7 +116,8 @@ def load(group: str, name: str) -> Any:
     Raises:
         UnknownName: No plugin of that name.
         MissingPackage: The plugin needs a package that is not installed.
-        BrokenPlugin: It fails to import, or two distributions claim the name.
+        BrokenPlugin: It fails to import or does not fit its contract, or two distributions claim
+            the name.
     """
     with blaming(group, name):
         found = _claim(group, name).load()
@@ -178,6 +179,9 @@ def _misfits(group: str, found: Any) -> list[str]:
 
 
 def _misfit(contract: type, found: Any, method: str) -> str | None:
+    """How a method differs, if it cannot be called with all that the contract's takes, and with no
+    more than that must be given.
+    """
     if not callable(getattr(contract, method)):  # a property
         return None
     asked = _signature(contract, method)
@@ -230,14 +234,16 @@ class Plugin:
 
 
 def installed() -> Iterator[Plugin]:
-    """All plugins, each imported to see whether it can be used."""
+    """All plugins, each imported to see whether it can be used; backbones list what they have."""
     for group in CONTRACTS:
         for name, claims in sorted(_by_name(group).items()):
             problem = None
             try:
                 load(group, name) if group == "zoo.remotes" else _made(group, name)
                 _check_extras(claims[0])
-            except (BrokenPlugin, MissingPackage) as error:
+                if group == "zoo.backbones":
+                    architectures(name)
+            except ZooError as error:
                 install = f"; {error.install}" if isinstance(error, MissingPackage) else ""
                 problem = f"{error}{install}"
             origin = ", ".join(sorted(_owner(claim, version=True) for claim in claims))
