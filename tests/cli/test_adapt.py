@@ -43,6 +43,11 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
                                       "did you mean blocks.4"]),
         (("--truncate", "zzz"), ["zoo tree lists them"]),
         (("--without", "blocks.3.0"), ["cannot be taken out: it turns 1x40x28x28 into 1x80x14x14"]),
+        (("--without", "blocks.2"), ["error: blocks.2 is a stage of blocks.2.0, blocks.2.1: "
+                                     "name one unit"]),
+        (("--without=-2",), ["error: unknown unit of tf_efficientnet_lite0 '-2'",
+                             "zoo tree lists them"]),
+        (("--without", "blokcs.2.1"), ["did you mean blocks.2.1"]),
         (("--convolutional",), ["EfficientNet has no fully connected layers", "AlexNet and VGG"]),
         (("--image-size", "8x"), ["an image size looks like 320, or 320x256"]),
         (("--channels", 99999), ["from 1 to 1024, not 99999"]),

@@ -161,6 +161,14 @@ def test_other_sizes_and_channels_are_exported_for_timm(
         assert torch.equal(theirs(images), load(workspace.store, made.manifest)(images))
 
 
+def test_a_unit_goes_once_and_where_to_end_may_be_counted(
+    workspace: Workspace, kept_as: Callable[..., torch.nn.Module]
+) -> None:
+    kept_as("test_vit")
+    made = adapted(workspace, without=("blocks.2", "blocks.2"), truncate="-2")
+    assert (made.options["without"], made.options["truncate"]) == (["blocks.2"], "blocks.3")
+
+
 def test_a_new_head_is_the_same_each_time(
     workspace: Workspace, kept_as: Callable[..., torch.nn.Module]
 ) -> None:
@@ -180,13 +188,19 @@ def test_a_new_head_is_the_same_each_time(
         ("test_resnet", {}, InvalidOption, "nothing is asked for"),
         ("test_resnet", {"truncate": "layer9"}, UnknownName, "layer9"),
         ("test_resnet", {"without": ("layer2.0",)}, Unsupported, "it turns 1x32x40x40 into"),
+        ("test_vit", {"without": ("blocks",)}, InvalidOption,
+         "blocks is a stage of blocks.0, blocks.1, …, blocks.5: name one unit"),
+        ("test_vit", {"without": ("blocks.1", "3")}, UnknownName, "unit of test_vit '3'"),
+        ("test_vit", {"without": ("-2",)}, UnknownName, "unit of test_vit '-2'"),
+        ("test_vit", {"without": ("50%",)}, UnknownName, "unit of test_vit '50%'"),
+        ("test_vit", {"without": ("all",)}, UnknownName, "unit of test_vit 'all'"),
         ("test_resnet", {"convolutional": True}, Unsupported, "no fully connected layers over"),
         ("test_resnet", {"channels": 5000}, InvalidOption, "from 1 to 1024, not 5000"),
         ("test_resnet", {"image_size": 64}, InvalidOption, "a height and a width"),
         ("test_resnet", {"truncate": "layer2", "convolutional": True}, Unsupported, "truncated"),
         ("mixer_s32_224", {"image_size": (256, 256)}, Unsupported, "no rule is known that fits it"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     workspace: Workspace,
     kept_as: Callable[..., torch.nn.Module],

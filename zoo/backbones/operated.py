@@ -15,7 +15,7 @@ from zoo.backbones.dense import convolved, make_convolutional
 from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import Tap, find_tap, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
-from zoo.backbones.without import check_removable, take_out
+from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
@@ -67,6 +67,7 @@ class Operated:
 
     Raises:
         UnknownName: It has no unit of a name that the surgery needs.
+        InvalidOption: What is to be taken out is a stage.
         Unsupported: The surgery cannot be done; the reason is told.
     """
 
@@ -191,6 +192,7 @@ def _taken_out(
     """The units that ``surgery`` takes out, each seen to be one that can be.
 
     Raises:
+        UnknownName, InvalidOption: As `exact_unit` does.
         Unsupported: One is not; the reason is told.
     """
     if not surgery.without:
@@ -199,7 +201,7 @@ def _taken_out(
     backbone, module = plugin(), _built(plugin, version, architecture, whole)
     size = backbone.preprocessing(module).input_size
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
-    units = [hierarchy.units[unit_named(hierarchy, name)] for name in surgery.without]
+    units = [exact_unit(hierarchy, name) for name in surgery.without]
     for unit in units:
         check_removable(module, unit, size)
     return tuple(units)

@@ -9,16 +9,20 @@ its weights are zero: then f is zero, however the code is written.
 from __future__ import annotations
 
 import copy
+import difflib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from zoo.domain.hierarchy import Unit
-from zoo.errors import Unsupported
+from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.errors import InvalidOption, UnknownName, Unsupported
 
-__all__ = ["PassThrough", "check_removable", "take_out"]
+__all__ = ["PassThrough", "check_removable", "exact_unit", "take_out"]
+
+SPELT_OUT = 4
+"""Most units of a stage that a message names one by one."""
 
 
 class PassThrough(nn.Module):
@@ -27,6 +31,26 @@ class PassThrough(nn.Module):
     def forward(self, features: Tensor, *_: Any, **__: Any) -> Tensor:
         """``features`` as they are."""
         return features
+
+
+def exact_unit(hierarchy: Hierarchy, name: str) -> Unit:
+    """The unit of just this name: one unit is taken out, so nothing that means several is one.
+
+    Raises:
+        InvalidOption: It is the name of a stage; its units are told.
+        UnknownName: There is none; near names are suggested.
+    """
+    for unit in hierarchy.units:
+        if unit.name == name:
+            return unit
+    if within := [unit.name for unit in hierarchy.units if unit.stage == name]:
+        if len(within) > SPELT_OUT:
+            within[2:-1] = ["…"]
+        raise InvalidOption(f"{name} is a stage of {', '.join(within)}: name one unit")
+    known = [unit.name for unit in hierarchy.units]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    hint = "" if near else "zoo tree lists them"
+    raise UnknownName(f"unit of {hierarchy.architecture}", name, near, hint)
 
 
 def take_out(module: nn.Module, unit: Unit) -> None:

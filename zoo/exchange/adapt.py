@@ -16,6 +16,7 @@ from zoo.backbones.mapped import mapped_state
 from zoo.backbones.operated import backbone_of, unit_named
 from zoo.backbones.save import save_state
 from zoo.backbones.untrained import on_meta
+from zoo.backbones.without import exact_unit
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -82,14 +83,15 @@ def adapt(
         workspace: The zoo.
         name: The checkpoint.
         save: Name of the result.
-        surgery: What to do; units are named as ``zoo tree`` lists them.
+        surgery: What to do; units are named as ``zoo tree`` lists them, and where to truncate can
+            be any freeze spec.
         head: A new head with untrained weights, for classes that have no names yet; None: the old
             one, and where the network is truncated none: it gives its pooled features.
         progress: Told how far storing is.
 
     Raises:
         UnknownName: No such checkpoint, unit, or kind of head.
-        InvalidOption: Nothing is asked for, or a value that cannot be.
+        InvalidOption: Nothing is asked for, or a value that cannot be; a stage is to be taken out.
         Unsupported: It cannot be done with this network; the reason is told, and nothing is kept.
     """
     if surgery == Surgery() and head is None:
@@ -124,10 +126,12 @@ def adapt(
 
 
 def _named(surgery: Surgery, hierarchy: Hierarchy) -> Surgery:
-    """``surgery`` with units as the hierarchy calls them, rather than by stage, count or share."""
+    """``surgery`` with units as the hierarchy calls them: where the network ends can be said by
+    stage, count or share; what is taken out cannot. A unit goes once, however often it is named.
+    """
     units = [unit.name for unit in hierarchy.units]
     truncate = surgery.truncate and units[unit_named(hierarchy, surgery.truncate)]
-    without = tuple(units[unit_named(hierarchy, name)] for name in surgery.without)
+    without = tuple(dict.fromkeys(exact_unit(hierarchy, name).name for name in surgery.without))
     return replace(surgery, truncate=truncate, without=without)
 
 
