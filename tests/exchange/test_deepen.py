@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from zoo import plugins
 from zoo.domain.catalog import CatalogEntry
 from zoo.exchange import deepen as module
 from zoo.exchange.architecture import hierarchy_of
@@ -15,6 +19,10 @@ from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
 TINY = ("test_resnet", "test_vit", "test_efficientnet")
+UNGUARDED = """
+from zoo.exchange.deepen import _traced
+print(list(_traced([("timm", "test_vit"), ("timm", "test_resnet")])))
+"""
 
 
 @pytest.fixture
@@ -50,6 +58,35 @@ def test_architectures_without_weights_are_traced_too(
 def test_a_network_that_fails_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "traced", lambda *_: {}["gone"])
     assert module._trace("timm", "test_vit") == "KeyError: 'gone'"
+
+
+def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
+    workspace: Workspace,
+) -> None:
+    """Before, between and after them; more than one, so that a second pool breaks, too."""
+    names = ("ConvNet", "FORMER", "killed", "make_encoder", "make_killed", "make_maps")
+    entries = [
+        CatalogEntry(name=f"own/{name}", architecture=f"fakes.own_nets:{name}", backbone="torch")
+        for name in names
+    ]
+    workspace.registry.replace_entries("own", "1", entries, "2026-01-01T00:00:00Z")
+    traced, failed = deepen(workspace, "own")
+    assert set(failed) == {"fakes.own_nets:killed", "fakes.own_nets:make_killed"}
+    assert all("ended the process" in why for why in failed.values())
+    assert traced == 4
+    kept = workspace.registry.traced("torch", plugins.backbone_version("torch"))
+    assert {name.partition(":")[2] for name in kept} == set(names) - {"killed", "make_killed"}
+
+
+def test_processes_that_cannot_start_are_no_network_s_fault(
+    tmp_path: Path,
+) -> None:
+    """As in a script without ``if __name__ == "__main__"``: told at once, not for each network."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "BrokenProcessPool" in done.stderr
 
 
 def test_kept_is_what_tracing_here_gives(

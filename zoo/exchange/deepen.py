@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from zoo import plugins
@@ -16,20 +17,24 @@ from zoo.workspace import Workspace
 
 __all__ = ["deepen"]
 
+Network = tuple[str, str]
+"""Names of a plugin and of an architecture of it."""
+
 
 def deepen(
     workspace: Workspace, source: str, *, progress: Progress = silent
 ) -> tuple[int, dict[str, str]]:
     """Keep the hierarchy of every architecture that ``source`` lists, and of all of the backbone of
-    that name, with pretrained weights or without; on all cores.
+    that name, with pretrained weights or without; on all cores that this process may use.
 
-    What is kept already is not traced again, so an interrupted run goes on where it was.
+    What is kept already is not traced again, so an interrupted run goes on where it was. A network
+    that cannot be traced, even one that ends the process it is traced in, keeps no other from it.
 
     Returns:
         How many were traced, and why each of those that could not be was not.
     """
     registry = workspace.registry
-    wanted: list[tuple[str, str]] = []
+    wanted: list[Network] = []
     versions: dict[str, str] = {}
     backbones = plugins.names("zoo.backbones")
     listed = registry.architectures(source)
@@ -52,19 +57,57 @@ def deepen(
     return len(wanted) - len(failed), failed
 
 
-def _traced(wanted: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Hierarchy | str]]:
-    if not wanted:
-        return
-    # Spawned: torch does not survive a fork of a process whose threads have worked.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        running: dict[Future[Hierarchy | str], tuple[str, str]] = {
-            pool.submit(_trace, *each): each for each in wanted
-        }
+def _traced(wanted: list[Network]) -> Iterator[tuple[Network, Hierarchy | str]]:
+    """Each with its hierarchy, or why it has none.
+
+    A network that ends the process it is in, as where memory runs out, takes along all that run
+    beside it. These are tried again one after the other, and the rest goes on.
+    """
+    left, cores = wanted[::-1], _cores()
+    while left:
+        running: dict[Future[Hierarchy | str], Network] = {}
+        pool = _pool(cores)
         try:
-            for future in as_completed(running):
-                yield running[future], future.result()
+            while left or running:
+                # No more than run at once: so it is known which did when a process ends.
+                while left and len(running) < cores:
+                    running[pool.submit(_trace, *left[-1])] = left[-1]
+                    left.pop()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    found = future.result()
+                    yield running.pop(future), found
+        except BrokenProcessPool:
+            pass
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+        for network in running.values():
+            yield network, _traced_alone(network)
+
+
+def _traced_alone(network: Network) -> Hierarchy | str:
+    """In a process of its own, whose end tells of nothing else.
+
+    Raises:
+        BrokenProcessPool: The process ends before there is a network in it.
+    """
+    with _pool(1) as pool:
+        pool.submit(os.getpid).result()
+        try:
+            return pool.submit(_trace, *network).result()
+        except BrokenProcessPool:
+            return "tracing it ended the process, as happens where memory runs out"
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    # Spawned: torch does not survive a fork of a process whose threads have worked.
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+
+
+def _cores() -> int:
+    """Those that are this process's, which in a container or a job may be few of the machine's."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _trace(plugin: str, architecture: str) -> Hierarchy | str:
