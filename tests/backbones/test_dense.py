@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchvision.models import AlexNet
 from torchvision.models.vgg import VGG
 
-from zoo.backbones.dense import convolved, make_convolutional
+from zoo import plugins
+from zoo.backbones.dense import convolved, make_convolutional, replace_dense_head
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
 from zoo.domain.surgery import Surgery
@@ -97,6 +98,40 @@ def test_with_padding_they_are_those_of_windows_of_features(kind, places: int) -
     for row in range(2):
         wanted = module(maps[:, :, row : row + places])
         assert torch.allclose(outputs[:, :, row, 0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["mlp", "cosine"])
+@pytest.mark.parametrize(
+    ("kind", "places", "path"), [(alexnet, 6, "classifier.6"), (timm_vgg, 7, "head.fc")]
+)
+@torch.no_grad()
+def test_heads_of_all_kinds_are_applied_to_each_place(  # type: ignore[no-untyped-def]
+    kind, places: int, path: str, head: str
+) -> None:
+    """To the bits of the plain head on the same features; a second one takes the first's place."""
+    torch.manual_seed(3)
+    module = kind(0).eval()
+    below = {name for name in module.state_dict() if not name.startswith(path)}
+    plain = built(head, module.get_submodule(path).in_features, 8)
+    make_convolutional(module)
+    for outputs in (9, 8):
+        replace_dense_head(module, path, lambda features: built(head, features, outputs))  # noqa: B023
+    plain.load_state_dict(module.get_submodule(path).state_dict())
+    assert {name for name in module.state_dict() if not name.startswith(path)} == below
+    module = copy.deepcopy(module).eval()
+    entered: list[Tensor] = []
+    module.get_submodule(path).register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+    side = places * STRIDE
+    image = torch.randn(2, 3, side + STRIDE, side)
+    native, larger = module(image[:, :, :side]), module(image)
+    assert torch.equal(native, plain(entered[0].flatten(1)))
+    assert larger.shape == (2, 8, 2, 1)
+    for row in range(2):
+        assert torch.allclose(larger[:, :, row, 0], plain(entered[1][:, :, row, 0]), atol=1e-6)
+
+
+def built(head: str, features: int, outputs: int) -> nn.Module:
+    return plugins.head(head).build(features, outputs)
 
 
 @torch.no_grad()

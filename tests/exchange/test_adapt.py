@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from fakes import own_nets
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +27,7 @@ from zoo.errors import InvalidOption, InvalidWeights, UnknownName, Unsupported
 from zoo.exchange.adapt import Adapted, adapt
 from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.exporting import export
+from zoo.exchange.folders import import_folder
 from zoo.exchange.importing import Origin, import_file
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
@@ -145,6 +147,37 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
         assert torch.allclose(grey(image), model(image.expand(1, 3, 64, 64)), atol=1e-5)
     with pytest.raises(UnknownName, match=r"layer3"):  # it ends before
         adapt(workspace, str(tuned), NEW, Surgery(truncate="layer3"))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cosine"])
+def test_a_convolutional_one_has_a_head_of_any_kind(
+    workspace: Workspace, images_of: Path, tmp_path: Path, kind: str
+) -> None:
+    """Fine-tuned and saved, loaded, exported and brought back; put on before or after."""
+    from zoo.finetune.run import finetune
+
+    torch.manual_seed(3)
+    save_file(own_nets.AlexNet().state_dict(), tmp_path / "base.safetensors")
+    origin = Origin(plugin="torch", architecture="fakes.own_nets:ALEXNET")
+    import_file(workspace, tmp_path / "base.safetensors", BASE, origin)
+    head, dense = Head(kind=kind, num_classes=2), Reference.parse("team/dense")
+    flat = load(workspace.store, adapted(workspace, head).manifest)
+    later = adapt(workspace, str(NEW), dense, Surgery(convolutional=True))
+    made = adapted(workspace, head, convolutional=True)
+    recipe = Recipe(data=str(images_of), freeze="50%", epochs=1, head=kind)
+    result = finetune(workspace, str(NEW), recipe, Reference.parse("team/tuned"), device="cpu")
+    folder = tmp_path / "out"
+    export(workspace, result.manifest, folder)
+    back = import_folder(workspace, folder, Reference.parse("team/back"))
+    images = torch.randn(2, 3, 24, 32)
+    with torch.no_grad():
+        for digest in (later.manifest, made.manifest):  # the new head is the same each time
+            module = load(workspace.store, digest)
+            assert torch.allclose(module(images[..., :24]), flat(images[..., :24]), atol=1e-6)
+            assert module(images).shape == (2, 2, 1, 3)
+        tuned = load(workspace.store, result.manifest)(images)
+        assert torch.equal(load(workspace.store, back)(images), tuned)
+        assert not torch.allclose(tuned, module(images))
 
 
 def test_other_sizes_and_channels_are_exported_for_timm(

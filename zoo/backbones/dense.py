@@ -7,6 +7,7 @@ in another shape.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 
 from zoo.errors import Unsupported
 
-__all__ = ["convolved", "make_convolutional"]
+__all__ = ["convolved", "make_convolutional", "replace_dense_head"]
 
 PER_PLACE = (nn.ReLU, nn.GELU, nn.Dropout, nn.Identity)
 """Layers that treat each place by itself, whatever the shape."""
+
+FEATURES = "zoo_features"
+"""Attribute of a head that was put in: size of what it gets."""
 
 Size = tuple[int, int]
 
@@ -54,6 +58,21 @@ def make_convolutional(module: nn.Module) -> None:
         f"{type(module).__name__} has no fully connected layers over a map of features, which "
         "AlexNet and VGG have: nothing to make convolutions of"
     )
+
+
+def replace_dense_head(module: nn.Module, path: str, build: Callable[[int], nn.Module]) -> None:
+    """Put ``build(num_features)`` in the place of the head of a network that is convolutional: a
+    fully connected layer as a convolution, anything else applied to each place.
+    """
+    old = module.get_submodule(path)
+    features = old.in_channels if isinstance(old, nn.Conv2d) else getattr(old, FEATURES)
+    head = build(features)
+    if isinstance(head, nn.Linear):
+        head = _convolution(head, (1, 1))
+    else:
+        setattr(head, FEATURES, features)
+        head.forward = partial(_at_each_place, head)  # no module around it: its names stay
+    module.set_submodule(path, head)
 
 
 def convolved(layer: nn.Module, size: Size) -> nn.Module:
@@ -118,6 +137,14 @@ def _run_densely(module: nn.Module, images: Tensor) -> Tensor:
     known = cast(Any, module)
     outputs: Tensor = known.classifier(known.avgpool(known.features(images)))
     return outputs
+
+
+def _at_each_place(head: nn.Module, features: Tensor) -> Tensor:
+    """Outputs (N, K, H, W) of a head from (N, F) to (N, K) for ``features`` (N, F, H, W)."""
+    count, _, *places = features.shape
+    rows = features.movedim(1, -1).flatten(0, 2)
+    outputs: Tensor = type(head).forward(head, rows)
+    return outputs.reshape(count, *places, -1).movedim(-1, 1)
 
 
 def _squeeze(_: nn.Module, __: Any, outputs: Tensor) -> Tensor:

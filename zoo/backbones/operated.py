@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo import plugins
 from zoo.backbones.adapt import misfits
-from zoo.backbones.dense import convolved, make_convolutional
+from zoo.backbones.dense import make_convolutional, replace_dense_head
 from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import Tap, find_tap, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
@@ -147,9 +147,7 @@ class Operated:
             add_pooled_head(module, pooled.num_features, build, pooled.dimension)  # type: ignore[arg-type]
         elif self.surgery.convolutional:
             (path, *_) = self.inner.head_modules(module)
-            old = module.get_submodule(path).modules()
-            features = next(part for part in old if isinstance(part, nn.Conv2d)).in_channels
-            module.set_submodule(path, convolved(build(features), (1, 1)))
+            replace_dense_head(module, path, build)
         else:
             self.inner.replace_head(module, num_outputs, build)
 
