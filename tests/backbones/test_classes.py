@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import shutil
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 import timm
@@ -22,6 +23,11 @@ from zoo_timm.backbone import TimmBackbone
 
 DIVERSE = ("HighResolutionNet", "LevitDistilled", "MlpMixer", "RepVit", "Xcit", "VovNet")
 COMPILED = ("MobileNetV3", "VisionTransformer")
+PAGE = Path(__file__).parents[2] / "docs" / "hierarchy.md"
+HEADING = (
+    "| class | architectures | units | inner cuts | smallest architecture | pixels | inner cuts "
+    "| proven | trained |"
+)
 
 
 @lru_cache
@@ -46,6 +52,18 @@ def test_every_class_has_an_inner_cut() -> None:
     for kind, architecture in CLASSES.items():
         assert any(unit.cut for unit in described(architecture)[1].units[1:]), kind
     assert len(CLASSES) == 97
+
+
+def test_the_page_tells_of_every_class_what_is_found() -> None:
+    """Of its smallest architecture: the name, and the number of inner cuts."""
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    table = lines[lines.index(HEADING) + 2 :]
+    told = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert len(table) == 97
+    assert {kind: (name, int(cuts)) for kind, _, _, _, name, _, cuts, *_ in told} == {
+        kind: (architecture, sum(unit.cut for unit in described(architecture)[1].units[1:]))
+        for kind, architecture in CLASSES.items()
+    }
 
 
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
