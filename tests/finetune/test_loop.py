@@ -114,6 +114,33 @@ def test_accumulated_batches_step_like_one(model: nn.Module, hierarchy: Hierarch
     assert not torch.equal(found[0], start["fc.weight"])
 
 
+@pytest.mark.parametrize("weight", [None, (0.5, 1.0, 4.0)])
+@pytest.mark.parametrize(("count", "size"), [(12, 6), (9, 8)])
+def test_each_image_counts_as_in_one_batch(
+    model: nn.Module, hierarchy: Hierarchy, weight: tuple[float, ...] | None, count: int, size: int
+) -> None:
+    """Whatever batch it is in: a short last one, or one whose classes weigh less."""
+    found, losses, start = [], [], weights(model)
+    for batch, accumulate in ((count, 1), (size, 2)):
+        model.load_state_dict(start)
+        freeze(model, hierarchy, 7)
+        how = recipe(accumulate=accumulate, schedule="constant", optimizer="sgd", weight_decay=0.0)
+        made = learner(model, hierarchy, how)
+        made.loss = nn.CrossEntropyLoss(torch.tensor(weight) if weight else None)
+        losses += [step.loss for step in learn(made, skewed(count, batch), model)]
+        found.append(model.fc.weight.detach() - start["fc.weight"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-7)
+    assert found[0].any()
+
+
+def skewed(count: int, size: int) -> Iterator[Batch]:
+    """Batches whose classes are not as common in one as in another."""
+    labels = torch.arange(count) * 3 // count
+    for part in torch.arange(count).split(size):
+        yield Batch(images(count)[part], labels[part], len(part))
+
+
 def test_gradients_are_clipped(model: nn.Module, hierarchy: Hierarchy) -> None:
     how = recipe(clip_norm=1e-3, optimizer="sgd", lr=1.0, backbone_lr_ratio=1.0,
                  weight_decay=0.0, schedule="constant", warmup=0.0)  # fmt: skip

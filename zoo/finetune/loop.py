@@ -92,8 +92,10 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
     device = next(learner.model.parameters()).device
     for group in _grouped(batches, learner.recipe.accumulate):
         loss, images = 0.0, 0.0
-        for batch in group:
-            value = _add_gradients(learner, batch, forward, len(group))
+        masses = [_mass(learner.loss, batch.targets.to(device)) for batch in group]
+        whole = learner.processes.total(sum(masses), device)
+        for batch, mass in zip(group, masses, strict=True):
+            value = _add_gradients(learner, batch, forward, mass / whole)
             loss += learner.processes.total(value, device)
             images += learner.processes.total(batch.images, device)
         rate = max(float(part["lr"]) for part in learner.optimizer.param_groups)
@@ -103,17 +105,14 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
         yield Step(loss, rate, int(images), len(group))
 
 
-def _add_gradients(learner: Learner, batch: Batch, forward: Forward, batches: int) -> float:
-    """Add those of this process's share of a batch, one of ``batches``; its share of the loss."""
-    device = next(learner.model.parameters()).device
-    targets = batch.targets.to(device)
-    mass = _mass(learner.loss, targets)
-    whole = learner.processes.total(mass, device)
+def _add_gradients(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
+    """Add those of this process's part of a batch, ``share`` of the step; its part of the loss."""
     if not batch.images:  # a small last batch, of which others have all
         return 0.0
+    targets = batch.targets.to(next(learner.model.parameters()).device)
     with learner.precision():
         said = forward(batch.inputs)
-    value = learner.loss(said.float(), targets) * (mass / whole / batches)
+    value = learner.loss(said.float(), targets) * share
     learner.scaler.scale(value).backward()
     return float(value.detach())
 
