@@ -135,6 +135,18 @@ def test_ratios_hold_at_every_step(
         assert top == pytest.approx(steps * share, abs=2)
 
 
+@pytest.mark.parametrize("course", ["cosine", "one-cycle", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
+def test_rates_rise_in_the_share_of_steps_that_is_given(
+    model: nn.Module, hierarchy: Hierarchy, course: str, warmup: float
+) -> None:
+    how = recipe(schedule=course, warmup=warmup)
+    rates = schedule(make_optimizer(groups(model, hierarchy, how), how), 100, how)
+    seen = [rates.lr_lambdas[0](step) for step in range(100)]
+    assert seen.index(max(seen)) == pytest.approx(100 * warmup, abs=1)
+    assert max(seen) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_fused_steps_are_the_plain_ones(model: nn.Module, hierarchy: Hierarchy, name: str) -> None:
     how = recipe(optimizer=name)

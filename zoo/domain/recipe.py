@@ -130,7 +130,10 @@ class Recipe:
     schedule: str = _option(
         "cosine", "Course of the rates.", one_of=("cosine", "one-cycle", "constant")
     )
-    warmup: float = _share(0.1, "Share of the steps in which rates rise from 0.")
+    warmup: float | None = _option(
+        None, "Share of the steps in which rates rise; default: 0.3 for one-cycle, else 0.1.",
+        must="0 or more and below 1", check=lambda x: x is None or 0 <= x < 1,
+    )  # fmt: skip
     weight_decay: float = _amount(0.01, "Never applied to norms, biases and scales.")
     clip_norm: float = _amount(0.0, "Largest norm of the gradients; 0: any.")
     label_smoothing: float = _share(0.0, "Share of a label that is spread over all classes.")

@@ -29,7 +29,8 @@ __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
-ONE_CYCLE_RISE = 0.3
+WARMUP = {"cosine": 0.1, "constant": 0.1, "one-cycle": 0.3}
+"""Share of the steps in which rates rise, where the recipe does not say."""
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
 """Optimizers with a fused step. SGD's takes memory that was never written for its momentum if the
 first scaled gradients overflow (torch 2.14)."""
@@ -134,11 +135,12 @@ def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
         "cosine": lambda share: _cosine(1.0, 0.0, share),
         "constant": lambda _: 1.0,
     }
-    warm = max(round(steps * recipe.warmup), 1) if recipe.warmup else 0
+    rise = WARMUP[recipe.schedule] if recipe.warmup is None else recipe.warmup
+    warm = max(round(steps * rise), 1) if rise else 0
 
     def factor(step: int) -> float:
         if recipe.schedule == "one-cycle":
-            return _one_cycle(step / max(steps, 1))
+            return _one_cycle(step / max(steps, 1), rise)
         if step < warm:
             return (step + 1) / warm
         return courses[recipe.schedule]((step - warm) / max(steps - warm, 1))
@@ -150,7 +152,7 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def _one_cycle(share: float) -> float:
-    if share < ONE_CYCLE_RISE:
-        return _cosine(ONE_CYCLE_START, 1.0, share / ONE_CYCLE_RISE)
-    return _cosine(1.0, 0.0, (share - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
+def _one_cycle(share: float, rise: float) -> float:
+    if share < rise:
+        return _cosine(ONE_CYCLE_START, 1.0, share / rise)
+    return _cosine(1.0, 0.0, (share - rise) / (1 - rise))
