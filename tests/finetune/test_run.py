@@ -239,6 +239,9 @@ def test_bad_data_is_refused_before_training(
         ({"optimizer": "adahessian"}, InvalidOption),
         ({"optimizer": "fusedadam"}, InvalidOption),  # of a package that wants a GPU
         ({"task": "multi-label", "label_smoothing": 0.1}, InvalidOption),
+        ({"task": "regression", "label_smoothing": 0.1}, InvalidOption),
+        ({"task": "regression", "label_smoothing": 0.1, "mixup": 0.4}, InvalidOption),
+        ({"task": "regression", "label_smoothing": 0.1, "cutmix": 1.0}, InvalidOption),
     ],
 )
 def test_bad_options_are_refused_before_training(
@@ -248,7 +251,8 @@ def test_bad_options_are_refused_before_training(
     if "task" in options:
         paths = [path.relative_to(shapes) for path in sorted(shapes.rglob("*.png"))]
         rows = [f"{path},{number % 2},1" for number, path in enumerate(paths)]
-        (shapes / "labels.csv").write_text("\n".join(["path,round,other", *rows]))
+        head = "path,target,note" if options["task"] == "regression" else "path,round,other"
+        (shapes / "labels.csv").write_text("\n".join([head, *rows]))
         options = {**options, "data": str(shapes / "labels.csv")}
     with pytest.raises(error):
         run(**options)

@@ -23,11 +23,13 @@ def make_loss(recipe: Recipe, head: Head, dataset: Dataset, device: torch.device
     task = dataset.task
     loss = head.loss(task)
     unfit = f"not for {task} with the head {recipe.head}"
-    # Where images are mixed, the smoothing is in their targets.
-    if recipe.label_smoothing and not (recipe.mixup or recipe.cutmix):
-        if not isinstance(loss, nn.CrossEntropyLoss):
+    if recipe.label_smoothing:
+        # Where images are mixed, the smoothing is in their targets: of labels, too.
+        mixed = bool(recipe.mixup or recipe.cutmix)
+        if isinstance(loss, nn.CrossEntropyLoss):
+            loss.label_smoothing = 0.0 if mixed else recipe.label_smoothing
+        elif not mixed or task == "regression":
             raise InvalidOption(f"label smoothing: {unfit}")
-        loss.label_smoothing = recipe.label_smoothing
     if recipe.class_weights == "balanced":
         weights = balanced_weights(dataset.train, task, len(dataset.classes)).to(device)
         if isinstance(loss, nn.CrossEntropyLoss):

@@ -37,7 +37,7 @@ class Mix:
         self._mix = Mixup(
             mixup_alpha=mixup,
             cutmix_alpha=cutmix,
-            label_smoothing=0.0 if task == "regression" else smoothing,
+            label_smoothing=smoothing,
             num_classes=outputs,
             # Numbers mix as the shares of labels do.
             multi_label=task != "classification",
