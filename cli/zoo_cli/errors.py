@@ -66,6 +66,15 @@ def _conflict(error: e.Conflict) -> str:
     return "nothing was changed"
 
 
+def _invalid_data(error: e.InvalidData) -> str:
+    if Path(error.where).suffix.lower() in (".csv", ".tsv", ".parquet"):
+        return (
+            "a table has a row for each image: its path, and its label (a class), labels (a|b), or "
+            "target (a number)"
+        )
+    return "put the images of each class in a folder of its own: DATA/daisy/1.jpg, DATA/rose/2.jpg"
+
+
 def _unavailable(error: e.Unavailable) -> str:
     if error.what.endswith("registry.db"):
         return "the zoo's folder must be writable: its index is a database"
@@ -99,8 +108,7 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
     (e.InvalidReference, lambda _: "a reference looks like team/flowers or team/flowers:v3; "
                                    "a digest is blake3: and 64 hex digits"),
     (e.InvalidWeights, lambda _: "nothing was imported"),
-    (e.InvalidData, lambda _: "put the images of each class in a folder of its own: "
-                              "DATA/daisy/1.jpg, DATA/rose/2.jpg"),
+    (e.InvalidData, lambda x: _invalid_data(cast(e.InvalidData, x))),
     (e.Conflict, lambda x: _conflict(cast(e.Conflict, x))),
     (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
     (e.Unsupported, lambda x: "a newer zoo may know it: pip install -U zoo-registry"

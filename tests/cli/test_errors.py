@@ -235,6 +235,10 @@ def test_data_that_cannot_be_trained_on(fails: Run, files: Path) -> None:
         "class 'dog' has one image", "class 'emu' has no image",
         "cat/bad.png is not a readable image", hint,
     ))  # fmt: skip
+    table = data / "ages.csv"
+    table.write_text("path,label\ncat/0.png,1.5\ncat/1.png,2.5\ncat/2.png,3.5\n")
+    told = fails(*TUNE, "--data", table, says=("3 of 3 labels are numbers", "--task regression"))
+    assert hint not in told
 
 
 def test_options_of_a_fine_tune(fails: Run, digits: Path) -> None:

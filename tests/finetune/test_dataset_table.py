@@ -202,7 +202,7 @@ def test_a_label_that_only_the_test_split_has(shapes: Path) -> None:
     ("head", "task", "expected"),
     [
         ("name,label", None, "no column 'path' or 'file' or 'image'; it has: name, label"),
-        ("path,label", "regression", "no columns for regression"),
+        ("path,labels", "regression", "no columns for regression"),
         ("path,split", None, "no column that says what an image shows"),
         ("path,label,target", None, "it has columns for classification and for regression"),
         ("path,path,label", None, "two columns are called 'path'"),
@@ -220,6 +220,30 @@ def test_the_task_decides_between_columns(shapes: Path) -> None:
     spec = written(shapes, "path,label,target", rows)
     assert open_dataset(spec, task="regression").classes == ("target",)
     assert len(open_dataset(spec, task="classification").classes) == 3
+
+
+def test_labels_that_are_numbers_are_learned_as_such_where_the_task_says_so(shapes: Path) -> None:
+    rows: Rows = [(path, 0.5 * index) for index, path in enumerate(paths(shapes))]
+    spec = written(shapes, "path,label", rows)
+    dataset = open_dataset(spec, task="regression")
+    assert (dataset.task, dataset.classes) == ("regression", ("label",))
+    assert targets(dataset) == {path: (value,) for path, value in rows}
+    assert problems(spec)[0].startswith("36 of 36 labels are numbers that one image has")
+    assert "--task regression" in problems(spec)[0]
+    assert "--task" not in problems(spec, "classification")[0]
+    rows[3] = (rows[3][0], "tall")
+    spec = written(shapes, "path,label", rows)
+    assert "--task" not in problems(spec)[0]
+    assert problems(spec, "regression") == (
+        f"{rows[3][0]} has 'tall' in the column 'label', which is no finite number",
+    )
+
+
+def test_a_few_rare_classes_that_are_called_by_numbers_are_classes(shapes: Path) -> None:
+    rows: Rows = [(path, index % 3) for index, path in enumerate(paths(shapes))]
+    rows[3] = (rows[3][0], 7)
+    found = problems(written(shapes, "path,label", rows))
+    assert found == ("class '7' has one image; training and test need one each",)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 | ``label`` | its class |
 | ``labels`` | multi-label: names with ``\\|`` between them; an empty cell: none of them |
 | ``target``, or ``target_…`` several times | regression: numbers |
+| ``label``, if there is no such column and the task is named | regression: numbers |
 | any others, if none of these is there | multi-label: each is a label, 1 present, 0 not |
 | ``split`` | optional: train, val or test (see `PART_NAMES`) |
 
@@ -19,6 +20,7 @@ import csv
 import importlib
 import math
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +68,7 @@ def list_table(path: Path, task: Task | None) -> Listing:
         rows=tuple(listed),
         images=FileImages(path.parent),
         place=str(path.resolve()),
+        problems=() if task else _doubts(columns, listed),
     )
 
 
@@ -126,6 +129,8 @@ def _columns(path: Path, names: Sequence[str], task: Task | None) -> Columns:
         "multi-label": several,
         "regression": numbers,
     }
+    if task == "regression" and not numbers:
+        options["regression"] = options["classification"]
     if not any(options.values()):
         options["multi-label"] = tuple(name for name in names if name not in (found, split))
     usable = [name for name, columns in options.items() if columns and task in (None, name)]
@@ -183,13 +188,9 @@ def _numbers(cells: Cells, columns: Sequence[str]) -> Label:
     numbers = []
     for name in columns:
         value = cells[name] or ""
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
+        if not _is_number(value):
             raise ValueError(f"has '{value}' in the column '{name}', which is no finite number")
-        numbers.append(number)
+        numbers.append(float(value))
     return tuple(numbers)
 
 
@@ -198,6 +199,27 @@ READ: dict[Task, Callable[[Cells, Sequence[str]], Label]] = {
     "multi-label": _present,
     "regression": _numbers,
 }
+
+
+def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What to say of classes that look like numbers to be learned: most have one image only."""
+    counts = Counter(str(row.label) for row in rows if row.label is not None)
+    alone = sum(count == 1 for count in counts.values())
+    if columns.task != "classification" or 2 * alone <= len(counts):
+        return ()
+    if not all(map(_is_number, counts)):
+        return ()
+    return (
+        f"{alone} of {len(counts)} labels are numbers that one image has: to learn numbers, name "
+        "the task (--task regression), or call the column 'target'",
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _classes(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
