@@ -43,6 +43,47 @@ def test_an_option_out_of_range_is_refused(option: str, value: object, reason: s
         Recipe(data="flowers", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"strategy": "probe", "epochs": 9}, "the strategy probe makes no use of epochs: leave it"),
+        (
+            {"strategy": "probe", "ema": 0.9, "blend": "soup", "augment": "heavy", "lr": 0.1},
+            "the strategy probe makes no use of augment, learning rate, ema, blend: leave them out",
+        ),
+        ({"strategy": "partial", "probe": "svm"}, "the strategy partial makes no use of probe"),
+        ({"head": "mlp", "probe": "svm"}, "the strategy partial makes no use of probe"),
+        ({"strategy": "full", "probe": "svm"}, "the strategy full makes no use of probe"),
+        (
+            {"strategy": "gradual", "phases": ("all:1",), "epochs": 3},
+            "the strategy gradual makes no use of epochs",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidOption, match=f"^{reason}"):
+        Recipe(data="flowers", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strategy": "probe", "probe": "svm", "batch_size": 8, "precision": "bf16", "at": "auto"},
+        {"strategy": "lp-ft", "probe": "svm", "epochs": 9, "ema": 0.9},
+        {"probe": "svm"},
+        {"strategy": "gradual", "phases": ("all:1",), "lr": 0.1, "patience": 2},
+    ],
+)
+def test_what_has_an_effect_is_taken_and_read_back(options: dict[str, Any]) -> None:
+    recipe = Recipe(data="flowers", **options)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_a_probe_that_was_recorded_with_every_default_is_read() -> None:
+    recorded = {**Recipe(data="flowers", strategy="probe").to_json(), "warmup": 0.1}
+    assert Recipe.from_json(recorded).strategy == "probe"
+
+
 def test_the_ends_of_the_ranges_are_in() -> None:
     recipe = Recipe(data="flowers", epochs=1, batch_size=2, lr=1e-9, weight_decay=0.0, image_size=8)
     assert recipe.epochs == 1

@@ -45,13 +45,20 @@ class Cut(BaseException):
 @pytest.fixture
 def fresh(tmp_path: Path, workspace: Workspace, base: str, shapes: Path) -> Callable[..., Result]:
     def fresh(save: str, **options: Any) -> Result:
-        recipe = Recipe(data=str(shapes), **{**QUICK, **options})
+        recipe = quick(shapes, **options)
         return finetune(
             workspace, base, recipe, Reference.parse(save), device="cpu",
             save_every=3,
         )  # fmt: skip
 
     return fresh
+
+
+def quick(data: Path, **options: Any) -> Recipe:
+    given = {**QUICK, **options}
+    if "phases" in given:  # each says how long it is
+        del given["epochs"]
+    return Recipe(data=str(data), **given)
 
 
 def state(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
@@ -136,7 +143,7 @@ def test_resumed_from_long_ago_gives_the_same_bits(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, plan: str
 ) -> None:
     """Saved once, at the beginning; cut off when all is trained and blended."""
-    recipe = Recipe(data=str(shapes), **{**QUICK, **SELDOM[plan]})
+    recipe = quick(shapes, **SELDOM[plan])
     whole = finetune(workspace, base, recipe, Reference.parse("team/whole"), device="cpu")
 
     def cut(*_: Any, **__: Any) -> None:
@@ -206,7 +213,7 @@ def test_what_cannot_be_resumed(
     workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch,
     shapes: Path,
 ) -> None:  # fmt: skip
-    done = fresh("team/done", strategy="probe")
+    done = fresh("team/done", strategy="partial", freeze="all", epochs=1)
     with pytest.raises(Conflict, match="is done"):
         resume(workspace, done.run)
     with monkeypatch.context() as patch:

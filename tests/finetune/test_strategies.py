@@ -37,8 +37,10 @@ NOTE = r"epoch \d, loss [\d.]+, rate [\d.e-]+, \d+ images/s"
 @pytest.fixture
 def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     def run(save: str = "team/x", **options: Any) -> Result:
-        quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32, "lr": 0.01}
-        recipe = Recipe(**{**quick, **options})
+        quick: dict[str, Any] = {"batch_size": 8, "image_size": 32}
+        if options.get("strategy") not in ("probe", "gradual"):
+            quick |= {"epochs": 2, "lr": 0.01}
+        recipe = Recipe(data=str(shapes), **{**quick, **options})
         return finetune(workspace, base, recipe, Reference.parse(save), device="cpu")
 
     return run

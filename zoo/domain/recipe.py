@@ -22,6 +22,19 @@ LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
+IDLE: Mapping[str, tuple[str, ...]] = {
+    "probe": (
+        "augment", "views", "mixup", "cutmix", "epochs", "accumulate", "optimizer", "lr",
+        "backbone_lr_ratio", "layer_decay", "schedule", "weight_decay", "clip_norm",
+        "label_smoothing", "class_weights", "ema", "blend", "patience", "grad_checkpointing",
+    ),
+    "partial": ("probe",),
+    "full": ("probe",),
+    "gradual": ("probe", "epochs"),
+}  # fmt: skip
+"""What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
+probes recorded one before its default was that of the schedule."""
+
 Check = Callable[[Any], bool]
 
 
@@ -182,7 +195,17 @@ class Recipe:
             raise InvalidOption("activations of a unit are for the strategy probe")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
+        self._check_effects()
         self.plan()
+
+    def _check_effects(self) -> None:
+        strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
+        idle = [x for x in IDLE.get(strategy, ()) if getattr(self, x) != default[x]]
+        if idle:
+            raise InvalidOption(
+                f"the strategy {strategy} makes no use of {', '.join(map(spoken, idle))}: leave "
+                f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
+            )
 
     @property
     def resolved_strategy(self) -> str:
