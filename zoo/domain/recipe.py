@@ -123,7 +123,10 @@ class Recipe:
         (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
     )
     head: str = _option("linear", "Kind of the new head.")
-    probe: str = _option("softmax", "Classifier of a probe.", one_of=("softmax", "svm"))
+    probe: str = _option(
+        "softmax", "Classifier of a probe; what k nearest neighbours reach is told beside it.",
+        one_of=("softmax", "svm"),
+    )  # fmt: skip
     at: str = _option(
         "head", "Unit whose activations a probe takes; auto: chosen by nested validation."
     )
