@@ -30,6 +30,12 @@ device_option = click.option(
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
 )
+launch_option = click.option(
+    "--launch",
+    metavar="CONFIG",
+    help="Run in the processes that accelerate's config file CONFIG describes, or in so many on "
+    "this machine (2).",
+)
 
 
 @click.command()
@@ -48,12 +54,7 @@ device_option = click.option(
     "--resume", metavar="RUN", help="Go on with a run that was cut off (last: the newest)."
 )
 @click.option("--find-lr", is_flag=True, help="Train nothing: try learning rates, and suggest one.")
-@click.option(
-    "--launch",
-    metavar="CONFIG",
-    help="Run in the processes that accelerate's config file CONFIG describes, or in so many on "
-    "this machine (2).",
-)
+@launch_option
 @as_json
 @home_option
 def finetune(
@@ -112,17 +113,23 @@ def finetune(
 @click.option("--save", required=True, help="Name to keep the result under.")
 @click.option("--data", help="Where the images are now, if they moved.")
 @device_option
+@launch_option
 @as_json
 @home_option
-def rerun(name: str, save: str, data: str | None, device: str, as_json: bool) -> None:
+def rerun(
+    name: str, save: str, data: str | None, device: str, launch: str | None, as_json: bool
+) -> None:
     """Fine-tune again as the checkpoint NAME was: same base, images and recipe.
 
-    On a CPU, with the same versions of torch and timm, this gives the same bits.
+    On a CPU, with the same versions of torch and timm and as many processes (zoo show --json
+    tells how many there were), this gives the same bits.
 
     \b
     Example:
       zoo rerun team/flowers --save team/flowers-again
     """
+    if launch is not None:
+        launch_processes(launch, device)
     zoo = open_zoo()
     with _resumable(zoo):
         result = zoo.rerun(name, save, data=data, device=device)

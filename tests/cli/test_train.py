@@ -138,6 +138,14 @@ def test_processes_from_one_command(
     for shown in said.values():
         assert shown["metrics"] == pytest.approx(said[2]["metrics"], rel=1e-3)
     assert len(run("runs", "--json").json) == 4  # one each, beside that of the prepared zoo
+    again = ("rerun", "team/0", "--device", "cpu", "--save")
+    done = console(*again, "team/again", "--launch", 2, cwd=home)
+    assert done.code == 0, done.err
+    assert run("show", "team/again", "--json").json["weights"] == said[0]["weights"]
+    assert "number of processes" not in run("runs", "show", "last").out
+    assert run(*again, "team/alone").code == 0
+    remark = "note: the number of processes is 1, and was 2 when team/0 was trained"
+    assert remark in run("runs", "show", "last").out
 
 
 def test_what_cannot_be_launched(run: Run, console: Run, home: Path, recipe: Path) -> None:

@@ -84,7 +84,7 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     progress: Progress = silent,
-    check: Callable[[Prepared], None] | None = None,
+    check: Callable[[Prepared], str] | None = None,
     known_as: str | None = None,
 ) -> Result:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
@@ -97,7 +97,7 @@ def finetune(
         device: See `zoo.finetune.device.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
         progress: Told how far it is.
-        check: Refuses what was prepared, by an error.
+        check: Refuses what was prepared, by an error, or returns what to remark on.
         known_as: What the lineage calls the base, if not ``base``.
 
     Raises:
@@ -109,11 +109,12 @@ def finetune(
     workspace.check_free(save)
     processes, device = Processes.join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, processes, known_as)
-    if check:
-        check(prepared)
+    remark = check(prepared) if check else ""
     run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
     assert run is not None
     with Journal(run, writes=processes.first) as journal:
+        if remark:
+            journal.remark(remark)
         return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
 
 
@@ -155,7 +156,8 @@ def rerun(
 ) -> Result:
     """Fine-tune again as the checkpoint ``name`` was.
 
-    On a CPU, with the same versions and as many processes, to the bit.
+    On a CPU, with the same versions and as many processes, to the bit; another number of them is
+    remarked on.
 
     Args:
         workspace: The zoo.
@@ -177,9 +179,16 @@ def rerun(
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
     recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
 
-    def check(prepared: Prepared) -> None:
+    def check(prepared: Prepared) -> str:
         if prepared.dataset.digest != known.provenance.get("data_digest"):
             raise InvalidData(recipe.data, [f"it is not what {name} was trained on"])
+        before, here = known.provenance.get("processes", "1"), str(prepared.processes.size)
+        if before == here:
+            return ""
+        return (
+            f"the number of processes is {here}, and was {before} when {name} was trained: the "
+            "same bits need as many (--launch)"
+        )
 
     base = str(tuned[0].manifest)
     return finetune(workspace, base, recipe, save, device=device, progress=progress,
