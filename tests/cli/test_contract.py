@@ -91,7 +91,10 @@ def test_pull_json(prepared: Any) -> None:
 
 def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
-    assert set(got) == {"ref", "manifest", "parent", "run", "freeze", "metrics", "seconds"}
+    assert set(got) == {
+        "ref", "manifest", "parent", "run", "freeze", "metrics", "seconds", "skipped_images",
+    }  # fmt: skip
+    assert got["skipped_images"] == 0
     assert got["freeze"].pop("kept")
     assert got["freeze"] == {"frozen_units": 12, "trainable_units": 6, "boundary": "blocks.5.0"}
     assert got["ref"] == TUNED

@@ -181,7 +181,6 @@ def test_usage(fails: Run, arguments: tuple[str, ...], says: tuple[str, ...]) ->
         ("empty.safetensors", "safetensors"),
         ("cut.safetensors", "damaged"),
         ("good.png", "neither safetensors nor a PyTorch file"),
-        ("folder", "is a folder"),
         ("gone.pth", "no such file"),
         ("code.pth", "refused"),
         ("code4.pth", ""),
@@ -197,6 +196,13 @@ def test_import_of_what_is_no_checkpoint(fails: Run, files: Path, file: str, say
     fact = text.splitlines()[0].rstrip()
     assert not fact.endswith(":"), "a reason is announced, but there is none"
     assert not fact.rpartition(": ")[2].isdecimal(), "a bare number is no reason"
+
+
+def test_import_of_folders(fails: Run, files: Path) -> None:
+    folder = files / "folder"
+    fails("import", folder, "--as", "team/x", says=(str(folder), "config.json", "zoo import FILE"))
+    fails("import", folder, "--architecture", "test_vit", "--as", "team/x", code=2,
+          says=("a folder says what network it is",))  # fmt: skip
 
 
 def test_import_names(fails: Run, files: Path) -> None:

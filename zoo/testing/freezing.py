@@ -33,6 +33,8 @@ __all__ = [
 RATE = 1e-3
 SEED = 0
 STEPS = 3
+TRACE = 1e-4
+"""Of the largest gradient of all."""
 LARGEST = 100.0
 """Norm that gradients are clipped to: batch norms over two small images can make them a hundred
 thousand times as large (EfficientViM), and the next loss no number."""
@@ -71,7 +73,7 @@ def check_training(
     module: nn.Module, hierarchy: Hierarchy, images: Tensor, optimizer: str = "adamw"
 ) -> None:
     """Assert that three steps move nothing below the boundary, bit for bit, and all above, but for
-    what no gradient reaches with nothing frozen either; and so in the moving average.
+    what hardly a gradient reaches with nothing frozen either; and so in the moving average.
 
     ``adamw`` is handed what is trainable, as it should be; ``sgd`` is handed everything, as often
     happens.
@@ -92,8 +94,7 @@ def check_training(
         assert reached <= moved, sorted(reached - moved)
     assert reached <= frozen.trainable()
     if unreached := frozen.trainable() - reached:
-        thawed = copy.deepcopy(module)
-        unreached &= _train(thawed, images, OPTIMIZERS[optimizer](thawed))
+        unreached &= _clearly_reached(copy.deepcopy(module), images)
         assert not unreached, sorted(unreached)
     assert reached
 
@@ -220,6 +221,19 @@ def _train(
             if average:
                 average.update(module, step=step + 1)
     return reached
+
+
+def _clearly_reached(module: nn.Module, images: Tensor) -> set[str]:
+    """Names of the parameters whose gradients are no mere traces, as they are where untrained
+    layers have left next to nothing of an image (MobileViT).
+    """
+    module.train()(images).flatten(1).log_softmax(1)[:, 0].sum().backward()
+    size = {
+        name: float(parameter.grad.abs().max())
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+    return {name for name, largest in size.items() if largest > TRACE * max(size.values())}
 
 
 def _moved(before: nn.Module, after: nn.Module) -> set[str]:
