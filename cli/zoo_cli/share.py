@@ -184,6 +184,8 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
       zoo import flowers-model --as team/flowers
     """
     if not file.is_dir():
+        if architecture is None and not file.exists():
+            raise click.UsageError(f"{file}: no such file or folder")
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
         ref, digest = open_zoo().import_file(

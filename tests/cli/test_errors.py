@@ -203,6 +203,7 @@ def test_import_of_folders(fails: Run, files: Path) -> None:
     fails("import", folder, "--as", "team/x", says=(str(folder), "config.json", "zoo import FILE"))
     fails("import", folder, "--architecture", "test_vit", "--as", "team/x", code=2,
           says=("a folder says what network it is",))  # fmt: skip
+    fails("import", files / "gone", "--as", "team/x", code=2, says=("no such file or folder",))
 
 
 def test_import_names(fails: Run, files: Path) -> None:

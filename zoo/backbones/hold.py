@@ -25,8 +25,8 @@ HELD, HOOKS = "zoo_held", "zoo_hooks"
 
 
 def hold(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
-    """See that code between the first ``boundary`` units runs in eval mode; as nothing is held if
-    that is 0.
+    """See that code between the first ``boundary`` units runs in eval mode, and no other code that
+    an earlier call held.
     """
     network = getattr(module, "_orig_mod", module)  # of a compiled one
     for handle in network.__dict__.pop(HOOKS, ()):
@@ -41,10 +41,10 @@ def hold(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         if boundary == len(hierarchy.units) and not owned & set(last.buffers):
             # What is dropped before a head is the head's.
             done = network.get_submodule(last.modules[-1])
-            hooks.append(done.register_forward_hook(partial(_released, container)))
+            hooks.append(done.register_forward_hook(partial(_release, container)))
         elif first is not None:
             entry = network.get_submodule(first)
-            hooks.append(entry.register_forward_pre_hook(partial(_released, container)))
+            hooks.append(entry.register_forward_pre_hook(partial(_release, container)))
     if hooks:
         network.__dict__[HOOKS] = hooks
 
@@ -99,7 +99,3 @@ def _release(container: nn.Module, *_: Any) -> None:
     if getattr(container, HELD, False):
         container.training = True
         setattr(container, HELD, False)
-
-
-def _released(container: nn.Module, *_: Any) -> None:
-    _release(container)
