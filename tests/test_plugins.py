@@ -6,16 +6,24 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 from fakes.checkpoints import add_checkpoint
+from safetensors.torch import save_file
 
+import zoo
 from zoo import plugins
+from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.manifest import Backbone, Head
+from zoo.domain.reference import Reference
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
+from zoo.exchange.acquire import acquire
 from zoo.exchange.architecture import hierarchy_of
-from zoo.exchange.indexing import index_local
+from zoo.exchange.importing import Origin, import_file
+from zoo.exchange.indexing import index, index_local
 from zoo.workspace import Workspace
 
 Install = Callable[..., None]
@@ -223,6 +231,37 @@ def test_one_that_fails_at_work_is_blamed_and_keeps_nobody_from_the_others(
     for name in ("aaa/test_resnet", "net", "team/net"):
         with pytest.raises(BrokenPlugin, match=r"backbone 'aaa' of acme_ad fails: division"):
             hierarchy_of(workspace, name)
+
+
+def test_a_backbone_that_fails_to_build_is_blamed_whatever_it_is_built_for(
+    install: Install, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Loading a checkpoint, importing a file, pulling what a source names."""
+    code = BACKBONE.format("return ['net']").replace("raise RuntimeError(architecture)", "1 / 0")
+    install("acme_ag", "zoo.backbones", "aaa = acme_ag:Plugin", code)
+    add_checkpoint(workspace, "team/net", backbone=Backbone(plugin="aaa", architecture="net"))
+    location = Location(source="aaa", locator="net")
+    entry = CatalogEntry(name="aaa/net", backbone="aaa", architecture="net", location=location)
+    workspace.registry.replace_entries("aaa", "1", [entry], datetime.now(UTC))
+    save_file({"weight": torch.zeros(2)}, tmp_path / "net.safetensors")
+    origin, new = Origin(plugin="aaa", architecture="net"), Reference.parse("team/new")
+    for use in (
+        lambda: zoo.open(workspace.root).load("team/net"),
+        lambda: import_file(workspace, tmp_path / "net.safetensors", new, origin),
+        lambda: acquire(workspace, "aaa/net"),
+    ):
+        with pytest.raises(BrokenPlugin, match=r"backbone 'aaa' of acme_ag fails: division"):
+            use()
+
+
+def test_a_source_that_fails_to_list_its_newest_is_blamed(
+    install: Install, workspace: Workspace
+) -> None:
+    code = SOURCE.format(version="return '1'", entries="return []")
+    code += "    def pages(self, *, library=None, author=None, cursor=None): yield 1 / 0\n"
+    install("acme_ah", "zoo.sources", "aaa = acme_ah:Plugin", code)
+    with pytest.raises(BrokenPlugin, match=r"source 'aaa' of acme_ah fails: division"):
+        index(workspace, "aaa")
 
 
 def test_a_head_that_fails_at_work_is_blamed_not_its_backbone(

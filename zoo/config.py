@@ -67,12 +67,19 @@ def rank() -> int:
     return _number("RANK", 0)
 
 
+def cores() -> int:
+    """Those that are this process's, which in a container or a job may be few of the machine's."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def share_cores(count: int) -> None:
     """Give each of ``count`` processes that are about to start its share of the cores.
 
     Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
 
 
 def weights_spread_by() -> str | None:

@@ -14,18 +14,23 @@ from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 
+from zoo.backbones.codes import codes, find_tap
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
 from zoo.backbones.preprocess import inference_transform
+from zoo.contracts import Backbone
 from zoo.domain.surgery import Surgery
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import check_coverage
 from zoo_timm.backbone import TimmBackbone
+from zoo_torchvision.backbone import TorchvisionBackbone
 
 
-def truncated(whole: nn.Module, architecture: str, unit: str) -> tuple[Operated, nn.Module]:
+def truncated(
+    whole: nn.Module, architecture: str, unit: str, plugin: Backbone | None = None
+) -> tuple[Operated, nn.Module]:
     """The network up to ``unit`` with the weights of ``whole``, loaded as a checkpoint's are."""
-    backbone = Operated(TimmBackbone(), Surgery(truncate=unit), architecture)
+    backbone = Operated(plugin or TimmBackbone(), Surgery(truncate=unit), architecture)
     state = backbone.adapt(backbone.build(architecture), whole.state_dict())
     return backbone, assign(lambda: backbone.build(architecture), state, backbone, name="whole")
 
@@ -50,6 +55,33 @@ def test_real_weights_on_a_real_image() -> None:
         name for name in whole.state_dict() if not name.startswith(("blocks.5", "blocks.6",
         "conv_head", "bn2", "classifier"))
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "unit", "path", "places"),
+    [
+        ("alexnet", "classifier.4", "classifier.4", ()),  # a module of no unit
+        ("densenet121", "features.denseblock4", "features.norm5", (2, 3)),  # in the code
+    ],
+)
+def test_the_activation_behind_a_unit_is_kept(
+    architecture: str, unit: str, path: str, places: tuple[int, ...]
+) -> None:
+    """As codes have it; and it survives being copied and pickled."""
+    torch.manual_seed(3)
+    plugin = TorchvisionBackbone()
+    whole = plugin.build(architecture).eval()
+    images = torch.randn(2, 3, 224, 224)
+    left: list[Tensor] = []
+    whole.get_submodule(path).register_forward_hook(lambda _, __, out: left.append(out.clone()))
+    _, module = truncated(whole, architecture, unit, plugin)
+    with torch.no_grad():
+        whole(images)
+        wanted = left[0].relu().mean(places) if places else left[0].relu()
+        for made in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert torch.equal(made(images), wanted)
+    tap = find_tap(whole, plugin.hierarchy(architecture, whole), images, unit)
+    assert torch.equal(codes(whole, [tap], images)[0], wanted)
 
 
 @pytest.mark.parametrize(

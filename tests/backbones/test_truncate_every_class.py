@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
+from zoo.backbones.truncate import Tap
 from zoo.backbones.untrained import on_meta
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
@@ -36,16 +37,17 @@ SIDES = (64, 128)
 
 
 @torch.no_grad()
-def tapped(module: nn.Module, path: str, dimension: int, images: Tensor) -> Tensor:
-    """What leaves the module at ``path`` in a run of the whole network, pooled."""
+def tapped(module: nn.Module, tap: Tap, images: Tensor) -> Tensor:
+    """What leaves the tap's module in a run of the whole network, pooled."""
     left: list[Tensor] = []
-    with module.get_submodule(path).register_forward_hook(
+    with module.get_submodule(tap.path).register_forward_hook(
         # The rest of a pair is a size or coordinates; and what follows may write into it.
         lambda _, __, out: left.append((out if isinstance(out, Tensor) else out[0]).clone())
     ):
         module(images)
     (output,) = left
-    places = [d for d in range(1, output.dim()) if d != dimension]
+    output = tap.activation(output) if tap.activation else output
+    places = [d for d in range(1, output.dim()) if d != tap.dimension]
     return output.mean(places) if places else output
 
 
@@ -86,7 +88,7 @@ def test_truncated_is_tapped(
         module = assign(lambda: backbone.build(architecture), state, backbone, name=name)  # noqa: B023
         tap = backbone._tap
         assert tap is not None
-        wanted = tapped(whole, tap.path, tap.dimension, images)
+        wanted = tapped(whole, tap, images)
         with torch.no_grad():
             assert torch.equal(module(images), wanted), name
         hierarchy = backbone.hierarchy(architecture, module)

@@ -8,7 +8,7 @@ computed. Whatever mode the network is in, codes are those of eval mode.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from zoo.backbones.activation import Activation, watching
 from zoo.backbones.pooled_head import POOLED_HEAD
 from zoo.backbones.pooling import Shape, feature_dimension, pool, the_tensor
 from zoo.domain.hierarchy import Hierarchy
@@ -27,16 +26,9 @@ from zoo.errors import UnknownName, Unsupported
 
 __all__ = ["HEAD", "Tap", "codes", "extract", "find_tap", "find_taps"]
 
-Activation = Callable[[Tensor], Tensor]
-
 HEAD = "head"
 """The tap before the head."""
 
-ACTIVATIONS = frozenset((
-    functional.gelu, functional.hardswish, functional.leaky_relu, functional.relu,
-    functional.relu6, functional.silu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
-))  # fmt: skip
-"""What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
 REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise for images of a size that they do not take."""
 
@@ -223,52 +215,17 @@ def _watch(
     which activation got the very tensor that was seen there, outside of the ``owned`` modules.
     """
     shapes: dict[str, list[Shape | None]] = {name: [] for name in places}
-    following = _Following()
 
     def look(name: str, value: Any) -> None:
         shapes[name].append(tuple(value.shape) if isinstance(value, Tensor) else None)
-        following.seen[id(value)] = name, value  # kept alive: another would have its number
+        following.see(name, value)
 
     with ExitStack() as hooks, _eval_mode(module):
-        for path in owned:
-            hooks.enter_context(_hook(module, path, True, following.enter))
         for name, place in places.items():
             hooks.enter_context(_hook(module, place.path, place.entering, partial(look, name)))
-        for path in owned:
-            hooks.enter_context(_hook(module, path, False, following.leave))
-        with following:
-            module(images)
+        following = hooks.enter_context(watching(module, owned))
+        module(images)
     return shapes, following.behind
-
-
-class _Following(TorchFunctionMode):
-    """Watches for activations of what was seen, outside of the modules that are entered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = 0
-        self.seen: dict[int, tuple[str, Any]] = {}
-        self.behind: dict[str, Activation] = {}
-
-    def enter(self, _: Any) -> None:
-        self.inside += 1
-
-    def leave(self, _: Any) -> None:
-        self.inside -= 1
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        if func in ACTIVATIONS and not self.inside:
-            (value, *rest) = args or (given["input"],)
-            if id(value) in self.seen:
-                options = {name: option for name, option in given.items() if name != "input"}
-                # It may write into what it gets, which the network goes on with.
-                self.behind[self.seen[id(value)][0]] = lambda tensor: func(
-                    tensor.clone(), *rest, **options
-                )
-        return func(*args, **given)
 
 
 @contextmanager

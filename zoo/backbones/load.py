@@ -73,10 +73,11 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
 
     Raises:
         Unsupported: It was made by a surgery that this version cannot carry out.
-        BrokenPlugin: The plugin of its head fails.
+        BrokenPlugin: Its plugin, or that of its head, fails.
     """
     surgery = Surgery.parse(manifest.backbone.options)
-    module = backbone.build(manifest.backbone.architecture, **surgery.to_build())
+    with plugins.blaming("zoo.backbones", manifest.backbone.plugin):
+        module = backbone.build(manifest.backbone.architecture, **surgery.to_build())
     if manifest.head.kind != "native":
         backbone.replace_head(module, manifest.head.num_classes, lambda n: _head(manifest, n))
     return module

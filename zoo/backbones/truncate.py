@@ -1,5 +1,7 @@
 """Truncate a network: end it after one of its units, and pool what leaves that unit.
 
+An activation that directly follows is part of what is kept, as it is of codes.
+
 The run ends early, by an exception that the network itself catches, so that any network can be
 truncated, whatever its code does after the unit. What is left out is None in its place: the names
 of the rest stay as they are.
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.activation import Activation, watching
 from zoo.backbones.pooled_head import add_pooled_head
 from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
 from zoo.backbones.record import record
@@ -33,6 +36,7 @@ class Tap:
         hierarchy: The whole network's.
         depth: The last unit that is kept.
         path: The module whose output it gives.
+        activation: What the whole network does next with that, if it is an activation.
         shape: Shape of that for one image.
         dimension: Which dimension of it holds features.
     """
@@ -40,6 +44,7 @@ class Tap:
     hierarchy: Hierarchy
     depth: int
     path: str
+    activation: Activation | None
     shape: Shape
     dimension: int
 
@@ -78,7 +83,8 @@ def find_tap(
             f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: which "
             f"dimension of its output {shape} holds features is not clear"
         )
-    return Tap(hierarchy, depth, path, shape, dimension)
+    activation = _activation(module, hierarchy, path, input_size)
+    return Tap(hierarchy, depth, path, activation, shape, dimension)
 
 
 def truncate(module: nn.Module, tap: Tap) -> None:
@@ -90,7 +96,7 @@ def truncate(module: nn.Module, tap: Tap) -> None:
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, None)
     # On the instance, and copied and pickled with it.
-    module.forward = partial(_run_to, module, tap.path)
+    module.forward = partial(_run_to, module, tap.path, tap.activation)
     add_pooled_head(module, tap.shape[tap.dimension], lambda _: nn.Identity(), tap.dimension)
 
 
@@ -127,14 +133,19 @@ def _stop(_: nn.Module, __: Any, output: Any) -> None:
     raise _Reached(output)
 
 
-def _run_to(module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
-    """What leaves the module at ``path`` in a run of ``module`` as its class has it."""
+def _run_to(
+    module: nn.Module, path: str, activation: Activation | None, *args: Any, **kwargs: Any
+) -> Any:
+    """What leaves the module at ``path``, and ``activation``, in a run of ``module`` as its class
+    has it.
+    """
     # The hook is set for each run, so that it comes after all others.
     with module.get_submodule(path).register_forward_hook(_stop):
         try:
             type(module).forward(module, *args, **kwargs)
         except _Reached as reached:
-            return the_tensor(reached.output)
+            output = the_tensor(reached.output)
+            return output if activation is None or output is None else activation(output)
     raise RuntimeError(f"{type(module).__name__} did not come to {path}")
 
 
@@ -207,6 +218,22 @@ def _leaving(module: nn.Module, path: str, input_size: tuple[int, int, int]) -> 
             f"a network cannot be truncated at {path}: what leaves it is no single tensor"
         )
     return tuple(left[0].shape)
+
+
+@torch.no_grad()
+def _activation(
+    module: nn.Module, hierarchy: Hierarchy, path: str, input_size: tuple[int, int, int]
+) -> Activation | None:
+    """What happens next to what leaves the module at ``path``, if an activation of no unit."""
+    units = [path for unit in hierarchy.units for path in unit.modules]
+    with (
+        watching(module, [*units, *hierarchy.head.modules]) as following,
+        module.get_submodule(path).register_forward_hook(
+            lambda _, __, output: following.see(path, the_tensor(output))
+        ),
+    ):
+        module.eval()(torch.zeros(1, *input_size, device="meta"))
+    return following.behind.get(path)
 
 
 def _gone(module: nn.Module, tap: Tap) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,6 +13,7 @@ from zoo.codec.header import FIXED, MAGIC, VERSION, Buffer, Codec, Header, check
 from zoo.codec.huffman import pack_planes, unpack_planes
 from zoo.codec.layouts import Layout
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
+from zoo.config import cores
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt
 
@@ -126,5 +126,5 @@ def _on_all_cores(work: Callable[[int], T], items: Sequence[int]) -> list[T]:
     """Run ``work`` for each item in threads: numpy, zstd and pcodec let go of the interpreter."""
     if len(items) < 2:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))

@@ -50,7 +50,8 @@ def acquire(
     if described:
         with on_meta():  # what cannot be built here need not be fetched
             backbone = plugins.backbone(described.backbone)
-            backbone.build(described.architecture, tag=described.tag)
+            with plugins.blaming("zoo.backbones", described.backbone):
+                backbone.build(described.architecture, tag=described.tag)
     location = _choose(entry, source)
     told = (entry.entry.facts or {}).get("base_model") or ()
     return _take(workspace, ref, location, described, tuple(told), progress)

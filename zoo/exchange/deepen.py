@@ -10,6 +10,7 @@ from multiprocessing import get_context
 
 from zoo import plugins
 from zoo.backbones.describe import traced
+from zoo.config import cores
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress, silent
 from zoo.errors import ZooError
@@ -63,14 +64,14 @@ def _traced(wanted: list[Network]) -> Iterator[tuple[Network, Hierarchy | str]]:
     A network that ends the process it is in, as where memory runs out, takes along all that run
     beside it. These are tried again one after the other, and the rest goes on.
     """
-    left, cores = wanted[::-1], _cores()
+    left, processes = wanted[::-1], cores()
     while left:
         running: dict[Future[Hierarchy | str], Network] = {}
-        pool = _pool(cores)
+        pool = _pool(processes)
         try:
             while left or running:
                 # No more than run at once: so it is known which did when a process ends.
-                while left and len(running) < cores:
+                while left and len(running) < processes:
                     running[pool.submit(_trace, *left[-1])] = left[-1]
                     left.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -101,13 +102,6 @@ def _traced_alone(network: Network) -> Hierarchy | str:
 def _pool(processes: int) -> ProcessPoolExecutor:
     # Spawned: torch does not survive a fork of a process whose threads have worked.
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-
-
-def _cores() -> int:
-    """Those that are this process's, which in a container or a job may be few of the machine's."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _trace(plugin: str, architecture: str) -> Hierarchy | str:

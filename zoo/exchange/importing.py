@@ -193,7 +193,7 @@ def _network(
 
 def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
-    with torch.device("meta"):
+    with plugins.blaming("zoo.backbones", origin.plugin), torch.device("meta"):
         stated: dict[str, Any] = {}
         if origin.layout:
             stated = {key: value for key in ("num_classes", "image_size")

@@ -127,9 +127,7 @@ def _index_newest(
     with progress(f"indexing {source}", None) as task:
         # What changed while a listing was interrupted is at its head, which is looked at last.
         for _ in range(2 if mark.cursor else 1):
-            for page in catalog.pages(
-                library=wanted.library, author=wanted.author, cursor=mark.cursor
-            ):
+            for page in _pages(source, catalog, wanted, mark.cursor):
                 mark, fresh = mark.after(page, wanted.limit)
                 marks[key] = mark
                 # With the entries, in one transaction: neither is ever there without the other.
@@ -138,6 +136,11 @@ def _index_newest(
                 if mark.cursor is None:
                     break
     return total
+
+
+def _pages(source: str, catalog: Queried, wanted: Wanted, cursor: str | None) -> Iterator[Page]:
+    with plugins.blaming("zoo.sources", source):
+        yield from catalog.pages(library=wanted.library, author=wanted.author, cursor=cursor)
 
 
 def _marks(version: str | None) -> dict[str, Mark]:

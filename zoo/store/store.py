@@ -16,6 +16,7 @@ from typing import Self
 from blake3 import blake3
 
 from zoo.codec.header import check
+from zoo.config import cores
 from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -259,7 +260,7 @@ class Store:
     @property
     def at_once(self) -> int:
         """How many files can be hashed at a time: one on each core."""
-        return os.cpu_count() or 1
+        return cores()
 
     def now(self) -> datetime:
         """The time on this machine."""

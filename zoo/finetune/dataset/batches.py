@@ -7,7 +7,6 @@ processes changes what the network sees, and an epoch can be entered anywhere.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from zoo.config import cores
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform
@@ -175,13 +175,12 @@ class Batches:
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
         """How many worker processes pay, by the time that one image takes."""
         left = [index for batch in plan for index in batch if index not in self._kept]
-        cores = os.cpu_count() or 1
-        if not left or cores == 1:
+        if not left or cores() == 1:
             return 0
         began = time.perf_counter()
         self.image(left[0], epoch)
         seconds = (time.perf_counter() - began) * len(left)
-        return min(WORKERS, cores, len(plan)) if seconds > PAYS else 0
+        return min(WORKERS, cores(), len(plan)) if seconds > PAYS else 0
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:

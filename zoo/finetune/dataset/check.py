@@ -14,6 +14,7 @@ from typing import NamedTuple
 import PIL
 from blake3 import blake3
 
+from zoo.config import cores
 from zoo.domain.progress import Progress
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.images import Images
@@ -61,7 +62,7 @@ def check_images(
     found = Checked({}, {})
     with (
         _remembered(cache) as seen,
-        ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(THREADS, cores())) as pool,
         progress("checking images", len(keys)) as task,
     ):
         for gone in seen.keys() - set(keys):

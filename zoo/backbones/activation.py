@@ -1,0 +1,101 @@
+"""The activation that directly follows a unit, where it belongs to no unit.
+
+AlexNet's and VGG's last hidden layer has its own as a module between the last unit and the head;
+DenseNet's last norm is followed by a function in the network's own code. What is learned from such
+a unit is learned from what the activation gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Activation", "Following", "watching"]
+
+ACTIVATIONS = frozenset((
+    functional.gelu, functional.hardswish, functional.leaky_relu, functional.relu,
+    functional.relu6, functional.silu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+))  # fmt: skip
+"""What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A call of a function, as the network does it. It can be copied and pickled.
+
+    Attributes:
+        function: One of `ACTIVATIONS`.
+        rest: What it gets after the tensor.
+        options: What it gets by name, but for the tensor.
+    """
+
+    function: Any
+    rest: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """What it makes of ``tensor``, which stays as it is."""
+        # It may write into what it gets, which others may hold.
+        output: Tensor = self.function(tensor.clone(), *self.rest, **self.options)
+        return output
+
+
+class Following(TorchFunctionMode):
+    """Watches for activations of what was seen, outside of the units' modules.
+
+    Attributes:
+        behind: What was found, by the name that was seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behind: dict[str, Activation] = {}
+        self._inside = 0
+        self._seen: dict[int, tuple[str, Any]] = {}
+
+    def see(self, name: str, value: Any) -> None:
+        """Look for what is done with ``value``, and call it ``name``."""
+        self._seen[id(value)] = name, value  # kept alive: another would have its number
+
+    def enter(self, *_: Any) -> None:
+        """A unit's module runs from now on."""
+        self._inside += 1
+
+    def leave(self, *_: Any) -> None:
+        """It returned."""
+        self._inside -= 1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in ACTIVATIONS and not self._inside:
+            (value, *rest) = args or (given["input"],)
+            if id(value) in self._seen:
+                options = {name: option for name, option in given.items() if name != "input"}
+                name, _ = self._seen[id(value)]
+                self.behind[name] = Activation(func, tuple(rest), options)
+        return func(*args, **given)
+
+
+@contextmanager
+def watching(module: nn.Module, owned: Iterable[str]) -> Iterator[Following]:
+    """Watch runs of ``module`` outside of the modules at the paths ``owned``, those of units and
+    of the head.
+    """
+    following = Following()
+    with ExitStack() as hooks:
+        for path in owned:
+            child = module.get_submodule(path)
+            hooks.enter_context(child.register_forward_pre_hook(following.enter))
+            # Always: the run of a truncated network ends by an exception.
+            hooks.enter_context(child.register_forward_hook(following.leave, always_call=True))
+        hooks.enter_context(following)
+        yield following
