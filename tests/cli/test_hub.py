@@ -79,15 +79,23 @@ def test_push_and_pull(run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch
     assert digest == {file["sha256"] for file in theirs["weights"]}
 
 
-def test_a_truncated_network_goes_there_and_back(
-    run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch, digits: Path
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (("--truncate", "blocks.3"), "it is truncated at blocks.3.2"),
+        (("--head", "cosine"), "its head is of the kind 'cosine'"),
+    ],
+    ids=["truncated", "head"],
+)
+def test_what_only_zoo_builds_goes_there_and_back(
+    run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch, digits: Path, how: Any, why: str
 ) -> None:
     hub.members.add(SECRET)
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    run("adapt", TUNED, "team/short", "--truncate", "blocks.3", "--classes", "10")
+    run("adapt", TUNED, "team/short", *how, "--classes", "10")
     done = run("push", "team/short", "--to", "hf://lab/short")
     assert done.code == 0
-    assert "timm does not load it, for it is truncated at blocks.3.2; zoo does: " in done.err
+    assert f"timm does not load it, for {why}; zoo does: " in done.err
     assert run("pull", "team/back", "--from", "hf://lab/short").code == 0
     image = next((digits / "7").iterdir())
     logits = [run("predict", name, image, "--json").json[0]["logits"]

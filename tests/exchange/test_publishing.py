@@ -19,7 +19,7 @@ from zoo.backbones.load import load
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Head, Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, Unsupported
+from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index
 from zoo.exchange.publishing import publish
@@ -210,13 +210,10 @@ def test_a_hub_that_stumbles(
     assert "model.safetensors" in files(member)
 
 
+@pytest.mark.usefixtures("tuned")
 def test_what_cannot_be_published(
-    member: HubServer, workspace: Workspace, tuned: Digest, monkeypatch: pytest.MonkeyPatch
+    member: HubServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = replace(workspace.store.manifest(tuned), head=Head(kind="mlp", num_classes=1000))
-    workspace.commit(own, Reference.parse("team/own"), "test")
-    with pytest.raises(Unsupported, match="'mlp'"):
-        publish(workspace, "team/own", PLACE)
     with pytest.raises(InvalidOption, match="hf://org/name"):
         publish(workspace, "team/flowers", "ftp://team/flowers")
     with pytest.raises(InvalidReference, match="a push makes a new one"):

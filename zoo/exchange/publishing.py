@@ -12,7 +12,7 @@ from zoo.contracts import Target
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.task import PIPELINES, TASKS
-from zoo.errors import Invalid, InvalidOption, Unsupported
+from zoo.errors import Invalid, InvalidOption
 from zoo.exchange.exporting import export
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -22,7 +22,6 @@ __all__ = ["Published", "base_models", "locator_in", "publish"]
 SCHEMES = {"hf": "hub"}
 """The source plugin that publishes at an address of this kind."""
 KEPT = "published.json"
-EXPORTED = ("native", "linear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +52,11 @@ def publish(
 
     Raises:
         UnknownName: No such checkpoint.
-        Unsupported: Only zoo builds its head.
         Conflict: Somebody else has changed what is there; ``force`` overwrites it.
         Unavailable: It does not answer, or lets this user not write.
     """
     ref, digest = workspace.resolve(name)
     manifest = workspace.store.manifest(digest)
-    if manifest.head.kind not in EXPORTED:
-        raise Unsupported(
-            f"only zoo builds a head of the kind '{manifest.head.kind}': push {name} to a store"
-        )
     source, locator = locator_in(location)
     target = plugins.catalog(source)
     if not isinstance(target, Target):
