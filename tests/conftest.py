@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,10 @@ from pathlib import Path
 import pytest
 from fakes import postgres
 from fakes.places import BucketPlace, FolderPlace, Place
+from fakes.plugin_code import HEAD, Install
 from fakes.s3_front import KEY_ID, SECRET, Front
+
+from zoo import plugins
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -115,3 +120,30 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return FolderPlace(tmp_path / "zoo")
     return BucketPlace(request.getfixturevalue("s3"))
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Lay a distribution on the path as pip would: metadata, entry points, one module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins.load.cache_clear()
+
+    def add(
+        project: str, group: str, point: str, code: str = HEAD, *, version: str = "1.0",
+        requires: str = "",
+    ) -> None:  # fmt: skip
+        for older in tmp_path.glob(f"{project}-*"):
+            shutil.rmtree(older)
+        folder = tmp_path / f"{project}-{version}.dist-info"
+        folder.mkdir()
+        needed = f"Requires-Dist: {requires}\n" if requires else ""
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{needed}"
+        )
+        (folder / "entry_points.txt").write_text(f"[{group}]\n{point}\n")
+        (tmp_path / f"{project}.py").write_text(code)
+
+    yield add
+    plugins.load.cache_clear()
+    for module in tmp_path.glob("*.py"):
+        sys.modules.pop(module.stem, None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 from fakes.checkpoints import add_checkpoint
+from fakes.plugin_code import BACKBONE, FAILS, HEAD, SOURCE, Install
 from safetensors.torch import save_file
 
 import zoo
@@ -25,75 +25,6 @@ from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index, index_local
 from zoo.workspace import Workspace
-
-Install = Callable[..., None]
-HEAD = """
-class Plugin:
-    def build(self, num_features, num_outputs): pass
-    def loss(self, task='classification'): pass
-    def metrics(self, outputs, targets, task='classification'): pass
-"""
-FAILS = "    def __init__(self): raise RuntimeError('no licence')\n"
-SOURCE = """
-class Plugin:
-    network = False
-    def version(self): {version}
-    def entries(self): {entries}
-"""
-BACKBONE = """
-class Plugin:
-    def architectures(self): {}
-    def build(self, architecture, **how): raise RuntimeError(architecture)
-    def hierarchy(self, architecture, module, *, input_size=None): pass
-    def head_modules(self, module): pass
-    def replace_head(self, module, num_outputs, build): pass
-    def preprocessing(self, module): pass
-    def classes(self, module): pass
-    def convert(self, module, names): pass
-    def adapt(self, module, state): pass
-    def export_config(self, module, manifest): pass
-"""
-REMOTE = """
-class Plugin:
-    @classmethod
-    def {connect}: pass
-    def missing(self, kind, digests): pass
-    def size(self, kind, digest): pass
-    def read(self, kind, digest, offset=0): pass
-    def write(self, kind, digest, pieces): pass
-    def upload(self): pass
-    def refs(self): pass
-    def read_ref(self, ref): pass
-    def history(self, ref): pass
-    def append_ref(self, ref, entry): pass
-"""
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Lay a distribution on the path as pip would: metadata, entry points, one module."""
-    monkeypatch.syspath_prepend(tmp_path)
-    plugins.load.cache_clear()
-
-    def add(
-        project: str, group: str, point: str, code: str = HEAD, *, version: str = "1.0",
-        requires: str = "",
-    ) -> None:  # fmt: skip
-        for older in tmp_path.glob(f"{project}-*"):
-            shutil.rmtree(older)
-        folder = tmp_path / f"{project}-{version}.dist-info"
-        folder.mkdir()
-        needed = f"Requires-Dist: {requires}\n" if requires else ""
-        (folder / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{needed}"
-        )
-        (folder / "entry_points.txt").write_text(f"[{group}]\n{point}\n")
-        (tmp_path / f"{project}.py").write_text(code)
-
-    yield add
-    plugins.load.cache_clear()
-    for module in tmp_path.glob("*.py"):
-        sys.modules.pop(module.stem, None)
 
 
 @pytest.fixture
@@ -291,17 +222,6 @@ def test_one_that_cannot_be_made_is_reported_as_such(install: Install, group: st
     assert "no licence" in (found.problem or "")
 
 
-def test_attributes_of_the_contract_are_asked_for_too(install: Install) -> None:
-    code = SOURCE.format(version="pass", entries="pass")
-    install("acme_l", "zoo.sources", "old = acme_l:Plugin", code.replace("network = False", "pass"))
-    with pytest.raises(BrokenPlugin, match=r"'old' of acme_l .* lacks network"):
-        plugins.catalog("old")
-    # An instance may have what its class has not.
-    later = code.replace("network = False", "def __init__(self): self.network = True")
-    install("acme_m", "zoo.sources", "new = acme_m:Plugin", later)
-    assert plugins.catalog("new").network
-
-
 def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
     """Of a plugin that lists without it, and so seems whole."""
     needs = "not_there>=2; extra == 'gpu'"
@@ -382,97 +302,6 @@ def test_a_package_that_exits_tells_no_version(install: Install, tmp_path: Path)
     (package / "__init__.py").write_text("raise SystemExit('no licence')")
     install("acme_w", "zoo.backbones", "aaa = acme_w.backbone:Plugin")
     assert plugins.backbone_version("aaa").startswith("acme_w 1.0, trace")
-
-
-def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -> None:
-    code = HEAD.replace("def metrics", "def figures")
-    install("acme_g", "zoo.heads", "old = acme_g:Plugin", code)
-    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics$"):
-        plugins.head("old")
-
-
-@pytest.mark.parametrize(
-    ("group", "code", "ours", "theirs", "problem"),
-    [
-        (
-            "zoo.backbones",
-            BACKBONE.format("pass"),
-            "build(self, architecture, **how)",
-            "build(self, architecture, num_classes=1000)",
-            "it has build(architecture, num_classes=1000) for build(architecture, *, tag=None, "
-            "num_classes=None, image_size=None, channels=None)",
-        ),
-        (
-            "zoo.backbones",
-            BACKBONE.format("pass"),
-            "hierarchy(self, architecture, module, *, input_size=None)",
-            "hierarchy(self, module: object) -> list",
-            "it has hierarchy(module) for hierarchy(architecture, module, *, input_size=None)",
-        ),
-        (
-            "zoo.heads",
-            HEAD,
-            "loss(self, task='classification')",
-            "loss(self, task)",  # which the contract lets out
-            "it has loss(task) for loss(task='classification')",
-        ),
-        ("zoo.heads", HEAD, "def loss(self, task='classification'): pass", "loss = None",
-         "its loss is no method"),
-        (
-            "zoo.sources",
-            SOURCE.format(version="pass", entries="pass")
-            + "    def resolve(self, locator): pass\n"
-            + "    def open(self, release, path, offset=0): pass\n",
-            "open(self, release, path, offset=0)",
-            "open(self, release, path)",
-            "it has open(release, path) for open(release, path, offset=0)",
-        ),
-    ],
-    ids=["build", "hierarchy", "required", "none", "optional"],
-)  # fmt: skip
-def test_methods_that_take_other_things_are_those_of_another_zoo(
-    install: Install, group: str, code: str, ours: str, theirs: str, problem: str
-) -> None:
-    assert ours in code
-    install("acme_x", group, "new = acme_x:Plugin", code)
-    install("acme_y", group, "old = acme_y:Plugin", code.replace(ours, theirs))
-    install("acme_z", group, "odd = acme_z:Plugin", code.replace(ours, theirs) + FAILS)
-    found = {plugin.name: plugin.problem for plugin in plugins.installed()}
-    kind = group.removeprefix("zoo.").removesuffix("s")
-    assert found["old"] == f"the {kind} 'old' of acme_y was written for another zoo: {problem}"
-    assert problem in (found["odd"] or "")  # before it is made
-    assert "another zoo" not in (found["new"] or "")
-
-
-def test_a_remote_is_called_as_the_contract_says(install: Install) -> None:
-    """On the class, and on what that connects to."""
-    code = REMOTE.format(connect="connect(cls, location, *, create)")
-    install("acme_aa", "zoo.remotes", "new = acme_aa:Plugin", code)
-    code = REMOTE.format(connect="connect(cls, location)")
-    install("acme_ab", "zoo.remotes", "old = acme_ab:Plugin", code)
-    assert plugins.remote("new")
-    with pytest.raises(BrokenPlugin, match=r"has connect\(location\) for connect\(.*create\)$"):
-        plugins.remote("old")
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        "def loss(self, *args): pass",
-        "def loss(self, kind='classification', weights=None, *, smooth=0): pass",
-        "def loss(*args, **more): pass",
-        "@staticmethod\n    def loss(task=''): pass",
-        "@classmethod\n    def loss(cls, task=''): pass",
-        "from functools import cache\n    @cache\n    def loss(self, task=''): pass",
-        "from functools import partial\n    loss = partial(print, end='')",
-        "loss = dict",  # in C: it does not tell what it takes
-    ],
-)
-def test_methods_that_take_more_are_fine(install: Install, method: str) -> None:
-    code = HEAD.replace("def loss(self, task='classification'): pass", method)
-    install("acme_ac", "zoo.heads", "acme = acme_ac:Plugin", code)
-    assert code != HEAD
-    assert plugins.head("acme")
 
 
 def test_all_are_listed_with_origin_and_what_is_wrong(install: Install) -> None:

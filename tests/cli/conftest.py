@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.prepared import BASE, TUNED
+from fakes.unusable import write_unusable
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from zoo_cli.main import main
 
-BASE = "timm/tf_efficientnet_lite0.in1k"
-TUNED = "team/digits"
 PER_CLASS = 20
 
 
@@ -177,3 +177,34 @@ def contents() -> Callable[[Path], dict[str, int]]:
         }
 
     return read
+
+
+@pytest.fixture
+def files(home: Path) -> Path:
+    """A folder of files that are not what a command wants."""
+    folder = home.parent / "files"
+    write_unusable(folder)
+    return folder
+
+
+@pytest.fixture
+def fails(
+    run: Callable[..., Ran], home: Path, contents: Callable[[Path], dict[str, int]]
+) -> Callable[..., str]:
+    """Run a command line that must fail, say all of ``says``, print no data, and leave no trace."""
+
+    def check(*arguments: object, says: tuple[str, ...], code: int = 1) -> str:
+        before = contents(home.parent)
+        done = run(*arguments)
+        assert (done.code, done.out) == (code, ""), done
+        text = done.err
+        for part in says:
+            assert part in text
+        assert text.startswith("error: " if code == 1 else "Usage: ")
+        assert "Traceback" not in text
+        assert "Warning" not in text
+        assert all(char.isprintable() or char == "\n" for char in text)
+        assert contents(home.parent) == before
+        return text
+
+    return check
