@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from zoo.backbones.likeness import likeness
 from zoo.backbones.liveness import cuts, depending, is_chain
 from zoo.backbones.record import Call, Recording, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
@@ -59,9 +61,8 @@ def trace(
     Raises:
         Unsupported: The network cannot be run on one image, or has no unit.
     """
-    device = next(module.parameters()).device
     try:
-        recording = record(module, torch.zeros(1, *input_size, device=device))
+        recording = _recording(module, input_size)
     except Exception as error:
         raise Unsupported(f"{architecture} cannot be traced: {error}") from error
     opener = _Opener(module, recording, tuple(head), blocks, containers)
@@ -69,6 +70,19 @@ def trace(
     if not steps:
         raise Unsupported(f"{architecture} has no units: all its parameters are in the head")
     return _assemble(architecture, module, recording, steps, tuple(head))
+
+
+def _recording(module: nn.Module, input_size: tuple[int, int, int]) -> Recording:
+    """A run of ``module`` on one image, or of a likeness of it.
+
+    All that is made in a recorded run is kept until its end: gigabytes for large networks.
+    """
+    device = next(module.parameters()).device
+    if device.type != "meta":
+        # Code that reads values, or makes tensors on a device of its own, needs the network itself.
+        with suppress(Exception):
+            return record(likeness(module), torch.zeros(1, *input_size, device="meta"))
+    return record(module, torch.zeros(1, *input_size, device=device))
 
 
 class _Opener:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze, trainable_parameters
 from zoo.domain.hierarchy import Hierarchy
+from zoo.testing.copies import copied
 
 __all__ = ["check_larger_batch", "check_late_entry"]
 
@@ -64,13 +64,13 @@ def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) 
     Returns:
         The boundaries entered, as in `check_late_entry`.
     """
-    late = copy.deepcopy(module).eval()
+    late = copied(module).eval()
     batch = torch.cat([images / number for number in range(1, MANY + 1)])[:MANY]
     expected = late(batch)
     entered = boundaries(hierarchy)
     for boundary in entered:
         entry = LateEntry(late, hierarchy, boundary)
-        found = entry.enter(_copied(entry.record(batch)), torch.full_like(batch, float("nan")))
+        found = entry.enter(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
         assert torch.equal(found, expected), hierarchy.boundary_name(boundary)
     return entered
 
@@ -92,7 +92,7 @@ def train_whole(
     module: nn.Module, hierarchy: Hierarchy, boundary: int, images: Tensor, *, seed: int = SEED
 ) -> list[Step]:
     """Train a copy of all of ``module``, frozen below ``boundary``, as slowly as usual."""
-    whole = copy.deepcopy(module)
+    whole = copied(module)
     freeze(whole, hierarchy, boundary)
     whole.train(boundary < len(hierarchy.units))
     return _train(whole, lambda: whole(images), seed)
@@ -102,18 +102,18 @@ def train_late(
     module: nn.Module, hierarchy: Hierarchy, boundary: int, images: Tensor, *, seed: int = SEED
 ) -> list[Step]:
     """Train a copy of ``module`` from ``boundary`` on, with what was recorded of the images."""
-    late = copy.deepcopy(module)
+    late = copied(module)
     freeze(late, hierarchy, boundary)
     late.train(boundary < len(hierarchy.units))
     entry = LateEntry(late, hierarchy, boundary)
     recorded = entry.record(images)
     nowhere = torch.full_like(images, float("nan"))
     with torch.no_grad():
-        entry.enter(_copied(recorded), nowhere)  # learns the shapes
+        entry.enter(_cloned(recorded), nowhere)  # learns the shapes
     # Batch-norm above has seen that run.
     for buffer, before in zip(late.buffers(), module.buffers(), strict=True):
         buffer.copy_(before)
-    return _train(late, lambda: entry.enter(_copied(recorded), nowhere), seed)
+    return _train(late, lambda: entry.enter(_cloned(recorded), nowhere), seed)
 
 
 def _train(module: nn.Module, run: Callable[[], Tensor], seed: int) -> list[Step]:
@@ -146,5 +146,5 @@ def _digest(tensor: Tensor) -> str:
     return blake3(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
-def _copied(entering: Any) -> Any:
+def _cloned(entering: Any) -> Any:
     return tree_map_only(Tensor, torch.clone, entering)

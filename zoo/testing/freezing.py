@@ -5,7 +5,6 @@ Each check works on a copy of the network that is given, frozen at the middle of
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -19,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from zoo.backbones.freeze import freeze, frozen_paths, trainable_parameters
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.testing.copies import copied
 
 __all__ = [
     "OPTIMIZERS",
@@ -53,12 +53,12 @@ class Frozen:
     def middle(cls, module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> Frozen:
         """The copy. ``images`` (N, C, H, W) are what the gradients are left over from."""
         boundary = max(len(hierarchy.units) // 2, 1)
-        copied = copy.deepcopy(module)
-        copied(images[:1]).sum().backward()
-        freeze(copied, hierarchy, boundary)
+        frozen = copied(module)
+        frozen(images[:1]).sum().backward()
+        freeze(frozen, hierarchy, boundary)
         units = hierarchy.units
         still = frozen_paths(hierarchy, boundary)
-        return cls(copied, units[:boundary], (*units[boundary:], hierarchy.head), still)
+        return cls(frozen, units[:boundary], (*units[boundary:], hierarchy.head), still)
 
     def values(self) -> set[str]:
         """Names of the parameters and buffers that may not change."""
@@ -94,7 +94,7 @@ def check_training(
         assert reached <= moved, sorted(reached - moved)
     assert reached <= frozen.trainable()
     if unreached := frozen.trainable() - reached:
-        unreached &= _clearly_reached(copy.deepcopy(module), images)
+        unreached &= _clearly_reached(copied(module), images)
         assert not unreached, sorted(unreached)
     assert reached
 
@@ -119,14 +119,14 @@ def check_copies(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> Non
     """Assert that a copy is frozen too, and stays so when the original is thawed, wholly."""
     frozen = Frozen.middle(module, hierarchy, images)
     check_modes(frozen.module, frozen)
-    copied = copy.deepcopy(frozen.module)
+    other = copied(frozen.module)
     freeze(frozen.module, hierarchy, 0)
     frozen.module.train()
     for child in frozen.module.modules():
         assert child.training
         assert "train" not in child.__dict__
     assert all(parameter.requires_grad for parameter in frozen.module.parameters())
-    check_modes(copied, frozen)
+    check_modes(other, frozen)
 
 
 def check_saved(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
@@ -160,7 +160,7 @@ def check_compiled(
     _train(compiled, images, OPTIMIZERS["sgd"](compiled))
     assert _moved(module, network) & frozen.values()
     freeze(compiled, hierarchy, len(frozen.below))
-    before = copy.deepcopy(network)
+    before = copied(network)
     reached = _train(compiled, images, OPTIMIZERS["adamw"](compiled))
     assert reached
     assert not _moved(before, network) & frozen.values()
