@@ -30,9 +30,12 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     original = TimmBackbone.hierarchy
 
-    def counted(self: TimmBackbone, architecture: str, module: torch.nn.Module) -> Hierarchy:
+    def counted(
+        self: TimmBackbone, architecture: str, module: torch.nn.Module, *,
+        input_size: tuple[int, int, int] | None = None,
+    ) -> Hierarchy:  # fmt: skip
         names.append(architecture)
-        return original(self, architecture, module)
+        return original(self, architecture, module, input_size=input_size)
 
     monkeypatch.setattr(TimmBackbone, "hierarchy", counted)
     return names
