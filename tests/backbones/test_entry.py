@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -123,6 +124,41 @@ def test_a_module_may_serve_on_both_sides_of_the_cut() -> None:
     images = torch.randn(2, 3, 8, 8)
     entry = LateEntry(module, hierarchy, 2)
     assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+
+
+class Sized(nn.Module):
+    """Gives its map and, like MViT's stages, the size of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, torch.Size]:
+        features = self.conv(images)
+        return features, features.shape[2:]
+
+
+class AfterSized(nn.Module):
+    """Goes on with both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Sized()
+        self.second = nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features, (height, width) = self.first(images)
+        output: Tensor = self.head(self.second(features[..., :height, :width]).mean((2, 3)))
+        return output
+
+
+def test_sizes_are_told_whatever_torch_takes_them_for() -> None:
+    """It takes them for leaves until tracers are imported, and for sequences from then on."""
+    importlib.import_module("torch.fx.experimental.proxy_tensor")
+    module = AfterSized()
+    hierarchy = trace("sized", module, input_size=(3, 8, 8), head=("head",))
+    assert check_late_entry(module, hierarchy, torch.randn(5, 3, 8, 8)) == [1, 2]
 
 
 def test_another_batch_size_may_follow() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
 from zoo.domain.hierarchy import Hierarchy
@@ -112,7 +112,10 @@ class LateEntry:
 
         def compare(at: int, output: Any) -> None:
             call = len(compared[at])
-            compared[at].append(tree_map(_same_or_hollow, given[at][call], output))
+            # By leaves: once torch.export is imported, the copy of a torch.Size is a tuple.
+            before, form = tree_flatten(given[at][call])
+            pairs = zip(before, tree_leaves(output), strict=True)
+            compared[at].append(tree_unflatten([_same_or_hollow(*pair) for pair in pairs], form))
             given[at][call] = None  # one large batch in memory is enough
 
         # Copies: what comes next may write in place.
