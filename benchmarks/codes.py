@@ -13,7 +13,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,18 +22,21 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+import zoo
 from zoo.backbones.codes import Tap, extract, find_taps
 from zoo.domain.progress import silent
 from zoo.domain.surgery import adapted_preprocessing
+from zoo.facade import Zoo
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.depth import depth_curve
 from zoo.finetune.linear import goodness
 from zoo.finetune.probe import fit_probe
+from zoo.finetune.run import Result
 from zoo_timm.backbone import TimmBackbone
 
+BASE = "timm/tf_efficientnet_lite0.in1k"
 ROUNDS = 5
 SIZE = 96
 TIMED = 320
@@ -56,10 +59,13 @@ class Network:
         hierarchy = backbone.hierarchy(ARCHITECTURE, self.module, input_size=(3, size, size))
         self.taps = find_taps(self.module, hierarchy, blank)
 
+    def samples(self, images: int | None = None) -> list[Sample]:
+        """Some images of all classes, or all, in no order."""
+        return random.Random(0).sample(self.dataset.train, images or len(self.dataset.train))
+
     def batches(self, images: int | None = None) -> Batches:
-        """Some images of all classes, or all, each to be read; in this process."""
-        samples = random.Random(0).sample(self.dataset.train, images or len(self.dataset.train))
-        return Batches(self.dataset, samples, self.transform, 32, workers=0)
+        """Those, each to be read; in this process."""
+        return Batches(self.dataset, self.samples(images), self.transform, 32, workers=0)
 
     @torch.no_grad()
     def forward(self, images: int | None = None) -> None:
@@ -77,15 +83,19 @@ class Network:
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
-        save_digits(Path(folder))
-        dataset = open_dataset(folder, validation_share=0, test_share=0)
+        root = Path(folder)
+        digits = root / "digits"
+        digits.mkdir()
+        save_digits(digits)
+        dataset = open_dataset(str(digits), validation_share=0, test_share=0)
         small, native = Network(dataset, SIZE), Network(dataset, 224)
         extraction(small)
         codes, labels = small.codes(small.taps)
         probes(small, codes[-1], labels, len(labels))
         few, few_labels = native.codes(native.taps[-1:], TIMED)
         probes(native, few[0], few_labels, TIMED)
-        depths(small.taps, codes, labels)
+        files = [digits / sample.key for sample in small.samples()]
+        depths(root, files, codes, labels)
 
 
 def save_digits(folder: Path) -> None:
@@ -134,30 +144,53 @@ def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None
         print(f"  {kind:8} {median:6.2f} s: with the pass {1 + median / forward:.2f} x the pass")
 
 
-def depths(taps: Sequence[Tap], codes: Sequence[Tensor], labels: Tensor) -> None:
-    """The depth curve of few training images, and what its choice is worth on all others."""
+def depths(root: Path, files: Sequence[Path], codes: Sequence[Tensor], labels: Tensor) -> None:
+    """What ``--at auto`` takes with few training images and what that is worth on all others,
+    beside the last codes and the best of all units, as if the test split had chosen.
+
+    Args:
+        root: A place to work in.
+        files: The images.
+        codes: Of them at each tap.
+        labels: Of them.
+    """
     print(f"{TRAINED} training images, {SIZE} x {SIZE} pixels, tested on {len(labels) - TRAINED}")
-    for seed in range(SEEDS):
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        train, test = order[:TRAINED], order[TRAINED:]
-        began = time.perf_counter()
-        curve = depth_curve(
-            [(tap, code[train]) for tap, code in zip(taps, codes, strict=True)], labels[train],
-            validation=None, task="classification", kind="softmax", seed=seed, progress=silent,
-        )  # fmt: skip
-        seconds = time.perf_counter() - began
-        tested = [accuracy(code, labels, train, test) for code in codes]
-        if not seed:
-            print("  unit           score          nearest   tested")
-            for point, reached in zip(curve.points, tested, strict=True):
-                print(
-                    f"  {point.unit:12} {point.score:.3f} ± {point.error:.3f}    "
-                    f"{point.knn:.3f}     {reached:.3f}"
-                )
-        print(
-            f"  seed {seed}: {curve.points[curve.chosen].unit} {tested[curve.chosen]:.4f}, last "
-            f"codes {tested[-1]:.4f}, best of all {max(tested):.4f}; {seconds:.1f} s"
-        )
+    with zoo.init(root / "zoo") as z:
+        z.index("timm")
+        z.pull(BASE)
+        for seed in range(SEEDS):
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+            train, test = order[:TRAINED], order[TRAINED:]
+            table = root / f"digits-{seed}.csv"
+            save_table(table, files, set(train.tolist()))
+            auto, last = (probe(z, table, at, seed) for at in ("auto", "head"))
+            best = max(accuracy(code, labels, train, test) for code in codes)
+            options = z.workspace.store.manifest(auto.manifest).backbone.options
+            print(
+                f"  seed {seed}: {options.get('truncate', 'head')} {shown(auto.metrics)}, "
+                f"last codes {shown(last.metrics)}, best of {len(codes)} taps {best:.3f}"
+            )
+
+
+def save_table(path: Path, files: Sequence[Path], train: set[int]) -> None:
+    """A table with the split that is given."""
+    rows = [f"{file},{file.parent.name},{'train' if at in train else 'test'}"
+            for at, file in enumerate(files)]  # fmt: skip
+    path.write_text("\n".join(["path,label,split", *rows, ""]))
+
+
+def probe(z: Zoo, table: Path, at: str, seed: int) -> Result:
+    """One as users make it."""
+    return z.finetune(
+        BASE, table, f"bench/{at}:s{seed}", strategy="probe", at=at, seed=seed, image_size=SIZE,
+        validation_share=0, device="cpu",
+    )  # fmt: skip
+
+
+def shown(metrics: Mapping[str, float]) -> str:
+    """Accuracy with its 95 % interval."""
+    low, high = metrics["accuracy_low"], metrics["accuracy_high"]
+    return f"{metrics['accuracy']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def accuracy(codes: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> float:
