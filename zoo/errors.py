@@ -120,7 +120,7 @@ class InvalidFreeze(Invalid):
 
 
 class InvalidImage(Invalid):
-    """An image that is missing or unreadable."""
+    """An image that is missing, unreadable, or cannot be transformed."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = str(path), reason

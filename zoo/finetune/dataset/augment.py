@@ -21,6 +21,7 @@ from typing import Any
 
 from PIL import Image
 from timm.data import create_transform
+from timm.data.auto_augment import RandAugment
 from torch import Tensor
 
 from zoo.backbones.preprocess import inference_transform
@@ -40,6 +41,9 @@ LEVELS: Mapping[str, Mapping[str, Any]] = {
         "re_mode": "pixel",
     },
 }
+POSTERIZE = "PosterizeIncreasing"
+POSTERIZE_HIGHEST = 9
+"""Keeps one bit of each colour. At 10, timm keeps none, which Pillow refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +80,8 @@ def training_transform(preprocessing: Preprocessing, level: str = "none") -> Tra
         std=preprocessing.std,
         **LEVELS[level],
     )
+    for step in apply.transforms:
+        for operation in step.ops if isinstance(step, RandAugment) else ():
+            if operation.name == POSTERIZE:
+                operation.magnitude_max = POSTERIZE_HIGHEST
     return Transform(apply, size, random=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -115,7 +116,7 @@ class Batches:
         """The batches of an epoch of training, but for the first ``skip``, which are not read.
 
         Raises:
-            InvalidImage: An image became unreadable since it was checked.
+            InvalidImage: An image became unreadable since it was checked, or cannot be transformed.
         """
         yield from self._batches(self.plan(number, rank=rank, world=world)[skip:], number)
 
@@ -123,19 +124,26 @@ class Batches:
         """All samples in file order, each image as it is in the epoch of that number.
 
         Raises:
-            InvalidImage: An image became unreadable since it was checked.
+            InvalidImage: An image became unreadable since it was checked, or cannot be transformed.
         """
         yield from self._batches(self._cut(list(range(len(self.samples)))), number)
 
     def image(self, index: int, epoch: int) -> Tensor:
-        """One transformed image (C, H, W)."""
+        """One transformed image (C, H, W).
+
+        Raises:
+            InvalidImage: It became unreadable since it was checked, or cannot be transformed.
+        """
         if index in self._kept:
             return self._kept[index]
         image = self.dataset.read(self.samples[index])
-        if not self.transform.random:
-            return self.transform.apply(image)
-        with seeded(self.seed, STREAM, epoch, index):
-            return self.transform.apply(image)
+        chance = seeded(self.seed, STREAM, epoch, index) if self.transform.random else nullcontext()
+        try:
+            with chance:
+                return self.transform.apply(image)
+        except Exception as error:  # transforms are others' code, and raise whatever they like
+            reason = f"cannot be transformed: {error} ({type(error).__name__})"
+            raise InvalidImage(self.samples[index].key, reason) from error
 
     def __getstate__(self) -> dict[str, Any]:
         # Where worker processes are sent this rather than forked, they do without.
