@@ -140,10 +140,12 @@ class InvalidOption(Invalid):
 
 
 class Diverged(ZooError):
-    """The loss of a training became infinite or no number at ``step``."""
+    """The loss of a training became infinite or no number at ``step``; ``lr`` was the recipe's
+    rate, or that of the ``phase`` that has its own.
+    """
 
-    def __init__(self, step: int, lr: float) -> None:
-        self.step, self.lr = step, lr
+    def __init__(self, step: int, lr: float, phase: str = "") -> None:
+        self.step, self.lr, self.phase = step, lr, phase
         super().__init__(f"the training diverged at step {step}: its loss is no number any more")
 
 

@@ -113,7 +113,8 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
     (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
     (e.Unsupported, lambda x: "a newer zoo may know it: pip install -U zoo-registry"
                               if "format" in str(x) or "codec" in str(x) else ""),
-    (e.Diverged, lambda x: f"nothing was saved; try a smaller rate: --lr {x.lr / 10:g}"),
+    (e.Diverged, lambda x: "nothing was saved; try a smaller rate: "
+                           f"{f'--phases {x.phase}@' if x.phase else '--lr '}{x.lr / 10:g}"),
     (e.MissingObject, lambda _: "pull it again from where it is whole"),
     (e.MissingPackage, lambda x: x.install),
     (e.DiskFull, lambda _: "free some space and run the same command again; nothing was lost"),

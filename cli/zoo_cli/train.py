@@ -156,7 +156,8 @@ def _print_rates(found: RateCurve, as_json: bool) -> None:
         return
     shown = list(zip(found.rates, found.losses, strict=True))[:: max(len(found.rates) // 12, 1)]
     table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
-    click.echo(f"the loss falls fastest at --lr {found.suggestion:.1e}")
+    option = f"--phases {found.phase}@" if found.phase else "--lr "
+    click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -109,12 +109,19 @@ def test_an_interrupted_run_is_resumed(
     assert (done.code, "is done" in done.err) == (1, True)
 
 
-def test_learning_rates_are_tried(run: Run, recipe: Path) -> None:
+def test_learning_rates_are_tried(run: Run, recipe: Path, digits: Path) -> None:
     done = run("finetune", BASE, "--recipe", recipe, "--find-lr", "--json")
     assert done.code == 0, done.err
     assert 1e-6 < done.json["suggestion"] < 1
     assert len(run("runs", "--json").json) == 1
     assert "--lr" in run("finetune", BASE, "--recipe", recipe, "--find-lr").out
+    recipe.write_text(f"data = {json.dumps(str(digits))}\nimage-size = 32\n")
+    phases = ("--strategy", "gradual", "--phases", "all:1@1e-3")
+    done = run("finetune", BASE, "--recipe", recipe, *phases, "--find-lr")
+    assert re.search(r"fastest at --phases all:1@[\d.e-]+$", done.out)
+    phases = ("--strategy", "gradual", "--phases", "all:1@1e30")
+    done = run("finetune", BASE, "--recipe", recipe, *phases, "--save", "team/far")
+    assert "try a smaller rate: --phases all:1@1e+29" in done.err
 
 
 def test_processes_from_one_command(

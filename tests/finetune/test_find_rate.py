@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.finetune.feed import Feed
 from zoo.finetune.feeds import image_feeds
-from zoo.finetune.find_rate import find_rate
+from zoo.finetune.find_rate import RateCurve, find_rate
 from zoo.finetune.loop import Batch, Learner
 from zoo.finetune.prepare import Prepared, prepare
+from zoo.finetune.run import try_rates
 from zoo.finetune.training import make_learner
 from zoo.workspace import Workspace
 
@@ -38,10 +39,12 @@ def make(workspace: Workspace, base: str, shapes: Path) -> Make:
 
 @dataclass
 class Counted:
-    """A feed that counts its batches."""
+    """A feed that counts its batches, and notes the head's rate in each."""
 
     feed: Feed
+    learner: Learner
     batches: int = 0
+    rates: list[float] = field(default_factory=list)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         for batch in self.feed.epoch(number):
@@ -49,17 +52,26 @@ class Counted:
             yield batch
 
     def forward(self, inputs: Any) -> torch.Tensor:
+        head = self.learner.model.fc.weight
+        self.rates += [
+            group["lr"]
+            for group in self.learner.optimizer.param_groups
+            if any(value is head for value in group["params"])
+        ]
         return self.feed.forward(inputs)
 
 
 def test_steps_are_those_of_training(make: Make) -> None:
-    """Clipped to almost nothing, no rate is too high; a step takes all that are added up."""
-    _, feed, learner = make(clip_norm=1e-9, accumulate=2, optimizer="sgd")
-    counted = Counted(feed)
+    """Clipped to almost nothing, no rate is too high; a step takes all that are added up. The
+    rates are the head's, also where the backbone has higher ones.
+    """
+    _, feed, learner = make(clip_norm=1e-9, accumulate=2, optimizer="sgd", backbone_lr_ratio=10.0)
+    counted = Counted(feed, learner)
     curve = find_rate(learner, counted, silent, steps=10)  # type: ignore[arg-type]
     assert counted.batches == 20
     assert curve.rates[0] == pytest.approx(1e-6)
     assert curve.rates[-1] == pytest.approx(1)
+    assert counted.rates[::2] == pytest.approx(curve.rates)
     assert max(curve.losses) < 1.2 * min(curve.losses)
 
 
@@ -83,3 +95,22 @@ def test_nothing_is_touched(make: Make, precision: str) -> None:
     assert curve.rates[0] < curve.suggestion < 1
     assert min(curve.losses) < curve.losses[0]
     assert curve.scaled(10).suggestion == curve.suggestion * 10
+
+
+def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    """The recipe's counts for nothing there."""
+
+    def tried(phase: str, lr: float) -> RateCurve:
+        recipe = Recipe(data=str(shapes), strategy="gradual", phases=(phase, "none:1"), lr=lr,
+                        image_size=32)  # fmt: skip
+        return try_rates(workspace, base, recipe, device="cpu")
+
+    own, other = tried("all:1@1e-4", 1e-2), tried("all:1@1e-4", 1e-1)
+    assert own == other
+    assert own.phase == "all:1"
+    assert own.rates[0] == pytest.approx(1e-6)
+    shared = tried("all:1", 1e-2)
+    assert shared.phase == ""
+    assert shared.rates == pytest.approx(own.rates)

@@ -61,9 +61,10 @@ def batches(count: int = 12, size: int = 4) -> Iterator[Batch]:
 
 
 def learner(model: nn.Module, hierarchy: Hierarchy, how: Recipe, steps: int = 9) -> Learner:
-    optimizer = make_optimizer(parameter_groups(model, hierarchy, how.plan()[0], how), how)
+    phase = how.plan()[0]
+    optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, how), how)
     rates = schedule(optimizer, steps, how)
-    return Learner(model, optimizer, rates, nn.CrossEntropyLoss(), how)
+    return Learner(model, optimizer, rates, nn.CrossEntropyLoss(), how, phase)
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -82,7 +83,33 @@ def test_a_training_that_diverges_stops(model: nn.Module, hierarchy: Hierarchy) 
     endless = (batch for _ in range(50) for batch in batches())
     with pytest.raises(Diverged) as caught:
         list(learn(how, endless, model))
-    assert caught.value.lr == 1e30
+    assert (caught.value.lr, caught.value.phase) == (1e30, "")
+
+
+def test_the_rate_of_a_phase_that_diverges_is_told(model: nn.Module, hierarchy: Hierarchy) -> None:
+    how = Recipe(data="", strategy="gradual", phases=("none:3@1e30",))
+    endless = (batch for _ in range(50) for batch in batches())
+    with pytest.raises(Diverged) as caught:
+        list(learn(learner(model, hierarchy, how), endless, model))
+    assert (caught.value.lr, caught.value.phase) == (1e30, "none:3")
+
+
+def test_the_rate_of_a_step_is_the_heads(model: nn.Module, hierarchy: Hierarchy) -> None:
+    """Also where the backbone's is higher."""
+    made = learner(model, hierarchy, recipe(backbone_lr_ratio=10.0, warmup=0.5))
+    (head,) = {
+        at for at, group in enumerate(made.optimizer.param_groups)
+        if any(value is model.fc.weight for value in group["params"])
+    }  # fmt: skip
+    actual = []
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        actual.append(made.optimizer.param_groups[head]["lr"])
+        return model(inputs)
+
+    assert [step.lr for step in learn(made, batches(), forward)] == actual
+    assert len(set(actual)) == 3
+    assert max(actual) <= 0.01
 
 
 def test_training_leaves_what_is_frozen(model: nn.Module, hierarchy: Hierarchy) -> None:

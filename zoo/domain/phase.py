@@ -22,12 +22,18 @@ class Phase:
         epochs: Passes over the training split.
         lr: Learning rate of the head.
         backbone_lr: Learning rate of the last unit; earlier ones have less of it.
+        own_rate: Whether the rate is the phase's own, rather than the recipe's.
     """
 
     freeze: str
     epochs: int
     lr: float
     backbone_lr: float
+    own_rate: bool = False
+
+    def __str__(self) -> str:
+        """``FREEZE:EPOCHS``."""
+        return f"{self.freeze}:{self.epochs}"
 
     @classmethod
     def parse(cls, text: str, *, lr: float, ratio: float) -> Self:
@@ -56,4 +62,5 @@ class Phase:
             epochs=int(match["epochs"]),
             lr=rate,
             backbone_lr=rate * ratio,
+            own_rate=match["lr"] is not None,
         )

@@ -36,11 +36,13 @@ class RateCurve:
         rates: Of the head, ascending; other groups had theirs in proportion.
         losses: Smoothed, one for each rate.
         suggestion: The rate at which the loss fell fastest.
+        phase: Whose own rate that is (``all:2``); empty: it is the recipe's.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggestion: float
+    phase: str = ""
 
     def scaled(self, factor: float) -> Self:
         """The same with all rates times ``factor``."""
@@ -51,13 +53,14 @@ class RateCurve:
         """Plain data for JSON."""
         return {
             "suggestion": self.suggestion,
+            "phase": self.phase,
             "rates": list(self.rates),
             "losses": list(self.losses),
         }
 
 
 def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 100) -> RateCurve:
-    """Try ``steps`` rates from 1e-6 to 1, each for one step of training as it would be done.
+    """Try rates of the head from 1e-6 to 1, each for one step of training as it would be done.
 
     Weights, buffers, optimizer and random number generators are afterwards as they were, to the
     bit.
@@ -85,10 +88,10 @@ def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 
 
 def _steps(learner: Learner, feed: Feed, steps: int) -> Iterator[Step]:
     """Training without end, at rates that rise from step to step."""
-    highest = max(group["initial_lr"] for group in learner.optimizer.param_groups)
 
     def factor(number: int) -> float:
-        return float(LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1)) / highest)
+        rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1))
+        return float(rate / learner.phase.lr)
 
     trial = replace(learner, rates=LambdaLR(learner.optimizer, factor), average=None)
     batches = chain.from_iterable(feed.epoch(number) for number in count())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
 from zoo.finetune.average import Average
@@ -53,6 +54,7 @@ class Learner:
         rates: Its schedule.
         loss: From outputs and targets to a scalar.
         recipe: Precision, accumulation, clipping.
+        phase: The head's rate where the schedule's factor is 1.
         average: Of the weights, if one is kept.
         processes: Those that train together.
     """
@@ -62,6 +64,7 @@ class Learner:
     rates: LambdaLR
     loss: nn.Module
     recipe: Recipe
+    phase: Phase
     average: Average | None = None
     processes: Processes = ALONE
 
@@ -73,6 +76,18 @@ class Learner:
     def precision(self) -> AbstractContextManager[Any]:
         """The context in which the network runs in the recipe's precision."""
         return autocast(self.model, self.recipe.precision)
+
+    @property
+    def rate(self) -> float:
+        """The head's, now."""
+        return self.phase.lr * float(self.rates.lr_lambdas[0](self.rates.last_epoch))
+
+    def diverged(self) -> Diverged:
+        """The error that says so, and which rate was too high."""
+        phase, step = self.phase, self.rates.last_epoch
+        if phase.own_rate:
+            return Diverged(step, phase.lr, str(phase))
+        return Diverged(step, self.recipe.lr)
 
 
 def autocast(model: nn.Module, precision: str) -> AbstractContextManager[Any]:
@@ -98,10 +113,10 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
             value = _add_gradients(learner, batch, forward, mass / whole)
             loss += learner.processes.total(value, device)
             images += learner.processes.total(batch.images, device)
-        rate = max(float(part["lr"]) for part in learner.optimizer.param_groups)
+        rate = learner.rate
         _step(learner)
         if not math.isfinite(loss):
-            raise Diverged(learner.rates.last_epoch, learner.recipe.lr)
+            raise learner.diverged()
         yield Step(loss, rate, int(images), len(group))
 
 

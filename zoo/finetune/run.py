@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -223,6 +223,8 @@ def try_rates(
     learner = make_learner(prepared, phase, boundary, len(feeds.train))
     found = find_rate(learner, feeds.train, progress)
     processes.wait()
+    if phase.own_rate:
+        return replace(found, phase=str(phase))
     # The recipe's rate is that of a new head; one that was fitted before has a share of it.
     return found.scaled(prepared.recipe.lr / phase.lr)
 

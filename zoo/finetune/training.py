@@ -288,7 +288,9 @@ def make_learner(prepared: Prepared, phase: Phase, boundary: int, batches: int) 
     rates = schedule(optimizer, phase.epochs * -(-batches // recipe.accumulate), recipe)
     moving = live_tensors(model, hierarchy, boundary)
     average = Average(moving, recipe.ema) if recipe.ema else None
-    return Learner(model, optimizer, rates, prepared.loss, recipe, average, prepared.processes)
+    return Learner(
+        model, optimizer, rates, prepared.loss, recipe, phase, average, prepared.processes
+    )
 
 
 def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
