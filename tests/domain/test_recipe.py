@@ -10,6 +10,7 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 
 NAN = float("nan")
+VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,18 @@ def test_an_option_out_of_range_is_refused(option: str, value: object, reason: s
             {"strategy": "gradual", "phases": ("all:1",), "epochs": 3},
             "the strategy gradual makes no use of epochs",
         ),
+        ({"strategy": "probe", "freeze": "6"}, "the strategy probe makes no use of freeze"),
+        ({"freeze": "6", "cache": False, **VIEWS}, "views are kept in the cache"),
+        ({"strategy": "partial", **VIEWS}, "views are kept of what a frozen part gives"),
+        ({"strategy": "full", **VIEWS}, "views are kept of what a frozen part gives"),
+        (
+            {"strategy": "gradual", "phases": ("none:1", "none:2@1e-4"), **VIEWS},
+            "views are kept of what a frozen part gives",
+        ),
+        (
+            {"strategy": "gradual", "phases": ("all:1@1e-3", "none:2@1e-4"), "lr": 0.1},
+            "each phase has a rate of its own",
+        ),
     ],
 )
 def test_what_has_no_effect_is_refused(options: dict[str, Any], reason: str) -> None:
@@ -71,7 +84,9 @@ def test_what_has_no_effect_is_refused(options: dict[str, Any], reason: str) -> 
         {"strategy": "probe", "probe": "svm", "batch_size": 8, "precision": "bf16", "at": "auto"},
         {"strategy": "lp-ft", "probe": "svm", "epochs": 9, "ema": 0.9},
         {"probe": "svm"},
-        {"strategy": "gradual", "phases": ("all:1",), "lr": 0.1, "patience": 2},
+        {"strategy": "gradual", "phases": ("all:1@1e-3", "6:1"), "lr": 0.1, "patience": 2},
+        {"strategy": "gradual", "phases": ("none:1", "6:1"), **VIEWS},
+        {"freeze": "6", **VIEWS},
     ],
 )
 def test_what_has_an_effect_is_taken_and_read_back(options: dict[str, Any]) -> None:
@@ -108,7 +123,7 @@ def test_a_path_that_cannot_be_recorded_is_refused_before_training() -> None:
         ({"head": "mlp"}, "partial", [("6", 5, 3e-3, 3e-4)]),
         ({"strategy": "partial"}, "partial", [("6", 5, 3e-3, 3e-4)]),
         ({"strategy": "full", "freeze": "none"}, "full", [("none", 5, 3e-3, 3e-4)]),
-        ({"strategy": "probe"}, "probe", []),
+        ({"strategy": "probe", "freeze": "none"}, "probe", []),
         (
             {"strategy": "gradual", "freeze": "none", "phases": ["all:2", "-2:1@1e-4"]},
             "gradual",

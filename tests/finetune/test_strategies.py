@@ -26,7 +26,7 @@ from zoo.facade import Zoo
 from zoo.finetune.feeds import make_feeds
 from zoo.finetune.prepare import prepare
 from zoo.finetune.run import Result, finetune
-from zoo.lookup.runs import find_run, metrics
+from zoo.lookup.runs import find_run, list_runs, metrics
 from zoo.workspace import Workspace
 
 Run = Callable[..., Result]
@@ -263,6 +263,29 @@ def test_each_phase_has_all_the_patience(
     monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})
     result = run(strategy="gradual", phases=("all:2", "layer3:3"), patience=2)
     assert len(lines(workspace, result, "epoch")) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"patience": 2, "validation_share": 0.0}, "patience waits for a better result on a valid"),
+        ({"freeze": "0", "augment": "light", "views": 2}, "nothing is frozen"),
+        ({"freeze": "1%", "augment": "light", "views": 2}, "nothing is frozen"),
+    ],
+)
+def test_what_the_data_or_the_network_leave_without_effect_is_refused(
+    workspace: Workspace, run: Run, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidOption, match=reason):
+        run(strategy="partial", **options)
+    assert list_runs(workspace) == []
+
+
+def test_that_a_cache_leaves_nothing_to_compile_is_told(workspace: Workspace, run: Run) -> None:
+    cached = run("team/cached", freeze="all", epochs=1, compile=True)
+    (remark,) = lines(workspace, cached, "remark")
+    assert "--compile has no effect" in remark["text"]
+    assert lines(workspace, run("team/plain", freeze="all", epochs=1), "remark") == []
 
 
 def test_compiled_the_result_is_the_same(

@@ -16,7 +16,7 @@ from typing import Any, Self
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
-__all__ = ["Recipe"]
+__all__ = ["VIEWS_OF_NOTHING", "Recipe"]
 
 LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
@@ -24,7 +24,7 @@ Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small s
 
 IDLE: Mapping[str, tuple[str, ...]] = {
     "probe": (
-        "augment", "views", "mixup", "cutmix", "epochs", "accumulate", "optimizer", "lr",
+        "augment", "views", "mixup", "cutmix", "freeze", "epochs", "accumulate", "optimizer", "lr",
         "backbone_lr_ratio", "layer_decay", "schedule", "weight_decay", "clip_norm",
         "label_smoothing", "class_weights", "ema", "blend", "patience", "grad_checkpointing",
     ),
@@ -34,6 +34,8 @@ IDLE: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
+
+VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 
 Check = Callable[[Any], bool]
 
@@ -199,7 +201,6 @@ class Recipe:
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()
-        self.plan()
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
@@ -209,6 +210,13 @@ class Recipe:
                 f"the strategy {strategy} makes no use of {', '.join(map(spoken, idle))}: leave "
                 f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
             )
+        phases = self.plan()
+        if self.views and not self.cache:
+            raise InvalidOption("views are kept in the cache: leave them out, or the cache on")
+        if self.views and all(phase.freeze == "none" for phase in phases):
+            raise InvalidOption(VIEWS_OF_NOTHING)
+        if phases and all(phase.own_rate for phase in phases) and self.lr != default["lr"]:
+            raise InvalidOption("each phase has a rate of its own: leave the learning rate out")
 
     @property
     def resolved_strategy(self) -> str:

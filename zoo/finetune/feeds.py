@@ -27,6 +27,11 @@ from zoo.finetune.prepare import Prepared
 
 __all__ = ["Feeds", "image_feeds", "make_feeds"]
 
+UNCOMPILED = (
+    "--compile has no effect where the network is entered at a cut, from the cache: --no-cache "
+    "runs it whole"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Feeds:
@@ -38,7 +43,7 @@ class Feeds:
         test: What only measures the result.
         plain: What is trained on, with nothing random about it.
         cut: How many units lie below the cut where the network is entered; 0: it takes images.
-        why: Why the frozen part runs in each epoch, where nobody asked for that.
+        remark: What was asked for, or would be expected, and is not so.
     """
 
     train: Feed
@@ -46,7 +51,7 @@ class Feeds:
     test: Feed
     plain: Feed
     cut: int = 0
-    why: str = ""
+    remark: str = ""
 
 
 def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
@@ -69,7 +74,7 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
                 return _cached(prepared, entry, folder, progress)
         except Unsupported as error:
             why = str(error)
-    return replace(image_feeds(prepared), why=f"what is frozen runs in each epoch: {why}")
+    return replace(image_feeds(prepared), remark=f"what is frozen runs in each epoch: {why}")
 
 
 def _obstacle(prepared: Prepared, cut: int) -> str:
@@ -134,7 +139,8 @@ def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progre
         rows = list(range(len(dataset.train)))
         train = CachedFeed(entry, views, rows, changing, device, processes)
     validation = feed(dataset.validation) if dataset.validation else None
-    return Feeds(train, validation, feed(dataset.test), known, cut=entry.boundary)
+    remark = UNCOMPILED if recipe.compile else ""
+    return Feeds(train, validation, feed(dataset.test), known, entry.boundary, remark)
 
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:

@@ -17,7 +17,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
@@ -143,10 +143,9 @@ def prepare(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    if recipe.blend != "none" and not dataset.validation:
-        raise InvalidOption("a blend is chosen on a validation split, and there is none")
     hierarchy = _hierarchy(network)
     boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())
+    _check_effects(recipe, dataset, boundaries)
     if recipe.grad_checkpointing:
         _checkpoint(network, hierarchy, min(boundaries, default=len(hierarchy.units)))
     network.model.to(device)
@@ -203,6 +202,24 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
             f"{network.planned.backbone.architecture} there is partial"
         )
     return recipe.strategy
+
+
+def _check_effects(recipe: Recipe, dataset: Dataset, boundaries: tuple[int, ...]) -> None:
+    """Refuse what this network and these images leave without effect.
+
+    Raises:
+        InvalidOption: There is such an option.
+    """
+    if recipe.views and not any(boundaries):
+        raise InvalidOption(VIEWS_OF_NOTHING)
+    if dataset.validation:
+        return
+    if recipe.blend != "none":
+        raise InvalidOption("a blend is chosen on a validation split, and there is none")
+    if recipe.patience:
+        raise InvalidOption(
+            "patience waits for a better result on a validation split, and there is none"
+        )
 
 
 def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:

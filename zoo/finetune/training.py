@@ -190,7 +190,7 @@ class Training:
         freeze(self.prepared.model, self.prepared.hierarchy, boundary)
         if self._made is None or self._made[0] != boundary:
             self._made = boundary, self.feeds(boundary)
-            for text in filter(None, (self._made[1].why, apart(self.prepared))):
+            for text in filter(None, (self._made[1].remark, apart(self.prepared))):
                 self.journal.remark(text)
         return self._made[1]
 
