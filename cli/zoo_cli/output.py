@@ -6,21 +6,22 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from zoo import config
+from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from zoo.domain.progress import Task
+    from zoo.domain.progress import Task as Shown
 
-__all__ = ["clean", "count", "note", "print_json", "size", "table", "terminal_progress"]
+__all__ = ["clean", "count", "note", "print_json", "scored", "size", "table", "terminal_progress"]
 
 
 def print_json(data: Any) -> None:
@@ -40,6 +41,15 @@ def clean(value: object) -> str:
     as ``?``.
     """
     return "".join(char if char.isprintable() else "?" for char in str(value))
+
+
+def scored(task: Task, metrics: Mapping[str, float]) -> str:
+    """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``."""
+    name = SCORE[task]
+    text = f"{name.replace('_', ' ')} {metrics[name]:.4f}"
+    if f"{name}_low" not in metrics:  # runs of earlier versions have none
+        return text
+    return f"{text} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
 
 
 def size(number: float) -> str:
@@ -77,7 +87,7 @@ def on_terminal(stream: TextIO | None) -> bool:
 
 
 @contextmanager
-def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterator[Shown]:
     """A progress bar on stderr, if that is a terminal (`zoo.domain.progress.Progress`).
 
     Of several processes the first one shows it.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import clean, print_json, table
+from zoo_cli.output import clean, print_json, scored, table
+
+if TYPE_CHECKING:
+    from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
 
@@ -34,9 +37,7 @@ def runs(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([run.to_json() for run in found])
         return
-    rows = [
-        (run.id, run.status, run.base, run.save, run.started, _score(run.result)) for run in found
-    ]
+    rows = [(run.id, run.status, run.base, run.save, run.started, _result(run)) for run in found]
     table(("RUN", "STATUS", "BASE", "SAVED AS", "STARTED", "RESULT"), rows)
 
 
@@ -104,9 +105,5 @@ def _probe(line: Mapping[str, Any]) -> str:
     return text
 
 
-def _score(result: Mapping[str, Any]) -> str:
-    figures = result.get("metrics", {})
-    for name in ("accuracy", "mean_average_precision", "r2"):
-        if name in figures:
-            return f"{name.replace('_', ' ')} {figures[name]:.4f}"
-    return ""
+def _result(run: Run) -> str:
+    return scored(run.recipe["task"], run.result["metrics"]) if run.result else ""

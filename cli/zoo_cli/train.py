@@ -12,7 +12,7 @@ import click
 from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, note, print_json, table
+from zoo_cli.output import clean, note, print_json, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from zoo.finetune.run import Result
 
 __all__ = ["finetune", "predict", "rerun"]
-
-SCORES = ("accuracy", "mean_average_precision", "r2")
 
 device_option = click.option(
     "--device",
@@ -167,10 +165,7 @@ def _print(result: Result, as_json: bool) -> None:
         print_json(result.to_json())
         return
     plan, metrics = result.freeze, result.metrics
-    score = next(name for name in SCORES if name in metrics)
-    text = f"{score.replace('_', ' ')} {metrics[score]:.4f}"
-    if f"{score}_low" in metrics:
-        text += f" ({metrics[f'{score}_low']:.3f} to {metrics[f'{score}_high']:.3f})"
+    text = scored(result.task, metrics)
     skipped = f" ({result.skipped} bad ones left out)" if result.skipped else ""
     click.echo(
         f"{result.ref}  {result.manifest.short}  {text} on {metrics['test_images']:.0f} held-out "

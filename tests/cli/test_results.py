@@ -34,7 +34,8 @@ def test_pull_json(prepared: Any) -> None:
 def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
     assert set(got) == {
-        "ref", "manifest", "parent", "run", "freeze", "metrics", "seconds", "skipped_images",
+        "ref", "manifest", "parent", "run", "freeze", "task", "metrics", "seconds",
+        "skipped_images",
     }  # fmt: skip
     assert got["skipped_images"] == 0
     assert got["freeze"].pop("kept")

@@ -81,6 +81,24 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert listed["id"] in done.err
 
 
+def test_labels_are_judged_by_their_precision(run: Run, digits: Path, tmp_path: Path) -> None:
+    """It chose the weights, and has an interval; accuracy is there, too."""
+    rows = [f"{path},{'odd' if int(path.parent.name) % 2 else 'even|round'}"
+            for path in sorted(digits.rglob("*.png"))]  # fmt: skip
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,labels", *rows]))
+    done = run("finetune", BASE, "--data", table, "--freeze", "all", "--image-size", 32,
+               "--epochs", 1, "--save", "team/labels")  # fmt: skip
+    told = re.search(
+        r"  (mean average precision [01]\.\d{4} \(0\.\d{3} to [01]\.\d{3}\)) on", done.out
+    )
+    assert told, done.out + done.err
+    (metrics,) = [one["result"]["metrics"] for one in run("runs", "--json").json[:1]]
+    assert f"{metrics['mean_average_precision']:.4f}" in told[1]
+    assert metrics["accuracy"] > 0
+    assert told[1] in run("runs").out
+
+
 def test_an_interrupted_run_is_resumed(
     run: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["PIPELINES", "TASKS", "Task"]
+__all__ = ["PIPELINES", "SCORE", "TASKS", "Task"]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
 
 TASKS: tuple[Task, ...] = get_args(Task)
+
+SCORE: dict[Task, str] = {
+    "classification": "accuracy",
+    "multi-label": "mean_average_precision",
+    "regression": "r2",
+}
+"""The figure by which the better of two results is told; more is better."""
 
 PIPELINES: dict[Task, tuple[str, str]] = {
     "classification": ("image-classification", "image-classification"),

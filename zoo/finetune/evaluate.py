@@ -10,14 +10,7 @@ from torch import Tensor
 from zoo.contracts import Head
 from zoo.domain.task import Task
 
-__all__ = ["SCORE", "measure"]
-
-SCORE: dict[Task, str] = {
-    "classification": "accuracy",
-    "multi-label": "mean_average_precision",
-    "regression": "r2",
-}
-"""The figure by which the better of two results is told; more is better."""
+__all__ = ["measure"]
 
 
 def measure(head: Head, task: Task, said: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:

@@ -31,7 +31,7 @@ NUMBERS = 1 << 23
 
 
 def interval(task: Task, outputs: Tensor, targets: Tensor) -> tuple[float, float]:
-    """The interval of the task's `zoo.finetune.evaluate.SCORE`.
+    """The interval of the task's `zoo.domain.task.SCORE`.
 
     Args:
         task: What the targets mean.

@@ -14,10 +14,10 @@ from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.domain.task import SCORE, Task
 from zoo.errors import Conflict, InvalidData, InvalidOption, Unsupported
 from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.device import pick_device
-from zoo.finetune.evaluate import SCORE
 from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
 from zoo.finetune.find_rate import RateCurve, find_rate
 from zoo.finetune.interval import interval
@@ -47,6 +47,7 @@ class Result:
         run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
             that was trained, or ``head``; ``kept``, which weights were the best.
+        task: What was learned.
         metrics: Results on the test split.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
@@ -57,6 +58,7 @@ class Result:
     parent: Digest
     run: str
     freeze: Mapping[str, Any]
+    task: Task
     metrics: Mapping[str, float]
     skipped: int
     seconds: float
@@ -69,6 +71,7 @@ class Result:
             "parent": str(self.parent),
             "run": self.run,
             "freeze": dict(self.freeze),
+            "task": self.task,
             "metrics": dict(self.metrics),
             "skipped_images": self.skipped,
             "seconds": round(self.seconds, 3),
@@ -286,6 +289,7 @@ def _conclude(
         parent=prepared.parent,
         run=journal.run.id,
         freeze=dict(manifest.freeze or {}),
+        task=prepared.task,
         metrics=metrics,
         skipped=len(prepared.dataset.skipped),
         seconds=time.monotonic() - began,

@@ -15,9 +15,10 @@ from zoo.backbones.freeze import freeze
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress, Task
+from zoo.domain.task import SCORE
 from zoo.finetune.average import Average
 from zoo.finetune.blend import TENTHS, Kept, interpolated, soup
-from zoo.finetune.evaluate import SCORE, measure
+from zoo.finetune.evaluate import measure
 from zoo.finetune.feed import Feed
 from zoo.finetune.feeds import Feeds
 from zoo.finetune.journal import Journal
