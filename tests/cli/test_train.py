@@ -58,7 +58,7 @@ def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) 
         (other / folder.name).symlink_to(folder)
     (other / "3").unlink()
     done = run("rerun", TUNED, "--save", "team/third", "--data", other)
-    assert (done.code, "not what team/digits was trained on" in done.err) == (1, True)
+    assert (done.code, "not what it was when team/digits was trained" in done.err) == (1, True)
     done = run("rerun", BASE, "--save", "team/third")
     assert (done.code, "not the result of a fine-tune" in done.err) == (1, True)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.cuts import Cut, cut_at
 
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
@@ -38,10 +39,6 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 
-class Cut(BaseException):
-    """As sudden as an interrupt."""
-
-
 @pytest.fixture
 def fresh(tmp_path: Path, workspace: Workspace, base: str, shapes: Path) -> Callable[..., Result]:
     def fresh(save: str, **options: Any) -> Result:
@@ -63,22 +60,6 @@ def quick(data: Path, **options: Any) -> Recipe:
 
 def state(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
-
-
-def cut_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """End the run after so many steps have been learned, without saving."""
-    learned = 0
-    real = training.learn
-
-    def learn(*args: Any) -> Any:
-        nonlocal learned
-        for step in real(*args):
-            if learned == number:
-                raise Cut
-            learned += 1
-            yield step
-
-    monkeypatch.setattr(training, "learn", learn)
 
 
 @pytest.mark.parametrize("plan", PLANS)

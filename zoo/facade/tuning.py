@@ -63,7 +63,7 @@ class Tuning(Opened):
         Raises:
             UnknownName: No such run.
             Conflict: It is done, or going on.
-            InvalidData: The images are not those that it was trained on so far.
+            InvalidData: The images, or their split, are not those that it was trained on so far.
         """
         from zoo.finetune.run import resume
 
@@ -77,7 +77,7 @@ class Tuning(Opened):
         Raises:
             UnknownName: No such checkpoint, or its base is not here.
             Unsupported: It is not the result of a fine-tune.
-            InvalidData: The images are not those that it was trained on.
+            InvalidData: The images, or their split, are not those that it was trained on.
         """
         from zoo.finetune.run import rerun
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from zoo.errors import DiskFull, ZooError
 from zoo.finetune.prepare import Prepared
+from zoo.finetune.provenance import provenance
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run, metrics
 from zoo.moves import now
 from zoo.store.atomic import write_whole
@@ -34,7 +35,7 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
     return Run(
         folder=folder, base=prepared.base, parent=str(prepared.parent), save=save,
         recipe=prepared.recipe.to_json(), device=str(prepared.device), started=started,
-        data_digest=prepared.dataset.digest,
+        provenance=provenance(prepared),
     )  # fmt: skip
 
 

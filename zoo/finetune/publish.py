@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 
-import torch
 from torch import nn
 
 from zoo.backbones.save import save_state
@@ -25,17 +23,18 @@ from zoo.workspace import Workspace
 __all__ = ["completed", "publish"]
 
 CARD = "README.md"
-LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
-             "pillow")  # fmt: skip
 
 
-def completed(prepared: Prepared, kept: str, metrics: dict[str, float]) -> m.Manifest:
+def completed(
+    prepared: Prepared, kept: str, metrics: dict[str, float], provenance: Mapping[str, str]
+) -> m.Manifest:
     """The result's manifest but for its files.
 
     Args:
         prepared: The run.
         kept: Which weights were kept: ``epoch 3``.
         metrics: On the test split.
+        provenance: Of the run.
     """
     frozen, units = min(prepared.boundaries, default=len(prepared.hierarchy.units)), prepared.units
     parent = m.Parent(
@@ -52,7 +51,7 @@ def completed(prepared: Prepared, kept: str, metrics: dict[str, float]) -> m.Man
             "kept": kept,
         },
         metrics=metrics,
-        provenance=_provenance(prepared),
+        provenance=provenance,
         created=now(),
     )
 
@@ -78,21 +77,3 @@ def publish(
             files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
         )
         return workspace.commit(whole, ref, "finetune")
-
-
-def _provenance(prepared: Prepared) -> dict[str, str]:
-    """What the result depends on beside recipe and parent: data, split, device, processes, threads
-    (sums are taken in their order) and versions.
-    """
-    dataset = prepared.dataset
-    return {
-        "source": "finetune",
-        "data_digest": dataset.digest,
-        "split_digest": dataset.split_digest,
-        "skipped_images": str(len(dataset.skipped)),
-        "device": prepared.device.type,
-        "processes": str(prepared.processes.size),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
-    }

@@ -15,7 +15,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, Task
-from zoo.errors import Conflict, InvalidData, InvalidOption, Unsupported
+from zoo.errors import Conflict, InvalidOption, Unsupported
 from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.device import pick_device
 from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
@@ -26,6 +26,7 @@ from zoo.finetune.loop import outputs
 from zoo.finetune.prepare import CACHE, Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
+from zoo.finetune.provenance import check_data
 from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
@@ -129,7 +130,7 @@ def resume(
     Raises:
         UnknownName: No such run.
         Conflict: It is done, or going on.
-        InvalidData: The images are not those that it was trained on so far.
+        InvalidData: The images, or their split, are not those that it was trained on so far.
     """
     began = time.monotonic()
     run = find_run(workspace, name)
@@ -138,8 +139,7 @@ def resume(
     recipe = Recipe.from_json(run.recipe)
     processes, device = Processes.join(pick_device(run.device))
     prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
-    if prepared.dataset.digest != run.data_digest:
-        raise InvalidData(recipe.data, ["it is not what it was when the run began"])
+    check_data(run.provenance, prepared, "when the run began")
     path = run.folder / STATE
     # The first may write one before another has looked.
     state = read_state(path) if processes.share(path.exists()) else None
@@ -173,7 +173,7 @@ def rerun(
     Raises:
         UnknownName: No such checkpoint, or its base is not here.
         Unsupported: It is not the result of a fine-tune.
-        InvalidData: The images are not those that it was trained on.
+        InvalidData: The images, or their split, are not those that it was trained on.
     """
     _, digest = workspace.resolve(name)
     known = workspace.store.manifest(digest)
@@ -183,8 +183,7 @@ def rerun(
     recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
 
     def check(prepared: Prepared) -> str:
-        if prepared.dataset.digest != known.provenance.get("data_digest"):
-            raise InvalidData(recipe.data, [f"it is not what {name} was trained on"])
+        check_data(known.provenance, prepared, f"when {name} was trained")
         before, here = known.provenance.get("processes", "1"), str(prepared.processes.size)
         if before == here:
             return ""
@@ -279,7 +278,7 @@ def _conclude(
     """Measure and publish what the training left in the model."""
     metrics = _test(prepared, feeds, journal, progress)
     keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
-    manifest = completed(prepared, kept, metrics)
+    manifest = completed(prepared, kept, metrics, journal.run.provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)
     journal.done({"manifest": str(digest), "metrics": metrics})

@@ -45,7 +45,7 @@ class Run:
         pid: Process that runs it.
         status: ``running``, ``done``, ``interrupted`` or ``failed``.
         error: Why it failed.
-        data_digest: Of the images, so that it is never resumed on others.
+        provenance: What the result depends on beside the recipe: see `zoo.finetune.provenance`.
         result: ``manifest`` and ``metrics`` when done.
     """
 
@@ -60,7 +60,7 @@ class Run:
     pid: int = 0
     status: str = "running"
     error: str = ""
-    data_digest: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -87,8 +87,9 @@ class Run:
             Invalid: It is missing or damaged.
         """
         try:
-            run = cls(folder=folder, **json.loads((folder / RUN).read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            data = json.loads((folder / RUN).read_bytes()).items()
+            run = cls(folder=folder, **{k: v for k, v in data if k in cls.__dataclass_fields__})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
         if run.status == "running" and not run._alive():
             return cls(**{**_fields(run), "status": "interrupted"})
