@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from zoo.errors import Conflict, Invalid, InvalidData
 from zoo.finetune import run, training
 from zoo.finetune.run import Result, finetune, resume
 from zoo.finetune.state import State, write_state
+from zoo.lookup.alive import LOCK
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
 from zoo.workspace import Workspace
 
@@ -230,11 +232,24 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    # Whatever is recorded of the process: who is alive holds the lock.
+    alive = list_runs(workspace)[0]
+    replace(alive, pid=2**22 + 1, host="elsewhere", machine="elsewhere").write()
+    assert list_runs(workspace)[0].status == "running"
+    with pytest.raises(Conflict, match=rf"is running; .* delete {alive.folder / LOCK}"):
+        resume(workspace, "last")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    # Process ids come again; containers get other names.
+    replace(alive, pid=os.getpid(), host="elsewhere").write()
     cut = list_runs(workspace)[0]
     assert cut.status == "interrupted"
     assert cut.resumable
+    # On another machine, locks tell nothing, and it gave a sign of life just now.
+    replace(alive, machine="elsewhere").write()
+    with pytest.raises(Conflict, match="is running"):
+        resume(workspace, "last")
+    (cut.folder / LOCK).unlink()
     result = resume(workspace, "last", save_every=0)
     assert start("team/whole").wait() == 0
     _, whole = workspace.resolve("team/whole")

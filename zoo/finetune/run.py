@@ -31,6 +31,7 @@ from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
 from zoo.finetune.training import Training, live_tensors, make_learner
+from zoo.lookup.alive import taken
 from zoo.lookup.runs import STATE, find_run
 from zoo.workspace import Workspace
 
@@ -134,8 +135,10 @@ def resume(
     """
     began = time.monotonic()
     run = find_run(workspace, name)
-    if run.status in ("done", "running"):
-        raise Conflict(f"the run {run.id} is {run.status}")
+    if run.status == "running":
+        raise taken(run.folder)
+    if run.status == "done":
+        raise Conflict(f"the run {run.id} is done")
     recipe = Recipe.from_json(run.recipe)
     processes, device = Processes.join(pick_device(run.device))
     prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)

@@ -4,20 +4,20 @@ runs/20261124-211503-481516/
   run.json        base, recipe, where it is saved, how it ended
   metrics.jsonl   one line for each step that was noted, epoch and result
   state.pt        what a run that was cut off goes on from; gone when it is done
+  lock            held, and touched now and then, by the process that runs it
   curves.png, confusion.png, depth.json
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from zoo.errors import Invalid, UnknownName
+from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
@@ -41,8 +41,9 @@ class Run:
         recipe: The options, as JSON.
         device: What it computes on.
         started: UTC, ISO 8601.
-        host: Machine that runs it.
+        host: Name of the machine that runs it.
         pid: Process that runs it.
+        machine: The same machine whatever it is called: see `zoo.lookup.alive.machine`.
         status: ``running``, ``done``, ``interrupted`` or ``failed``.
         error: Why it failed.
         provenance: What the result depends on beside the recipe: see `zoo.finetune.provenance`.
@@ -58,6 +59,7 @@ class Run:
     started: str
     host: str = ""
     pid: int = 0
+    machine: str = ""
     status: str = "running"
     error: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read ``run.json``; a run whose process is gone was interrupted.
+        """Read ``run.json``; a run that nobody carries out any more was interrupted.
 
         Raises:
             Invalid: It is missing or damaged.
@@ -91,20 +93,9 @@ class Run:
             run = cls(folder=folder, **{k: v for k, v in data if k in cls.__dataclass_fields__})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
-        if run.status == "running" and not run._alive():
+        if run.status == "running" and not alive(folder, run.machine):
             return cls(**{**_fields(run), "status": "interrupted"})
         return run
-
-    def _alive(self) -> bool:
-        if self.host != socket.gethostname():
-            return True  # who knows
-        try:
-            os.kill(self.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except PermissionError:
-            pass
-        return True
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""

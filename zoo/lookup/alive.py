@@ -1,0 +1,122 @@
+"""Whether a run goes on: who carries it out holds a lock, and gives signs of life.
+
+A kernel takes a lock from whoever dies. So on one machine the lock is the truth, whatever names and
+process ids it has: those of containers come again. Machines that share a file system may not share
+its locks; of a run on another one, the age of the last sign decides.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.errors import Conflict
+
+__all__ = ["LOCK", "Held", "alive", "machine", "taken"]
+
+LOCK = "lock"
+EVERY = 20.0
+"""Seconds between two signs of life."""
+SILENT = 300.0
+"""Seconds without one after which a run is taken for dead. File systems that are shared tell times
+late, and by a clock of their own."""
+LOOKS = 40
+"""Times that a lock is tried: who looks whether it is held has it for a moment."""
+
+
+def machine() -> str:
+    """What names the kernel since it was started, in all of its containers; else the host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def taken(folder: Path) -> Conflict:
+    """The error that the run in ``folder`` goes on already."""
+    return Conflict(
+        f"the run {folder.name} is running; if you know that it is not, delete {folder / LOCK}"
+    )
+
+
+def alive(folder: Path, where: str) -> bool:
+    """Whether the run in ``folder``, which was begun on the `machine` ``where``, goes on."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                pass  # there are no locks in this file system
+            else:
+                if where == machine():
+                    return False
+            return time.time() - os.fstat(file.fileno()).st_mtime < SILENT
+    except FileNotFoundError:
+        return False
+
+
+class Held:
+    """The run in ``folder`` is this process's, until it is released.
+
+    Raises:
+        Conflict: It is another's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / LOCK).open("ab")
+        try:
+            if not _locked(self._file):
+                raise taken(folder)
+            os.utime(self._file.fileno())
+        except BaseException:
+            self._file.close()
+            raise
+        self._released = threading.Event()
+        self._signs = threading.Thread(target=self._give_signs, daemon=True)
+        self._signs.start()
+        _ALL.add(self)
+
+    def release(self) -> None:
+        """Let it go."""
+        self._released.set()
+        self._signs.join()
+        self._file.close()
+
+    def _give_signs(self) -> None:
+        while not self._released.wait(EVERY):
+            with suppress(OSError):
+                os.utime(self._file.fileno())
+
+
+def _locked(file: BinaryIO) -> bool:
+    for look in range(LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05 if look else 0)
+        except OSError:
+            return True  # there are no locks in this file system
+        else:
+            return True
+    return False
+
+
+_ALL: weakref.WeakSet[Held] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    # A forked worker that outlives its parent would hold what the parent held.
+    for held in _ALL:
+        held._file.close()
+
+
+os.register_at_fork(after_in_child=_forget)
