@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes.cuts import Cut, cut_at
 
+from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidData
+from zoo.finetune import provenance as module
 from zoo.finetune.run import Result, finetune, rerun, resume
-from zoo.lookup.runs import Run, list_runs
+from zoo.lookup.runs import Run, find_run, list_runs, metrics
 from zoo.workspace import Workspace
 
 QUICK: dict[str, Any] = {
@@ -62,3 +68,51 @@ def test_another_split_of_the_same_images_is_refused(
     tabulate(shapes, tested=0)
     assert resume(workspace, cut.id).run == cut.id
     rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")
+
+
+def weights(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
+    return load(workspace.store, result.manifest).state_dict()
+
+
+def test_threads_are_as_many_as_they_were(workspace: Workspace, base: str, shapes: Path) -> None:
+    with in_threads(2):
+        whole = tune(workspace, base, shapes, "team/whole", strategy="lp-ft")
+        cut = cut_off(workspace, base, shapes, strategy="lp-ft")
+    assert torch.get_num_threads() == 1
+    again = rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")
+    resumed = resume(workspace, cut.id)
+    assert torch.get_num_threads() == 1
+    one = weights(workspace, whole)
+    for result in (again, resumed):
+        other = weights(workspace, result)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert workspace.store.manifest(result.manifest).provenance["threads"] == "2"
+        assert remarks(workspace, result) == remarks(workspace, whole)
+
+
+def test_other_versions_are_remarked_on_once(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = {"torch": "9.1", "timm": "8.2"}
+    tune(workspace, base, shapes, "team/whole", freeze="all", epochs=1)
+    cut = cut_off(workspace, base, shapes, freeze="all")
+    monkeypatch.setattr(module, "version", lambda name: newer.get(name) or version(name))
+    again = rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")
+    resumed = resume(workspace, cut.id)
+    versions = f"torch 9.1 (was {version('torch')}), timm 8.2 (was {version('timm')})"
+    for result, when in ((again, "team/whole was trained"), (resumed, "the run began")):
+        text = f"other bits than when {when} are to be expected: {versions}"
+        assert remarks(workspace, result).count(text) == 1
+
+
+@contextmanager
+def in_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def remarks(workspace: Workspace, result: Result) -> list[str]:
+    lines = metrics(find_run(workspace, result.run))
+    return [line["text"] for line in lines if line["kind"] == "remark"]

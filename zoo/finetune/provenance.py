@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from zoo.errors import InvalidData
 from zoo.finetune.prepare import Prepared
+from zoo.finetune.processes import Processes
 
-__all__ = ["check_data", "provenance"]
+__all__ = ["NOTHING", "Earlier", "provenance"]
 
 LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
              "pillow")  # fmt: skip
@@ -33,20 +37,61 @@ def provenance(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def check_data(before: Mapping[str, str], prepared: Prepared, when: str) -> None:
-    """Make sure that images and split are those of ``before``.
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """How it was, for what goes on or is done again.
 
-    Args:
-        before: A provenance.
-        prepared: What is to be trained now.
-        when: In words, when they were those.
-
-    Raises:
-        InvalidData: They are not. An image that was trained on could be tested on.
+    Attributes:
+        provenance: Of the run, or of what it made.
+        when: In words, when that was.
     """
-    data, dataset = prepared.recipe.data, prepared.dataset
-    if dataset.digest != before.get("data_digest"):
-        raise InvalidData(data, [f"it is not what it was {when}"])
-    if dataset.split_digest != before.get("split_digest"):
-        text = "its images are divided into train, validation and test otherwise than they were"
-        raise InvalidData(data, [f"{text} {when}"])
+
+    provenance: Mapping[str, str]
+    when: str
+
+    def check_data(self, prepared: Prepared) -> None:
+        """Make sure that images and split are the same.
+
+        Raises:
+            InvalidData: They are not. An image that was trained on could be tested on.
+        """
+        data, dataset = prepared.recipe.data, prepared.dataset
+        if dataset.digest != self.provenance.get("data_digest"):
+            raise InvalidData(data, [f"it is not what it was {self.when}"])
+        if dataset.split_digest != self.provenance.get("split_digest"):
+            text = "its images are divided into train, validation and test otherwise than they were"
+            raise InvalidData(data, [f"{text} {self.when}"])
+
+    def remark(self, prepared: Prepared) -> str:
+        """What is other than it was, and gives other bits; empty if nothing is."""
+        here, found = provenance(prepared), []
+        for name in ("device", "processes", *LIBRARIES):
+            before = self.provenance.get(name, here[name])
+            if before != here[name]:
+                found.append(f"{name} {here[name]} (was {before})")
+        if not found:
+            return ""
+        return f"other bits than {self.when} are to be expected: {', '.join(found)}"
+
+    @contextmanager
+    def threads(self, device: str, processes: Processes) -> Iterator[None]:
+        """Compute on a CPU in as many threads as it was, where that can give the same bits.
+
+        Args:
+            device: What is computed on.
+            processes: Those that train together.
+        """
+        before, count = torch.get_num_threads(), self.provenance.get("threads", "")
+        alike = self.provenance.get("processes") == str(processes.size)
+        if device == "cpu" and alike and count.isdecimal():
+            torch.set_num_threads(int(count))
+        try:
+            # A probe is fitted in NumPy's: one number tells of both.
+            with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+NOTHING = Earlier({}, "")
+"""Of what is done for the first time."""

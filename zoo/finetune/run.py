@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from zoo.finetune.loop import outputs
 from zoo.finetune.prepare import CACHE, Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
-from zoo.finetune.provenance import check_data
+from zoo.finetune.provenance import NOTHING, Earlier
 from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
@@ -89,8 +89,8 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     progress: Progress = silent,
-    check: Callable[[Prepared], str] | None = None,
     known_as: str | None = None,
+    earlier: Earlier = NOTHING,
 ) -> Result:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
 
@@ -102,8 +102,8 @@ def finetune(
         device: See `zoo.finetune.device.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
         progress: Told how far it is.
-        check: Refuses what was prepared, by an error, or returns what to remark on.
         known_as: What the lineage calls the base, if not ``base``.
+        earlier: How it was, if it is done again.
 
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
@@ -113,14 +113,16 @@ def finetune(
     began = time.monotonic()
     workspace.check_free(save)
     processes, device = Processes.join(pick_device(device))
-    prepared = prepare(workspace, base, recipe, device, progress, processes, known_as)
-    remark = check(prepared) if check else ""
-    run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
-    assert run is not None
-    with Journal(run, writes=processes.first) as journal:
-        if remark:
-            journal.remark(remark)
-        return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
+    with earlier.threads(device, processes):
+        prepared = prepare(workspace, base, recipe, device, progress, processes, known_as)
+        if earlier is not NOTHING:
+            earlier.check_data(prepared)
+        run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
+        assert run is not None
+        with Journal(run, writes=processes.first) as journal:
+            if remark := earlier.remark(prepared):
+                journal.remark(remark)
+            return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
 
 
 def resume(
@@ -141,14 +143,18 @@ def resume(
         raise Conflict(f"the run {run.id} is done")
     recipe = Recipe.from_json(run.recipe)
     processes, device = Processes.join(pick_device(run.device))
-    prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
-    check_data(run.provenance, prepared, "when the run began")
-    path = run.folder / STATE
-    # The first may write one before another has looked.
-    state = read_state(path) if processes.share(path.exists()) else None
-    steps = state.position.steps if state else 0
-    with Journal(run, steps=steps, writes=processes.first) as journal:
-        return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
+    earlier = Earlier(run.provenance, "when the run began")
+    with earlier.threads(device, processes):
+        prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
+        earlier.check_data(prepared)
+        path = run.folder / STATE
+        # The first may write one before another has looked.
+        state = read_state(path) if processes.share(path.exists()) else None
+        steps = state.position.steps if state else 0
+        with Journal(run, steps=steps, writes=processes.first) as journal:
+            if remark := earlier.remark(prepared):
+                journal.remark(remark)
+            return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
 
 
 def rerun(
@@ -162,8 +168,8 @@ def rerun(
 ) -> Result:
     """Fine-tune again as the checkpoint ``name`` was.
 
-    On a CPU, with the same versions and as many processes, to the bit; another number of them is
-    remarked on.
+    On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
+    is other is remarked on.
 
     Args:
         workspace: The zoo.
@@ -184,20 +190,10 @@ def rerun(
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
     recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
-
-    def check(prepared: Prepared) -> str:
-        check_data(known.provenance, prepared, f"when {name} was trained")
-        before, here = known.provenance.get("processes", "1"), str(prepared.processes.size)
-        if before == here:
-            return ""
-        return (
-            f"the number of processes is {here}, and was {before} when {name} was trained: the "
-            "same bits need as many (--launch)"
-        )
-
+    earlier = Earlier(known.provenance, f"when {name} was trained")
     base = str(tuned[0].manifest)
     return finetune(workspace, base, recipe, save, device=device, progress=progress,
-                    check=check, known_as=tuned[0].ref)  # fmt: skip
+                    known_as=tuned[0].ref, earlier=earlier)  # fmt: skip
 
 
 def try_rates(
