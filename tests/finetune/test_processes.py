@@ -15,6 +15,7 @@ import timm
 import torch
 import torchvision
 from accelerate import PartialState
+from fakes.cuts import Cut, cut_at
 from safetensors.torch import save_file
 
 from zoo.backbones.freeze import freeze
@@ -177,6 +178,24 @@ def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
     run(tmp_path, 2, root, text=RESUME)
     whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_what_goes_on_in_other_processes_says_so(
+    workspace: Workspace, base: str, shapes: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at(patch, 2)
+        with pytest.raises(Cut):
+            Zoo(workspace).finetune(
+                base, shapes, "team/cut", device="cpu", save_every=1, strategy="partial", **FROZEN
+            )
+    run(tmp_path, 2, str(workspace.root), text=RESUME)
+    made = workspace.store.manifest(workspace.resolve("team/cut")[1])
+    assert made.provenance["processes"] == "1, then 2"
+    assert made.provenance["threads"] == "1"
+    said = [line["text"] for line in metrics(list_runs(workspace)[0]) if line["kind"] == "remark"]
+    remark = "other bits than when the run began are to be expected: processes 2 (was 1)"
+    assert said.count(remark) == 1
 
 
 def test_rates_are_tried_together(

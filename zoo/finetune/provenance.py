@@ -15,10 +15,12 @@ from zoo.errors import InvalidData
 from zoo.finetune.prepare import Prepared
 from zoo.finetune.processes import Processes
 
-__all__ = ["NOTHING", "Earlier", "provenance"]
+__all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 
 LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
              "pillow")  # fmt: skip
+THEN = ", then "
+"""Between what a run began with and what it went on with."""
 
 
 def provenance(prepared: Prepared) -> dict[str, str]:
@@ -35,6 +37,24 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
+    """The provenance of a run that goes on: ``1, then 2`` of what is other than ``before``."""
+    found = {}
+    for name, value in provenance(prepared).items():
+        was = before.get(name, value)
+        found[name] = was if _last(was) == value else f"{was}{THEN}{value}"
+    return found
+
+
+def latest(before: Mapping[str, str]) -> dict[str, str]:
+    """What a run went on with last."""
+    return {name: _last(value) for name, value in before.items()}
+
+
+def _last(value: str) -> str:
+    return value.rpartition(THEN)[2]
 
 
 @dataclass(frozen=True, slots=True)

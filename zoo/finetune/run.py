@@ -26,7 +26,7 @@ from zoo.finetune.loop import outputs
 from zoo.finetune.prepare import CACHE, Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
-from zoo.finetune.provenance import NOTHING, Earlier
+from zoo.finetune.provenance import NOTHING, Earlier, continued, latest
 from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
@@ -143,7 +143,7 @@ def resume(
         raise Conflict(f"the run {run.id} is done")
     recipe = Recipe.from_json(run.recipe)
     processes, device = Processes.join(pick_device(run.device))
-    earlier = Earlier(run.provenance, "when the run began")
+    earlier = Earlier(latest(run.provenance), "when the run began")
     with earlier.threads(device, processes):
         prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
         earlier.check_data(prepared)
@@ -151,8 +151,11 @@ def resume(
         # The first may write one before another has looked.
         state = read_state(path) if processes.share(path.exists()) else None
         steps = state.position.steps if state else 0
+        # Without a state it begins anew.
+        before, remark = (run.provenance, earlier.remark(prepared)) if state else ({}, "")
+        run = replace(run, provenance=continued(before, prepared))
         with Journal(run, steps=steps, writes=processes.first) as journal:
-            if remark := earlier.remark(prepared):
+            if remark:
                 journal.remark(remark)
             return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
 
