@@ -332,6 +332,19 @@ def test_a_damaged_memory_is_forgotten(
 
 
 @pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("name", ["pillow", "reading"])
+def test_what_was_in_order_for_another_reader_is_decoded_again(
+    shapes: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(check, "VERSIONS", {**check.VERSIONS, name: "another"})
+        open_dataset(str(shapes), cache=tmp_path / "cache")
+    decoded.clear()
+    open_dataset(str(shapes), cache=tmp_path / "cache")
+    assert len(decoded) == 36
+
+
+@pytest.mark.usefixtures("settled")
 def test_what_was_in_order_is_remembered_through_an_error(
     shapes: Path, tmp_path: Path, decoded: list[str]
 ) -> None:

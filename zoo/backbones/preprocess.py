@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
 
+from zoo.backbones.rgb import to_rgb
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidImage
 
@@ -33,14 +34,14 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
 
 
 def read_image(path: Path | str) -> Image.Image:
-    """Read an image as RGB.
+    """Read an image as RGB; see `zoo.backbones.rgb`.
 
     Raises:
-        InvalidImage: It is missing, a folder, or no readable image.
+        InvalidImage: It is missing, a folder, no readable image, or one whose values have no range.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return to_rgb(image, path)
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
     except IsADirectoryError as error:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import PIL
 from blake3 import blake3
 
+from zoo.backbones.rgb import READING
 from zoo.config import cores
 from zoo.domain.progress import Progress
 from zoo.errors import InvalidImage
@@ -23,6 +24,8 @@ from zoo.store.atomic import write_whole
 __all__ = ["Checked", "check_images"]
 
 THREADS = 8
+VERSIONS = {"pillow": PIL.__version__, "reading": READING}
+"""Of what decides which images are in order."""
 SETTLED = 2_000_000_000
 """A file that changed less than so many nanoseconds ago may change again without a new time: file
 systems tell time in steps (git calls such entries "racily clean")."""
@@ -57,7 +60,7 @@ def check_images(
         keys: Which ones.
         progress: Told of each.
         cache: A file that remembers which images were in order. An image is decoded again when
-            its file's size, times or inode are others, or the decoder's version is.
+            its file's size, times or inode are others, or one of `VERSIONS` is.
     """
     found = Checked({}, {})
     with (
@@ -118,7 +121,7 @@ def _remembered(cache: Path | None) -> Iterator[dict[str, Seen]]:
         yield seen
     finally:
         if seen != before:
-            entries = json.dumps({"pillow": PIL.__version__, "seen": seen}).encode()
+            entries = json.dumps({**VERSIONS, "seen": seen}).encode()
             cache.parent.mkdir(parents=True, exist_ok=True)
             write_whole(cache, [blake3(entries).hexdigest().encode(), b"\n", entries])
 
@@ -132,6 +135,6 @@ def _load(cache: Path) -> dict[str, Seen]:
     if blake3(entries).hexdigest().encode() != digest:
         return {}
     found = json.loads(entries)
-    if found["pillow"] != PIL.__version__:
+    if any(found.get(name) != value for name, value in VERSIONS.items()):
         return {}
     return {key: Seen(*value) for key, value in found["seen"].items()}

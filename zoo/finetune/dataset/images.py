@@ -12,6 +12,7 @@ from blake3 import blake3
 from PIL import Image
 
 from zoo.backbones.preprocess import read_image
+from zoo.backbones.rgb import to_rgb
 from zoo.errors import InvalidImage
 
 __all__ = ["FileImages", "Images", "decode"]
@@ -54,10 +55,12 @@ def decode(key: str, data: bytes) -> Image.Image:
     """An encoded image as RGB.
 
     Raises:
-        InvalidImage: The bytes are no readable image.
+        InvalidImage: The bytes are no readable image, or one whose values have no range.
     """
     try:
         with Image.open(BytesIO(data)) as image:
-            return image.convert("RGB")
+            return to_rgb(image, key)
+    except InvalidImage:
+        raise
     except Exception as error:  # decoders raise whatever they like
         raise InvalidImage(key, f"is not a readable image ({type(error).__name__})") from error

@@ -10,6 +10,8 @@ from blake3 import blake3
 from PIL import Image
 from timm.data import create_dataset
 
+from zoo.backbones.preprocess import read_image
+from zoo.backbones.rgb import to_rgb
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidImage
 from zoo.finetune.dataset.listing import PART_NAMES, Listing
@@ -34,7 +36,11 @@ class TorchImages:
         part, _, index = key.partition("/")
         try:
             image: Image.Image = self.parts[part][int(index)][0]
-            return image.convert("RGB")
+            with image:  # it may be a file that nothing was read of yet
+                return to_rgb(image, getattr(image, "filename", "") or key)
+        except InvalidImage as error:
+            file = "" if error.path == key else f" ({error.path})"
+            raise InvalidImage(key, f"{error.reason}{file}") from error
         except Exception as error:  # decoders raise whatever they like
             raise InvalidImage(key, _unreadable(error)) from error
 
@@ -62,6 +68,8 @@ def list_torch(named: Named, task: Task | None) -> Listing:
     }
     names = _names(next(iter(parts.values())))
     for dataset in parts.values():
+        if getattr(dataset, "loader", None):  # torchvision's cuts off what is above 255
+            dataset.loader = read_image
         if _names(dataset) != names:
             raise InvalidData(named.spec, ["its splits have different classes"])
     entries = (entry for part, dataset in parts.items() for entry in _entries(part, dataset))

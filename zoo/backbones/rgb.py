@@ -1,0 +1,70 @@
+"""Opened images as RGB of 8 bits, upright: how every image comes that a network sees.
+
+| image | comes out |
+| --- | --- |
+| grey of 16 bits (or 12) | scaled: white stays white, and each level its share |
+| integers of 32 bits, floats | refused: nothing says what is black and what white |
+| with an orientation in its tags | turned, as viewers show it |
+| with transparency | opaque |
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE
+
+from zoo.errors import InvalidImage
+
+__all__ = ["READING", "to_rgb"]
+
+READING = 2
+"""Goes up when images come out otherwise than before: what is kept of them is of one number."""
+SIXTEEN = frozenset({"PNG", "PPM"})
+"""Formats whose grey values have 16 bits at most: some versions of Pillow hold them in 32."""
+
+
+def to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
+    """An image of any mode as RGB of 8 bits, upright.
+
+    Args:
+        image: As it was opened; it may be turned.
+        path: What errors call it.
+
+    Raises:
+        InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
+            decoders raise whatever they like, too.
+    """
+    white = _white(image, path)
+    image.load()
+    with suppress(Exception):  # of damaged tags; the pixels are in order
+        ImageOps.exif_transpose(image, in_place=True)
+    if white:
+        values = np.asarray(image, dtype=np.uint32)
+        levels = (values * 255 + white // 2) // white
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # what Pillow warns that one should do
+    return image.convert("RGB")
+
+
+def _white(image: Image.Image, path: Path | str) -> int:
+    """The value of white where that is above 255; else 0."""
+    if image.mode == "F":
+        raise InvalidImage(path, _without_range("floats"))
+    if image.mode == "I" and image.format not in SIXTEEN:
+        raise InvalidImage(path, _without_range("integers of 32 bits, or with a sign"))
+    if not image.mode.startswith("I"):
+        return 0
+    (bits, *_) = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))
+    return int(2**bits - 1)
+
+
+def _without_range(values: str) -> str:
+    return (
+        f"holds {values}, and nothing says which are black and white: "
+        "scale them and save it with 8 or 16 bits"
+    )
