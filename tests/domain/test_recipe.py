@@ -87,6 +87,7 @@ def test_what_has_no_effect_is_refused(options: dict[str, Any], reason: str) -> 
         {"strategy": "gradual", "phases": ("all:1@1e-3", "6:1"), "lr": 0.1, "patience": 2},
         {"strategy": "gradual", "phases": ("none:1", "6:1"), **VIEWS},
         {"freeze": "6", **VIEWS},
+        {"strategy": "probe", "freeze": "all"},
     ],
 )
 def test_what_has_an_effect_is_taken_and_read_back(options: dict[str, Any]) -> None:

@@ -205,6 +205,8 @@ class Recipe:
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
         idle = [x for x in IDLE.get(strategy, ()) if getattr(self, x) != default[x]]
+        if strategy == "probe" and self.freeze == "all":
+            idle.remove("freeze")  # it is what a probe does
         if idle:
             raise InvalidOption(
                 f"the strategy {strategy} makes no use of {', '.join(map(spoken, idle))}: leave "
