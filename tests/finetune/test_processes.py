@@ -121,6 +121,7 @@ FROZEN = {"freeze": "all", "image_size": 32}
     [
         ("vit", "blocks.3.mlp.fc1.weight", {"cache": True}),
         ("vit", "blocks.3.mlp.fc1.weight", {"cache": False}),
+        ("vit", "blocks.3.mlp.fc1.weight", {"mixup": 0.4, "cutmix": 1.0, "accumulate": 2}),
         ("base", "fc.weight", {**FROZEN, "cache": False}),  # batch norm that is frozen
     ],
 )

@@ -57,10 +57,11 @@ class Mix:
             if not odd:
                 return self._mixed(images, targets)
             pairs = torch.tensor([i for i in range(2 * half + 1) if i != half], dtype=torch.long)
-            kept = self._targets(targets[half : half + 1])
             if not half:
-                return images, kept
+                return images, self._targets(targets)
             images[pairs], mixed = self._mixed(images[pairs], targets[pairs])
+            # Not before: it draws, too, which a share with no image in the middle does not.
+            kept = self._targets(targets[half : half + 1])
             return images, torch.cat([mixed[:half], kept, mixed[half:]])
 
     def _mixed(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
