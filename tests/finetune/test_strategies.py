@@ -23,6 +23,7 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
+from zoo.finetune import training
 from zoo.finetune.feeds import make_feeds
 from zoo.finetune.prepare import prepare
 from zoo.finetune.run import Result, finetune
@@ -122,9 +123,24 @@ def test_gradual_thaws_phase_by_phase(workspace: Workspace, run: Run) -> None:
     assert {name.split(".")[0] for name in changed} <= {"fc", "layer4"}
 
 
+def test_each_phase_is_trained_at_its_rate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[list[float]] = []
+    real = training.learn
+
+    def learn(learner: Any, *rest: Any) -> Any:
+        rates.append(sorted({group["lr"] for group in learner.optimizer.param_groups}))
+        yield from real(learner, *rest)
+
+    monkeypatch.setattr(training, "learn", learn)
+    run(strategy="gradual", phases=("all:1@1e-3", "layer3:1@1e-4", "layer3:1"), lr=0.01,
+        schedule="constant", warmup=0.0, layer_decay=1.0)  # fmt: skip
+    assert rates == [pytest.approx(phase) for phase in ([1e-3], [1e-5, 1e-4], [1e-3, 1e-2])]
+
+
 def test_full_trains_everything(workspace: Workspace, run: Run) -> None:
     result = run(strategy="full", epochs=1)
     assert result.freeze["frozen_units"] == 0
+    assert moved(workspace, result) == set(load(workspace.store, result.parent).state_dict())
 
 
 @pytest.mark.parametrize("blend", ["wise-ft", "soup"])
@@ -210,7 +226,6 @@ def test_views_are_cached_and_differ(workspace: Workspace, run: Run) -> None:
         {"cutmix": 1.0},
         {"augment": "heavy"},
         {"class_weights": "balanced", "label_smoothing": 0.1},
-        {"ema": 0.9, "clip_norm": 1.0, "accumulate": 2},
         {"precision": "bf16", "channels_last": True},
         {"optimizer": "sgd", "schedule": "one-cycle"},
     ],
@@ -222,6 +237,38 @@ def test_options_are_carried_out(workspace: Workspace, run: Run, options: dict[s
     one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
     assert not torch.equal(one["fc.weight"], two["fc.weight"])
     assert torch.isfinite(two["fc.weight"]).all()
+
+
+def test_an_average_of_the_weights_is_tried(workspace: Workspace, run: Run) -> None:
+    """Without a validation split the latest is kept."""
+    how: dict[str, Any] = {"freeze": "layer2", "strategy": "partial", "epochs": 1,
+                           "validation_share": 0.0}  # fmt: skip
+    plain, other = run("team/plain", **how), run("team/other", **how, ema=0.9)
+    assert plain.freeze["kept"] == "epoch 1"
+    assert other.freeze["kept"] == "average of epoch 1"
+    names = [line["name"] for line in lines(workspace, other, "epoch")]
+    assert names == ["epoch 1", "average of epoch 1"]
+    one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
+    assert not torch.equal(one["fc.weight"], two["fc.weight"])
+
+
+def test_clipped_to_almost_nothing_weights_hardly_move(workspace: Workspace, run: Run) -> None:
+    how: dict[str, Any] = {"freeze": "layer2", "strategy": "partial", "epochs": 1,
+                           "optimizer": "sgd", "weight_decay": 0.0}  # fmt: skip
+    results = run("team/plain", **how), run("team/other", **how, clip_norm=1e-6)
+    before = load(workspace.store, results[0].parent).get_parameter("layer4.0.conv1.weight")
+    far, near = (
+        (load(workspace.store, r.manifest).get_parameter("layer4.0.conv1.weight") - before).norm()
+        for r in results
+    )
+    assert near < far / 1000
+
+
+def test_batches_that_are_added_up_are_one_step(workspace: Workspace, run: Run) -> None:
+    how: dict[str, Any] = {"freeze": "layer2", "strategy": "partial", "epochs": 1}
+    results = run("team/plain", **how), run("team/other", **how, accumulate=2)
+    steps = [lines(workspace, result, "epoch")[0]["steps"] for result in results]
+    assert steps == [4, 2]
 
 
 def test_early_stopping(workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
