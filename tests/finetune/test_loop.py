@@ -16,6 +16,7 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
 from zoo.finetune.loop import Batch, Learner, learn, outputs
 from zoo.finetune.rates import make_optimizer, parameter_groups, schedule
+from zoo.finetune.state import learner_state, restore_learner
 from zoo_timm.backbone import TimmBackbone
 
 GOLDEN = (
@@ -199,6 +200,16 @@ def test_half_precision_trains_float32_weights(
     assert set(dtypes) == {torch.bfloat16 if precision == "bf16" else torch.float16}
     assert model.fc.weight.dtype == torch.float32
     assert not torch.equal(before["fc.weight"], model.fc.weight)
+
+
+def test_the_scale_of_gradients_is_restored(model: nn.Module, hierarchy: Hierarchy) -> None:
+    how = recipe(precision="fp16")
+    made, again = (learner(model, hierarchy, how) for _ in range(2))
+    list(learn(made, batches(), model))
+    kept = made.scaler.state_dict()
+    assert again.scaler.state_dict() != kept
+    restore_learner(again, learner_state(made))
+    assert again.scaler.state_dict() == kept
 
 
 def test_outputs_are_in_eval_mode_and_in_order(model: nn.Module) -> None:

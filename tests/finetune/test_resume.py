@@ -22,8 +22,10 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, InvalidData
 from zoo.finetune import run, training
+from zoo.finetune.dataset import batches
+from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.run import Result, finetune, resume
-from zoo.finetune.state import State, write_state
+from zoo.finetune.state import State, read_state, write_state
 from zoo.lookup.alive import LOCK
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
 from zoo.workspace import Workspace
@@ -88,6 +90,49 @@ def test_resumed_anywhere_gives_the_same_bits(
         assert all(torch.equal(one[name], other[name]) for name in one), place
         assert result.metrics == whole.metrics
         assert not (cut.folder / STATE).exists()
+
+
+INSIDE: dict[str, dict[str, Any]] = {
+    "accumulated": {"accumulate": 2},
+    "mixed": {"mixup": 0.4, "cutmix": 1.0},
+    "read by workers": {"augment": "light", "head": "mlp"},
+}
+
+
+@pytest.mark.parametrize("plan", INSIDE)
+def test_resumed_inside_an_epoch_gives_the_same_bits(
+    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    options = {"strategy": "partial", "freeze": "layer2", "batch_size": 3, **INSIDE[plan]}
+    used = workers(monkeypatch) if plan == "read by workers" else []
+    whole = fresh("team/whole", **options)
+    with monkeypatch.context() as patch:
+        cut_at(patch, 4)
+        with pytest.raises(Cut):
+            fresh("team/cut", **options)
+    cut = list_runs(workspace)[0]
+    at = read_state(cut.folder / STATE).position
+    assert (at.epoch, at.steps, at.batch) == (0, 3, 6 if plan == "accumulated" else 3)
+    used.clear()
+    result = resume(workspace, cut.id, save_every=3)
+    one, other = state(workspace, whole), state(workspace, result)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert used[:1] == ([2] if plan == "read by workers" else [])
+
+
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let worker processes read, as they do where images are many; how many each pass has."""
+    used: list[int] = []
+    real = Batches._workers
+
+    def noted(self: Batches, *arguments: Any) -> int:
+        used.append(real(self, *arguments))
+        return used[-1]
+
+    monkeypatch.setattr(Batches, "_workers", noted)
+    monkeypatch.setattr(batches, "PAYS", 0.0)
+    monkeypatch.setattr(batches, "cores", lambda: 2)
+    return used
 
 
 def test_tensorboard_shows_each_step_once(
