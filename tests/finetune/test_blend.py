@@ -1,0 +1,62 @@
+"""Means of weights: which they are, and which of them is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.backbones.load import load
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.finetune.blend import Kept, interpolated, soup
+from zoo.finetune.run import finetune
+from zoo.workspace import Workspace
+
+
+def test_a_share_of_the_way() -> None:
+    first = {"w": torch.tensor([1.0, 5.0]), "n": torch.tensor(3)}
+    last = {"w": torch.tensor([2.0, 5.0]), "n": torch.tensor(9)}
+    found = interpolated(first, last, 0.3)
+    assert found["w"].tolist() == pytest.approx([1.3, 5.0])
+    assert found["n"] == 9
+
+
+def test_a_soup_takes_in_what_makes_it_no_worse(tmp_path: Path) -> None:
+    """2.1 would be best."""
+    kept = Kept(tmp_path / "weights")
+    for name, value in (("far", 90.0), ("low", 0.0), ("middle", 2.0), ("high", 4.0)):
+        kept.keep(name, {"w": torch.tensor([value])})
+
+    def score(tensors: Mapping[str, Tensor]) -> float:
+        return -abs(tensors["w"].item() - 2.1)
+
+    mean, names = soup(kept, score)
+    assert (mean["w"].item(), names) == (2.0, ("middle",))
+    kept.keep("middle", {"w": torch.tensor([1.0])})
+    mean, names = soup(kept, score)
+    assert names == ("middle", "high")  # with low, it would be 1.67
+    assert mean["w"].item() == pytest.approx(2.5)
+
+
+def test_the_blend_that_does_best_is_saved(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one epoch, so many tenths of the way to what it led to."""
+    recipe = Recipe(
+        data=str(shapes), strategy="partial", freeze="all", epochs=1, image_size=32, lr=0.01,
+        blend="wise-ft",
+    )  # fmt: skip
+    found = {}
+    for best in (1, 3, 10):
+        scores = iter([0.5, *(0.9 if tenths == best else 0.1 for tenths in range(1, 10))])
+        monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})  # noqa: B023
+        save = Reference.parse(f"team/best{best}")
+        result = finetune(workspace, base, recipe, save, device="cpu")
+        assert result.freeze["kept"] == ("epoch 1" if best == 10 else f"{best}/10 of the way")
+        found[best] = load(workspace.store, result.manifest).get_parameter("fc.weight").detach()
+    assert not torch.allclose(found[1], found[10], atol=1e-4)
+    assert torch.allclose((found[3] - found[10]) / 7, (found[1] - found[10]) / 9, atol=1e-6)
