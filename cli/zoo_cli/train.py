@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
@@ -49,7 +50,9 @@ launch_option = click.option(
     "default: each epoch, or where that is slow, so often that it costs a twentieth of the time.",
 )
 @click.option(
-    "--resume", metavar="RUN", help="Go on with a run that was cut off (last: the newest)."
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was cut off (last: the newest), on its device or another --device.",
 )
 @click.option("--find-lr", is_flag=True, help="Train nothing: try learning rates, and suggest one.")
 @launch_option
@@ -88,10 +91,14 @@ def finetune(
         launch_processes(launch, device)
     zoo = open_zoo()
     if resume is not None:
-        if base or save or file or any(value not in (None, ()) for value in options.values()):
-            raise click.UsageError("--resume goes on as the run began: it takes no other options.")
+        given = (base, save, file, find_lr or None, *options.values())
+        if any(value not in (None, ()) for value in given):
+            raise click.UsageError(
+                "--resume goes on as the run began: beside it there are --device, --save-every and "
+                "--launch only."
+            )
         with _resumable(zoo):
-            result = zoo.resume(resume, save_every=save_every)
+            result = zoo.resume(resume, device=_given("device"), save_every=save_every)
     else:
         if base is None:
             raise click.UsageError("Missing argument 'BASE'.")
@@ -132,6 +139,14 @@ def rerun(
     with _resumable(zoo):
         result = zoo.rerun(name, save, data=data, device=device)
     _print(result, as_json)
+
+
+def _given(option: str) -> str | None:
+    """Its value, unless that is the default."""
+    context = click.get_current_context()
+    if context.get_parameter_source(option) is ParameterSource.DEFAULT:
+        return None
+    return str(context.params[option])
 
 
 @contextmanager

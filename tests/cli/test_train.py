@@ -120,7 +120,11 @@ def test_an_interrupted_run_is_resumed(
     shown = run("runs", "show", "last").out
     assert "note: what is frozen runs in each epoch: images are changed anew" in shown
     assert "go on: zoo finetune --resume" in shown
-    assert run("finetune", "--resume", "last", "--epochs", 3).code == 2
+    for more in (("--epochs", 3), ("--find-lr",)):
+        done = run("finetune", "--resume", "last", *more)
+        assert (done.code, "goes on as the run began" in done.err) == (2, True)
+    done = run("finetune", "--resume", "last", "--device", "nonsense")
+    assert (done.code, "'nonsense' cannot be used here" in done.err) == (1, True)
     resumed = run("finetune", "--resume", "last", "--json").json
     assert resumed["metrics"] == whole["metrics"]
     done = run("finetune", "--resume", "last")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fakes.cuts import Cut, cut_at
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune import provenance as module
 from zoo.finetune.run import Result, finetune, rerun, resume
 from zoo.lookup.runs import Run, find_run, list_runs, metrics
@@ -103,6 +104,19 @@ def test_other_versions_are_remarked_on_once(
     for result, when in ((again, "team/whole was trained"), (resumed, "the run began")):
         text = f"other bits than when {when} are to be expected: {versions}"
         assert remarks(workspace, result).count(text) == 1
+
+
+def test_it_goes_on_where_its_device_is_not(workspace: Workspace, base: str, shapes: Path) -> None:
+    cut = cut_off(workspace, base, shapes, freeze="all")
+    replace(cut, device="cuda:99", provenance={**cut.provenance, "device": "cuda"}).write()
+    with pytest.raises(InvalidOption, match="'cuda:99' cannot be used here"):
+        resume(workspace, cut.id)
+    result = resume(workspace, cut.id, device="cpu")
+    text = "other bits than when the run began are to be expected: device cpu (was cuda)"
+    assert remarks(workspace, result).count(text) == 1
+    made = workspace.store.manifest(result.manifest)
+    assert made.provenance["device"] == "cuda, then cpu"
+    assert find_run(workspace, cut.id).device == "cpu"
 
 
 @contextmanager

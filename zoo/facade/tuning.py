@@ -57,8 +57,10 @@ class Tuning(Opened):
 
         return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
 
-    def resume(self, run: str, *, save_every: int = 0) -> Result:
+    def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Result:
         """Go on with a run that was cut off; ``last`` is the newest.
+
+        It goes on on the ``device`` that it was on, or on another, which gives other bits.
 
         Raises:
             UnknownName: No such run.
@@ -67,7 +69,9 @@ class Tuning(Opened):
         """
         from zoo.finetune.run import resume
 
-        return resume(self.workspace, run, save_every=save_every, progress=self.progress)
+        return resume(
+            self.workspace, run, device=device, save_every=save_every, progress=self.progress
+        )
 
     def rerun(
         self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"

@@ -32,7 +32,7 @@ from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
 from zoo.finetune.training import Training, live_tensors, make_learner
 from zoo.lookup.alive import taken
-from zoo.lookup.runs import STATE, find_run
+from zoo.lookup.runs import STATE, Run, find_run
 from zoo.workspace import Workspace
 
 __all__ = ["Result", "finetune", "rerun", "resume", "try_rates"]
@@ -126,23 +126,32 @@ def finetune(
 
 
 def resume(
-    workspace: Workspace, name: str, *, save_every: int = 0, progress: Progress = silent
+    workspace: Workspace,
+    name: str,
+    *,
+    device: str | None = None,
+    save_every: int = 0,
+    progress: Progress = silent,
 ) -> Result:
     """Go on with a run that was cut off; on a CPU, to the bits of one that was not.
+
+    Args:
+        workspace: The zoo.
+        name: The run's id, or the beginning of it; ``last`` is the newest.
+        device: See `finetune`; None: what it ran on, if there is such a one here.
+        save_every: See `finetune`.
+        progress: Told how far it is.
 
     Raises:
         UnknownName: No such run.
         Conflict: It is done, or going on.
         InvalidData: The images, or their split, are not those that it was trained on so far.
+        InvalidOption: The device cannot be used.
     """
     began = time.monotonic()
-    run = find_run(workspace, name)
-    if run.status == "running":
-        raise taken(run.folder)
-    if run.status == "done":
-        raise Conflict(f"the run {run.id} is done")
+    run = _cut_off(workspace, name)
     recipe = Recipe.from_json(run.recipe)
-    processes, device = Processes.join(pick_device(run.device))
+    processes, device = Processes.join(pick_device(device or run.device))
     earlier = Earlier(latest(run.provenance), "when the run began")
     with earlier.threads(device, processes):
         prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
@@ -153,11 +162,21 @@ def resume(
         steps = state.position.steps if state else 0
         # Without a state it begins anew.
         before, remark = (run.provenance, earlier.remark(prepared)) if state else ({}, "")
-        run = replace(run, provenance=continued(before, prepared))
+        made = continued(before, prepared)
+        run = replace(run, device=str(prepared.device), provenance=made)
         with Journal(run, steps=steps, writes=processes.first) as journal:
             if remark:
                 journal.remark(remark)
             return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
+
+
+def _cut_off(workspace: Workspace, name: str) -> Run:
+    run = find_run(workspace, name)
+    if run.status == "running":
+        raise taken(run.folder)
+    if run.status == "done":
+        raise Conflict(f"the run {run.id} is done")
+    return run
 
 
 def rerun(
