@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import getpid
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,7 +99,8 @@ def finetune(
                 "--resume goes on as the run began: beside it there are --device, --save-every and "
                 "--launch only."
             )
-        with _resumable(zoo):
+        resume = zoo.run(resume).id
+        with _resumable(zoo, resume):
             result = zoo.resume(resume, device=_given("device"), save_every=save_every)
     else:
         if base is None:
@@ -150,13 +153,15 @@ def _given(option: str) -> str | None:
 
 
 @contextmanager
-def _resumable(zoo: Zoo) -> Iterator[None]:
-    """Tell how to go on after an interrupt."""
+def _resumable(zoo: Zoo, resumed: str = "") -> Iterator[None]:
+    """Tell how to go on after an interrupt, if that cut off the run ``resumed`` or a new one."""
+    before = {run.id for run in zoo.runs()}
     try:
         yield
     except KeyboardInterrupt:
-        for run in [] if config.rank() else zoo.runs()[:1]:
-            if run.resumable:
+        for run in [] if config.rank() else zoo.runs():
+            own = run.id not in before and (run.pid, run.host) == (getpid(), gethostname())
+            if run.resumable and (own or run.id == resumed):
                 note(f"what is done is kept: zoo finetune --resume {run.id}")
         raise
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
+from zoo.finetune import run as tuning
 from zoo.finetune import training
+from zoo.lookup import runs
 
 BASE = "timm/tf_efficientnet_lite0.in1k"
 TUNED = "team/digits"
@@ -117,6 +121,23 @@ def test_an_interrupted_run_is_resumed(
         done = run(*changing, "--save", "team/cut", "--save-every", 2)
     assert done.code == 130
     assert "zoo finetune --resume" in done.err
+    cut = runs.Run.read(max(Path("runs").iterdir()))
+
+    def interrupt(*_: Any) -> None:
+        other = replace(cut, folder=cut.folder.with_name("9"), pid=1)  # begun meanwhile, elsewhere
+        shutil.copytree(cut.folder, other.folder)
+        other.write()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "prepare", interrupt)
+        done = run(*changing, "--save", "team/other")
+        shutil.rmtree(cut.folder.with_name("9"))
+        assert (done.code, "--resume" in done.err) == (130, False)
+        done = run("finetune", "--resume", "last")
+        shutil.rmtree(cut.folder.with_name("9"))
+        assert done.code == 130
+        assert done.err.count("--resume") == done.err.count(f"--resume {cut.id}\n") == 1
     shown = run("runs", "show", "last").out
     assert "note: what is frozen runs in each epoch: images are changed anew" in shown
     assert "go on: zoo finetune --resume" in shown
