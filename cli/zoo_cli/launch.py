@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, NoReturn
+
+import click
 
 from zoo import config
-from zoo.errors import InvalidOption, MissingPackage
+from zoo.errors import InvalidOption, MissingPackage, ZooError
+from zoo_cli.output import note
 
-__all__ = ["launch_processes"]
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+__all__ = ["in_turn", "launch_processes"]
+
+PATIENCE = 20.0
+"""Seconds in which a launcher notices that one process has ended, and ends the others."""
 
 
 def launch_processes(how: str, device: str) -> None:
@@ -21,7 +36,7 @@ def launch_processes(how: str, device: str) -> None:
     Raises:
         InvalidOption: It is neither, or there are not so many GPUs.
         MissingPackage: accelerate is not installed.
-        SystemExit: All have ended; with the status of the first that failed.
+        SystemExit: All have ended; with the status of the first that failed, as a shell has it.
     """
     from importlib.util import find_spec
 
@@ -31,6 +46,7 @@ def launch_processes(how: str, device: str) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     again = ["-m", "zoo_cli", *_without(sys.argv[1:], "--launch")]
+    logging.disable(logging.ERROR)  # the launcher tells in lines of its own what was told
     try:
         if how.isdecimal() and int(how) > 0:
             _start(int(how), device, again)
@@ -41,9 +57,37 @@ def launch_processes(how: str, device: str) -> None:
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
-        # What went wrong was said by the process itself.
-        sys.exit(max(error.get_first_failure()[1].exitcode, 1))
+        _exit_as(error.failures)
+    finally:
+        logging.disable(logging.NOTSET)
     sys.exit(0)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Let one of several processes tell what failed in all.
+
+    The first tells its own errors at once. Others wait, and so does what comes of a process that is
+    gone: meanwhile whoever started them ends them. What is an error of one alone, it tells then.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = isinstance(error, ZooError | click.ClickException | OSError)
+        if config.processes() > 1:
+            sleep(PATIENCE * ((config.rank() > 0) + (not own)))
+        raise
+
+
+def _exit_as(failures: Mapping[int, ProcessFailure]) -> NoReturn:
+    """Exit as the first process that failed; others were ended by the launcher."""
+    rank, failure = min(
+        failures.items(), key=lambda one: (one[1].exitcode == -signal.SIGTERM, one[1].timestamp)
+    )
+    if failure.exitcode > 0:
+        sys.exit(failure.exitcode)  # what went wrong was said by the process itself
+    note(f"error: process {rank} was ended by {signal.Signals(-failure.exitcode).name}")
+    sys.exit(128 - failure.exitcode)
 
 
 def _start(count: int, device: str, again: list[str]) -> None:

@@ -27,6 +27,7 @@ from zoo_cli import (
 )
 from zoo_cli.command import home_option
 from zoo_cli.errors import explain
+from zoo_cli.launch import in_turn
 from zoo_cli.output import note
 
 __all__ = ["cli", "main"]
@@ -65,7 +66,8 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
+        with in_turn():
+            status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()

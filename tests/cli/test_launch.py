@@ -1,0 +1,43 @@
+"""Of several processes, each tells what went wrong with it alone, and one what did with all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from fakes.plugin_code import Install
+from fakes.prepared import TUNE, Run
+
+RAISE = "raise ImportError('this is of ' + rank)"
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("failing", "fail", "code", "said"),
+    [
+        ("1", RAISE, 1, "this is of 1"),
+        ("01", RAISE, 1, "this is of 0"),
+        ("1", KILL, 137, "error: process 1 was ended by SIGKILL"),
+    ],
+)
+def test_what_went_wrong_is_said_once(
+    console: Run, home: Path, digits: Path, install: Install, tmp_path: Path,
+    failing: str, fail: str, code: int, said: str,
+) -> None:  # fmt: skip
+    """A head's plugin fails as it is imported, in some of the processes."""
+    program = (
+        "import os, signal\nfrom zoo.backbones.heads.linear import LinearHead as Head\n"
+        f"rank = os.environ['RANK']\nif rank in '{failing}':\n    {fail}\n"
+    )
+    install("acme", "zoo.heads", "acme = acme:Head", program)
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    done = console(
+        *TUNE, "--data", digits, "--head", "acme", "--device", "cpu", "--launch", 2, cwd=home,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.code == code
+    assert said in done.err
+    assert done.err.count("error: ") == 1
+    for other in ("Traceback", "ChildFailed", "SIGTERM", "exitcode"):
+        assert other not in done.err
