@@ -33,14 +33,23 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 @pytest.fixture
 def base(workspace: Workspace, tmp_path: Path) -> str:
     """A small residual network, imported; its name."""
+    return imported(workspace, tmp_path, "test_resnet")
+
+
+@pytest.fixture
+def transformer(workspace: Workspace, tmp_path: Path) -> str:
+    """A small transformer, imported; its name."""
+    return imported(workspace, tmp_path, "test_vit")
+
+
+def imported(workspace: Workspace, folder: Path, architecture: str) -> str:
     torch.manual_seed(4)
-    module = timm.create_model("test_resnet.r160_in1k")
-    save_file(module.state_dict(), tmp_path / "base.safetensors")
-    origin = Origin(
-        plugin="timm", architecture="test_resnet", tag="r160_in1k", license="apache-2.0"
-    )
-    import_file(workspace, tmp_path / "base.safetensors", Reference.parse("team/base"), origin)
-    return "team/base"
+    module = timm.create_model(f"{architecture}.r160_in1k")
+    save_file(module.state_dict(), folder / "base.safetensors")
+    origin = Origin(plugin="timm", architecture=architecture, tag="r160_in1k", license="apache-2.0")
+    name = "team/base" if architecture == "test_resnet" else "team/transformer"
+    import_file(workspace, folder / "base.safetensors", Reference.parse(name), origin)
+    return name
 
 
 @pytest.fixture

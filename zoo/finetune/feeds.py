@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo import plugins
 from zoo.backbones.entry import LateEntry
+from zoo.backbones.rgb import READING
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
 from zoo.finetune.cache import Crossings, Shape, below_digest, open_or_fill, shape_of
@@ -31,6 +32,8 @@ UNCOMPILED = (
     "--compile has no effect where the network is entered at a cut, from the cache: --no-cache "
     "runs it whole"
 )
+LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "pillow")
+"""What reads and transforms images and computes with them, whoever the network's plugin is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,8 @@ def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
         "precision": recipe.precision,
         "device": prepared.device.type,
         "channels_last": recipe.channels_last,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
+        "versions": {name: version(name) for name in LIBRARIES},
+        "reading": READING,
         "batch": recipe.batch_size,
     }
 
