@@ -1,4 +1,4 @@
-"""What is kept of a dataset: named after all that shapes it."""
+"""What is kept of a dataset: named after all that shapes it, and each view is one of its own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from zoo import plugins
+from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.finetune import feeds
+from zoo.finetune.cache import Crossings
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.feed import CachedFeed
 from zoo.finetune.feeds import Feeds, make_feeds
 from zoo.finetune.prepare import Prepared, prepare, truncated
 from zoo.workspace import Workspace
@@ -183,3 +189,47 @@ def test_other_versions_keep_it_elsewhere(
         assert not before & homes(prepared)
     monkeypatch.setattr(feeds, "READING", 0)
     assert not before & homes(prepared)
+
+
+def cached(feed: object) -> CachedFeed:
+    assert isinstance(feed, CachedFeed)
+    return feed
+
+
+def rows(crossings: Crossings, indices: list[int]) -> Tensor:
+    (value,), _ = crossings.batch(indices, torch.device("cpu"))
+    assert isinstance(value, Tensor)
+    return value
+
+
+def test_a_view_is_what_crosses_for_images_of_its_epoch(ready: Ready, tmp_path: Path) -> None:
+    prepared = ready(augment="light", views=2)
+    made = fed(prepared, tmp_path)
+    train, plain = cached(made.train), cached(made.plain)
+    size, dataset = prepared.recipe.batch_size, prepared.dataset
+    entry = LateEntry(prepared.model, prepared.hierarchy, made.cut)
+    everything = list(range(len(dataset.train)))
+    seen = [rows(view, list(train.rows)) for view in train.views]
+    assert len(seen) == 2
+    for epoch, level, kept in (
+        (0, "light", seen[0]),
+        (1, "light", seen[1]),
+        (0, "none", rows(plain.views[0], list(plain.rows))),
+    ):
+        transform = training_transform(prepared.planned.preprocessing, level)
+        batches = Batches(dataset, dataset.train, transform, size, seed=prepared.recipe.seed)
+        images = torch.stack([batches.image(index, epoch) for index in everything])
+        (expected,), _ = entry.record(images)
+        assert torch.allclose(kept, expected, atol=1e-5)
+    for one, other in ((seen[0], seen[1]), (seen[0], expected), (seen[1], expected)):
+        alike = [torch.allclose(a, b, atol=1e-3) for a, b in zip(one, other, strict=True)]
+        assert sum(alike) < len(alike) / 4
+
+
+def test_epochs_take_turns_with_the_views(ready: Ready, tmp_path: Path) -> None:
+    train = cached(fed(ready(augment="light", views=3), tmp_path).train)
+    for epoch in range(5):
+        plan = train.batches.plan(epoch)
+        for indices, batch in zip(plan, train.epoch(epoch), strict=True):
+            (value,), _ = batch.inputs.entering
+            assert torch.equal(value, rows(train.views[epoch % 3], indices))
