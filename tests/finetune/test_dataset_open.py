@@ -113,6 +113,33 @@ def test_splits_without_one_to_train_on_or_with_two(splits: Path) -> None:
     assert problems(splits) == ("there are splits, but none to train on",)
 
 
+def images_in_no_class(folder: Path) -> None:
+    for path in sorted(folder.glob("*/*")):
+        path.rename(folder / f"{path.parent.name}-{path.name}")
+
+
+def nothing_at_all(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def classes_of_text(folder: Path) -> None:
+    for path in folder.glob("*/*"):
+        path.rename(path.with_suffix(".txt"))
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("spoil", [images_in_no_class, nothing_at_all, classes_of_text])
+def test_a_split_without_an_image_of_a_class_is_not_replaced(
+    splits: Path, part: str, spoil: Callable[[Path], None]
+) -> None:
+    spoil(splits / part)
+    name = "validation" if part == "val" else part
+    found = [text for text in problems(splits) if f"'{part}' is the {name} split" in text]
+    assert len(found) == 1
+    assert f"({part}/CLASS/…)" in found[0]
+
+
 def test_all_problems_are_told_at_once(shapes: Path) -> None:
     (shapes / "empty").mkdir()
     (shapes / "single").mkdir()

@@ -50,6 +50,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
     classes: set[str] = set()
     problems: list[str] = []
     for part, top in parts.items():
+        before = len(rows) + len(problems)
         for folder in _folders(top):
             problem = _unfit(folder, top)
             if problem:
@@ -60,6 +61,12 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
                 Row(key=path.relative_to(root).as_posix(), label=folder.name, part=part)
                 for path in _images(folder)
             ]
+        if part and len(rows) + len(problems) == before:
+            # Another split must not be drawn in its place: somebody meant this one.
+            problems.append(
+                f"'{top.name}' is the {part} split, but has no image of a class: put the images "
+                f"of each class in a folder ({top.name}/CLASS/…), or take '{top.name}' away"
+            )
     return Listing(
         task="classification",
         classes=in_order(classes),
