@@ -150,6 +150,13 @@ def test_tensorboard_shows_each_step_once(
     run = find_run(workspace, result.run)
     assert len(list(run.folder.glob("events.out.tfevents.*"))) == 2
     board = EventAccumulator(str(run.folder)).Reload()
+    told = {
+        f"{line['kind']}/{name}"
+        for line in metrics(run)
+        for name, value in line.items()
+        if isinstance(value, float) and name != "time"
+    }
+    assert {"step/loss", "epoch/loss", "test/loss"} <= told <= set(board.Tags()["scalars"])
     for kind in ("step", "epoch"):
         lines = [line for line in metrics(run) if line["kind"] == kind]
         assert len(lines) > 1
