@@ -10,22 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import PIL
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-from zoo.backbones.freeze import freeze
 from zoo.backbones.load import load
-from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
 from zoo.finetune import training
-from zoo.finetune.feeds import make_feeds
-from zoo.finetune.prepare import prepare
 from zoo.finetune.run import Result, finetune
 from zoo.lookup.runs import find_run, list_runs, metrics
 from zoo.workspace import Workspace
@@ -157,66 +152,6 @@ def test_blends_are_tried_and_chosen_on_validation(
     assert not (find_run(workspace, result.run).folder / "weights").exists()
     with pytest.raises(InvalidOption, match="validation"):
         run("team/no", blend=blend, validation_share=0.0)
-
-
-def test_cached_runs_equal_uncached_ones(workspace: Workspace, run: Run) -> None:
-    cached = run("team/cached", freeze="layer2", strategy="partial")
-    uncached = run("team/uncached", freeze="layer2", strategy="partial", cache=False)
-    assert list((workspace.root / "cache" / "crossings").iterdir())
-    one, other = (load(workspace.store, r.manifest).state_dict() for r in (cached, uncached))
-    for name in one:
-        assert torch.allclose(one[name].float(), other[name].float(), rtol=1e-3, atol=1e-4), name
-    assert cached.metrics["accuracy"] == pytest.approx(uncached.metrics["accuracy"], abs=0.2)
-
-
-def test_why_a_cache_is_not_used_is_told_once(
-    workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    run("team/one", strategy="gradual", augment="light",
-        phases=("layer2:1", "layer3:1"))  # fmt: skip
-    (told,) = caplog.messages
-    assert "--views" in told
-    again = run("team/two", freeze="layer2", augment="light")
-    (remark,) = lines(workspace, again, "remark")
-    assert remark["text"] == told
-    run("team/three", freeze="layer2", cache=False)
-    run("team/four", freeze="none")
-    assert caplog.messages == [told, told]
-
-
-def test_a_layout_in_memory_holds_for_what_is_cached(
-    workspace: Workspace, base: str, shapes: Path
-) -> None:
-    folder = workspace.root / "cache" / "crossings"
-    for channels_last in (True, False):
-        recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer2", image_size=32,
-                        channels_last=channels_last)  # fmt: skip
-        prepared = prepare(workspace, base, recipe, "cpu", silent)
-        boundary = prepared.boundaries[0]
-        freeze(prepared.model, prepared.hierarchy, boundary)
-        feeds = make_feeds(prepared, boundary, folder, silent)
-        assert feeds.cut
-        (entering,) = next(feeds.train.epoch(0)).inputs.entering[0]
-        assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last
-    described = [json.loads(path.read_bytes()) for path in folder.glob("*/description.json")]
-    assert {kept["channels_last"] for kept in described} == {True, False}
-    assert described[0]["versions"]["pillow"] == PIL.__version__
-
-
-def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
-    folder = workspace.root / "cache" / "crossings"
-    run("team/one", freeze="layer2", strategy="partial")
-    before = {path: path.stat().st_ino for path in folder.iterdir()}
-    run("team/two", freeze="layer2", strategy="partial", head="cosine", epochs=3, lr=0.001)
-    assert {path: path.stat().st_ino for path in folder.iterdir()} == before
-    run("team/three", freeze="layer2", strategy="partial", image_size=40)
-    assert len(list(folder.iterdir())) == 2
-
-
-def test_views_are_cached_and_differ(workspace: Workspace, run: Run) -> None:
-    folder = workspace.root / "cache" / "crossings"
-    run(freeze="layer2", augment="light", views=2)
-    assert len(list(folder.iterdir())) == 3  # plain images to choose and to test on, and two views
 
 
 @pytest.mark.parametrize(

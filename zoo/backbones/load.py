@@ -12,7 +12,7 @@ from torch import nn
 from zoo import plugins
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.operated import backbone_of
-from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.preprocess import Preprocess, inference_transform
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
@@ -35,7 +35,7 @@ class Card:
     Attributes:
         digest: The checkpoint's identity.
         manifest: All that is recorded of it.
-        preprocess: From a PIL image to the network's input, a float32 tensor (C, H, W).
+        preprocess: From a PIL image of any mode to the network's input, a float32 tensor (C, H, W).
     """
 
     digest: Digest
@@ -62,7 +62,8 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
     backbone = backbone_of(manifest)
     state = mapped_state(store, manifest)
     module = assign(lambda: build(backbone, manifest), state, backbone, name=str(digest))
-    module.zoo = Card(digest, manifest, inference_transform(manifest.preprocessing))  # type: ignore[assignment]
+    preprocess = Preprocess(inference_transform(manifest.preprocessing))
+    module.zoo = Card(digest, manifest, preprocess)  # type: ignore[assignment]
     return module.to(device).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from zoo.errors import InvalidImage
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["inference_transform", "read_image"]
+__all__ = ["Preprocess", "inference_transform", "read_image"]
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
@@ -31,6 +32,25 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         crop_mode=preprocessing.crop_mode,
     )
     return transform
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """From an opened image of any mode to the network's input, as `zoo.predict` does it.
+
+    Attributes:
+        transform: Of an RGB image.
+    """
+
+    transform: Callable[[Image.Image], Tensor]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """A float32 tensor (C, H, W), normalised.
+
+        Raises:
+            InvalidImage: Its values have no range (`zoo.backbones.rgb`).
+        """
+        return self.transform(to_rgb(image.copy(), "the image"))
 
 
 def read_image(path: Path | str) -> Image.Image:

@@ -262,6 +262,8 @@ def _carry_out(
     progress: Progress,
 ) -> Result:
     run = journal.run
+    for text in prepared.dataset.remarks:
+        journal.remark(text)
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal, progress)
 

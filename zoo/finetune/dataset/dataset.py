@@ -54,6 +54,7 @@ class Dataset:
         split_digest: BLAKE3 over the keys of each part.
         skipped: What was left out.
         images: Reads them.
+        remarks: What is odd about it.
     """
 
     spec: str
@@ -66,6 +67,7 @@ class Dataset:
     split_digest: str
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
         """The sample's image as RGB.

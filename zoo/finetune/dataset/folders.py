@@ -12,8 +12,10 @@ in are not followed, so there are no loops.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
@@ -59,7 +61,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
             classes.add(folder.name)
             rows += [
                 Row(key=path.relative_to(root).as_posix(), label=folder.name, part=part)
-                for path in _images(folder)
+                for path in _files(folder, SUFFIXES)
             ]
         if part and len(rows) + len(problems) == before:
             # Another split must not be drawn in its place: somebody meant this one.
@@ -74,7 +76,22 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
         images=FileImages(root),
         place=str(root.resolve()),
         problems=tuple(problems),
+        remarks=tuple(_passed_over(root, {row.key for row in rows})),
     )
+
+
+def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
+    """A remark on what looks like images and is not taken, if there is any."""
+    paths = (path.relative_to(root).as_posix() for path in _files(root, _known_to_pillow()))
+    if left := [path for path in paths if path not in taken]:
+        yield (
+            f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
+            f"folders, and are {', '.join(sorted(SUFFIXES))}"
+        )
+
+
+def _known_to_pillow() -> Collection[str]:
+    return Image.registered_extensions().keys() - {".pdf"}
 
 
 def _folders(root: Path) -> list[Path]:
@@ -91,9 +108,9 @@ def _unfit(folder: Path, top: Path) -> str:
     return ""
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for name in sorted(files):
-            if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
+            if name[0] != "." and Path(name).suffix.lower() in suffixes:
                 yield Path(place, name)

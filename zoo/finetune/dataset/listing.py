@@ -55,6 +55,7 @@ class Listing:
         images: Reads them.
         place: Tells this dataset's images from those of others that are kept beside them.
         problems: What is wrong with the dataset as a whole.
+        remarks: What is odd about it.
     """
 
     task: Task
@@ -63,6 +64,7 @@ class Listing:
     images: Images
     place: str
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def samples(self, rows: Iterable[Row]) -> list[Sample]:
         """Rows, all of which have labels, with these as targets."""
