@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CalledProcessError
 from time import sleep
 from typing import TYPE_CHECKING, NoReturn
 
@@ -58,6 +59,8 @@ def launch_processes(how: str, device: str) -> None:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
         _exit_as(error.failures)
+    except CalledProcessError as error:  # accelerate's, of a single process
+        sys.exit(error.returncode if error.returncode > 0 else 128 - error.returncode)
     finally:
         logging.disable(logging.NOTSET)
     sys.exit(0)

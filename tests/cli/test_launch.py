@@ -41,3 +41,16 @@ def test_what_went_wrong_is_said_once(
     assert done.err.count("error: ") == 1
     for other in ("Traceback", "ChildFailed", "SIGTERM", "exitcode"):
         assert other not in done.err
+
+
+def test_a_configured_single_process_fails_as_any_other(console: Run, home: Path) -> None:
+    config = home.parent / "one.yaml"
+    config.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nuse_cpu: true\n"
+        "num_processes: 1\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
+    )
+    done = console(*TUNE, "--data", "nowhere", "--device", "cpu", "--launch", config, cwd=home)
+    assert done.code == 1
+    assert done.err.count("error: ") == 1
+    assert "no such folder" in done.err
+    assert "Traceback" not in done.err
