@@ -163,9 +163,7 @@ def resplit(table: Path) -> None:
     table.write_text(text.replace("10/08.png,10,train", "10/08.png,10,test"))
 
 
-@pytest.mark.parametrize(
-    ("change", "shared"), [(repainted, 0), (relabelled, 0), (resplit, 1)], ids=str
-)
+@pytest.mark.parametrize(("change", "shared"), [(repainted, 0), (relabelled, 0), (resplit, 1)])
 def test_other_images_are_kept_elsewhere(
     ready: Ready, homes: Homes, table: Path, change: Callable[[Path], None], shared: int
 ) -> None:
