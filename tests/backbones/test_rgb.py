@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.backbones.preprocess import read_image
+from zoo.backbones.preprocess import Preprocess, read_image
 from zoo.errors import InvalidImage
 
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -39,9 +39,9 @@ def photo() -> Image.Image:
     return Image.fromarray(noise).resize((56, 40))
 
 
-def tiff(path: Path, bits: int, width: int, data: bytes, sign: int = 1) -> None:
+def tiff(path: Path, bits: int, width: int, data: bytes, *, sign: int = 1, black: int = 1) -> None:
     """One row of grey in a plain TIFF file, as Pillow reads it, but does not write it."""
-    entries = [(256, width), (257, 1), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1),
+    entries = [(256, width), (257, 1), (258, bits), (259, 1), (262, black), (273, 8), (277, 1),
                (278, 1), (279, len(data)), (339, sign)]  # fmt: skip
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     head = struct.pack("<2sHI", b"II", 42, 8 + len(data))
@@ -66,6 +66,26 @@ def test_a_ramp_of_12_bits_keeps_all_levels(tmp_path: Path) -> None:
     pairs = [(a << 12 | b).to_bytes(3, "big") for a, b in ramp.reshape(-1, 2).tolist()]
     tiff(tmp_path / "ramp.tif", 12, 4096, b"".join(pairs))
     assert np.array_equal(pixels(tmp_path / "ramp.tif")[0, :, 0], np.rint(ramp * 255 / 4095))
+
+
+def test_white_may_be_zero(tmp_path: Path) -> None:
+    tiff(tmp_path / "xray.tif", 16, 256, RAMP[0].tobytes(), black=0)
+    assert np.array_equal(pixels(tmp_path / "xray.tif")[0, :, 0], 255 - np.rint(RAMP[0] / 257))
+
+
+def test_an_opened_image_is_taken_as_its_file_is_and_stays_as_it_was(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tiff(tmp_path / "12.tif", 12, 2, (5 << 12 | 4095).to_bytes(3, "big"))
+    Image.fromarray(RAMP).save(tmp_path / "16.ppm")
+    photo().save(tmp_path / "turned.jpg", exif=exif)
+    preprocess = Preprocess(np.asarray)  # type: ignore[arg-type]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            before = image.tobytes()
+            for _ in range(2):
+                assert np.array_equal(preprocess(image), pixels(path)), path
+            assert image.tobytes() == before
 
 
 @pytest.mark.parametrize(

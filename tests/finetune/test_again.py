@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,9 +18,11 @@ from fakes.cuts import Cut, cut_at
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidData, InvalidOption
+from zoo.errors import Conflict, InvalidData, InvalidOption
 from zoo.finetune import provenance as module
+from zoo.finetune import run as carrying
 from zoo.finetune.run import Result, finetune, rerun, resume
+from zoo.lookup import runs
 from zoo.lookup.runs import Run, find_run, list_runs, metrics
 from zoo.workspace import Workspace
 
@@ -130,3 +133,44 @@ def in_threads(count: int) -> Iterator[None]:
 def remarks(workspace: Workspace, result: Result) -> list[str]:
     lines = metrics(find_run(workspace, result.run))
     return [line["text"] for line in lines if line["kind"] == "remark"]
+
+
+def test_what_another_process_ended_meanwhile_is_not_done_again(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off when it was looked for, and is done when it is held."""
+    stale = cut_off(workspace, base, shapes)
+    result = resume(workspace, stale.id, device="cpu")
+    before = (stale.folder / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(carrying, "find_run", lambda *_: stale)
+    with pytest.raises(Conflict, match="is done"):
+        resume(workspace, stale.id, device="cpu")
+    assert Run.read(stale.folder).result["manifest"] == str(result.manifest)
+    assert (stale.folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_what_ends_while_it_is_looked_at_was_not_interrupted(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(cut_off(workspace, base, shapes), status="running").write()
+
+    def ends(*_: object) -> bool:
+        replace(run, status="done").write()
+        return False
+
+    assert Run.read(run.folder).status == "interrupted"
+    monkeypatch.setattr(runs, "alive", ends)
+    assert Run.read(run.folder).status == "done"
+
+
+def test_one_that_an_older_version_cut_off_is_resumed(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    """It kept a digest of the images alone, and not how they were read."""
+    run = cut_off(workspace, base, shapes)
+    kept = json.loads((run.folder / "run.json").read_bytes())
+    kept["data_digest"] = kept.pop("provenance")["data_digest"]
+    (run.folder / "run.json").write_text(json.dumps(kept))
+    result = resume(workspace, run.id, device="cpu")
+    noted = [line["text"] for line in metrics(find_run(workspace, result.run)) if "text" in line]
+    assert any("reading 2 (was 1)" in text for text in noted)

@@ -50,7 +50,7 @@ class Preprocess:
         Raises:
             InvalidImage: Its values have no range (`zoo.backbones.rgb`).
         """
-        return self.transform(to_rgb(image.copy(), "the image"))
+        return self.transform(to_rgb(image, "the image", keep=True))
 
 
 def read_image(path: Path | str) -> Image.Image:

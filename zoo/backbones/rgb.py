@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import BITSPERSAMPLE
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from zoo.errors import InvalidImage
 
@@ -23,28 +23,33 @@ __all__ = ["READING", "to_rgb"]
 
 READING = 2
 """Goes up when images come out otherwise than before: what is kept of them is of one number."""
+WHITE_IS_ZERO = 0
 SIXTEEN = frozenset({"PNG", "PPM"})
 """Formats whose grey values have 16 bits at most: some versions of Pillow hold them in 32."""
 
 
-def to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
+def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image.Image:
     """An image of any mode as RGB of 8 bits, upright.
 
     Args:
-        image: As it was opened; it may be turned.
+        image: As it was opened.
         path: What errors call it.
+        keep: Whether ``image`` stays as it is, at the cost of a copy; else it may be turned.
 
     Raises:
         InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
             decoders raise whatever they like, too.
     """
-    white = _white(image, path)
+    white, tags = _white(image, path), getattr(image, "tag_v2", {})  # a copy has no tags
     image.load()
+    image = image.copy() if keep else image
     with suppress(Exception):  # of damaged tags; the pixels are in order
         ImageOps.exif_transpose(image, in_place=True)
     if white:
         values = np.asarray(image, dtype=np.uint32)
         levels = (values * 255 + white // 2) // white
+        if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+            levels = 255 - levels
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # what Pillow warns that one should do

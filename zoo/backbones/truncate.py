@@ -96,7 +96,7 @@ def truncate(module: nn.Module, tap: Tap) -> None:
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, None)
     # On the instance, and copied and pickled with it.
-    module.forward = partial(_run_to, module, tap.path, tap.activation)
+    module.forward = partial(_run_to, module, tap.path, activation=tap.activation)
     add_pooled_head(module, tap.shape[tap.dimension], lambda _: nn.Identity(), tap.dimension)
 
 
@@ -134,7 +134,7 @@ def _stop(_: nn.Module, __: Any, output: Any) -> None:
 
 
 def _run_to(
-    module: nn.Module, path: str, activation: Activation | None, *args: Any, **kwargs: Any
+    module: nn.Module, path: str, *args: Any, activation: Activation | None = None, **kwargs: Any
 ) -> Any:
     """What leaves the module at ``path``, and ``activation``, in a run of ``module`` as its class
     has it.

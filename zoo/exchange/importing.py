@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,18 +193,23 @@ def _network(
 
 def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
-    with plugins.blaming("zoo.backbones", origin.plugin), torch.device("meta"):
+    with torch.device("meta"):
         stated: dict[str, Any] = {}
         if origin.layout:
             stated = {key: value for key in ("num_classes", "image_size")
                       if (value := getattr(origin.layout, key)) is not None}  # fmt: skip
-        module = backbone.build(origin.architecture, tag=origin.tag, **stated)
+        module = _built(backbone, origin, stated)
         converted = converted_state(backbone, module, state)
         outputs = _outputs_in(backbone, module, converted)
         if outputs is not None and outputs != _num_outputs(backbone, module):
             stated["num_classes"] = outputs
-            module = backbone.build(origin.architecture, tag=origin.tag, **stated)
+            module = _built(backbone, origin, stated)
     return module
+
+
+def _built(backbone: Backbone, origin: Origin, stated: Mapping[str, Any]) -> nn.Module:
+    with plugins.blaming("zoo.backbones", origin.plugin):
+        return backbone.build(origin.architecture, tag=origin.tag, **stated)
 
 
 def _outputs_in(

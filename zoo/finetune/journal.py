@@ -18,7 +18,7 @@ from typing import Any, Self
 from zoo.errors import DiskFull, ZooError
 from zoo.finetune.prepare import Prepared
 from zoo.finetune.provenance import provenance
-from zoo.lookup.alive import Held, machine
+from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run, metrics
 from zoo.moves import now
 from zoo.store.atomic import write_whole
@@ -47,25 +47,14 @@ class Journal:
         run: Whose.
         steps: Lines of later steps are dropped: of a run that is resumed, they are done again.
         writes: Whether this is the process that writes; else nothing is noted.
-
-    Raises:
-        Conflict: Another process carries the run out.
     """
 
     def __init__(self, run: Run, *, steps: int = 0, writes: bool = True) -> None:
         self.run, self.writes = run, writes
         if not writes:
             return
-        self._held = Held(run.folder)
-        try:
-            self._open(steps)
-        except BaseException:
-            self._held.release()
-            raise
-
-    def _open(self, steps: int) -> None:
         run = self.run = replace(
-            self.run, status="running", error="", host=socket.gethostname(), pid=getpid(),
+            run, status="running", error="", host=socket.gethostname(), pid=getpid(),
             machine=machine(),
         ).write()  # fmt: skip
         kept = [line for line in metrics(run) if line.get("steps", 0) <= steps]
@@ -118,12 +107,6 @@ class Journal:
     ) -> None:
         if not self.writes:
             return
-        try:
-            self._close(error)
-        finally:
-            self._held.release()
-
-    def _close(self, error: BaseException | None) -> None:
         self._file.close()
         if self._board:
             self._board.close()

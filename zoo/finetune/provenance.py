@@ -11,6 +11,7 @@ from importlib.metadata import version
 import torch
 from threadpoolctl import threadpool_limits
 
+from zoo.backbones.rgb import READING
 from zoo.errors import InvalidData
 from zoo.finetune.prepare import Prepared
 from zoo.finetune.processes import Processes
@@ -19,12 +20,16 @@ __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 
 LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
              "pillow")  # fmt: skip
+UNRECORDED = {"reading": "1"}
+"""What is meant where older versions recorded nothing."""
 THEN = ", then "
 """Between what a run began with and what it went on with."""
 
 
 def provenance(prepared: Prepared) -> dict[str, str]:
-    """Data, split, device, processes, threads (sums are taken in their order) and versions."""
+    """Data, split, device, processes, threads (sums are taken in their order), how images are read
+    (`zoo.backbones.rgb`), and versions.
+    """
     dataset = prepared.dataset
     return {
         "source": "finetune",
@@ -34,6 +39,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "device": prepared.device.type,
         "processes": str(prepared.processes.size),
         "threads": str(torch.get_num_threads()),
+        "reading": str(READING),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
@@ -76,17 +82,20 @@ class Earlier:
             InvalidData: They are not. An image that was trained on could be tested on.
         """
         data, dataset = prepared.recipe.data, prepared.dataset
-        if dataset.digest != self.provenance.get("data_digest"):
+        if dataset.digest != self.provenance.get("data_digest", dataset.digest):
             raise InvalidData(data, [f"it is not what it was {self.when}"])
-        if dataset.split_digest != self.provenance.get("split_digest"):
+        # Runs that older versions cut off have none.
+        if dataset.split_digest != self.provenance.get("split_digest", dataset.split_digest):
             text = "its images are divided into train, validation and test otherwise than they were"
             raise InvalidData(data, [f"{text} {self.when}"])
 
     def remark(self, prepared: Prepared) -> str:
         """What is other than it was, and gives other bits; empty if nothing is."""
+        if not self.provenance:
+            return ""
         here, found = provenance(prepared), []
-        for name in ("device", "processes", *LIBRARIES):
-            before = self.provenance.get(name, here[name])
+        for name in ("device", "processes", "reading", *LIBRARIES):
+            before = self.provenance.get(name, UNRECORDED.get(name, here[name]))
             if before != here[name]:
                 found.append(f"{name} {here[name]} (was {before})")
         if not found:

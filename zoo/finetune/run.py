@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from zoo.finetune.publish import completed, publish
 from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
 from zoo.finetune.training import Training, live_tensors, make_learner
-from zoo.lookup.alive import taken
+from zoo.lookup.alive import Held
 from zoo.lookup.runs import STATE, Run, find_run
 from zoo.workspace import Workspace
 
@@ -119,7 +120,7 @@ def finetune(
             earlier.check_data(prepared)
         run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
         assert run is not None
-        with Journal(run, writes=processes.first) as journal:
+        with _held(run, processes), Journal(run, writes=processes.first) as journal:
             if remark := earlier.remark(prepared):
                 journal.remark(remark)
             return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
@@ -149,9 +150,28 @@ def resume(
         InvalidOption: The device cannot be used.
     """
     began = time.monotonic()
-    run = _cut_off(workspace, name)
-    recipe = Recipe.from_json(run.recipe)
+    run = find_run(workspace, name)
+    if run.status == "done":
+        raise Conflict(f"the run {run.id} is done")
     processes, device = Processes.join(pick_device(device or run.device))
+    with _held(run, processes):
+        return _go_on(workspace, run, processes, device, save_every, began, progress)
+
+
+def _go_on(
+    workspace: Workspace,
+    run: Run,
+    processes: Processes,
+    device: str,
+    save_every: int,
+    began: float,
+    progress: Progress,
+) -> Result:
+    # Again, now that it is held: another process may have gone on with it meanwhile.
+    run = Run.read(run.folder)
+    if run.status == "done":
+        raise Conflict(f"the run {run.id} is done")
+    recipe = Recipe.from_json(run.recipe)
     earlier = Earlier(latest(run.provenance), "when the run began")
     with earlier.threads(device, processes):
         prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
@@ -170,13 +190,26 @@ def resume(
             return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
 
 
-def _cut_off(workspace: Workspace, name: str) -> Run:
-    run = find_run(workspace, name)
-    if run.status == "running":
-        raise taken(run.folder)
-    if run.status == "done":
-        raise Conflict(f"the run {run.id} is done")
-    return run
+@contextmanager
+def _held(run: Run, processes: Processes) -> Iterator[None]:
+    """While the first process holds the run.
+
+    Raises:
+        Conflict: It goes on elsewhere; in all processes.
+    """
+    held, problem = None, None
+    if processes.first:
+        try:
+            held = Held(run.folder, run.machine)
+        except Conflict as error:
+            problem = error
+    if problem := processes.share(problem):
+        raise problem
+    try:
+        yield
+    finally:
+        if held:
+            held.release()
 
 
 def rerun(

@@ -65,13 +65,15 @@ def alive(folder: Path, where: str) -> bool:
 
 
 class Held:
-    """The run in ``folder`` is this process's, until it is released.
+    """The run in ``folder``, begun on the `machine` ``where``, is this process's until released.
 
     Raises:
         Conflict: It is another's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, where: str) -> None:
+        if alive(folder, where):
+            raise taken(folder)
         self._file = (folder / LOCK).open("ab")
         try:
             if not _locked(self._file):

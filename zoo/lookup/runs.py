@@ -89,13 +89,22 @@ class Run:
             Invalid: It is missing or damaged.
         """
         try:
-            data = json.loads((folder / RUN).read_bytes()).items()
-            run = cls(folder=folder, **{k: v for k, v in data if k in cls.__dataclass_fields__})
+            run = cls._kept(folder)
+            if run.status == "running" and not alive(folder, run.machine):
+                run = cls._kept(folder)  # it may have been ended between the two looks
+                if run.status == "running":
+                    return cls(**{**_fields(run), "status": "interrupted"})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
-        if run.status == "running" and not alive(folder, run.machine):
-            return cls(**{**_fields(run), "status": "interrupted"})
         return run
+
+    @classmethod
+    def _kept(cls, folder: Path) -> Self:
+        data = json.loads((folder / RUN).read_bytes())
+        if "data_digest" in data:  # where older versions kept it
+            data["provenance"] = {"data_digest": data["data_digest"]}
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        return cls(folder=folder, **known)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -15,8 +15,6 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, in_order
@@ -24,6 +22,8 @@ from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, in_order
 __all__ = ["list_folders"]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
+"""What people take for images, too."""
 
 
 def list_folders(root: Path) -> Listing:
@@ -82,16 +82,12 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
 
 def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
     """A remark on what looks like images and is not taken, if there is any."""
-    paths = (path.relative_to(root).as_posix() for path in _files(root, _known_to_pillow()))
+    paths = (path.relative_to(root).as_posix() for path in _files(root, SUFFIXES | OTHERS))
     if left := [path for path in paths if path not in taken]:
         yield (
             f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
             f"folders, and are {', '.join(sorted(SUFFIXES))}"
         )
-
-
-def _known_to_pillow() -> Collection[str]:
-    return Image.registered_extensions().keys() - {".pdf"}
 
 
 def _folders(root: Path) -> list[Path]:

@@ -37,7 +37,7 @@ class TorchImages:
         try:
             image: Image.Image = self.parts[part][int(index)][0]
             with image:  # it may be a file that nothing was read of yet
-                return to_rgb(image, getattr(image, "filename", "") or key)
+                return to_rgb(image, getattr(image, "filename", "") or key, keep=True)
         except InvalidImage as error:
             file = "" if error.path == key else f" ({error.path})"
             raise InvalidImage(key, f"{error.reason}{file}") from error
