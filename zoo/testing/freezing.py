@@ -55,6 +55,7 @@ class Frozen:
         boundary = max(len(hierarchy.units) // 2, 1)
         frozen = copied(module)
         frozen(images[:1]).sum().backward()
+        frozen.train().eval()  # drops what eval mode made some networks remember (LeViT)
         freeze(frozen, hierarchy, boundary)
         units = hierarchy.units
         still = frozen_paths(hierarchy, boundary)

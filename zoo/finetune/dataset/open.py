@@ -71,8 +71,9 @@ def open_dataset(
         problems += [f"{key} {reason}" for key, reason in bad.items()]
     if problems:
         raise InvalidData(spec, problems)
-    if lost := {row.part for row in listing.rows} - {row.part for row in rows}:
-        raise InvalidData(spec, [f"no image of the {part} split can be used" for part in lost])
+    if lost := {row.part for row in listing.rows if row.part} - {row.part for row in rows}:
+        problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
+        raise InvalidData(spec, problems)
     parts = _parts(listing, rows, shares, seed)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
@@ -133,7 +134,7 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
 
 def _parts(listing: Listing, rows: Sequence[Row], shares: Shares, seed: int) -> Parts:
     """The splits that are given; those that are not, from what is to train on."""
-    given = {row.part for row in listing.rows}
+    given = {row.part for row in rows}
     if given == {""}:
         return split(listing.samples(rows), listing.task, shares, seed)
     shares = replace(
