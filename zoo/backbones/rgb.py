@@ -2,7 +2,7 @@
 
 | image | comes out |
 | --- | --- |
-| grey of 16 bits (or 12) | scaled: white stays white, and each level its share |
+| grey of 16 bits (or 12) | scaled: white stays white (which may be 0), and each level its share |
 | integers of 32 bits, floats | refused: nothing says what is black and what white |
 | with an orientation in its tags | turned, as viewers show it |
 | with transparency | opaque |
