@@ -114,7 +114,7 @@ def _start_as_configured(path: Path, again: list[str]) -> None:
     options, known = ["--config_file", str(path)], load_config_from_file(str(path))
     if known.use_cpu or known.distributed_type == "MULTI_CPU":
         again = [*again, "--device", "cpu"]
-        if known.num_processes > 1:
+        if known.num_processes > 1 and known.distributed_type != "FSDP":
             # Without this, accelerate starts a single process on a CPU, or leaves it to MPI.
             options.append("--multi_gpu")
     launch_command(launch_command_parser().parse_args([*options, *again]))

@@ -31,8 +31,8 @@ def make(workspace: Workspace, base: str, shapes: Path) -> Make:
             data=str(shapes), strategy="partial", batch_size=8, image_size=32, lr=0.01, **options
         )
         prepared = prepare(workspace, base, recipe, "cpu", silent)
-        feed = image_feeds(prepared).train
-        return prepared, feed, make_learner(prepared, recipe.plan()[0], 0, len(feed))
+        learner, feed = make_learner(prepared, recipe.plan()[0], 0, image_feeds(prepared))
+        return prepared, feed, learner
 
     return make
 

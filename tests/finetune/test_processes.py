@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +14,10 @@ import torch
 import torchvision
 from accelerate import PartialState
 from fakes.cuts import Cut, cut_at
+from fakes.torchrun import FSDP, run, weights
 from safetensors.torch import save_file
 
 from zoo.backbones.freeze import freeze
-from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
@@ -30,14 +28,6 @@ from zoo.finetune.statistics import apart
 from zoo.lookup.runs import list_runs, metrics
 from zoo.workspace import Workspace
 
-PROGRAM = """
-import sys, json, torch, zoo
-torch.set_num_threads(1)
-z = zoo.open(sys.argv[1])
-options = json.loads(sys.argv[4])
-result = z.finetune(data=sys.argv[2], save=sys.argv[3], device="cpu", **options)
-sys.stdout.write(f"{result.manifest}\\n")  # at once: they share a pipe
-"""
 IMPATIENT = """
 import sys, time, torch
 from datetime import timedelta
@@ -93,26 +83,6 @@ def vit(workspace: Workspace, tmp_path: Path) -> str:
     return "team/vit"
 
 
-def run(
-    folder: Path, size: int, *arguments: str, text: str = PROGRAM, status: int = 0
-) -> list[str]:
-    """What each of so many processes printed, started as ``torchrun`` does."""
-    program = folder / "program.py"
-    program.write_text(text)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(program), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr
-    return done.stdout.split()
-
-
-def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
-    return load(workspace.store, workspace.resolve(name)[1]).state_dict()
-
-
 FROZEN = {"freeze": "all", "image_size": 32}
 
 
@@ -129,11 +99,10 @@ def test_two_processes_equal_one(
     request: pytest.FixtureRequest, workspace: Workspace, shapes: Path, tmp_path: Path,
     network: str, moved: str, more: dict[str, Any],
 ) -> None:  # fmt: skip
-    options = json.dumps({"base": request.getfixturevalue(network), **OPTIONS, **more})
-    (alone,) = run(tmp_path, 1, str(workspace.root), str(shapes), "team/one", options)
-    said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/two", options)
+    options = {"base": request.getfixturevalue(network), **OPTIONS, **more}
+    Zoo(workspace).finetune(data=shapes, save="team/one", device="cpu", **options)
+    said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/two", json.dumps(options))
     assert said == [str(workspace.resolve("team/two")[1])] * 2
-    assert alone == str(workspace.resolve("team/one")[1])
     for name, size in (("team/one", "1"), ("team/two", "2")):
         manifest = workspace.store.manifest(workspace.resolve(name)[1])
         assert manifest.provenance["processes"] == size
@@ -199,12 +168,13 @@ def test_what_goes_on_in_other_processes_says_so(
     assert said.count(remark) == 1
 
 
+@pytest.mark.parametrize("settings", [{}, pytest.param(FSDP, marks=pytest.mark.long)])
 def test_rates_are_tried_together(
-    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path
+    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:
     options: dict[str, Any] = {**OPTIONS, "strategy": "lp-ft", "accumulate": 2}
     arguments = (str(workspace.root), str(shapes), json.dumps(options))
-    first, second = run(tmp_path, 2, *arguments, text=TRY)
+    first, second = run(tmp_path, 2, *arguments, text=TRY, settings=settings)
     assert first == second
     recipe = Recipe(data=str(shapes), **options)
     alone = Zoo(workspace).try_rates(recipe, vit, device="cpu")
@@ -213,13 +183,6 @@ def test_rates_are_tried_together(
 
 def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:
     assert run(tmp_path, 2, text=IMPATIENT) == ["noticed"]
-
-
-def test_weights_that_are_spread_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(Unsupported, match="FSDP"):
-        Processes.join("cpu")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class LateEntry:
 
     def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         self.module = module
+        self.hierarchy = hierarchy
         self.boundary = boundary
         self._entry = module.get_submodule(_entry(module, hierarchy, boundary))
         self._below = [
@@ -49,6 +50,14 @@ class LateEntry:
             for path in unit.modules
         ]
         self._given: dict[Hashable, Given] = {}
+        self._few: dict[Hashable, tuple[Given, Given]] = {}
+        self._learns: Callable[[Entering, Tensor], Given] = self._learn
+
+    def into(self, copy: nn.Module) -> LateEntry:
+        """The same for a copy of the network, which will never be run below the cut."""
+        made = LateEntry(copy, self.hierarchy, self.boundary)
+        made._given, made._learns = self._given, self._learns
+        return made
 
     @torch.no_grad()
     def record(self, images: Tensor) -> Entering:
@@ -72,7 +81,7 @@ class LateEntry:
         """
         key = (images.shape, images.dtype, images.device)
         if key not in self._given:
-            self._given[key] = self._learn(entering, images)
+            self._given[key] = self._learns(entering, images)
         with self._stubbed(self._given[key]), self._before_entry(_feed(entering)):
             return self.module(images)
 
@@ -84,12 +93,20 @@ class LateEntry:
         """
         if len(images) > max(FEW):
             with suppress(Exception):
-                two, three = (self._seen(images[:few]) for few in FEW)
+                two, three = self._of_few(images)
                 if told := extrapolated(two, three, len(images)):
                     given, reached = self._tried(told, images)
                     if _shapes(reached) == _shapes(entering):
                         return given
         return self._tried(self._seen(images), images)[0]
+
+    def _of_few(self, images: Tensor) -> tuple[Given, Given]:
+        """What each module below gives for two images, and for three: seen once."""
+        key = (images.shape[1:], images.dtype, images.device)
+        if key not in self._few:
+            two, three = (self._seen(images[:few]) for few in FEW)
+            self._few[key] = two, three
+        return self._few[key]
 
     def _tried(self, given: Given, images: Tensor) -> tuple[Given, Entering]:
         """``given`` as tensors, and what comes to the cut with them."""

@@ -6,7 +6,7 @@ Both give the same images in the same order, so that one can stand in for the ot
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -36,6 +36,9 @@ class Feed(Protocol):
 
     def forward(self, inputs: Any) -> Tensor:
         """The network's outputs (N, K) for the inputs of a batch."""
+
+    def into(self, copy: nn.Module) -> Feed:
+        """The same for a copy of the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,15 @@ class ImageFeed:
         outputs: Tensor = self.model(inputs)
         return outputs
 
+    def into(self, copy: nn.Module) -> ImageFeed:
+        """See `Feed.into`."""
+        return replace(self, model=copy)
+
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
+        if not len(images):  # see `zoo.finetune.loop.learn`
+            images = self.batches.image(0, 0)[None]
         moved = images.to(self.device, memory_format=self.layout, non_blocking=True)
-        return Batch(moved, targets, len(images))
+        return Batch(moved, targets, len(targets))
 
 
 class _Late(NamedTuple):
@@ -134,6 +143,11 @@ class CachedFeed:
         outputs: Tensor = self.entry.enter(inputs.entering, images)
         return outputs
 
+    def into(self, copy: nn.Module) -> CachedFeed:
+        """See `Feed.into`."""
+        return replace(self, entry=self.entry.into(copy))
+
     def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
-        entering = view.batch([self.rows[index] for index in indices], self.device)
-        return Batch(_Late(entering, len(indices)), self.batches.targets[indices], len(indices))
+        chosen = indices or [0]  # see `zoo.finetune.loop.learn`
+        entering = view.batch([self.rows[index] for index in chosen], self.device)
+        return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))

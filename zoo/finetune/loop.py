@@ -122,12 +122,14 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
 
 def _add_gradients(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
     """Add those of this process's part of a batch, ``share`` of the step; its part of the loss."""
-    if not batch.images:  # a small last batch, of which others have all
+    alone = not batch.images  # a small last batch, of which others have all
+    if alone and not learner.processes.sharded:
         return 0.0
     targets = batch.targets.to(next(learner.model.parameters()).device)
     with learner.precision():
         said = forward(batch.inputs)
-    value = learner.loss(said.float(), targets) * share
+    # Shares of weights are asked of all processes in every step, whatever images they have.
+    value = said.float().sum() * 0 if alone else learner.loss(said.float(), targets) * share
     learner.scaler.scale(value).backward()
     return float(value.detach())
 

@@ -126,7 +126,9 @@ def prepare(
     known = workspace.store.manifest(parent)
     head = plugins.head(recipe.head)
     _check_space(workspace, known)
-    check_optimizer(recipe, device)
+    check_optimizer(recipe, device, sharded=processes.sharded)
+    if recipe.compile and processes.sharded:
+        raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
     with processes.first_alone():  # one may have to download
         dataset = open_dataset(
             recipe.data,

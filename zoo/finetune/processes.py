@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -40,11 +40,17 @@ class Processes:
         rank: 0 for the first.
         size: How many there are.
         waiting: The group in which they wait for what the first does alone; None: there is one.
+        sharded: Whether each holds but a share of what is trained (`zoo.finetune.sharded`).
     """
 
     rank: int = 0
     size: int = 1
     waiting: dist.ProcessGroup | None = None
+    sharded: bool = False
+
+    def __str__(self) -> str:
+        """How many there are, and whether they share the weights, which gives other bits."""
+        return f"{self.size}, sharded" if self.sharded else str(self.size)
 
     @classmethod
     def join(cls, device: str) -> tuple[Processes, str]:
@@ -55,7 +61,8 @@ class Processes:
 
         Raises:
             MissingPackage: There are others, and accelerate is not installed.
-            Unsupported: Weights are to be spread over the processes; or they cannot meet.
+            Unsupported: Weights are to be spread over the processes in a way that is not done
+                here; or they cannot meet.
         """
         size = config.processes()
         if size < 2:
@@ -66,15 +73,19 @@ class Processes:
                     "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
                 )
             return ALONE, device
-        if way := config.weights_spread_by():
+        way = config.weights_spread_by()
+        if way not in (None, "FSDP"):
             raise Unsupported(
-                f"{way} spreads weights over processes; here each keeps them whole: "
-                "use distributed_type MULTI_GPU or MULTI_CPU"
+                f"{way} is not done here: use distributed_type FSDP, MULTI_GPU or MULTI_CPU"
             )
         try:
             from accelerate import PartialState
         except ImportError as error:
             raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
+        if way:
+            from zoo.finetune.sharded import settings
+
+            settings()
         met = dist.is_initialized()
         state = PartialState(cpu=torch.device(device).type == "cpu", timeout=STEP)
         if state.num_processes != size:
@@ -84,7 +95,7 @@ class Processes:
             atexit.register(dist.destroy_process_group)
         waiting = dist.new_group(backend="gloo", timeout=WORK)
         assert isinstance(waiting, dist.ProcessGroup)
-        return cls(state.process_index, size, waiting), str(state.device)
+        return cls(state.process_index, size, waiting, way is not None), str(state.device)
 
     @property
     def first(self) -> bool:
@@ -127,6 +138,22 @@ class Processes:
             for value in tensors.values():
                 dist.broadcast(value.detach(), src=0)
 
+    def whole(self, kept: T) -> T:
+        """Nested data, with every sharded tensor as a whole one; all come here together."""
+        if not self.sharded:
+            return kept
+        from zoo.finetune.sharded import whole
+
+        return cast(T, whole(kept))
+
+    def like(self, value: Any, sharded: Tensor) -> Any:
+        """A whole tensor as shares, where ``sharded``, of the same shape, is one of shares."""
+        if not self.sharded:
+            return value
+        from zoo.finetune.sharded import like
+
+        return like(value, sharded)
+
     def total(self, value: float, device: torch.device) -> float:
         """The sum over all processes."""
         if self.size == 1:
@@ -138,7 +165,7 @@ class Processes:
 
     def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
         """Put the sum over all processes into each gradient; one that none has stays none."""
-        if self.size == 1 or not parameters:
+        if self.size == 1 or self.sharded or not parameters:  # sharded ones are added up by then
             return
         device = parameters[0].device
         there = torch.tensor([float(p.grad is not None) for p in parameters], device=device)

@@ -37,7 +37,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "split_digest": dataset.split_digest,
         "skipped_images": str(len(dataset.skipped)),
         "device": prepared.device.type,
-        "processes": str(prepared.processes.size),
+        "processes": str(prepared.processes),
         "threads": str(torch.get_num_threads()),
         "reading": str(READING),
         "python": platform.python_version(),
@@ -111,7 +111,7 @@ class Earlier:
             processes: Those that train together.
         """
         before, count = torch.get_num_threads(), self.provenance.get("threads", "")
-        alike = self.provenance.get("processes") == str(processes.size)
+        alike = self.provenance.get("processes") == str(processes)
         if device == "cpu" and alike and count.isdecimal():
             torch.set_num_threads(int(count))
         try:

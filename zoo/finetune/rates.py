@@ -34,6 +34,8 @@ WARMUP = {"cosine": 0.1, "constant": 0.1, "one-cycle": 0.3}
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
 """Optimizers with a fused step. SGD's takes memory that was never written for its momentum if the
 first scaled gradients overflow (torch 2.14)."""
+SHARED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+"""Optimizers that move each weight by itself, so that each process can move its share."""
 FUSED_ON = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -86,8 +88,13 @@ def layer_decay(model: nn.Module, recipe: Recipe) -> float:
     return 0.75 if attends else 0.9
 
 
-def check_optimizer(recipe: Recipe, device: str) -> None:
+def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> None:
     """Make the optimizer and let it take a step, so that it cannot fail when work has begun.
+
+    Args:
+        recipe: Names it.
+        device: What is trained on.
+        sharded: Whether processes share the weights.
 
     Raises:
         InvalidOption: There is none of that name, or none that can be used here.
@@ -95,11 +102,17 @@ def check_optimizer(recipe: Recipe, device: str) -> None:
     parameter = nn.Parameter(torch.ones(2, 2, device=device))
     parameter.grad = torch.ones_like(parameter)
     try:
-        make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe).step()
+        made = make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe)
+        made.step()
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidOption(
             f"the optimizer {recipe.optimizer} cannot be used here: {error}"
         ) from error
+    if sharded and type(made) not in SHARED:
+        raise InvalidOption(
+            f"the optimizer {recipe.optimizer} needs whole weights, and with FSDP processes share "
+            "them: take adamw, adam or sgd"
+        )
 
 
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:

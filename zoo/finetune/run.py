@@ -276,8 +276,8 @@ def try_rates(
         probe_heads(prepared, feeds, progress)
     processes.wait()
     processes.align(live_tensors(prepared.model, prepared.hierarchy, boundary))
-    learner = make_learner(prepared, phase, boundary, len(feeds.train))
-    found = find_rate(learner, feeds.train, progress)
+    learner, feed = make_learner(prepared, phase, boundary, feeds)
+    found = find_rate(learner, feed, progress)
     processes.wait()
     if phase.own_rate:
         return replace(found, phase=str(phase))

@@ -86,6 +86,12 @@ def restore_learner(learner: Learner, kept: dict[str, Any]) -> None:
     made = learner.optimizer.param_groups
     for group, saved in zip(made, kept["optimizer"]["param_groups"], strict=True):
         saved["fused"] = group.get("fused")  # how a step is done is no part of where it is
+    states = kept["optimizer"]["state"]
+    moved = [parameter for group in made for parameter in group["params"]]
+    for at, state in states.items():
+        states[at] = {
+            name: learner.processes.like(value, moved[at]) for name, value in state.items()
+        }
     learner.optimizer.load_state_dict(kept["optimizer"])
     learner.rates.last_epoch = kept["rates"]["last_epoch"]
     learner.rates._last_lr = kept["rates"]["last"]
@@ -93,7 +99,8 @@ def restore_learner(learner: Learner, kept: dict[str, Any]) -> None:
     if learner.average:
         learner.average.updates = kept["average"]["updates"]
         for name, value in kept["average"]["values"].items():
-            learner.average.values[name].copy_(value)
+            mean = learner.average.values[name]
+            mean.copy_(learner.processes.like(value, mean))
 
 
 def random_state() -> dict[str, Tensor]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +195,7 @@ class Training:
 
     def _phase(self, number: int, feeds: Feeds, task: Task, state: State | None) -> None:
         phase, boundary = self.prepared.phases[number]
-        learner = make_learner(self.prepared, phase, boundary, len(feeds.train))
+        learner, feed = make_learner(self.prepared, phase, boundary, feeds)
         if state and state.learner:
             restore_learner(learner, state.learner)
         if state and self.processes.rank < len(state.random):
@@ -207,7 +205,7 @@ class Training:
         before = sum(earlier.epochs for earlier, _ in self.prepared.phases[:number])
         for epoch in range(self.position.epoch, phase.epochs):
             label = f"epoch {before + epoch + 1}"
-            for step in self._steps(learner, feeds, before + epoch):
+            for step in self._steps(learner, feed, before + epoch):
                 task.advance(step.images, self._note(label, step))
                 if self.save_every and self.position.steps % self.save_every == 0:
                     self.save(learner)
@@ -228,10 +226,18 @@ class Training:
             return note
         return f"{note}, {SCORE[self.prepared.task].replace('_', ' ')} {self._latest:.4f}"
 
-    def _steps(self, learner: Learner, feeds: Feeds, number: int) -> Iterator[Step]:
-        batches = feeds.train.epoch(number, skip=self.position.batch)
+    @torch.no_grad()
+    def _collect(self, learner: Learner) -> None:
+        """Bring the network to what was trained, where that is a sharded copy."""
+        if learner.model is not self.prepared.model:
+            for name, value in (*learner.model.named_parameters(), *learner.model.named_buffers()):
+                if name in self.live:
+                    self.live[name].copy_(self.processes.whole(value))
+
+    def _steps(self, learner: Learner, feed: Feed, number: int) -> Iterator[Step]:
+        batches = feed.epoch(number, skip=self.position.batch)
         began, images = monotonic(), 0
-        for step in learn(learner, batches, feeds.train.forward):
+        for step in learn(learner, batches, feed.forward):
             self.position.batch += step.batches
             self.position.steps += 1
             images += step.images
@@ -245,53 +251,63 @@ class Training:
 
     def _end_epoch(self, label: str, learner: Learner, feeds: Feeds) -> bool:
         """Look at what the epoch brought; whether to stop early."""
-        self.processes.align(dict(self.prepared.model.named_buffers()))
-        stop = self.processes.first and self._look(label, learner, feeds)
-        return self.processes.share(stop)
-
-    def _look(self, label: str, learner: Learner, feeds: Feeds) -> bool:
-        since = self.best.since
-        previous = self.best.name
-        if self.prepared.recipe.blend == "soup":
+        self.processes.align(dict(learner.model.named_buffers()))
+        since, previous = self.best.since, self.best.name
+        self._look(label, learner, feeds)
+        if self.processes.first and self.prepared.recipe.blend == "soup":
             self.kept.keep(label, snapshot(self.live))
-        candidates: Mapping[str, Any] = {label: nullcontext()}
         if learner.average:
-            candidates = {**candidates, f"average of {label}": learner.average.in_place()}
-        for name, place in candidates.items():
-            with place:
-                figures = self.consider(name, feeds)
-            self.journal.note("epoch", self.position.steps, name=name, **figures)
+            with learner.average.in_place():
+                self._look(f"average of {label}", learner, feeds)
+            self._collect(learner)
         if self.best.name == previous:
             self.best.since = since + 1
         patience = self.prepared.recipe.patience
-        return bool(patience and self.best.score is not None and self.best.since >= patience)
+        stop = patience and self.best.score is not None and self.best.since >= patience
+        return self.processes.share(bool(stop))
+
+    def _look(self, name: str, learner: Learner, feeds: Feeds) -> None:
+        self._collect(learner)
+        if self.processes.first:
+            figures = self.consider(name, feeds)
+            self.journal.note("epoch", self.position.steps, name=name, **figures)
 
     def save(self, learner: Learner | None) -> None:
         """Keep all that is needed to go on from here; all processes come here together."""
-        began, random = monotonic(), self.processes.gather(random_state())
+        began, random, moving = monotonic(), self.processes.gather(random_state()), None
+        if learner:
+            self._collect(learner)
+            moving = self.processes.whole(learner_state(learner))
         if not self.processes.first:
             return
-        state = State(
-            self.position,
-            self.best,
-            snapshot(self.live),
-            learner_state(learner) if learner else None,
-            random,
-        )
+        state = State(self.position, self.best, snapshot(self.live), moving, random)
         write_state(state, self.save_to)
         self._next_save = monotonic() + RARELY * (monotonic() - began)
 
 
-def make_learner(prepared: Prepared, phase: Phase, boundary: int, batches: int) -> Learner:
-    """What trains the network through ``phase``, of so many ``batches`` an epoch."""
-    model, hierarchy, recipe = prepared.model, prepared.hierarchy, prepared.recipe
+def make_learner(
+    prepared: Prepared, phase: Phase, boundary: int, feeds: Feeds
+) -> tuple[Learner, Feed]:
+    """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
+    model, hierarchy, recipe, feed = (
+        prepared.model,
+        prepared.hierarchy,
+        prepared.recipe,
+        feeds.train,
+    )
+    if prepared.processes.sharded:
+        from zoo.finetune.sharded import shard
+
+        model = shard(model, hierarchy, feeds.cut)
+        feed = feed.into(model)
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
-    rates = schedule(optimizer, phase.epochs * -(-batches // recipe.accumulate), recipe)
+    rates = schedule(optimizer, phase.epochs * -(-len(feed) // recipe.accumulate), recipe)
     moving = live_tensors(model, hierarchy, boundary)
     average = Average(moving, recipe.ema) if recipe.ema else None
-    return Learner(
+    learner = Learner(
         model, optimizer, rates, prepared.loss, recipe, phase, average, prepared.processes
     )
+    return learner, feed
 
 
 def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:

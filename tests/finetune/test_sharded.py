@@ -1,0 +1,154 @@
+"""Two processes that share weights, gradients and optimizer's state train what one trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import PartialState
+from fakes.torchrun import FSDP, run, weights
+
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption, Unsupported
+from zoo.facade import Zoo
+from zoo.finetune.processes import Processes
+from zoo.finetune.rates import check_optimizer
+from zoo.lookup.runs import list_runs
+from zoo.workspace import Workspace
+
+CUT = """
+import json, os, signal, sys, zoo
+from torch.distributed.tensor import DTensor
+from zoo.finetune import training
+learn, cut_at, options = training.learn, int(sys.argv[4]), json.loads(sys.argv[5])
+def cut(learner, *arguments):
+    moving = [p for group in learner.optimizer.param_groups for p in group["params"]]
+    for number, step in enumerate(learn(learner, *arguments), 1):
+        states = [learner.optimizer.state[p]["exp_avg"] for p in moving]
+        for kept in (moving, states):
+            assert all(isinstance(t, DTensor) for t in kept)
+            share = sum(t.to_local().numel() for t in kept) / sum(t.numel() for t in kept)
+            assert 0.4 < share < 0.6, share
+        if number == cut_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield step
+training.learn = cut
+z = zoo.open(sys.argv[1])
+if len(sys.argv) > 6:
+    z.resume("last", save_every=2)
+else:
+    z.finetune("team/transformer", sys.argv[2], sys.argv[3], device="cpu", save_every=2, **options)
+"""
+COPY = """
+import sys, timm, torch
+from torch import distributed as dist
+from torch.distributed.tensor import DTensor
+from zoo.finetune.sharded import shard, whole
+from zoo_timm.backbone import TimmBackbone
+dist.init_process_group("gloo")
+model = timm.create_model(sys.argv[1]).eval()
+size = TimmBackbone().preprocessing(model).input_size
+hierarchy = TimmBackbone().hierarchy(sys.argv[1], model)
+copy, images = shard(model, hierarchy, 0), torch.randn(2, *size)
+assert all(isinstance(parameter, DTensor) for parameter in copy.parameters())
+for network in (model, copy):
+    network(images).square().sum().backward()
+for name, parameter in copy.named_parameters():
+    expected, found = model.get_parameter(name).grad, whole(parameter.grad)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max()), name
+dist.destroy_process_group()
+sys.stdout.write("equal")
+"""
+OPTIONS: dict[str, Any] = {
+    # The last batch of an epoch has two images, both one process's.
+    "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 5, "lr": 0.003,
+    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("network", "moved", "more"),
+    [
+        ("transformer", "blocks.3.mlp.fc1.weight", {}),
+        ("transformer", "blocks.3.mlp.fc1.weight", {"cache": False, "mixup": 0.4, "accumulate": 2}),
+        pytest.param(
+            "transformer", "cls_token",
+            {"strategy": "gradual", "freeze": "none", "phases": ["all:1", "none:1"],
+             "epochs": 5, "optimizer": "sgd", "blend": "soup"}, marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "base", "fc.weight", {"freeze": "all", "image_size": 32, "strategy": "lp-ft"},
+            marks=pytest.mark.long,
+        ),
+    ],
+)  # fmt: skip
+def test_two_that_share_equal_one(
+    request: pytest.FixtureRequest, workspace: Workspace, shapes: Path, tmp_path: Path,
+    network: str, moved: str, more: dict[str, Any],
+) -> None:  # fmt: skip
+    base = request.getfixturevalue(network)
+    options = {"base": base, **OPTIONS, **more}
+    Zoo(workspace).finetune(data=shapes, save="team/one", device="cpu", **options)
+    arguments = (str(workspace.root), str(shapes), "team/two", json.dumps(options))
+    said = run(tmp_path, 2, *arguments, settings=FSDP)
+    assert said == [str(workspace.resolve("team/two")[1])] * 2
+    made = workspace.store.manifest(workspace.resolve("team/two")[1])
+    assert made.provenance["processes"] == "2, sharded"
+    one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
+    for name in one:
+        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=2e-5), name
+    start = weights(workspace, base)[moved]
+    assert not torch.allclose(one[moved], start[: len(one[moved])])
+
+
+def test_each_has_half_and_goes_on_to_the_bit(
+    workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
+) -> None:
+    options = json.dumps({**OPTIONS, "freeze": "none"})
+    root, data = str(workspace.root), str(shapes)
+    run(tmp_path, 2, root, data, "team/whole", "0", options, text=CUT, settings=FSDP)
+    run(tmp_path, 2, root, data, "team/cut", "3", options, text=CUT, settings=FSDP, status=1)
+    assert list_runs(workspace)[0].resumable
+    run(tmp_path, 2, root, data, "team/cut", "0", options, "again", text=CUT, settings=FSDP)
+    whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    start = weights(workspace, transformer)
+    assert not torch.equal(whole["patch_embed.proj.weight"], start["patch_embed.proj.weight"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["coat_tiny", "efficientvit_b0", "test_maxvit"])
+def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
+    """CoaT's blocks have modules in common, EfficientViT's units some that hold nothing."""
+    assert run(tmp_path, 1, architecture, text=COPY, settings=FSDP) == ["equal"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "to-fsdp2"),
+        ({**FSDP, "FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DEEPSPEED"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "MEGATRON"),
+    ],
+)
+def test_ways_to_share_that_are_not_done_here(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], reason: str
+) -> None:
+    for name, value in {"WORLD_SIZE": "2", **settings}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        with pytest.raises(Unsupported, match=reason):
+            Processes.join("cpu")
+    finally:
+        PartialState._reset_state()
+
+
+def test_an_optimizer_that_needs_whole_weights() -> None:
+    recipe = Recipe(data="x", optimizer="lamb")
+    check_optimizer(recipe, "cpu")
+    with pytest.raises(InvalidOption, match="adamw"):
+        check_optimizer(recipe, "cpu", sharded=True)

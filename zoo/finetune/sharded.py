@@ -1,0 +1,105 @@
+"""A network whose weights, gradients and optimizer's state are spread over the processes (FSDP).
+
+It is a copy that takes the steps. The network itself stays whole in each process, so that what only
+the first one does (measure, blend, keep, publish) is done in one way.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from copy import deepcopy
+from typing import Any
+
+import torch.distributed as dist
+from accelerate import FullyShardedDataParallelPlugin
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+from zoo.domain.hierarchy import Hierarchy
+from zoo.errors import Unsupported
+
+__all__ = ["like", "settings", "shard", "whole"]
+
+
+def settings() -> dict[str, Any]:
+    """What accelerate's settings say of FSDP and is heeded here, for `torch`'s ``fully_shard``.
+
+    Raises:
+        Unsupported: They ask for what is not done here.
+    """
+    plugin = FullyShardedDataParallelPlugin()
+    if plugin.fsdp_version != 2:
+        raise Unsupported(
+            f"FSDP of version {plugin.fsdp_version} is not done here, but version 2: "
+            "accelerate to-fsdp2 makes such a config of yours"
+        )
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
+        raise Unsupported("FSDP keeps weights on the devices here: leave fsdp_offload_params out")
+    return {"reshard_after_forward": bool(plugin.reshard_after_forward)}
+
+
+def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+    """A copy of ``model`` of which each process holds its share, unit by unit.
+
+    All processes call this together.
+
+    Args:
+        model: With the same weights in all; on the device to train on.
+        hierarchy: Its hierarchy.
+        cut: How many units lie below the cut where it is entered: they never run, and the copy has
+            the very tensors of ``model`` there.
+    """
+    gc.collect()  # an earlier copy refers to itself, and would lie beside this one
+    below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}
+    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    copy = deepcopy(model, {id(named[name]): named[name] for name in below})
+    device = next(copy.parameters()).device.type
+    chosen: dict[str, Any] = {
+        **settings(),
+        "mesh": init_device_mesh(device, (dist.get_world_size(),)),
+    }
+    for module in _groups(copy, hierarchy, cut):
+        fully_shard(module, **chosen)
+    fully_shard(
+        copy, ignored_params={p for n, p in copy.named_parameters() if n in below}, **chosen
+    )
+    for module in copy.modules():
+        if isinstance(module, FSDPModule):
+            # Losses are each process's share of the batch's: gradients are summed, no mean of them.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    return copy
+
+
+def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]:
+    """The modules of units whose weights are gathered when they are called.
+
+    Containers are never called, and weights that two modules have in common are asked for by both:
+    these go with the whole network.
+    """
+    above = (path for unit in hierarchy.units[cut:] for path in unit.modules)
+    modules = [model.get_submodule(path) for path in (*above, *hierarchy.head.modules)]
+    holders = Counter(parameter for module in modules for parameter in module.parameters())
+    return [
+        module
+        for module in modules
+        if type(module).forward is not nn.Module.forward
+        if {holders[parameter] for parameter in module.parameters()} == {1}
+    ]
+
+
+def whole(kept: Any) -> Any:
+    """Nested data, with every sharded tensor as a whole one; all processes call this together."""
+    return tree_map_only(DTensor, DTensor.full_tensor, kept)
+
+
+def like(value: Any, sharded: Tensor) -> Any:
+    """A whole tensor as shares, where ``sharded``, of the same shape, is one of shares."""
+    if isinstance(sharded, DTensor) and isinstance(value, Tensor) and value.shape == sharded.shape:
+        here = value.to(sharded.device)
+        return distribute_tensor(here, sharded.device_mesh, sharded.placements)
+    return value
