@@ -185,7 +185,7 @@ def fit(
 ) -> None:
     """AdamW with warm-up and a cosine; validation after each epoch."""
     steps = epochs * -(-len(train[1]) // BATCH)
-    warm = round(WARMUP * steps)
+    warm = max(round(WARMUP * steps), 1)
     optimizer = torch.optim.AdamW(groups(model, classifier), fused=True)
     rise = LinearLR(optimizer, 1 / warm, total_iters=warm - 1)
     rates = SequentialLR(optimizer, [rise, CosineAnnealingLR(optimizer, steps - warm)], [warm])
@@ -221,10 +221,11 @@ def bound(parts: Parts, seed: int, epochs: int, depth: str) -> float:
     return seconds_now() - began
 
 
-def probe(home: Path, data: Path, parts: Parts, seed: int, device: str) -> tuple[float, float]:
+def probe(home: Path, data: Path, seed: int, device: str) -> tuple[float, float]:
     """Test accuracy of a probe, and the seconds of the whole call as multiples of one forward pass,
     with the reading of its images.
     """
+    parts = Parts(open_dataset(str(data), seed=seed), device)
     model = network(parts).eval()
     began = seconds_now()
     parts.through(model)
@@ -271,9 +272,10 @@ def main() -> None:
     device = pick_device(asked.device)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        data, home = root / "digits", root / "zoo"
-        data.mkdir()
-        codes.save_digits(data)
+        every, data, home = root / "every", root / "digits", root / "zoo"
+        for place in (every, data):
+            place.mkdir()
+            codes.save_digits(place)
         for place in data.iterdir():
             for surplus in sorted(place.iterdir())[asked.images // 10 :]:
                 surplus.unlink()
@@ -284,12 +286,13 @@ def main() -> None:
               f", on {device}")  # fmt: skip
         print(f"{'arm':22} {'seconds':>24}   accuracy                 x zoo with cache")
         found: dict[str, list[tuple[float, float]]] = {}
-        probes: list[tuple[float, float]] = []
+        probes: dict[Path, list[tuple[float, float]]] = {}
         for seed in range(asked.seeds):
             parts = Parts(open_dataset(str(data), seed=seed), device)
             zoos = partial(ours, home, data, seed, asked.epochs, device)
 
-            probes.append(probe(home, data, parts, seed, device))
+            for place in (data, every):
+                probes.setdefault(place, []).append(probe(home, place, seed, device))
 
             def note(name: str, measured: tuple[float, float]) -> None:
                 found.setdefault(name, []).append(measured)
@@ -302,9 +305,11 @@ def main() -> None:
                 note(f"{depth} timm loop", plain(parts, seed, asked.epochs, depth))
                 note(f"{depth} bound", (bound(parts, seed, asked.epochs, depth), float("nan")))
         report(found)
-        scores, times = zip(*probes, strict=True)
-        print(f"probe, zoo: accuracy {statistics.mean(scores):.3f}; {statistics.median(times):.2f} "
-              f"({min(times):.2f} to {max(times):.2f}) x one forward pass")  # fmt: skip
+        for place, measured in probes.items():
+            scores, times = zip(*measured, strict=True)
+            print(f"probe of {len(list(place.glob('*/*')))} images, the whole call: accuracy "
+                  f"{statistics.mean(scores):.3f}; {statistics.median(times):.2f} "
+                  f"({min(times):.2f} to {max(times):.2f}) x one forward pass")  # fmt: skip
     codes.main()
 
 
