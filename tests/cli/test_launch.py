@@ -54,3 +54,24 @@ def test_a_configured_single_process_fails_as_any_other(console: Run, home: Path
     assert done.err.count("error: ") == 1
     assert "no such folder" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.long
+def test_a_config_says_that_processes_share_the_weights(
+    run: Run, console: Run, home: Path, digits: Path
+) -> None:
+    config = home.parent / "fsdp.yaml"
+    config.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\nuse_cpu: true\n"
+        "num_processes: 2\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
+        "fsdp_config:\n  fsdp_version: 2\n  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP\n"
+    )
+    done = console(*TUNE, "--data", digits, "--launch", config, cwd=home)
+    assert done.code == 0, done.err
+    said = run("show", TUNE[TUNE.index("--save") + 1], "--json").json
+    assert said["provenance"]["processes"] == "2, sharded"
+    config.write_text(config.read_text().replace("version: 2", "version: 1"))
+    done = console(*TUNE, "--data", digits, "--launch", config, cwd=home)
+    assert done.code == 1
+    assert "accelerate to-fsdp2" in done.err
+    assert done.err.count("error: ") == 1

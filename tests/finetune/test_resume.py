@@ -272,7 +272,7 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
         "z.finetune('team/base', sys.argv[2], sys.argv[3], device='cpu', save_every=2, "
         "**json.loads(sys.argv[4]))"
     )
-    options = json.dumps({**QUICK, "strategy": "partial", "epochs": 30})
+    options = json.dumps({**QUICK, "strategy": "partial", "epochs": 12})
 
     def start(save: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", program, str(workspace.root), str(shapes), save, options]

@@ -73,7 +73,10 @@ OPTIONS: dict[str, Any] = {
     ("network", "moved", "more"),
     [
         ("transformer", "blocks.3.mlp.fc1.weight", {}),
-        ("transformer", "blocks.3.mlp.fc1.weight", {"cache": False, "mixup": 0.4, "accumulate": 2}),
+        (
+            "transformer", "blocks.3.mlp.fc1.weight",
+            {"cache": False, "mixup": 0.4, "accumulate": 2, "grad_checkpointing": True},
+        ),
         pytest.param(
             "transformer", "cls_token",
             {"strategy": "gradual", "freeze": "none", "phases": ["all:1", "none:1"],
