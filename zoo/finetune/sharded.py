@@ -11,6 +11,7 @@ from collections import Counter
 from copy import deepcopy
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from accelerate import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ def settings() -> dict[str, Any]:
     Raises:
         Unsupported: They ask for what is not done here.
     """
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise Unsupported(f"FSDP takes a newer torch than {torch.__version__}: 2.14 is known to do")
     plugin = FullyShardedDataParallelPlugin()
     if plugin.fsdp_version != 2:
         raise Unsupported(
