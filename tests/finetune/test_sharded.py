@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from accelerate import PartialState
-from fakes.torchrun import FSDP, run, weights
+from fakes.torchrun import FSDP, PROGRAM, run, weights
 
+from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
+from zoo.finetune.prepare import prepare
 from zoo.finetune.processes import Processes
 from zoo.finetune.rates import check_optimizer
+from zoo.finetune.sharded import check_shards, settings
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
 
@@ -42,6 +46,18 @@ if len(sys.argv) > 6:
 else:
     z.finetune("team/transformer", sys.argv[2], sys.argv[3], device="cpu", save_every=2, **options)
 """
+SLOW = f"""
+import time
+from datetime import timedelta
+from zoo.finetune import processes, training
+processes.STEP = timedelta(seconds=3)
+consider = training.Training.consider
+def slowly(*arguments):
+    time.sleep(6)
+    return consider(*arguments)
+training.Training.consider = slowly
+{PROGRAM}
+"""
 COPY = """
 import sys, timm, torch
 from torch import distributed as dist
@@ -52,6 +68,9 @@ dist.init_process_group("gloo")
 model = timm.create_model(sys.argv[1]).eval()
 size = TimmBackbone().preprocessing(model).input_size
 hierarchy = TimmBackbone().hierarchy(sys.argv[1], model)
+below = hierarchy.units[0].parameters[0]
+late = shard(model, hierarchy, 1)
+assert late.get_parameter(below) is model.get_parameter(below)
 copy, images = shard(model, hierarchy, 0), torch.randn(2, *size)
 assert all(isinstance(parameter, DTensor) for parameter in copy.parameters())
 for network in (model, copy):
@@ -72,7 +91,8 @@ OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("network", "moved", "more"),
     [
-        ("transformer", "blocks.3.mlp.fc1.weight", {}),
+        # SGD sees how large gradients are.
+        ("transformer", "blocks.3.mlp.fc1.weight", {"optimizer": "sgd", "clip_norm": 0.0}),
         (
             "transformer", "blocks.3.mlp.fc1.weight",
             {"cache": False, "mixup": 0.4, "accumulate": 2, "grad_checkpointing": True},
@@ -123,6 +143,16 @@ def test_each_has_half_and_goes_on_to_the_bit(
 
 
 @pytest.mark.long
+def test_the_first_is_waited_for_while_it_measures(
+    workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
+) -> None:
+    options = json.dumps({**OPTIONS, "base": transformer, "epochs": 1})
+    said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/slow", options, text=SLOW,
+               settings=FSDP)  # fmt: skip
+    assert said == [str(workspace.resolve("team/slow")[1])] * 2
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["coat_tiny", "efficientvit_b0", "test_maxvit"])
 def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
     """CoaT's blocks have modules in common, EfficientViT's units some that hold nothing."""
@@ -134,6 +164,8 @@ def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
     [
         ({"ACCELERATE_USE_FSDP": "true"}, "to-fsdp2"),
         ({**FSDP, "FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params"),
+        ({**FSDP, "FSDP_ACTIVATION_CHECKPOINTING": "true"}, "--grad-checkpointing"),
+        ({**FSDP, "FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "accelerate's settings"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DEEPSPEED"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "MEGATRON"),
     ],
@@ -148,6 +180,23 @@ def test_ways_to_share_that_are_not_done_here(
             Processes.join("cpu")
     finally:
         PartialState._reset_state()
+
+
+def test_what_a_config_says_of_weights_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in (True, False):
+        for name, value in {**FSDP, "FSDP_RESHARD_AFTER_FORWARD": str(said).lower()}.items():
+            monkeypatch.setenv(name, value)
+        assert settings() == {"reshard_after_forward": said}
+
+
+def test_what_cannot_be_shared_is_refused_before_it_is_trained(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    both = Processes(0, 1, sharded=True)
+    with pytest.raises(InvalidOption, match="nothing is compiled"):
+        prepare(workspace, base, Recipe(data=str(shapes), compile=True), "cpu", silent, both)
+    with pytest.raises(Unsupported, match=r"skipinit_gain: use MULTI_GPU"):
+        check_shards(timm.create_model("dm_nfnet_f0"))
 
 
 def test_an_optimizer_that_needs_whole_weights() -> None:

@@ -22,6 +22,11 @@ from zoo.finetune.processes import ALONE, Processes
 __all__ = ["CachedFeed", "Feed", "ImageFeed"]
 
 
+STAND_IN = 2
+"""Images that a process without any of a batch runs where all share the weights, of which each is
+asked in every step; batch norm takes no fewer."""
+
+
 class Feed(Protocol):
     """Batches of one part of a dataset, for one network."""
 
@@ -88,8 +93,8 @@ class ImageFeed:
         return replace(self, model=copy)
 
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
-        if not len(images):  # see `zoo.finetune.loop.learn`
-            images = self.batches.image(0, 0)[None]
+        if self.processes.sharded and not len(images):
+            images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
         moved = images.to(self.device, memory_format=self.layout, non_blocking=True)
         return Batch(moved, targets, len(targets))
 
@@ -148,6 +153,6 @@ class CachedFeed:
         return replace(self, entry=self.entry.into(copy))
 
     def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
-        chosen = indices or [0]  # see `zoo.finetune.loop.learn`
+        chosen = indices or [0] * (STAND_IN if self.processes.sharded else 0)
         entering = view.batch([self.rows[index] for index in chosen], self.device)
         return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))

@@ -121,6 +121,7 @@ def prepare(
         InvalidOption: The network does not take images of that size, or an option does not apply,
             such as an optimizer that is not there.
         DiskFull: There is no space for the result.
+        Unsupported: Processes are to share weights that cannot be shared.
     """
     ref, parent = workspace.resolve(base)
     known = workspace.store.manifest(parent)
@@ -144,6 +145,10 @@ def prepare(
     network = make_network(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )
+    if processes.sharded:
+        from zoo.finetune.sharded import check_shards
+
+        check_shards(network.model)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
     boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())

@@ -138,13 +138,23 @@ class Processes:
             for value in tensors.values():
                 dist.broadcast(value.detach(), src=0)
 
-    def whole(self, kept: T) -> T:
-        """Nested data, with every sharded tensor as a whole one; all come here together."""
+    def whole(self, value: Tensor) -> Tensor:
+        """A tensor, and a sharded one as a whole; all come here together."""
         if not self.sharded:
-            return kept
+            return value
         from zoo.finetune.sharded import whole
 
-        return cast(T, whole(kept))
+        return whole(value)
+
+    def gathered(self, kept: T) -> T:
+        """Nested data, with every sharded tensor as a whole one on the CPU; all come here together.
+        Only what the first gets is of use.
+        """
+        if not self.sharded:
+            return kept
+        from zoo.finetune.sharded import gathered
+
+        return cast(T, gathered(kept, keep=self.first))
 
     def like(self, value: Any, sharded: Tensor) -> Any:
         """A whole tensor as shares, where ``sharded``, of the same shape, is one of shares."""

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from accelerate import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map_only
 from zoo.domain.hierarchy import Hierarchy
 from zoo.errors import Unsupported
 
-__all__ = ["like", "settings", "shard", "whole"]
+__all__ = ["check_shards", "gathered", "like", "settings", "shard", "whole"]
 
 
 def settings() -> dict[str, Any]:
@@ -34,7 +34,10 @@ def settings() -> dict[str, Any]:
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise Unsupported(f"FSDP takes a newer torch than {torch.__version__}: 2.14 is known to do")
-    plugin = FullyShardedDataParallelPlugin()
+    try:
+        plugin = FullyShardedDataParallelPlugin()
+    except ValueError as error:
+        raise Unsupported(f"accelerate's settings of FSDP: {error}") from error
     if plugin.fsdp_version != 2:
         raise Unsupported(
             f"FSDP of version {plugin.fsdp_version} is not done here, but version 2: "
@@ -42,7 +45,23 @@ def settings() -> dict[str, Any]:
         )
     if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
         raise Unsupported("FSDP keeps weights on the devices here: leave fsdp_offload_params out")
+    if plugin.activation_checkpointing:
+        raise Unsupported(
+            "leave fsdp_activation_checkpointing out: --grad-checkpointing does the same here"
+        )
     return {"reshard_after_forward": bool(plugin.reshard_after_forward)}
+
+
+def check_shards(model: nn.Module) -> None:
+    """See whether the weights can be shared.
+
+    Raises:
+        Unsupported: One of them is a single number, of which there is no share.
+    """
+    if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
+        raise Unsupported(
+            f"FSDP shares no single numbers, and this network has {single[0]}: use MULTI_GPU"
+        )
 
 
 def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
@@ -58,13 +77,14 @@ def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
     """
     gc.collect()  # an earlier copy refers to itself, and would lie beside this one
     below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}
-    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    copy = deepcopy(model, {id(named[name]): named[name] for name in below})
-    device = next(copy.parameters()).device.type
-    chosen: dict[str, Any] = {
-        **settings(),
-        "mesh": init_device_mesh(device, (dist.get_world_size(),)),
-    }
+    named = (*model.named_parameters(), *model.named_buffers())
+    # From the host: each group moves to the device as it is shared out.
+    copy = deepcopy(model, {id(t): t if name in below else _on_the_host(t) for name, t in named})
+    device = next(model.parameters()).device.type
+    everyone = dist.group.WORLD
+    assert everyone is not None
+    mesh = DeviceMesh.from_group(everyone, device)
+    chosen: dict[str, Any] = {**settings(), "mesh": mesh}
     for module in _groups(copy, hierarchy, cut):
         fully_shard(module, **chosen)
     fully_shard(
@@ -95,9 +115,29 @@ def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]
     ]
 
 
-def whole(kept: Any) -> Any:
-    """Nested data, with every sharded tensor as a whole one; all processes call this together."""
-    return tree_map_only(DTensor, DTensor.full_tensor, kept)
+def _on_the_host(value: Tensor) -> Tensor:
+    copy = value.detach().to("cpu", copy=True)
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(copy, requires_grad=value.requires_grad)
+    return copy
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor, and a sharded one as a whole; all processes call this together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def gathered(kept: Any, *, keep: bool) -> Any:
+    """Nested data, with every sharded tensor as a whole one on the CPU, or nothing.
+
+    All processes call this together. One tensor at a time is whole on the device.
+    """
+
+    def one(value: DTensor) -> Tensor | None:
+        full = value.full_tensor()
+        return full.cpu() if keep else None
+
+    return tree_map_only(DTensor, one, kept)
 
 
 def like(value: Any, sharded: Tensor) -> Any:

@@ -230,6 +230,7 @@ class Training:
     def _collect(self, learner: Learner) -> None:
         """Bring the network to what was trained, where that is a sharded copy."""
         if learner.model is not self.prepared.model:
+            self.processes.wait()  # what the first did alone may have taken long
             for name, value in (*learner.model.named_parameters(), *learner.model.named_buffers()):
                 if name in self.live:
                     self.live[name].copy_(self.processes.whole(value))
@@ -277,7 +278,7 @@ class Training:
         began, random, moving = monotonic(), self.processes.gather(random_state()), None
         if learner:
             self._collect(learner)
-            moving = self.processes.whole(learner_state(learner))
+            moving = self.processes.gathered(learner_state(learner))
         if not self.processes.first:
             return
         state = State(self.position, self.best, snapshot(self.live), moving, random)
@@ -298,6 +299,7 @@ def make_learner(
     if prepared.processes.sharded:
         from zoo.finetune.sharded import shard
 
+        prepared.processes.wait()
         model = shard(model, hierarchy, feeds.cut)
         feed = feed.into(model)
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
