@@ -49,7 +49,7 @@ launch_option = click.option(
     type=click.IntRange(min=0),
     default=0,
     help="Steps after which the state is kept, to go on from after an interruption; "
-    "default: each epoch, or where that is slow, so often that it costs a twentieth of the time.",
+    "default: each epoch, or where that is slow, so often that it costs a fiftieth of the time.",
 )
 @click.option(
     "--resume",

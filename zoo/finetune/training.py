@@ -43,7 +43,7 @@ FITTED = ("probe", "lp-ft")
 """Strategies that begin with a probe."""
 NOTED = 10
 """Every so many steps one is written to the journal."""
-RARELY = 20
+RARELY = 50
 """How many times as long as saving takes, training goes on until it is saved again."""
 
 
@@ -57,7 +57,7 @@ class Training:
         progress: Likewise.
         save_to: Where the state is kept.
         save_every: After so many steps, and each epoch; 0: after an epoch, but where saving takes
-            long no more often than costs a twentieth of the time.
+            long no more often than costs a fiftieth of the time.
     """
 
     def __init__(
