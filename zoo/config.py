@@ -10,6 +10,7 @@ __all__ = [
     "author",
     "cache_bytes",
     "database",
+    "fsdp_version",
     "home",
     "hub_endpoint",
     "hub_offline",
@@ -88,6 +89,11 @@ def weights_spread_by() -> str | None:
         if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() in ("true", "1"):
             return way
     return None
+
+
+def fsdp_version() -> int:
+    """Of FSDP, in accelerate's settings (``FSDP_VERSION``)."""
+    return _number("FSDP_VERSION", 1)
 
 
 def hub_endpoint() -> str | None:

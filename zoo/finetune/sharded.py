@@ -20,6 +20,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
+from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.errors import Unsupported
 
@@ -34,15 +35,15 @@ def settings() -> dict[str, Any]:
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise Unsupported(f"FSDP takes a newer torch than {torch.__version__}: 2.14 is known to do")
+    if (found := config.fsdp_version()) != 2:
+        raise Unsupported(
+            f"FSDP of version {found} is not done here, but version 2: accelerate to-fsdp2 makes "
+            "such a config of yours"
+        )
     try:
         plugin = FullyShardedDataParallelPlugin()
     except ValueError as error:
         raise Unsupported(f"accelerate's settings of FSDP: {error}") from error
-    if plugin.fsdp_version != 2:
-        raise Unsupported(
-            f"FSDP of version {plugin.fsdp_version} is not done here, but version 2: "
-            "accelerate to-fsdp2 makes such a config of yours"
-        )
     if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
         raise Unsupported("FSDP keeps weights on the devices here: leave fsdp_offload_params out")
     if plugin.activation_checkpointing:
