@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from accelerate import PartialState
 from fakes.torchrun import FSDP, PROGRAM, run, weights
+from torch import nn
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.prepare import prepare
+from zoo.finetune.network import Network, make_network
+from zoo.finetune.prepare import Prepared, prepare
 from zoo.finetune.processes import Processes
-from zoo.finetune.rates import check_optimizer
-from zoo.finetune.sharded import check_shards, settings
+from zoo.finetune.sharded import settings
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
 
@@ -190,17 +190,23 @@ def test_what_a_config_says_of_weights_after_use(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_cannot_be_shared_is_refused_before_it_is_trained(
-    workspace: Workspace, base: str, shapes: Path
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = Processes(0, 1, sharded=True)
+    def prepared(**options: Any) -> Prepared:
+        recipe = Recipe(data=str(shapes), image_size=32, **options)
+        return prepare(workspace, base, recipe, "cpu", silent, Processes(sharded=True))
+
+    assert prepared().processes.sharded
     with pytest.raises(InvalidOption, match="nothing is compiled"):
-        prepare(workspace, base, Recipe(data=str(shapes), compile=True), "cpu", silent, both)
-    with pytest.raises(Unsupported, match=r"skipinit_gain: use MULTI_GPU"):
-        check_shards(timm.create_model("dm_nfnet_f0"))
+        prepared(compile=True)
+    with pytest.raises(InvalidOption, match="take adamw, adam or sgd"):
+        prepared(optimizer="lamb")
 
+    def with_a_gain(*arguments: Any) -> Network:
+        network = make_network(*arguments)
+        network.model.gain = nn.Parameter(torch.tensor(1.0))
+        return network
 
-def test_an_optimizer_that_needs_whole_weights() -> None:
-    recipe = Recipe(data="x", optimizer="lamb")
-    check_optimizer(recipe, "cpu")
-    with pytest.raises(InvalidOption, match="adamw"):
-        check_optimizer(recipe, "cpu", sharded=True)
+    monkeypatch.setattr("zoo.finetune.prepare.make_network", with_a_gain)
+    with pytest.raises(Unsupported, match="this network has gain: use MULTI_GPU"):
+        prepared()

@@ -290,12 +290,8 @@ def make_learner(
     prepared: Prepared, phase: Phase, boundary: int, feeds: Feeds
 ) -> tuple[Learner, Feed]:
     """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
-    model, hierarchy, recipe, feed = (
-        prepared.model,
-        prepared.hierarchy,
-        prepared.recipe,
-        feeds.train,
-    )
+    model, hierarchy, recipe = prepared.model, prepared.hierarchy, prepared.recipe
+    feed = feeds.train
     if prepared.processes.sharded:
         from zoo.finetune.sharded import shard
 
