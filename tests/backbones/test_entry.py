@@ -64,6 +64,24 @@ def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
             assert one["loss"] != two["loss"]
 
 
+@pytest.mark.parametrize("architecture", DIVERSE)
+def test_few_images_tell_of_batches_of_all_sizes(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, hierarchy = built(architecture)
+    module.eval()
+    entry = LateEntry(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) // 2))
+    seen, looked = LateEntry._seen, []
+    monkeypatch.setattr(
+        LateEntry, "_seen", lambda self, few: looked.append(len(few)) or seen(self, few)
+    )
+    size = plugins.backbone("timm").preprocessing(module).input_size
+    for count in (5, 8, 4, 5):
+        images = torch.randn(count, *size)
+        assert torch.equal(entry.enter(entry.record(images), images), module(images))
+    assert looked == [2, 3]
+
+
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_nothing_below_the_cut_is_computed(architecture: str) -> None:
     module, hierarchy = built(architecture)
