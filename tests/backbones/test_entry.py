@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.sampled import sampled
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -28,6 +29,7 @@ DIVERSE = (
     "test_vit4",
     "test_vit_relpos",
 )
+QUICK = ("test_efficientnet", "test_resnet", "test_vit")
 
 
 def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
@@ -42,7 +44,7 @@ def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
     return module, plugins.backbone("timm").hierarchy(architecture, module)
 
 
-@pytest.mark.parametrize("architecture", DIVERSE)
+@pytest.mark.parametrize("architecture", sampled(DIVERSE, QUICK))
 def test_training_from_a_cut_gives_the_same_bits(architecture: str) -> None:
     module, hierarchy = built(architecture)
     images = torch.randn(5, *plugins.backbone("timm").preprocessing(module).input_size)
@@ -64,7 +66,7 @@ def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
             assert one["loss"] != two["loss"]
 
 
-@pytest.mark.parametrize("architecture", DIVERSE)
+@pytest.mark.parametrize("architecture", sampled(DIVERSE, QUICK))
 def test_few_images_tell_of_batches_of_all_sizes(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from fakes.sampled import sampled
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo.testing.cuts import proves_cut
 from zoo_timm.backbone import TimmBackbone
 
+QUICK = ("test_convnext", "test_resnet", "test_vit")
 REAL = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 TRACED = ("swin_tiny_patch4_window7_224", "densenet121", "vgg11", "eva02_tiny_patch14_224")
 
@@ -28,9 +30,17 @@ class TestTiny(BackboneSuite):
 
     @pytest.fixture
     def architectures(self) -> list[str]:
-        return timm.list_models("test_*")
+        return list(QUICK)
 
 
+@pytest.mark.long
+class TestEveryTiny(TestTiny):
+    @pytest.fixture
+    def architectures(self) -> list[str]:
+        return [name for name in timm.list_models("test_*") if name not in QUICK]
+
+
+@pytest.mark.long
 class TestReal(BackboneSuite):
     @pytest.fixture
     def backbone(self) -> TimmBackbone:
@@ -41,7 +51,9 @@ class TestReal(BackboneSuite):
         return list(REAL)
 
 
-@pytest.mark.parametrize("architecture", [*timm.list_models("test_*"), *REAL])
+@pytest.mark.parametrize(
+    "architecture", sampled([*timm.list_models("test_*"), *REAL], [*QUICK, *REAL])
+)
 def test_every_boundary_of_a_single_file_of_blocks_is_a_cut(architecture: str) -> None:
     _, hierarchy = traced(architecture)
     assert len(hierarchy.units) >= 5

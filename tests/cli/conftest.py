@@ -7,8 +7,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import warm
 from fakes.prepared import BASE, TUNED
 from fakes.unusable import write_unusable
 from PIL import Image
@@ -60,11 +59,6 @@ def invoke(*arguments: object) -> Ran:
         main([str(argument) for argument in arguments])
     assert isinstance(left.value.code, int)
     return Ran(left.value.code, out.getvalue(), err.getvalue())
-
-
-def program() -> list[str]:
-    script = Path(sys.executable).with_name("zoo")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "zoo_cli"]
 
 
 @pytest.fixture(scope="session")
@@ -143,20 +137,10 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 
 @pytest.fixture
 def console() -> Callable[..., Ran]:
-    """The installed program in a process of its own, its output in pipes."""
+    """The program in a process of its own, its output in pipes."""
 
-    def run_program(*arguments: object, cwd: Path | None = None, **options: Any) -> Ran:
-        # Images are tiny and tests share cores: more threads would wait for one another.
-        options.setdefault("env", {**os.environ, "OMP_NUM_THREADS": "1"})
-        done = subprocess.run(
-            [*program(), *map(str, arguments)],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            **options,
-        )
+    def run_program(*arguments: object, **options: Any) -> Ran:
+        done = warm.run("-m", "zoo_cli", *arguments, **options)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run_program

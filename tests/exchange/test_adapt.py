@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fakes import own_nets
+from fakes import own_nets, warm
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -97,8 +95,8 @@ def test_it_is_the_same_in_a_fresh_process(
         assert [(parent.relation, parent.ref) for parent in manifest.parents] == [
             ("surgery", str(BASE))
         ]
-    command = [sys.executable, "-c", FRESH, str(workspace.root), str(tmp_path / "outputs")]
-    subprocess.run(command, check=True)
+    done = warm.run("-c", FRESH, workspace.root, tmp_path / "outputs")
+    assert done.returncode == 0, done.stderr
     given = load_file(tmp_path / "outputs")
     assert given.keys() == wanted.keys()
     assert all(torch.allclose(given[name], wanted[name], atol=1e-5) for name in wanted)

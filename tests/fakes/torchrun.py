@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import torch
+from fakes import warm
 
 from zoo.backbones.load import load
 from zoo.workspace import Workspace
@@ -39,24 +41,50 @@ def run(
 ) -> list[str]:
     """What each of so many processes printed.
 
+    As torchrun has it, they meet at an address in the environment, and when one fails the others
+    are ended. Its own launcher is tried in ``tests/cli/test_launch.py``.
+
     Args:
         folder: Where the program may be written.
         size: How many.
         arguments: Of the program.
         text: The program.
-        status: What they end with.
+        status: What the first that fails ends with.
         settings: More of the environment.
     """
     program = folder / "program.py"
     program.write_text(text)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(program), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(settings or {}),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr
-    return done.stdout.split()
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), **(settings or {})}
+    running = []
+    for rank in range(size):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        count = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+        running.append(
+            warm.popen(
+                program, *arguments, env={**os.environ, **shared, **place, **count},
+                stdout=PIPE, stderr=PIPE,
+            )
+        )  # fmt: skip
+    with ThreadPoolExecutor(size) as pool:
+        ended = list(pool.map(lambda one: _ended(one, running), running))
+    failed = [process.returncode for process in running if process.returncode]
+    assert bool(failed) == bool(status), "".join(err for _, err in ended)
+    return [word for out, _ in ended for word in out.split()]
+
+
+def _ended(process: Popen[str], others: list[Popen[str]]) -> tuple[str, str]:
+    """What it printed; where it failed, the others are ended."""
+    said = process.communicate(timeout=300)
+    if process.returncode:
+        for other in others:
+            other.terminate()
+    return said
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import warm
 from fakes.cuts import Cut, cut_at
 
 from zoo.backbones.load import load
@@ -274,9 +274,8 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
     )
     options = json.dumps({**QUICK, "strategy": "partial", "epochs": 12})
 
-    def start(save: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", program, str(workspace.root), str(shapes), save, options]
-        return subprocess.Popen(command)
+    def start(save: str) -> subprocess.Popen[str]:
+        return warm.popen("-c", program, workspace.root, shapes, save, options)
 
     process = start("team/killed")
     deadline = time.monotonic() + 120

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from fakes import warm
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
@@ -175,9 +174,7 @@ def test_a_fresh_process_gives_the_same_logits(
         "z = zoo.open(sys.argv[1]); "
         "print(json.dumps(z.predict('team/shapes:v1', [sys.argv[2]])[0].to_json()))"
     )
-    command = [sys.executable, "-c", program, str(workspace.root), str(image)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    there = json.loads(ran.stdout)
+    there = json.loads(warm.run("-c", program, workspace.root, image).stdout)
     assert there["logits"] == list(here.logits)
     assert there["classes"] == list(here.classes)
     assert set(here.classes) == {"2", "10", "Squares"}

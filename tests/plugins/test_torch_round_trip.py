@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import own_nets
+from fakes import own_nets, warm
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
@@ -121,12 +120,8 @@ def test_in_tuned_predicted_in_another_process_and_out(
 
 def _elsewhere(folder: Path, *arguments: object) -> Any:
     """A command in a fresh process, which can import what is below ``tests``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo_cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1",
-             "ZOO_HOME": str(folder / "zoo")},
-        cwd=folder, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(TESTS), "ZOO_HOME": str(folder / "zoo")}
+    done = warm.run("-m", "zoo_cli", *arguments, env=env, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
