@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fakes import warm
+from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.prepared import BASE, TUNED
 from fakes.unusable import write_unusable
 from PIL import Image

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import warm
 
 from zoo import plugins
 from zoo.domain.catalog import CatalogEntry
@@ -23,6 +24,16 @@ UNGUARDED = """
 from zoo.exchange.deepen import _traced
 print(list(_traced([("timm", "test_vit"), ("timm", "test_resnet")])))
 """
+
+
+@pytest.fixture(autouse=True)
+def warm_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those that tracing starts have torch already."""
+    for name, value in warm.environment().items():
+        monkeypatch.setenv(name, value)
+    multiprocessing.set_executable(str(warm.server().python))
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture
@@ -84,7 +95,7 @@ def test_processes_that_cannot_start_are_no_network_s_fault(
     """As in a script without ``if __name__ == "__main__"``: told at once, not for each network."""
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    done = warm.run(script)
     assert done.returncode == 1
     assert "BrokenProcessPool" in done.stderr
 

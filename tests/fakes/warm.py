@@ -13,6 +13,7 @@ which hands its command line, environment, folder and files to the server. A lau
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import resource
@@ -28,10 +29,11 @@ from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["popen", "run"]
+__all__ = ["environment", "popen", "run"]
 
 ADDRESS = "ZOO_TEST_WARM"
 """Variable of the environment: where the server listens."""
+ABOVE, MOST_FILES = 512, 64
 LIMITS = ("RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
 PRELOAD = (
     "torch", "torchvision", "timm", "safetensors.torch", "sklearn.linear_model", "accelerate",
@@ -80,10 +82,14 @@ def server() -> Server:
     return started
 
 
+def environment() -> dict[str, str]:
+    """What the stand-in is to find in its environment; `server().python` is the stand-in."""
+    return {ADDRESS: str(server().address), "PYTHON_EXEC": str(server().python)}
+
+
 def popen(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """As ``subprocess.Popen([sys.executable, *arguments])``, with its ``options``; text."""
-    env = {**os.environ, **(options.pop("env", None) or {})}
-    env |= {ADDRESS: str(server().address), "PYTHON_EXEC": str(server().python)}
+    env = {**os.environ, **(options.pop("env", None) or {}), **environment()}
     env.setdefault("OMP_NUM_THREADS", "1")
     command = [str(server().python), *map(str, arguments)]
     return subprocess.Popen(command, env=env, text=True, **options)
@@ -98,14 +104,20 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def stand_in(address: str) -> None:
     """Have the server start this command line; live, and end, as that process does."""
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    files = [number for number in numbers if _is_open(number)]
+    asked = {
+        "argv": sys.argv[1:],
+        "env": dict(os.environ),
+        "cwd": os.getcwd(),  # noqa: PTH109 - pathlib takes longer than all the rest
+        "files": files,
+        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS},
+    }
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
-        asked = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": str(Path.cwd())}
-        asked["open"] = [_is_open(number) for number in range(3)]
-        asked["limits"] = {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS}
         text = json.dumps(asked).encode()
-        files = [number for number in range(3) if _is_open(number)]
-        socket.send_fds(server, [len(text).to_bytes(8, "big")], files or [server.fileno()])
+        head = len(text).to_bytes(8, "big")
+        server.sendall(head) if not files else socket.send_fds(server, [head], files)
         server.sendall(text)
         child = int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -154,7 +166,7 @@ def serve(address: str) -> None:
 def _look_after(client: socket.socket) -> None:
     """Start what ``client`` asks for, and tell how it ended; if it hangs up, kill it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    head, files, _, _ = socket.recv_fds(client, 8, 3)
+    head, files, _, _ = socket.recv_fds(client, 8, MOST_FILES)
     left, text = int.from_bytes(head, "big"), b""
     while len(text) < left:
         text += client.recv(left - len(text))
@@ -178,13 +190,17 @@ def _look_after(client: socket.socket) -> None:
 
 def _become(asked: dict[str, Any], files: list[int]) -> None:
     """Be a Python process with that command line; never returns."""
+    import multiprocessing
     import random
 
     import torch
 
-    _take_files(asked["open"], files)
+    _take_files(dict(zip(asked["files"], files, strict=True)))
     os.chdir(asked["cwd"])
     _take_environment(asked["env"])
+    # What this process starts is started in the same way.
+    sys.executable = os.environ["PYTHON_EXEC"]
+    multiprocessing.set_executable(sys.executable)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, limits in asked["limits"].items():
@@ -194,20 +210,21 @@ def _become(asked: dict[str, Any], files: list[int]) -> None:
     os._exit(_ended(asked["argv"]))
 
 
-def _take_files(is_open: list[bool], files: list[int]) -> None:
-    given = iter(files)
+def _take_files(files: dict[int, int]) -> None:
+    """Have open files under the numbers that they have where they are from."""
+    moved = {number: fcntl.fcntl(file, fcntl.F_DUPFD, ABOVE) for number, file in files.items()}
+    os.closerange(0, ABOVE)
+    for number, file in moved.items():
+        os.dup2(file, number)
+        os.close(file)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = None
-        if is_open[number]:
-            os.dup2(next(given), number)
+        if number in files:
             by_line = 1 if number == 2 or os.isatty(number) else -1
             mode = "w" if number else "r"
             stream = open(number, mode, by_line, "utf-8", closefd=False)  # noqa: SIM115
-        else:
-            os.close(number)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    os.closerange(3, 256)
 
 
 def _take_environment(environment: dict[str, str]) -> None:
@@ -247,8 +264,9 @@ def _run(argv: list[str]) -> None:
     import runpy
 
     left = list(argv)
-    while left and left[0] in ("-u", "-W", "error"):
-        left.pop(0)
+    while left[0].startswith("-") and left[0] not in ("-c", "-m"):
+        if left.pop(0) in ("-W", "-X"):
+            left.pop(0)
     kind = left.pop(0)
     if kind == "-c":
         code, sys.argv = left[0], ["-c", *left[1:]]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 

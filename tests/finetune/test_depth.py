@@ -139,6 +139,7 @@ def test_labels_and_numbers_have_curves_but_no_votes() -> None:
     assert found.points[1].score > 0.99
 
 
+@pytest.mark.pictures
 def test_a_curve_prints_as_json_and_as_a_picture(tmp_path: Path) -> None:
     found = curve([noise(16), PIXELS])
     data = json.loads(json.dumps(found.to_json()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,6 +18,8 @@ from zoo.finetune.pictures import draw_confusion, draw_curves
 from zoo.finetune.run import finetune
 from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace
+
+pytestmark = pytest.mark.pictures
 
 # Three images of a: two taken for a, one for c. One of b: taken for c. None of c.
 TARGETS = torch.tensor([0, 0, 0, 1])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from fakes.sampled import sampled
 from fakes.tiny_transformers import TINY, tiny_rows
 from torch import nn
 
@@ -15,6 +16,8 @@ from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, ch
 from zoo_transformers import architectures
 from zoo_transformers.architectures import ARCHITECTURES, Architecture
 from zoo_transformers.backbone import TransformersBackbone
+
+QUICK = ("convnext-tiny-224", "swin-tiny-patch4-window7-224", "vit-base-patch16-224")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,7 +45,7 @@ class TestFamilies(BackboneSuite):
     def backbone(self) -> TransformersBackbone:
         return TinyBackbone()
 
-    @pytest.fixture(params=TINY)
+    @pytest.fixture(params=sampled(TINY, QUICK))
     def architectures(self, request: pytest.FixtureRequest) -> list[str]:
         return [request.param]
 
