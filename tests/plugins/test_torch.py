@@ -11,6 +11,7 @@ import pytest
 import torch
 from fakes import own_nets
 from fakes.checkpoints import add_checkpoint
+from fakes.sampled import sampled
 from torch import nn
 
 import zoo_torch
@@ -48,7 +49,7 @@ class TestNetworks(BackboneSuite):
     def backbone(self) -> TorchBackbone:
         return TorchBackbone()
 
-    @pytest.fixture(params=OWN)
+    @pytest.fixture(params=sampled(OWN, ["own-conv", "own-former"]))
     def architectures(self, request: pytest.FixtureRequest) -> list[str]:
         return [request.param]
 

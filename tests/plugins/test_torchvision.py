@@ -16,6 +16,7 @@ from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo_torchvision.backbone import TorchvisionBackbone
 
+QUICK = ("mobilenet_v3_small", "resnet18")
 SMALL = (
     "efficientnet_b0",
     "googlenet",
@@ -77,7 +78,14 @@ class TestSmall(BackboneSuite):
 
     @pytest.fixture
     def architectures(self) -> list[str]:
-        return list(SMALL)
+        return list(QUICK)
+
+
+@pytest.mark.long
+class TestEverySmall(TestSmall):
+    @pytest.fixture
+    def architectures(self) -> list[str]:
+        return [name for name in SMALL if name not in QUICK]
 
 
 @pytest.mark.backbones

@@ -19,7 +19,7 @@ __all__ = ["check_larger_batch", "check_late_entry"]
 
 RATE = 1e-3
 SEED = 7
-STEPS = 5
+STEPS = 3
 MANY = 5
 """Images, more than those that tell `LateEntry` what modules give."""
 
