@@ -19,6 +19,7 @@ in one table (``zoo_cli.errors``).
     |-- Diverged                 a training whose loss is no number any more
     |-- Conflict                 a name that moved, or is taken
     |-- Corrupt                  bytes that are not what their digest says
+    |-- Untrusted                code that a checkpoint names, and that the user has not allowed
     |-- Unsupported              a format, plugin or network that this version cannot handle
     |-- Unavailable              a source or remote that does not answer or does not exist
     |-- MissingPackage           an optional dependency that is not installed
@@ -54,6 +55,7 @@ __all__ = [
     "Unavailable",
     "UnknownName",
     "Unsupported",
+    "Untrusted",
     "ZooError",
     "disk_errors",
 ]
@@ -167,6 +169,20 @@ class Corrupt(ZooError):
 
 class Unsupported(ZooError):
     """A format, plugin or network that this version cannot handle."""
+
+
+class Untrusted(ZooError):
+    """The import path ``name`` would import ``module`` from ``file``, which its user has not
+    allowed; ``others`` are files that he has allowed it from.
+    """
+
+    def __init__(self, name: str, module: str, file: str, others: Sequence[str] = ()) -> None:
+        self.name, self.module, self.file, self.others = name, module, file, tuple(others)
+        allowed = f" (only from {', '.join(others)})" if others else ""
+        super().__init__(
+            f"the network '{name}' is not trusted{allowed}: to build it, zoo would import the "
+            f"module '{module}', and so run {file}"
+        )
 
 
 class Unavailable(ZooError):

@@ -37,6 +37,7 @@ from zoo.store.atomic import create_exclusive, write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 from zoo.store.tensor_keys import checkpoint_keys
+from zoo.trust import Trust
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
@@ -72,10 +73,12 @@ class Workspace:
     Attributes:
         root: The folder.
         store: Its files.
+        trust: What may be imported because a checkpoint names it.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.trust = Trust(root)
         self.store = Store.open(root)
 
     @classmethod

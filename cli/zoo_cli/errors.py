@@ -111,6 +111,8 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
     (e.InvalidData, lambda x: _invalid_data(cast(e.InvalidData, x))),
     (e.Conflict, lambda x: _conflict(cast(e.Conflict, x))),
     (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
+    (e.Untrusted, lambda x: f"if you trust that file: zoo trust {x.name}\nor, in Python, register "
+                            f"what makes it: zoo_torch.register({x.name!r}, factory)"),
     (e.Unsupported, lambda x: "a newer zoo may know it: pip install -U zoo-registry"
                               if "format" in str(x) or "codec" in str(x) else ""),
     (e.Diverged, lambda x: "nothing was saved; try a smaller rate: "

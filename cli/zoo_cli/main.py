@@ -24,6 +24,7 @@ from zoo_cli import (
     runs,
     share,
     train,
+    trust,
 )
 from zoo_cli.command import home_option
 from zoo_cli.errors import explain
@@ -58,6 +59,7 @@ for command in (
     overview.best, overview.list_arch, overview.reindex,
     train.finetune, train.rerun, runs.runs, train.predict, features.features, adapt.adapt,
     share.pull, share.push, share.import_, share.export, share.tag, follow.clone, follow.fetch,
+    trust.trust,
     care.delete, care.protect, care.prune, care.verify, demo.demo,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,15 +1,14 @@
 """Which networks there are: those registered in this process, and those at an import path.
 
 A checkpoint only names its network. The code is always what is installed here: none comes with the
-weights, and of what a path leads to only what is declared to make a network is ever called.
+weights. A path is imported only where the user has allowed it (`zoo.trust`), and of what it leads
+to only what is declared to make a network is ever called.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from zoo.domain.manifest import Preprocessing
-from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported
+from zoo.errors import (
+    BrokenPlugin,
+    MissingPackage,
+    UnknownName,
+    Unsupported,
+    Untrusted,
+    ZooError,
+)
+from zoo.trust import check_trusted, import_path
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Network", "find", "names", "register"]
-
-WORD = r"[A-Za-z_][A-Za-z0-9_]*"
-PATH = re.compile(rf"{WORD}(\.{WORD})*:{WORD}")
-"""``package.module:name``."""
 
 IMAGENET = Preprocessing(
     input_size=(3, 224, 224),
@@ -89,16 +92,17 @@ def find(name: str) -> Network:
 
     Raises:
         UnknownName: There is none; the hint says how to have one.
+        Untrusted: The user has not allowed this import path; nothing was imported.
         MissingPackage: Its module, or one that this imports, is not installed.
         BrokenPlugin: Its module fails to import.
         Unsupported: What is there is not declared to make a network.
     """
     if name in REGISTERED:
         return REGISTERED[name]
-    module, _, attribute = name.partition(":")
-    # Some modules of the standard library do things when they are imported; none has a network.
-    if not PATH.fullmatch(name) or module.partition(".")[0] in sys.stdlib_module_names:
+    path = import_path(name)
+    if path is None:
         raise _unknown(name, difflib.get_close_matches(name, names(), n=4, cutoff=0.5))
+    module, attribute = path
     found = _imported(module, name)
     if not hasattr(found, attribute):
         own = [other for other, value in vars(found).items() if _makes_networks(value)]
@@ -109,7 +113,13 @@ def find(name: str) -> Network:
 
 def _imported(module: str, name: str) -> Any:
     try:
+        check_trusted(name)
         return import_module(module)
+    except Untrusted as error:
+        error.add_note(f"zoo trust {name}\nor: zoo_torch.register({name!r}, factory)")
+        raise
+    except ZooError:
+        raise
     except ModuleNotFoundError as error:
         missing = MissingPackage(
             f"'{error.name or module}', which the network '{name}' needs,",

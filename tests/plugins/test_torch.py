@@ -18,9 +18,17 @@ import zoo_torch
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Backbone as Own
 from zoo.domain.manifest import Head
-from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported, ZooError
+from zoo.errors import (
+    BrokenPlugin,
+    MissingPackage,
+    UnknownName,
+    Unsupported,
+    Untrusted,
+    ZooError,
+)
 from zoo.exchange.architecture import hierarchy_of
 from zoo.testing.backbones import BackboneSuite
+from zoo.trust import Trust
 from zoo.workspace import Workspace
 from zoo_torch.backbone import TorchBackbone
 from zoo_torch.registered import REGISTERED
@@ -42,6 +50,12 @@ def registered() -> Iterator[None]:
     yield
     REGISTERED.clear()
     REGISTERED.update(before)
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Trust:
+    """That of a user who has allowed nothing yet."""
+    return Trust(tmp_path)
 
 
 class TestNetworks(BackboneSuite):
@@ -147,14 +161,18 @@ def test_what_is_no_network_is_refused(
         TorchBackbone().build("odd")
 
 
-def test_a_network_goes_by_its_import_path() -> None:
+def test_a_network_goes_by_its_import_path(trust: Trust) -> None:
     backbone = TorchBackbone()
     for path in ("fakes.own_nets:CONV", "fakes.own_nets:ConvNet"):
-        module = backbone.build(path, num_classes=3)
+        with trust.asked(path):
+            module = backbone.build(path, num_classes=3)
         assert isinstance(module, own_nets.ConvNet)
         assert module.classifier.out_features == 3
-    size = backbone.preprocessing(backbone.build("fakes.own_nets:CONV")).input_size
+    with trust.asked("fakes.own_nets:CONV"):
+        size = backbone.preprocessing(backbone.build("fakes.own_nets:CONV")).input_size
     assert size == (3, 32, 32)
+    with pytest.raises(Untrusted, match="own_nets:CONV' is not trusted"):
+        backbone.build("fakes.own_nets:CONV")
 
 
 @pytest.mark.parametrize(
@@ -168,10 +186,12 @@ def test_a_network_goes_by_its_import_path() -> None:
         ("not_there.nets:make", MissingPackage, r"'not_there', which the network"),
     ],
 )
-def test_nothing_else_is_imported_or_called(path: str, error: type[ZooError], reason: str) -> None:
+def test_nothing_else_is_imported_or_called(
+    path: str, error: type[ZooError], reason: str, trust: Trust
+) -> None:
     """Whoever made a checkpoint chose the path: it must not run whatever is installed."""
     had = set(sys.modules)
-    with pytest.raises(error, match=reason) as caught:
+    with pytest.raises(error, match=reason) as caught, trust.asked(path):
         TorchBackbone().build(path)
     assert not own_nets.CALLED
     assert "http.server" in had or "http.server" not in sys.modules
@@ -187,11 +207,12 @@ def test_nothing_else_is_imported_or_called(path: str, error: type[ZooError], re
     ],
 )
 def test_a_module_that_fails_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error: type[ZooError], reason: str
-) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error: type[ZooError],
+    reason: str, trust: Trust,
+) -> None:  # fmt: skip
     (tmp_path / "acme_nets.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(error, match=reason) as caught:
+    with pytest.raises(error, match=reason) as caught, trust.asked("acme_nets:make"):
         TorchBackbone().build("acme_nets:make")
     if error is MissingPackage:
         assert "PYTHONPATH=DIR" in caught.value.install  # type: ignore[attr-defined]

@@ -7,15 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+from zoo.domain.limits import CHANNELS, IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
 
 __all__ = ["Surgery", "adapted_preprocessing", "parse_size"]
-
-MOST_PIXELS = 8192
-"""Of a height or width: position embeddings grow with them, and a slip must not fill the memory."""
-
-MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +165,7 @@ def _is_count(value: Any, least: int, most: int | None = None) -> bool:
 
 def _is_size(value: Any) -> bool:
     sides = value if isinstance(value, list) else []
-    return len(sides) == 2 and all(_is_count(side, 1, MOST_PIXELS) for side in sides)
+    return len(sides) == 2 and all(_is_count(side, 1, IMAGE_SIDE) for side in sides)
 
 
 def _is_names(value: Any) -> bool:
@@ -178,8 +174,8 @@ def _is_names(value: Any) -> bool:
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_classes": (lambda value: _is_count(value, 0), "a count"),
-    "image_size": (_is_size, f"a height and a width, each from 1 to {MOST_PIXELS}"),
-    "channels": (lambda value: _is_count(value, 1, MOST_CHANNELS), f"from 1 to {MOST_CHANNELS}"),
+    "image_size": (_is_size, f"a height and a width, each from 1 to {IMAGE_SIDE}"),
+    "channels": (lambda value: _is_count(value, 1, CHANNELS), f"from 1 to {CHANNELS}"),
     "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),
     "without": (_is_names, "a list of names of units"),
     "convolutional": (lambda value: isinstance(value, bool), "true or false"),

@@ -41,7 +41,8 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
         if entry is not None:
             found = entry.entry
             return describe(workspace.registry, found.backbone, found.architecture)
-        return _architecture(workspace.registry, name, unknown)
+        with workspace.trust.asked(name.removeprefix(f"{PATHS}/")):  # it is no checkpoint's word
+            return _architecture(workspace.registry, name, unknown)
     return of_checkpoint(workspace.registry, workspace.store.manifest(digest))
 
 

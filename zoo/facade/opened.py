@@ -41,8 +41,9 @@ class Opened:
         return cls(Workspace.create(Path(home).resolve()), progress=progress)
 
     def close(self) -> None:
-        """Release the registry."""
+        """Release the registry; what this zoo trusts is trusted no more."""
         self.workspace.close()
+        self.workspace.trust.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from zoo.domain.manifest import Head
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
 from zoo.domain.task import Task
-from zoo.facade.opened import Opened
+from zoo.facade.trusting import Trusting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Working"]
 
 
-class Working(Opened):
+class Working(Trusting):
     """What reads or writes weights."""
 
     def import_file(
@@ -37,7 +37,10 @@ class Working(Opened):
         license: str | None = None,  # noqa: A002 - the field's word
         files: Iterable[Path | str] = (),
     ) -> tuple[Reference, Digest]:
-        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`)."""
+        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`).
+
+        An ``architecture`` that is an import path is trusted in this zoo from then on.
+        """
         from zoo.exchange.importing import Origin, import_file
         from zoo.exchange.reindexing import keep_hierarchy
 
@@ -49,10 +52,11 @@ class Working(Opened):
             license=license,
             provenance={"source": "file"},
         )
-        digest = import_file(
-            self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
-            progress=self.progress,
-        )  # fmt: skip
+        with self._named_by_user(architecture):
+            digest = import_file(
+                self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
+                progress=self.progress,
+            )  # fmt: skip
         keep_hierarchy(self.workspace, digest)
         return ref, digest
 

@@ -1,0 +1,72 @@
+"""Limits: how much of what comes from elsewhere is taken in. All of them are here.
+
+What goes beyond one is refused, with its name and value in the message. ``docs/limits.md`` is
+generated from this file.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CHANNELS",
+    "CONFIG_BYTES",
+    "CROP_LEAST",
+    "CROP_MOST",
+    "DIMENSIONS",
+    "ELEMENTS",
+    "HEADER_BRACKETS",
+    "HEADER_BYTES",
+    "IMAGE_PIXELS",
+    "IMAGE_SIDE",
+    "PICKLE_BYTES",
+    "RESIZED_PIXELS",
+    "SHARED_WEIGHTS",
+    "STATISTIC",
+    "TENSORS",
+]
+
+MIB = 1 << 20
+
+HEADER_BYTES = 16 * MIB
+"""Of the header of a safetensors file. One of 10,000 tensors has 1.5 MB."""
+
+HEADER_BRACKETS = 1_000_000
+"""Lists and objects in that header, counted before it is parsed: each takes memory."""
+
+TENSORS = 100_000
+"""Tensors in a weights file."""
+
+DIMENSIONS = 64
+"""Of a tensor: PyTorch has no more either."""
+
+ELEMENTS = 2**63 - 1
+"""Of a tensor, and the largest number in a header."""
+
+PICKLE_BYTES = 8 * MIB
+"""Of the pickle in a ``.pth`` file, without its tensors' bytes."""
+
+SHARED_WEIGHTS = 4
+"""Tensors of a ``.pth`` file may share bytes: together they take at most so many times the file."""
+
+CONFIG_BYTES = MIB
+"""Of a ``config.json`` and each other file that explains weights."""
+
+IMAGE_PIXELS = 178_956_970
+"""Of an image, by its header, before it is decoded (twice Pillow's own limit, where it refuses)."""
+
+RESIZED_PIXELS = 178_956_970
+"""Of an image once it is resized for a network: a narrow one grows with its shorter side."""
+
+IMAGE_SIDE = 8192
+"""Height and width that a network is built for, or that preprocessing asks for."""
+
+CHANNELS = 1024
+"""Of a network's input."""
+
+CROP_LEAST = 0.1
+"""Least share of the resized image that the crop keeps."""
+
+CROP_MOST = 2.0
+"""Most of it: above 1, the image is padded."""
+
+STATISTIC = 1e6
+"""Means of preprocessing lie between plus and minus this; deviations between 0 and this."""

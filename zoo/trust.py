@@ -1,0 +1,145 @@
+"""Trust: which modules zoo may import because a checkpoint names them (``acme.nets:make``).
+
+To import a module is to run it. A checkpoint may come from anybody, so a name in it imports nothing
+by itself: its user has to say so, by naming it on a command line (`zoo import --architecture`,
+``zoo trust``). That is kept in the user's zoo, with the file that the module was then in; a module
+of that name in another file, as one that lies in the current folder, is another module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from weakref import WeakSet
+
+from zoo.domain.limits import CONFIG_BYTES
+from zoo.errors import Invalid, Untrusted
+
+__all__ = ["Trust", "check_trusted", "import_path", "locate"]
+
+USER = os.getuid() if hasattr(os, "getuid") else None
+WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+PATH = re.compile(rf"({WORD}(?:\.{WORD})*):({WORD})")
+"""``package.module:name``."""
+
+
+def import_path(name: str) -> tuple[str, str] | None:
+    """The module and the name in it; None if ``name`` is no import path, or one of the standard
+    library: some modules of that do things when they are imported, and none has a network.
+    """
+    match = PATH.fullmatch(name)
+    if match is None or match[1].partition(".")[0] in {*sys.stdlib_module_names, "__main__"}:
+        return None
+    return match[1], match[2]
+
+
+def locate(module: str) -> str:
+    """The file that ``import module`` would run; nothing is imported, nor are its parents.
+
+    Raises:
+        ModuleNotFoundError: There is none; ``name`` says which part of it is missing.
+    """
+    within: Sequence[str] | None = None
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        name = ".".join(parts[:end])
+        spec = _spec(name, within)
+        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
+            raise ModuleNotFoundError(f"no module named '{name}'", name=name)
+        within = spec.submodule_search_locations
+    if spec.has_location and spec.origin:
+        return os.path.abspath(spec.origin)  # noqa: PTH100 - links stay as they are
+    return ", ".join(within or ()) or str(spec.origin)  # a package without a file of its own
+
+
+def _spec(name: str, within: Sequence[str] | None) -> ModuleSpec | None:
+    """What an import would find; `importlib.util.find_spec` imports the parents first."""
+    if name in sys.modules:
+        found: ModuleSpec | None = getattr(sys.modules[name], "__spec__", None)
+        return found
+    found = (finder.find_spec(name, within) for finder in sys.meta_path)
+    return next((spec for spec in found if spec is not None), None)
+
+
+class Trust:
+    """The import paths that the user of a zoo has allowed, and where from.
+
+    Until it is closed, what it allows is allowed in this process (`check_trusted`).
+
+    Args:
+        root: The zoo, which holds a list for each user: nobody consents for somebody else.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / (f"trusted-{USER}.json" if USER is not None else "trusted.json")
+        self._asked: dict[str, str] = {}
+        OPEN.add(self)
+
+    def close(self) -> None:
+        """Allow nothing any more."""
+        OPEN.discard(self)
+
+    def all(self) -> dict[str, list[str]]:
+        """The import paths, each with the files that it was allowed from.
+
+        Raises:
+            Invalid: The list is damaged.
+        """
+        try:
+            with open(self.path, "rb", opener=_no_link) as file:
+                if USER not in (None, os.fstat(file.fileno()).st_uid):
+                    raise ValueError("it belongs to another user")
+                found = json.loads(file.read(CONFIG_BYTES))
+            return {str(name): [str(each) for each in files] for name, files in found.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise Invalid(f"{self.path} is damaged: {error}; mend or delete it") from error
+
+    @contextmanager
+    def asked(self, name: str) -> Iterator[dict[str, str]]:
+        """Allow an import path meanwhile, from wherever it is: the user has just named it.
+
+        What is imported so is in the dictionary, with its file.
+        """
+        self._asked = {name: ""}
+        try:
+            yield self._asked
+        finally:
+            self._asked = {}
+
+    def allows(self, name: str, file: str) -> bool:
+        """Whether the import path ``name`` may be imported from ``file``."""
+        if name in self._asked:
+            self._asked[name] = file
+            return True
+        return file in self.all().get(name, ())
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+OPEN: WeakSet[Trust] = WeakSet()
+
+
+def check_trusted(name: str) -> None:
+    """See that the user has allowed an import path, before it is imported.
+
+    Raises:
+        Untrusted: He has not.
+        ModuleNotFoundError: There is no such module.
+    """
+    module = name.partition(":")[0]
+    file = locate(module)
+    zoos = list(OPEN)
+    if any(trust.allows(name, file) for trust in zoos):
+        return
+    others = sorted({other for trust in zoos for other in trust.all().get(name, ())})
+    raise Untrusted(name, module, file, others)
