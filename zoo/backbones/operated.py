@@ -19,6 +19,7 @@ from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidFreeze, UnknownName
 
@@ -30,7 +31,11 @@ LISTED = "zoo tree lists them"
 def backbone_of(manifest: Manifest) -> Backbone:
     """The plugin that builds a checkpoint's network, with its surgery. Raises as
     `zoo.plugins.load` does.
+
+    Raises:
+        Unsupported: Its surgery or preprocessing is none that can be carried out.
     """
+    check_preprocessing(manifest.preprocessing)
     backbone = plugins.backbone(manifest.backbone.plugin)
     surgery = Surgery.parse(manifest.backbone.options)
     if not surgery.operates:

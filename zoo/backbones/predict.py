@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
-from zoo.errors import Unsupported
+from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Prediction", "predict"]
 
@@ -62,13 +62,21 @@ def predict(
     card = cast(Card, model.zoo)
     device = next(model.parameters()).device
     for path in images:
-        batch = card.preprocess(read_image(path)).unsqueeze(0).to(device)
+        batch = _input(card, path).unsqueeze(0).to(device)
         logits = model(batch)[0].float().cpu()
         if logits.dim() != 1:
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
             )
         yield _read(str(path), logits, card, top)
+
+
+def _input(card: Card, path: Path | str) -> Tensor:
+    image = read_image(path)
+    try:
+        return cast(Tensor, card.preprocess(image))
+    except InvalidImage as error:
+        raise InvalidImage(path, error.reason) from error
 
 
 def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:

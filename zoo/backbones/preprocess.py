@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
 
+from zoo.backbones.opening import opened
 from zoo.backbones.rgb import to_rgb
+from zoo.domain.limits import RESIZED_PIXELS
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import InvalidImage
 
 if TYPE_CHECKING:
@@ -21,7 +25,14 @@ __all__ = ["Preprocess", "inference_transform", "read_image"]
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """From an RGB image of any size to a float32 tensor (C, H, W), normalised."""
+    """From an RGB image of any size to a float32 tensor (C, H, W), normalised.
+
+    The transform raises `InvalidImage` where it cannot be carried out within the limits.
+
+    Raises:
+        Unsupported: The preprocessing is beyond the limits.
+    """
+    check_preprocessing(preprocessing)
     transform: Callable[[Image.Image], Tensor] = create_transform(
         input_size=preprocessing.input_size,
         is_training=False,
@@ -31,7 +42,39 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
     )
-    return transform
+    return _Bounded(transform, preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """A transform that begins only what fits in memory."""
+
+    transform: Callable[[Image.Image], Tensor]
+    how: Preprocessing
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        width, height = image.size
+        pixels = resized_pixels(self.how, width, height)
+        if pixels > RESIZED_PIXELS:
+            raise InvalidImage(
+                "the image",
+                f"is {width} x {height} pixels: resized for the network it would have "
+                f"{pixels:,}; the most are {RESIZED_PIXELS:,}",
+            )
+        try:
+            return self.transform(image)
+        except (ValueError, RuntimeError, MemoryError) as error:  # a side of 0, a mean that is none
+            reason = f"cannot be transformed: {error or type(error).__name__}"
+            raise InvalidImage("the image", reason) from error
+
+
+def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
+    """Pixels that an image takes while it is resized, first in width, then in height."""
+    wide, high = (math.floor(side / how.crop_pct) for side in how.input_size[:0:-1])
+    if how.crop_mode != "squash":
+        ratio = (min if how.crop_mode == "border" else max)(wide / width, high / height)
+        wide, high = round(width * ratio), round(height * ratio)
+    return wide * max(high, height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +103,13 @@ def read_image(path: Path | str) -> Image.Image:
         InvalidImage: It is missing, a folder, no readable image, or one whose values have no range.
     """
     try:
-        with Image.open(path) as image:
+        with Path(path).open("rb") as file, opened(file, str(path)) as image:
             return to_rgb(image, path)
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
     except IsADirectoryError as error:
         raise InvalidImage(path, "is a folder, not an image") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
         raise InvalidImage(path, "is not a readable image") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidImage(path, f"cannot be read: {error}") from error

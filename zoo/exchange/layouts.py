@@ -14,7 +14,9 @@ from typing import Any
 
 from zoo import plugins
 from zoo.domain.description import KEY, described
+from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import Unsupported
 
 __all__ = ["CONFIG", "CONFIGS", "Layout", "explains", "read_layout"]
@@ -24,7 +26,6 @@ CONFIGS = (CONFIG, PROCESSOR, OPEN_CLIP)
 EXPLAINS = re.compile(
     r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|" + "|".join(map(re.escape, CONFIGS))
 )
-EXPLANATION_LIMIT = 1 << 20
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -65,7 +66,7 @@ class Layout:
 
 def explains(name: str, size: int) -> bool:
     """Whether a file of that name and size in bytes is one that explains the weights beside it."""
-    return EXPLAINS.fullmatch(name) is not None and size <= EXPLANATION_LIMIT
+    return EXPLAINS.fullmatch(name) is not None and size <= CONFIG_BYTES
 
 
 def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:
@@ -79,29 +80,40 @@ def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:
     Raises:
         Unsupported: It is a network that no plugin here builds, or the files cannot be read.
     """
-    config, processor, clip = (_read(folder / name) for name in CONFIGS)
     try:
-        if KEY in config:
-            return _zoo(config)
-        if "model_cfg" in clip:
-            return _open_clip(clip)
-        if "architecture" in config:
-            return _timm(config)
-        if "model_type" in config:
-            return _transformers(config, processor, names)
+        layout = _described(folder, names)
+        if layout and layout.preprocessing:
+            check_preprocessing(layout.preprocessing)
+        return layout
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unsupported(
-            f"the configuration beside the weights is malformed: {error!r}"
+            f"the configuration beside the weights is malformed: {error!r:.200}"
         ) from error
+
+
+def _described(folder: Path, names: Iterable[str]) -> Layout | None:
+    config, processor, clip = (_read(folder / name) for name in CONFIGS)
+    if KEY in config:
+        return _zoo(config)
+    if "model_cfg" in clip:
+        return _open_clip(clip)
+    if "architecture" in config:
+        return _timm(config)
+    if "model_type" in config:
+        return _transformers(config, processor, names)
     return None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES + 1)
+        if len(data) > CONFIG_BYTES:
+            raise Unsupported(f"{path.name} has more than {CONFIG_BYTES:,} bytes")
+        found = json.loads(data)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unsupported(f"{path.name}, beside the weights, is no JSON: {error}") from error
     return found if isinstance(found, dict) else {}
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from zoo.backbones.preprocess import inference_transform
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import InvalidOption
 
 __all__ = ["LEVELS", "Transform", "training_transform"]
@@ -66,7 +67,9 @@ def training_transform(preprocessing: Preprocessing, level: str = "none") -> Tra
 
     Raises:
         InvalidOption: There is no such level.
+        Unsupported: The preprocessing is beyond the limits.
     """
+    check_preprocessing(preprocessing)
     if level not in LEVELS:
         raise InvalidOption(f"no augmentation '{level}'; there are: {', '.join(LEVELS)}")
     size = preprocessing.input_size

@@ -141,6 +141,8 @@ class Batches:
         try:
             with chance:
                 return self.transform.apply(image)
+        except InvalidImage as error:
+            raise InvalidImage(self.samples[index].key, error.reason) from error
         except Exception as error:  # transforms are others' code, and raise whatever they like
             reason = f"cannot be transformed: {error} ({type(error).__name__})"
             raise InvalidImage(self.samples[index].key, reason) from error

@@ -11,6 +11,7 @@ from typing import Protocol
 from blake3 import blake3
 from PIL import Image
 
+from zoo.backbones.opening import opened
 from zoo.backbones.preprocess import read_image
 from zoo.backbones.rgb import to_rgb
 from zoo.errors import InvalidImage
@@ -58,7 +59,7 @@ def decode(key: str, data: bytes) -> Image.Image:
         InvalidImage: The bytes are no readable image, or one whose values have no range.
     """
     try:
-        with Image.open(BytesIO(data)) as image:
+        with opened(BytesIO(data), key) as image:
             return to_rgb(image, key)
     except InvalidImage:
         raise

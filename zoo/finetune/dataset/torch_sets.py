@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from timm.data import create_dataset
 
 from zoo.backbones.preprocess import read_image
@@ -55,6 +55,8 @@ class TorchImages:
 
 def list_torch(named: Named, task: Task | None) -> Listing:
     """List the images of the dataset's splits."""
+    # Some datasets of torchvision open files by themselves; none of these starts Ghostscript.
+    EpsImagePlugin.gs_binary = False
     splits = named.splits or _splits(named)
     options = named.options
     parts = {

@@ -1,0 +1,57 @@
+"""Open image files: some formats, and sizes that fit in memory. Nothing else opens one.
+
+Pillow decides by content what a file is, whatever its name, and for some formats it starts other
+programs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from PIL import Image, UnidentifiedImageError
+
+from zoo.domain.limits import IMAGE_PIXELS
+from zoo.errors import InvalidImage
+
+__all__ = ["FORMATS", "opened"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
+"""Those that are opened, the most frequent first. Each is decoded within this process."""
+
+
+@contextmanager
+def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+    """The image in ``file``, of which no more than the header is read.
+
+    Raises:
+        InvalidImage: It is none of `FORMATS`, or too large.
+    """
+    image = _identified(file, name)
+    with image:
+        width, height = image.size
+        if width * height > IMAGE_PIXELS:
+            raise InvalidImage(
+                name, f"is {width} x {height} pixels; the most are {IMAGE_PIXELS:,} together"
+            )
+        yield image
+
+
+def _identified(file: IO[bytes], name: str) -> Image.Image:
+    """As `Image.open` does it, which would warn of sizes that are taken here."""
+    Image.init()
+    prefix = file.read(16)
+    for factory, accept in (Image.OPEN[each] for each in FORMATS if each in Image.OPEN):
+        accepted = accept(prefix) if accept else False
+        if not accepted or isinstance(accepted, str):  # a text says what the format lacks here
+            continue
+        file.seek(0)
+        try:
+            return factory(file, name)
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+        except Image.DecompressionBombError as error:
+            raise InvalidImage(name, f"is too large: {error}") from error
+    raise UnidentifiedImageError(name)
