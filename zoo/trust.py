@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -45,26 +45,25 @@ def locate(module: str) -> str:
     Raises:
         ModuleNotFoundError: There is none; ``name`` says which part of it is missing.
     """
-    within: Sequence[str] | None = None
-    parts = module.split(".")
-    for end in range(1, len(parts) + 1):
-        name = ".".join(parts[:end])
-        spec = _spec(name, within)
-        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
-            raise ModuleNotFoundError(f"no module named '{name}'", name=name)
-        within = spec.submodule_search_locations
+    spec = _spec(module)
     if spec.has_location and spec.origin:
         return os.path.abspath(spec.origin)  # noqa: PTH100 - links stay as they are
-    return ", ".join(within or ()) or str(spec.origin)  # a package without a file of its own
+    return ", ".join(spec.submodule_search_locations or ()) or str(spec.origin)  # has no file
 
 
-def _spec(name: str, within: Sequence[str] | None) -> ModuleSpec | None:
+def _spec(module: str) -> ModuleSpec:
     """What an import would find; `importlib.util.find_spec` imports the parents first."""
-    if name in sys.modules:
-        found: ModuleSpec | None = getattr(sys.modules[name], "__spec__", None)
-        return found
-    found = (finder.find_spec(name, within) for finder in sys.meta_path)
-    return next((spec for spec in found if spec is not None), None)
+    parent, _, _ = module.rpartition(".")
+    within = _spec(parent).submodule_search_locations if parent else None
+    spec: ModuleSpec | None = None
+    if module in sys.modules:
+        spec = getattr(sys.modules[module], "__spec__", None)
+    elif within is not None or not parent:
+        found = (finder.find_spec(module, within) for finder in sys.meta_path)
+        spec = next((each for each in found if each is not None), None)
+    if spec is None:
+        raise ModuleNotFoundError(f"no module named '{module}'", name=module)
+    return spec
 
 
 class Trust:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from errno import ENOSPC
 from importlib.metadata import version
@@ -67,6 +68,8 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    # Pillow's, where a large image is cropped: `zoo.domain.limits` has limits of its own.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
         with in_turn():
             status = cli.main(arguments, prog_name="zoo", standalone_mode=False)

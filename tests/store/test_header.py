@@ -37,7 +37,7 @@ REFUSED = {
         raw_file('{"a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}}', BODY),
         "twice",
     ),
-    "a huge header": ((100_000_001).to_bytes(8, "little") + b"{}", "header of 100000001 bytes"),
+    "a huge header": ((100_000_001).to_bytes(8, "little") + b"{}", "header has 100,000,001 bytes"),
     "a boundless header": (b"\xff" * 8 + b"{}", "not a safetensors file"),
     "end before begin": (raw_file({"a": tensor("U8", [4], 4, 0)}, BODY), "takes -4 bytes"),
     "negative begin": (raw_file({"a": tensor("U8", [4], -4, 0)}, BODY), "no whole number"),

@@ -74,7 +74,7 @@ def predict(
 def _input(card: Card, path: Path | str) -> Tensor:
     image = read_image(path)
     try:
-        return cast(Tensor, card.preprocess(image))
+        return card.preprocess(image)
     except InvalidImage as error:
         raise InvalidImage(path, error.reason) from error
 

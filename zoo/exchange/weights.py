@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
-from zoo.store.header import is_safetensors
+from zoo.exchange.pickles import CODE, ODD, check_pickled
+from zoo.store.header import check_header, is_safetensors
 
 __all__ = ["is_safetensors", "read_state"]
 
@@ -31,31 +32,32 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
     if is_safetensors(path):
+        check_header(path)
         try:
             loaded: dict[str, torch.Tensor] = load_file(path)
         except (SafetensorError, OSError) as error:
             raise InvalidWeights(path, f"damaged: {error}") from error
         return loaded
-    return _tensors(path, _unpickle(path))
+    check_pickled(path)
+    found = _tensors(path, _unpickle(path))
+    for name, tensor in found.items():
+        _check_plain(path, name, tensor)
+    return found
 
 
 def _unpickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            # Other programs choose other pickle protocols; what counts is whether it loads.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            # Of other pickle protocols, and of what it refuses: what counts is whether it loads.
+            warnings.simplefilter("ignore")
             with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs
                 return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
-            raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
-        raise InvalidWeights(
-            path,
-            "holds more than weights (code that would run on loading); refused. Save the weights "
-            "alone: torch.save(model.state_dict(), …)",
-        ) from error
+            raise InvalidWeights(path, ODD) from error
+        raise InvalidWeights(path, CODE) from error
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
-        raise InvalidWeights(path, "neither safetensors nor a PyTorch file") from error
+        raise InvalidWeights(path, ODD) from error
 
 
 def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
@@ -72,3 +74,11 @@ def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
     prefix = "module."  # added by DataParallel
     strip = all(str(key).startswith(prefix) for key in loaded)
     return {str(key).removeprefix(prefix) if strip else str(key): loaded[key] for key in loaded}
+
+
+def _check_plain(path: Path, name: str, tensor: torch.Tensor) -> None:
+    """See that a tensor has values, and a name, that safetensors can hold."""
+    if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+        raise InvalidWeights(path, f"the tensor '{name:.100}' is not kept as plain values")
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise InvalidWeights(path, f"a tensor's name is no text: {name!a:.100}")

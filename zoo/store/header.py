@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.domain.limits import DIMENSIONS, ELEMENTS, HEADER_BRACKETS, HEADER_BYTES, TENSORS
 from zoo.errors import InvalidWeights
 
-__all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header"]
+__all__ = ["BITS", "Entry", "Header", "check_header", "is_safetensors", "parse_header"]
 
-HEADER_LIMIT = 100_000_000
 BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -80,23 +81,39 @@ def parse_header(path: Path, data: memoryview) -> Header:
     if len(data) < 8:
         raise InvalidWeights(path, "not a safetensors file: shorter than 8 bytes")
     length = int.from_bytes(data[:8], "little")
-    if length > HEADER_LIMIT:
-        raise InvalidWeights(path, f"not a safetensors file: a header of {length} bytes")
+    if length > HEADER_BYTES:
+        raise InvalidWeights(
+            path, f"its header has {length:,} bytes; the most are {HEADER_BYTES:,}"
+        )
     if 8 + length > len(data):
         raise InvalidWeights(path, "truncated: it ends within its header")
     try:
         # Decoded here: the parser would guess UTF-16, which the format does not allow.
         text = bytes(data[8 : 8 + length]).decode("utf-8")
+        if text.count("[") + text.count("{") > HEADER_BRACKETS:
+            raise ValueError(f"its header has more than {HEADER_BRACKETS:,} brackets")
         raw = json.loads(text, object_pairs_hook=_unique)
         if not isinstance(raw, dict):
             raise TypeError("the header is no object")
         raw.pop("__metadata__", None)
+        if len(raw) > TENSORS:
+            raise ValueError(f"it has more than {TENSORS:,} tensors")
         entries = [_entry(name, item, 8 + length) for name, item in raw.items()]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidWeights(path, f"not a safetensors file: {error}") from error
+        raise InvalidWeights(path, f"not a safetensors file: {error!s:.300}") from error
     entries.sort(key=lambda entry: (entry.begin, entry.end))
     _check_cover(path, entries, 8 + length, len(data))
     return Header(8 + length, tuple(entries))
+
+
+def check_header(path: Path) -> None:
+    """Read the header of a safetensors file, and nothing else. Raises as `parse_header`."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        parse_header(path, data)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -109,14 +126,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
     name.encode()  # JSON can escape half a character, which no manifest can hold
     dtype, shape, (begin, end) = item["dtype"], item["shape"], item["data_offsets"]
+    what = f"tensor '{name:.100}'"
+    if len(shape) > DIMENSIONS:
+        raise ValueError(f"{what} has {len(shape):,} dimensions")
     numbers = [*shape, begin, end]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):
-        raise ValueError(f"tensor '{name}' has a size that is no whole number")
+        raise ValueError(f"{what} has a size that is no whole number")
+    # No more than 64 numbers of 64 bits: their product is soon made. Beside a 0, too, it must be a
+    # number that others can hold.
+    if max(numbers) > ELEMENTS or math.prod(size or 1 for size in shape) > ELEMENTS:
+        raise ValueError(f"{what} has a size above {ELEMENTS}")
     if dtype not in BITS:
-        raise ValueError(f"tensor '{name}' has the unknown dtype {dtype!r}")
+        raise ValueError(f"{what} has the unknown dtype {dtype!r:.100}")
     bits = math.prod(shape) * BITS[dtype]
     if bits % 8 or end - begin != bits // 8:
-        raise ValueError(f"tensor '{name}' takes {end - begin} bytes, its shape needs {bits / 8:g}")
+        raise ValueError(f"{what} takes {end - begin} bytes, its shape needs {bits / 8:g}")
     return Entry(name, dtype, tuple(shape), base + begin, base + end)
 
 
@@ -124,7 +148,7 @@ def _check_cover(path: Path, entries: list[Entry], position: int, size: int) -> 
     for entry in entries:
         if entry.begin != position:
             what = "overlap" if entry.begin < position else "leave a hole"
-            raise InvalidWeights(path, f"the tensors {what} before '{entry.name}'")
+            raise InvalidWeights(path, f"the tensors {what} before '{entry.name:.100}'")
         position = entry.end
     if position > size:
         raise InvalidWeights(path, f"truncated: {position - size} bytes are missing")

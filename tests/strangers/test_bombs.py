@@ -1,0 +1,87 @@
+"""Files that ask for more than they are: each is refused in a line, within a memory and a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from fakes.bombs import IMAGES, LARGE_IMAGES, WEIGHTS
+from fakes.bounded import bounded
+from fakes.strangers import BASE, Said, say
+from PIL import Image
+
+OFTEN = ("a size of 4,000 digits", "500 sizes of 4,000 digits", "an expanded tensor",
+         "a tensor of the device meta", "a compressed pickle", "tuples of tuples")  # fmt: skip
+"""Weights that every run tries; a long one tries all."""
+
+
+def written(folder: Path, bombs: Mapping[str, Callable[[], bytes]], suffix: str) -> dict[str, Path]:
+    paths = {}
+    for number, (name, make) in enumerate(bombs.items()):
+        paths[name] = folder / f"{number}{suffix}"
+        paths[name].write_bytes(make())
+    return paths
+
+
+def check_weights(files: Mapping[str, Path]) -> None:
+    said: dict[tuple[str, str], Said] = {}
+    for name, path in files.items():
+        named = ("--architecture", "test_vit", "--as", "team/x")
+        for command in (("identify", path), ("import", path, *named)):
+            done = bounded(*command, megabytes=700, seconds=30)
+            if not done.failed(str(path)) or len(done.err) > 1200:
+                said[name, str(command[0])] = done
+    assert not said
+
+
+def test_some_weights(home: Path, tmp_path: Path) -> None:
+    check_weights(written(tmp_path, {name: WEIGHTS[name] for name in OFTEN}, ".pth"))
+
+
+@pytest.mark.long
+def test_all_weights(home: Path, tmp_path: Path) -> None:
+    check_weights(written(tmp_path, WEIGHTS, ".pth"))
+
+
+def test_images(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, no other program, no raw warning."""
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    said = {}
+    files = written(tmp_path, IMAGES, ".jpg")
+    for name, path in files.items():
+        done = bounded("predict", BASE, path, megabytes=300, seconds=10)
+        if not done.failed(str(path)) or len(done.err.splitlines()) > 1:
+            said[name] = done
+    assert not said
+    data = tmp_path / "data"
+    for name in "abcd":
+        (data / name[0]).mkdir(parents=True)
+    for number, path in enumerate(files.values()):
+        path.rename(data / "abcd"[number % 4] / path.name)
+    done = bounded("finetune", BASE, "--data", data, "--save", "team/x", megabytes=300, seconds=10)
+    assert done.failed("cannot be trained on")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.long
+def test_large_images_are_decoded_within_a_bound(home: Path, tmp_path: Path) -> None:
+    for name, path in written(tmp_path, LARGE_IMAGES, ".png").items():
+        done = bounded("predict", BASE, path, megabytes=3000, seconds=100)
+        assert (done.code, done.err) == (0, ""), (name, done)
+
+
+def test_an_image_above_pillows_own_limit_is_read_without_a_word(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (200, 200), (9, 99, 200)).save(photo)
+    before = say("predict", BASE, photo, "--json")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 30_000)  # it warns up to twice that
+    assert say("predict", BASE, photo, "--json") == before
+    monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
+    assert say("predict", BASE, photo).failed("is 200 x 200 pixels; the most are 30,000 together")

@@ -1,0 +1,317 @@
+"""Read what a ``.pth`` file would make, before PyTorch makes it.
+
+PyTorch's weights-only loader runs no code of a file, but believes its numbers: a file of a kilobyte
+can ask for terabytes, or for hours. So its pickles are gone through first; nothing is made of them
+but lists of what they ask for. Instructions are those that the weights-only loader takes, no others
+(https://github.com/python/cpython/blob/main/Lib/pickletools.py says what each does).
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickletools
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from zoo.domain.limits import (
+    DIMENSIONS,
+    MIB,
+    PICKLE_BYTES,
+    SHARED_WEIGHTS,
+    TENSORS,
+)
+from zoo.errors import InvalidWeights
+
+__all__ = ["CODE", "ODD", "check_pickled"]
+
+CODE = (
+    "holds more than weights (code that would run on loading); refused. Save the weights "
+    "alone: torch.save(model.state_dict(), …)"
+)
+ODD = "neither safetensors nor a PyTorch file"
+PICKLES = 5
+"""A file of before PyTorch 1.6 begins with so many: magic number, version, system, data, keys."""
+ENTRY = re.compile(rb"PK\x01\x02")
+REBUILT = re.compile(r"torch\._utils\._rebuild_tensor(_v2|_v3)?")
+HARMLESS = re.compile(
+    r"_codecs\.encode|argparse\.Namespace|torch\.(Size|device)|torch\.nn\.parameter\.Parameter"
+    r"|torch\._utils\._rebuild_parameter(_with_state)?|torch\.serialization\._get_layout"
+)
+"""What may be called with anything: it takes no more than it is given."""
+GATHERS = re.compile(r"collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.set")
+"""What goes through what it is given: only lists and dicts that are in the file."""
+
+WIDTHS = {
+    "Bool": 1, "Byte": 1, "Char": 1, "Short": 2, "Half": 2, "BFloat16": 2, "Int": 4, "Float": 4,
+    "Long": 8, "Double": 8, "ComplexFloat": 8, "ComplexDouble": 16,
+}  # fmt: skip
+"""Bytes of an element, by kind of storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name of code."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a call would make."""
+
+    name: str
+    given: tuple[Any, ...]
+
+
+class Pairs(list[Any]):
+    """A dict: nothing is hashed, which of nested tuples can take for ever."""
+
+
+def check_pickled(path: Path) -> None:
+    """See that loading the file takes no more than its size lets expect.
+
+    Raises:
+        InvalidWeights: It would, it holds code, or it is no file of PyTorch.
+    """
+    size = path.stat().st_size
+    try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                _check(path, size, file, PICKLES)
+            return
+        for name, data in _zipped(path, size):
+            if name.endswith("data.pkl"):
+                _check(path, size, io.BytesIO(data), 1)
+    except InvalidWeights:
+        raise
+    except Exception as error:  # whatever readers raise of odd bytes
+        raise InvalidWeights(path, ODD) from error
+
+
+def _zipped(path: Path, size: int) -> list[tuple[str, bytes]]:
+    """The pickles in a zip file, whose parts are as PyTorch writes them."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for number, _ in enumerate(ENTRY.finditer(data)):
+            if number > TENSORS + 100:
+                raise InvalidWeights(path, f"has more than {TENSORS:,} tensors")
+        (listed,) = struct.unpack_from("<I", data, data.rfind(b"PK\x05\x06") + 16)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise InvalidWeights(path, "its parts are compressed, which PyTorch never does")
+        if sum(entry.file_size for entry in entries) > size:
+            raise InvalidWeights(path, "its parts are larger than the file")
+        # Else PyTorch, which goes by this number alone, would read another list of parts.
+        if listed not in (archive.start_dir, 0xFFFFFFFF):
+            raise InvalidWeights(path, ODD)
+        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        for entry in pickles:
+            _check_bytes(path, entry.file_size)
+        return [(entry.filename, archive.read(entry)) for entry in pickles]
+
+
+def _check_bytes(path: Path, count: int) -> None:
+    if count > PICKLE_BYTES:
+        raise InvalidWeights(
+            path, f"its pickle has more than {PICKLE_BYTES:,} bytes beside its tensors"
+        )
+
+
+def _check(path: Path, size: int, file: IO[bytes], count: int) -> None:
+    limited = _Limited(path, file)
+    for number in range(count):
+        if number and not file.read(1):
+            return  # PyTorch says what is missing
+        file.seek(-1 if number else 0, io.SEEK_CUR)
+        asked = _Asked(path, size)
+        for code, argument, _ in pickletools.genops(limited):  # type: ignore[arg-type]
+            asked.step(code.name, argument)
+
+
+class _Limited:
+    """A file of which pickles may take no more than the limit."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path, self.file, self.taken = path, file, 0
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes."""
+        return self._counted(self.file.read(min(size, PICKLE_BYTES + 1)))
+
+    def readline(self) -> bytes:
+        """Read a line."""
+        return self._counted(self.file.readline(PICKLE_BYTES + 1))
+
+    def _counted(self, data: bytes) -> bytes:
+        self.taken += len(data)
+        _check_bytes(self.path, self.taken)
+        return data
+
+
+class _Asked:
+    """What one pickle asks for, instruction by instruction."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.left = max(MIB, SHARED_WEIGHTS * size)
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.tensors = 0
+
+    def step(self, name: str, argument: Any) -> None:
+        """Carry out one instruction.
+
+        Raises:
+            InvalidWeights: It asks for too much, or for code.
+        """
+        if name in VALUES:
+            self.push(VALUES[name](argument))
+        elif name in ACTIONS:
+            ACTIONS[name](self, argument)
+        else:
+            raise InvalidWeights(self.path, ODD)
+
+    def push(self, value: Any) -> None:
+        """Put a value on top."""
+        self.stack.append(value)
+
+    def mark(self, _: Any) -> None:
+        """What follows is together."""
+        self.below.append(self.stack)
+        self.stack = []
+
+    def keep(self, place: int) -> None:
+        """Remember what is on top."""
+        self.memo[place] = self.stack[-1]
+
+    def get(self, place: int) -> None:
+        """Once more, what was kept."""
+        self.push(self.memo[place])
+
+    def stored(self, _: Any) -> None:
+        """A storage: bytes of the file."""
+        self.push(Made("storage", self.stack.pop()))
+
+    def call(self, _: Any) -> None:
+        """What a call gives."""
+        code, given = self._top(2)
+        self.push(self._called(code, given))
+
+    def _top(self, count: int) -> list[Any]:
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def _marked(self) -> list[Any]:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def _put(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Pairs):
+            self._check_keys(items[::2])
+        if isinstance(target, list):
+            target.extend(items)
+
+    def _check_keys(self, keys: Sequence[Any]) -> None:
+        """A tuple that holds another twice, which holds a third twice, is nothing to store, and
+        takes for ever to hash.
+        """
+        for key in keys:
+            if isinstance(key, tuple) and any(isinstance(each, tuple) for each in key):
+                raise InvalidWeights(self.path, "has names that are nested tuples")
+
+    def _called(self, code: Any, given: Any) -> Any:
+        name = code.name if isinstance(code, Global) else ""
+        if not isinstance(given, tuple):
+            raise InvalidWeights(self.path, ODD)
+        if GATHERS.fullmatch(name):
+            self._check_gathered(name, given)
+            return Pairs()
+        if REBUILT.fullmatch(name):
+            self._check_tensor(name, given)
+        elif name == "torch._utils._rebuild_meta_tensor_no_storage":
+            raise InvalidWeights(self.path, "has tensors without values (of the device meta)")
+        elif name == "torch._tensor._rebuild_from_type_v2":  # of a tensor that has attributes
+            return self._called(given[0], given[2])
+        elif name.startswith("torch.") and not HARMLESS.fullmatch(name):
+            raise InvalidWeights(self.path, f"asks for {name:.100}, which plain weights need not")
+        elif not HARMLESS.fullmatch(name):
+            raise InvalidWeights(self.path, CODE)
+        return Made(name, given)
+
+    def _check_gathered(self, name: str, given: tuple[Any, ...]) -> None:
+        items = given[0] if given else []
+        if len(given) > 1 or not isinstance(items, list):
+            raise InvalidWeights(self.path, CODE)
+        if name.endswith("OrderedDict") and not isinstance(items, Pairs):
+            if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in items):
+                raise InvalidWeights(self.path, CODE)
+            self._check_keys([key for key, _ in items])
+        else:
+            self._check_keys(items)
+
+    def _check_tensor(self, name: str, given: tuple[Any, ...]) -> None:
+        self.tensors += 1
+        if self.tensors > TENSORS:
+            raise InvalidWeights(self.path, f"has more than {TENSORS:,} tensors")
+        storage, shape = given[0].given[1], given[2]
+        if len(shape) > DIMENSIONS:
+            raise InvalidWeights(self.path, f"has a tensor of {len(shape):,} dimensions")
+        if name.endswith("v3"):
+            width = getattr(torch, given[6].name[6:]).itemsize
+        else:
+            width = WIDTHS[storage.name.removeprefix("torch.").removesuffix("Storage")]
+        self.left -= prod(shape) * width
+        if self.left < 0:
+            raise InvalidWeights(
+                self.path,
+                f"is small for its tensors: they would take more than {SHARED_WEIGHTS} times "
+                "its size",
+            )
+
+
+VALUES: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(
+        ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"),
+        lambda argument: argument,
+    ),
+    "NONE": lambda _: None,
+    "NEWFALSE": lambda _: False,
+    "NEWTRUE": lambda _: True,
+    "EMPTY_TUPLE": lambda _: (),
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_SET": lambda _: [],
+    "EMPTY_DICT": lambda _: Pairs(),
+    "GLOBAL": lambda argument: Global(argument.replace(" ", ".")),
+}
+"""Instructions that put something on the stack."""
+
+ACTIONS: dict[str, Callable[[_Asked, Any], None]] = {
+    **dict.fromkeys(("PROTO", "STOP"), lambda _, __: None),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Asked.keep),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Asked.get),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _Asked.call),
+    "MARK": _Asked.mark,
+    "BINPERSID": _Asked.stored,
+    "BUILD": lambda asked, _: asked.stack.pop() and None,
+    "TUPLE": lambda asked, _: asked.push(tuple(asked._marked())),
+    "TUPLE1": lambda asked, _: asked.push(tuple(asked._top(1))),
+    "TUPLE2": lambda asked, _: asked.push(tuple(asked._top(2))),
+    "TUPLE3": lambda asked, _: asked.push(tuple(asked._top(3))),
+    "APPEND": lambda asked, _: asked._put(asked._top(1)),
+    "APPENDS": lambda asked, _: asked._put(asked._marked()),
+    "SETITEM": lambda asked, _: asked._put(asked._top(2)),
+    "SETITEMS": lambda asked, _: asked._put(asked._marked()),
+}
+"""Those that take something from it, or put it together."""
