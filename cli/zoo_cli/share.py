@@ -127,6 +127,7 @@ def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> N
     zoo = open_zoo()
     done = zoo.publish(name, to, force=force, private=private)
     _tell_who_loads(zoo, name, f"zoo pull NAME --from {to}")
+    _tell_left_out(zoo, name)
     if as_json:
         print_json({"manifest": str(done.manifest), "location": done.location,
                     "revision": done.revision})  # fmt: skip
@@ -206,14 +207,17 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
 @click.command()
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--all-files", is_flag=True, help="Write files that could be run where they lie, too "
+              "(train.py, .bashrc).")  # fmt: skip
 @as_json
 @home_option
-def export(name: str, folder: Path, as_json: bool) -> None:
+def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
 
-    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint. No
-    library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
-    convolutional networks: it says so, and zoo import brings them back.
+    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint, as
+    far as that is text or data by its name: it says what it leaves out. No library but zoo builds
+    heads of the kinds mlp and cosine, or truncated, shortened and convolutional networks: it says
+    so, and zoo import brings them back.
 
     \b
     Examples:
@@ -222,8 +226,10 @@ def export(name: str, folder: Path, as_json: bool) -> None:
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     zoo = open_zoo()
-    files = zoo.export(name, folder)
+    files = zoo.export(name, folder, all_files=all_files)
     _tell_who_loads(zoo, name, f"zoo import {folder} --as NAME")
+    if not all_files:
+        _tell_left_out(zoo, name)
     if as_json:
         print_json({"files": [str(file) for file in files]})
     else:
@@ -236,3 +242,8 @@ def _tell_who_loads(zoo: Zoo, name: str, command: str) -> None:
     if why := zoo.only_zoo_builds(name):
         library = zoo.show(name)["backbone"]["plugin"]
         note(f"{library} does not load it, for {why}; zoo does: {command}")
+
+
+def _tell_left_out(zoo: Zoo, name: str) -> None:
+    for file, reason in zoo.left_out(name).items():
+        note(f"left out: {file}, which {reason} (zoo export --all-files writes it)")

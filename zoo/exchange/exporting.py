@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,37 +17,47 @@ from zoo.backbones.save import save_state
 from zoo.contracts import Backbone
 from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
+from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import Manifest
-from zoo.errors import Conflict, disk_errors
+from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["export"]
+__all__ = ["export", "left_out"]
 
 CONFIG = "config.json"
 
 
-def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
+def export(
+    workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
+) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` is what the network's own library reads, and describes the checkpoint for
     `zoo.exchange.folders.import_folder` beside.
     The weights are byte-identical to what was imported. Only foreign names that came without a
     ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
-    comes back too.
+    comes back too. Of the other files, those that `left_out` lists are written with ``all_files``
+    only.
 
     Returns:
         The files written.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
+        Unsupported: Weights have a name of another kind of file, and not ``all_files``.
         Corrupt: The store is damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not an empty folder")
     store, manifest = workspace.store, workspace.store.manifest(digest)
+    if not all_files:
+        _check_weights(manifest)
+        skipped = left_out(manifest)
+        kept = tuple(file for file in manifest.files if file.name not in skipped)
+        manifest = replace(manifest, files=kept)
     backbone = backbone_of(manifest)
     with torch.device("meta"):
         module = build(backbone, manifest)
@@ -61,6 +72,34 @@ def export(workspace: Workspace, digest: Digest, folder: Path) -> list[Path]:
         made = Path(scratch, "made")
         made.rename(folder)
     return [folder / name for name in names]
+
+
+def left_out(manifest: Manifest) -> dict[str, str]:
+    """The files of a checkpoint that are not written unasked, and why: anybody may have named them,
+    and what is called ``torch.py`` is run by whoever starts Python beside it.
+    """
+    explained = any(file.name == CONFIG for file in manifest.files)
+    there = {weights.name.lower() for weights in manifest.weights}
+    there |= set() if explained else {CONFIG}
+    out: dict[str, str] = {}
+    for file in manifest.files:
+        reason = why_unsafe(file.name)
+        if reason is None and file.name.lower() in there:  # as some systems see it
+            reason = "has the name of another file"
+        if reason:
+            out[file.name] = reason
+        there.add(file.name.lower())
+    return out
+
+
+def _check_weights(manifest: Manifest) -> None:
+    names = [weights.name for weights in manifest.weights]
+    for name in names:
+        if why_unsafe(name) or not name.endswith(".safetensors") or names.count(name) > 1:
+            raise Unsupported(
+                f"weights of this checkpoint are called '{name}', which is no name for them; to "
+                "write them all the same: zoo export --all-files"
+            )
 
 
 def _write(

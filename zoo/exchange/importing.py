@@ -19,6 +19,7 @@ from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
+from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import is_file_name
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
@@ -133,6 +134,11 @@ def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
             raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
         if not is_file_name(file.name):
             raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
+        if reason := why_unsafe(file.name):
+            raise InvalidOption(
+                f"{file!s:.200}: {reason}, and whoever exports the checkpoint would get it; "
+                f"give it another name ({file.name:.80}.txt), or leave it out"
+            )
         if file.name in names:
             raise InvalidOption(f"{file}: there is a '{file.name}' already")
         names.add(file.name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo import plugins
 from zoo.domain.description import KEY, described
+from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
@@ -66,7 +67,7 @@ class Layout:
 
 def explains(name: str, size: int) -> bool:
     """Whether a file of that name and size in bytes is one that explains the weights beside it."""
-    return EXPLAINS.fullmatch(name) is not None and size <= CONFIG_BYTES
+    return bool(EXPLAINS.fullmatch(name)) and size <= CONFIG_BYTES and not why_unsafe(name)
 
 
 def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:

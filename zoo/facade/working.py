@@ -81,12 +81,22 @@ class Working(Trusting):
         keep_hierarchy(self.workspace, digest)
         return ref, digest
 
-    def export(self, name: str, folder: Path | str) -> list[Path]:
-        """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`)."""
+    def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> list[Path]:
+        """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`).
+
+        With ``all_files``, those that `left_out` lists, too.
+        """
         from zoo.exchange.exporting import export
 
         _, digest = self.workspace.resolve(name)
-        return export(self.workspace, digest, Path(folder))
+        return export(self.workspace, digest, Path(folder), all_files=all_files)
+
+    def left_out(self, name: str) -> dict[str, str]:
+        """The files of a checkpoint that `export` does not write unasked, and why."""
+        from zoo.exchange.exporting import left_out
+
+        _, digest = self.workspace.resolve(name)
+        return left_out(self.workspace.store.manifest(digest))
 
     def only_zoo_builds(self, name: str) -> str | None:
         """Why a checkpoint's own library does not load what `export` writes; None if it does."""

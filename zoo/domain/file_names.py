@@ -1,0 +1,42 @@
+"""Names of a checkpoint's files that are harmless wherever they are written.
+
+What a program runs by itself where it lies (``torch.py``, ``sitecustomize.py``, ``.bashrc``,
+``Makefile``) nobody can list, so this lists what is text or data for all we know.
+"""
+
+from __future__ import annotations
+
+import re
+
+from zoo.domain.manifest import is_file_name
+
+__all__ = ["why_unsafe"]
+
+SUFFIXES = frozenset({
+    ".bib", ".cff", ".csv", ".gif", ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".md", ".npy",
+    ".npz", ".onnx", ".parquet", ".pdf", ".png", ".rst", ".safetensors", ".tsv", ".txt", ".webp",
+    ".yaml", ".yml",
+})  # fmt: skip
+TEXTS = re.compile(
+    r"(AUTHORS|CHANGELOG|CITATION|COPYING|LICEN[CS]E|NOTICE|README)([-_][\w-]*)?"
+    r"(\.(apache|bsd|gpl|mit|[\d.-]+|apache-[\d.]+|bsd-\d))?",
+    re.IGNORECASE,
+)
+"""Names that need no suffix, or have one of their own."""
+NEVER_ON_WINDOWS = re.compile(r'[<>:"/\\|?*]|[. ]$')
+DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
+LONGEST = 255
+
+
+def why_unsafe(name: str) -> str | None:
+    """Why a file of that name is not written unasked; None if it is."""
+    stem, dot, suffix = name.rpartition(".")
+    if not is_file_name(name) or not name.isprintable() or NEVER_ON_WINDOWS.search(name):
+        return "has a name that not every system can hold"
+    if DEVICES.fullmatch(name.partition(".")[0].strip()) or len(name.encode()) > LONGEST:
+        return "has a name that not every system can hold"
+    if name.startswith("."):
+        return "is a hidden file, which programs read unasked"
+    if TEXTS.fullmatch(name) or (stem and f"{dot}{suffix}".lower() in SUFFIXES):
+        return None
+    return "could be run, or loaded as code, where it lies"
