@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from zoo import plugins
+from zoo.domain import limits
+from zoo_cli.limits import page
 from zoo_cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def test_the_command_line_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run: make docs"
+
+
+def test_the_page_of_limits_is_up_to_date() -> None:
+    text = (ROOT / "docs" / "limits.md").read_text()
+    assert text == page(), "run: python -m zoo_cli.limits > docs/limits.md"
+    for name in limits.__all__:
+        assert f"| `{name}` | " in text
 
 
 @pytest.mark.parametrize("group", ["backbones", "sources", "heads", "remotes"])

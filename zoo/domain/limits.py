@@ -45,13 +45,13 @@ PICKLE_BYTES = 8 * MIB
 """Of the pickle in a ``.pth`` file, without its tensors' bytes."""
 
 SHARED_WEIGHTS = 4
-"""Tensors of a ``.pth`` file may share bytes: together they take at most so many times the file."""
+"""Times the size of a ``.pth`` file that its tensors, which may share bytes, take together."""
 
 CONFIG_BYTES = MIB
 """Of a ``config.json`` and each other file that explains weights."""
 
 IMAGE_PIXELS = 178_956_970
-"""Of an image, by its header, before it is decoded (twice Pillow's own limit, where it refuses)."""
+"""Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
 
 RESIZED_PIXELS = 178_956_970
 """Of an image once it is resized for a network: a narrow one grows with its shorter side."""

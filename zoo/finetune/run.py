@@ -33,7 +33,7 @@ from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
 from zoo.finetune.training import Training, live_tensors, make_learner
 from zoo.lookup.alive import Held
-from zoo.lookup.runs import STATE, Run, find_run
+from zoo.lookup.runs import STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
 __all__ = ["Result", "finetune", "rerun", "resume", "try_rates"]
@@ -237,6 +237,7 @@ def rerun(
     Raises:
         UnknownName: No such checkpoint, or its base is not here.
         Unsupported: It is not the result of a fine-tune.
+        InvalidOption: It was trained elsewhere, and ``data`` is None.
         InvalidData: The images, or their split, are not those that it was trained on.
     """
     _, digest = workspace.resolve(name)
@@ -244,11 +245,20 @@ def rerun(
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
+    if not data and not _made_here(workspace, digest):
+        raise InvalidOption(
+            f"{name} was not trained in this zoo, and the data that its recipe names "
+            f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
+        )
     recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
     earlier = Earlier(known.provenance, f"when {name} was trained")
     base = str(tuned[0].manifest)
     return finetune(workspace, base, recipe, save, device=device, progress=progress,
                     known_as=tuned[0].ref, earlier=earlier)  # fmt: skip
+
+
+def _made_here(workspace: Workspace, digest: Digest) -> bool:
+    return any(run.result.get("manifest") == str(digest) for run in list_runs(workspace))
 
 
 def try_rates(
