@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from zoo.domain.limits import IMAGE_PIXELS
+from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE
 from zoo.errors import InvalidImage
 
 __all__ = ["FORMATS", "opened"]
@@ -21,10 +22,12 @@ __all__ = ["FORMATS", "opened"]
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
 """Those that are opened, the most frequent first. Each is decoded within this process."""
 
+ALONE = Lock()
+
 
 @contextmanager
 def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
-    """The image in ``file``, of which no more than the header is read.
+    """The image in ``file``, of which no more than the header is read; it is decoded within.
 
     Raises:
         InvalidImage: It is none of `FORMATS`, or too large.
@@ -36,7 +39,8 @@ def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
             raise InvalidImage(
                 name, f"is {width} x {height} pixels; the most are {IMAGE_PIXELS:,} together"
             )
-        yield image
+        with ALONE if width * height > LARGE_IMAGE else nullcontext():
+            yield image
 
 
 def _identified(file: IO[bytes], name: str) -> Image.Image:

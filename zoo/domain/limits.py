@@ -17,6 +17,7 @@ __all__ = [
     "HEADER_BYTES",
     "IMAGE_PIXELS",
     "IMAGE_SIDE",
+    "LARGE_IMAGE",
     "PICKLE_BYTES",
     "RESIZED_PIXELS",
     "SHARED_WEIGHTS",
@@ -52,6 +53,9 @@ CONFIG_BYTES = MIB
 
 IMAGE_PIXELS = 178_956_970
 """Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
+
+LARGE_IMAGE = 32 * MIB
+"""Pixels from which on images are decoded one at a time, however many threads read."""
 
 RESIZED_PIXELS = 178_956_970
 """Of an image once it is resized for a network: a narrow one grows with its shorter side."""
