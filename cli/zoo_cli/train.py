@@ -119,7 +119,9 @@ def finetune(
 @click.command()
 @click.argument("name")
 @click.option("--save", required=True, help="Name to keep the result under.")
-@click.option("--data", help="Where the images are now, if they moved.")
+@click.option(
+    "--data", help="Where the images are now, if they moved, or it was trained elsewhere."
+)
 @device_option
 @launch_option
 @as_json
