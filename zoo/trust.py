@@ -59,7 +59,8 @@ def _spec(module: str) -> ModuleSpec:
     if module in sys.modules:
         spec = getattr(sys.modules[module], "__spec__", None)
     elif within is not None or not parent:
-        found = (finder.find_spec(module, within) for finder in sys.meta_path)
+        finders = [each for each in sys.meta_path if hasattr(each, "find_spec")]
+        found = (finder.find_spec(module, within) for finder in finders)
         spec = next((each for each in found if each is not None), None)
     if spec is None:
         raise ModuleNotFoundError(f"no module named '{module}'", name=module)

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -87,9 +88,32 @@ def directory() -> bytes:
     )
     listed = (entry + b"a") * 200_000
     end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(listed), 0, 0)
-    return listed + end
+    return b"PK\x03\x04" + listed + end
 
 
+def another_list() -> bytes:
+    """A zip file of which zipfile reads a harmless list of parts, and PyTorch another."""
+    harmless, real = saved({"a": torch.zeros(3)})(), EXPANDED()
+    return real[:-98] + harmless
+
+
+def code_before_a_zip() -> bytes:
+    return EXPANDED_OLD() + saved({"a": torch.zeros(3)})()
+
+
+def tarred() -> bytes:
+    """The pickles of an old file are the name of the first file in it."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", encoding="latin-1") as tar:
+        magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02}." * 4
+        for name in (magic.decode("latin-1"), "storages", "tensors", "pickle"):
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.FIFOTYPE if name == "storages" else tarfile.REGTYPE
+            tar.addfile(entry)
+    return file.getvalue()
+
+
+EXPANDED_OLD = saved(lambda: {"a": torch.zeros(1).expand(2**33)}, old=True)
 EXPANDED = saved(lambda: {"a": torch.zeros(1).expand(2**33)})
 BYTES = b"c__builtin__\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R"
 """``bytearray(2**40)``"""
@@ -113,7 +137,10 @@ WEIGHTS: dict[str, Callable[[], bytes]] = {
     "a long header": lambda: (1 << 25).to_bytes(8, "little") + b"{" + b" " * (1 << 25),
     "300,000 tensors": many_tensors,
     "an expanded tensor": EXPANDED,
-    "an expanded tensor, old": saved(lambda: {"a": torch.zeros(1).expand(2**33)}, old=True),
+    "an expanded tensor, old": EXPANDED_OLD,
+    "an expanded tensor before a zip": code_before_a_zip,
+    "another list of parts": another_list,
+    "a tar file with a FIFO": tarred,
     "a tensor of the device meta": saved(lambda: {"a": torch.zeros(9, device="meta")}),
     "a sparse tensor": saved(lambda: {"a": torch.eye(3).to_sparse()}),
     "110,000 tensors": saved(many_in_a_pickle),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from zoo.domain.limits import HEADER_BYTES
 from zoo.domain.manifest import is_file_name
 from zoo.errors import Unsupported
 
@@ -28,9 +29,13 @@ def parts(index: Path, place: str, there: Collection[str]) -> list[str]:
     """
     where = f"'{place}/{index.name}'"
     try:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()), key=str)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unsupported(f"{where} is no index of weights: {error!r}") from error
+        with index.open("rb") as file:
+            data = file.read(HEADER_BYTES + 1)
+        if len(data) > HEADER_BYTES:
+            raise ValueError(f"it has more than {HEADER_BYTES:,} bytes")
+        names = sorted(set(json.loads(data)["weight_map"].values()), key=str)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unsupported(f"{where} is no index of weights: {error!r:.200}") from error
     for name in names:
         if not isinstance(name, str) or not is_file_name(name) or name not in there:
             raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")

@@ -13,8 +13,10 @@ import mmap
 import pickletools
 import re
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -84,39 +86,56 @@ def check_pickled(path: Path) -> None:
     """
     size = path.stat().st_size
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
+        with path.open("rb") as file:
+            if file.peek(4)[:4] != b"PK\x03\x04":  # as PyTorch tells, unlike zipfile
+                _check_no_tar(path)
                 _check(path, size, file, PICKLES)
-            return
-        for name, data in _zipped(path, size):
-            if name.endswith("data.pkl"):
-                _check(path, size, io.BytesIO(data), 1)
+                return
+        for data in _pickles(path, size):
+            _check(path, size, io.BytesIO(data), 1)
     except InvalidWeights:
         raise
     except Exception as error:  # whatever readers raise of odd bytes
         raise InvalidWeights(path, ODD) from error
 
 
-def _zipped(path: Path, size: int) -> list[tuple[str, bytes]]:
-    """The pickles in a zip file, whose parts are as PyTorch writes them."""
+def _check_no_tar(path: Path) -> None:
+    with suppress(tarfile.TarError), tarfile.open(path, "r:"):
+        raise InvalidWeights(path, "is a tar file, as PyTorch wrote before 0.1.10; refused")
+
+
+def _pickles(path: Path, size: int) -> list[bytes]:
+    """Those in a zip file, whose parts are as PyTorch writes them."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, _ in enumerate(ENTRY.finditer(data)):
             if number > TENSORS + 100:
                 raise InvalidWeights(path, f"has more than {TENSORS:,} tensors")
-        (listed,) = struct.unpack_from("<I", data, data.rfind(b"PK\x05\x06") + 16)
+        listed = _listed_at(data)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise InvalidWeights(path, "its parts are compressed, which PyTorch never does")
         if sum(entry.file_size for entry in entries) > size:
             raise InvalidWeights(path, "its parts are larger than the file")
-        # Else PyTorch, which goes by this number alone, would read another list of parts.
-        if listed not in (archive.start_dir, 0xFFFFFFFF):
+        if listed != archive.start_dir:  # PyTorch would read another list of parts than this one
             raise InvalidWeights(path, ODD)
-        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        # It heeds no case.
+        pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
         for entry in pickles:
             _check_bytes(path, entry.file_size)
-        return [(entry.filename, archive.read(entry)) for entry in pickles]
+        return [archive.read(entry) for entry in pickles]
+
+
+def _listed_at(data: mmap.mmap) -> int:
+    """Where a zip file says that its list of parts begins."""
+    end = data.rfind(b"PK\x05\x06")
+    listed: int
+    if data[end - 20 : end - 16] == b"PK\x06\x07":  # as PyTorch writes it: in 64 bits
+        (record,) = struct.unpack_from("<Q", data, end - 12)
+        (listed,) = struct.unpack_from("<Q", data, end - 28)
+        return listed if record == end - 76 else -1
+    (listed,) = struct.unpack_from("<I", data, end + 16)
+    return listed
 
 
 def _check_bytes(path: Path, count: int) -> None:
