@@ -28,7 +28,7 @@ __all__ = [
 MIB = 1 << 20
 
 HEADER_BYTES = 16 * MIB
-"""Of the header of a safetensors file, or of the index of several. One of 10,000 tensors has 1.5 MB."""
+"""Of the header of a safetensors file, or the index of several. 10,000 tensors need 1.5 MB."""
 
 HEADER_BRACKETS = 1_000_000
 """Lists and objects in that header, counted before it is parsed: each takes memory."""
