@@ -35,6 +35,7 @@ from zoo.domain.manifest import (
 )
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.domain.surgery import Surgery
 from zoo.moves import append
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
@@ -93,7 +94,9 @@ def full(made: Path) -> dict[str, Any]:
                        "split_digest": "blake3:0"},
         "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
-    whole["backbone"]["options"] |= {"truncate": "blocks.3", "without": ["blocks.2"]}
+    whole["backbone"]["options"] |= {"truncate": "blocks.3", "without": ["blocks.2"],
+                                     "image_size": [160, 160], "channels": 3,
+                                     "convolutional": False}  # fmt: skip
     return whole
 
 
@@ -267,7 +270,9 @@ def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
 def _timm(folder: Path) -> dict[str, Any]:
     return {
         "architecture": "test_vit", "num_classes": 1000, "num_features": 64,
-        "global_pool": "token", "model_args": {"img_size": 160, "act_layer": "gelu"},
+        "global_pool": "token", "model_args": {
+            "img_size": 160, "act_layer": "gelu", "checkpoint_path": "x", "cache_dir": "x",
+            "pretrained_cfg": "x", "pretrained_cfg_overlay": {"file": "x"}},
         "pretrained_cfg": {
             "tag": "r160_in1k", "custom_load": "x", "input_size": [3, 160, 160],
             "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center",

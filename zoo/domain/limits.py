@@ -66,7 +66,7 @@ IMAGE_SIDE = 8192
 CHANNELS = 1024
 """Of a network's input."""
 
-CROP_LEAST = 0.1
+CROP_LEAST = 0.05
 """Least share of the resized image that the crop keeps."""
 
 CROP_MOST = 2.0
