@@ -117,6 +117,7 @@ def test_every_field_is_there(full: dict[str, Any]) -> None:
         Preprocessing,
         Parent,
         PlainFile,
+        Surgery,
         Tensor,
         WeightsFile,
         Recipe,
