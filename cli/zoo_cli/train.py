@@ -189,10 +189,11 @@ def _print(result: Result, as_json: bool) -> None:
     plan, metrics = result.freeze, result.metrics
     text = scored(result.task, metrics)
     skipped = f" ({result.skipped} bad ones left out)" if result.skipped else ""
+    warned = f"; WARNING: {result.warning}" if result.warning else ""
     click.echo(
         f"{result.ref}  {result.manifest.short}  {text} on {metrics['test_images']:.0f} held-out "
         f"images{skipped}; {plan['frozen_units']} units frozen, trained from {plan['boundary']}, "
-        f"kept {plan['kept']}; {result.seconds:.0f} s"
+        f"kept {plan['kept']}; {result.seconds:.0f} s{warned}"
     )
 
 

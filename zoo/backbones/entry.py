@@ -11,7 +11,7 @@ cut (`zoo.backbones.liveness`), and is proven network by network with stubs that
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -92,12 +92,16 @@ class LateEntry:
         its cut with what enters there.
         """
         if len(images) > max(FEW):
-            with suppress(Exception):
+            try:
                 two, three = self._of_few(images)
                 if told := extrapolated(two, three, len(images)):
                     given, reached = self._tried(told, images)
                     if _shapes(reached) == _shapes(entering):
                         return given
+            except torch.OutOfMemoryError:
+                raise  # what follows takes more
+            except Exception:  # noqa: BLE001, S110 - networks raise whatever they like
+                pass
         return self._tried(self._seen(images), images)[0]
 
     def _of_few(self, images: Tensor) -> tuple[Given, Given]:
@@ -114,6 +118,8 @@ class LateEntry:
         try:
             with self._stubbed(light):
                 return light, self.record(images)
+        except torch.OutOfMemoryError:
+            raise  # copies take more
         except RuntimeError:  # the code between modules wants ordinary memory, to write into
             heavy = _copied(light)
             with self._stubbed(heavy):

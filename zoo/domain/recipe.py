@@ -35,6 +35,9 @@ IDLE: Mapping[str, tuple[str, ...]] = {
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
+BEFORE: Mapping[str, Any] = {"duplicates": "apart"}
+"""What older versions did, before there was an option for it."""
+
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 
 Check = Callable[[Any], bool]
@@ -95,6 +98,16 @@ class Recipe:
     test_share: float = _option(
         0.2, "Share of each class that only measures the result, where the data has no such split.",
         must="between 0 and 1", check=lambda x: 0 < x < 1,
+    )  # fmt: skip
+    group_by: str = _option(
+        "", "Keep together in one part what is of one patient, video, …: a column of the table; "
+        "'folder', the one that an image lies in; or a regular expression with a group, found in "
+        "its path: '(patient[0-9]+)_'.",
+    )  # fmt: skip
+    duplicates: str = _option(
+        "together", "Copies of an image: together in one part, or apart, as runs of older versions "
+        "had them.",
+        one_of=("together", "apart"),
     )  # fmt: skip
     skip_bad: bool = _option(False, "Leave out what cannot be read, and count it.")
     image_size: int | None = _option(
@@ -162,8 +175,8 @@ class Recipe:
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
     blend: str = _option(
-        "none", "Also try means of weights, chosen on the validation split: wise-ft, of the first "
-        "and the last; soup, of those epochs that do best together.",
+        "none", "Also try means of weights, chosen on the validation split: wise-ft (with lp-ft), "
+        "of the first and the last; soup, of those epochs that do best together.",
         one_of=("none", "wise-ft", "soup"),
     )  # fmt: skip
     patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
@@ -211,6 +224,11 @@ class Recipe:
             raise InvalidOption(
                 f"the strategy {strategy} makes no use of {', '.join(map(spoken, idle))}: leave "
                 f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
+            )
+        if self.blend == "wise-ft" and strategy != "lp-ft":
+            raise InvalidOption(
+                f"wise-ft goes from the first weights to the last, and the strategy {strategy} "
+                "begins with a random head: take lp-ft, which fits it first, or the blend soup"
             )
         phases = self.plan()
         if self.views and not self.cache:
@@ -269,6 +287,15 @@ class Recipe:
         if "data" not in data:
             raise InvalidOption("a recipe needs data")
         return cls(**data)
+
+    @classmethod
+    def recorded(cls, data: Mapping[str, Any]) -> Self:
+        """A recipe as a run or a checkpoint recorded it, of whatever version.
+
+        Raises:
+            InvalidOption: An option does not exist, or this version refuses it.
+        """
+        return cls.from_json({**BEFORE, **data})
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""

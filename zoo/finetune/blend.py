@@ -45,8 +45,9 @@ class Kept:
         partial.replace(self._path(name))
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted(path.stem for path in self.folder.glob("*.safetensors"))
+        """All names, ``epoch 2`` before ``epoch 10``."""
+        found = (path.stem for path in self.folder.glob("*.safetensors"))
+        return sorted(found, key=lambda name: (len(name), name))
 
     def read(self, name: str) -> dict[str, Tensor]:
         """What was kept as ``name``."""
@@ -72,19 +73,21 @@ def interpolated(
 
 
 def soup(
-    kept: Kept, score: Callable[[Mapping[str, Tensor]], float]
+    kept: Kept, score: Callable[[Mapping[str, Tensor], int], tuple[float, float]]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The greedy soup of all that is kept, and the names of what is in it.
 
     Args:
         kept: The ingredients.
-        score: How good weights are; more is better.
+        score: How good weights are, given how many they are a mean of; the greater, the better,
+            and what comes first counts.
     """
-    scores = {name: score(kept.read(name)) for name in kept.names()}
+    scores = {name: score(kept.read(name), 1) for name in kept.names()}
     first, *rest = sorted(scores, key=lambda name: scores[name], reverse=True)
-    inside, best, mean = [first], scores[first], kept.read(first)
+    inside, best, mean = [first], scores[first][0], kept.read(first)
     for name in rest:
         tried = interpolated(kept.read(name), mean, len(inside) / (len(inside) + 1))
-        if (reached := score(tried)) >= best:
+        reached, _ = score(tried, len(inside) + 1)
+        if reached >= best:
             inside, best, mean = [*inside, name], reached, tried
     return mean, tuple(inside)

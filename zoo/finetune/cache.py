@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
 from zoo.store.atomic import write_whole
 
-__all__ = ["Crossings", "Shape", "below_digest", "open_or_fill", "shape_of"]
+__all__ = ["Below", "Crossings", "Shape", "below_digest", "open_or_fill", "shape_of"]
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -108,9 +108,11 @@ def shape_of(
         Unsupported: It cannot be kept image by image, or something random is below the cut.
     """
     images = torch.stack([image, image, image]).contiguous(memory_format=layout)
-    # Two recordings in the mode of training: with dropout below the cut they differ.
-    (two, spec), (again, _) = [tree_flatten(entry.record(images[:2])) for _ in range(2)]
-    three, _ = tree_flatten(entry.record(images))
+    with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+        (two, spec), (again, _) = (
+            tree_flatten(_recorded(entry, images[:2], training)) for training in (True, False)
+        )
+        three, _ = tree_flatten(_recorded(entry, images, training=False))
     rows, constants, last = [], {}, set()
     for at, (pair, same, triple) in enumerate(zip(two, again, three, strict=True)):
         if not isinstance(pair, Tensor) and pair == triple:
@@ -130,20 +132,69 @@ def shape_of(
     return Shape(spec, tuple(rows), constants, frozenset(last))
 
 
+def _recorded(entry: LateEntry, images: Tensor, training: bool) -> Entering:
+    """What enters in that mode: what is random in training, and not frozen, such as dropout between
+    the last unit and the head, gives something else in eval mode.
+    """
+    before = entry.module.training
+    entry.module.train(training)
+    try:
+        return entry.record(images)
+    finally:
+        entry.module.train(before)
+
+
 def _channels_last(value: Tensor) -> bool:
     return value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
 
 
 def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
     """A digest of all parameters and buffers of the first ``boundary`` units, by name and bytes."""
-    names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
-    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     hasher = blake3()
-    for name in sorted(names):
-        value = found[name].detach().cpu().contiguous()
+    for name, tensor in _tensors(module, hierarchy, boundary):
+        value = tensor.detach().cpu().contiguous()
         hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
         hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return f"blake3:{hasher.hexdigest()}"
+
+
+class Below:
+    """The weights below a cut that made a cache, and whether they still are what they were.
+
+    Args:
+        module: The network.
+        hierarchy: Its hierarchy.
+        boundary: How many units lie below the cut.
+
+    Attributes:
+        digest: Of these weights; see `below_digest`.
+    """
+
+    def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+        self._where = module, hierarchy, boundary
+        self.digest = below_digest(module, hierarchy, boundary)
+        self._seen = self._versions()
+
+    def unchanged(self) -> bool:
+        """Whether the weights are those of the digest."""
+        # Torch counts what is written into a tensor: nothing is hashed while nothing was.
+        if (versions := self._versions()) != self._seen:
+            if below_digest(*self._where) != self.digest:
+                return False
+            self._seen = versions
+        return True
+
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(value.data_ptr(), value._version) for _, value in _tensors(*self._where)]
+
+
+def _tensors(
+    module: nn.Module, hierarchy: Hierarchy, boundary: int
+) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers of the first ``boundary`` units, sorted by name."""
+    names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return ((name, found[name]) for name in sorted(names))
 
 
 def open_or_fill(

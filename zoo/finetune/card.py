@@ -97,6 +97,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
         "",
         "## Result on the test images",
         "",
+        *_warned(manifest.provenance.get("warning", "")),
         *_table(manifest.metrics),
         "",
         "## Outputs",
@@ -114,6 +115,10 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
         f"`{manifest.provenance.get('split_digest')}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _warned(text: str) -> list[str]:
+    return [f"**Warning:** {_plain(text)}.", ""] if text else []
 
 
 def _table(metrics: Mapping[str, float]) -> list[str]:

@@ -76,6 +76,7 @@ def depth_curve(
     task: Task,
     kind: Literal["softmax", "svm"],
     seed: int,
+    groups: Sequence[str] = (),
     progress: Progress,
 ) -> Curve:
     """Score a probe at each tap and choose one of them.
@@ -91,6 +92,7 @@ def depth_curve(
         task: What the targets are.
         kind: For classes.
         seed: Seeds the folds.
+        groups: Of each training image; those of one stay in one fold.
         progress: Told of each tap.
 
     Raises:
@@ -98,7 +100,8 @@ def depth_curve(
         Unsupported: Codes are no numbers.
     """
     solver = kind_for(task, kind)
-    held_out = folds(targets, FOLDS, seed)
+    groups = groups or [""] * len(targets)
+    held_out = folds(targets, FOLDS, seed, groups)
     if validation and len(validation[1]) >= AMPLE:
         held_out = []
     points: list[Point] = []
@@ -114,7 +117,8 @@ def depth_curve(
                 parts = [((codes[a], targets[a]), (codes[b], targets[b])) for a, b in held_out]
                 if validation:
                     parts.append(((codes, targets), (validation[0][at], validation[1])))
-                good.append(_scored(parts, outputs, solver, task, seed))
+                grouped = [[groups[at] for at in a] for a, _ in held_out] + [groups]
+                good.append(_scored(parts, grouped, outputs, solver, task, seed))
                 points.append(_point(tap, good[-1], _nearest(parts, task)))
             before = codes
             bar.advance(note=tap.unit)
@@ -130,13 +134,19 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _scored(
-    parts: Sequence[tuple[Split, Split]], outputs: int, kind: Kind, task: Task, seed: int
+    parts: Sequence[tuple[Split, Split]],
+    groups: Sequence[Sequence[str]],
+    outputs: int,
+    kind: Kind,
+    task: Task,
+    seed: int,
 ) -> Tensor:
     """The goodness of each image that is held out, of all parts."""
     found = []
-    for (codes, targets), (held, truth) in parts:
+    for ((codes, targets), (held, truth)), grouped in zip(parts, groups, strict=False):
         inner = [
-            ((codes[a], targets[a]), (codes[b], targets[b])) for a, b in folds(targets, FOLDS, seed)
+            ((codes[a], targets[a]), (codes[b], targets[b]))
+            for a, b in folds(targets, FOLDS, seed, grouped)
         ]
         c, _ = best_c(kind, task, inner, outputs)
         weight, bias = Path(kind, codes, targets, outputs).fit(c)

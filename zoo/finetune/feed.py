@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.entry import Entering, LateEntry
-from zoo.finetune.cache import Crossings
+from zoo.finetune.cache import Below, Crossings
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.loop import Batch
@@ -44,6 +44,9 @@ class Feed(Protocol):
 
     def into(self, copy: nn.Module) -> Feed:
         """The same for a copy of the network."""
+
+    def fits(self) -> bool:
+        """Whether the batches are still what the network would be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,17 @@ class ImageFeed:
         """See `Feed.into`."""
         return replace(self, model=copy)
 
+    def fits(self) -> bool:
+        """See `Feed.fits`: images are, whatever the weights."""
+        return True
+
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
         if self.processes.sharded and not len(images):
             images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
-        moved = images.to(self.device, memory_format=self.layout, non_blocking=True)
+        # From memory that is not pinned, a copy that is not waited for may come too late: what it
+        # reads may be freed and written to before (pytorch/pytorch#139550, for MPS).
+        ahead = self.device.type == "cuda" and images.is_pinned()
+        moved = images.to(self.device, memory_format=self.layout, non_blocking=ahead)
         return Batch(moved, targets, len(targets))
 
 
@@ -113,6 +123,7 @@ class CachedFeed:
         views: What crosses; epochs take turns with the views.
         rows: The row of each image of this part.
         batches: Says which images make up a batch; reads none.
+        below: The weights that it was computed with.
         device: Where the network is.
         processes: Those that train together.
     """
@@ -121,6 +132,7 @@ class CachedFeed:
     views: Sequence[Crossings]
     rows: Sequence[int]
     batches: Batches
+    below: Below
     device: torch.device
     processes: Processes = ALONE
 
@@ -129,6 +141,7 @@ class CachedFeed:
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
+        self._check()
         view = self.views[number % len(self.views)]
         rank, size = self.processes.rank, self.processes.size
         for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
@@ -136,6 +149,7 @@ class CachedFeed:
 
     def whole(self) -> Iterator[Batch]:
         """See `Feed.whole`."""
+        self._check()
         size = self.batches.size
         for at in range(0, len(self.rows), size):
             yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
@@ -151,6 +165,17 @@ class CachedFeed:
     def into(self, copy: nn.Module) -> CachedFeed:
         """See `Feed.into`."""
         return replace(self, entry=self.entry.into(copy))
+
+    def fits(self) -> bool:
+        """See `Feed.fits`."""
+        return self.below.unchanged()
+
+    def _check(self) -> None:
+        if not self.fits():
+            raise RuntimeError(
+                f"the cached activations are those of other weights ({self.below.digest}) than "
+                "the network now has below its cut"
+            )
 
     def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
         chosen = indices or [0] * (STAND_IN if self.processes.sharded else 0)

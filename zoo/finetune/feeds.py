@@ -17,7 +17,7 @@ from zoo.backbones.entry import LateEntry
 from zoo.backbones.rgb import READING
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
-from zoo.finetune.cache import Crossings, Shape, below_digest, open_or_fill, shape_of
+from zoo.finetune.cache import Below, Crossings, Shape, open_or_fill, shape_of
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
@@ -56,6 +56,10 @@ class Feeds:
     cut: int = 0
     remark: str = ""
 
+    def fit(self) -> bool:
+        """Whether they are still what the network would be given; all come from below one cut."""
+        return self.test.fits()
+
 
 def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
     """The feeds of a phase that freezes ``boundary`` units.
@@ -68,13 +72,11 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
     """
     if not boundary or not prepared.recipe.cache:
         return image_feeds(prepared)
-    cut = prepared.hierarchy.cut_below(boundary)
-    why = _obstacle(prepared, cut)
+    why = _obstacle(prepared, prepared.hierarchy.cut_below(boundary))
     if not why:
-        entry = LateEntry(prepared.model, prepared.hierarchy, cut)
         try:
             with autocast(prepared.model, prepared.recipe.precision):
-                return _cached(prepared, entry, folder, progress)
+                return _cached(prepared, boundary, folder, progress)
         except Unsupported as error:
             why = str(error)
     return replace(image_feeds(prepared), remark=f"what is frozen runs in each epoch: {why}")
@@ -115,12 +117,35 @@ def image_feeds(prepared: Prepared) -> Feeds:
     return Feeds(train, validation, feed(dataset.test, "none"), plain)
 
 
-def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progress) -> Feeds:
+def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[LateEntry, Shape]:
+    """The highest cut below ``boundary`` whose crossings can be kept, and what they are like.
+
+    Where dropout lies right before the head, that is one below the last unit, so that training
+    still draws anew in each step.
+
+    Raises:
+        Unsupported: There is none; the reason at the highest one.
+    """
+    reason: Unsupported | None = None
+    cut = prepared.hierarchy.cut_below(boundary)
+    while cut:
+        entry = LateEntry(prepared.model, prepared.hierarchy, cut)
+        try:
+            return entry, shape_of(entry, image, _layout(prepared))
+        except Unsupported as error:
+            reason = reason or error
+        cut = prepared.hierarchy.cut_below(cut - 1)
+    assert reason is not None
+    raise reason
+
+
+def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
     recipe, dataset = prepared.recipe, prepared.dataset
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
-    shape = shape_of(entry, whole.image(0, 0).to(prepared.device), _layout(prepared))
-    what = _description(prepared, entry)
+    entry, shape = _entered(prepared, boundary, whole.image(0, 0).to(prepared.device))
+    below = Below(prepared.model, prepared.hierarchy, entry.boundary)
+    what = _description(prepared, entry, below)
     plain = _crossings(prepared, entry, whole, shape, what, 0, folder, progress)
     device, processes = prepared.device, prepared.processes
     row = {sample.key: at for at, sample in enumerate(everything)}
@@ -128,7 +153,7 @@ def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progre
     def feed(samples: tuple[Sample, ...]) -> CachedFeed:
         rows = [row[sample.key] for sample in samples]
         batches = _batches(prepared, samples, "none")
-        return CachedFeed(entry, [plain], rows, batches, device, processes)
+        return CachedFeed(entry, [plain], rows, batches, below, device, processes)
 
     known = feed(dataset.train)
     train = known
@@ -140,7 +165,7 @@ def _cached(prepared: Prepared, entry: LateEntry, folder: Path, progress: Progre
             for number in range(recipe.views)
         ]
         rows = list(range(len(dataset.train)))
-        train = CachedFeed(entry, views, rows, changing, device, processes)
+        train = CachedFeed(entry, views, rows, changing, below, device, processes)
     validation = feed(dataset.validation) if dataset.validation else None
     remark = UNCOMPILED if recipe.compile else ""
     return Feeds(train, validation, feed(dataset.test), known, entry.boundary, remark)
@@ -156,7 +181,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
     return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
 
 
-def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
+def _description(prepared: Prepared, entry: LateEntry, below: Below) -> dict[str, Any]:
     """All that shapes what crosses the cut, but for the images."""
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
@@ -166,15 +191,34 @@ def _description(prepared: Prepared, entry: LateEntry) -> dict[str, Any]:
         # The number of outputs is above every cut: another head may use the same cache.
         "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},
         "cut": prepared.hierarchy.boundary_name(entry.boundary),
-        "weights": below_digest(prepared.model, prepared.hierarchy, entry.boundary),
+        "weights": below.digest,
         "preprocessing": prepared.planned.to_json()["preprocessing"],
         "precision": recipe.precision,
         "device": prepared.device.type,
+        "arithmetic": _arithmetic(prepared.device),
         "channels_last": recipe.channels_last,
         "versions": {name: version(name) for name in LIBRARIES},
         "reading": READING,
         "batch": recipe.batch_size,
     }
+
+
+def _arithmetic(device: torch.device) -> list[str]:
+    """What, beside the kind of device, decides the last bits: its model, and how exactly it
+    multiplies.
+    """
+    if device.type != "cuda":
+        return [torch.backends.cpu.get_cpu_capability()]
+    matmul, cudnn, general = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends
+    if hasattr(matmul, "fp32_precision"):  # torch 2.9: the older names may be asked no more
+        exact = (
+            matmul.fp32_precision,
+            cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+            general.fp32_precision,  # type: ignore[attr-defined]
+        )
+    else:
+        exact = matmul.allow_tf32, cudnn.allow_tf32, False
+    return [torch.cuda.get_device_name(device), *map(str, exact)]
 
 
 def _crossings(
@@ -193,6 +237,7 @@ def _crossings(
     def moved() -> Iterator[Tensor]:
         for batch in batches.view(view):
             yield batch.images.to(prepared.device, memory_format=_layout(prepared))
+        prepared.dataset.check_unchanged()  # else they would be kept as those of other images
 
     count = len(batches.samples)
     description, why = {**what, **images, "view": view}, ""

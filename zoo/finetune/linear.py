@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.groups import allot
 from zoo.finetune.hinge import SquaredHinge
 from zoo.finetune.pools import one_pool
 
@@ -233,11 +234,16 @@ def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     return 1 - error / spread.clamp(min=torch.finfo(spread.dtype).tiny)
 
 
-def folds(targets: Tensor, number: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+def folds(
+    targets: Tensor, number: int, seed: int, groups: Sequence[str] = ()
+) -> list[tuple[Tensor, Tensor]]:
     """Indices to fit and indices to score, ``number`` times; each image is scored once.
 
-    Classes are spread evenly, however small they are.
+    Classes are spread evenly, however small they are. Images of one group are in one fold; too few
+    groups give fewer folds, and one alone is as none.
     """
+    if len(set(groups) - {""}) and (found := _folds_of(targets, number, seed, groups)):
+        return found
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     if targets.dim() == 1:
         order = order[targets[order].argsort(stable=True)]
@@ -246,3 +252,16 @@ def folds(targets: Tensor, number: int, seed: int) -> list[tuple[Tensor, Tensor]
     return [
         ((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in range(number)
     ]
+
+
+def _folds_of(
+    targets: Tensor, number: int, seed: int, groups: Sequence[str]
+) -> list[tuple[Tensor, Tensor]]:
+    labels: list[Sequence[int]] = [()] * len(targets)
+    if targets.dim() == 1:
+        labels = [(label,) for label in targets.tolist()]
+    fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
+    kept = sorted(set(fold.tolist()))
+    if len(kept) < 2:
+        return []
+    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in kept]

@@ -137,6 +137,8 @@ def prepare(
             validation_share=recipe.validation_share,
             test_share=recipe.test_share,
             seed=recipe.seed,
+            group_by=recipe.group_by,
+            apart=recipe.duplicates == "apart",
             skip_bad=recipe.skip_bad,
             cache=workspace.root / CACHE / "images",
             progress=progress,

@@ -52,6 +52,7 @@ def fit_probe(
     kind: Literal["softmax", "svm"] = "softmax",
     validation: Split | None = None,
     seed: int = 0,
+    groups: Sequence[str] = (),
 ) -> Probe:
     """Fit a linear head on codes (N, F), with the C that does best on the validation split.
 
@@ -67,6 +68,7 @@ def fit_probe(
             numbers ridge regression.
         validation: Codes and targets to choose C by.
         seed: Seeds the folds.
+        groups: Of each image; those of one stay in one fold (`zoo.finetune.linear.folds`).
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.
@@ -80,7 +82,7 @@ def fit_probe(
     else:
         parts = [
             ((codes[fit], targets[fit]), (codes[held], targets[held]))
-            for fit, held in folds(targets, FOLDS, seed)
+            for fit, held in folds(targets, FOLDS, seed, groups)
         ]
     c, scores = best_c(solver, task, parts, outputs)
     weight, bias = Path(solver, codes, targets, outputs, exact=True).fit(c)

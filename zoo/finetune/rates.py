@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from typing import Any
@@ -29,6 +30,13 @@ __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
+ONE_CYCLE_END = ONE_CYCLE_START / 1e4
+"""Last rate, likewise."""
+POSITIONS = re.compile(
+    r"(^|[._])pos(ition|itional)?_?emb(ed|edding|eddings)?_?\d*(\.weight)?$"
+    r"|\.(relative_position_bias_table|rel_pos_[hw]|(height|width)_rel|attention_biases)$"
+)
+"""Names of tables with a row for each position, or distance of two."""
 WARMUP = {"cosine": 0.1, "constant": 0.1, "one-cycle": 0.3}
 """Share of the steps in which rates rise, where the recipe does not say."""
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
@@ -65,17 +73,21 @@ def parameter_groups(
 
 
 def _shrinking(model: nn.Module) -> set[nn.Parameter]:
-    """What weight decay applies to: not norms, biases, scales, and what the network itself exempts.
+    """What weight decay applies to: not norms, biases, scales, tables of positions, and what the
+    network itself exempts.
 
-    Those are vectors, whatever their shape: a scale of channels may be (C, 1, 1), a token (1, 1,
-    C). A layer with one output has weights of such a shape, too.
+    Norms, biases and scales are vectors, whatever their shape: a scale of channels may be (C, 1,
+    1), a token (1, 1, C). A layer with one output has weights of such a shape, too. Tables of
+    positions are told by their names: of torchvision's and transformers' networks, none says so
+    itself, as those of timm do.
     """
     exempt = tuple(getattr(model, "no_weight_decay", tuple)())  # names, or patterns as of a shell
     kernels = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS)}
     return {
         parameter
         for name, parameter in model.named_parameters()
-        if parameter in kernels or sum(size > 1 for size in parameter.shape) > 1
+        if parameter in kernels
+        or (sum(size > 1 for size in parameter.shape) > 1 and not POSITIONS.search(name))
         if not name.endswith(".bias") and not any(fnmatch(name, pattern) for pattern in exempt)
     }
 
@@ -153,7 +165,7 @@ def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
 
     def factor(step: int) -> float:
         if recipe.schedule == "one-cycle":
-            return _one_cycle(step / max(steps, 1), rise)
+            return _one_cycle(step, max(steps, 1), rise)
         if step < warm:
             return (step + 1) / warm
         return courses[recipe.schedule]((step - warm) / max(steps - warm, 1))
@@ -165,7 +177,11 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def _one_cycle(share: float, rise: float) -> float:
-    if share < rise:
-        return _cosine(ONE_CYCLE_START, 1.0, share / rise)
-    return _cosine(1.0, 0.0, (share - rise) / (1 - rise))
+def _one_cycle(step: int, steps: int, rise: float) -> float:
+    """As `torch.optim.lr_scheduler.OneCycleLR` has it, which takes no steps beyond the last."""
+    highest, last = rise * steps - 1, steps - 1
+    if not last:
+        return 1.0  # one step alone
+    if step < highest:
+        return _cosine(ONE_CYCLE_START, 1.0, step / highest)
+    return _cosine(1.0, ONE_CYCLE_END, (step - highest) / (last - highest))

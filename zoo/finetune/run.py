@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, Task
-from zoo.errors import Conflict, InvalidOption, Unsupported
+from zoo.errors import Conflict, Diverged, InvalidOption, Unsupported
 from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.device import pick_device
 from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
@@ -24,6 +25,7 @@ from zoo.finetune.find_rate import RateCurve, find_rate
 from zoo.finetune.interval import interval
 from zoo.finetune.journal import Journal, new_run
 from zoo.finetune.loop import outputs
+from zoo.finetune.outcome import warning
 from zoo.finetune.prepare import CACHE, Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
@@ -52,6 +54,7 @@ class Result:
             that was trained, or ``head``; ``kept``, which weights were the best.
         task: What was learned.
         metrics: Results on the test split.
+        warning: Why it is no better than no training (`zoo.finetune.outcome`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """
@@ -63,6 +66,7 @@ class Result:
     freeze: Mapping[str, Any]
     task: Task
     metrics: Mapping[str, float]
+    warning: str
     skipped: int
     seconds: float
 
@@ -76,6 +80,7 @@ class Result:
             "freeze": dict(self.freeze),
             "task": self.task,
             "metrics": dict(self.metrics),
+            "warning": self.warning,
             "skipped_images": self.skipped,
             "seconds": round(self.seconds, 3),
         }
@@ -109,7 +114,7 @@ def finetune(
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
             `zoo.finetune.prepare.prepare`; nothing was trained.
-        Diverged: The loss became no number; nothing was saved.
+        Diverged: The loss became no number, in training or on the test images; nothing was saved.
     """
     began = time.monotonic()
     workspace.check_free(save)
@@ -171,7 +176,7 @@ def _go_on(
     run = Run.read(run.folder)
     if run.status == "done":
         raise Conflict(f"the run {run.id} is done")
-    recipe = Recipe.from_json(run.recipe)
+    recipe = Recipe.recorded(run.recipe)
     earlier = Earlier(latest(run.provenance), "when the run began")
     with earlier.threads(device, processes):
         prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
@@ -250,7 +255,7 @@ def rerun(
             f"{name} was not trained in this zoo, and the data that its recipe names "
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
         )
-    recipe = Recipe.from_json({**known.recipe, **({"data": data} if data else {})})
+    recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
     earlier = Earlier(known.provenance, f"when {name} was trained")
     base = str(tuned[0].manifest)
     return finetune(workspace, base, recipe, save, device=device, progress=progress,
@@ -344,10 +349,12 @@ def _conclude(
     """Measure and publish what the training left in the model."""
     metrics = _test(prepared, feeds, journal, progress)
     keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
-    manifest = completed(prepared, kept, metrics, journal.run.provenance)
+    warned = warning(prepared, journal.lines(), metrics)
+    made = {**journal.run.provenance, **({"warning": warned} if warned else {})}
+    manifest = completed(prepared, kept, metrics, made)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)
-    journal.done({"manifest": str(digest), "metrics": metrics})
+    journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
     return Result(
         ref=save,
         manifest=digest,
@@ -356,6 +363,7 @@ def _conclude(
         freeze=dict(manifest.freeze or {}),
         task=prepared.task,
         metrics=metrics,
+        warning=warned,
         skipped=len(prepared.dataset.skipped),
         seconds=time.monotonic() - began,
     )
@@ -379,6 +387,8 @@ def _test(
     figures = prepared.head.metrics(found, targets, prepared.task)
     figures[f"{score}_low"], figures[f"{score}_high"] = interval(prepared.task, found, targets)
     figures["test_images"] = float(len(prepared.dataset.test))
+    if not all(map(math.isfinite, figures.values())):
+        raise Diverged(max(line["steps"] for line in journal.lines()), prepared.recipe.lr)
     journal.note("test", 0, **figures)
     folder = journal.run.folder
     draw_curves(journal.lines(), score).savefig(folder / "curves.png")

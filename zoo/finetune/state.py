@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from zoo.errors import Invalid
 from zoo.finetune.loop import Learner
 from zoo.store.atomic import write_whole
 
-__all__ = ["Best", "Position", "State", "read_state", "write_state"]
+__all__ = ["Best", "Position", "State", "rank", "read_state", "write_state"]
 
 
 @dataclass
@@ -41,7 +42,8 @@ class Best:
     Attributes:
         name: What made them: ``probe``, or ``epoch 3``, or ``average of epoch 3``.
         score: On the validation split; None where there is none.
-        since: Epochs that brought nothing better.
+        loss: Likewise.
+        since: Epochs that brought no better score.
         tensors: What training has moved, by name.
     """
 
@@ -49,6 +51,12 @@ class Best:
     score: float | None = None
     since: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    loss: float = math.nan  # states of older versions have none
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the better one has more of; see `rank`."""
+        return rank(self.score, self.loss)
 
 
 @dataclass
@@ -68,6 +76,13 @@ class State:
     tensors: dict[str, Tensor]
     learner: dict[str, Any] | None = None
     random: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def rank(score: float | None, loss: float) -> tuple[float, float]:
+    """The greater, the better: the score counts, and of equal scores the smaller loss."""
+    worst = -math.inf
+    known = worst if score is None or math.isnan(score) else score
+    return known, worst if math.isnan(loss) else -loss
 
 
 def learner_state(learner: Learner) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from time import monotonic
 
 import torch
@@ -30,6 +33,7 @@ from zoo.finetune.state import (
     State,
     learner_state,
     random_state,
+    rank,
     restore_learner,
     restore_random,
     write_state,
@@ -85,6 +89,7 @@ class Training:
         self._next_save = 0.0
         self._speed = 0.0
         self._latest: float | None = None
+        self._losses: list[float] = []
         self.live = live_tensors(prepared.model, prepared.hierarchy, lowest)
 
     def restore(self, state: State) -> None:
@@ -99,7 +104,7 @@ class Training:
             state: What `restore` was given, if this goes on from there.
 
         Returns:
-            The feeds of the last phase.
+            Feeds that fit these weights.
         """
         feeds = self._begin(state)
         phases = self.prepared.phases
@@ -114,24 +119,37 @@ class Training:
                     task.advance(self.position.epoch * images)
                     self._phase(number, feeds, task, state)
                     state = None
-        if self.prepared.phases and self.processes.first:
-            self._blend(feeds)
+        return self._concluded(feeds) if phases else feeds
+
+    def _concluded(self, feeds: Feeds) -> Feeds:
+        """Try blends, put the best weights into the model, and return feeds that fit them.
+
+        Those of the last phase may be activations of units that an earlier phase trained: blends,
+        and the best weights, can be other ones there.
+        """
+        lowest = min(self.prepared.boundaries)
+        if self.prepared.recipe.blend != "none":
+            feeds = self._frozen(lowest)
+            if self.processes.first:
+                self._blend(feeds)
         if self.best.tensors:
             put(self.best.tensors, self.live)
-        return feeds
+        return feeds if self.processes.share(feeds.fit()) else self._frozen(lowest)
 
     def consider(self, name: str, feeds: Feeds) -> dict[str, float]:
         """Measure the model as it is on the validation split, and keep it if it is the best.
 
-        Without a validation split the latest is the best.
+        Of equal scores the smaller loss counts, and else what was there before. Without a
+        validation split the latest is the best.
         """
-        figures: dict[str, float] = {}
-        score = None
-        if feeds.validation is not None:
-            figures = self.measure(feeds.validation)
-            self._latest = score = figures[SCORE[self.prepared.task]]
-        if score is None or self.best.score is None or score >= self.best.score:
-            self.best = Best(name, score, 0, snapshot(self.live))
+        if feeds.validation is None:
+            self.best = Best(name, tensors=snapshot(self.live))
+            return {}
+        figures = self.measure(feeds.validation)
+        self._latest = score = figures[SCORE[self.prepared.task]]
+        loss = figures.get("loss", math.nan)
+        if not self.best.name or rank(score, loss) > self.best.rank:
+            self.best = Best(name, score, self.best.since, snapshot(self.live), loss)
         return figures
 
     def measure(self, feed: Feed) -> dict[str, float]:
@@ -162,26 +180,38 @@ class Training:
             self.kept.keep(FIRST, snapshot(self.live))
 
     def _blend(self, feeds: Feeds) -> None:
-        """Try means of weights; the best of them may be the best of all."""
+        """Try means of weights; the best of them may be the best of all.
+
+        The mean of running statistics is not what the mean of weights gives: batch norms that were
+        trained take theirs anew (as `torch.optim.swa_utils.update_bn`).
+        """
         last = snapshot(self.live)
         if self.prepared.recipe.blend == "wise-ft":
             first = self.kept.read(FIRST)
             for tenths in TENTHS:
-                put(interpolated(first, last, tenths / 10), self.live)
+                self._put(interpolated(first, last, tenths / 10), 2, feeds)
                 self._noted(f"{tenths}/10 of the way", feeds)
         if self.prepared.recipe.blend == "soup":
-            mean, names = soup(self.kept, lambda tensors: self._score(tensors, feeds))
-            put(mean, self.live)
+            mean, names = soup(self.kept, partial(self._score, feeds))
+            self._put(mean, len(names), feeds)
             self._noted(f"mean of {', '.join(names)}", feeds)
 
     def _noted(self, name: str, feeds: Feeds) -> None:
         figures = self.consider(name, feeds)
         self.journal.note("blend", self.position.steps, name=name, **figures)
 
-    def _score(self, tensors: Mapping[str, Tensor], feeds: Feeds) -> float:
+    def _put(self, tensors: Mapping[str, Tensor], of: int, feeds: Feeds) -> None:
+        """Put the mean of so many weights into the model."""
         put(tensors, self.live)
+        if of > 1:
+            settle(self.prepared, feeds.plain, self.progress)
+
+    def _score(self, feeds: Feeds, tensors: Mapping[str, Tensor], of: int) -> tuple[float, float]:
+        """Score and loss on the validation split (`rank`) of the mean of so many weights."""
+        self._put(tensors, of, feeds)
         assert feeds.validation is not None
-        return self.measure(feeds.validation)[SCORE[self.prepared.task]]
+        figures = self.measure(feeds.validation)
+        return rank(figures[SCORE[self.prepared.task]], figures.get("loss", math.nan))
 
     def _frozen(self, boundary: int | None) -> Feeds:
         """Freeze ``boundary`` units, or all; the feeds for that, made once."""
@@ -238,10 +268,12 @@ class Training:
     def _steps(self, learner: Learner, feed: Feed, number: int) -> Iterator[Step]:
         batches = feed.epoch(number, skip=self.position.batch)
         began, images = monotonic(), 0
+        self._losses = []
         for step in learn(learner, batches, feed.forward):
             self.position.batch += step.batches
             self.position.steps += 1
             images += step.images
+            self._losses.append(step.loss)
             self._speed = images / max(monotonic() - began, 1e-9)
             if self.position.steps % NOTED == 1:
                 self.journal.note(
@@ -253,24 +285,28 @@ class Training:
     def _end_epoch(self, label: str, learner: Learner, feeds: Feeds) -> bool:
         """Look at what the epoch brought; whether to stop early."""
         self.processes.align(dict(learner.model.named_buffers()))
-        since, previous = self.best.since, self.best.name
-        self._look(label, learner, feeds)
+        before = self.best.rank[0]
+        self._look(label, learner, feeds, **self._course())
         if self.processes.first and self.prepared.recipe.blend == "soup":
             self.kept.keep(label, snapshot(self.live))
         if learner.average:
             with learner.average.in_place():
                 self._look(f"average of {label}", learner, feeds)
             self._collect(learner)
-        if self.best.name == previous:
-            self.best.since = since + 1
+        # A plateau ends, too: only a better score counts, not the same with a smaller loss.
+        self.best.since = 0 if self.best.rank[0] > before else self.best.since + 1
         patience = self.prepared.recipe.patience
         stop = patience and self.best.score is not None and self.best.since >= patience
         return self.processes.share(bool(stop))
 
-    def _look(self, name: str, learner: Learner, feeds: Feeds) -> None:
+    def _course(self) -> dict[str, float]:
+        # None, where a run goes on after the last step of an epoch.
+        return {"train_loss": fmean(self._losses)} if self._losses else {}
+
+    def _look(self, name: str, learner: Learner, feeds: Feeds, **figures: float) -> None:
         self._collect(learner)
         if self.processes.first:
-            figures = self.consider(name, feeds)
+            figures |= self.consider(name, feeds)
             self.journal.note("epoch", self.position.steps, name=name, **figures)
 
     def save(self, learner: Learner | None) -> None:

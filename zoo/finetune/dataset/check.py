@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.images import Images
 from zoo.store.atomic import write_whole
 
-__all__ = ["Checked", "check_images"]
+__all__ = ["Checked", "check_images", "state_of"]
 
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
@@ -36,10 +37,12 @@ class Checked(NamedTuple):
 
     Attributes:
         digests: Of the images that can be read.
+        states: Of their files, as far as they are files; see `state_of`.
         problems: Of those that cannot, as text that follows the key.
     """
 
     digests: dict[str, str]
+    states: dict[str, int]
     problems: dict[str, str]
 
 
@@ -62,7 +65,7 @@ def check_images(
         cache: A file that remembers which images were in order. An image is decoded again when
             its file's size, times or inode are others, or one of `VERSIONS` is.
     """
-    found = Checked({}, {})
+    found = Checked({}, {}, {})
     with (
         _remembered(cache) as seen,
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
@@ -71,11 +74,13 @@ def check_images(
         for gone in seen.keys() - set(keys):
             del seen[gone]
         try:
-            for key, digest, problem in pool.map(lambda key: _check(images, key, seen), keys):
-                if problem:
-                    found.problems[key] = problem
+            for key, one in zip(keys, pool.map(partial(_check, images, seen), keys), strict=True):
+                if one.problem:
+                    found.problems[key] = one.problem
                 else:
-                    found.digests[key] = digest
+                    found.digests[key] = one.digest
+                if one.stamp:
+                    found.states[key] = hash(tuple(one.stamp))
                 task.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -83,24 +88,38 @@ def check_images(
     return found
 
 
-def _check(images: Images, key: str, seen: dict[str, Seen]) -> tuple[str, str, str]:
+class _One(NamedTuple):
+    digest: str = ""
+    stamp: Sequence[int] = ()
+    problem: str = ""
+
+
+def state_of(file: Path) -> int:
+    """Another number after any change of the file's size, times or inode; 0: it is gone."""
+    try:
+        return hash(tuple(_stamp(file)))
+    except OSError:
+        return 0
+
+
+def _check(images: Images, seen: dict[str, Seen], key: str) -> _One:
     try:
         file = images.file(key)
         stamp = _stamp(file) if file else []
         before = seen.get(key)
         if before and before.stamp == stamp:
-            return key, before.digest, ""
+            return _One(before.digest, stamp)
         seen.pop(key, None)
         digest = images.check(key)
         if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > SETTLED:
             seen[key] = Seen(stamp, digest)
     except InvalidImage as error:
-        return key, "", error.reason
+        return _One(problem=error.reason)
     except FileNotFoundError:
-        return key, "", "no such file"
+        return _One(problem="no such file")
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like
-        return key, "", f"is not a readable image ({type(error).__name__})"
-    return key, digest, ""
+        return _One(problem=f"is not a readable image ({type(error).__name__})")
+    return _One(digest, stamp)
 
 
 def _stamp(file: Path | None) -> list[int]:

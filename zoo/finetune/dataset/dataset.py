@@ -10,6 +10,8 @@ from blake3 import blake3
 from PIL import Image
 
 from zoo.domain.task import Task
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.check import state_of
 from zoo.finetune.dataset.images import Images
 
 __all__ = ["PARTS", "Dataset", "Sample", "Skipped", "content_digest", "parts_digest"]
@@ -25,10 +27,12 @@ class Sample(NamedTuple):
     Attributes:
         key: Which image: its path, or its place in a named dataset. No two samples share one.
         target: A class index; or one number for each label (1 present, 0 not) or column.
+        group: Of those that stay in one part; empty: it is alone.
     """
 
     key: str
     target: Target
+    group: str = ""
 
 
 class Skipped(NamedTuple):
@@ -54,6 +58,7 @@ class Dataset:
         split_digest: BLAKE3 over the keys of each part.
         skipped: What was left out.
         images: Reads them.
+        states: Of their files when they were checked (`zoo.finetune.dataset.check.state_of`).
         remarks: What is odd about it.
     """
 
@@ -67,6 +72,7 @@ class Dataset:
     split_digest: str
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
+    states: Mapping[str, int] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
@@ -77,13 +83,25 @@ class Dataset:
         """
         return self.images.read(sample.key)
 
+    def check_unchanged(self) -> None:
+        """Make sure that the files are still those that were checked, and that `digest` is of.
+
+        Raises:
+            InvalidData: They are not.
+        """
+        files = ((key, self.images.file(key)) for key in self.states)
+        changed = [key for key, file in files if file and state_of(file) != self.states[key]]
+        if changed:
+            reason = f"{len(changed)} images changed while they were read, such as '{changed[0]}'"
+            raise InvalidData(self.spec, [reason])
+
 
 def content_digest(
     classes: Sequence[str], samples: Iterable[Sample], digests: Mapping[str, str]
 ) -> str:
     """BLAKE3 over classes and samples, whatever their order; ``digests``: of images by key."""
     hasher = blake3("\n".join(classes).encode() + b"\0\n")
-    for key, target in sorted(samples, key=lambda sample: sample.key):
+    for key, target, _ in sorted(samples, key=lambda sample: sample.key):
         # A list of floats prints as the shortest text that reads back the same.
         text = target if isinstance(target, int) else list(map(float, target))
         hasher.update(f"{key}\0{text}\0{digests[key]}\n".encode("utf-8", "surrogateescape"))

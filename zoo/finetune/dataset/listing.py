@@ -35,12 +35,14 @@ class Row:
         key: See `Sample.key`.
         label: What it shows; None where that is not known.
         part: ``train``, ``validation`` or ``test`` where the dataset says so, else empty.
+        group: What it stays in one part with, if anything.
         problem: Why it cannot be used, if that is known already.
     """
 
     key: str
     label: Label | None
     part: str = ""
+    group: str = ""
     problem: str = ""
 
 
@@ -77,7 +79,9 @@ class Listing:
                 return tuple(float(name in label) for name in self.classes)
             return tuple(map(float, label))
 
-        return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
+        return [
+            Sample(row.key, target(row.label), row.group) for row in rows if row.label is not None
+        ]
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ from blake3 import blake3
 
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
 from zoo.finetune.dataset.folders import list_folders
+from zoo.finetune.dataset.groups import by_rule, is_rule, joined
+from zoo.finetune.dataset.leaks import crossings
 from zoo.finetune.dataset.listing import Listing, Row
 from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.rules import broken_rules
@@ -37,6 +39,8 @@ def open_dataset(
     validation_share: float = 0.1,
     test_share: float = 0.2,
     seed: int = 0,
+    group_by: str = "",
+    apart: bool = False,
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -49,6 +53,9 @@ def open_dataset(
         validation_share: Share of each class to choose options on, if there is no such split.
         test_share: Share of each class to measure the result on, if there is no such split.
         seed: Of the split.
+        group_by: What stays in one part: a column of a table, or a rule on paths
+            (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
+        apart: Whether copies of an image need not stay in one part.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order, so that they are not decoded
             again as long as their files stay as they are.
@@ -56,11 +63,11 @@ def open_dataset(
 
     Raises:
         InvalidData: Listing everything that is wrong.
-        InvalidOption: Shares that leave nothing to train on.
+        InvalidOption: Shares that leave nothing to train on, or no such rule.
         MissingPackage: What reads this kind of dataset is not installed.
     """
     shares = Shares(validation_share, test_share)
-    listing = _list(spec, task)
+    listing = _list(spec, task, group_by)
     memory = cache / f"{blake3(listing.place.encode()).hexdigest()[:32]}.json" if cache else None
     checked = check_images(listing.images, _keys(listing), progress, memory)
     bad = _bad(listing, checked)
@@ -74,9 +81,12 @@ def open_dataset(
     if lost := {row.part for row in listing.rows if row.part} - {row.part for row in rows}:
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
         raise InvalidData(spec, problems)
+    rows = joined(rows, {} if apart else checked.digests)
     parts = _parts(listing, rows, shares, seed)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
+    if test_share and not parts.test:
+        raise InvalidData(spec, ["no image is left to test on: all are in one group"])
     samples: list[Sample] = [sample for part in parts for sample in part]
     return Dataset(
         spec=spec,
@@ -89,7 +99,8 @@ def open_dataset(
         split_digest=parts_digest(parts),
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
-        remarks=listing.remarks,
+        states=checked.states,
+        remarks=(*listing.remarks, *crossings(parts, checked.digests)),
     )
 
 
@@ -98,7 +109,17 @@ def absolute(spec: str) -> str:
     return located(spec) if is_named(spec) else str(Path(spec).expanduser().absolute())
 
 
-def _list(spec: str, task: Task | None) -> Listing:
+def _list(spec: str, task: Task | None, group_by: str) -> Listing:
+    listing = _listed(spec, task, group_by)
+    if group_by and not any(row.group for row in listing.rows):
+        if not is_rule(group_by):
+            what = "only tables have columns to group by: --group-by takes 'folder' or a pattern"
+            raise InvalidOption(f"{what} with a group in it, such as '([^/_]+)_', for {spec}")
+        return replace(listing, rows=tuple(by_rule(listing.rows, group_by)))
+    return listing
+
+
+def _listed(spec: str, task: Task | None, group_by: str) -> Listing:
     if is_named(spec):
         return list_named(spec, task)
     path = Path(spec).expanduser()
@@ -111,7 +132,7 @@ def _list(spec: str, task: Task | None) -> Listing:
         raise InvalidData(spec, ["no such folder, table or named dataset"])
     if path.suffix.lower() not in TABLES:
         raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"])
-    return list_table(path, task)
+    return list_table(path, task, group_by)
 
 
 def _keys(listing: Listing) -> list[str]:

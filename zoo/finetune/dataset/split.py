@@ -1,23 +1,24 @@
 """Split samples into training, validation and test.
 
-A split depends on keys, targets and the seed alone, not on the order in which a disk lists files.
-Images of one class are drawn without regard to the others, so what is added to one class moves
-nothing in another.
+A split depends on keys, targets, groups and the seed alone, not on the order in which a disk lists
+files. Where nothing is in groups, images of one class are drawn without regard to the others, so
+what is added to one class moves nothing in another.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.dataset import Sample
+from zoo.finetune.dataset.dataset import Sample, Target
+from zoo.finetune.dataset.groups import allot
 
-__all__ = ["Parts", "Shares", "split"]
+__all__ = ["Parts", "Shares", "labels_of", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Parts(NamedTuple):
 def split(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> Parts:
     """Hold out shares of each class; of all samples with like shares of each label; or of all."""
     ordered = sorted(samples, key=lambda sample: sample.key)
-    if task == "multi-label":
+    if any(sample.group for sample in ordered):
+        parts = _by_groups(ordered, task, shares, seed)
+    elif task == "multi-label":
         parts = _by_labels(ordered, shares, seed)
     else:
         parts = Parts([], [], [])
@@ -71,6 +74,30 @@ def split(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> P
             parts.validation.extend(group[test : test + validation])
             parts.train.extend(group[test + validation :])
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
+
+
+def _by_groups(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> Parts:
+    labels: list[Iterable[int]] = [()] * len(samples)
+    if task != "regression":
+        labels = [labels_of(sample.target) for sample in samples]
+    allotted = allot(
+        labels,
+        [sample.group for sample in samples],
+        (1 - shares.validation - shares.test, shares.validation, shares.test),
+        seed,
+        every=task == "classification",
+    )
+    parts = Parts([], [], [])
+    for sample, part in zip(samples, allotted, strict=True):
+        parts[part].append(sample)
+    return parts
+
+
+def labels_of(target: Target) -> Iterable[int]:
+    """The class, or the labels that are present."""
+    if isinstance(target, int):
+        return (target,)
+    return [label for label, value in enumerate(target) if value]
 
 
 def _random(seed: int, target: int) -> random.Random:
@@ -135,5 +162,4 @@ def _mend(parts: list[list[int]], labels: Sequence[frozenset[int]], needed: Sequ
 
 
 def _present(sample: Sample) -> frozenset[int]:
-    assert not isinstance(sample.target, int)
-    return frozenset(label for label, value in enumerate(sample.target) if value)
+    return frozenset(labels_of(sample.target))

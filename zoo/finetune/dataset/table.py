@@ -9,6 +9,7 @@
 | ``label``, if there is no such column and the task is named | regression: numbers |
 | any others, if none of these is there | multi-label: each is a label, 1 present, 0 not |
 | ``split`` | optional: train, val or test (see `PART_NAMES`) |
+| what ``group_by`` names | optional: whom or what the image is of, which stays in one part |
 
 The table is the user's own: its paths may lead anywhere. Class names and labels are in the order in
 which people count (`in_order`), label columns and numbers in that of the columns.
@@ -17,6 +18,7 @@ which people count (`in_order`), label columns and numbers in that of the column
 from __future__ import annotations
 
 import csv
+import difflib
 import importlib
 import math
 import posixpath
@@ -27,6 +29,7 @@ from typing import Any, NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
+from zoo.finetune.dataset.groups import is_rule
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, in_order
 
@@ -45,21 +48,27 @@ class Columns(NamedTuple):
 
     path: str
     split: str | None
+    group: str | None
     task: Task
     labels: tuple[str, ...]
 
 
-def list_table(path: Path, task: Task | None) -> Listing:
-    """List the rows of a table; ``task`` decides where its columns allow several.
+def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
+    """List the rows of a table.
+
+    Args:
+        path: The table.
+        task: Decides where its columns allow several.
+        group_by: The column that names what stays in one part, unless it is a rule on paths.
 
     Raises:
-        InvalidData: It is no such table.
+        InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
     rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
     if not rows:
         raise InvalidData(path, ["the table has no rows"])
-    columns = _columns(path, list(rows[0]), task)
+    columns = _columns(path, list(rows[0]), task, _group(path, list(rows[0]), group_by))
     seen: set[str] = set()
     listed = [_row(number, cells, columns, seen) for number, cells in enumerate(rows, 1)]
     return Listing(
@@ -116,7 +125,18 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _columns(path: Path, names: Sequence[str], task: Task | None) -> Columns:
+def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
+    if group_by in names:
+        return group_by
+    if group_by and not is_rule(group_by):
+        near = difflib.get_close_matches(group_by, names, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        there = ", ".join(names)
+        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {there}{hint}"])
+    return None
+
+
+def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
     found = next((name for name in PATHS if name in names), None)
     if found is None:
         wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
@@ -132,10 +152,11 @@ def _columns(path: Path, names: Sequence[str], task: Task | None) -> Columns:
     if task == "regression" and not numbers:
         options["regression"] = options["classification"]
     if not any(options.values()):
-        options["multi-label"] = tuple(name for name in names if name not in (found, split))
+        known = (found, split, group)
+        options["multi-label"] = tuple(name for name in names if name not in known)
     usable = [name for name, columns in options.items() if columns and task in (None, name)]
     if len(usable) == 1:
-        return Columns(found, split, usable[0], options[usable[0]])
+        return Columns(found, split, group, usable[0], options[usable[0]])
     if usable:
         raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
     needs = "'label', 'labels' or 'target', or columns of 0 and 1"
@@ -157,11 +178,16 @@ def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
         part = PART_NAMES.get(name.lower(), "")
         if not part:
             problem = f"has the split '{name}', which is none of train, val, test"
+    group = ""
+    if columns.group:
+        group = (cells[columns.group] or "").strip()
+        if group.lower() in MISSING:
+            problem = problem or f"has no group in the column '{columns.group}'"
     try:
         label = READ[columns.task](cells, columns.labels)
     except ValueError as error:
-        return Row(key=key, label=None, part=part, problem=str(error))
-    return Row(key=key, label=label, part=part, problem=problem)
+        return Row(key=key, label=None, part=part, group=group, problem=str(error))
+    return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
 def _class(cells: Cells, columns: Sequence[str]) -> Label:

@@ -1,0 +1,199 @@
+"""What a run says of itself, and that it does what it says: ties, patience, dropout, copies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import own_nets
+from fakes.tuned import drawings, quick, small_zoo
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import zoo
+import zoo_torch
+from zoo.errors import Diverged, UnknownName
+from zoo.finetune.run import Result
+from zoo.lookup.runs import find_run, metrics
+from zoo_cli.main import main
+
+Tune = Callable[..., Result]
+SMALL = {"device": "cpu", "image_size": 32, "batch_size": 9}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zoo.Zoo]:
+    root = tmp_path_factory.mktemp("said")
+    drawings(root / "drawings")
+    with quick(), small_zoo(root) as made:
+        yield made
+
+
+@pytest.fixture
+def tune(small: zoo.Zoo) -> Tune:
+    def tune(base: str = "team/base", save: str = "team/tuned", **options: Any) -> Result:
+        data = str(small.root.parent / "drawings")
+        return small.finetune(base, data, save, **{**SMALL, **options})
+
+    return tune
+
+
+def epochs(small: zoo.Zoo, result: Result) -> list[dict[str, Any]]:
+    return [x for x in metrics(find_run(small.workspace, result.run)) if x["kind"] == "epoch"]
+
+
+def scripted(patch: pytest.MonkeyPatch, *figures: tuple[float, float]) -> None:
+    """Accuracy and loss on the validation images, one pair after the other."""
+    pairs = iter(figures)
+
+    def measured(*_: Any) -> dict[str, float]:
+        return dict(zip(("accuracy", "loss"), next(pairs), strict=True))
+
+    patch.setattr("zoo.finetune.training.measure", measured)
+
+
+def test_patience_ends_a_plateau(small: zoo.Zoo, tune: Tune) -> None:
+    result = tune(strategy="partial", freeze="all", epochs=7, lr=1e-9, patience=2)
+    assert len(epochs(small, result)) == 3
+
+
+@pytest.mark.parametrize(
+    ("figures", "kept", "ran"),
+    [
+        (((0.5, 1.0), (0.8, 0.6), (0.8, 0.5), (0.8, 0.7), (0.9, 0.9)), "epoch 3", 4),
+        (((0.5, 1.0), (0.5, 1.0), (0.5, 1.0)), "epoch 1", 3),
+        (((0.5, 1.0), (0.8, float("nan")), (0.8, 0.9), (0.8, 0.9)), "epoch 3", 4),
+    ],
+)
+def test_of_equal_scores_the_smaller_loss_counts_and_then_the_earlier(
+    small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch,
+    figures: tuple[tuple[float, float], ...], kept: str, ran: int,
+) -> None:  # fmt: skip
+    scripted(monkeypatch, *figures)
+    result = tune(strategy="partial", freeze="all", epochs=5, patience=2)
+    assert (result.freeze["kept"], len(epochs(small, result))) == (kept, ran)
+
+
+def said(small: zoo.Zoo, capsys: pytest.CaptureFixture[str], *options: object) -> str:
+    """The result line of ``zoo finetune``; the checkpoint and its card say the same."""
+    data = small.root.parent / "drawings"
+    with pytest.raises(SystemExit) as left:
+        main(["--home", str(small.root), "finetune", "team/base", "--data", str(data), "--save",
+              "team/said", "--image-size", "32", "--batch-size", "9", "--device", "cpu",
+              *map(str, options)])  # fmt: skip
+    assert not left.value.code
+    _, _, warning = capsys.readouterr().out.strip().partition("; WARNING: ")
+    assert small.show("team/said")["provenance"].get("warning", "") == warning
+    return warning
+
+
+def test_a_run_that_diverged_says_so(small: zoo.Zoo, capsys: pytest.CaptureFixture[str]) -> None:
+    warning = said(small, capsys, "--strategy", "full", "--lr", 10, "--epochs", 1)
+    assert "training diverged: its loss was 1." in warning
+
+
+def test_figures_that_are_no_numbers_are_not_published(small: zoo.Zoo, tune: Tune) -> None:
+    with pytest.raises(Diverged, match="no number any more"):
+        tune(save="team/none", strategy="full", lr=1e6, epochs=2)
+    with pytest.raises(UnknownName):
+        small.show("team/none")
+
+
+def test_a_result_of_chance_says_so(
+    small: zoo.Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ("--strategy", "full", "--lr", 1e-9, "--epochs", 1)
+    warning = said(small, capsys, *how)
+    assert warning == (
+        "no better than chance: the same answer for every test image has accuracy 0.3333"
+    )
+    small.export("team/said", tmp_path)
+    assert f"**Warning:** {warning}." in (tmp_path / "README.md").read_text()
+
+
+def test_a_training_without_gain_says_so(
+    small: zoo.Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, (0.75, 0.6), (0.5, 0.9), (0.75, 0.7))
+    warning = said(small, capsys, "--freeze", "all", "--epochs", 2)
+    assert warning == (
+        "training gained nothing over the probe that it began with: accuracy on the validation "
+        "images 0.7500 before, 0.7500 at best after"
+    )
+    scripted(monkeypatch, (0.75, 0.6), (0.8, 0.9))
+    assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""
+
+
+class Copies(TorchFunctionMode):
+    """Counts copies between devices, and those that are not waited for."""
+
+    total = ahead = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.to:
+            self.total += 1
+            self.ahead += bool((kwargs or {}).get("non_blocking"))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_copy_from_memory_that_is_not_pinned_is_waited_for(tune: Tune) -> None:
+    with Copies() as copies:
+        tune(strategy="partial", freeze="layer2", epochs=1, cache=False)
+    assert copies.total > 5
+    assert copies.ahead == 0
+
+
+class Dropping(own_nets.ConvNet):
+    """Dropout between the last unit and the head, as torchvision's networks have it."""
+
+    share = 0.5
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.late(self.down(self.early(self.stem(images).relu())))
+        codes = nn.functional.dropout(maps.mean((2, 3)), self.share, self.training)
+        outputs: Tensor = self.classifier(codes)
+        return outputs
+
+
+class Keeping(Dropping):
+    share = 0.0
+
+
+@pytest.fixture
+def dropout(small: zoo.Zoo, tmp_path: Path) -> Tune:
+    """Runs of networks with dropout in front of the head, and without."""
+    torch.manual_seed(0)
+    save_file(Dropping().state_dict(), tmp_path / "base.safetensors")
+    for name, network in (("dropping", Dropping), ("keeping", Keeping)):
+        zoo_torch.register(name, network, preprocessing=own_nets.SMALL)
+        small.import_file(
+            tmp_path / "base.safetensors", f"own/{name}", backbone="torch", architecture=name
+        )
+
+    def tune(base: str, **options: Any) -> Result:
+        data = str(small.root.parent / "drawings")
+        how = {"strategy": "partial", "freeze": "all", "epochs": 2, "lr": 0.05, "batch_size": 9}
+        return small.finetune(base, data, "own/tuned", device="cpu", **{**how, **options})
+
+    return tune
+
+
+def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: Tune) -> None:
+    heads = []
+    for base, cache in (("own/dropping", True), ("own/dropping", False), ("own/keeping", False)):
+        result = dropout(base, cache=cache)
+        notes = metrics(find_run(small.workspace, result.run))
+        assert [line for line in notes if line["kind"] == "remark"] == []
+        heads.append(small.load("own/tuned").get_parameter("classifier.weight").detach())
+    cached, uncached, without = heads
+    assert torch.allclose(cached, uncached, atol=1e-5)
+    assert not torch.allclose(uncached, without, atol=1e-3)
+    kept = list((small.root / "cache" / "crossings").glob("*/description.json"))
+    assert "late.1" in {json.loads(path.read_text())["cut"] for path in kept}
