@@ -14,12 +14,14 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torchvision import transforms
 
 import zoo
 
-__all__ = ["KINDS", "SIDE", "draw", "drawings", "evaluated", "quick", "small_zoo"]
+__all__ = [
+    "KINDS", "SIDE", "draw", "drawings", "evaluated", "inputs", "network_of", "quick", "small_zoo"
+]  # fmt: skip
 
 KINDS = ("bar", "disc", "square")
 SIDE = 32
@@ -73,12 +75,15 @@ def quick() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@torch.no_grad()
-def evaluated(weights: Path, preprocessing: Mapping[str, Any], images: Path) -> dict[str, float]:
-    """Accuracy and loss of exported ``weights`` on class folders: files, Pillow, torch and timm."""
-    network = timm.create_model("test_resnet", num_classes=len(KINDS))
+def network_of(weights: Path) -> nn.Module:
+    """The small zoo's network with exported ``weights``."""
+    network: nn.Module = timm.create_model("test_resnet", num_classes=len(KINDS))
     network.load_state_dict(load_file(weights))
-    network.eval()
+    return network
+
+
+def inputs(path: Path, preprocessing: Mapping[str, Any]) -> Tensor:
+    """An image (3, H, W), by torchvision."""
     transform = transforms.Compose([
         transforms.Resize(math.floor(SIDE / preprocessing["crop_pct"]),
                           transforms.InterpolationMode(preprocessing["interpolation"])),
@@ -86,10 +91,18 @@ def evaluated(weights: Path, preprocessing: Mapping[str, Any], images: Path) -> 
         transforms.ToTensor(),
         transforms.Normalize(preprocessing["mean"], preprocessing["std"]),
     ])  # fmt: skip
+    with Image.open(path) as image:
+        found: Tensor = transform(image.convert("RGB"))
+    return found
+
+
+@torch.no_grad()
+def evaluated(weights: Path, preprocessing: Mapping[str, Any], images: Path) -> dict[str, float]:
+    """Accuracy and loss of exported ``weights`` on class folders: files, Pillow, torch and timm."""
+    network = network_of(weights).eval()
     right, losses = [], []
     for path in sorted(images.glob("*/*.png")):
-        with Image.open(path) as image:
-            said = network(transform(image.convert("RGB"))[None])
+        said = network(inputs(path, preprocessing)[None])
         target = torch.tensor([KINDS.index(path.parent.name)])
         right.append(float(said.argmax(1) == target))
         losses.append(float(nn.functional.cross_entropy(said, target)))

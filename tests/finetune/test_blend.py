@@ -31,8 +31,8 @@ def test_a_soup_takes_in_what_makes_it_no_worse(tmp_path: Path) -> None:
     for name, value in (("far", 90.0), ("low", 0.0), ("middle", 2.0), ("high", 4.0)):
         kept.keep(name, {"w": torch.tensor([value])})
 
-    def score(tensors: Mapping[str, Tensor]) -> float:
-        return -abs(tensors["w"].item() - 2.1)
+    def score(tensors: Mapping[str, Tensor], _: int) -> tuple[float, float]:
+        return -abs(tensors["w"].item() - 2.1), 0.0
 
     mean, names = soup(kept, score)
     assert (mean["w"].item(), names) == (2.0, ("middle",))
@@ -47,12 +47,12 @@ def test_the_blend_that_does_best_is_saved(
 ) -> None:
     """After one epoch, so many tenths of the way to what it led to."""
     recipe = Recipe(
-        data=str(shapes), strategy="partial", freeze="all", epochs=1, image_size=32, lr=0.01,
+        data=str(shapes), strategy="lp-ft", freeze="all", epochs=1, image_size=32, lr=0.1,
         blend="wise-ft",
     )  # fmt: skip
     found = {}
     for best in (1, 3, 10):
-        scores = iter([0.5, *(0.9 if tenths == best else 0.1 for tenths in range(1, 10))])
+        scores = iter([0.2, 0.5, *(0.9 if tenths == best else 0.1 for tenths in range(1, 10))])
         monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})  # noqa: B023
         save = Reference.parse(f"team/best{best}")
         result = finetune(workspace, base, recipe, save, device="cpu")

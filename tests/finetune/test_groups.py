@@ -57,35 +57,35 @@ def patient(sample: Sample) -> str:
 def test_a_group_is_in_one_part_and_each_class_is_trained_on(
     drawn: list[tuple[int, int]], seed: int
 ) -> None:
-    samples = [Sample(f"{at:03}", label, f"g{group}") for at, (label, group) in enumerate(drawn)]
-    parts = split(samples, "classification", Shares(0.1, 0.2), seed)
+    samples = [Sample(f"{at:03}", label) for at, (label, _) in enumerate(drawn)]
+    groups = {sample.key: f"g{group}" for sample, (_, group) in zip(samples, drawn, strict=True)}
+    how = ("classification", Shares(0.1, 0.2), seed, groups)
+    parts = split(samples, *how)
     assert sorted([*parts.train, *parts.validation, *parts.test]) == sorted(samples)
-    where = [{sample.group for sample in part} for part in parts]
+    where = [{groups[sample.key] for sample in part} for part in parts]
     assert sum(map(len, where)) == len(set.union(*where))
     assert {s.target for s in parts.train} == {s.target for s in samples}
-    assert parts == split(samples[::-1], "classification", Shares(0.1, 0.2), seed)
+    assert parts == split(samples[::-1], *how)
 
 
 def test_parts_have_their_shares_where_groups_are_many() -> None:
-    samples = [Sample(f"{at:04}", at % 3, f"g{at // 5}") for at in range(900)]
-    for seed in range(5):
-        parts = split(samples, "classification", Shares(0.1, 0.2), seed)
+    samples = [Sample(f"{at:04}", at % 3) for at in range(900)]
+    groups = {f"{at:04}": f"g{at // 5}" for at in range(900)}
+    drawn = [split(samples, "classification", Shares(0.1, 0.2), seed, groups) for seed in range(5)]
+    for parts in drawn:
         for label in range(3):
             counts = [sum(sample.target == label for sample in part) for part in parts]
             assert counts == pytest.approx([210, 30, 60], abs=3)
-    one, other = (split(samples, "classification", Shares(0.1, 0.2), seed) for seed in (0, 1))
-    assert one.test != other.test
+    assert drawn[0].test != drawn[1].test
 
 
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
 def test_groups_of_labels_and_numbers(task: Any) -> None:
-    samples = [
-        Sample(f"{at:03}", (float(at % 2), float(at % 7 == 0)), f"g{at // 4}") for at in range(120)
-    ]
-    parts = split(samples, task, Shares(0.2, 0.2), 0)
+    samples = [Sample(f"{at:03}", (float(at % 2), float(at % 7 == 0))) for at in range(120)]
+    groups = {f"{at:03}": f"g{at // 4}" for at in range(120)}
+    parts = split(samples, task, Shares(0.2, 0.2), 0, groups)
     assert [len(part) for part in parts] == pytest.approx([72, 24, 24], abs=4)
-    groups = [sample.group for part in parts for sample in part]
-    assert sum(len({s.group for s in part}) for part in parts) == len(set(groups))
+    assert sum(len({groups[sample.key] for sample in part}) for part in parts) == 30
 
 
 def test_folds_keep_groups() -> None:

@@ -4,14 +4,22 @@ over the same files.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.tuned import drawings, evaluated, quick, small_zoo
+import torch
+from fakes.tuned import draw, drawings, evaluated, inputs, network_of, quick, small_zoo
+from torch.optim.swa_utils import update_bn
 
 import zoo
+from zoo.backbones.entry import LateEntry
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidData, InvalidOption
+from zoo.finetune.run import Result
 
 PLANS: dict[str, dict[str, Any]] = {
     "probe": {"strategy": "probe"},
@@ -49,10 +57,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zoo.Zoo]:
         yield made
 
 
+def tune(small: zoo.Zoo, **options: Any) -> Result:
+    given = {"data": small.root.parent / "drawings", "save": "team/tuned", **options}
+    return small.finetune("team/base", device="cpu", image_size=32, batch_size=9, **given)
+
+
 def check(small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]) -> None:
     data = small.root.parent / "drawings"
-    result = small.finetune("team/base", str(data), "team/tuned", device="cpu", image_size=32,
-                            batch_size=9, **PLANS[plan], **options)  # fmt: skip
+    result = tune(small, **PLANS[plan], **options)
     small.export("team/tuned", tmp_path)
     preprocessing = small.show("team/tuned")["preprocessing"]
     true = evaluated(tmp_path / "model.safetensors", preprocessing, data / "test")
@@ -67,3 +79,89 @@ def test_recorded_figures_are_those_of_the_published_checkpoint(
     small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]
 ) -> None:
     check(small, tmp_path, plan, options)
+
+
+EVERY = {
+    "blend": ("none", "wise-ft", "soup"),
+    "cache": (True, False),
+    "ema": (0.0, 0.5),
+    "patience": (0, 1),
+    "seed": (0, 1),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("values", itertools.product(*EVERY.values()))
+@pytest.mark.parametrize("plan", PLANS)
+def test_they_are_so_for_every_strategy_with_everything(
+    small: zoo.Zoo, tmp_path: Path, plan: str, values: tuple[Any, ...]
+) -> None:
+    options = dict(zip(EVERY, values, strict=True))
+    try:
+        Recipe(data="", **PLANS[plan], **options)
+    except InvalidOption:
+        pytest.skip("the recipe is refused")
+    check(small, tmp_path, plan, options)
+
+
+def test_activations_of_other_weights_are_refused(
+    small: zoo.Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever changes what is below the cut, and forgets that there is a cache, is stopped."""
+    real = LateEntry.enter
+
+    def enter(self: LateEntry, *given: Any) -> Any:
+        with torch.no_grad():
+            next(self.module.parameters()).mul_(1.01)
+        return real(self, *given)
+
+    monkeypatch.setattr(LateEntry, "enter", enter)
+    with pytest.raises(RuntimeError, match="activations are those of other weights"):
+        tune(small, **PLANS["partial"])
+
+
+def test_blends_have_the_running_statistics_that_torch_gives_them(
+    small: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means of weights with `torch.optim.swa_utils.update_bn` over the training images."""
+    scores = iter((0.1, 0.2, 0.1, 0.2, 0.3, 0.4))  # epochs, the same for the soup, its means
+
+    def measured(*_: Any) -> dict[str, float]:
+        return {"accuracy": next(scores), "loss": 1.0}
+
+    monkeypatch.setattr("zoo.finetune.training.measure", measured)
+    result = tune(small, strategy="full", epochs=2, lr=0.05, blend="soup")
+    assert result.freeze["kept"] == "mean of epoch 2, epoch 1"
+    small.export("team/tuned", tmp_path)
+    network = network_of(tmp_path / "model.safetensors")
+    found = {name: value.clone() for name, value in network.named_buffers()}
+    shown = small.show("team/tuned")["preprocessing"]
+    paths = sorted((small.root.parent / "drawings" / "train").glob("*/*.png"))
+    batches = torch.stack([inputs(path, shown) for path in paths]).split(9)
+    update_bn(batches, network)
+    for name, value in network.named_buffers():
+        if "running" in name:
+            assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_straight_line_begins_at_weights_that_mean_something(small: zoo.Zoo) -> None:
+    for plan in ("partial", "full", "unfreezing"):
+        with pytest.raises(InvalidOption, match="begins with a random head: take lp-ft"):
+            tune(small, **PLANS[plan], blend="wise-ft")
+
+
+def test_an_image_that_changes_while_it_is_read_is_not_kept_as_another(tmp_path: Path) -> None:
+    data = drawings(tmp_path / "drawings")
+    path = next((data / "train" / "bar").iterdir())
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Any]:
+        if what == "running the frozen part":
+            draw(path, "disc", 7)
+        yield type("Task", (), {"advance": lambda *_, **__: None})()
+
+    with quick(), small_zoo(tmp_path) as made:
+        made.progress = progress
+        with pytest.raises(InvalidData, match="1 images changed while they were read, such as"):
+            tune(made, strategy="probe")
+        assert list((made.root / "cache").rglob("description.json")) == []

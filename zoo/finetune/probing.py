@@ -62,7 +62,7 @@ def probe_heads(prepared: Prepared, feeds: Feeds, progress: Progress) -> dict[st
             kind="svm" if prepared.recipe.probe == "svm" else "softmax",
             validation=(held[0][at], held[1]) if held else None,
             seed=prepared.recipe.seed,
-            groups=[sample.group for sample in prepared.dataset.train],
+            groups=prepared.dataset.groups_of(prepared.dataset.train),
         )
         install(probe, head)
         found["c"].append(probe.c)
@@ -118,7 +118,7 @@ def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str
         task=prepared.task,
         kind="svm" if prepared.recipe.probe == "svm" else "softmax",
         seed=prepared.recipe.seed,
-        groups=[sample.group for sample in prepared.dataset.train],
+        groups=prepared.dataset.groups_of(prepared.dataset.train),
         progress=progress,
     )
     folder = journal.run.folder

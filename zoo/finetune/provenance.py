@@ -20,7 +20,12 @@ __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 
 LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
              "pillow")  # fmt: skip
-UNRECORDED = {"reading": "1"}
+TRAINING = 2
+"""How a recipe is carried out; another number gives other bits. Until 2, of equal epochs the latest
+was kept, and patience went on through them; probes were not fitted to their optimum; one-cycle was
+not torch's; tables of positions decayed in networks of torchvision and transformers; the running
+statistics of blends were means."""
+UNRECORDED = {"reading": "1", "training": "1"}
 """What is meant where older versions recorded nothing."""
 THEN = ", then "
 """Between what a run began with and what it went on with."""
@@ -28,7 +33,7 @@ THEN = ", then "
 
 def provenance(prepared: Prepared) -> dict[str, str]:
     """Data, split, device, processes, threads (sums are taken in their order), how images are read
-    (`zoo.backbones.rgb`), and versions.
+    (`zoo.backbones.rgb`), how training goes, and versions.
     """
     dataset = prepared.dataset
     return {
@@ -40,6 +45,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "processes": str(prepared.processes),
         "threads": str(torch.get_num_threads()),
         "reading": str(READING),
+        "training": str(TRAINING),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
@@ -94,7 +100,7 @@ class Earlier:
         if not self.provenance:
             return ""
         here, found = provenance(prepared), []
-        for name in ("device", "processes", "reading", *LIBRARIES):
+        for name in ("device", "processes", "reading", "training", *LIBRARIES):
             before = self.provenance.get(name, UNRECORDED.get(name, here[name]))
             if before != here[name]:
                 found.append(f"{name} {here[name]} (was {before})")

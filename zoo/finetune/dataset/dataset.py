@@ -27,12 +27,10 @@ class Sample(NamedTuple):
     Attributes:
         key: Which image: its path, or its place in a named dataset. No two samples share one.
         target: A class index; or one number for each label (1 present, 0 not) or column.
-        group: Of those that stay in one part; empty: it is alone.
     """
 
     key: str
     target: Target
-    group: str = ""
 
 
 class Skipped(NamedTuple):
@@ -56,6 +54,8 @@ class Dataset:
         digest: BLAKE3 over classes, keys, targets and the bytes of every image. It does not depend
             on where the images lie, nor on the split.
         split_digest: BLAKE3 over the keys of each part.
+        groups: Of samples, by key; those of one group are meant to stay together. Who is alone has
+            none.
         skipped: What was left out.
         images: Reads them.
         states: Of their files when they were checked (`zoo.finetune.dataset.check.state_of`).
@@ -70,6 +70,7 @@ class Dataset:
     test: tuple[Sample, ...]
     digest: str
     split_digest: str
+    groups: Mapping[str, str] = field(default_factory=dict, repr=False)
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
     states: Mapping[str, int] = field(default_factory=dict, repr=False)
@@ -82,6 +83,10 @@ class Dataset:
             InvalidImage: It became unreadable since it was checked.
         """
         return self.images.read(sample.key)
+
+    def groups_of(self, samples: Sequence[Sample]) -> list[str]:
+        """The group of each; empty: it is alone."""
+        return [self.groups.get(sample.key, "") for sample in samples]
 
     def check_unchanged(self) -> None:
         """Make sure that the files are still those that were checked, and that `digest` is of.
@@ -101,7 +106,7 @@ def content_digest(
 ) -> str:
     """BLAKE3 over classes and samples, whatever their order; ``digests``: of images by key."""
     hasher = blake3("\n".join(classes).encode() + b"\0\n")
-    for key, target, _ in sorted(samples, key=lambda sample: sample.key):
+    for key, target in sorted(samples, key=lambda sample: sample.key):
         # A list of floats prints as the shortest text that reads back the same.
         text = target if isinstance(target, int) else list(map(float, target))
         hasher.update(f"{key}\0{text}\0{digests[key]}\n".encode("utf-8", "surrogateescape"))

@@ -11,13 +11,14 @@ from zoo.finetune.dataset.split import Parts
 __all__ = ["crossings"]
 
 
-def crossings(parts: Parts, digests: Mapping[str, str]) -> Iterator[str]:
+def crossings(parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
     """Remarks on copies of images: that there are any, that their labels differ, and, where parts
     are given or copies were to be apart, that training has seen what measures it.
 
     Args:
         parts: The split.
         digests: Of images, by key.
+        groups: Likewise.
     """
     copies: dict[str, list[tuple[str, Sample]]] = defaultdict(list)
     for name, samples in zip(PARTS, parts, strict=True):
@@ -29,10 +30,12 @@ def crossings(parts: Parts, digests: Mapping[str, str]) -> Iterator[str]:
         yield f"{number} images are copies of others, such as {_pair(several[0])}"
     if odd := [each for each in several if len({sample.target for _, sample in each}) > 1]:
         yield f"{len(odd)} images have copies with another label, such as {_pair(odd[0])}"
-    yield from _across(parts, several)
+    yield from _across(parts, several, groups)
 
 
-def _across(parts: Parts, several: list[list[tuple[str, Sample]]]) -> Iterator[str]:
+def _across(
+    parts: Parts, several: list[list[tuple[str, Sample]]], groups: Mapping[str, str]
+) -> Iterator[str]:
     for part, samples in zip(PARTS[1:], parts[1:], strict=True):
         pairs = [
             [trained[0], *seen]
@@ -46,7 +49,8 @@ def _across(parts: Parts, several: list[list[tuple[str, Sample]]]) -> Iterator[s
                 f"{number} of {len(samples)} {part} images are trained on, too, such as "
                 f"{_pair(pairs[0])}: figures on these say nothing of new images"
             )
-        shared = {x.group for x in samples if x.group} & {x.group for x in parts.train}
+        here, there = ({groups.get(x.key, "") for x in each} for each in (samples, parts.train))
+        shared = (here & there) - {""}
         if shared and not pairs:
             yield f"{len(shared)} groups are in the {part} split and in that to train on"
 

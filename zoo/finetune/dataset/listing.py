@@ -79,9 +79,7 @@ class Listing:
                 return tuple(float(name in label) for name in self.classes)
             return tuple(map(float, label))
 
-        return [
-            Sample(row.key, target(row.label), row.group) for row in rows if row.label is not None
-        ]
+        return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def open_dataset(
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
         raise InvalidData(spec, problems)
     rows = joined(rows, {} if apart else checked.digests)
-    parts = _parts(listing, rows, shares, seed)
+    groups = {row.key: row.group for row in rows if row.group}
+    parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
     if test_share and not parts.test:
@@ -100,7 +101,8 @@ def open_dataset(
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
         states=checked.states,
-        remarks=(*listing.remarks, *crossings(parts, checked.digests)),
+        groups=groups,
+        remarks=(*listing.remarks, *crossings(parts, checked.digests, groups)),
     )
 
 
@@ -153,18 +155,20 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.label is not None]
 
 
-def _parts(listing: Listing, rows: Sequence[Row], shares: Shares, seed: int) -> Parts:
+def _parts(
+    listing: Listing, rows: Sequence[Row], shares: Shares, seed: int, groups: Mapping[str, str]
+) -> Parts:
     """The splits that are given; those that are not, from what is to train on."""
     given = {row.part for row in rows}
     if given == {""}:
-        return split(listing.samples(rows), listing.task, shares, seed)
+        return split(listing.samples(rows), listing.task, shares, seed, groups)
     shares = replace(
         shares,
         validation=0.0 if "validation" in given else shares.validation,
         test=0.0 if "test" in given else shares.test,
     )
     base = [row for row in rows if row.part == "train"]
-    drawn = split(listing.samples(base), listing.task, shares, seed)
+    drawn = split(listing.samples(base), listing.task, shares, seed, groups)
 
     def part(name: str, drawn: list[Sample]) -> list[Sample]:
         rest = listing.samples(row for row in rows if row.part == name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from zoo.finetune.dataset.dataset import Sample, Target
 from zoo.finetune.dataset.groups import allot
 
 __all__ = ["Parts", "Shares", "labels_of", "split"]
+
+NO_GROUPS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +57,37 @@ class Parts(NamedTuple):
     test: list[Sample]
 
 
-def split(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> Parts:
-    """Hold out shares of each class; of all samples with like shares of each label; or of all."""
+def split(
+    samples: Sequence[Sample],
+    task: Task,
+    shares: Shares,
+    seed: int,
+    groups: Mapping[str, str] = NO_GROUPS,
+) -> Parts:
+    """Hold out shares of each class; of all samples with like shares of each label; or of all.
+
+    Args:
+        samples: What to split.
+        task: What their targets are.
+        shares: How much to hold out.
+        seed: Of the draw.
+        groups: Of samples that stay together, by key.
+    """
     ordered = sorted(samples, key=lambda sample: sample.key)
-    if any(sample.group for sample in ordered):
-        parts = _by_groups(ordered, task, shares, seed)
+    together = [groups.get(sample.key, "") for sample in ordered]
+    sizes = Counter(together)
+    # Of some groups only one may be here: where splits are given, the rest is in these.
+    together = [group if sizes[group] > 1 else "" for group in together]
+    if any(together):
+        parts = _by_groups(ordered, task, shares, seed, together)
     elif task == "multi-label":
         parts = _by_labels(ordered, shares, seed)
     else:
         parts = Parts([], [], [])
-        groups: dict[int, list[Sample]] = defaultdict(list)
+        classes: dict[int, list[Sample]] = defaultdict(list)
         for sample in ordered:
-            groups[sample.target if isinstance(sample.target, int) else 0].append(sample)
-        for target, group in groups.items():
+            classes[sample.target if isinstance(sample.target, int) else 0].append(sample)
+        for target, group in classes.items():
             _random(seed, target).shuffle(group)
             validation, test = shares.of(len(group))
             parts.test.extend(group[:test])
@@ -76,13 +96,15 @@ def split(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> P
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
 
 
-def _by_groups(samples: Sequence[Sample], task: Task, shares: Shares, seed: int) -> Parts:
+def _by_groups(
+    samples: Sequence[Sample], task: Task, shares: Shares, seed: int, groups: Sequence[str]
+) -> Parts:
     labels: list[Iterable[int]] = [()] * len(samples)
     if task != "regression":
         labels = [labels_of(sample.target) for sample in samples]
     allotted = allot(
         labels,
-        [sample.group for sample in samples],
+        groups,
         (1 - shares.validation - shares.test, shares.validation, shares.test),
         seed,
         every=task == "classification",
