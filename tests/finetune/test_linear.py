@@ -163,10 +163,22 @@ def test_the_smallest_of_the_best_cs_is_taken() -> None:
     assert c < CS[-1]  # so much noise wants small coefficients
 
 
+def test_of_equal_scores_the_smaller_loss_chooses_c() -> None:
+    """With few images the smallest C of all tells as well, and says a third for each of three."""
+    codes, targets = digits()
+    few = targets < 3
+    codes, targets = codes[few], targets[few]
+    fit, held = (codes[:30], targets[:30]), (codes[30:40], targets[30:40])
+    c, scores = best_c("softmax", "classification", [(fit, held)], 3)
+    assert scores[CS[0]] == scores[c] == 1
+    outputs = said(Path("softmax", *fit, 3, exact=True).fit(c), codes[40:])
+    assert outputs.softmax(1).max(1).values.median() > 0.9
+
+
 def test_values_of_c_that_bring_nothing_are_not_waited_for() -> None:
     targets = torch.arange(200) % 10
     easy = nn.functional.one_hot(targets).float(), targets
-    assert best_c("softmax", "classification", [(easy, easy)], 10) == (
+    assert best_c("svm", "classification", [(easy, easy)], 10) == (
         CS[0], dict.fromkeys(CS[:3], 1.0),
     )  # fmt: skip
 

@@ -91,7 +91,7 @@ EVERY = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("values", itertools.product(*EVERY.values()))
+@pytest.mark.parametrize("values", list(itertools.product(*EVERY.values())))
 @pytest.mark.parametrize("plan", PLANS)
 def test_they_are_so_for_every_strategy_with_everything(
     small: zoo.Zoo, tmp_path: Path, plan: str, values: tuple[Any, ...]

@@ -45,6 +45,9 @@ FLOOR = 1e-4
 """Least scale of a feature, as a share of the median one. A feature that hardly moved in training,
 a unit that fired once, say, would otherwise drown all others as soon as it moves."""
 
+LEAST = -1e4
+"""In the place of an infinite logit, whose loss would hide all others."""
+
 Array = np.ndarray[Any, Any]
 Split = tuple[Tensor, Tensor]
 """Codes (N, F) and targets."""
@@ -201,7 +204,11 @@ def best_c(
     parts: Sequence[tuple[Split, Split]],
     outputs: int,
 ) -> tuple[float, dict[float, float]]:
-    """The smallest C with the best score, and the scores of all that were tried.
+    """The C with the best score, and the scores of all that were tried.
+
+    Of equal scores the smaller loss counts, where outputs are logits of probabilities, and else the
+    smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
+    score is often as good as any.)
 
     Args:
         kind: The solver.
@@ -211,17 +218,32 @@ def best_c(
     """
     paths = [Path(kind, codes, targets, outputs) for (codes, targets), _ in parts]
     scores: dict[float, float] = {}
+    ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
-        good = [
-            goodness(nn.functional.linear(codes, *path.fit(c)), targets, task)
+        said = [
+            (nn.functional.linear(codes, *path.fit(c)), targets)
             for path, (_, (codes, targets)) in zip(paths, parts, strict=True)
         ]
-        scores[c] = torch.cat(good).mean().item()
-        best = c if scores[c] > scores[best] else best
+        scores[c] = torch.cat([goodness(*each, task) for each in said]).mean().item()
+        ranks[c] = scores[c], -sum(_loss(*each, kind) for each in said)
+        best = c if ranks[c] > ranks[best] else best
         if tried - CS.index(best) >= PATIENCE:
             break
     return best, scores
+
+
+def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
+    """Of all images together; 0 where outputs are no logits."""
+    if kind == "softmax":
+        # A class that a fold lacks has probability 0, whatever C is.
+        return nn.functional.cross_entropy(
+            outputs.clamp(min=LEAST), targets, reduction="sum"
+        ).item()
+    if kind == "logistic":
+        whole = nn.functional.binary_cross_entropy_with_logits
+        return whole(outputs, targets, reduction="sum").item()
+    return 0.0
 
 
 def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
