@@ -155,7 +155,7 @@ def test_an_image_that_changes_while_it_is_read_is_not_kept_as_another(tmp_path:
     path = next((data / "train" / "bar").iterdir())
 
     @contextmanager
-    def progress(what: str, total: int) -> Iterator[Any]:
+    def progress(what: str, *_: Any) -> Iterator[Any]:
         if what == "running the frozen part":
             draw(path, "disc", 7)
         yield type("Task", (), {"advance": lambda *_, **__: None})()
