@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,40 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "table":
                 terminalreporter.write_line(str(value))
+
+
+BUDGET = 20.0
+"""Seconds of processor time that a test may take that is not marked `long` or `backbones`: several
+times what the longest take on a quiet machine, so that none becomes long unseen."""
+USED = pytest.StashKey[float]()
+
+
+def _used() -> float:
+    """Seconds of processor time of this process, and of its children that have ended."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    before = _used()
+    yield
+    item.stash[USED] = _used() - before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test over its budget has failed."""
+    report = yield
+    marks = {mark.name for mark in item.iter_markers()}
+    if report.when == "call" and report.passed and not marks & {"long", "backbones"}:
+        used = item.stash.get(USED, 0.0)
+        if used > BUDGET:
+            report.outcome = "failed"
+            report.longrepr = f"{used:.0f} s of processor time: shorten it, or mark it long"
+    return report
 
 
 @pytest.fixture(autouse=True)

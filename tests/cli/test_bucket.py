@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.clock import earlier
 from fakes.places import BucketPlace, flip
 
 from zoo import plugins
@@ -18,15 +19,20 @@ AT_ONCE = ("--keep", "0", "--grace", "0")
 
 
 @pytest.fixture
-def team(run: Any, s3: str) -> BucketPlace:
-    """A bucket to which the fine-tune was pushed."""
-    assert run("push", TUNED, "--to", s3).code == 0
+def team(run: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> BucketPlace:
+    """A bucket to which the fine-tune was pushed a while ago."""
+    from moto.s3 import models
+
+    now = models.utcnow
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "utcnow", lambda: now() - timedelta(seconds=2))
+        assert run("push", TUNED, "--to", s3).code == 0
     return BucketPlace(s3)
 
 
 def delete(team: BucketPlace) -> None:
-    append_deletion(team.remote, Reference.parse(TUNED))
-    time.sleep(1.1)  # moves are timed in whole seconds
+    with earlier():
+        append_deletion(team.remote, Reference.parse(TUNED))
 
 
 def test_a_sound_bucket(run: Any, team: BucketPlace) -> None:

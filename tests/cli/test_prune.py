@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
+
+from fakes.clock import earlier
 
 TUNED = "team/digits"
 
@@ -22,8 +23,8 @@ def test_a_deleted_name_is_gone_and_can_be_restored(run: Any, home: Path) -> Non
 
 
 def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None:
-    run("delete", TUNED)
-    time.sleep(1.1)  # moves are timed in whole seconds
+    with earlier():
+        run("delete", TUNED)
     line = ("prune", "--keep", "0", "--grace", "0")
     shown = run(*line)
     assert (shown.code, "nothing was deleted" in shown.err) == (0, True)
@@ -39,8 +40,8 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None
 
 
 def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> None:
-    run("delete", TUNED)
-    time.sleep(1.1)
+    with earlier():
+        run("delete", TUNED)
     assert run("prune", "--grace", "0", "--json").json["items"] == []
     assert run("prune", "--keep", "0", "--json").json["items"] == []
     assert run("prune", "--keep", "0", "--json").json["spared"] > 0
