@@ -24,11 +24,11 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/zoo demo build/demo
 
-test: $(VENV)/.dev  ## The test suite (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest --quiet --numprocesses 2
+test: $(VENV)/.dev  ## The test suite, for every commit (3.5 minutes on 2 quiet cores)
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup --durations 10
 
 test-long: $(VENV)/.dev  ## What takes longer
-	$(BIN)/python -m pytest --quiet -m long -s
+	$(BIN)/python -m pytest --quiet -m long --numprocesses 2 --dist loadgroup --durations 10
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile
