@@ -19,11 +19,13 @@ in one table (``zoo_cli.errors``).
     |-- Diverged                 a training whose loss is no number any more
     |-- Conflict                 a name that moved, or is taken
     |-- Corrupt                  bytes that are not what their digest says
+    |   `-- NotAFile             a link, pipe or device where a file or folder should be
     |-- Untrusted                code that a checkpoint names, and that the user has not allowed
     |-- Unsupported              a format, plugin or network that this version cannot handle
     |-- Unavailable              a source or remote that does not answer or does not exist
     |-- MissingPackage           an optional dependency that is not installed
     |-- BrokenPlugin             a plugin that fails to import, or shares its name with another
+    |-- Forbidden                a folder or file whose rights do not allow what was asked
     `-- DiskFull                 no space left where we write
 """
 
@@ -40,6 +42,7 @@ __all__ = [
     "Corrupt",
     "DiskFull",
     "Diverged",
+    "Forbidden",
     "Invalid",
     "InvalidData",
     "InvalidFreeze",
@@ -51,6 +54,7 @@ __all__ = [
     "MissingObject",
     "MissingPackage",
     "NoZoo",
+    "NotAFile",
     "NotFound",
     "Unavailable",
     "UnknownName",
@@ -167,6 +171,10 @@ class Corrupt(ZooError):
         super().__init__(f"{what} is damaged: expected {expected}, found {found}")
 
 
+class NotAFile(Corrupt):
+    """A link, pipe or device where a file or folder should be; nothing was read through it."""
+
+
 class Unsupported(ZooError):
     """A format, plugin or network that this version cannot handle."""
 
@@ -203,6 +211,14 @@ class MissingPackage(ZooError):
 
 class BrokenPlugin(ZooError):
     """A plugin that fails to import, or shares its name with another."""
+
+
+class Forbidden(ZooError):
+    """Rights of ``path`` that do not allow what was asked; ``mend`` is the command that helps."""
+
+    def __init__(self, path: Path | str, reason: str, mend: str) -> None:
+        self.path, self.reason, self.mend = str(path), reason, mend
+        super().__init__(f"{path}: {reason}")
 
 
 class DiskFull(ZooError):

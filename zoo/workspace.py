@@ -33,7 +33,6 @@ from zoo.errors import (
 )
 from zoo.moves import append, append_deletion, append_protection
 from zoo.store import Store
-from zoo.store.atomic import create_exclusive, write_whole
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 from zoo.store.tensor_keys import checkpoint_keys
@@ -48,8 +47,11 @@ REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
+OWN_LIMIT = 1 << 20
+"""Bytes of a file that the zoo keeps beside its store."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
-SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*\?)")
+SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
+HUB = re.compile(r"(hf://|https?://(www\.)?(huggingface\.co|hf\.co)/)", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -61,10 +63,28 @@ def connect(location: str, *, create: bool = False) -> Remote:
         InvalidOption: It holds credentials.
         UnknownName: No plugin for the scheme.
     """
-    scheme, separator, _ = location.partition("://")
-    remote = plugins.remote(scheme if separator else "folder").connect(location, create=create)
+    remote = plugin_of(location).connect(location, create=create)
     # A folder answers or does not; what is reached over a network may answer the next time.
     return remote if isinstance(remote, Store) else Retrying(remote)
+
+
+def plugin_of(location: str) -> type[Remote]:
+    """The plugin that connects to a location.
+
+    Raises:
+        InvalidOption: The location holds credentials.
+        UnknownName: No plugin for the scheme.
+    """
+    if SECRET.match(location):
+        raise InvalidOption("a location must not hold credentials: they would be stored and shown")
+    scheme, separator, _ = location.partition("://")
+    if HUB.match(location) and scheme not in plugins.names("zoo.remotes"):
+        there = HUB.sub("hf://", location)
+        raise InvalidOption(
+            f"{there} is a repository of the HF Hub, which is no store with names and needs no "
+            f"short one: zoo pull NAME --from {there}, zoo push NAME --to {there}"
+        )
+    return plugins.remote(scheme if separator else "folder")
 
 
 class Workspace:
@@ -129,8 +149,17 @@ class Workspace:
         path = self.root / ID
         with suppress(FileExistsError):
             if not path.exists():
-                create_exclusive(path, f"{uuid.uuid4()}\n".encode(), staging=self.store.staging)
-        return path.read_text().strip()
+                self.store.disk.create(ID, f"{uuid.uuid4()}\n".encode())
+        return self.read_own(ID).decode().strip()
+
+    def read_own(self, name: str) -> bytes:
+        """A small file that lies beside the store.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            Corrupt: It is no such file.
+        """
+        return self.store.disk.read(name, OWN_LIMIT)
 
     def _fill(self, registry: Registry) -> None:
         for ref in self.store.refs():
@@ -238,11 +267,13 @@ class Workspace:
         return entry
 
     def check_free(self, ref: Reference) -> None:
-        """See that ``ref`` is no name of a published checkpoint, which only pulling gives.
+        """See that ``ref`` can be given, and is no published name, which only pulling gives.
 
         Raises:
             Conflict: It is one.
+            InvalidReference: Not every system can hold it beside those that are here.
         """
+        self.store.check_new(ref)
         if self.registry.entry(ref.path):
             raise Conflict(f"{ref} is the name of a published checkpoint; choose another")
 
@@ -331,7 +362,7 @@ class Workspace:
         """Locations of the remotes that have a name here."""
         path = self.root / REMOTES
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(self.read_own(REMOTES))
             return {str(name): str(location) for name, location in found.items()}
         except FileNotFoundError:
             return {}
@@ -347,14 +378,14 @@ class Workspace:
         """
         if not NAME.fullmatch(name):
             raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
-        if SECRET.match(location):
-            raise InvalidOption("a location must not hold credentials: they would be stored")
-        remotes = self.remotes()
+        plugin_of(location)
         if "://" not in location:
             location = str(Path(location).expanduser().resolve())
-        if remotes.get(name, location) != location:
-            raise Conflict(f"the remote '{name}' is taken", remotes[name])
-        self._write_remotes({**remotes, name: location})
+        with self.store.disk.alone():
+            remotes = self.remotes()
+            if remotes.get(name, location) != location:
+                raise Conflict(f"the remote '{name}' is taken", remotes[name])
+            self._write_remotes({**remotes, name: location})
 
     def remove_remote(self, name: str) -> None:
         """Forget a remote's short name.
@@ -362,15 +393,16 @@ class Workspace:
         Raises:
             UnknownName: No remote has it.
         """
-        remotes = self.remotes()
-        if name not in remotes:
-            raise UnknownName("remote", name, sorted(remotes))
-        self._write_remotes({key: value for key, value in remotes.items() if key != name})
+        with self.store.disk.alone():
+            remotes = self.remotes()
+            if name not in remotes:
+                raise UnknownName("remote", name, sorted(remotes))
+            self._write_remotes({key: value for key, value in remotes.items() if key != name})
         self.registry.replace_remote(name, {})
 
     def _write_remotes(self, remotes: dict[str, str]) -> None:
         text = json.dumps(remotes, indent=2, sort_keys=True) + "\n"
-        write_whole(self.root / REMOTES, [text.encode()])
+        self.store.disk.put(REMOTES, text.encode())
 
     def remote(self, where: str, *, create: bool = False) -> Remote:
         """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.
@@ -393,6 +425,7 @@ class Workspace:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder on the store's disk."""
+        self.store.disk.make_folder(self.store.staging.name)
         with (
             disk_errors(self.store.staging),
             TemporaryDirectory(dir=self.store.staging) as folder,

@@ -167,6 +167,13 @@ class Bucket:
                 name = meta["path"][len(self.place.prefix) :]
                 yield Stored(name, meta["size"], meta["last_modified"])
 
+    def folders(self, folder: str) -> list[str]:
+        """The names of what looks like a folder directly below ``folder``."""
+        prefix = self.place.prefix + folder
+        with self._translated():
+            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        return [name.rstrip("/").rpartition("/")[2] for name in found]
+
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
         try:

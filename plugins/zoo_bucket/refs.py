@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 
-from zoo.domain.history import RefEntry
-from zoo.domain.reference import Reference
+from zoo.domain.history import LONGEST, RefEntry
+from zoo.domain.reference import Reference, check_case
 from zoo.errors import Conflict, InvalidManifest, InvalidReference, Unavailable, Unsupported
 from zoo_bucket.bucket import Bucket, each
 from zoo_bucket.signs import PROBES
@@ -77,10 +77,13 @@ class Refs:
 
         Raises:
             Conflict: That number exists, or the one before it does not.
+            InvalidReference: The name is new, and not every system can hold it beside the others.
             Unsupported: The service cannot do this exclusively.
         """
         self.prove()
         numbers = self._numbers(ref)
+        if not numbers:
+            self._check_new(ref)
         next_number = (numbers[-1] if numbers else 0) + 1
         if entry.number != next_number or not self._bucket.create(
             _key(ref, entry.number), entry.to_bytes()
@@ -90,6 +93,14 @@ class Refs:
                 f"{ref} was moved by someone else", str(current.manifest) if current else ""
             )
 
+    def _check_new(self, ref: Reference) -> None:
+        """A bucket tells all names apart; the folders that they are pulled into may not."""
+        ref.check_portable()
+        above = "refs/"
+        for part in (ref.namespace, ref.name, ref.tag):
+            check_case(str(ref), part, self._bucket.folders(above))
+            above += f"{part}/"
+
     def _numbers(self, ref: Reference) -> list[int]:
         below = _folder(ref)
         names = (key.removeprefix(below) for key in self._bucket.below(below))
@@ -97,7 +108,7 @@ class Refs:
 
     def _read(self, key: str) -> RefEntry:
         try:
-            return RefEntry.from_bytes(self._bucket.get(key) or b"")
+            return RefEntry.from_bytes(self._bucket.get(key, LONGEST + 1) or b"")
         except InvalidManifest as error:
             raise InvalidManifest(f"{self._bucket.place}/{key}: {error}") from error
 

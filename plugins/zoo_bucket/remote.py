@@ -30,6 +30,7 @@ __all__ = ["BucketRemote"]
 
 FORMAT = 1
 MARKER = "zoo.json"
+MARKER_LIMIT = 4096
 HELD = 64 << 20
 LIST_FROM = 8
 WORDS: dict[Kind, str] = {
@@ -73,14 +74,14 @@ class BucketRemote:
         return remote
 
     def _is_store(self) -> bool:
-        data = self._bucket.get(MARKER)
+        data = self._bucket.get(MARKER, MARKER_LIMIT)
         if data is None:
             return False
         try:
             version = json.loads(data)["format"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Unavailable(f"{self.place}/{MARKER}", f"cannot be read: {error}") from error
-        if version != FORMAT:
+        if type(version) is not int or version != FORMAT:
             raise Unsupported(
                 f"{self.place} is a store of format {version}; this program reads {FORMAT}"
             )

@@ -1,8 +1,9 @@
 """Signs in a bucket: uploads and prunes see each other, without locks.
 
 They are those of a store in a folder (``docs/store.md``): each side sets a sign of its own before
-it looks for the other's, so at least one of two sees the other and gives way. Both ages are the
-service's, so that clocks need not agree.
+it looks for the other's, so at least one of two sees the other and gives way. A sign says which
+process set it, and is written anew each minute. All ages are the service's, so that clocks need not
+agree.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 
+from zoo.config import author
+from zoo.domain.owner import LONGEST, Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, Unavailable, Unsupported
 from zoo_bucket.bucket import Bucket
 
@@ -20,7 +24,6 @@ __all__ = ["PROBES", "now", "pruning", "uploading"]
 PROBES = "tmp/probe-"
 PRUNE = "tmp/prune"  # and more
 UPLOADS = "tmp/uploads/"
-STALE_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -31,10 +34,7 @@ def uploading(bucket: Bucket) -> Iterator[None]:
         Conflict: A prune is under way.
     """
     with _sign(bucket, UPLOADS) as sign:
-        if any(key.startswith(PRUNE) for key in _others(bucket, sign)):
-            raise Conflict(
-                "a prune of this store is under way; run the same command again after it"
-            )
+        _give_way(bucket, sign, PRUNE, "a prune of this store is")
         yield
 
 
@@ -46,38 +46,46 @@ def pruning(bucket: Bucket) -> Iterator[None]:
         Conflict: Somebody is writing, or pruning; nothing may be deleted.
     """
     with _sign(bucket, PRUNE + "-") as sign:
-        others = _others(bucket, sign)
-        if any(key.startswith(PRUNE) for key in others):
-            raise Conflict("another prune of this store is under way")
-        writers = [key for key in others if key.startswith(UPLOADS)]
-        if writers:
-            raise Conflict(f"{len(writers)} uploads to this store are under way; try again later")
+        _give_way(bucket, sign, PRUNE, "another prune of this store is")
+        _give_way(bucket, sign, UPLOADS, "an upload to this store is")
         yield
 
 
 def now(bucket: Bucket) -> datetime:
     """The time of the service, which dates nothing but what is written."""
-    with _sign(bucket, PROBES) as sign:
+    with _written(bucket, PROBES + uuid.uuid4().hex, b"") as sign:
         return _ages(bucket, sign)[sign]
 
 
 @contextmanager
 def _sign(bucket: Bucket, prefix: str) -> Iterator[str]:
-    key = prefix + uuid.uuid4().hex
-    bucket.put(key, b"")
+    key, data = prefix + uuid.uuid4().hex, Owner.here(author()).to_bytes()
+    with _written(bucket, key, data), renewing(partial(bucket.put, key, data)):
+        yield key
+
+
+@contextmanager
+def _written(bucket: Bucket, key: str, data: bytes) -> Iterator[str]:
+    bucket.put(key, data)
     try:
         yield key
     finally:
-        # A sign that stays counts for a day; that must not hide what went wrong before.
+        # A sign that stays counts for some minutes; that must not hide what went wrong before.
         with suppress(Unavailable, Unsupported):
             bucket.delete(key)
 
 
-def _others(bucket: Bucket, sign: str) -> list[str]:
-    """The keys in scratch that are no more than a day older than one's own sign."""
+def _give_way(bucket: Bucket, sign: str, prefix: str, what: str) -> None:
+    """Raise `Conflict` if a sign of another process begins with ``prefix`` and counts."""
     ages = _ages(bucket, sign)
     at = ages.pop(sign)
-    return [key for key, age in ages.items() if (at - age).total_seconds() < STALE_SECONDS]
+    for key, other in ages.items():
+        age = (at - other).total_seconds()
+        if not key.startswith(prefix) or is_stale(age):
+            continue
+        owner = Owner.from_bytes(bucket.get(key, LONGEST) or b"")
+        if not (owner and owner.has_ended):
+            raise Conflict(under_way(what, f"{bucket.place}/{key}", owner, age))
 
 
 def _ages(bucket: Bucket, sign: str) -> dict[str, datetime]:

@@ -20,7 +20,6 @@ from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded
 from zoo.store.prune import execute, plan
-from zoo.store.uploads import pruning
 from zoo.store.verify import verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
@@ -59,7 +58,7 @@ class TestCutShort:
     def test_a_store_that_was_being_made(self, tmp_path: Path) -> None:
         (tmp_path / "shared" / "objects").mkdir(parents=True)
         (tmp_path / "shared" / "tmp").mkdir()
-        (tmp_path / "shared" / "tmp" / "tmpabc").touch()
+        (tmp_path / "shared" / "tmp" / "tmpabcdefgh").touch()
         Store.connect(str(tmp_path / "shared"), create=True)
         assert (tmp_path / "shared" / "zoo.json").exists()
 
@@ -101,7 +100,7 @@ class TestCutShort:
 
     def test_a_scratch_folder(self, zoo: Workspace) -> None:
         add_checkpoint(zoo, NAME)
-        folder = zoo.store.staging / "tmpabc" / "inner"
+        folder = zoo.store.staging / "tmpabcdefgh" / "inner"
         folder.mkdir(parents=True)
         (folder / "file").touch()
         work.prune(str(zoo.root))
@@ -109,7 +108,7 @@ class TestCutShort:
 
     def test_an_empty_scratch_folder(self, zoo: Workspace) -> None:
         """It may be in use for a day."""
-        folder = zoo.store.staging / "tmpabc"
+        folder = zoo.store.staging / "tmpabcdefgh"
         folder.mkdir()
         work.prune(str(zoo.root))
         assert folder.exists()
@@ -153,8 +152,8 @@ class TestMeet:
 
     def test_two_prunes_have_two_signs(self, zoo: Workspace) -> None:
         """Or the first one done would let uploads in while the other deletes."""
-        with pruning(zoo.store.staging):
-            with pytest.raises(Conflict, match="another prune"), pruning(zoo.store.staging):
+        with zoo.store.pruning():
+            with pytest.raises(Conflict, match="another prune"), zoo.store.pruning():
                 pass
             with pytest.raises(Conflict, match="prune"), zoo.store.upload():
                 pass
@@ -170,7 +169,7 @@ class TestMeet:
 
     def test_a_name_is_not_moved_to_what_a_prune_deletes(self, zoo: Workspace) -> None:
         digest = store_checkpoint(zoo.store)
-        with pruning(zoo.store.staging), pytest.raises(Conflict):
+        with zoo.store.pruning(), pytest.raises(Conflict):
             zoo.move(REF, digest, "tag")
         work.prune(str(zoo.root))
         with pytest.raises(MissingObject):
@@ -180,7 +179,7 @@ class TestMeet:
     def test_a_plan_while_files_come_and_go(
         self, zoo: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = zoo.store.staging / "tmpabc"
+        path = zoo.store.staging / "tmpabcdefgh"
         path.touch()
         lstat = Path.lstat
 

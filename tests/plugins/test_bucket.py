@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.places import BucketPlace, ago
 from fakes.s3_front import Front
 
 from zoo import plugins
@@ -18,6 +21,7 @@ from zoo.codec.layouts import LAYOUTS
 from zoo.contracts import Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.owner import Owner
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
@@ -32,7 +36,7 @@ from zoo.store import Store
 from zoo.testing.remotes import MaintainedSuite
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
-from zoo_bucket import place, remote, signs
+from zoo_bucket import place, remote
 from zoo_bucket.bucket import Bucket
 from zoo_bucket.remote import BucketRemote
 
@@ -247,14 +251,29 @@ class TestSigns:
             pytest.fail("it started")
         assert keys(s3) == {"zoo.json", sign}
 
-    def test_a_sign_that_was_left_counts_for_a_day(
-        self, s3: str, bucket_env: pytest.MonkeyPatch
-    ) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
-        Bucket(bucket.place).put("tmp/prune", b"")
-        bucket_env.setattr(signs, "STALE_SECONDS", 0)
-        with bucket.upload():
-            pass
+    def test_a_sign_that_was_left_counts_for_ten_minutes(self, s3: str) -> None:
+        place = BucketPlace(s3)
+        place.plant("tmp/prune", b"")
+        place.age("tmp/prune", ago(590))
+        with pytest.raises(Conflict, match="tmp/prune"), place.remote.upload():
+            pytest.fail("it started")
+        for seconds in (610, -400 * 86400):  # or the service's clock was wrong once
+            place.age("tmp/prune", ago(seconds))
+            with place.remote.upload():
+                pass
+
+    def test_the_death_of_its_process_is_seen_at_once(self, s3: str) -> None:
+        place = BucketPlace(s3)
+        ended = subprocess.Popen(["true"])
+        here = Owner.here("somebody")
+        for owner in (replace(here, pid=ended.pid), replace(here, born="1")):
+            ended.wait()
+            place.plant("tmp/prune-1", owner.to_bytes())
+            with place.remote.upload():
+                pass
+        place.plant("tmp/prune-1", replace(here, machine="another").to_bytes())
+        with pytest.raises(Conflict, match="somebody on"), place.remote.upload():
+            pytest.fail("it started")
 
 
 def test_the_missing_extra_is_named(bucket_env: pytest.MonkeyPatch) -> None:

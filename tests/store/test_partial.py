@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from zoo.store import Store, partial
 DATA = np.random.default_rng(0).bytes(3 << 20)
 DIGEST = Digest("blake3", blake3(DATA).hexdigest())
 PIECE = 1 << 18
+LIMIT = len(DATA)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def parts(store: Store) -> list[int]:
 
 def cut(store: Store, at: int) -> None:
     with pytest.raises(Unavailable):
-        store.receive(DIGEST, Line(breaks_after=at))
+        store.receive(DIGEST, Line(breaks_after=at), limit=LIMIT)
 
 
 def kept(store: Store) -> bytes:
@@ -56,9 +58,9 @@ def kept(store: Store) -> bytes:
 
 
 def test_what_arrives_is_kept(store: Store) -> None:
-    assert store.receive(DIGEST, Line())
+    assert store.receive(DIGEST, Line(), limit=LIMIT)
     assert kept(store) == DATA
-    assert not store.receive(DIGEST, Line())
+    assert not store.receive(DIGEST, Line(), limit=LIMIT)
     assert parts(store) == []
 
 
@@ -66,7 +68,7 @@ def test_a_download_goes_on_where_it_was_cut_off(store: Store) -> None:
     cut(store, 2 << 20)
     assert parts(store) == [2 << 20]
     line = Line()
-    assert store.receive(DIGEST, line)
+    assert store.receive(DIGEST, line, limit=LIMIT)
     assert line.offsets == [2 << 20]
     assert kept(store) == DATA
 
@@ -81,7 +83,7 @@ def test_the_longest_is_taken_up(store: Store) -> None:
     cut(store, 1 << 20)  # more
     assert parts(store) == [1 << 20, 2 << 20]
     line = Line()
-    store.receive(DIGEST, line)
+    store.receive(DIGEST, line, limit=LIMIT)
     assert line.offsets == [2 << 20]
 
 
@@ -90,9 +92,9 @@ def test_what_was_left_wrong_need_not_be_taken_up(store: Store) -> None:
     (part,) = store.staging.glob("part-*")
     part.write_bytes(b"x" + part.read_bytes()[1:])
     with pytest.raises(Corrupt):
-        store.receive(DIGEST, Line())
+        store.receive(DIGEST, Line(), limit=LIMIT)
     line = Line()
-    assert store.receive(DIGEST, line, resume=False)
+    assert store.receive(DIGEST, line, limit=LIMIT, resume=False)
     assert line.offsets == [0]
     assert parts(store) == []
 
@@ -101,7 +103,7 @@ def test_the_part_of_another_name_is_left_alone(store: Store) -> None:
     other = store.staging / f"part-{DIGEST.hex}-encoded-{'0' * 32}"
     other.write_bytes(b"x" * (2 << 20))
     line = Line()
-    store.receive(DIGEST, line)
+    store.receive(DIGEST, line, limit=LIMIT)
     assert line.offsets == [0]
     assert other.exists()
 
@@ -110,7 +112,7 @@ def test_a_part_is_copied_as_its_writer_may_live(store: Store) -> None:
     cut(store, 2 << 20)
     (part,) = store.staging.glob("part-*")
     with part.open("r+b") as writer:
-        store.receive(DIGEST, Line())
+        store.receive(DIGEST, Line(), limit=LIMIT)
         writer.seek(0)
         writer.write(b"damage")
     assert kept(store) == DATA
@@ -120,7 +122,7 @@ def test_parts_go_with_success(store: Store) -> None:
     for _ in range(2):
         cut(store, 1 << 20)
     assert len(parts(store)) == 2
-    store.receive(DIGEST, Line())
+    store.receive(DIGEST, Line(), limit=LIMIT)
     assert parts(store) == []
 
 
@@ -134,7 +136,7 @@ def test_a_full_disk_is_relieved_and_an_interrupt_is_not_lost(
 
     full = isinstance(error, OSError)
     with pytest.raises(DiskFull if full else KeyboardInterrupt):
-        store.receive(DIGEST, read)
+        store.receive(DIGEST, read, limit=LIMIT)
     assert parts(store) == ([] if full else [2 << 20])
 
 
@@ -150,7 +152,29 @@ def test_two_at_once(store: Store) -> None:
 
         return read
 
-    store.receive(DIGEST, slow(lambda: inner.append(store.receive(DIGEST, Line()))))
+    again = slow(lambda: inner.append(store.receive(DIGEST, Line(), limit=LIMIT)))
+    store.receive(DIGEST, again, limit=LIMIT)
     assert inner == [True]
     assert kept(store) == DATA
     assert parts(store) == []
+
+
+def test_more_than_the_limit_is_not_read(store: Store) -> None:
+    line = Line(DATA * 10)
+    for _ in range(2):
+        with pytest.raises(Corrupt, match=f"{LIMIT} bytes"):
+            store.receive(DIGEST, line, limit=LIMIT)
+        assert parts(store) == []
+    assert store.receive(DIGEST, Line(), limit=LIMIT)
+
+
+def test_what_is_no_file_is_not_taken_up(store: Store, tmp_path: Path) -> None:
+    """Whoever shares the folder may have put it there."""
+    (tmp_path / "elsewhere").write_bytes(DATA[: 2 << 20])
+    name = f"part-{DIGEST.hex}-{'0' * 31}"
+    (store.staging / f"{name}1").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(store.staging / f"{name}2")
+    line = Line()
+    store.receive(DIGEST, line, limit=LIMIT)
+    assert (line.offsets, kept(store)) == ([0], DATA)
+    assert (tmp_path / "elsewhere").exists()

@@ -128,10 +128,10 @@ def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
 
 
 def test_leftovers_of_killed_writers_go(place: Place) -> None:
-    place.plant("tmp/tmpabc", b"half an object")
+    place.plant("tmp/tmpabcdefgh", b"half an object")
     assert plan(place.remote, keep=NOW, grace=NEVER).doomed == ()
     done = prune(place.remote)
-    assert [(item.kind, item.name) for item in done.doomed] == [("leftover", "tmp/tmpabc")]
+    assert [(item.kind, item.name) for item in done.doomed] == [("leftover", "tmp/tmpabcdefgh")]
     assert place.names("tmp") == []
 
 

@@ -10,7 +10,10 @@ from typing import Any, Self
 from zoo.domain.digest import Digest
 from zoo.errors import InvalidManifest, InvalidReference
 
-__all__ = ["RefEntry"]
+__all__ = ["LONGEST", "RefEntry"]
+
+LONGEST = 64 << 10
+"""Bytes of an entry; zoo writes some hundred."""
 
 MALFORMED = (
     ValueError,
@@ -69,9 +72,16 @@ class RefEntry:
         }
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """Canonical JSON.
+
+        Raises:
+            InvalidManifest: It would be longer than anybody reads.
+        """
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode()
+        data = text.encode()
+        if len(data) > LONGEST:
+            raise InvalidManifest(f"a ref entry of {len(data)} bytes: at most {LONGEST} are read")
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -81,9 +91,11 @@ class RefEntry:
             InvalidManifest: The bytes are no ref entry.
         """
         try:
+            if len(data) > LONGEST:
+                raise ValueError(f"more than {LONGEST} bytes")
             raw = json.loads(data)
             return cls(
-                number=int(raw["number"]),
+                number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),
                 previous=Digest.parse(raw["previous"]) if raw["previous"] else None,
                 at=str(raw["at"]),
@@ -94,3 +106,10 @@ class RefEntry:
             )
         except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error
+
+
+def _number(value: object) -> int:
+    # The file's name has eight digits. True and 1.0 equal 1, and are none.
+    if type(value) is not int or not 0 < value < 10**8:
+        raise ValueError(f"the number of a move is {value!r:.40}")
+    return value

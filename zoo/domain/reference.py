@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["DEFAULT_TAG", "Reference"]
+__all__ = ["DEFAULT_TAG", "Reference", "check_case"]
 
 DEFAULT_TAG = "latest"
+WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Devices of Windows, which has no files of these names, whatever follows the dot."""
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -53,6 +56,18 @@ class Reference:
         """The same name under another tag."""
         return Reference(self.namespace, self.name, tag)
 
+    def check_portable(self) -> None:
+        """See that every system can hold files of this name. Older zoos made others, too.
+
+        Raises:
+            InvalidReference: One cannot.
+        """
+        for part in (self.namespace, self.name, self.tag):
+            if WINDOWS.fullmatch(part):
+                raise InvalidReference(
+                    f"'{self}' cannot be a new name: Windows has no files called '{part}'"
+                )
+
     @property
     def path(self) -> str:
         """``namespace/name``, without the tag."""
@@ -60,3 +75,18 @@ class Reference:
 
     def __str__(self) -> str:
         return self.path if self.tag == DEFAULT_TAG else f"{self.path}:{self.tag}"
+
+
+def check_case(ref: str, part: str, taken: Iterable[str]) -> None:
+    """See that a part of the new name ``ref`` is not one of ``taken`` but for upper and lower case.
+
+    Raises:
+        InvalidReference: It is.
+    """
+    taken = set(taken)
+    alike = sorted(name for name in taken if name.lower() == part.lower())
+    if alike and part not in taken:
+        raise InvalidReference(
+            f"'{ref}' cannot be a new name: '{alike[0]}' is there, and Windows and macOS do not "
+            f"tell it from '{part}'; write it that way, or choose another"
+        )

@@ -15,6 +15,8 @@ from zoo.store import partial
 
 __all__ = ["Fetcher"]
 
+LARGEST_PIECE = 64 << 20
+
 
 class Fetcher:
     """Fetches files of one release.
@@ -97,7 +99,9 @@ class Fetcher:
 
         resume = True
         while True:
-            with partial.download(self._staging, key, read, resume=resume) as whole:
+            # The last piece may go on past the end, so that `_difference` can tell of it.
+            limit = promised.size + LARGEST_PIECE
+            with partial.download(self._staging, key, read, limit=limit, resume=resume) as whole:
                 whole.file.flush()
                 wrong = _difference(promised, whole.path)
                 if wrong is None:

@@ -14,7 +14,6 @@ from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import Invalid, InvalidOption
 from zoo.exchange.exporting import export
-from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["Published", "base_models", "locator_in", "publish"]
@@ -75,7 +74,7 @@ def publish(
             private=private,
         )
     text = json.dumps({**known, location: revision}, indent=2, sort_keys=True) + "\n"
-    write_whole(workspace.root / KEPT, [text.encode()])
+    workspace.store.disk.put(KEPT, text.encode())
     return Published(digest, location, revision)
 
 
@@ -83,7 +82,7 @@ def _published(workspace: Workspace) -> dict[str, str]:
     """The revision that was published last, by location."""
     path = workspace.root / KEPT
     try:
-        return {str(key): str(value) for key, value in json.loads(path.read_bytes()).items()}
+        return {str(key): str(value) for key, value in json.loads(workspace.read_own(KEPT)).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:

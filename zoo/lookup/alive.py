@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from zoo.domain.owner import boot
 from zoo.errors import Conflict
 
 __all__ = ["LOCK", "Held", "alive", "machine", "taken"]
@@ -33,10 +34,7 @@ LOOKS = 40
 
 def machine() -> str:
     """What names the kernel since it was started, in all of its containers; else the host."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()
+    return boot() or socket.gethostname()
 
 
 def taken(folder: Path) -> Conflict:

@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from zoo.errors import disk_errors
+from zoo.errors import Corrupt, NotAFile, disk_errors
+from zoo.store.regular import open_regular
+from zoo.store.rights import Rights
 
 __all__ = ["Download", "download", "forget"]
 
@@ -38,7 +40,12 @@ class Download:
 
 @contextmanager
 def download(
-    staging: Path, name: str, read: Callable[[int], Iterator[bytes]], *, resume: bool = True
+    staging: Path,
+    name: str,
+    read: Callable[[int], Iterator[bytes]],
+    *,
+    limit: int,
+    resume: bool = True,
 ) -> Iterator[Download]:
     """Write what ``read(offset)`` gives to a temporary file in ``staging``, removed at the end.
 
@@ -51,24 +58,30 @@ def download(
         staging: Where the file is made.
         name: What is downloaded.
         read: Reads it from an offset on.
+        limit: Bytes that it has at most; reading stops there.
         resume: Whether to begin with what is there; not after that turned out to be wrong.
 
     Raises:
+        Corrupt: It has more than ``limit`` bytes.
         DiskFull: No space for it.
     """
     path = staging / f"part-{name}-{uuid.uuid4().hex}"
     keep = False
     try:
         with disk_errors(staging), path.open("x+b") as file:
-            hasher = blake3()
+            rights, hasher = Rights.of(staging), blake3()
+            rights.give(file.fileno(), rights.writable)
             if resume:
-                _take_up(_parts(staging, name, path), file, hasher)
+                parts = _parts(staging, name, path)
+                _take_up([part for part in parts if parts[part] <= limit], file, hasher)
             try:
                 for piece in read(file.tell()):
+                    if file.tell() + len(piece) > limit:
+                        raise Corrupt(f"what was received of {name}", f"{limit} bytes", "more")
                     hasher.update(piece)
                     file.write(piece)
-            except OSError:
-                raise  # of the disk, which needs the space
+            except (OSError, Corrupt):
+                raise  # of the disk, which needs the space; or what nobody wants
             except BaseException:
                 keep = file.tell() >= KEPT
                 raise
@@ -81,25 +94,29 @@ def download(
 def forget(staging: Path, name: str) -> None:
     """Delete all parts of what is kept whole now; a writer that lives finds it there."""
     for path in _parts(staging, name):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, PermissionError):  # others may keep theirs
+            path.unlink()
 
 
 def _parts(staging: Path, name: str, own: Path | None = None) -> dict[Path, int]:
-    """What downloads of exactly this name have left, or are writing, with sizes; ``own`` not."""
+    """What downloads of exactly this name have left, or are writing, with sizes, the longest first;
+    ``own`` not.
+    """
     sizes: dict[Path, int] = {}
     for path in staging.glob(f"part-{name}-{'?' * 32}"):
         with suppress(FileNotFoundError):  # it has arrived, or was forgotten, meanwhile
             if path != own:
-                sizes[path] = path.stat().st_size
-    return sizes
+                sizes[path] = path.lstat().st_size
+    return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
-def _take_up(parts: dict[Path, int], file: BinaryIO, hasher: blake3) -> None:
-    """Begin ``file`` with the longest of ``parts``."""
-    for path in sorted(parts, key=lambda path: -parts[path]):
+def _take_up(parts: list[Path], file: BinaryIO, hasher: blake3) -> None:
+    """Begin ``file`` with the first of ``parts`` that can be read."""
+    for path in parts:
         if file.tell():
             return
-        with suppress(FileNotFoundError), path.open("rb") as earlier:
+        unusable = suppress(FileNotFoundError, PermissionError, NotAFile)
+        with unusable, open_regular(path, path) as earlier:
             while piece := earlier.read(PIECE):
                 hasher.update(piece)
                 file.write(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,14 @@ KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
 TURNS = {"manifests": 0, "deltas": 1, "encoded": 2, "objects": 3, "leftovers": 4}
 """Manifests go first and what they listed after them, so that whoever is interrupted leaves no
 manifest without objects; deltas go before what stands alone, as that may be their base."""
+
+MADE = re.compile(
+    r"tmp/(tmp[a-z0-9_]{8}(/.*)?"  # files and folders that are not finished
+    r"|part-[0-9a-f]{64}(-encoded)?-[0-9a-f]{32}"  # downloads that were cut off
+    r"|(prune-|probe-|uploads/)[0-9a-f]{32})",
+    re.DOTALL,
+)
+"""What zoo itself writes to scratch. Whatever else lies there is somebody's, and stays."""
 
 Headers = Mapping[Digest, Header | ZooError]
 
@@ -201,6 +210,6 @@ def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
 
 def _leftovers(place: Maintained, before: datetime) -> Iterator[Doomed]:
     for file in sorted(place.files("tmp"), key=lambda file: file.name):
-        if file.at < before:
+        if file.at < before and MADE.fullmatch(file.name):
             why = "an unfinished write left it"
             yield Doomed("leftover", file.name, file.name, file.bytes, why, TURNS["leftovers"])

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from zoo.domain.history import RefEntry
-from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidManifest, InvalidReference
-from zoo.store.atomic import create_exclusive
+from zoo.domain.history import LONGEST, RefEntry
+from zoo.domain.reference import Reference, check_case
+from zoo.errors import Conflict, Corrupt, InvalidManifest, InvalidReference
+from zoo.store.disk import Disk
 
 __all__ = ["Refs"]
 
+FOLDER = "refs"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 
 class Refs:
     """The folder ``refs/``. Creating the next number exclusively is the compare-and-swap."""
 
-    def __init__(self, folder: Path, staging: Path) -> None:
-        self.folder = folder
-        self.staging = staging
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
 
     def __iter__(self) -> Iterator[Reference]:
         """All names, sorted."""
         found = []
-        for path in self.folder.glob("*/*/*"):
-            try:
-                ref = Reference(*path.relative_to(self.folder).parts)
-            except InvalidReference:  # not ours, such as a file manager's leftovers
-                continue
-            if self._numbers(ref):
-                found.append(ref)
-        yield from sorted(found)
+        for namespace in self._disk.folders(FOLDER):
+            for name in self._disk.folders(f"{FOLDER}/{namespace}"):
+                tags = self._disk.folders(f"{FOLDER}/{namespace}/{name}")
+                found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
+        yield from sorted(ref for ref in found if self._numbers(ref))
 
     def newest(self, ref: Reference) -> RefEntry | None:
         """The entry with the highest number, or None."""
@@ -53,8 +49,9 @@ class Refs:
         numbers = self._numbers(ref)
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
+        self.check_new(ref)
         try:
-            create_exclusive(self._path(ref, entry.number), entry.to_bytes(), staging=self.staging)
+            self._disk.create(_path(ref, entry.number), entry.to_bytes())
         except FileExistsError as error:
             raise self._conflict(ref) from error
 
@@ -64,22 +61,42 @@ class Refs:
             f"{ref} was moved by someone else", str(current.manifest) if current else ""
         )
 
-    def _folder(self, ref: Reference) -> Path:
-        return self.folder / ref.namespace / ref.name / ref.tag
+    def check_new(self, ref: Reference) -> None:
+        """See that a name is here already, or can be one on every system.
 
-    def _path(self, ref: Reference, number: int) -> Path:
-        return self._folder(ref) / f"{number:08d}.json"
+        Raises:
+            InvalidReference: It cannot, or differs in nothing but case from one that is here.
+        """
+        if self._numbers(ref):
+            return
+        ref.check_portable()
+        above = FOLDER
+        for part in (ref.namespace, ref.name, ref.tag):
+            check_case(str(ref), part, self._disk.folders(above))
+            above += f"/{part}"
 
     def _numbers(self, ref: Reference) -> list[int]:
-        try:
-            names = [path.name for path in self._folder(ref).iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        names = self._disk.names(_folder(ref))
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
-        path = self._path(ref, number)
+        path = _path(ref, number)
         try:
-            return RefEntry.from_bytes(path.read_bytes())
-        except InvalidManifest as error:
-            raise InvalidManifest(f"{path}: {error}") from error
+            return RefEntry.from_bytes(self._disk.read(path, LONGEST))
+        except (InvalidManifest, Corrupt) as error:
+            raise InvalidManifest(f"{self._disk.root / path}: {error}") from error
+
+
+def _reference(namespace: str, name: str, tag: str) -> Reference | None:
+    try:
+        return Reference(namespace, name, tag)
+    except InvalidReference:  # not ours, such as a file manager's leftovers
+        return None
+
+
+def _folder(ref: Reference) -> str:
+    return f"{FOLDER}/{ref.namespace}/{ref.name}/{ref.tag}"
+
+
+def _path(ref: Reference, number: int) -> str:
+    return f"{_folder(ref)}/{number:08d}.json"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from blake3 import blake3
 
@@ -23,19 +25,13 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
-from zoo.store.atomic import (
-    create_exclusive,
-    make_folder,
-    publish,
-    publish_first,
-    settle,
-    staged,
-    sync_folder,
-)
+from zoo.errors import Corrupt, MissingObject, NotAFile, Unavailable, Unsupported, ZooError
+from zoo.store.disk import STAGING, Disk
 from zoo.store.held import WORDS, name_of, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.refs import Refs
+from zoo.store.regular import kind_of
+from zoo.store.rights import forbidden, make_root
 from zoo.store.uploads import UPLOADS, pruning, uploading
 
 __all__ = ["MARKER", "Store"]
@@ -43,7 +39,10 @@ __all__ = ["MARKER", "Store"]
 FORMAT = 1
 MARKER = "zoo.json"
 PIECE = 256 * 1024  # larger ones are mapped and unmapped by the allocator, one by one
-FOLDERS = ("objects", "manifests", "refs", "tmp")
+MARKER_LIMIT = 4096
+FOLDERS = ("objects", "manifests", "refs", STAGING)
+HEX = re.compile("[0-9a-f]{64}")
+OWN = (*FOLDERS, "encoded", "pruned")
 
 
 class Store:
@@ -51,15 +50,17 @@ class Store:
 
     Attributes:
         root: The folder that holds ``zoo.json``.
+        disk: Its files.
         staging: Where files are written before they are renamed into place.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.staging = root / "tmp"
-        self._refs = Refs(root / "refs", self.staging)
+        self.disk = Disk(root)
+        self.staging = root / STAGING
+        self._refs = Refs(self.disk)
         self._thread = threading.local()
-        self._unsynced: set[Path] = set()
+        self._unsynced: set[str] = set()
         self._syncing = threading.Lock()
 
     @classmethod
@@ -68,14 +69,15 @@ class Store:
 
         Raises:
             Unsupported: A store of another format version is there.
+            Forbidden: The folder may not be written to.
         """
-        with disk_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
-            for name in FOLDERS:
-                (root / name).mkdir(exist_ok=True)
+        make_root(root)
+        disk = Disk(root)
+        for name in FOLDERS:
+            disk.make_folder(name)
         text = json.dumps({"format": FORMAT}) + "\n"
         with suppress(FileExistsError):
-            create_exclusive(root / MARKER, text.encode(), staging=root / "tmp")
+            disk.create(MARKER, text.encode())
         return cls.open(root)
 
     @classmethod
@@ -85,17 +87,22 @@ class Store:
         Raises:
             Unavailable: There is none.
             Unsupported: It has another format version.
+            NotAFile: One of its folders is a link.
+            Forbidden: It may not be read.
         """
         try:
-            found = json.loads((root / MARKER).read_bytes())
+            found = json.loads(Disk(root).read(MARKER, MARKER_LIMIT))
             version = found["format"]
         except FileNotFoundError as error:
             reason = "is not a zoo store" if root.is_dir() else "does not exist"
             raise Unavailable(str(root), reason) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, Corrupt) as error:
+            if not root.is_dir():
+                raise Unavailable(str(root), "is not a zoo store") from error
             raise Unavailable(str(root / MARKER), f"cannot be read: {error}") from error
-        if version != FORMAT:
+        if type(version) is not int or version != FORMAT:
             raise Unsupported(f"{root} is a store of format {version}; this program reads {FORMAT}")
+        _refuse_links(root)
         return cls(root)
 
     @classmethod
@@ -104,15 +111,19 @@ class Store:
 
         Raises:
             Unavailable: It is not there and may not be created, or holds other things.
+            Forbidden: Its rights, or those of the folder above it, do not allow that.
         """
         root = Path(location.removeprefix("folder://")).expanduser()
-        if not create or (root / MARKER).exists():
-            return cls.open(root)
-        if not root.parent.is_dir():
-            raise Unavailable(str(root), f"the folder {root.parent} does not exist")
-        if root.exists() and not _is_empty(root) and not (root / MARKER).exists():
-            raise Unavailable(str(root), "is not a zoo store and not an empty folder")
-        return cls.create(root)
+        try:
+            if not create or (root / MARKER).exists():
+                return cls.open(root)
+            if not root.parent.is_dir():
+                raise Unavailable(str(root), f"the folder {root.parent} does not exist")
+            if root.exists() and not _is_empty(root) and not (root / MARKER).exists():
+                raise Unavailable(str(root), "is not a zoo store and not an empty folder")
+            return cls.create(root)
+        except PermissionError as error:
+            raise forbidden(root, "", error) from error
 
     def path(self, kind: Kind, digest: Digest) -> Path:
         """Where a digest's bytes are, or would be."""
@@ -120,7 +131,14 @@ class Store:
 
     def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not here."""
-        return {digest for digest in digests if not self.path(kind, digest).exists()}
+        shards: dict[str, list[Digest]] = defaultdict(list)
+        for digest in digests:
+            shards[digest.hex[:2]].append(digest)
+        missing: set[Digest] = set()
+        for shard, wanted in shards.items():
+            there = self.disk.holds(f"{kind}/{shard}", [_last(kind, digest) for digest in wanted])
+            missing.update(digest for digest in wanted if _last(kind, digest) not in there)
+        return missing
 
     def size(self, kind: Kind, digest: Digest) -> int:
         """Size in bytes.
@@ -128,10 +146,8 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        try:
-            return self.path(kind, digest).stat().st_size
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+        with self._opened(kind, digest) as file:
+            return os.fstat(file.fileno()).st_size
 
     def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
         """The bytes from ``offset`` on, in pieces of at most 256 KiB.
@@ -139,13 +155,10 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        try:
-            with self.path(kind, digest).open("rb") as file:
-                file.seek(offset)
-                while piece := file.read(PIECE):
-                    yield piece
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+        with self._opened(kind, digest) as file:
+            file.seek(offset)
+            while piece := file.read(PIECE):
+                yield piece
 
     def view(self, kind: Kind, digest: Digest) -> memoryview:
         """The bytes as a memory map.
@@ -153,13 +166,10 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        try:
-            with self.path(kind, digest).open("rb") as file:
-                if not os.fstat(file.fileno()).st_size:
-                    return memoryview(b"")  # nothing cannot be mapped
-                return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+        with self._opened(kind, digest) as file:
+            if not os.fstat(file.fileno()).st_size:
+                return memoryview(b"")  # nothing cannot be mapped
+            return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         """Keep bytes under their digest; False if they were here already.
@@ -168,11 +178,11 @@ class Store:
             Corrupt: The bytes are not what ``digest`` says; nothing was kept.
             DiskFull: No space; nothing was kept.
         """
-        if self.path(kind, digest).exists():
+        if self.disk.stat(name_of(kind, digest)):
             return False
         # Of an object there are several encodings. The first stays: another writer may be coding
         # against it already, which it could not do if a delta took its place.
-        return self._keep(kind, digest, pieces, publish_first)
+        return self._keep(kind, digest, pieces, self.disk.rename_first)
 
     def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
         """Keep bytes under their digest, in the place of damaged ones if such are there.
@@ -181,10 +191,15 @@ class Store:
             Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
             DiskFull: No space; nothing was changed.
         """
-        self._keep(kind, digest, pieces, publish)
+        self._keep(kind, digest, pieces, self.disk.rename)
 
     def receive(
-        self, digest: Digest, read: Callable[[int], Iterator[bytes]], *, resume: bool = True
+        self,
+        digest: Digest,
+        read: Callable[[int], Iterator[bytes]],
+        *,
+        limit: int,
+        resume: bool = True,
     ) -> bool:
         """Keep the object that ``read(offset)`` gives; False if it was here already.
 
@@ -192,19 +207,21 @@ class Store:
         off.
 
         Raises:
-            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            Corrupt: The bytes are not what ``digest`` says, or more than ``limit``; nothing was
+                kept.
             DiskFull: No space; nothing was kept.
         """
-        target = self.path("objects", digest)
-        if target.exists():
+        target = name_of("objects", digest)
+        if self.disk.stat(target):
             return False
-        with download(self.staging, digest.hex, read, resume=resume) as got:
+        self.disk.make_folder(STAGING)
+        with download(self.staging, digest.hex, read, limit=limit, resume=resume) as got:
             if got.blake3 != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.blake3}")
-            settle(got.file)
-            published = publish_first(got.path, target)
+            self.disk.settle(got.file)
+            published = self.disk.rename_first(f"{STAGING}/{got.path.name}", target)
         forget(self.staging, digest.hex)
-        self._unsynced.add(target.parent)
+        self._unsynced.add(target.rpartition("/")[0])
         return published
 
     def _keep(
@@ -212,13 +229,13 @@ class Store:
         kind: Kind,
         digest: Digest,
         pieces: Iterable[bytes | memoryview],
-        publish: Callable[[Path, Path], bool],
+        publish: Callable[[str, str], bool],
     ) -> bool:
         if kind == "encoded":
             pieces = [b"".join(pieces)]
             check(pieces[0])
         hasher = blake3()
-        with staged(self.staging) as (file, path):
+        with self.disk.staged() as (file, name):
             for piece in pieces:
                 hasher.update(piece)
                 file.write(piece)
@@ -226,21 +243,21 @@ class Store:
                 raise Corrupt(
                     f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
                 )
-            settle(file)
+            self.disk.settle(file)
             if kind == "manifests":
                 self._sync()  # what it names, before it
-            published = publish(path, self.path(kind, digest))
-        self._unsynced.add(self.path(kind, digest).parent)
+            published = publish(name, name_of(kind, digest))
+        self._unsynced.add(name_of(kind, digest).rpartition("/")[0])
         if kind == "manifests":
             self._sync()  # itself, before any name leads to it
-            self._pruned(digest).unlink(missing_ok=True)
+            self.disk.remove(name_of("pruned", digest))
         return published
 
     def _sync(self) -> None:
         """Make the names given so far durable: once a folder, not once a file."""
         with self._syncing:  # whoever waits here may rely on what the other one syncs
             while self._unsynced:
-                sync_folder(self._unsynced.pop())
+                self.disk.sync(self._unsynced.pop())
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.
@@ -254,8 +271,9 @@ class Store:
 
     def starting_with(self, digits: str) -> list[Digest]:
         """The manifests whose digest begins with these hex digits (two or more), sorted."""
-        found = (self.root / "manifests" / digits[:2]).glob(f"{digits}*.json")
-        return sorted(Digest("blake3", path.stem) for path in found if len(path.stem) == 64)
+        names = self.disk.names(f"manifests/{digits[:2]}")
+        stems = [name.removesuffix(".json") for name in names if name.startswith(digits)]
+        return [Digest("blake3", stem) for stem in stems if HEX.fullmatch(stem)]
 
     @property
     def at_once(self) -> int:
@@ -263,19 +281,17 @@ class Store:
         return cores()
 
     def now(self) -> datetime:
-        """The time on this machine."""
-        return datetime.now(UTC)
+        """The time, by the clock of the file system, which may be another machine's."""
+        try:
+            with self.disk.staged() as (file, _):
+                return _at(os.fstat(file.fileno()).st_mtime)
+        except (ZooError, OSError):  # nothing can be written there
+            return datetime.now(UTC)
 
     def files(self, folder: Folder) -> Iterator[Stored]:
         """All files below ``folder``, also those that are no part of a store."""
-        for path in (self.root / folder).rglob("*"):
-            try:
-                found = path.lstat() if folder == "tmp" else path.stat()
-            except FileNotFoundError:
-                continue  # its writer has finished, or a prune deleted it, meanwhile
-            if not stat.S_ISDIR(found.st_mode):
-                at = datetime.fromtimestamp(found.st_mtime, UTC)
-                yield Stored(path.relative_to(self.root).as_posix(), found.st_size, at)
+        for name, found in self.disk.walk(folder):
+            yield Stored(name, found.st_size, _at(found.st_mtime))
 
     def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
         """The first ``length`` bytes, or all if there are fewer.
@@ -283,11 +299,8 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        try:
-            with self.path(kind, digest).open("rb") as file:
-                return file.read(length)
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+        with self._opened(kind, digest) as file:
+            return file.read(length)
 
     def is_sound(self, kind: Kind, digest: Digest) -> bool:
         """Whether the bytes of an object or manifest are what its digest says.
@@ -295,10 +308,7 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        try:
-            return blake3().update_mmap(self.path(kind, digest)).hexdigest() == digest.hex
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+        return blake3(self.view(kind, digest)).hexdigest() == digest.hex
 
     def manifest(self, digest: Digest) -> Manifest:
         """Read and check a manifest.
@@ -311,27 +321,22 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Delete the file of that name, if it is here, and scratch folders that get empty so."""
-        path = self.root / name
-        path.unlink(missing_ok=True)
-        for folder in path.parents:
-            if self.staging not in folder.parents or folder == self.staging / UPLOADS:
+        self.disk.remove(name)
+        folder = name.rpartition("/")[0]
+        while folder.startswith(f"{STAGING}/") and folder != UPLOADS:
+            if not self.disk.remove_folder(folder):
                 break
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
+            folder = folder.rpartition("/")[0]
 
     def remember_pruned(self, digest: Digest) -> None:
         """Note that a manifest is deleted on purpose, so that verify does not miss it."""
-        make_folder(self._pruned(digest).parent)
-        with disk_errors(self.root):
-            self._pruned(digest).touch()
+        self.disk.touch(name_of("pruned", digest))
 
     def was_pruned(self, digest: Digest) -> bool:
         """Whether a manifest was deleted on purpose and has not come back."""
         # The mark alone proves nothing: a prune may have been killed between it and the deletion.
-        return self._pruned(digest).exists() and not self.path("manifests", digest).exists()
-
-    def _pruned(self, digest: Digest) -> Path:
-        return self.root / name_of("pruned", digest)
+        marked = self.disk.stat(name_of("pruned", digest))
+        return bool(marked and not self.disk.stat(name_of("manifests", digest)))
 
     def pruning(self) -> AbstractContextManager[None]:
         """Announce that things are about to be deleted, so that no upload begins meanwhile.
@@ -339,7 +344,7 @@ class Store:
         Raises (on entry):
             Conflict: Somebody is writing, or pruning; nothing may be deleted.
         """
-        return pruning(self.staging)
+        return pruning(self.disk)
 
     @contextmanager
     def upload(self) -> Iterator[None]:
@@ -353,7 +358,7 @@ class Store:
             # not stop it here.
             yield
             return
-        with uploading(self.staging):
+        with uploading(self.disk):
             self._thread.uploads = True
             try:
                 yield
@@ -373,6 +378,14 @@ class Store:
         """All entries of ``ref``, oldest first."""
         return self._refs.history(ref)
 
+    def check_new(self, ref: Reference) -> None:
+        """See that ``ref`` is here, or can be made.
+
+        Raises:
+            InvalidReference: Not every system can hold it beside those that are here.
+        """
+        self._refs.check_new(ref)
+
     def append_ref(self, ref: Reference, entry: RefEntry) -> None:
         """Create entry ``entry.number`` of ``ref``, exclusively.
 
@@ -380,6 +393,32 @@ class Store:
             Conflict: That number exists, or the one before it does not.
         """
         self._refs.append(ref, entry)
+
+    def _opened(self, kind: Kind, digest: Digest) -> BinaryIO:
+        try:
+            return self.disk.open(name_of(kind, digest))
+        except FileNotFoundError as error:
+            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+
+
+def _last(kind: Kind, digest: Digest) -> str:
+    return name_of(kind, digest).rpartition("/")[2]
+
+
+def _at(mtime: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # some file systems keep any number
+        return datetime.max.replace(tzinfo=UTC) if mtime > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def _refuse_links(root: Path) -> None:
+    """Refuse a store whose own folders lie elsewhere: another store's, or what is no store's."""
+    for name in OWN:
+        with suppress(FileNotFoundError):
+            mode = (root / name).lstat().st_mode
+            if not stat.S_ISDIR(mode):
+                raise NotAFile(str(root / name), "a folder", kind_of(mode))
 
 
 def _is_empty(root: Path) -> bool:

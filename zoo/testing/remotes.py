@@ -207,7 +207,7 @@ class RemoteSuite:
 
     def test_refs_are_sorted_and_apart(self, remote: Remote) -> None:
         """Namespace, name and tag all tell refs apart."""
-        names = ["b/a:v1", "a/b", "a/b:v2", "b/a", "a/b-c", "a/b.c:v1.0", "A/b", "_/0"]
+        names = ["b/a:v1", "a/b", "a/b:v2", "b/a", "a/b-c", "a/b.c:v1.0", "c/D", "_/0"]
         refs = [Reference.parse(name) for name in names]
         for number, ref in enumerate(refs):
             remote.append_ref(ref, entry(1, bytes([number])))
@@ -379,11 +379,11 @@ class MaintainedSuite(RemoteSuite):
     def test_prune_deletes_what_is_old_and_unneeded(self, remote: Maintained, plant: Plant) -> None:
         """After a plan, which changes nothing; what is young is spared."""
         digest = put(remote, BODY)
-        plant("tmp/half", b"half an object")
+        plant("tmp/tmphalf0000", b"half an object")
         spared = plan(remote, keep=timedelta(0), grace=timedelta(days=1))
         assert (spared.doomed, spared.young) == ((), 1)
         shown = plan(remote, keep=timedelta(0), grace=AT_ONCE)
-        assert [item.name for item in shown.doomed] == [str(digest), "tmp/half"]
+        assert [item.name for item in shown.doomed] == [str(digest), "tmp/tmphalf0000"]
         assert remote.missing("objects", [digest]) == set()
         assert execute(remote, shown, keep=timedelta(0), grace=AT_ONCE).doomed == shown.doomed
         assert names(remote, "objects") == names(remote, "tmp") == []

@@ -10,7 +10,8 @@ from zoo.contracts import Kind, Remote
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt
 from zoo.store import Store
-from zoo.store.encoded import decode_object
+from zoo.store.disk import STAGING
+from zoo.store.encoded import SLACK, decode_object
 from zoo.store.partial import Download, download, forget
 from zoo.transfer.meter import Meter, check
 
@@ -69,12 +70,16 @@ class Receiver:
         return meter.passed
 
     def _plain(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
-        self.store.receive(digest, self._read("objects", digest, meter), resume=resume)
+        read = self._read("objects", digest, meter)
+        self.store.receive(digest, read, limit=self.sizes[digest] + SLACK, resume=resume)
 
     def _decode(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
         name = f"{digest.hex}-encoded"
         read = self._read("encoded", digest, meter)
-        with download(self.store.staging, name, read, resume=resume) as got:
+        # An encoding that is larger than the object has no reason to be.
+        limit = self.sizes[digest] + SLACK
+        self.store.disk.make_folder(STAGING)
+        with download(self.store.staging, name, read, limit=limit, resume=resume) as got:
             plain = decode_object(
                 self.remote, _mapped(got), least=self.sizes[digest], near=[self.store]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from zoo.contracts import Maintained, Remote
@@ -11,7 +11,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import each, name_of
+from zoo.store.held import MANIFEST_LIMIT, bounded, each, name_of
 from zoo.store.verify import Damage, Report, verify
 
 __all__ = ["Repaired", "heal_checkpoint", "repair"]
@@ -73,11 +73,15 @@ def heal_checkpoint(
         Corrupt, MissingObject: ``source`` does not hold it sound either.
     """
     if not store.is_sound("manifests", digest):
-        store.replace("manifests", digest, source.read("manifests", digest))
+        store.replace("manifests", digest, _manifest(source, digest))
     sizes = dict(store.manifest(digest).objects())
     sound = each(store, lambda item: store.is_sound("objects", item), items)
     for item in [item for item, good in zip(items, sound, strict=True) if not good]:
         store.replace("objects", item, [read_object(source, item, least=sizes[item])])
+
+
+def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
+    return bounded(source.read("manifests", digest), MANIFEST_LIMIT, f"manifest {digest}")
 
 
 def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
@@ -87,7 +91,7 @@ def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
         return False
     try:
         if damage.kind == "manifest":
-            place.replace("manifests", digest, source.read("manifests", digest))
+            place.replace("manifests", digest, _manifest(source, digest))
             return True
         plain = read_object(source, digest, least=object_size(source, digest))
         place.replace("objects", digest, [bytes(plain)])

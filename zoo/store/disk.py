@@ -1,0 +1,365 @@
+"""Disk: the files below one folder, a store's.
+
+Whoever can write to a shared folder can put links, pipes and devices there. So no link below the
+root is followed, for reading, writing, listing or deleting: each folder is opened from the one
+above it. The root itself may be reached through links. What is made has the rights of the root, as
+``git init --shared`` has it: else a shared folder would belong to whoever pushed first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EACCES, EISDIR, ELOOP, ENOTDIR, ENOTEMPTY, EPERM, EROFS
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, NotAFile, disk_errors
+from zoo.store.regular import kind_of, open_regular
+from zoo.store.rights import Rights, forbidden
+
+__all__ = ["DEEPEST", "STAGING", "Disk"]
+
+STAGING = "tmp"
+DEEPEST = 16
+"""Folders below the one that is listed; zoo makes four."""
+LOOKS = 250
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Disk:
+    """The files below ``root``, by their names there: ``objects/ab/abcdef…``.
+
+    Raises from all methods:
+        NotAFile: There is a link, pipe or device where a file or folder should be.
+        Forbidden: The rights of a folder or file do not allow it.
+        DiskFull: No space left.
+
+    Attributes:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def folder(self, name: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of the folder ``name``, which ``make`` makes with those above it.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        with self._explained(name):
+            here = self._open_folder(name, make=make)
+        try:
+            yield here
+        finally:
+            os.close(here)
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder, with those above it, unless it is there."""
+        with self.folder(name, make=True):
+            pass
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        above, _, last = name.rpartition("/")
+        with self.folder(above) as folder, self._explained(name):
+            return open_regular(last, self.root / name, dir_fd=folder)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """All bytes of a small file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
+        """
+        with self.open(name) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise Corrupt(str(self.root / name), f"at most {limit} bytes", "more")
+        return data
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """What is known of a file; None if there is none, or something else in its place."""
+        above, _, last = name.rpartition("/")
+        try:
+            with self.folder(above) as folder:
+                found = os.stat(last, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def holds(self, folder: str, names: list[str]) -> set[str]:
+        """Those of ``names`` that are files in ``folder``."""
+        found = set()
+        with suppress(FileNotFoundError), self.folder(folder) as here:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    known = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    found |= {name} if stat.S_ISREG(known.st_mode) else set()
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        """What lies directly in a folder, sorted; nothing if there is no such folder."""
+        try:
+            with self.folder(folder) as here, os.scandir(here) as found:
+                return sorted(item.name for item in found)
+        except (FileNotFoundError, NotAFile):
+            return []
+
+    def folders(self, folder: str) -> list[str]:
+        """The folders directly in a folder, sorted; links are none."""
+        try:
+            with self.folder(folder) as here, os.scandir(here) as found:
+                return sorted(item.name for item in found if item.is_dir(follow_symlinks=False))
+        except (FileNotFoundError, NotAFile):
+            return []
+
+    def walk(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """All below a folder that is no folder itself, with what is known of it.
+
+        Scratch of others that cannot be listed is left out.
+        """
+        try:
+            with self.folder(folder) as here:
+                yield from self._walk(folder, here, DEEPEST)
+        except FileNotFoundError:
+            return
+
+    @contextmanager
+    def staged(self) -> Iterator[tuple[BinaryIO, str]]:
+        """A new file in scratch, and its name; removed at the end unless it got another one."""
+        last = f"tmp{uuid.uuid4().hex[:8]}"
+        with self.folder(STAGING, make=True) as folder:
+            with self._explained(f"{STAGING}/{last}"):
+                handle = os.open(last, NEW, 0o600, dir_fd=folder)
+            try:
+                # The inner block closes the file first: a full disk may show only then.
+                with disk_errors(self.root / STAGING), os.fdopen(handle, "w+b") as file:
+                    yield file, f"{STAGING}/{last}"
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(last, dir_fd=folder)
+
+    def settle(self, file: BinaryIO) -> None:
+        """Force the bytes of a new file to disk and make it read-only."""
+        file.flush()
+        os.fsync(file.fileno())
+        self.rights.give(file.fileno(), self.rights.file)
+
+    def rename(self, name: str, target: str) -> bool:
+        """Give a file the name ``target``, whatever file is there; True."""
+        with self._both(name, target) as (source, last, folder, new):
+            os.rename(last, new, src_dir_fd=source, dst_dir_fd=folder)
+        return True
+
+    def rename_first(self, name: str, target: str) -> bool:
+        """Give a file the name ``target`` unless there is such a file; whether there was none.
+
+        A hard link is the one step that POSIX and network file systems alike make exclusive.
+        """
+        try:
+            with self._both(name, target) as (source, last, folder, new):
+                os.link(last, new, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            if self.stat(target):
+                return False
+            return self.rename(name, target)  # in the place of a link, or of what is no file
+        except FileNotFoundError:
+            # Whoever published the same meanwhile may have cleared away what others had of it.
+            if not self.stat(target):
+                raise
+            return False
+        return True
+
+    def create(self, name: str, data: bytes) -> None:
+        """Make a file with its whole content, durably.
+
+        Raises:
+            FileExistsError: There is one.
+        """
+        with self.staged() as (file, staged):
+            file.write(data)
+            self.settle(file)
+            if not self.rename_first(staged, name):
+                raise FileExistsError(name)
+        self.sync(name.rpartition("/")[0])
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file whole, in the place of one that may be there; it can be written again."""
+        with self.staged() as (file, staged):
+            file.write(data)
+            self.settle(file)
+            self.rights.give(file.fileno(), self.rights.writable)
+            self.rename(staged, name)
+        self.sync(name.rpartition("/")[0])
+
+    def touch(self, name: str, data: bytes = b"") -> None:
+        """Make a file that says little and need not last, or leave the one that is there."""
+        above, _, last = name.rpartition("/")
+        with (
+            self.folder(above, make=True) as folder,
+            self._explained(name),
+            suppress(FileExistsError),
+            os.fdopen(os.open(last, NEW, 0o600, dir_fd=folder), "wb") as file,
+        ):
+            file.write(data)
+            self.rights.give(file.fileno(), self.rights.writable)
+
+    def renew(self, name: str) -> None:
+        """Date a file to now, by the clock of the file system."""
+        above, _, last = name.rpartition("/")
+        with self.folder(above) as folder:
+            os.utime(last, dir_fd=folder, follow_symlinks=False)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else on this machine in here; whoever is in here goes first.
+
+        Raises:
+            Conflict: Somebody is in here for long.
+        """
+        with self.folder("") as root:
+            for pause in (*[0.02] * LOOKS, 0):
+                try:
+                    fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    if not pause:
+                        raise Conflict(f"another process changes {self.root}; try again") from error
+                    time.sleep(pause)
+                except OSError:
+                    break  # there are no locks in this file system
+                else:
+                    break
+            yield
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        above, _, last = name.rpartition("/")
+        with (
+            suppress(FileNotFoundError),
+            self.folder(above) as folder,
+            self._explained(name),
+        ):
+            os.unlink(last, dir_fd=folder)
+
+    def age(self, folder: str) -> float:
+        """Seconds since a folder changed; 0 where it is none, or cannot be looked at."""
+        try:
+            with self.folder(folder) as here:
+                return time.time() - os.fstat(here).st_mtime
+        except (OSError, NotAFile, Forbidden):
+            return 0
+
+    def remove_folder(self, name: str) -> bool:
+        """Delete a folder if it is empty, and allowed; whether it was."""
+        above, _, last = name.rpartition("/")
+        try:
+            with self.folder(above) as folder:
+                os.rmdir(last, dir_fd=folder)
+        except (OSError, NotAFile, Forbidden):
+            return False
+        return True
+
+    def sync(self, folder: str) -> None:
+        """Make the names in a folder durable, where the system can."""
+        with suppress(OSError), self.folder(folder) as here:
+            os.fsync(here)
+
+    @property
+    def rights(self) -> Rights:
+        """The rights of what is made here."""
+        return Rights.of(self.root)
+
+    def _open_folder(self, name: str, *, make: bool) -> int:
+        here = os.open(self.root, FOLDER & ~os.O_NOFOLLOW)
+        path = self.root
+        for part in name.split("/") if name else ():
+            path /= part
+            try:
+                inner = self._step(here, part, path, make=make)
+            finally:
+                os.close(here)
+            here = inner
+        return here
+
+    def _step(self, here: int, part: str, path: Path, *, make: bool) -> int:
+        made = False
+        try:
+            return os.open(part, FOLDER, dir_fd=here)
+        except FileNotFoundError:
+            if not make:
+                raise
+        except OSError as error:
+            if error.errno in (ENOTDIR, ELOOP):
+                found = os.stat(part, dir_fd=here, follow_symlinks=False)
+                raise NotAFile(str(path), "a folder", kind_of(found.st_mode)) from error
+            raise
+        with suppress(FileExistsError):  # somebody was faster
+            os.mkdir(part, dir_fd=here)
+            made = True
+        inner = self._step(here, part, path, make=False)
+        if made:
+            self.rights.give(inner, self.rights.folder)
+            os.fsync(here)
+        return inner
+
+    def _walk(self, name: str, here: int, deeper: int) -> Iterator[tuple[str, os.stat_result]]:
+        with os.scandir(here) as found:
+            items = [item.name for item in found]
+        for item in items:
+            inner = f"{name}/{item}"
+            try:
+                known = os.stat(item, dir_fd=here, follow_symlinks=False)
+                if not stat.S_ISDIR(known.st_mode):
+                    yield inner, known
+                    continue
+                with self._explained(inner):
+                    below = os.open(item, FOLDER, dir_fd=here)
+            except FileNotFoundError:
+                continue  # its writer has finished, or a prune deleted it, meanwhile
+            except PermissionError:
+                if not name.startswith(STAGING):
+                    raise
+                continue
+            try:
+                if deeper:
+                    yield from self._walk(inner, below, deeper - 1)
+            finally:
+                os.close(below)
+
+    @contextmanager
+    def _both(self, name: str, target: str) -> Iterator[tuple[int, str, int, str]]:
+        above, _, last = name.rpartition("/")
+        over, _, new = target.rpartition("/")
+        with (
+            self.folder(above) as source,
+            self.folder(over, make=True) as folder,
+            self._explained(target),
+        ):
+            yield source, last, folder, new
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            with disk_errors(self.root / name):
+                yield
+        except (FileNotFoundError, FileExistsError, NotAFile, DiskFull):
+            raise
+        except OSError as error:
+            if error.errno in (EACCES, EPERM, EROFS):
+                raise forbidden(self.root, name, error) from error
+            if error.errno in (EISDIR, ENOTDIR, ENOTEMPTY):
+                raise NotAFile(str(self.root / name), "a file", "a folder") from error
+            raise

@@ -1,0 +1,152 @@
+"""Rights: what is made in a store is for whoever may use the store's root."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EROFS
+from pathlib import Path
+from shlex import quote
+from typing import Self
+
+from zoo.errors import Forbidden
+
+__all__ = ["Rights", "forbidden", "make_root"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of what is made below a folder.
+
+    Attributes:
+        owner: Who has it; -1 for whoever makes it.
+        group: Whose it is besides.
+        folder: The mode of folders.
+        file: That of files, which are never modified.
+        writable: That of files that are written again.
+    """
+
+    owner: int
+    group: int
+    folder: int
+    file: int
+    writable: int
+
+    @classmethod
+    def of(cls, root: Path) -> Self:
+        """Those that the mode of ``root`` says.
+
+        The sticky bit is not taken over: it would keep each from clearing up after the others.
+        """
+        found = root.stat()
+        mode = found.st_mode & 0o777
+        # Below a folder that a group may write to, all must be that group's, whoever makes it.
+        shared = found.st_mode & stat.S_ISGID or mode & stat.S_IWGRP
+        return cls(
+            # Who works for somebody else, as root does in a container, leaves him his files.
+            owner=found.st_uid if os.geteuid() == 0 else -1,
+            group=found.st_gid,
+            folder=mode | stat.S_IRWXU | (stat.S_ISGID if shared else 0),
+            file=mode & 0o444 | stat.S_IRUSR,
+            writable=mode & 0o666 | stat.S_IRUSR | stat.S_IWUSR,
+        )
+
+    def give(self, handle: int, mode: int) -> None:
+        """Give these rights to an open file or folder, as far as the file system has any."""
+        found = os.fstat(handle)
+        if found.st_gid != self.group or self.owner not in (-1, found.st_uid):
+            with suppress(PermissionError):  # of a group that one is not in
+                os.fchown(handle, self.owner, self.group)
+        with suppress(PermissionError):
+            os.fchmod(handle, mode)
+
+
+def make_root(root: Path) -> None:
+    """Make the folder of a new store. In a folder that a group shares, the group shares it, too.
+
+    Raises:
+        Forbidden: The folder above does not allow it.
+    """
+    if root.is_dir():
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise Forbidden(root, f"cannot be made: {_shown(root.parent)}", "") from error
+    above = root.parent.stat()
+    if above.st_mode & stat.S_ISGID and above.st_mode & stat.S_IWGRP:
+        with suppress(PermissionError):
+            root.chmod(above.st_mode & 0o2777)
+
+
+def forbidden(root: Path, name: str, error: OSError) -> Forbidden:
+    """Why the file or folder ``name`` of the store ``root`` could not be used; what mends it."""
+    if error.errno == EROFS:
+        return Forbidden(root, "lies on a file system that is mounted read-only", "")
+    folder = path = root
+    for part in ("", *filter(None, name.split("/"))):
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            break
+        is_folder = stat.S_ISDIR(mode)
+        if not _allows(path, os.R_OK | (os.X_OK if is_folder else 0)):
+            return Forbidden(path, f"cannot be read: {_shown(path)}", _mend(root, path, "g+rX"))
+        folder = path if is_folder else folder
+    if not _allows(folder, os.W_OK | os.X_OK):
+        mend = _mend(root, folder, "g+rwxs", only="-type d ")
+        return Forbidden(folder, f"cannot be written to: {_shown(folder)}", mend)
+    return Forbidden(
+        path,
+        f"cannot be replaced or deleted: {_shown(path)}, and its folder is sticky (t)",
+        f"{_owner(path)} can delete it; or {_owner(folder)} allows it to all: "
+        f"chmod -t {quote(str(folder))}",
+    )
+
+
+def _allows(path: Path, what: int) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _shown(path: Path) -> str:
+    """Whose it is, and who may do what with it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "its folder cannot be looked into"
+    group = _name_of_group(found.st_gid)
+    return f"it belongs to {_owner(path)}, group {group}, {stat.filemode(found.st_mode)}"
+
+
+def _mend(root: Path, path: Path, change: str, *, only: str = "") -> str:
+    """What the owner of ``path`` can do, so that the group of ``root`` can work there."""
+    owner, group = _owner(path), root.stat().st_gid
+    mine = f"find {quote(str(root))} -user {owner} {only}-exec"
+    regroup = (
+        "" if path.stat().st_gid == group else f"{mine} chgrp {_name_of_group(group)} {{}} +; "
+    )
+    member = group in (os.getegid(), *os.getgroups())
+    join = "" if member else f"\nand you have to be in the group {_name_of_group(group)}"
+    return f"{owner} can allow it to the group: {regroup}{mine} chmod {change} {{}} +{join}"
+
+
+def _owner(path: Path) -> str:
+    import pwd
+
+    uid = path.lstat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _name_of_group(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
