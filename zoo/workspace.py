@@ -51,7 +51,6 @@ OWN_LIMIT = 1 << 20
 """Bytes of a file that the zoo keeps beside its store."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
-HUB = re.compile(r"(hf://|https?://(www\.)?(huggingface\.co|hf\.co)/)", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -63,28 +62,21 @@ def connect(location: str, *, create: bool = False) -> Remote:
         InvalidOption: It holds credentials.
         UnknownName: No plugin for the scheme.
     """
-    remote = plugin_of(location).connect(location, create=create)
+    check_secrets(location)
+    scheme, separator, _ = location.partition("://")
+    remote = plugins.remote(scheme if separator else "folder").connect(location, create=create)
     # A folder answers or does not; what is reached over a network may answer the next time.
     return remote if isinstance(remote, Store) else Retrying(remote)
 
 
-def plugin_of(location: str) -> type[Remote]:
-    """The plugin that connects to a location.
+def check_secrets(location: str) -> None:
+    """See that a location holds no credentials.
 
     Raises:
-        InvalidOption: The location holds credentials.
-        UnknownName: No plugin for the scheme.
+        InvalidOption: It may; it is not repeated.
     """
     if SECRET.match(location):
         raise InvalidOption("a location must not hold credentials: they would be stored and shown")
-    scheme, separator, _ = location.partition("://")
-    if HUB.match(location) and scheme not in plugins.names("zoo.remotes"):
-        there = HUB.sub("hf://", location)
-        raise InvalidOption(
-            f"{there} is a repository of the HF Hub, which is no store with names and needs no "
-            f"short one: zoo pull NAME --from {there}, zoo push NAME --to {there}"
-        )
-    return plugins.remote(scheme if separator else "folder")
 
 
 class Workspace:
@@ -374,11 +366,14 @@ class Workspace:
 
         Raises:
             InvalidOption: The name could be taken for a path or URL, or the location for a secret.
+            UnknownName: No plugin for the scheme.
             Conflict: The name stands for another location.
         """
         if not NAME.fullmatch(name):
             raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
-        plugin_of(location)
+        check_secrets(location)
+        scheme, separator, _ = location.partition("://")
+        plugins.remote(scheme if separator else "folder")
         if "://" not in location:
             location = str(Path(location).expanduser().resolve())
         with self.store.disk.alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 from zoo import errors as e
@@ -110,6 +111,10 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
     (e.InvalidWeights, lambda _: "nothing was imported"),
     (e.InvalidData, lambda x: _invalid_data(cast(e.InvalidData, x))),
     (e.Conflict, lambda x: _conflict(cast(e.Conflict, x))),
+    (e.NotAFile, lambda x: "zoo follows no links inside a zoo or remote, and opens nothing but "
+                           f"files there; look what it is:\nls -l {quote(x.what)}\nto keep a zoo "
+                           "on another disk, move all of it there and link its own folder"),
+    (e.Forbidden, lambda x: x.mend),
     (e.Corrupt, lambda x: _corrupt(cast(e.Corrupt, x))),
     (e.Untrusted, lambda x: f"if you trust that file: zoo trust {x.name}\nor, in Python, register "
                             f"what makes it: zoo_torch.register({x.name!r}, factory)"),

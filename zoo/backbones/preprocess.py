@@ -16,7 +16,8 @@ from zoo.backbones.rgb import to_rgb
 from zoo.domain.limits import RESIZED_PIXELS
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
-from zoo.errors import InvalidImage
+from zoo.errors import InvalidImage, NotAFile
+from zoo.store.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,12 +104,13 @@ def read_image(path: Path | str) -> Image.Image:
         InvalidImage: It is missing, a folder, no readable image, or one whose values have no range.
     """
     try:
-        with Path(path).open("rb") as file, opened(file, str(path)) as image:
+        # A pipe among the images would be waited for, for ever.
+        with open_regular(path, path, follow=True) as file, opened(file, str(path)) as image:
             return to_rgb(image, path)
+    except NotAFile as error:
+        raise InvalidImage(path, f"is {error.found}, not an image") from error
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise InvalidImage(path, "is a folder, not an image") from error
     except UnidentifiedImageError as error:
         raise InvalidImage(path, "is not a readable image") from error
     except (OSError, SyntaxError, ValueError) as error:

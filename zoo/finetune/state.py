@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.errors import Invalid
 from zoo.finetune.loop import Learner
 from zoo.store.atomic import write_whole
+from zoo.store.regular import open_regular
 
 __all__ = ["Best", "Position", "State", "rank", "read_state", "write_state"]
 
@@ -151,7 +152,8 @@ def read_state(path: Path) -> State:
         Invalid: It is damaged.
     """
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path, path) as file:
+            raw = torch.load(file, map_location="cpu", weights_only=True)
         position, best = Position(**raw.pop("position")), Best(**raw.pop("best"))
         return State(position=position, best=best, **raw)
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zoo.domain.owner import boot
-from zoo.errors import Conflict
+from zoo.errors import Conflict, NotAFile
+from zoo.store.regular import open_regular
 
 __all__ = ["LOCK", "Held", "alive", "machine", "taken"]
 
@@ -47,7 +48,7 @@ def taken(folder: Path) -> Conflict:
 def alive(folder: Path, where: str) -> bool:
     """Whether the run in ``folder``, which was begun on the `machine` ``where``, goes on."""
     try:
-        with (folder / LOCK).open("rb") as file:
+        with open_regular(folder / LOCK, folder / LOCK) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -58,7 +59,7 @@ def alive(folder: Path, where: str) -> bool:
                 if where == machine():
                     return False
             return time.time() - os.fstat(file.fileno()).st_mtime < SILENT
-    except FileNotFoundError:
+    except (FileNotFoundError, NotAFile):
         return False
 
 

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.errors import Invalid, UnknownName
+from zoo.errors import Corrupt, Invalid, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
+from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
 __all__ = ["METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs", "metrics"]
@@ -27,6 +28,9 @@ RUNS = "runs"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 STATE = "state.pt"
+RUN_LIMIT = 64 << 20
+"""Bytes; what a recipe names of data and classes is in there."""
+METRICS_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +98,13 @@ class Run:
                 run = cls._kept(folder)  # it may have been ended between the two looks
                 if run.status == "running":
                     return cls(**{**_fields(run), "status": "interrupted"})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, Corrupt) as error:
             raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
         return run
 
     @classmethod
     def _kept(cls, folder: Path) -> Self:
-        data = json.loads((folder / RUN).read_bytes())
+        data = json.loads(read_regular(folder / RUN, RUN_LIMIT))
         if "data_digest" in data:  # where older versions kept it
             data["provenance"] = {"data_digest": data["data_digest"]}
         known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
@@ -143,7 +147,7 @@ def find_run(workspace: Workspace, name: str) -> Run:
 def metrics(run: Run) -> Iterator[dict[str, Any]]:
     """The lines of ``metrics.jsonl``; one that was cut off is left out."""
     try:
-        text = (run.folder / METRICS).read_text()
+        text = read_regular(run.folder / METRICS, METRICS_LIMIT)
     except FileNotFoundError:
         return
     for line in text.splitlines():

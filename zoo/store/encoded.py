@@ -8,7 +8,6 @@ from zoo.codec.header import FIXED, Buffer, Header, check, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, MissingObject
-from zoo.store.held import bounded
 
 __all__ = ["LARGEST", "SLACK", "encoded_header", "encoded_size", "object_size",
            "read_encoded", "read_object"]  # fmt: skip
@@ -72,8 +71,10 @@ def read_object(
         Corrupt: It is damaged, too large, or a delta against a delta.
     """
     if not place.missing("objects", [digest]):
-        pieces = place.read("objects", digest)
-        return b"".join(bounded(pieces, least + SLACK, f"object {digest}"))
+        size = place.size("objects", digest)
+        if size > least + SLACK:
+            raise Corrupt(f"object {digest}", f"at most {least + SLACK} bytes", f"{size} bytes")
+        return b"".join(place.read("objects", digest))
     return read_encoded(place, digest, least=least, near=near)
 
 
@@ -85,8 +86,7 @@ def read_encoded(
     Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
     `LARGEST`.
     """
-    limit = (LARGEST if least is None else least) + SLACK
-    data = b"".join(bounded(place.read("encoded", digest), limit, f"encoded object {digest}"))
+    data = b"".join(place.read("encoded", digest))
     return decode_object(place, data, least=least, near=near)
 
 

@@ -18,6 +18,7 @@ from zoo.errors import Corrupt, InvalidWeights
 from zoo.store.atomic import write_whole
 from zoo.store.header import Entry, parse_header
 from zoo.store.held import each
+from zoo.store.regular import open_regular
 from zoo.store.store import Store
 
 __all__ = ["add_file", "add_weights", "object_ranges", "restore_file"]
@@ -157,7 +158,7 @@ def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:
 
 def _mapped(path: Path) -> memoryview:
     # Never closed by hand: the map goes with its last slice, also when an error holds one.
-    with path.open("rb") as file:
+    with open_regular(path, path, follow=True) as file:
         if not path.stat().st_size:
             raise InvalidWeights(path, "the file is empty")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -16,17 +16,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, InvalidReference
 
-__all__ = [
-    "MANIFEST_LIMIT",
-    "WORDS",
-    "Holding",
-    "bounded",
-    "each",
-    "holding",
-    "name_of",
-    "pruned",
-    "read_manifest",
-]
+__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "pruned", "read_manifest"]
 
 MANIFEST_LIMIT = 256 << 20
 WORDS: dict[Kind, str] = {
@@ -88,26 +78,15 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
         Corrupt: Its bytes are not what ``digest`` says.
         InvalidManifest: They are, but break the format.
     """
-    pieces = place.read("manifests", digest)
-    data = b"".join(bounded(pieces, MANIFEST_LIMIT, f"manifest {digest}"))
+    data = bytearray()
+    for piece in place.read("manifests", digest):
+        data += piece
+        if len(data) > MANIFEST_LIMIT:
+            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_LIMIT} bytes", "more")
     found = blake3(data).hexdigest()
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
-    return Manifest.from_bytes(data)
-
-
-def bounded(pieces: Iterable[bytes], limit: int, what: str) -> Iterator[bytes]:
-    """``pieces``, until they are more than ``limit`` bytes.
-
-    Raises:
-        Corrupt: They are; ``what`` is damaged then.
-    """
-    left = limit
-    for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise Corrupt(what, f"at most {limit} bytes", "more")
-        yield piece
+    return Manifest.from_bytes(bytes(data))
 
 
 def each(

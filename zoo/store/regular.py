@@ -28,7 +28,7 @@ def kind_of(mode: int) -> str:
 
 
 def open_regular(
-    name: str | Path, shown: Path, *, dir_fd: int | None = None, follow: bool = False
+    name: str | Path, shown: str | Path, *, dir_fd: int | None = None, follow: bool = False
 ) -> BinaryIO:
     """Open a regular file for reading, at once; ``follow`` opens one behind a link, too.
 

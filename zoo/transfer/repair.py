@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from zoo.contracts import Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
-from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
+from zoo.errors import Corrupt, DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import MANIFEST_LIMIT, bounded, each, name_of
+from zoo.store.held import MANIFEST_LIMIT, each, name_of
 from zoo.store.verify import Damage, Report, verify
 
 __all__ = ["Repaired", "heal_checkpoint", "repair"]
@@ -81,7 +81,12 @@ def heal_checkpoint(
 
 
 def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
-    return bounded(source.read("manifests", digest), MANIFEST_LIMIT, f"manifest {digest}")
+    left = MANIFEST_LIMIT
+    for piece in source.read("manifests", digest):
+        left -= len(piece)
+        if left < 0:
+            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_LIMIT} bytes", "more")
+        yield piece
 
 
 def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
