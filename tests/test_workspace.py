@@ -286,8 +286,8 @@ class TestRemotes:
         assert zoo.remotes() == {}
 
     def test_an_at_sign_in_a_path_is_none(self, zoo: Workspace) -> None:
-        zoo.add_remote("hub", "hf://team/zoo@main")
-        assert zoo.remotes() == {"hub": "hf://team/zoo@main"}
+        zoo.add_remote("lab", "s3://team/zoo@main")
+        assert zoo.remotes() == {"lab": "s3://team/zoo@main"}
 
     @pytest.mark.parametrize("name", ["", "a/b", "a.b", "s3://x", "~", "..", "-x", "a b", "a\n"])
     def test_a_name_that_could_be_a_path_is_refused(self, zoo: Workspace, name: str) -> None:

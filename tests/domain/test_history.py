@@ -16,7 +16,11 @@ text = st.text(st.characters(exclude_categories=["Cs"]))
 
 @settings(deadline=None)
 @given(
-    number=st.integers(1), previous=st.sampled_from([None, PREVIOUS]), at=text, by=text, why=text
+    number=st.integers(1, 10**8 - 1),
+    previous=st.sampled_from([None, PREVIOUS]),
+    at=text,
+    by=text,
+    why=text,
 )
 def test_an_entry_is_read_back_equal(
     number: int, previous: Digest | None, at: str, by: str, why: str
