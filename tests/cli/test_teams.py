@@ -188,6 +188,21 @@ def test_what_may_not_be_read_is_said_with_what_mends_it(base: Path) -> None:
     well(bob, ("pull", "u1/net", "--from", root))
 
 
+def test_a_leftover_that_only_its_owner_may_delete_stops_no_prune(base: Path) -> None:
+    ann, bob = member(base, 1), member(base, 2)
+    root = shared(base, 0o2775)
+    well(ann, ("push", "u1/net", "--to", root))
+    (root / "tmp").chmod(0o3775)
+    for user in (ann, bob):
+        left = f"tmp/tmp{user.id}abc"
+        user.do(lambda left=left: Store(root).disk.touch(left))  # type: ignore[misc]
+        os.utime(root / left, (0, 0))
+    well(bob, ("prune", root, *PRUNE))
+    assert [path.name for path in (root / "tmp").glob("tmp*")] == ["tmp61001abc"]
+    well(ann, ("prune", root, *PRUNE))
+    assert not list((root / "tmp").glob("tmp*"))
+
+
 def test_who_works_as_root_leaves_a_users_zoo_to_its_user(base: Path) -> None:
     ann = member(base, 1)
     root = ann.home / "team"

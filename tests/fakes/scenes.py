@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +16,10 @@ from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.moves import append_deletion
 from zoo.store import Store
-from zoo.store.uploads import STALE_SECONDS
 from zoo.transfer import sync
 from zoo.workspace import Workspace
 
-__all__ = ["Delete", "FirstPush", "Import", "Prune", "Pull", "Push", "Scene", "Tag", "age_signs"]
+__all__ = ["Delete", "FirstPush", "Import", "Prune", "Pull", "Push", "Scene", "Tag"]
 
 NAME = "team/loop"
 
@@ -238,7 +235,6 @@ class Prune(Scene):
         return self.shared
 
     def again(self) -> list[Digest]:
-        age_signs(self.shared)
         work.prune(*self.args())
         assert len(list((self.shared / "manifests").glob("??/*"))) == 4
         return []
@@ -250,10 +246,3 @@ def assert_known(root: Path, name: str, digest: str | None) -> None:
     found = zoo.registry.ref(Reference.parse(name))
     zoo.close()
     assert (str(found) if found else None) == digest
-
-
-def age_signs(root: Path) -> None:
-    """Let a day go by."""
-    old = time.time() - STALE_SECONDS - 60
-    for path in [*(root / "tmp").glob("prune*"), *(root / "tmp" / "uploads").glob("*")]:
-        os.utime(path, (old, old))

@@ -206,21 +206,14 @@ class Disk:
         self.sync(name.rpartition("/")[0])
 
     def touch(self, name: str, data: bytes = b"") -> None:
-        """Make a file that need not last, or leave the one that is there. On a full disk, where an
-        empty one can be made still, it stays empty.
+        """Write a file whole that need not last. On a full disk, where an empty one can be made
+        still, it stays empty.
         """
-        above, _, last = name.rpartition("/")
-        with self.folder(above, make=True) as folder, self._explained(name):
-            try:
-                handle = os.open(last, NEW, 0o600, dir_fd=folder)
-            except FileExistsError:
-                return
-            try:
-                self.rights.give(handle, self.rights.writable)
-                with suppress(DiskFull), disk_errors(name):
-                    os.write(handle, data)
-            finally:
-                os.close(handle)
+        with self.staged() as (file, staged):
+            self.rights.give(file.fileno(), self.rights.writable)
+            with suppress(DiskFull), disk_errors(name):
+                os.write(file.fileno(), data)
+            self.rename(staged, name)
 
     def renew(self, name: str) -> None:
         """Date a file to now, by the clock of the file system."""

@@ -14,7 +14,7 @@ from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, MissingObject, Unsupported, ZooError
+from zoo.errors import Corrupt, Forbidden, MissingObject, Unsupported, ZooError
 from zoo.store.held import WORDS, each, holding, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -24,6 +24,7 @@ TURNS = {"manifests": 0, "deltas": 1, "encoded": 2, "objects": 3, "leftovers": 4
 """Manifests go first and what they listed after them, so that whoever is interrupted leaves no
 manifest without objects; deltas go before what stands alone, as that may be their base."""
 
+LEFTOVER = "leftover"
 MADE = re.compile(
     r"tmp/(tmp[a-z0-9_]{8}(/.*)?"  # files and folders that are not finished
     r"|part-[0-9a-f]{64}(-encoded)?-[0-9a-f]{32}"  # downloads that were cut off
@@ -137,17 +138,26 @@ def execute(
         # Planned again: a name may have moved, or come back, since the plan was shown.
         again = plan(place, keep=keep, grace=grace)
         doomed = tuple(item for item in again.doomed if item.file in known)
+        gone: list[Doomed] = []
         with progress("deleting", len(doomed)) as task:
             for _, items in groupby(doomed, lambda item: item.turn):
-                for _ in each(place, partial(_delete, place), items):
+                for item in each(place, partial(_delete, place), items):
+                    gone += [item] if item else []
                     task.advance()
-    return Plan(doomed=doomed, young=shown.young)
+    return Plan(doomed=tuple(gone), young=shown.young)
 
 
-def _delete(place: Maintained, item: Doomed) -> None:
+def _delete(place: Maintained, item: Doomed) -> Doomed | None:
+    """Delete one; None if it is a leftover of somebody who alone may delete it."""
     if item.kind == WORDS["manifests"]:
         place.remember_pruned(Digest.parse(item.name))
-    place.remove(item.file)
+    try:
+        place.remove(item.file)
+    except Forbidden:
+        if item.kind != LEFTOVER:
+            raise
+        return None
+    return item
 
 
 def _earlier(now: datetime, span: timedelta) -> datetime:
@@ -212,4 +222,4 @@ def _leftovers(place: Maintained, before: datetime) -> Iterator[Doomed]:
     for file in sorted(place.files("tmp"), key=lambda file: file.name):
         if file.at < before and MADE.fullmatch(file.name):
             why = "an unfinished write left it"
-            yield Doomed("leftover", file.name, file.name, file.bytes, why, TURNS["leftovers"])
+            yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from zoo import config
-from zoo.domain.owner import LONGEST, STALE_SECONDS, Owner, is_stale, renewing, under_way
+from zoo.domain.owner import LONGEST, Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, ZooError
 from zoo.store.disk import DEEPEST, STAGING, Disk
 
-__all__ = ["STALE_SECONDS", "UPLOADS", "pruning", "uploading"]
+__all__ = ["UPLOADS", "pruning", "uploading"]
 
 UPLOADS = f"{STAGING}/uploads"
 SCRATCH_SECONDS = 24 * 3600
