@@ -15,7 +15,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EISDIR, ELOOP, ENOTDIR, ENOTEMPTY, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, EROFS
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ STAGING = "tmp"
 DEEPEST = 16
 """Folders below the one that is listed; zoo makes four."""
 LOOKS = 250
+FULL = (ENOSPC, EDQUOT, EFBIG)
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -75,7 +77,7 @@ class Disk:
         """
         above, _, last = name.rpartition("/")
         with self.folder(above) as folder, self._explained(name):
-            return open_regular(last, self.root / name, dir_fd=folder)
+            return open_regular(last, f"{self.root}/{name}", dir_fd=folder)
 
     def read(self, name: str, limit: int) -> bytes:
         """All bytes of a small file.
@@ -211,7 +213,7 @@ class Disk:
         """
         with self.staged() as (file, staged):
             self.rights.give(file.fileno(), self.rights.writable)
-            with suppress(DiskFull), disk_errors(name):
+            with suppress(DiskFull), self._explained(name):
                 os.write(file.fileno(), data)
             self.rename(staged, name)
 
@@ -275,16 +277,15 @@ class Disk:
         with suppress(OSError), self.folder(folder) as here:
             os.fsync(here)
 
-    @property
+    @cached_property
     def rights(self) -> Rights:
         """The rights of what is made here."""
         return Rights.of(self.root)
 
     def _open_folder(self, name: str, *, make: bool) -> int:
-        here = os.open(self.root, FOLDER & ~os.O_NOFOLLOW)
-        path = self.root
+        here, path = os.open(self.root, FOLDER & ~os.O_NOFOLLOW), ""
         for part in name.split("/") if name else ():
-            path /= part
+            path = f"{path}/{part}"
             try:
                 inner = self._step(here, part, path, make=make)
             finally:
@@ -292,7 +293,7 @@ class Disk:
             here = inner
         return here
 
-    def _step(self, here: int, part: str, path: Path, *, make: bool) -> int:
+    def _step(self, here: int, part: str, path: str, *, make: bool) -> int:
         made = False
         try:
             return os.open(part, FOLDER, dir_fd=here)
@@ -302,7 +303,7 @@ class Disk:
         except OSError as error:
             if error.errno in (ENOTDIR, ELOOP):
                 found = os.stat(part, dir_fd=here, follow_symlinks=False)
-                raise NotAFile(str(path), "a folder", kind_of(found.st_mode)) from error
+                raise NotAFile(f"{self.root}{path}", "a folder", kind_of(found.st_mode)) from error
             raise
         with suppress(FileExistsError):  # somebody was faster
             os.mkdir(part, dir_fd=here)
@@ -351,11 +352,12 @@ class Disk:
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
         try:
-            with disk_errors(self.root / name):
-                yield
-        except (FileNotFoundError, FileExistsError, NotAFile, DiskFull):
+            yield
+        except (FileNotFoundError, FileExistsError):
             raise
         except OSError as error:
+            if error.errno in FULL:
+                raise DiskFull(self.root / name) from error
             if error.errno in (EACCES, EPERM, EROFS):
                 raise forbidden(self.root, name, error) from error
             if error.errno in (EISDIR, ENOTDIR, ENOTEMPTY):

@@ -65,9 +65,11 @@ def pull(
 
     Raises:
         UnknownName: No such name there; names that are there are suggested.
+        InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
     """
     ref = workspace.reference(name)
+    workspace.store.check_new(ref)
     remote = workspace.remote(source)
     entry = remote.read_ref(ref)
     if entry is None or entry.deleted:
