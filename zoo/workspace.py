@@ -19,6 +19,7 @@ from zoo import config, plugins
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import OWN_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -47,8 +48,6 @@ REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
-OWN_LIMIT = 1 << 20
-"""Bytes of a file that the zoo keeps beside its store."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -151,7 +150,7 @@ class Workspace:
             FileNotFoundError: It is not there.
             Corrupt: It is no such file.
         """
-        return self.store.disk.read(name, OWN_LIMIT)
+        return self.store.disk.read(name, OWN_BYTES)
 
     def _fill(self, registry: Registry) -> None:
         for ref in self.store.refs():

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 
-from zoo.domain.history import LONGEST, RefEntry
+from zoo.domain.history import RefEntry
+from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
 from zoo.errors import Conflict, InvalidManifest, InvalidReference, Unavailable, Unsupported
 from zoo_bucket.bucket import Bucket, each
@@ -108,7 +109,7 @@ class Refs:
 
     def _read(self, key: str) -> RefEntry:
         try:
-            return RefEntry.from_bytes(self._bucket.get(key, LONGEST + 1) or b"")
+            return RefEntry.from_bytes(self._bucket.get(key, ENTRY_BYTES + 1) or b"")
         except InvalidManifest as error:
             raise InvalidManifest(f"{self._bucket.place}/{key}: {error}") from error
 

@@ -18,6 +18,7 @@ from zoo.codec.header import check
 from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import MARKER_BYTES
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, MissingObject, Unavailable, Unsupported, disk_errors
@@ -30,7 +31,6 @@ __all__ = ["BucketRemote"]
 
 FORMAT = 1
 MARKER = "zoo.json"
-MARKER_LIMIT = 4096
 HELD = 64 << 20
 LIST_FROM = 8
 WORDS: dict[Kind, str] = {
@@ -74,7 +74,7 @@ class BucketRemote:
         return remote
 
     def _is_store(self) -> bool:
-        data = self._bucket.get(MARKER, MARKER_LIMIT)
+        data = self._bucket.get(MARKER, MARKER_BYTES)
         if data is None:
             return False
         try:

@@ -15,7 +15,8 @@ from datetime import datetime
 from functools import partial
 
 from zoo.config import author
-from zoo.domain.owner import LONGEST, Owner, is_stale, renewing, under_way
+from zoo.domain.limits import SIGN_BYTES
+from zoo.domain.owner import Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, Unavailable, Unsupported
 from zoo_bucket.bucket import Bucket
 
@@ -83,7 +84,7 @@ def _give_way(bucket: Bucket, sign: str, prefix: str, what: str) -> None:
         age = (at - other).total_seconds()
         if not key.startswith(prefix) or is_stale(age):
             continue
-        owner = Owner.from_bytes(bucket.get(key, LONGEST) or b"")
+        owner = Owner.from_bytes(bucket.get(key, SIGN_BYTES) or b"")
         if not (owner and owner.has_ended):
             raise Conflict(under_way(what, f"{bucket.place}/{key}", owner, age))
 

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from zoo.domain.digest import Digest
+from zoo.domain.limits import ENTRY_BYTES
 from zoo.errors import InvalidManifest, InvalidReference
 
-__all__ = ["LONGEST", "RefEntry"]
-
-LONGEST = 64 << 10
-"""Bytes of an entry; zoo writes some hundred."""
+__all__ = ["RefEntry"]
 
 MALFORMED = (
     ValueError,
@@ -79,8 +77,10 @@ class RefEntry:
         """
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         data = text.encode()
-        if len(data) > LONGEST:
-            raise InvalidManifest(f"a ref entry of {len(data)} bytes: at most {LONGEST} are read")
+        if len(data) > ENTRY_BYTES:
+            raise InvalidManifest(
+                f"a ref entry of {len(data)} bytes: at most {ENTRY_BYTES} are read"
+            )
         return data
 
     @classmethod
@@ -91,8 +91,8 @@ class RefEntry:
             InvalidManifest: The bytes are no ref entry.
         """
         try:
-            if len(data) > LONGEST:
-                raise ValueError(f"more than {LONGEST} bytes")
+            if len(data) > ENTRY_BYTES:
+                raise ValueError(f"more than {ENTRY_BYTES} bytes")
             raw = json.loads(data)
             return cls(
                 number=_number(raw["number"]),

@@ -13,14 +13,20 @@ __all__ = [
     "CROP_MOST",
     "DIMENSIONS",
     "ELEMENTS",
+    "ENTRY_BYTES",
     "HEADER_BRACKETS",
     "HEADER_BYTES",
     "IMAGE_PIXELS",
     "IMAGE_SIDE",
     "LARGE_IMAGE",
+    "MARKER_BYTES",
+    "METRICS_BYTES",
+    "OWN_BYTES",
     "PICKLE_BYTES",
     "RESIZED_PIXELS",
+    "RUN_BYTES",
     "SHARED_WEIGHTS",
+    "SIGN_BYTES",
     "STATISTIC",
     "TENSORS",
 ]
@@ -74,3 +80,21 @@ CROP_MOST = 2.0
 
 STATISTIC = 1e6
 """Means of preprocessing lie between plus and minus this; deviations between 0 and this."""
+
+ENTRY_BYTES = 64 * 1024
+"""Of a ref entry; zoo writes some hundred."""
+
+MARKER_BYTES = 4096
+"""Of a store's ``zoo.json``."""
+
+SIGN_BYTES = 4096
+"""Of a sign of an upload or prune that are looked at; zoo writes some hundred."""
+
+OWN_BYTES = MIB
+"""Of a file that a zoo keeps beside its store, such as ``remotes.json``."""
+
+RUN_BYTES = 64 * MIB
+"""Of a fine-tune's ``run.json``."""
+
+METRICS_BYTES = 1024 * MIB
+"""Of a fine-tune's ``metrics.jsonl``."""

@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from zoo.domain.limits import SIGN_BYTES
 from zoo.errors import ZooError
 
 __all__ = [
     "EVERY_SECONDS",
-    "LONGEST",
     "STALE_SECONDS",
     "Owner",
     "boot",
@@ -36,8 +36,6 @@ EVERY_SECONDS = 60.0
 """Between two signs of life."""
 STALE_SECONDS = 600.0
 """Without a sign of life after which a process counts as dead."""
-LONGEST = 4096
-"""Bytes of a sign that are looked at; zoo writes some hundred."""
 TEXT = 200
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -85,7 +83,7 @@ class Owner:
     def from_bytes(cls, data: bytes) -> Self | None:
         """Inverse of `to_bytes`; None if ``data`` is something else, or empty."""
         try:
-            raw = json.loads(data[:LONGEST])
+            raw = json.loads(data[:SIGN_BYTES])
             pid = raw.pop("pid")
             texts = {str(name): str(value)[:TEXT] for name, value in raw.items()}
             return cls(pid=pid, **texts) if type(pid) is int else None

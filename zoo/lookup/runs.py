@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
 from zoo.errors import Corrupt, Invalid, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
@@ -28,9 +29,6 @@ RUNS = "runs"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 STATE = "state.pt"
-RUN_LIMIT = 64 << 20
-"""Bytes; what a recipe names of data and classes is in there."""
-METRICS_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,7 @@ class Run:
 
     @classmethod
     def _kept(cls, folder: Path) -> Self:
-        data = json.loads(read_regular(folder / RUN, RUN_LIMIT))
+        data = json.loads(read_regular(folder / RUN, RUN_BYTES))
         if "data_digest" in data:  # where older versions kept it
             data["provenance"] = {"data_digest": data["data_digest"]}
         known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
@@ -147,7 +145,7 @@ def find_run(workspace: Workspace, name: str) -> Run:
 def metrics(run: Run) -> Iterator[dict[str, Any]]:
     """The lines of ``metrics.jsonl``; one that was cut off is left out."""
     try:
-        text = read_regular(run.folder / METRICS, METRICS_LIMIT)
+        text = read_regular(run.folder / METRICS, METRICS_BYTES)
     except FileNotFoundError:
         return
     for line in text.splitlines():

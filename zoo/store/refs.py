@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zoo.domain.history import LONGEST, RefEntry
+from zoo.domain.history import RefEntry
+from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
 from zoo.errors import Conflict, Corrupt, InvalidManifest, InvalidReference
 from zoo.store.disk import Disk
@@ -82,7 +83,7 @@ class Refs:
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = _path(ref, number)
         try:
-            return RefEntry.from_bytes(self._disk.read(path, LONGEST))
+            return RefEntry.from_bytes(self._disk.read(path, ENTRY_BYTES))
         except (InvalidManifest, Corrupt) as error:
             raise InvalidManifest(f"{self._disk.root / path}: {error}") from error
 

@@ -22,6 +22,7 @@ from zoo.config import cores
 from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import MARKER_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
@@ -39,7 +40,6 @@ __all__ = ["MARKER", "Store"]
 FORMAT = 1
 MARKER = "zoo.json"
 PIECE = 256 * 1024  # larger ones are mapped and unmapped by the allocator, one by one
-MARKER_LIMIT = 4096
 FOLDERS = ("objects", "manifests", "refs", STAGING)
 HEX = re.compile("[0-9a-f]{64}")
 OWN = (*FOLDERS, "encoded", "pruned")
@@ -91,7 +91,7 @@ class Store:
             Forbidden: It may not be read.
         """
         try:
-            found = json.loads(Disk(root).read(MARKER, MARKER_LIMIT))
+            found = json.loads(Disk(root).read(MARKER, MARKER_BYTES))
             version = found["format"]
         except FileNotFoundError as error:
             reason = "is not a zoo store" if root.is_dir() else "does not exist"

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from zoo import config
-from zoo.domain.owner import LONGEST, Owner, is_stale, renewing, under_way
+from zoo.domain.limits import SIGN_BYTES
+from zoo.domain.owner import Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, ZooError
 from zoo.store.disk import DEEPEST, STAGING, Disk
 
@@ -90,7 +91,7 @@ def _alive(disk: Disk, signs: list[str], own: str, what: str) -> Iterator[str]:
 
 def _owner(disk: Disk, name: str) -> Owner | None:
     try:
-        return Owner.from_bytes(disk.read(name, LONGEST))
+        return Owner.from_bytes(disk.read(name, SIGN_BYTES))
     except (ZooError, OSError):  # it is gone, or is none of ours: its age decides
         return None
 
