@@ -10,7 +10,7 @@ import re
 
 from zoo.domain.manifest import is_file_name
 
-__all__ = ["why_unsafe"]
+__all__ = ["fits_everywhere", "why_unsafe"]
 
 SUFFIXES = frozenset({
     ".bib", ".cff", ".csv", ".gif", ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".md", ".npy",
@@ -28,15 +28,24 @@ DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
 LONGEST = 255
 
 
+def fits_everywhere(name: str) -> bool:
+    """Whether every system can hold a file of that name."""
+    return (
+        is_file_name(name)
+        and name.isprintable()
+        and not NEVER_ON_WINDOWS.search(name)
+        and not DEVICES.fullmatch(name.partition(".")[0].strip())
+        and len(name.encode()) <= LONGEST
+    )
+
+
 def why_unsafe(name: str) -> str | None:
     """Why a file of that name is not written unasked; None if it is."""
-    stem, dot, suffix = name.rpartition(".")
-    if not is_file_name(name) or not name.isprintable() or NEVER_ON_WINDOWS.search(name):
-        return "has a name that not every system can hold"
-    if DEVICES.fullmatch(name.partition(".")[0].strip()) or len(name.encode()) > LONGEST:
+    if not fits_everywhere(name):
         return "has a name that not every system can hold"
     if name.startswith("."):
         return "is a hidden file, which programs read unasked"
+    stem, dot, suffix = name.rpartition(".")
     if TEXTS.fullmatch(name) or (stem and f"{dot}{suffix}".lower() in SUFFIXES):
         return None
     return "could be run, or loaded as code, where it lies"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.domain.digest import Digest
-from zoo.domain.file_names import why_unsafe
+from zoo.domain.file_names import fits_everywhere
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidWeights
@@ -68,7 +68,8 @@ def import_folder(
 def _belongs(file: Path, layout: Layout) -> bool:
     """Whether a file beside the weights is kept with them."""
     if layout.whole:
-        return file.name != CONFIG and not why_unsafe(file.name)  # export writes it anew
+        hidden = file.name.startswith(".") or not fits_everywhere(file.name)
+        return file.name != CONFIG and not hidden  # export writes it anew
     return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
 
 

@@ -19,8 +19,7 @@ from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.file_names import why_unsafe
-from zoo.domain.manifest import is_file_name
+from zoo.domain.file_names import fits_everywhere
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
@@ -132,13 +131,8 @@ def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
     for file in files:
         if not file.is_file():
             raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
-        if not is_file_name(file.name):
+        if not fits_everywhere(file.name):
             raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
-        if reason := why_unsafe(file.name):
-            raise InvalidOption(
-                f"{file!s:.200}: {reason}, and whoever exports the checkpoint would get it; "
-                f"give it another name ({file.name:.80}.txt), or leave it out"
-            )
         if file.name in names:
             raise InvalidOption(f"{file}: there is a '{file.name}' already")
         names.add(file.name)
