@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Task
 from zoo.errors import UnknownName, Unsupported
+from zoo.trust import Trust
 
 Built = tuple[nn.Module, Hierarchy, Tensor]
 
@@ -104,9 +106,10 @@ def test_a_hidden_layer_is_taken_behind_its_relu() -> None:
     ],
 )
 def test_a_relu_that_is_a_function_is_found_too(
-    plugin: str, architecture: str, unit: str, path: str, size: int | None
+    plugin: str, architecture: str, unit: str, path: str, size: int | None, tmp_path: Path
 ) -> None:
-    module, hierarchy, images = built(architecture, plugin, size)
+    with Trust(tmp_path).asked(architecture):
+        module, hierarchy, images = built(architecture, plugin, size)
     with torch.no_grad():
         expected = module(images)
     tap = find_tap(module, hierarchy, images, unit)

@@ -106,7 +106,7 @@ def test_usage(fails: Run, arguments: tuple[str, ...], says: tuple[str, ...]) ->
         ("table.csv", "neither safetensors nor a PyTorch file"),
         pytest.param("empty.pth", "neither safetensors nor a PyTorch file"),
         ("empty.safetensors", "safetensors"),
-        ("cut.safetensors", "damaged"),
+        ("cut.safetensors", "truncated"),
         ("good.png", "neither safetensors nor a PyTorch file"),
         ("gone.pth", "no such file"),
         ("code.pth", "refused"),

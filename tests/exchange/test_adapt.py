@@ -27,6 +27,7 @@ from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.exporting import export
 from zoo.exchange.folders import import_folder
 from zoo.exchange.importing import Origin, import_file
+from zoo.facade import Zoo
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
@@ -157,6 +158,7 @@ def test_a_convolutional_one_has_a_head_of_any_kind(
     torch.manual_seed(3)
     save_file(own_nets.AlexNet().state_dict(), tmp_path / "base.safetensors")
     origin = Origin(plugin="torch", architecture="fakes.own_nets:ALEXNET")
+    Zoo(workspace).trust(origin.architecture)
     import_file(workspace, tmp_path / "base.safetensors", BASE, origin)
     head, dense = Head(kind=kind, num_classes=2), Reference.parse("team/dense")
     flat = load(workspace.store, adapted(workspace, head).manifest)

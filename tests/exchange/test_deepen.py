@@ -15,6 +15,7 @@ from zoo.domain.catalog import CatalogEntry
 from zoo.exchange import deepen as module
 from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.deepen import deepen
+from zoo.facade import Zoo
 from zoo.registry import Query
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
@@ -81,6 +82,8 @@ def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
         for name in names
     ]
     workspace.registry.replace_entries("own", "1", entries, "2026-01-01T00:00:00Z")
+    for name in names:
+        Zoo(workspace).trust(f"fakes.own_nets:{name}")
     traced, failed = deepen(workspace, "own")
     assert set(failed) == {"fakes.own_nets:killed", "fakes.own_nets:make_killed"}
     assert all("ended the process" in why for why in failed.values())

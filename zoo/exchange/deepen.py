@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
 
 from zoo import plugins
 from zoo.backbones.describe import traced
@@ -14,12 +15,16 @@ from zoo.config import cores
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress, silent
 from zoo.errors import ZooError
+from zoo.trust import Trust
 from zoo.workspace import Workspace
 
 __all__ = ["deepen"]
 
 Network = tuple[str, str]
 """Names of a plugin and of an architecture of it."""
+
+TRUSTED: list[Trust] = []
+"""In a process that traces: of the zoo that it is for."""
 
 
 def deepen(
@@ -49,7 +54,7 @@ def deepen(
         wanted += [(plugin, name) for name in sorted(architectures - known)]
     failed: dict[str, str] = {}
     with progress(f"tracing what {source} lists", len(wanted)) as task:
-        for (plugin, name), found in _traced(wanted):
+        for (plugin, name), found in _traced(wanted, workspace.root):
             if isinstance(found, Hierarchy):
                 registry.keep_hierarchy(plugin, versions[plugin], found)
             else:
@@ -58,16 +63,19 @@ def deepen(
     return len(wanted) - len(failed), failed
 
 
-def _traced(wanted: list[Network]) -> Iterator[tuple[Network, Hierarchy | str]]:
+def _traced(
+    wanted: list[Network], root: Path | None = None
+) -> Iterator[tuple[Network, Hierarchy | str]]:
     """Each with its hierarchy, or why it has none.
 
     A network that ends the process it is in, as where memory runs out, takes along all that run
-    beside it. These are tried again one after the other, and the rest goes on.
+    beside it. These are tried again one after the other, and the rest goes on. What the zoo in
+    ``root`` trusts may be imported.
     """
     left, processes = wanted[::-1], cores()
     while left:
         running: dict[Future[Hierarchy | str], Network] = {}
-        pool = _pool(processes)
+        pool = _pool(processes, root)
         try:
             while left or running:
                 # No more than run at once: so it is known which did when a process ends.
@@ -82,16 +90,16 @@ def _traced(wanted: list[Network]) -> Iterator[tuple[Network, Hierarchy | str]]:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         for network in running.values():
-            yield network, _traced_alone(network)
+            yield network, _traced_alone(network, root)
 
 
-def _traced_alone(network: Network) -> Hierarchy | str:
+def _traced_alone(network: Network, root: Path | None) -> Hierarchy | str:
     """In a process of its own, whose end tells of nothing else.
 
     Raises:
         BrokenProcessPool: The process ends before there is a network in it.
     """
-    with _pool(1) as pool:
+    with _pool(1, root) as pool:
         pool.submit(os.getpid).result()
         try:
             return pool.submit(_trace, *network).result()
@@ -99,9 +107,15 @@ def _traced_alone(network: Network) -> Hierarchy | str:
             return "tracing it ended the process, as happens where memory runs out"
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
+def _pool(processes: int, root: Path | None) -> ProcessPoolExecutor:
     # Spawned: torch does not survive a fork of a process whose threads have worked.
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    context = get_context("spawn")
+    return ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(root,))
+
+
+def _begin(root: Path | None) -> None:
+    if root:
+        TRUSTED.append(Trust(root))
 
 
 def _trace(plugin: str, architecture: str) -> Hierarchy | str:
