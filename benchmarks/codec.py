@@ -97,11 +97,11 @@ def ours(pairs: list, name: str, codec: Codec) -> tuple[int, float, float]:
         ]
         middle = time.perf_counter()
         plain = [
-            decode(form, limit=one.nbytes, base=None if alone else base.tobytes())
+            list(decode(form, limit=one.nbytes, base=None if alone else [base.tobytes()]))
             for form, (one, base) in zip(forms, pairs, strict=True)
         ]
         rounds.append((middle - began, time.perf_counter() - middle))
-    assert all(bytes(p) == one.tobytes() for p, (one, _) in zip(plain, pairs, strict=True))
+    assert all(b"".join(p) == one.tobytes() for p, (one, _) in zip(plain, pairs, strict=True))
     encoding, decoding = (sorted(times)[1] for times in zip(*rounds, strict=True))
     return sum(map(len, forms)), encoding, decoding
 

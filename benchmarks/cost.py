@@ -1,9 +1,11 @@
-"""What import, push and pull of a large checkpoint cost: time beside cp and b3sum, and memory.
+"""What import, push, pull and verify of a large checkpoint cost: time beside cp and b3sum, memory.
 
     python benchmarks/cost.py [ARCHITECTURE]
 
 Random weights, which nothing shares. Each step is a process of its own, start-up included, on a
-warm local disk; push and pull once more within a process that runs already. zoo makes the disk
+warm local disk; push and pull once more within a process that runs already, and so what they do
+where all is there (what is there is read and proven), a fine-tune of all weights, each of which is
+sent as a difference from a base that is hashed first, and a verify. zoo makes the disk
 settle before it says that it is done; cp does not, so the second peer does. Memory is what the
 process holds beside mapped files (RssAnon of Linux), read every 10 ms.
 """
@@ -20,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import timm
@@ -27,6 +30,9 @@ import torch
 from safetensors.torch import save_file
 
 import zoo
+from zoo.backbones.mapped import mapped_state
+from zoo.domain.manifest import Parent
+from zoo.store.files import add_weights
 
 ROUNDS = 5
 ZOO = (sys.executable, "-m", "zoo_cli")
@@ -72,7 +78,33 @@ def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
             "pull, running": within(
                 again, lambda z: z.pull_from("bench/model", str(root / "other"))
             ),
+            "push, all there": within(ours, lambda z: z.push("bench/model", str(remote))),
+            "pull, all there": within(
+                theirs, lambda z: z.pull_from("bench/model", str(remote))
+            ),
+            "verify": within(theirs, lambda z: z.verify()),
+            "push, fine-tune": within(tuned(ours), lambda z: z.push("bench/tuned", str(remote))),
+            "pull, fine-tune": within(
+                theirs, lambda z: z.pull_from("bench/tuned", str(remote))
+            ),
         }  # fmt: skip
+
+
+def tuned(home: Path) -> Path:
+    """Add a checkpoint to the zoo whose weights are all a little other; the zoo."""
+    with zoo.open(home) as opened:
+        workspace = opened.workspace
+        _, digest = workspace.resolve("bench/model")
+        base = workspace.store.manifest(digest)
+        state = {name: tensor * 1.0001 if tensor.is_floating_point() else tensor
+                 for name, tensor in mapped_state(workspace.store, base).items()}  # fmt: skip
+        with workspace.scratch() as scratch:
+            save_file(state, scratch / "tuned.safetensors")
+            weights = add_weights(workspace.store, scratch / "tuned.safetensors")
+        parent = Parent(manifest=digest, relation="finetune", ref="bench/model")
+        made = replace(base, weights=(weights,)).descending(base, parent)
+        workspace.commit(made, zoo.Reference.parse("bench/tuned"), "benchmark")
+    return home
 
 
 def within(home: Path, call: Callable[[zoo.Zoo], object]) -> tuple[float, float]:

@@ -164,11 +164,12 @@ class Conflict(ZooError):
 
 
 class Corrupt(ZooError):
-    """Bytes that are not what their digest says."""
+    """Bytes that are not what their digest says; ``where`` is the store that holds them."""
 
-    def __init__(self, what: str, expected: str, found: str) -> None:
-        self.what, self.expected, self.found = what, expected, found
-        super().__init__(f"{what} is damaged: expected {expected}, found {found}")
+    def __init__(self, what: str, expected: str, found: str, where: str = "") -> None:
+        self.what, self.expected, self.found, self.where = what, expected, found, where
+        place = f" in {where}" if where else ""
+        super().__init__(f"{what} is damaged{place}: expected {expected}, found {found}")
 
 
 class NotAFile(Corrupt):

@@ -30,6 +30,7 @@ from zoo.errors import (
     InvalidReference,
     NoZoo,
     UnknownName,
+    ZooError,
     disk_errors,
 )
 from zoo.moves import append, append_deletion, append_protection
@@ -212,6 +213,18 @@ class Workspace:
                 self.registry.forget([move.manifest])
                 fresh.add(move.manifest)
             self._index(self.registry, ref, move)
+
+    def known_moves(self, remote: str | None = None) -> dict[Reference, int]:
+        """The number of the newest move of each name, here or at a remote, that is indexed.
+
+        Of a remote without a short name, or if the index cannot be read, nothing is known.
+        """
+        try:
+            if remote:
+                return self.registry.remote_moves(remote)
+            return {ref: number for ref, _, number in self.registry.refs()}
+        except ZooError:
+            return {}
 
     def close(self) -> None:
         """Close the registry, if it was opened."""

@@ -13,7 +13,7 @@ from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
     from zoo.store.prune import Doomed, Plan
-    from zoo.store.verify import Damage
+    from zoo.store.verify import Damage, Report
 
 __all__ = ["delete", "protect", "prune", "verify"]
 
@@ -30,8 +30,9 @@ def verify(
 ) -> None:
     """Hash everything in the zoo, or in REMOTE, again.
 
-    Names what is damaged or missing and the checkpoints that need it. The exit status is 1 if
-    there is damage. What is in a bucket is downloaded for it.
+    Names what is damaged or missing and the checkpoints that need it, and what is of a newer
+    format and cannot be checked. Files are put together and compared with their SHA-256. The exit
+    status is 1 if there is damage. What is in a bucket is downloaded for it.
 
     \b
     Examples:
@@ -59,20 +60,41 @@ def verify(
             "bytes": report.bytes,
             "damages": [asdict(damage) for damage in left],
             "healed": [asdict(damage) for damage in healed],
+            "newer": [asdict(damage) for damage in report.newer],
         })  # fmt: skip
     else:
-        for damage in healed:
-            click.echo(clean(f"healed   {damage.kind} {damage.name}"))
-        for damage in left:
-            click.echo(clean(f"damaged  {damage.kind} {damage.name}: {damage.problem}"))
-            for name in damage.needed_by:
-                click.echo(clean(f"         needed by {name}"))
-        click.echo(f"{report.files} files, {size(report.bytes)}: "
-                   + (f"{len(left)} damaged" if left else "all sound"))  # fmt: skip
-    if left and not repair:
+        _tell(healed, report)
+    if any(damage.mendable for damage in left) and not repair:
         where = f"{remote} --repair" if remote else "--repair --from REMOTE"
         note(f"mend it: zoo verify {where}")
+    _tell_of_the_rest(report)
     context.exit(1 if left else 0)
+
+
+def _tell(healed: tuple[Damage, ...], report: Report) -> None:
+    for damage in healed:
+        click.echo(clean(f"healed   {damage.kind} {damage.name}"))
+    for damage in (*report.damages, *report.newer):
+        word = "newer  " if damage.newer else "damaged"
+        click.echo(clean(f"{word}  {damage.kind} {damage.name}: {damage.problem}"))
+        for name in damage.needed_by:
+            click.echo(clean(f"         needed by {name}"))
+    click.echo(f"{report.files} files, {size(report.bytes)}: {_verdict(report)}")
+
+
+def _tell_of_the_rest(report: Report) -> None:
+    """What a repair leaves alone."""
+    if any(not damage.mendable for damage in report.damages):
+        note("--repair does not mend refs, files that are no part of a store, and manifests that "
+             "say of files what is not so: see docs/store.md, Verify and repair")  # fmt: skip
+    if report.newer:
+        note("a newer zoo can check what is of a newer format: pip install -U zoo-registry")
+
+
+def _verdict(report: Report) -> str:
+    unchecked = f"; {len(report.newer)} of a newer format, not checked" if report.newer else ""
+    sound = "the rest sound" if report.newer else "all sound"
+    return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked
 
 
 @click.command()

@@ -89,13 +89,22 @@ def _corrupt(error: e.Corrupt) -> str:
             "again from the store"
         )
     kind, _, digest = error.what.partition(" blake3:")
-    if kind in ("object", "manifest") and digest:
+    if kind in ("object", "encoded object", "manifest") and digest:
+        folder = "encoded" if kind.startswith("encoded") else f"{kind}s"
         suffix = ".json" if kind == "manifest" else ""
         return (
-            "nothing was kept or loaded; if it is this zoo's, delete it and pull it again from "
-            f"where it is whole:\n{kind}s/{digest[:2]}/{digest}{suffix}"
+            f"nothing was kept or loaded; {_mending(error.where)}\n"
+            f"it is {folder}/{digest[:2]}/{digest}{suffix}"
         )
     return "nothing was kept or loaded; pull it again from where it is whole"
+
+
+def _mending(where: str) -> str:
+    """The command that replaces what is damaged; a zoo has an index, and a remote none."""
+    if where and not Path(where, "registry.db").exists():
+        return f"mend it from a zoo that has it whole: zoo verify {where} --repair"
+    here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
+    return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"
 
 
 HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (

@@ -11,6 +11,9 @@ from zoo_cli.output import clean, note, print_json, table
 
 __all__ = ["log"]
 
+DEEPEST = 20
+"""Generations that are indented; a line has an end."""
+
 
 @click.command()
 @click.argument("name")
@@ -51,13 +54,14 @@ def log(name: str, ref: bool, as_json: bool) -> None:
 def _print_lineage(data: dict[str, Any]) -> None:
     click.echo("lineage")
     for depth, step in enumerate(data["ancestors"]):
-        click.echo(f"  {'  ' * depth}{_step(step)}")
+        indent = "  " * min(depth, DEEPEST)
+        click.echo(f"  {indent}{_step(step)}")
         if check := step.get("check"):
-            click.echo(f"  {'  ' * depth}  {_check(check)}")
+            click.echo(f"  {indent}  {_check(check)}")
     if data["descendants"]:
         click.echo("descendants")
     for step in data["descendants"]:
-        click.echo(f"  {'  ' * (step['depth'] - 1)}{_step(step)}")
+        click.echo(f"  {'  ' * min(step['depth'] - 1, DEEPEST)}{_step(step)}")
     for limit in data["terms"]["limits"]:
         click.echo(clean(f"{limit['limit']}: {limit['license']}, from {limit['from']}"))
     for warning in data["warnings"]:

@@ -13,6 +13,7 @@ from zoo_cli.output import clean, note, print_json, size
 
 if TYPE_CHECKING:
     from zoo import Zoo
+    from zoo.transfer.copy import Copied
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
 
@@ -28,8 +29,8 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
     """Bring a checkpoint into the zoo: published weights, or a team's with --from.
 
     Published weights are taken from an installed package that ships them, else from the HF Hub; a
-    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival, and what
-    an interrupted pull has fetched is not fetched again.
+    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival, and each
+    file compared with its SHA-256; what an interrupted pull has fetched is not fetched again.
 
     \b
     Examples:
@@ -88,7 +89,9 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
 def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: bool) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
-    What the remote has already is not sent again; of what changed, only the difference is.
+    What the remote has already is not sent again; of what changed, only the difference is. What is
+    in a folder is read and hashed first, and replaced if it is damaged; of what is elsewhere, sizes
+    are compared (zoo verify REMOTE reads it).
 
     To hf://ORG/NAME goes what zoo export writes, with a card that tells the lineage: timm (or the
     library of the network) loads it from there. The token is that of `hf auth login`.
@@ -114,13 +117,28 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
             "sent_bytes": copied.sent_bytes,
             "sent_objects": copied.sent_objects,
             "shared_objects": copied.shared_objects,
+            "shared_read": copied.read,
+            "healed_objects": len(copied.healed),
+            "damaged_bases": sorted(map(str, copied.damaged)),
         })  # fmt: skip
     else:
+        unread = "" if copied.read else "; what was there was compared by size, not read"
         click.echo(
             f"{ref}  {copied.manifest.short}  to {to}: {size(copied.logical_bytes)}; "
             f"{copied.shared_objects} objects were there, {copied.sent_objects} sent in "
-            f"{size(copied.sent_bytes)}"
+            f"{size(copied.sent_bytes)}{unread}"
         )
+    _tell_of_damage(copied, to)
+
+
+def _tell_of_damage(copied: Copied, to: str) -> None:
+    """What a push found and went around."""
+    if copied.healed:
+        note(f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
+             f"rest: zoo verify {to}")  # fmt: skip
+    for base in sorted(map(str, copied.damaged)):
+        note(f"object {base} of a parent is damaged, here or there, so no difference from it was "
+             f"sent; find out: zoo verify, and zoo verify {to}")  # fmt: skip
 
 
 def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> None:
@@ -189,7 +207,8 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
             raise click.UsageError(f"{file}: no such file or folder")
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
-        ref, digest = open_zoo().import_file(
+        zoo = open_zoo()
+        ref, digest = zoo.import_file(
             file, name, architecture=architecture, backbone=backbone or "timm", license=license_,
             files=files,
         )  # fmt: skip
@@ -197,11 +216,16 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
         raise click.UsageError("a folder says what network it is: leave --architecture and "
                                "--backbone out, or name the file in it")  # fmt: skip
     else:
-        ref, digest = open_zoo().import_folder(file, name, license=license_, files=files)
+        zoo = open_zoo()
+        ref, digest = zoo.import_folder(file, name, license=license_, files=files)
+    nan = zoo.nan_tensors(str(ref))
     if as_json:
-        print_json({"ref": str(ref), "manifest": str(digest)})
+        print_json({"ref": str(ref), "manifest": str(digest), "nan_tensors": nan})
     else:
         click.echo(f"{ref}  {digest.short}")
+    if nan:
+        more = f" and {len(nan) - 3} more" if len(nan) > 3 else ""
+        note(f"values that are no numbers (NaN) are in {', '.join(nan[:3])}{more}")
 
 
 @click.command()

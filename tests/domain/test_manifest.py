@@ -117,7 +117,7 @@ def test_no_canonical_form_for_nan() -> None:
         replace(MANIFEST, metrics={"loss": float("nan")}).to_bytes()
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None, True, 1.0])
 def test_another_format_is_unsupported(version: object) -> None:
     data = json.dumps({**MANIFEST.to_json(), "format": version, "news": True})
     with pytest.raises(Unsupported, match="this program reads 1"):

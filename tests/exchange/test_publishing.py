@@ -63,11 +63,12 @@ def tuned(workspace: Workspace, resnet_file: Path, tmp_path: Path) -> Digest:
     ref = Reference.parse("team/flowers")
     base = import_file(workspace, resnet_file, Reference.parse("team/base"), origin)
     known = workspace.store.manifest(base)
-    old = Parent(manifest=base, relation="finetune", ref=BASE)
+    old = Parent(manifest=Digest("blake3", "1" * 64), relation="finetune", ref=BASE)
     (tmp_path / "README.md").write_text(CARD)
     changed = replace(
         known,
-        parents=(Parent(manifest=base, relation="finetune", ref="team/base", parents=(old,)),),
+        parents=(Parent(manifest=base, relation="finetune", ref="team/base"),),
+        ancestors={base: (old,)},
         preprocessing=replace(known.preprocessing, mean=(0.1, 0.2, 0.3)),
         classes=tuple(f"flower {number}" for number in range(1000)),
         files=(add_file(workspace.store, tmp_path / "README.md", name="README.md"),),
@@ -114,12 +115,12 @@ def test_the_card_tells_the_lineage_and_keeps_what_it_said(
         "library_name": "timm", "pipeline_tag": "image-classification", "base_model": [BASE],
         "base_model_relation": "finetune",
     }  # fmt: skip
-    parent = workspace.store.manifest(tuned).parents[0]
+    (_, parent), (_, root) = workspace.store.manifest(tuned).lineage()
     assert card.text.strip().splitlines() == [
         "# Flowers", "", "Of our meadow.", "", "## Lineage", "",
         f"This is `team/flowers`, {tuned}.", "",
         f"- finetune of `team/base`, {parent.manifest}",
-        f"  - finetune of `{BASE}`, {parent.manifest}",
+        f"  - finetune of `{BASE}`, {root.manifest}",
     ]  # fmt: skip
     assert set(files(member)) == {
         ".gitattributes", "README.md", "config.json", "model.safetensors",

@@ -158,6 +158,6 @@ def assert_sound(store: Store) -> None:
         assert [move.number for move in moves] == list(range(1, len(moves) + 1))
         for move in moves:
             for digest, least in store.manifest(move.manifest).objects():
-                plain = read_object(store, digest, least=least)
+                plain = b"".join(read_object(store, digest, least=least))
                 assert len(plain) >= least
                 assert blake3(plain).hexdigest() == digest.hex

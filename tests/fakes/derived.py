@@ -59,9 +59,8 @@ def derive(workspace: Workspace, base: str, name: str, values: Tensors, **known:
         classes=tuple(map(str, range(10))),
         provenance={"source": "finetune"},
         **{
-            "parents": (
-                Parent(manifest=parent, relation="finetune", ref=base, parents=manifest.parents),
-            ),
+            "parents": (Parent(manifest=parent, relation="finetune", ref=base),),
+            "ancestors": {parent: manifest.parents} if manifest.parents else {},
             "freeze": FREEZE,
             "recipe": {"data": "/data/digits", "lr": 0.003},
             "metrics": {"accuracy": 0.97},

@@ -24,8 +24,8 @@ def zoo(tmp_path: Path) -> Iterator[Workspace]:
     workspace.close()
 
 
-def parent(digest: Digest, name: str, *further: Parent) -> Parent:
-    return Parent(manifest=digest, relation="finetune", ref=name, parents=further)
+def parent(digest: Digest, name: str) -> Parent:
+    return Parent(manifest=digest, relation="finetune", ref=name)
 
 
 def limits(zoo: Workspace, name: str) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def test_terms_follow_lineage_whatever_is_said(zoo: Workspace) -> None:
     assert lineage(zoo, TUNED)["terms"]["warning"] == ""
     add_checkpoint(
         zoo, AGAIN, tensors(2), license="mit",
-        parents=(parent(tuned, TUNED, parent(base, BASE)),),
+        parents=(parent(tuned, TUNED),), ancestors={tuned: (parent(base, BASE),)},
     )  # fmt: skip
     shown = details(zoo, AGAIN)
     assert shown["lineage"] == [TUNED, BASE]

@@ -44,7 +44,8 @@ def family(zoo: Workspace) -> dict[str, Digest]:
         zoo,
         AGAIN,
         tensors(2),
-        parents=(Parent(manifest=tuned, relation="finetune", ref=TUNED, parents=parents),),
+        parents=(Parent(manifest=tuned, relation="finetune", ref=TUNED),),
+        ancestors={tuned: parents},
         created="2026-01-03T03:04:05Z",
     )
     return {BASE: base, TUNED: tuned, AGAIN: again}

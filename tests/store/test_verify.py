@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.places import Place, flip, mirror
 
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
@@ -204,8 +205,10 @@ def test_progress_tells_of_every_byte(full: Place) -> None:
 
 def test_a_place_that_does_not_answer_is_not_called_damaged(zoo: Workspace) -> None:
     class Down(Store):
-        def is_sound(self, *_: object) -> bool:
-            raise Unavailable("it", "stopped answering")
+        def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+            if kind == "objects":
+                raise Unavailable("it", "stopped answering")
+            return super().read(kind, digest, offset)
 
     down = maintained(Retrying(Down(zoo.root), pause=lambda _: None))
     assert down is not None

@@ -171,6 +171,6 @@ def test_a_manifest_without_bounds_is_not_read(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = store_checkpoint(source)
-    monkeypatch.setattr(held, "MANIFEST_LIMIT", 100)
+    monkeypatch.setattr(held, "MANIFEST_BYTES", 100)
     with pytest.raises(Corrupt, match="at most 100 bytes"):
         receive(source, target, digest, silent)

@@ -77,7 +77,7 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
     path: Path = store.path("objects", digest)
     found = digest.hex if known else blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
     if found != digest.hex:
-        raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
+        raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", str(store.root))
     if not size:
         return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)

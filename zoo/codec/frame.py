@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
 from zoo.codec.header import FIXED, MAGIC, VERSION, Buffer, Codec, Header, check, checksum
@@ -15,11 +18,14 @@ from zoo.codec.layouts import Layout
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
 from zoo.config import cores
 from zoo.domain.digest import Digest
+from zoo.domain.limits import CHUNK_WORDS
 from zoo.errors import Corrupt
 
 __all__ = ["decode", "encode"]
 
-CHUNK = 256 * 1024
+DECODERS = 4
+"""Chunks of an object that are decoded at a time: each takes some five times its bytes."""
+P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -40,61 +46,93 @@ def encode(
     parents = None if base is None else _words(base, layout)
 
     def pack(begin: int) -> bytes:
-        part = words[begin : begin + CHUNK]
-        parent = None if parents is None else parents[begin : begin + CHUNK]
+        part = words[begin : begin + CHUNK_WORDS]
+        parent = None if parents is None else parents[begin : begin + CHUNK_WORDS]
         return _pack(codec, part, parent, layout)
 
-    chunks = _on_all_cores(pack, range(0, len(words), CHUNK))
+    chunks = _on_all_cores(pack, range(0, len(words), CHUNK_WORDS))
     ends = np.cumsum([len(chunk) for chunk in chunks], dtype="<u8").tobytes()
     body = b"".join([ends, *chunks])
     name = bytes.fromhex(base_digest.hex) if base_digest else bytes(32)
     fixed = FIXED.pack(
-        MAGIC, VERSION, codec, layout.number, len(data), name, bytes(32), CHUNK, len(chunks)
+        MAGIC, VERSION, codec, layout.number, len(data), name, bytes(32), CHUNK_WORDS, len(chunks)
     )
     return b"".join([fixed[:48], checksum(fixed + body), fixed[80:], body])
 
 
-def decode(data: Buffer, *, limit: int, base: Buffer | None = None) -> memoryview:
-    """Decode an object, on all cores. Whoever keeps it checks its digest.
+def decode(
+    data: Buffer, *, limit: int, base: Iterable[Buffer] | None = None
+) -> Iterator[memoryview]:
+    """Decode an object in pieces, a few chunks at a time. Whoever keeps it checks its digest.
 
     Args:
         data: The encoded object.
         limit: Most bytes that it may have when decoded; more is refused before allocating.
-        base: The base object's bytes, for a delta.
+        base: The base object's bytes in pieces, for a delta.
 
     Raises:
-        Corrupt: The data is damaged, too large, or a delta against something else.
+        Corrupt: The data is damaged, too large, or a delta against something else; some of it only
+            while the pieces are taken.
         Unsupported: A newer format.
     """
     header = check(data)
     if header.size > limit:
         raise Corrupt("an encoded object", f"at most {limit} bytes", f"{header.size} bytes")
-    if header.base is not None and (base is None or len(base) != header.size):
-        raise Corrupt("the base of an encoded object", f"{header.size} bytes", "another size")
-    words = np.empty(header.size // header.layout.width, header.layout.unsigned)
-    parents = None if base is None else _words(base, header.layout)
+    if header.base is not None and base is None:
+        raise Corrupt("the base of an encoded object", f"{header.size} bytes", "none")
     ends, view = _table(data, header)
 
-    def unpack(index: int) -> None:
-        begin = index * header.chunk
-        target = words[begin : begin + header.chunk]
-        first = ends[index - 1] if index else 0
-        parent = None if parents is None else parents[begin : begin + header.chunk]
-        target[:] = _unpack(header, view[first : ends[index]], len(target), parent)
+    def unpack(index: int, parent: Buffer | None) -> memoryview:
+        words = header.size // header.layout.width
+        count = min(header.chunk, words - index * header.chunk)
+        first = int(ends[index - 1]) if index else 0
+        chunk = view[first : int(ends[index])]
+        parents = None if parent is None else _words(parent, header.layout)
+        return memoryview(_unpack(header, chunk, count, parents).view(np.uint8).data)
 
-    _on_all_cores(unpack, range(header.chunks))
-    return memoryview(words.view(np.uint8).data)
+    if header.base is None or base is None:
+        return _few_at_once(unpack, repeat(None, header.chunks))
+    return _few_at_once(unpack, _parts(base, header))
 
 
-def _table(data: Buffer, header: Header) -> tuple[list[int], memoryview]:
+def _parts(base: Iterable[Buffer], header: Header) -> Iterator[Buffer]:
+    """The base cut into chunks as the object is."""
+    size, left = header.chunk * header.layout.width, header.size
+    for part in _cut(base, size):
+        if len(part) != min(size, left):
+            break
+        yield part
+        left -= len(part)
+    if left:
+        raise Corrupt("the base of an encoded object", f"{header.size} bytes", "another size")
+
+
+def _cut(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:
+    """The same bytes in pieces of ``size``, the last one of what is left."""
+    held = bytearray()
+    for piece in pieces:
+        rest = memoryview(piece)
+        while len(held) + len(rest) >= size:
+            missing = size - len(held)
+            yield b"".join([held, rest[:missing]]) if held else rest[:missing]
+            held.clear()
+            rest = rest[missing:]
+        held += rest
+    if held:
+        yield bytes(held)
+
+
+def _table(data: Buffer, header: Header) -> tuple[NDArray[np.uint64], memoryview]:
     """End of each chunk, counted from the first byte of the first, and the bytes of all chunks."""
     start = FIXED.size + 8 * header.chunks
     if start > len(data):
         raise Corrupt("an encoded object", f"{header.chunks} chunks", f"{len(data)} bytes")
-    ends: list[int] = np.frombuffer(data[FIXED.size : start], "<u8").tolist()
-    if ends != sorted(ends) or (ends[-1] if ends else 0) != len(data) - start:
+    view = memoryview(data)
+    ends = np.frombuffer(view[FIXED.size : start], "<u8")
+    last = int(ends[-1]) if len(ends) else 0
+    if last != len(data) - start or not np.all(ends[:-1] <= ends[1:]):
         raise Corrupt("an encoded object", "chunks one after another", "a chunk table that is not")
-    return ends, memoryview(data)[start:]
+    return ends, view[start:]
 
 
 def _words(data: Buffer, layout: Layout) -> Words:
@@ -128,3 +166,16 @@ def _on_all_cores(work: Callable[[int], T], items: Sequence[int]) -> list[T]:
         return [work(item) for item in items]
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))
+
+
+def _few_at_once(work: Callable[[int, P], T], parts: Iterable[P]) -> Iterator[T]:
+    """``work`` for each part, in order; no more results wait than there are threads."""
+    threads = min(cores(), DECODERS)
+    running: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for index, part in enumerate(parts):
+            running.append(pool.submit(work, index, part))
+            if len(running) > threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

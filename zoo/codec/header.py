@@ -26,6 +26,7 @@ from blake3 import blake3
 
 from zoo.codec.layouts import LAYOUTS, Layout
 from zoo.domain.digest import Digest
+from zoo.domain.limits import CHUNK_LEAST, CHUNK_WORDS
 from zoo.errors import Corrupt, Unsupported
 
 __all__ = [
@@ -89,10 +90,14 @@ def read_header(data: Buffer) -> Header:
         raise Corrupt("an encoded object", "ZOOC", "something else")
     _, version, codec, layout, size, base, checksum, chunk, count = FIXED.unpack(data[: FIXED.size])
     if version != VERSION or layout not in BY_NUMBER or codec not in list(Codec):
-        raise Unsupported(f"encoded object: format {version}, codec {codec}, layout {layout}")
+        what = f"an encoded object of format {version}, codec {codec}, layout {layout}"
+        raise Unsupported(what)
     words, rest = divmod(size, BY_NUMBER[layout].width)
     if rest or not chunk or count != -(-words // chunk):
         raise Corrupt("an encoded object", "chunks that fit its size", f"{count} chunks")
+    if chunk > CHUNK_WORDS or (count > 1 and chunk < CHUNK_LEAST):
+        wanted = f"chunks of {CHUNK_LEAST} to {CHUNK_WORDS} words"
+        raise Corrupt("an encoded object", wanted, f"chunks of {chunk}")
     return Header(
         codec=Codec(codec),
         layout=BY_NUMBER[layout],

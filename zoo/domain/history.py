@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, Self
 
 from zoo.domain.digest import Digest
@@ -24,6 +25,9 @@ MALFORMED = (
 )
 
 
+CHECKSUM = "checksum"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefEntry:
     """One move of a ref.
@@ -37,6 +41,7 @@ class RefEntry:
         why: What moved it, as text.
         deleted: Whether the name was deleted; ``manifest`` is then what it pointed at last.
         protected: Whether the name may not be moved or deleted from here on.
+        intact: Whether all is as it was written; a changed text stops nobody, and verify tells.
     """
 
     number: int
@@ -47,6 +52,7 @@ class RefEntry:
     why: str
     deleted: bool = False
     protected: bool = False
+    intact: bool = field(default=True, compare=False)
 
     @property
     def when(self) -> datetime | None:
@@ -70,13 +76,13 @@ class RefEntry:
         }
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON.
+        """Canonical JSON, with a checksum of the rest.
 
         Raises:
             InvalidManifest: It would be longer than anybody reads.
         """
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        data = text.encode()
+        plain = self.to_json()
+        data = _canonical({**plain, CHECKSUM: _checksum(plain)})
         if len(data) > ENTRY_BYTES:
             raise InvalidManifest(
                 f"a ref entry of {len(data)} bytes: at most {ENTRY_BYTES} are read"
@@ -94,6 +100,9 @@ class RefEntry:
             if len(data) > ENTRY_BYTES:
                 raise ValueError(f"more than {ENTRY_BYTES} bytes")
             raw = json.loads(data)
+            # Entries of early versions have none.
+            told = raw.pop(CHECKSUM, None)
+            intact = told is None or told == _checksum(raw)
             return cls(
                 number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),
@@ -103,6 +112,7 @@ class RefEntry:
                 why=str(raw["why"]),
                 deleted=bool(raw.get("deleted", False)),
                 protected=bool(raw.get("protected", False)),
+                intact=intact,
             )
         except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error
@@ -113,3 +123,12 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 < value < 10**8:
         raise ValueError(f"the number of a move is {value!r:.40}")
     return value
+
+
+def _canonical(data: dict[str, Any]) -> bytes:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    return f"blake2b:{blake2b(_canonical(data), digest_size=16).hexdigest()}"

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 __all__ = [
     "CHANNELS",
+    "CHUNK_LEAST",
+    "CHUNK_WORDS",
     "CONFIG_BYTES",
     "CROP_LEAST",
     "CROP_MOST",
     "DIMENSIONS",
     "ELEMENTS",
     "ENTRY_BYTES",
+    "FILE_BYTES",
     "HEADER_BRACKETS",
     "HEADER_BYTES",
     "IMAGE_PIXELS",
     "IMAGE_SIDE",
     "LARGE_IMAGE",
+    "MANIFEST_BYTES",
+    "MANIFEST_NESTING",
+    "MANIFEST_VALUES",
     "MARKER_BYTES",
     "METRICS_BYTES",
+    "OBJECT_BYTES",
+    "OBJECT_SLACK",
     "OWN_BYTES",
     "PICKLE_BYTES",
     "RESIZED_PIXELS",
@@ -98,3 +106,29 @@ RUN_BYTES = 64 * MIB
 
 METRICS_BYTES = 1024 * MIB
 """Of a fine-tune's ``metrics.jsonl``."""
+
+CHUNK_WORDS = 256 * 1024
+"""Words in a chunk of an encoded object, as the writer makes them; a word has at most 8 bytes."""
+
+CHUNK_LEAST = 1024
+"""Fewest words in a chunk of an encoded object that has several."""
+
+OBJECT_BYTES = 8 << 30
+"""Of an encoded object when it is decoded; no tensor that we know of is larger."""
+
+OBJECT_SLACK = 64 * MIB
+"""An object is larger than the ranges that one manifest uses of it by this at most."""
+
+FILE_BYTES = 1 << 40
+"""Of a file of a checkpoint, and of each part of it."""
+
+MANIFEST_BYTES = 64 * MIB
+"""Of a manifest. One of 10,000 tensors has 3 MB."""
+
+MANIFEST_VALUES = 2_000_000
+"""Values in a manifest, counted before it is parsed: each takes memory."""
+
+MANIFEST_NESTING = 800
+"""Lists and objects within each other in a manifest. Early versions nested one for each ancestor,
+and could not write more than about 700.
+"""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, Self
 
+from zoo.domain.bounded import parse, unrolled
 from zoo.domain.digest import Digest
+from zoo.domain.limits import FILE_BYTES, MANIFEST_BYTES, MANIFEST_NESTING, MANIFEST_VALUES
 from zoo.errors import InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
@@ -23,6 +26,13 @@ __all__ = [
 ]
 
 FORMAT = 1
+"""An ancestor holds its own ancestors within it."""
+FLAT = 2
+"""The parents of ancestors are in a table, so that lineage has any depth."""
+NESTED = 32
+"""Ancestors in one line that are still written as format 1, which every version of zoo reads."""
+NODES = 50_000
+"""Ancestors that format 1 tells of, each as often as it is in it."""
 MALFORMED = (
     ValueError,
     KeyError,
@@ -39,6 +49,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "freeze": (dict, NoneType),
     "metrics": (dict,),
     "provenance": (dict,),
+    "ancestors": (dict,),
 }
 
 
@@ -134,13 +145,11 @@ class Parent:
         manifest: Its identity.
         relation: How (``finetune``).
         ref: The name that it had then.
-        parents: What it derives from itself, so that lineage travels where weights do not.
     """
 
     manifest: Digest
     relation: str
     ref: str
-    parents: tuple[Parent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +165,15 @@ class Manifest:
         files: Other files.
         license: Licence id, or None where unknown.
         parents: What it derives from.
+        ancestors: What its ancestors derive from, those that are roots left out, so that lineage
+            travels where weights do not.
         recipe: Options of the fine-tune that made it.
         freeze: The freeze plan as carried out: frozen and trainable units, and the boundary.
         metrics: Results on the held-out split.
         provenance: Where the bytes came from and what made them, as text.
         created: When training made it, UTC, ISO 8601. None for what was pulled or imported: the
             same published weights are the same checkpoint, whoever pulls them and when.
+        format: How lineage is written: nested (1) or as a table (2).
     """
 
     backbone: Backbone
@@ -177,6 +189,33 @@ class Manifest:
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
+    ancestors: Mapping[Digest, tuple[Parent, ...]] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def descending(self, base: Manifest, parent: Parent) -> Self:
+        """The same with one parent, whose manifest is ``base``, and the lineage of that."""
+        further = {parent.manifest: base.parents} if base.parents else {}
+        ancestors = {**base.ancestors, **further}
+        line = len(ancestors) < NESTED and all(len(found) == 1 for found in ancestors.values())
+        return replace(
+            self, parents=(parent,), ancestors=ancestors, format=FORMAT if line else FLAT
+        )
+
+    def lineage(self, *above: Parent) -> Iterator[tuple[Digest | None, Parent]]:
+        """Each ancestor once, the nearest first, with who derives from it; None for this one.
+
+        With ``above``, only those parents and their ancestors.
+        """
+        waiting: deque[tuple[Digest | None, Parent]] = deque()
+        waiting.extend((None, parent) for parent in above or self.parents)
+        seen: set[Digest] = set()
+        while waiting:
+            child, parent = waiting.popleft()
+            if parent.manifest not in seen:
+                seen.add(parent.manifest)
+                yield child, parent
+                further = self.ancestors.get(parent.manifest, ())
+                waiting.extend((parent.manifest, each) for each in further)
 
     def objects(self) -> Iterator[tuple[Digest, int]]:
         """Each object that the checkpoint needs, once, with the least number of bytes it has."""
@@ -202,18 +241,18 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON, digests as text."""
-        return {"format": FORMAT, **_plain(asdict(self))}
+        data = {"format": self.format, **_plain(asdict(replace(self, parents=(), ancestors={})))}
+        del data["ancestors"]
+        if self.format == FORMAT:
+            return {**data, "parents": _nested(self)}
+        table = {str(child): _edges(parents) for child, parents in self.ancestors.items()}
+        return {**data, "parents": _edges(self.parents), "ancestors": table}
 
     def to_bytes(self) -> bytes:
         """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end."""
-        text = json.dumps(
-            self.to_json(),
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        return text.encode()
+        data = self.to_json()
+        deep = self.format == FORMAT and len(self.ancestors) > NESTED
+        return (unrolled(lambda: _canonical(data)) if deep else _canonical(data)).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -224,14 +263,17 @@ class Manifest:
             Unsupported: A manifest of another format version.
         """
         try:
-            raw = json.loads(data)
+            if len(data) > MANIFEST_BYTES:
+                raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
+            raw = parse(data, values=MANIFEST_VALUES, deepest=MANIFEST_NESTING)
             version = raw.pop("format")
         except MALFORMED as error:
             raise InvalidManifest(f"not a manifest: {error}") from error
-        if version != FORMAT:
-            raise Unsupported(f"manifest format {version}; this program reads {FORMAT}")
+        if version not in (FORMAT, FLAT) or type(version) is not int:
+            known = f"this program reads {FORMAT} and {FLAT}"
+            raise Unsupported(f"manifest format {version!r:.80}; {known}")
         try:
-            manifest = cls.from_json(raw)
+            manifest = replace(cls.from_json(raw), format=version)
             # Else two programs could read the same bytes, and with them one digest, differently.
             if manifest.to_bytes() != data:
                 raise ValueError("it is not in canonical form")
@@ -242,13 +284,15 @@ class Manifest:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Inverse of `to_json`, without ``format``; raises `MALFORMED` if it is not such data."""
-        known = {entry.name for entry in fields(cls)}
+        known = {entry.name for entry in fields(cls)} - {"format"}
         if unknown := set(raw) - known:
             raise ValueError(f"unknown fields {sorted(unknown)}")
         for name, types in TYPES.items():
             if name in raw and not isinstance(raw[name], types):
                 raise TypeError(f"{name} cannot be {raw[name]!r}")
         pre = raw["preprocessing"]
+        table = "ancestors" in raw
+        parents, ancestors = _table(raw) if table else _unnested(raw["parents"])
         return cls(
             **{
                 **raw,
@@ -275,7 +319,11 @@ class Manifest:
                 "files": tuple(map(_plain_file, raw["files"])),
                 "classes": tuple(map(str, raw["classes"])),
                 "metrics": {name: _number(value, name) for name, value in raw["metrics"].items()},
-                "parents": tuple(_parent(parent) for parent in raw["parents"]),
+                "provenance": {
+                    name: _text(value, name) for name, value in raw.get("provenance", {}).items()
+                },
+                "parents": parents,
+                "ancestors": ancestors,
             }
         )
 
@@ -301,13 +349,63 @@ def _number(value: Any, what: str) -> float:
     return value
 
 
+def _canonical(data: dict[str, Any]) -> str:
+    return json.dumps(
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
 def _parent(raw: dict[str, Any]) -> Parent:
     return Parent(
-        manifest=Digest.parse(raw["manifest"]),
-        relation=str(raw["relation"]),
-        ref=str(raw["ref"]),
-        parents=tuple(map(_parent, raw["parents"])),
+        manifest=Digest.parse(raw["manifest"]), relation=str(raw["relation"]), ref=str(raw["ref"])
     )
+
+
+Lineage = tuple[tuple[Parent, ...], dict[Digest, tuple[Parent, ...]]]
+
+
+def _table(raw: dict[str, Any]) -> Lineage:
+    ancestors = {
+        Digest.parse(child): tuple(map(_parent, parents))
+        for child, parents in raw["ancestors"].items()
+    }
+    return tuple(map(_parent, raw["parents"])), ancestors
+
+
+def _unnested(raw: list[dict[str, Any]]) -> Lineage:
+    """Format 1: each parent holds its ``parents``. None is told of twice in two ways."""
+    ancestors: dict[Digest, tuple[Parent, ...]] = {}
+    waiting = deque(raw)
+    while waiting:
+        entry = waiting.popleft()
+        if entry["parents"]:
+            ancestors[Digest.parse(entry["manifest"])] = tuple(map(_parent, entry["parents"]))
+            waiting.extend(entry["parents"])
+    return tuple(map(_parent, raw)), ancestors
+
+
+def _nested(manifest: Manifest) -> list[dict[str, Any]]:
+    """Inverse of `_unnested`."""
+    top: list[dict[str, Any]] = []
+    waiting = deque([(top, manifest.parents)])
+    left = NODES
+    while waiting:
+        target, parents = waiting.popleft()
+        for parent in parents:
+            target.append({**_edge(parent), "parents": []})
+            waiting.append((target[-1]["parents"], manifest.ancestors.get(parent.manifest, ())))
+            left -= 1
+        if left < 0:
+            raise ValueError("its lineage has no end")
+    return top
+
+
+def _edges(parents: Iterable[Parent]) -> list[dict[str, Any]]:
+    return [_edge(parent) for parent in parents]
+
+
+def _edge(parent: Parent) -> dict[str, Any]:
+    return {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
 
 
 def _plain(value: Any) -> Any:
@@ -332,6 +430,12 @@ def _natural(value: Any, what: str) -> int:
     return value
 
 
+def _bytes(value: Any, what: str) -> int:
+    if _natural(value, what) > FILE_BYTES:
+        raise ValueError(f"{what} of {value} is above {FILE_BYTES}")
+    return int(value)
+
+
 def is_file_name(value: str) -> bool:
     """Whether a file of a checkpoint may be called so."""
     # The name becomes a path on export; a manifest may come from anybody.
@@ -350,16 +454,16 @@ def _tensor(raw: dict[str, Any]) -> Tensor:
     return Tensor(
         name=str(raw["name"]),
         dtype=str(raw["dtype"]),
-        shape=tuple(_natural(size, "a dimension") for size in raw["shape"]),
+        shape=tuple(_bytes(size, "a dimension") for size in raw["shape"]),
         object=Digest.parse(raw["object"]),
-        offset=_natural(raw["offset"], "an offset"),
-        nbytes=_natural(raw["nbytes"], "nbytes"),
+        offset=_bytes(raw["offset"], "an offset"),
+        nbytes=_bytes(raw["nbytes"], "a length"),
     )
 
 
 def _weights(raw: dict[str, Any]) -> WeightsFile:
     tensors = tuple(map(_tensor, raw["tensors"]))
-    size = _natural(raw["size"], "a size")
+    size = _bytes(raw["size"], "a size")
     if size < sum(tensor.nbytes for tensor in tensors):
         raise ValueError(f"'{raw['name']}' is smaller than its tensors")
     return WeightsFile(
@@ -374,7 +478,7 @@ def _weights(raw: dict[str, Any]) -> WeightsFile:
 def _plain_file(raw: dict[str, Any]) -> PlainFile:
     return PlainFile(
         name=_file_name(raw["name"]),
-        size=_natural(raw["size"], "a size"),
+        size=_bytes(raw["size"], "a size"),
         sha256=Digest.parse(raw["sha256"]),
         object=Digest.parse(raw["object"]),
     )

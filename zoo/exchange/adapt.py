@@ -100,13 +100,9 @@ def adapt(
     workspace.check_free(save)
     ref, parent = workspace.resolve(name)
     base = workspace.store.manifest(parent)
-    planned = replace(
-        _planned(base, _named(surgery, of_checkpoint(workspace.registry, base)), head),
-        parents=(
-            m.Parent(
-                manifest=parent, relation="surgery", ref=str(ref or name), parents=base.parents
-            ),
-        ),
+    planned = _planned(base, _named(surgery, of_checkpoint(workspace.registry, base)), head)
+    planned = planned.descending(
+        base, m.Parent(manifest=parent, relation="surgery", ref=str(ref or name))
     )
     state = _state(base, planned, mapped_state(workspace.store, base), fresh=head is not None)
     with workspace.store.upload(), workspace.scratch() as scratch:

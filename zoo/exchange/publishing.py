@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from zoo import plugins
@@ -21,6 +22,8 @@ __all__ = ["Published", "base_models", "locator_in", "publish"]
 SCHEMES = {"hf": "hub"}
 """The source plugin that publishes at an address of this kind."""
 KEPT = "published.json"
+SHOWN = 50
+"""Ancestors that a card lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def _published(workspace: Workspace) -> dict[str, str]:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
-    bases = base_models(workspace, manifest.parents)
+    bases = base_models(workspace, manifest)
     facts = {
         "license": manifest.license,
         "library_name": manifest.backbone.plugin,
@@ -109,30 +112,33 @@ def _pipeline(manifest: Manifest) -> str:
     return PIPELINES[task][0] if task in TASKS else "image-classification"
 
 
-def base_models(workspace: Workspace, parents: Iterable[Parent]) -> list[str]:
+def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
     """Repositories on the HF Hub of the nearest ancestors that have one."""
-    return [hub for parent in parents if (hub := _hub_id(workspace, parent))]
+    lines = [[each for _, each in manifest.lineage(parent)] for parent in manifest.parents]
+    found = [next(filter(None, (_hub_id(workspace, each) for each in line)), None)
+             for line in lines]  # fmt: skip
+    return [hub for hub in found if hub]
 
 
-def _hub_id(workspace: Workspace, parent: Parent) -> str | None:
-    """The repository of a parent, or of its nearest ancestor that has one."""
-    known = workspace.registry.entry(parent.ref.partition(":")[0])
-    if known is not None and known.entry.hub_id:
-        return known.entry.hub_id
-    found = (_hub_id(workspace, each) for each in parent.parents)
-    return next((each for each in found if each), None)
+def _hub_id(workspace: Workspace, ancestor: Parent) -> str | None:
+    known = workspace.registry.entry(ancestor.ref.partition(":")[0])
+    return known.entry.hub_id if known else None
 
 
 def _lineage(name: str, digest: Digest, manifest: Manifest) -> Iterator[str]:
     yield f"This is `{name}`, {digest}."
     yield ""
-    yield from _ancestors(manifest.parents, 0)
+    yield from _ancestors(manifest)
     if not manifest.parents:
         origin = " ".join(manifest.provenance.get(key, "") for key in ("source", "locator"))
         yield f"- from {origin.strip() or 'an unknown source'}"
 
 
-def _ancestors(parents: tuple[Parent, ...], depth: int) -> Iterator[str]:
-    for parent in parents:
+def _ancestors(manifest: Manifest) -> Iterator[str]:
+    depths: dict[Digest | None, int] = {None: 0}
+    for child, parent in islice(manifest.lineage(), SHOWN):
+        depth = depths[child]
+        depths[parent.manifest] = depth + 1
         yield f"{'  ' * depth}- {parent.relation} of `{parent.ref}`, {parent.manifest}"
-        yield from _ancestors(parent.parents, depth + 1)
+    if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
+        yield f"- and {more} more"

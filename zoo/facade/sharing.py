@@ -153,14 +153,16 @@ class Sharing(Opened):
         """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""
         from zoo.store.verify import verify
 
-        return verify(self._maintained(remote), progress=self.progress)
+        known = self.workspace.known_moves(remote)
+        return verify(self._maintained(remote), known=known, progress=self.progress)
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
         from zoo.transfer.repair import repair
 
         place = self.workspace.remote(source) if source else self.workspace.store
-        return repair(self._maintained(remote), place, progress=self.progress)
+        known = self.workspace.known_moves(remote)
+        return repair(self._maintained(remote), place, known=known, progress=self.progress)
 
     def _maintained(self, remote: str | None) -> Maintained:
         if not remote:

@@ -81,6 +81,12 @@ class Working(Trusting):
         keep_hierarchy(self.workspace, digest)
         return ref, digest
 
+    def nan_tensors(self, name: str) -> list[str]:
+        """Names of the tensors of a checkpoint that hold NaN (`zoo.backbones.numbers`)."""
+        from zoo.backbones.numbers import nan_tensors
+
+        return nan_tensors(self.workspace.store, self.workspace.resolve(name)[1])
+
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> list[Path]:
         """Write a checkpoint as a folder that its own library loads (`zoo.exchange.exporting`).
 

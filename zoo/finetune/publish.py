@@ -37,13 +37,9 @@ def completed(
         provenance: Of the run.
     """
     frozen, units = min(prepared.boundaries, default=len(prepared.hierarchy.units)), prepared.units
-    parent = m.Parent(
-        manifest=prepared.parent, relation="finetune", ref=prepared.base,
-        parents=prepared.known.parents,
-    )  # fmt: skip
+    parent = m.Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     return replace(
-        prepared.planned,
-        parents=(parent,),
+        prepared.planned.descending(prepared.known, parent),
         freeze={
             "frozen_units": frozen,
             "trainable_units": units - frozen,
@@ -69,7 +65,7 @@ def publish(
     with workspace.store.upload(), workspace.scratch() as scratch:
         path, card = scratch / "model.safetensors", scratch / CARD
         save_state(model.state_dict(), path)
-        bases = base_models(workspace, manifest.parents)
+        bases = base_models(workspace, manifest)
         card.write_text(model_card(str(ref), manifest, dataset, bases), "utf-8")
         whole = replace(
             manifest,

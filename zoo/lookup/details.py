@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.domain.manifest import Parent
+from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.licence import terms
@@ -41,6 +40,11 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
     data = manifest.to_json()
     for weights, plain in zip(manifest.weights, data["weights"], strict=True):
         plain["tensors"] = len(weights.tensors)
+    data["parents"] = [
+        {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
+        for parent in manifest.parents
+    ]
+    data.pop("ancestors", None)  # ``lineage`` names them
     return {
         "kind": "checkpoint",
         "name": str(ref or digest),
@@ -49,19 +53,24 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "bytes": manifest.logical_bytes,
         "sources": list(entry.sources) if entry else [],
         **data,
-        "lineage": _lineage(manifest.parents),
+        "lineage": _lineage(manifest),
         "children": len(workspace.registry.children(digest)),  # log lists them
         "terms": terms(workspace, str(ref or digest), manifest),
+        "unproven": _unproven(manifest),
     }
 
 
-def _lineage(parents: Iterable[Parent]) -> list[str]:
+def _unproven(manifest: Manifest) -> str:
+    """What the manifest says of bytes that are not here, so that nothing proves it."""
+    stated = manifest.provenance.get("sha256")
+    if stated is None or stated in {file.sha256.hex for file in manifest.weights}:
+        return ""
+    return "provenance.sha256: it is of another file, which these weights are said to come from"
+
+
+def _lineage(manifest: Manifest) -> list[str]:
     """Names of all ancestors, the nearest first."""
-    waiting, found = list(parents), []
-    while waiting:
-        parent = waiting.pop(0)
-        found.append(parent.ref or str(parent.manifest))
-        waiting += parent.parents
+    found = [parent.ref or str(parent.manifest) for _, parent in manifest.lineage()]
     return list(dict.fromkeys(found))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest
 from zoo.errors import MissingObject
 from zoo.lookup.match import FileTensor, Match, match
 from zoo.lookup.units import Units, in_order, units_of
@@ -38,11 +38,8 @@ class Candidate:
     def rank(self) -> tuple[float, int, int, str]:
         """Best first: most shared, least left out, then an ancestor before what derives from it."""
         left_out = len(self.match.missing)
-        return (-self.match.share, left_out, _depth(self.manifest.parents), str(self.digest))
-
-
-def _depth(parents: tuple[Parent, ...]) -> int:
-    return max((1 + _depth(parent.parents) for parent in parents), default=0)
+        ancestors = sum(1 for _ in self.manifest.lineage())
+        return (-self.match.share, left_out, ancestors, str(self.digest))
 
 
 def identify(

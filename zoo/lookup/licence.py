@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, MissingObject
@@ -28,7 +27,7 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> dict[str, Any]
     whatever its own licence says. ``unknown`` lists those whose licence nobody states;
     ``warning`` says where a checkpoint's own licence leaves out a limit of an ancestor.
     """
-    known = [(name, manifest.license), *_ancestors(workspace, manifest.parents, set())]
+    known = [(name, manifest.license), *_ancestors(workspace, manifest)]
     limits = [
         {"limit": limit, "license": license_, "from": who}
         for who, license_ in known
@@ -52,27 +51,21 @@ def _limits(license_: str | None) -> list[str]:
     return [limit for pattern, limit in LIMITS if pattern.search((license_ or "").lower())]
 
 
-def _ancestors(
-    workspace: Workspace, parents: Iterable[Parent], seen: set[Digest]
-) -> Iterator[tuple[str, str | None]]:
+def _ancestors(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[str, str | None]]:
+    parents = [parent for _, parent in manifest.lineage()]
+    paths = {parent: _path(parent) for parent in parents}
+    indexed = workspace.registry.checkpoint_licenses(parent.manifest for parent in parents)
+    listed = workspace.registry.entry_licenses(path for path in paths.values() if path)
     for parent in parents:
-        if parent.manifest not in seen:
-            seen.add(parent.manifest)
-            yield parent.ref or str(parent.manifest), _license_of(workspace, parent)
-            yield from _ancestors(workspace, parent.parents, seen)
+        try:
+            found = workspace.store.manifest(parent.manifest).license
+        except MissingObject:  # what the index knows of one that is not here
+            found = indexed.get(parent.manifest, listed.get(paths[parent]))
+        yield parent.ref or str(parent.manifest), found
 
 
-def _license_of(workspace: Workspace, parent: Parent) -> str | None:
-    """From its manifest, or what the index knows of one that is not here."""
+def _path(parent: Parent) -> str:
     try:
-        return workspace.store.manifest(parent.manifest).license
-    except MissingObject:
-        pass
-    indexed = workspace.registry.summary(parent.manifest)
-    if indexed:
-        return str(indexed["license"]) if indexed["license"] else None
-    try:
-        entry = workspace.registry.entry(Reference.parse(parent.ref).path)
+        return Reference.parse(parent.ref).path
     except InvalidReference:
-        return None
-    return entry.entry.license if entry else None
+        return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest
 from zoo.errors import MissingObject
 from zoo.lookup.check import check_parent
 from zoo.lookup.licence import terms
@@ -52,34 +53,33 @@ def descendants(workspace: Workspace, digest: Digest) -> list[dict[str, Any]]:
     """All that derives from a checkpoint, as far as it is indexed: each right below its ``parent``,
     ``depth`` 1 for a child; oldest first.
     """
-    seen = {digest}
-
-    def below(parent: Digest, depth: int) -> Iterator[dict[str, Any]]:
-        for child in workspace.registry.children(parent):
-            if child not in seen:
-                seen.add(child)
-                step = _step(workspace, child, relation="child")
-                yield {**step, "parent": str(parent), "depth": depth}
-                yield from below(child, depth + 1)
-
-    return list(below(digest, 1))
+    seen, found = {digest}, []
+    waiting = [(digest, child, 1) for child in reversed(workspace.registry.children(digest))]
+    while waiting:
+        parent, child, depth = waiting.pop()
+        if child not in seen:
+            seen.add(child)
+            refs = [str(ref) for ref in workspace.registry.refs_of(child)]
+            step = _step(workspace, child, refs, relation="child")
+            found.append({**step, "parent": str(parent), "depth": depth})
+            further = reversed(workspace.registry.children(child))
+            waiting += [(child, each, depth + 1) for each in further]
+    return found
 
 
 def _ancestors(
     workspace: Workspace, digest: Digest, manifest: Manifest, name: str
 ) -> list[dict[str, Any]]:
     """From the checkpoint to the root. A manifest tells its whole lineage: none else is needed."""
-    found = [_step(workspace, digest, relation="self", name=name)]
-    waiting: list[tuple[Digest, Parent]] = [(digest, parent) for parent in manifest.parents]
-    seen = {digest}
-    while waiting:
-        child, parent = waiting.pop(0)
-        if parent.manifest not in seen:
-            seen.add(parent.manifest)
-            step = _step(workspace, parent.manifest, relation=parent.relation, name=parent.ref)
-            check = _check(workspace, child, parent.manifest)
-            found.append({**step, "child": str(child), "check": check})
-            waiting += [(parent.manifest, further) for further in parent.parents]
+    called = defaultdict(list)
+    for ref, target, _ in workspace.registry.refs():
+        called[target].append(str(ref))
+    found = [_step(workspace, digest, called[digest], relation="self", name=name)]
+    for child, parent in manifest.lineage():
+        refs, relation = called[parent.manifest], parent.relation
+        step = _step(workspace, parent.manifest, refs, relation=relation, name=parent.ref)
+        check = _check(workspace, child or digest, parent.manifest)
+        found.append({**step, "child": str(child or digest), "check": check})
     return found
 
 
@@ -101,8 +101,9 @@ def _warnings(ancestors: list[dict[str, Any]]) -> Iterator[str]:
             )
 
 
-def _step(workspace: Workspace, digest: Digest, *, relation: str, name: str = "") -> dict[str, Any]:
-    refs = [str(ref) for ref in workspace.registry.refs_of(digest)]
+def _step(
+    workspace: Workspace, digest: Digest, refs: list[str], *, relation: str, name: str = ""
+) -> dict[str, Any]:
     step: dict[str, Any] = {
         "manifest": str(digest),
         "name": name or _name(workspace, digest, refs),

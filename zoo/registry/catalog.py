@@ -102,6 +102,14 @@ def entry(connection: Connection, name: str) -> KnownEntry | None:
     )
 
 
+def licenses(connection: Connection, names: Iterable[str]) -> dict[str, str | None]:
+    """Licenses of the entries among ``names``."""
+    found = select(ITEM.c.name, ITEM.c.license).where(
+        among(ITEM.c.name, set(names)), ITEM.c.kind == CATALOG
+    )
+    return {row.name: row.license for row in connection.execute(found)}
+
+
 def input_size(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
     """The input size in a row that has the columns of a preprocessing."""
     return None if row["channels"] is None else (row["channels"], row["height"], row["width"])

@@ -96,6 +96,15 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
             connection.execute(delete(table).where(table.c.manifest == lost))
 
 
+def licenses(connection: Connection, digests: Iterable[Digest]) -> dict[Digest, str | None]:
+    """Licenses of the indexed ones among ``digests``."""
+    table = schema.checkpoint
+    found = select(table.c.manifest, table.c.license).where(
+        among(table.c.manifest, set(map(str, digests)))
+    )
+    return {Digest.parse(row.manifest): row.license for row in connection.execute(found)}
+
+
 def unknown(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` that are not indexed."""
     asked = {str(digest): digest for digest in digests}

@@ -154,6 +154,16 @@ class Registry:
         with reading(self._engine) as connection:
             return catalog.entry(connection, name)
 
+    def entry_licenses(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Licenses of the catalog entries among ``names``."""
+        with reading(self._engine) as connection:
+            return catalog.licenses(connection, names)
+
+    def checkpoint_licenses(self, digests: Iterable[Digest]) -> dict[Digest, str | None]:
+        """Licenses of the indexed checkpoints among ``digests``."""
+        with reading(self._engine) as connection:
+            return checkpoints.licenses(connection, digests)
+
     def near(self, name: str, limit: int = 4) -> list[str]:
         """Known names, entries and refs, that resemble ``name``, closest first."""
         with reading(self._engine) as connection:
@@ -198,6 +208,11 @@ class Registry:
         """Make what is known of ``remote`` exactly ``refs``."""
         with writing(self._engine) as connection:
             remotes.replace_remote(connection, remote, refs)
+
+    def remote_moves(self, remote: str) -> dict[Reference, int]:
+        """The numbers of the moves at which ``remote`` had its names when it was asked last."""
+        with reading(self._engine) as connection:
+            return remotes.moves(connection, remote)
 
     def holders(self, ref: Reference) -> dict[str, Digest]:
         """The remotes that have this name, sorted, each with what it points at there."""

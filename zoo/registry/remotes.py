@@ -12,7 +12,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
 
-__all__ = ["holders", "remote_names", "replace_remote", "summary"]
+__all__ = ["holders", "moves", "remote_names", "replace_remote", "summary"]
 
 TABLE = schema.remote_ref
 
@@ -35,6 +35,13 @@ def replace_remote(connection: Connection, remote: str, refs: Mapping[Reference,
     if rows:
         connection.execute(insert(TABLE), rows)
     items.refresh(connection, items.of_remotes())
+
+
+def moves(connection: Connection, remote: str) -> dict[Reference, int]:
+    """The number of the move at which each name of ``remote`` was."""
+    columns = TABLE.c.namespace, TABLE.c.name, TABLE.c.tag, TABLE.c.number
+    rows = connection.execute(select(*columns).where(TABLE.c.remote == remote))
+    return {Reference(row.namespace, row.name, row.tag): row.number for row in rows}
 
 
 def holders(connection: Connection, ref: Reference) -> dict[str, Digest]:

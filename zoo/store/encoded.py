@@ -1,22 +1,37 @@
-"""Objects that a remote holds encoded, read as if they were not."""
+"""Objects that a remote holds encoded, read as if they were not.
+
+Whatever a remote claims, reading one takes little memory: what is encoded is mapped, or lies in a
+temporary file; a few chunks at a time are decoded; and nothing is larger than `OBJECT_BYTES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+
+from blake3 import blake3
 
 from zoo.codec.header import FIXED, Buffer, Header, check, read_header
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.errors import Corrupt, MissingObject
+from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
+from zoo.errors import Corrupt, MissingObject, Unsupported, disk_errors
+from zoo.store.store import Store
 
-__all__ = ["LARGEST", "SLACK", "encoded_header", "encoded_size", "object_size",
-           "read_encoded", "read_object"]  # fmt: skip
+__all__ = ["Pieces", "decode_object", "encoded_header", "object_size", "read_encoded",
+           "read_object", "where_is"]  # fmt: skip
 
-LARGEST = 8 << 30
-"""Bytes that an encoded object may claim; no tensor that we know of is larger."""
 
-SLACK = 64 << 20
-"""An object may be larger than the ranges that one manifest uses of it, by this much at most."""
+class Pieces:
+    """The bytes of an object in pieces, read or decoded anew each time that they are asked for."""
+
+    def __init__(self, read: Callable[[], Iterable[Buffer]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return iter(self._read())
 
 
 def encoded_header(place: Remote, digest: Digest) -> Header:
@@ -24,94 +39,168 @@ def encoded_header(place: Remote, digest: Digest) -> Header:
 
     Raises:
         MissingObject: It holds none.
-        Corrupt: It is damaged.
+        Corrupt: It is damaged, or claims more than `OBJECT_BYTES`.
+        Unsupported: It is of a newer format.
     """
     data = bytearray()
     for piece in place.read("encoded", digest):
         data += piece
         if len(data) >= FIXED.size:
             break
-    return read_header(bytes(data))
+    return header_of(place, digest, bytes(data))
+
+
+def header_of(place: Remote, digest: Digest, data: Buffer) -> Header:
+    """As `encoded_header`, of an encoded object that begins with ``data``."""
+    with naming(place, digest):
+        header = read_header(data)
+        if header.size > OBJECT_BYTES:
+            raise Corrupt("", f"at most {OBJECT_BYTES} bytes", f"{header.size} bytes")
+    return header
 
 
 def object_size(place: Remote, digest: Digest) -> int:
-    """Bytes of an object that ``place`` holds as it is or encoded.
-
-    Raises:
-        MissingObject: ``place`` does not hold it.
-        Corrupt: Its encoded form is damaged, or claims more than `LARGEST`.
-    """
+    """Bytes of an object that ``place`` holds as it is or encoded. Raises as `encoded_header`."""
     if not place.missing("objects", [digest]):
         return place.size("objects", digest)
-    return encoded_size(place, digest)
+    return encoded_header(place, digest).size
 
 
-def encoded_size(place: Remote, digest: Digest) -> int:
-    """Bytes when decoded of an object that ``place`` holds encoded. Raises as `object_size`."""
-    size = encoded_header(place, digest).size
-    if size > LARGEST:
-        raise Corrupt(f"encoded object {digest}", f"at most {LARGEST} bytes", f"{size} bytes")
-    return size
-
-
-def read_object(
-    place: Remote, digest: Digest, *, least: int, near: Sequence[Remote] = ()
-) -> bytes | memoryview:
+def read_object(place: Remote, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
     """The bytes of an object that ``place`` holds as they are or encoded. Whoever keeps them hashes
     them.
 
     Args:
         place: Where it is.
         digest: Its name.
-        least: Bytes that it has at least; more than `SLACK` above that is refused.
+        least: Bytes that it has at least; more than `OBJECT_SLACK` above that is refused.
         near: Stores to look for a delta's base first, as it was pulled before more often than not.
 
     Raises:
         MissingObject: ``place`` does not hold it, or nobody its base.
-        Corrupt: It is damaged, too large, or a delta against a delta.
+        Corrupt: It is damaged, too large, or a delta against a delta; or, while the pieces are
+            taken, its base is.
     """
-    if not place.missing("objects", [digest]):
-        size = place.size("objects", digest)
-        if size > least + SLACK:
-            raise Corrupt(f"object {digest}", f"at most {least + SLACK} bytes", f"{size} bytes")
-        return b"".join(place.read("objects", digest))
-    return read_encoded(place, digest, least=least, near=near)
+    if place.missing("objects", [digest]):
+        return read_encoded(place, digest, least=least, near=near)
+    size = place.size("objects", digest)
+    if size > least + OBJECT_SLACK:
+        most = f"at most {least + OBJECT_SLACK} bytes"
+        raise Corrupt(f"object {digest}", most, f"{size} bytes", where_is(place))
+    return Pieces(lambda: place.read("objects", digest))
 
 
 def read_encoded(
-    place: Remote, digest: Digest, *, least: int | None = None, near: Sequence[Remote] = ()
-) -> bytes | memoryview:
+    place: Remote, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
+) -> Pieces:
     """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`.
 
     Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
-    `LARGEST`.
+    `OBJECT_BYTES`.
     """
-    data = b"".join(place.read("encoded", digest))
-    return decode_object(place, data, least=least, near=near)
+    return decode_object(place, digest, _mapped(place, digest), least=least, near=near)
 
 
 def decode_object(
-    place: Remote, data: Buffer, *, least: int | None, near: Sequence[Remote] = ()
-) -> memoryview:
-    """The object whose encoded form, ``data``, was read from ``place``; as `read_encoded`."""
-    header = read_header(data)
-    limit = LARGEST if least is None else least + SLACK
+    place: Remote, digest: Digest, data: Buffer, *, least: int | None, near: Sequence[Store] = ()
+) -> Pieces:
+    """The object whose encoded form, ``data``, was read from ``place``; as `read_encoded`.
+
+    What is decoded is hashed on the way: whoever takes all pieces without an error has the object.
+    """
+    header = header_of(place, digest, data)
     base = None
-    if header.base is not None:
-        try:
-            base = _base(place, header.base, header.size, near)
-        except MissingObject:
-            check(data)  # a damaged header may name a base that never was
+    with naming(place, digest):
+        if least is not None and header.size > least + OBJECT_SLACK:
+            raise Corrupt("", f"at most {least + OBJECT_SLACK} bytes", f"{header.size} bytes")
+        if header.base is not None:
+            try:
+                base = _base(place, header.base, header.size, near)
+            except MissingObject:
+                check(data)  # a damaged header may name a base that never was
+                raise
+    return Pieces(lambda: _decoded(place, digest, data, header, base))
+
+
+def where_is(place: Remote) -> str:
+    """The folder of a store, for messages; nothing for what is elsewhere."""
+    return str(place.root) if isinstance(place, Store) else ""
+
+
+@contextmanager
+def naming(place: Remote, digest: Digest) -> Iterator[None]:
+    """Say which encoded object it is that turns out to be damaged."""
+    try:
+        yield
+    except Unsupported as error:
+        raise Unsupported(f"{error}: {digest}") from error
+    except Corrupt as error:
+        if "blake3:" in error.what:  # it says already, as where it is another one
             raise
-    from zoo.codec.frame import decode  # numpy and the coders, where they are needed
+        name = f"encoded object {digest}"
+        raise Corrupt(name, error.expected, error.found, where_is(place)) from error
 
-    return decode(data, limit=limit, base=base)
+
+class _Base:
+    """What a delta was coded against, and where it was found."""
+
+    def __init__(self, digest: Digest, place: Remote, pieces: Pieces) -> None:
+        self.digest, self.place, self.pieces = digest, place, pieces
+
+    def check(self) -> None:
+        """See whether it is what its digest says.
+
+        Raises:
+            Corrupt: It is not.
+        """
+        hasher = blake3()
+        for piece in self.pieces:
+            hasher.update(piece)
+        if hasher.hexdigest() != self.digest.hex:
+            found = f"blake3:{hasher.hexdigest()}"
+            raise Corrupt(f"object {self.digest}", str(self.digest), found, where_is(self.place))
 
 
-def _base(place: Remote, digest: Digest, size: int, near: Sequence[Remote]) -> bytes | memoryview:
+def _base(place: Remote, digest: Digest, size: int, near: Sequence[Store]) -> _Base:
     for store in near:
         if not store.missing("objects", [digest]):
-            return b"".join(store.read("objects", digest))
+            return _Base(digest, store, read_object(store, digest, least=size))
     if place.missing("objects", [digest]) and encoded_header(place, digest).base is not None:
-        raise Corrupt(f"encoded object {digest}", "a base that stands alone", "a delta")
-    return read_object(place, digest, least=size)
+        name = f"encoded object {digest}"
+        raise Corrupt(name, "a base that stands alone", "a delta", where_is(place))
+    return _Base(digest, place, read_object(place, digest, least=size))
+
+
+def _decoded(
+    place: Remote, digest: Digest, data: Buffer, header: Header, base: _Base | None
+) -> Iterator[Buffer]:
+    from zoo.codec.frame import decode  # numpy and the coders, where they are needed
+
+    hasher = blake3()
+    with naming(place, digest):
+        try:
+            pieces = base.pieces if base else None
+            for piece in decode(data, limit=header.size, base=pieces):
+                hasher.update(piece)
+                yield piece
+            if hasher.hexdigest() != digest.hex:
+                raise Corrupt("", str(digest), f"blake3:{hasher.hexdigest()}")
+        except Corrupt:
+            if base:  # more often than not it is the base that changed
+                base.check()
+            raise
+
+
+def _mapped(place: Remote, digest: Digest) -> Buffer:
+    """An encoded object in whole, in no memory of this process's own."""
+    if isinstance(place, Store):
+        return place.view("encoded", digest)
+    with tempfile.TemporaryFile() as file, disk_errors(tempfile.gettempdir()):
+        size = 0
+        for piece in place.read("encoded", digest):
+            file.write(piece)
+            size += len(piece)
+            if size > OBJECT_BYTES:
+                raise Corrupt(f"encoded object {digest}", f"at most {OBJECT_BYTES} bytes", "more")
+        file.flush()
+        return memoryview(mmap(file.fileno(), size, access=ACCESS_READ)) if size else b""

@@ -72,8 +72,10 @@ def is_safetensors(path: Path) -> bool:
     return len(head) == 9 and head[8:9] == b"{" and not zipfile.is_zipfile(path)
 
 
-def parse_header(path: Path, data: memoryview) -> Header:
+def parse_header(path: Path, data: memoryview, size: int | None = None) -> Header:
     """Read and check the header of the safetensors file whose bytes are ``data``.
+
+    Where ``data`` is no more than the header, ``size`` is that of the whole file.
 
     Raises:
         InvalidWeights: The file breaks the format, with the reason.
@@ -102,7 +104,7 @@ def parse_header(path: Path, data: memoryview) -> Header:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidWeights(path, f"not a safetensors file: {error!s:.300}") from error
     entries.sort(key=lambda entry: (entry.begin, entry.end))
-    _check_cover(path, entries, 8 + length, len(data))
+    _check_cover(path, entries, 8 + length, len(data) if size is None else size)
     return Header(8 + length, tuple(entries))
 
 

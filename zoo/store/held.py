@@ -12,13 +12,13 @@ from blake3 import blake3
 
 from zoo.contracts import Folder, Kind, Maintained, Remote
 from zoo.domain.digest import Digest
+from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, InvalidReference
 
 __all__ = ["WORDS", "Holding", "each", "holding", "name_of", "pruned", "read_manifest"]
 
-MANIFEST_LIMIT = 256 << 20
 WORDS: dict[Kind, str] = {
     "objects": "object",
     "encoded": "encoded object",
@@ -81,8 +81,8 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
     data = bytearray()
     for piece in place.read("manifests", digest):
         data += piece
-        if len(data) > MANIFEST_LIMIT:
-            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_LIMIT} bytes", "more")
+        if len(data) > MANIFEST_BYTES:
+            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
     found = blake3(data).hexdigest()
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")

@@ -15,6 +15,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, Forbidden, MissingObject, Unsupported, ZooError
+from zoo.store.encoded import naming
 from zoo.store.held import WORDS, each, holding, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -191,7 +192,8 @@ def _headers(place: Maintained, encoded: Iterable[Digest]) -> Headers:
 
     def read(digest: Digest) -> Header | ZooError:
         try:
-            return read_header(place.start("encoded", digest, FIXED.size))
+            with naming(place, digest):
+                return read_header(place.start("encoded", digest, FIXED.size))
         except (Corrupt, Unsupported, MissingObject) as error:
             return error
 

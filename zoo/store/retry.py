@@ -78,8 +78,8 @@ class Retrying:
                 return
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
-        """See `Remote.write`. Holds the bytes in memory, so as to have them for the next try."""
-        kept = list(pieces)
+        """See `Remote.write`. What can be read once only is held in memory, for the next try."""
+        kept = _again(pieces)
         return self._again(lambda: self.remote.write(kind, digest, kept))
 
     def upload(self) -> AbstractContextManager[None]:
@@ -149,8 +149,8 @@ class RetryingMaintained(Retrying):
         return self._again(lambda: self.remote.is_sound(kind, digest))
 
     def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
-        """See `Maintained.replace`. Holds the bytes in memory, as `write` does."""
-        kept = list(pieces)
+        """See `Maintained.replace`. What can be read once only is held, as in `write`."""
+        kept = _again(pieces)
         self._again(lambda: self.remote.replace(kind, digest, kept))
 
     def remove(self, name: str) -> None:
@@ -171,6 +171,11 @@ def maintained(place: Remote) -> Maintained | None:
     if isinstance(place, Retrying) and isinstance(place.remote, Maintained):
         return RetryingMaintained(place.remote, pause=place._pause, draw=place._draw)
     return place if isinstance(place, Maintained) else None
+
+
+def _again(pieces: Iterable[bytes | memoryview]) -> Iterable[bytes | memoryview]:
+    """The same pieces, as something that gives them each time that it is asked."""
+    return list(pieces) if isinstance(pieces, Iterator) else pieces
 
 
 class _Failures:

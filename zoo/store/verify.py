@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-
-from blake3 import blake3
 
 from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.manifest import PlainFile, WeightsFile
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, Unavailable, ZooError
+from zoo.errors import (
+    Corrupt,
+    DiskFull,
+    InvalidManifest,
+    Unavailable,
+    Unsupported,
+    ZooError,
+)
 from zoo.store.encoded import read_encoded
 from zoo.store.held import WORDS, Holding, each, holding, pruned, read_manifest
+from zoo.store.proof import Objects, check_file, files_of, key_of
 
 __all__ = ["Damage", "Report", "verify"]
 
@@ -38,12 +45,16 @@ class Damage:
         name: The digest, or the ref; the file's name where it is neither.
         problem: What was found.
         needed_by: Names, or digests where they have none, of the checkpoints that need it.
+        mendable: Whether a sound copy in its place would mend it: `zoo.transfer.repair`.
+        newer: Whether it is of a format that this program does not know, and so is not checked.
     """
 
     kind: str
     name: str
     problem: str
     needed_by: tuple[str, ...] = ()
+    mendable: bool = False
+    newer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,66 +65,162 @@ class Report:
         files: Objects, encoded objects and manifests that were hashed.
         bytes: Their size together.
         damages: All that is wrong, sorted; empty for a sound store.
+        newer: What is of a newer format, and could not be checked.
     """
 
     files: int
     bytes: int
     damages: tuple[Damage, ...]
+    newer: tuple[Damage, ...] = ()
 
 
-def verify(place: Maintained, *, progress: Progress = silent) -> Report:
-    """Hash every object and manifest, decode every encoded object, and follow every ref.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What checking one file brought: ``problem`` is empty where it is sound."""
 
-    Nothing is changed.
+    problem: str = ""
+    mendable: bool = True
+    newer: bool = False
+
+
+SOUND = _Found()
+
+
+class _Checks:
+    """The checks of one store: what was found so far of each file.
+
+    Attributes:
+        found: Of what was read.
+        needs: Of an object, the manifests.
+    """
+
+    def __init__(self, place: Maintained, plain: Container[Digest]) -> None:
+        self.found: dict[File, _Found] = {}
+        self.needs: dict[Digest, list[Digest]] = defaultdict(list)
+        self._place, self._plain = place, plain
+        self._proven: dict[str, _Found | None] = {}
+
+    def manifest(self, digest: Digest) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
+        """What is wrong with it, which objects it needs, and which of them were read for that."""
+        read: dict[File, _Found] = {}
+        try:
+            manifest = read_manifest(self._place, digest)
+        except (ZooError, OSError) as error:
+            return _problem(error, digest), (), read
+        found = SOUND
+        for file in files_of(manifest):
+            key = key_of(file)
+            if key not in self._proven:  # two at once do no harm
+                self._proven[key] = self._prove(file, read)
+            found = self._proven[key] or found
+        return found, [item for item, _ in manifest.objects()], read
+
+    def _prove(self, file: WeightsFile | PlainFile, read: dict[File, _Found]) -> _Found | None:
+        """Whether the objects make the file, unless something is wrong with them already."""
+        with Objects(self._place, self._plain, file) as objects:
+            try:
+                check_file(file, objects.read)
+            except (DiskFull, Unavailable):
+                raise
+            except InvalidManifest as error:
+                if all(objects.sound.values()):
+                    return _Found(str(error), mendable=False)
+            except (ZooError, OSError):
+                pass  # the object is looked at by itself
+            finally:
+                read |= {item: SOUND for item, sound in objects.sound.items() if sound}
+        return None
+
+    def content(self, file: File) -> _Found:
+        """What is wrong with an object, encoded or not, if anything."""
+        kind, digest = file
+        try:
+            if kind == "encoded":
+                deque(read_encoded(self._place, digest), maxlen=0)  # that hashes it
+                return SOUND
+            return SOUND if self._place.is_sound(kind, digest) else _Found(DAMAGED)
+        except (ZooError, OSError) as error:
+            return _problem(error, digest)
+
+
+def _problem(error: ZooError | OSError, digest: Digest) -> _Found:
+    if isinstance(error, DiskFull | Unavailable):
+        raise error
+    if isinstance(error, Unsupported):
+        return _Found(str(error), mendable=False, newer=True)
+    if isinstance(error, Corrupt) and str(digest) in error.what:
+        return _Found(DAMAGED)
+    return _Found(f"cannot be decoded: {error}" if isinstance(error, Corrupt) else str(error))
+
+
+def verify(
+    place: Maintained,
+    *,
+    known: Mapping[Reference, int] | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Hash every object and manifest, decode every encoded object, put every file of a checkpoint
+    together and compare its SHA-256, and follow every ref.
+
+    Nothing is changed. What is in a file is hashed on the way, so that it is read once.
+
+    Args:
+        place: The store.
+        known: Numbers of the newest moves that refs had before, as an index remembers them.
+        progress: Told of the bytes that are checked.
 
     Raises:
         Unavailable: The place stopped answering, which says nothing about what it holds.
+        DiskFull: No space for temporary files.
     """
     histories, damages = _histories(place)
+    damages += _lost(histories, known or {}, {damage.name for damage in damages})
     held = {kind: holding(place, kind) for kind in KINDS}
     names = _names(histories, pruned(place, held["manifests"].files))
     sizes: dict[File, int] = {
         (kind, digest): file.bytes for kind in KINDS for digest, file in held[kind].files.items()
     }
-    problems: dict[File, str] = {}
-    needs: dict[Digest, list[Digest]] = defaultdict(list)  # of an object, the manifests
+    checks = _Checks(place, held["objects"].files)
     with progress("verifying", sum(sizes.values()), "B") as task:
-        checks = each(place, lambda file: _check(place, *file), sizes)
-        for file, (problem, items) in zip(sizes, checks, strict=True):
-            if problem:
-                problems[file] = problem
-            for item in items:
-                needs[item].append(file[1])
-            task.advance(sizes[file])
-    problems |= {
-        ("manifests", digest): MISSING for digest in names.keys() - held["manifests"].files
+        for file, found in _all_checks(place, checks, held):
+            if file in sizes and file not in checks.found:
+                checks.found[file] = found
+                task.advance(sizes[file])
+    lost = _Found(MISSING)
+    results = checks.found | {
+        ("manifests", digest): lost for digest in names.keys() - held["manifests"].files
     }
     there = held["objects"].files.keys() | held["encoded"].files.keys()
-    problems |= {("objects", digest): MISSING for digest in needs.keys() - there}
-    damages += [*_strays(held), *_damages(problems, names, needs)]
+    results |= {("objects", digest): lost for digest in checks.needs.keys() - there}
+    told = _damages(results, names, checks.needs)
+    damages += [*_strays(held), *(damage for damage in told if not damage.newer)]
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
-        damages=tuple(sorted(damages, key=lambda damage: (damage.kind, damage.name))),
+        damages=tuple(sorted(damages, key=_order)),
+        newer=tuple(sorted((damage for damage in told if damage.newer), key=_order)),
     )
 
 
-def _check(place: Maintained, kind: Kind, digest: Digest) -> tuple[str, Iterable[Digest]]:
-    """What is wrong with one file, if anything; and the objects that a manifest needs."""
-    try:
-        if kind == "manifests":
-            return "", [item for item, _ in read_manifest(place, digest).objects()]
-        if kind == "encoded":
-            sound = blake3(read_encoded(place, digest)).hexdigest() == digest.hex
-        else:
-            sound = place.is_sound(kind, digest)
-    except Unavailable:
-        raise
-    except Corrupt:
-        sound = False
-    except (ZooError, OSError) as error:
-        return str(error), ()
-    return "" if sound else DAMAGED, ()
+def _order(damage: Damage) -> tuple[str, str]:
+    return damage.kind, damage.name
+
+
+def _all_checks(
+    place: Maintained, checks: _Checks, held: Mapping[Kind, Holding]
+) -> Iterator[tuple[File, _Found]]:
+    """What was found of each file; first of what manifests need, as that is read for them."""
+    manifests = held["manifests"].files
+    for digest, found in zip(manifests, each(place, checks.manifest, manifests), strict=True):
+        problem, items, read = found
+        for item in items:
+            checks.needs[item].append(digest)
+        yield ("manifests", digest), problem
+        yield from read.items()
+    kinds: tuple[Kind, ...] = ("encoded", "objects")
+    left = [(kind, digest) for kind in kinds for digest in held[kind].files]
+    left = [file for file in left if file not in checks.found]
+    yield from zip(left, each(place, checks.content, left), strict=True)
 
 
 def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
@@ -124,10 +231,37 @@ def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]]
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
             continue
-        if [move.number for move in found] != list(range(1, len(found) + 1)):
-            damages.append(Damage(kind="ref", name=str(ref), problem="its history has gaps"))
+        if problem := _gap(found):
+            damages.append(Damage(kind="ref", name=str(ref), problem=problem))
         histories[ref] = found
     return histories, damages
+
+
+def _gap(moves: tuple[RefEntry, ...]) -> str:
+    """What is missing from a history, or changed in it, if anything."""
+    if [move.number for move in moves] != list(range(1, len(moves) + 1)):
+        return "its history has gaps"
+    if changed := [str(move.number) for move in moves if not move.intact]:
+        return f"its text was changed after it was written: move {', '.join(changed)}"
+    befores = [None, *(move.manifest for move in moves)]
+    for move, before in zip(moves, befores, strict=False):
+        if move.previous != before:
+            return f"its history has a break: move {move.number} comes from {move.previous}"
+    return ""
+
+
+def _lost(
+    histories: Mapping[Reference, tuple[RefEntry, ...]],
+    known: Mapping[Reference, int],
+    damaged: Container[str],
+) -> list[Damage]:
+    """Newest moves that are gone: no other file tells of them."""
+    last = {ref: moves[-1].number for ref, moves in histories.items()}
+    return [
+        Damage(kind="ref", name=str(ref), problem=f"move {number}, which the index knows, is gone")
+        for ref, number in known.items()
+        if last.get(ref, 0) < number and str(ref) not in damaged
+    ]
 
 
 def _history(place: Maintained, ref: Reference) -> tuple[RefEntry, ...] | str:
@@ -165,21 +299,25 @@ def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:
 
 
 def _damages(
-    problems: Mapping[File, str],
+    found: Mapping[File, _Found],
     names: Mapping[Digest, list[str]],
     needs: Mapping[Digest, list[Digest]],
 ) -> list[Damage]:
     """Each problem, with all who need what has it."""
     damages = []
-    for (kind, digest), problem in problems.items():
+    for (kind, digest), what in found.items():
+        if not what.problem:
+            continue
         users = [digest] if kind == "manifests" else needs.get(digest, ())
         called = {name for user in users for name in names.get(user) or [str(user)]}
         damages.append(
             Damage(
                 kind=WORDS[kind],
                 name=str(digest),
-                problem=problem,
+                problem=what.problem,
                 needed_by=tuple(sorted(called)),
+                mendable=what.mendable,
+                newer=what.newer,
             )
         )
     return damages

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
-from typing import Protocol
 
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
-from zoo.errors import MissingObject
+from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.held import read_manifest
-from zoo.transfer.at_once import at_once
+from zoo.store.retry import maintained
+from zoo.transfer.at_once import Mover, at_once
 from zoo.transfer.encode import Coding, Encoder
+from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
+from zoo.transfer.there import heal, mend
 
 __all__ = ["Copied", "absent", "receive", "send"]
 
 
 Advance = Callable[[float], None]
-
-
-class Mover(Protocol):
-    """Moves objects, in several threads."""
-
-    def move(self, digest: Digest) -> int:
-        """Move one; the bytes that this took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +54,9 @@ class Copied:
         sent_bytes: Bytes that the target did not have, its manifest included.
         sent: Objects that the target did not have.
         shared: Objects that it had.
+        read: Whether all that it had, and is relied on, was read; else only sizes were compared.
+        healed: Those that it had damaged, and that were replaced.
+        damaged: Objects of parents, damaged here or there, that nothing was coded against.
     """
 
     manifest: Digest
@@ -66,6 +64,9 @@ class Copied:
     sent_bytes: int
     sent: frozenset[Digest]
     shared: frozenset[Digest]
+    read: bool = True
+    healed: frozenset[Digest] = frozenset()
+    damaged: frozenset[Digest] = frozenset()
 
     @property
     def sent_objects(self) -> int:
@@ -83,6 +84,9 @@ def send(
 ) -> Copied:
     """Copy a checkpoint to a remote: the objects that it lacks, several at once, then the manifest.
 
+    What is in a folder already is hashed; elsewhere, sizes are compared. What is damaged there is
+    replaced.
+
     Raises:
         Corrupt: The store holds an object damaged; the manifest was not written.
         MissingObject: The store lacks something; nothing was written.
@@ -90,20 +94,27 @@ def send(
     """
     manifest = read_manifest(store, digest)
     plan = _plan(store, manifest, lambda items: absent(remote, items))
+    here = plan.shared - store.missing("objects", plan.shared)
+    healed = mend(store, remote, here, progress)
     encoder = Encoder(store, remote, manifest, coding)
 
     def mover(advance: Advance, stop: Event) -> Mover:
         return Sender(store, remote, encoder, advance, stop)
 
-    return _copy(remote, digest, manifest, plan, mover, partial(progress, "sending"))
+    sent = _move(plan, mover, partial(progress, "sending"))
+    copied = _conclude(remote, digest, manifest, plan, sent)
+    read = isinstance(remote, Store) or not (plan.shared or encoder.bases)
+    return replace(copied, read=read, healed=healed, damaged=encoder.damaged)
 
 
 def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) -> Copied:
     """Copy a checkpoint from a remote: the objects that are not here, several at once, then the
-    manifest. Each is checked on arrival.
+    manifest. Each is checked on arrival; what is here is hashed, and replaced where it is damaged;
+    and meanwhile files are put together and compared with their SHA-256.
 
     Raises:
         Corrupt: Bytes did not arrive as their digest says; the manifest was not written.
+        InvalidManifest: A file is not what its tensors make; the manifest was not written.
         MissingObject: The remote lacks something; nothing was written.
         DiskFull: No space here; the manifest was not written.
     """
@@ -111,10 +122,17 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
     # What is here encoded only (somebody pushed it to this zoo) cannot be loaded.
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
 
-    def mover(advance: Advance, stop: Event) -> Mover:
-        return Receiver(remote, store, plan.sizes, plan.encoded, advance, stop)
+    sizes = dict(manifest.objects())
+    heal(store, remote, {item: sizes[item] for item in plan.shared})
 
-    return _copy(store, digest, manifest, plan, mover, partial(progress, "receiving"))
+    with Proving(store, digest, manifest, plan.shared) as proving:
+
+        def mover(advance: Advance, stop: Event) -> Mover:
+            receiver = Receiver(remote, store, plan.sizes, plan.encoded, advance, stop)
+            return proving.told_of(receiver)
+
+        sent = _move(plan, mover, partial(progress, "receiving"))
+    return _conclude(store, digest, manifest, plan, sent)
 
 
 def absent(place: Remote, digests: Iterable[Digest]) -> set[Digest]:
@@ -123,21 +141,28 @@ def absent(place: Remote, digests: Iterable[Digest]) -> set[Digest]:
     return place.missing("encoded", missing) if missing else missing
 
 
-def _copy(
-    target: Remote,
-    digest: Digest,
-    manifest: Manifest,
+def _move(
     plan: Plan,
     mover: Callable[[Advance, Event], Mover],
     progress: Callable[[float, str], AbstractContextManager[Task]],
-) -> Copied:
+) -> int:
+    """Move all objects; the bytes that this took."""
     stop, there = Event(), f"{len(plan.shared)} objects are there already" if plan.shared else ""
     with progress(sum(plan.sizes.values()), "B") as task:
         task.advance(0, there)
-        sent = sum(at_once(mover(task.advance, stop).move, plan.sizes, stop))
+        return sum(at_once(mover(task.advance, stop).move, plan.sizes, stop))
+
+
+def _conclude(target: Remote, digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
+    """Write the manifest, also in the place of a damaged one."""
     data = manifest.to_bytes()
     if target.write("manifests", digest, [data]):
         sent += len(data)
+    elif not _same(target.read("manifests", digest), data):
+        place = maintained(target)
+        if place is None:
+            raise Corrupt(f"manifest {digest}", str(digest), "other bytes", "the remote")
+        place.replace("manifests", digest, [data])
     return Copied(
         manifest=digest,
         logical_bytes=manifest.logical_bytes,
@@ -145,6 +170,16 @@ def _copy(
         sent=frozenset(plan.sizes),
         shared=plan.shared,
     )
+
+
+def _same(pieces: Iterable[bytes], data: bytes) -> bool:
+    """Whether these are the bytes; no more than that many are read."""
+    at = 0
+    for piece in pieces:
+        if data[at : at + len(piece)] != piece:
+            return False
+        at += len(piece)
+    return at == len(data)
 
 
 def _plan(
@@ -156,7 +191,7 @@ def _plan(
     for lost in sorted(source.missing("encoded", encoded)):
         raise MissingObject("object", str(lost), "the source")
     return Plan(
-        sizes={item: sizes[item] for item in missing},
+        sizes={item: size for item, size in sizes.items() if item in missing},
         encoded=frozenset(encoded),
         shared=frozenset(sizes.keys() - missing),
     )

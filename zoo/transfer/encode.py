@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from blake3 import blake3
 
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Tensor
-from zoo.errors import Corrupt, MissingObject
+from zoo.domain.manifest import Manifest, Parent, Tensor
+from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
-from zoo.store.encoded import encoded_header
+from zoo.store.encoded import encoded_header, where_is
+from zoo.transfer.there import seems_whole
 
 __all__ = ["Coding", "Encoder"]
 
@@ -44,14 +47,18 @@ class Encoder:
         self.store = store
         self.target = target
         self.coding = coding
+        self._bases: dict[Digest, bool] = {}
         self._tensors: dict[Digest, list[Tensor]] = {}
         for tensor in manifest.tensors:
             self._tensors.setdefault(tensor.object, []).append(tensor)
-        self._parents = [
-            {tensor.name: tensor for tensor in store.manifest(parent.manifest).tensors}
-            for parent in manifest.parents
-            if not store.missing("manifests", [parent.manifest])
-        ]
+        self._parents = list(self._tensors_of(manifest.parents))
+
+    def _tensors_of(self, parents: Iterable[Parent]) -> Iterator[dict[str, Tensor]]:
+        """By name, of each parent that is here and can be read."""
+        for parent in parents:
+            with suppress(MissingObject, Corrupt, Invalid, Unsupported):
+                manifest = self.store.manifest(parent.manifest)
+                yield {tensor.name: tensor for tensor in manifest.tensors}
 
     def encode(self, digest: Digest, data: memoryview) -> bytes | None:
         """The object ``data`` encoded, or None where it is better sent as it is.
@@ -64,7 +71,8 @@ class Encoder:
             return None
         found = blake3(data).hexdigest()
         if found != digest.hex:
-            raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
+            where = where_is(self.store)
+            raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", where)
         from zoo.codec.choose import encode_best, layout_of  # numpy and the coders, if needed
 
         plain = None if base is None else self.store.view("objects", base)
@@ -73,9 +81,19 @@ class Encoder:
             data, layout, plain, base, alone=self.coding.alone, smallest=self.coding.smallest
         )
 
+    @property
+    def bases(self) -> frozenset[Digest]:
+        """What was coded against."""
+        return frozenset(base for base, sound in self._bases.items() if sound)
+
+    @property
+    def damaged(self) -> frozenset[Digest]:
+        """Bases that were not used, as they are damaged here or there."""
+        return frozenset(base for base, sound in self._bases.items() if not sound)
+
     def _base(self, digest: Digest, size: int) -> Digest | None:
-        """An object of the same size that both sides hold, and that the remote does not hold as a
-        delta itself: deltas are one hop deep.
+        """An object of the same size that both sides hold sound, and that the remote does not hold
+        as a delta itself: deltas are one hop deep.
         """
         for parent in self._parents:
             twins = {_twin(tensor, parent) for tensor in self._tensors.get(digest, ())}
@@ -83,9 +101,17 @@ class Encoder:
             base = None if twin is None else self._standing(twin)
             if base is None or self.store.missing("objects", [base]):
                 continue
-            if self.store.size("objects", base) == size:
+            if self.store.size("objects", base) == size and self._is_sound(base, size):
                 return base
         return None
+
+    def _is_sound(self, base: Digest, size: int) -> bool:
+        """Whether what is coded against ``base`` can be decoded there: it is hashed, once."""
+        if base not in self._bases:  # two threads that find so at once do no harm
+            self._bases[base] = self.store.is_sound("objects", base) and seems_whole(
+                self.target, base, size
+            )
+        return self._bases[base]
 
     def _standing(self, digest: Digest) -> Digest | None:
         """``digest`` if the remote holds it by itself; its base if it holds it as a delta."""
@@ -94,6 +120,9 @@ class Encoder:
         try:
             return encoded_header(self.target, digest).base or digest
         except MissingObject:
+            return None
+        except Corrupt:
+            self._bases[digest] = False
             return None
 
 

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from mmap import ACCESS_READ, mmap
 from threading import Event
 
+from zoo.codec.header import check
 from zoo.contracts import Kind, Remote
 from zoo.domain.digest import Digest
+from zoo.domain.limits import OBJECT_SLACK
 from zoo.errors import Corrupt
 from zoo.store import Store
 from zoo.store.disk import STAGING
-from zoo.store.encoded import SLACK, decode_object
+from zoo.store.encoded import decode_object, naming
 from zoo.store.partial import Download, download, forget
-from zoo.transfer.meter import Meter, check
+from zoo.transfer.meter import Meter
+from zoo.transfer.meter import check as go_on
 
 __all__ = ["Receiver"]
 
@@ -56,35 +59,45 @@ class Receiver:
             Corrupt: They did not arrive as the digest says, repeatedly; nothing was kept.
             Unavailable: The remote does not answer, or this is to stop.
         """
-        check(self.stop)
+        go_on(self.stop)
         meter = Meter(self.sizes[digest], self.advance, self.stop)
         receive = self._decode if digest in self.encoded else self._plain
         for attempt in range(1, TRIES + 1):
             try:
-                receive(digest, meter, resume=attempt == 1)
+                wrong = receive(digest, meter, resume=attempt == 1)
                 break
             except Corrupt:
                 if attempt == TRIES:
                     raise
+        if wrong:
+            raise wrong
         meter.done()
         return meter.passed
 
     def _plain(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
+        """Receive an object as it is; raises `Corrupt` for what may arrive whole the next time."""
         read = self._read("objects", digest, meter)
-        self.store.receive(digest, read, limit=self.sizes[digest] + SLACK, resume=resume)
+        limit = self.sizes[digest] + OBJECT_SLACK
+        self.store.receive(digest, read, limit=limit, resume=resume)
 
-    def _decode(self, digest: Digest, meter: Meter, *, resume: bool) -> None:
+    def _decode(self, digest: Digest, meter: Meter, *, resume: bool) -> Corrupt | None:
+        """As `_plain`; what is wrong with an encoded object that did arrive as it was sent."""
         name = f"{digest.hex}-encoded"
         read = self._read("encoded", digest, meter)
         # An encoding that is larger than the object has no reason to be.
-        limit = self.sizes[digest] + SLACK
+        limit = self.sizes[digest] + OBJECT_SLACK
         self.store.disk.make_folder(STAGING)
         with download(self.store.staging, name, read, limit=limit, resume=resume) as got:
-            plain = decode_object(
-                self.remote, _mapped(got), least=self.sizes[digest], near=[self.store]
-            )
-            self.store.write("objects", digest, [plain])
+            size, near, data = self.sizes[digest], [self.store], _mapped(got)
+            with naming(self.remote, digest):
+                check(data)
+            try:
+                plain = decode_object(self.remote, digest, data, least=size, near=near)
+                self.store.write("objects", digest, plain)
+            except Corrupt as error:
+                return error
         forget(self.store.staging, name)
+        return None
 
     def _read(self, kind: Kind, digest: Digest, meter: Meter) -> Callable[[int], Iterator[bytes]]:
         return lambda offset: meter.through(self.remote.read(kind, digest, offset))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from zoo.contracts import Maintained, Remote
 from zoo.domain.digest import Digest
+from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, DiskFull, InvalidReference, Unavailable, ZooError
-from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import MANIFEST_LIMIT, each, name_of
+from zoo.store.held import name_of
 from zoo.store.verify import Damage, Report, verify
 
-__all__ = ["Repaired", "heal_checkpoint", "repair"]
+__all__ = ["Repaired", "repair"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,17 @@ class Repaired:
     report: Report
 
 
-def repair(place: Maintained, source: Remote, *, progress: Progress = silent) -> Repaired:
+def repair(
+    place: Maintained,
+    source: Remote,
+    *,
+    known: Mapping[Reference, int] | None = None,
+    progress: Progress = silent,
+) -> Repaired:
     """Replace each damaged or missing object and manifest by the one that ``source`` holds.
 
-    Each is hashed before it takes the damaged one's place. Refs, and files that are no part of a
-    store, are left alone.
+    Each is hashed before it takes the damaged one's place. Refs, manifests that say of files what
+    is not so, and files that are no part of a store, are left alone. ``known`` is as for `verify`.
 
     Raises:
         Conflict: A prune is under way; nothing was replaced.
@@ -43,13 +50,15 @@ def repair(place: Maintained, source: Remote, *, progress: Progress = silent) ->
     healed: dict[tuple[str, str], Damage] = {}
     while True:
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
-        report = verify(place, progress=progress)
+        report = verify(place, known=known, progress=progress)
         with place.upload():
             mended = {
                 (damage.kind, damage.name): damage
                 for damage in report.damages
                 # What is damaged again right after it was mended, no repair can help.
-                if (damage.kind, damage.name) not in healed and _heal(place, source, damage)
+                if damage.mendable
+                and (damage.kind, damage.name) not in healed
+                and _heal(place, source, damage)
             }
         healed |= mended
         if not mended:
@@ -58,34 +67,12 @@ def repair(place: Maintained, source: Remote, *, progress: Progress = silent) ->
             return Repaired(healed=done, report=report)
 
 
-def heal_checkpoint(
-    store: Store, source: Remote, digest: Digest, items: Collection[Digest]
-) -> None:
-    """Replace what ``store`` holds damaged of a checkpoint that was just copied from ``source``.
-
-    Args:
-        store: Holds the checkpoint.
-        source: Holds it, too.
-        digest: The manifest.
-        items: Those of its objects that were here before, so that nobody has hashed them yet.
-
-    Raises:
-        Corrupt, MissingObject: ``source`` does not hold it sound either.
-    """
-    if not store.is_sound("manifests", digest):
-        store.replace("manifests", digest, _manifest(source, digest))
-    sizes = dict(store.manifest(digest).objects())
-    sound = each(store, lambda item: store.is_sound("objects", item), items)
-    for item in [item for item, good in zip(items, sound, strict=True) if not good]:
-        store.replace("objects", item, [read_object(source, item, least=sizes[item])])
-
-
 def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
-    left = MANIFEST_LIMIT
+    left = MANIFEST_BYTES
     for piece in source.read("manifests", digest):
         left -= len(piece)
         if left < 0:
-            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_LIMIT} bytes", "more")
+            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
         yield piece
 
 
@@ -99,7 +86,7 @@ def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
             place.replace("manifests", digest, _manifest(source, digest))
             return True
         plain = read_object(source, digest, least=object_size(source, digest))
-        place.replace("objects", digest, [bytes(plain)])
+        place.replace("objects", digest, plain)
     except (DiskFull, Unavailable):
         raise
     except ZooError:

@@ -13,7 +13,6 @@ from zoo.moves import append_after
 from zoo.store import Store
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
-from zoo.transfer.repair import heal_checkpoint
 from zoo.workspace import Workspace
 
 __all__ = ["holder", "pull", "push"]
@@ -77,7 +76,6 @@ def pull(
         raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
     with workspace.store.upload():
         copied = receive(remote, workspace.store, entry.manifest, progress)
-        heal_checkpoint(workspace.store, remote, entry.manifest, copied.shared)
         workspace.move(ref, entry.manifest, f"pull from {source}")
     return ref, copied
 

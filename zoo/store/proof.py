@@ -1,0 +1,174 @@
+"""Proof: that the tensors of a manifest are those of the files that it names by SHA-256.
+
+An object's digest says that its bytes are right. Which bytes are put together to a file, and what
+its tensors are called, only the file's own header and SHA-256 say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from zoo.contracts import Kind, Remote
+from zoo.domain.digest import Digest
+from zoo.domain.limits import HEADER_BYTES
+from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
+from zoo.errors import InvalidManifest, InvalidWeights, disk_errors
+from zoo.store.encoded import read_encoded
+from zoo.store.files import object_ranges
+from zoo.store.header import parse_header
+from zoo.store.store import Store
+
+__all__ = ["Objects", "check_file", "files_of", "key_of", "stored_ranges"]
+
+KEPT = 4 << 20
+"""Bytes of objects that are held in memory; more go to a temporary file."""
+
+Buffer = bytes | memoryview
+File = WeightsFile | PlainFile
+Range = tuple[Digest, int, int]
+"""An object, an offset, a length."""
+
+
+def files_of(manifest: Manifest) -> Iterator[File]:
+    """All files of a checkpoint."""
+    return chain(manifest.weights, manifest.files)
+
+
+def key_of(file: File) -> str:
+    """The same for files of which the same is to be proven."""
+    ranges = [(str(digest), *span) for digest, *span in _ranges(file)]
+    names: list[object] = [file.size, str(file.sha256)]
+    if isinstance(file, WeightsFile):
+        names += [(tensor.name, tensor.dtype, tensor.shape) for tensor in file.tensors]
+    return blake3(repr((ranges, names)).encode()).hexdigest()
+
+
+def check_file(file: File, read: Callable[[Range], Iterable[Buffer]]) -> None:
+    """Put ``file`` together from what ``read`` gives of objects, and compare.
+
+    Raises:
+        InvalidManifest: It is not the file that the manifest says, or its tensors are not those of
+            its header.
+    """
+    hasher, first = hashlib.sha256(), isinstance(file, WeightsFile)
+    for span in _ranges(file):
+        pieces = read(span)
+        if first:
+            pieces = [_checked_header(file, span, pieces)]
+            first = False
+        for piece in pieces:
+            hasher.update(piece)
+    if hasher.hexdigest() != file.sha256.hex:
+        raise InvalidManifest(
+            f"'{file.name}' is not the file that the manifest says: "
+            f"expected {file.sha256}, found sha256:{hasher.hexdigest()}"
+        )
+
+
+def stored_ranges(store: Store) -> Callable[[Range], Iterable[Buffer]]:
+    """How `check_file` reads objects that ``store`` holds as they are."""
+
+    def read(span: Range) -> Iterable[Buffer]:
+        digest, offset, length = span
+        return [store.view("objects", digest)[offset : offset + length]]
+
+    return read
+
+
+class Objects:
+    """The objects of one file in any place: each is read once, and hashed whole on the way.
+
+    Args:
+        place: Where they are.
+        plain: Those that it holds as they are.
+        file: What is put together from them.
+
+    Attributes:
+        sound: Those that were read, and whether they are what their digests say.
+    """
+
+    def __init__(self, place: Remote, plain: Container[Digest], file: File) -> None:
+        self.sound: dict[tuple[Kind, Digest], bool] = {}
+        self._place, self._plain = place, plain
+        self._uses = Counter(digest for digest, _, _ in _ranges(file))
+        self._least: Counter[Digest] = Counter()
+        for digest, offset, length in _ranges(file):
+            self._least[digest] = max(self._least[digest], offset + length)
+        self._kept: dict[Digest, int] = {}
+        self._file = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - see __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._file.close()
+
+    def read(self, span: Range) -> Iterator[Buffer]:
+        """A range of an object, as `check_file` asks for it."""
+        digest, offset, length = span
+        if self._uses[digest] == 1:
+            yield from _cut(self._whole(digest), offset, length)
+            return
+        if digest not in self._kept:
+            self._kept[digest] = self._file.seek(0, 2)
+            for piece in _cut(self._whole(digest), 0, self._least[digest]):
+                with disk_errors(tempfile.gettempdir()):
+                    self._file.write(piece)
+        self._file.seek(self._kept[digest] + offset)
+        while length > 0 and (piece := self._file.read(min(length, KEPT))):
+            length -= len(piece)
+            yield piece
+
+    def _whole(self, digest: Digest) -> Iterator[Buffer]:
+        if digest not in self._plain:
+            yield from read_encoded(self._place, digest, least=self._least[digest])
+            self.sound["encoded", digest] = True  # else that had raised an error
+            return
+        hasher = blake3()
+        for piece in self._place.read("objects", digest):
+            hasher.update(piece)
+            yield piece
+        self.sound["objects", digest] = hasher.hexdigest() == digest.hex
+
+
+def _ranges(file: File) -> Iterator[Range]:
+    if isinstance(file, WeightsFile):
+        return object_ranges(file)
+    return iter([(file.object, 0, file.size)])
+
+
+def _cut(pieces: Iterable[Buffer], offset: int, length: int) -> Iterator[Buffer]:
+    """A part of what ``pieces`` hold, all of which are taken."""
+    for piece in pieces:
+        part = piece[max(offset, 0) : max(offset + length, 0)]
+        if part:
+            yield part
+        offset -= len(piece)
+
+
+def _checked_header(file: File, span: Range, pieces: Iterable[Buffer]) -> Buffer:
+    """The verbatim header of a safetensors file, if it tells of the tensors of the manifest."""
+    assert isinstance(file, WeightsFile)
+    if span[2] > HEADER_BYTES + 8:
+        raise InvalidManifest(f"'{file.name}' has a header of {span[2]} bytes")
+    data = b"".join(pieces)
+    try:
+        header = parse_header(Path(file.name), memoryview(data), file.size)
+    except InvalidWeights as error:
+        raise InvalidManifest(f"the header of {error}") from error
+    told = [(each.name, each.dtype, each.shape, each.end - each.begin) for each in header.entries]
+    if told != [(each.name, each.dtype, each.shape, each.nbytes) for each in file.tensors]:
+        raise InvalidManifest(f"the tensors of '{file.name}' are not those that its header names")
+    return data
