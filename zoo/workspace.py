@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
+import logging
 import re
 import uuid
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo import config, plugins
 from zoo.contracts import Remote
+from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import OWN_BYTES
@@ -24,7 +25,6 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
-    Corrupt,
     Invalid,
     InvalidOption,
     InvalidReference,
@@ -33,11 +33,11 @@ from zoo.errors import (
     ZooError,
     disk_errors,
 )
-from zoo.moves import append, append_deletion, append_protection
+from zoo.indexed import Index
+from zoo.moves import append, append_deletion, append_protection, now
 from zoo.store import Store
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
-from zoo.store.tensor_keys import checkpoint_keys
 from zoo.trust import Trust
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
+LOG = logging.getLogger("zoo")
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -126,15 +127,16 @@ class Workspace:
         Raises:
             Conflict: What ``ZOO_DB`` names is the index of another zoo.
         """
-        from zoo.registry import Registry  # slow to import, and a push does without
+        # Slow to import, and a push does without.
+        from zoo.registry import Registry, open_kept
 
         if url := config.database():
-            return Registry.open_for(self._id(), url, self._fill)
-        path = self.root / REGISTRY
-        if not path.exists() or not path.stat().st_size:
-            path.unlink(missing_ok=True)
-            self._rebuild(path)
-        return Registry.open(path)
+            registry = Registry.open_for(self._id(), url, self._fill)
+        else:
+            registry = open_kept(self.root / REGISTRY, self.scratch, self._fill)
+        if registry.obstacle is None:
+            Index(self.store, registry).follow_notes()
+        return registry
 
     def _id(self) -> str:
         """What tells this zoo from others whose index may be in the same database."""
@@ -154,65 +156,54 @@ class Workspace:
         return self.store.disk.read(name, OWN_BYTES)
 
     def _fill(self, registry: Registry) -> None:
-        for ref in self.store.refs():
-            for entry in self.store.history(ref):
-                self._index(registry, ref, entry)
+        Index(self.store, registry).fill()
 
-    def _rebuild(self, path: Path) -> None:
-        for suffix in ("-wal", "-shm"):  # else SQLite would replay what the lost file left
-            path.with_name(REGISTRY + suffix).unlink(missing_ok=True)
-        from zoo.registry import Registry
+    @property
+    def _index(self) -> Index:
+        return Index(self.store, self.registry)
 
-        # Apart, so that an index that was cut short is never taken for the whole.
-        with self.scratch() as scratch:
-            with Registry.open(scratch / REGISTRY) as registry:
-                self._fill(registry)
-            with suppress(FileExistsError):  # another process was faster
-                os.link(scratch / REGISTRY, path)
+    def check_indexable(self) -> None:
+        """See that the index can be written.
+
+        Raises:
+            Unavailable, DiskFull: It cannot.
+        """
+        if self.registry.obstacle:
+            raise self.registry.obstacle
+
+    def catch_up(self) -> None:
+        """Index what the store holds and the index lacks, where it can be written; it is told."""
+        if self.registry.obstacle:
+            return
+        lacked = [ref for ref in self.store.refs() if self._index.follow(ref)]
+        if lacked:
+            LOG.warning("the index lacked %s, and has them now", ", ".join(map(str, lacked)))
 
     def reindex(self) -> dict[str, Any]:
         """Index all that the store holds again; how many ``refs`` and ``checkpoints``.
 
-        What is derived from elsewhere (catalogs, what remotes have) stays, unless the index cannot
-        be read: then it is made anew, ``replaced`` true.
+        What is derived from elsewhere (catalogs, what remotes have) stays, unless the index is
+        damaged: then it is made anew, ``replaced`` true. A name that cannot be read, or whose
+        checkpoint cannot, is left out, and told.
         """
-        path = self.root / REGISTRY
-        on_server = config.database() is not None
-        replaced = not on_server and not path.exists()
-        try:
-            known = self.registry.refs()
-        except Corrupt:
-            if on_server:
-                raise
-            self.close()
-            path.unlink()
-            replaced, known = True, self.registry.refs()
-        moves = [(ref, move) for ref in self.store.refs() for move in self.store.history(ref)]
+        before = self._index_file()
+        self.registry.renew_if_damaged()
+        replaced = before != self._index_file()
+        moves = list(self._index.moves())
         if not replaced:
-            self._index_again(moves, known)
+            self._index.add_again(moves)
         return {
             "refs": len(self.registry.refs()),
             "checkpoints": len({move.manifest for _, move in moves}),
             "replaced": replaced,
         }
 
-    def _index_again(
-        self, moves: list[tuple[Reference, RefEntry]], known: list[tuple[Reference, Digest, int]]
-    ) -> None:
-        here = {ref for ref, _ in moves}
-        for ref, digest, number in known:
-            if ref not in here:  # somebody took its files away
-                gone = RefEntry(
-                    number=number + 1, manifest=digest, previous=digest, at="", by="", why="",
-                    deleted=True,
-                )  # fmt: skip
-                self.registry.remove_ref(ref, gone)
-        fresh: set[Digest] = set()
-        for ref, move in moves:
-            if move.manifest not in fresh:
-                self.registry.forget([move.manifest])
-                fresh.add(move.manifest)
-            self._index(self.registry, ref, move)
+    def _index_file(self) -> tuple[int, int] | None:
+        """Which file the index is in, whatever its name; None if it is in none."""
+        if config.database() is not None or not (self.root / REGISTRY).exists():
+            return None
+        found = (self.root / REGISTRY).stat()
+        return found.st_dev, found.st_ino
 
     def known_moves(self, remote: str | None = None) -> dict[Reference, int]:
         """The number of the newest move of each name, here or at a remote, that is indexed.
@@ -232,17 +223,6 @@ class Workspace:
             self.registry.close()
             del self.__dict__["registry"]
 
-    def _index(self, registry: Registry, ref: Reference, entry: RefEntry) -> None:
-        if entry.deleted:
-            registry.remove_ref(ref, entry)
-            return
-        if not self.store.was_pruned(entry.manifest):
-            manifest = self.store.manifest(entry.manifest)
-            registry.add_checkpoint(entry.manifest, manifest)
-            if registry.without_keys([entry.manifest]):
-                registry.keep_keys(entry.manifest, checkpoint_keys(self.store, manifest))
-        registry.set_ref(ref, entry)
-
     def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:
         """Keep a manifest whose objects are stored, and move ``ref`` to it.
 
@@ -252,6 +232,7 @@ class Workspace:
         """
         data = manifest.to_bytes()
         Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
+        check_numbers(manifest)
         digest = self.store.put("manifests", data)
         self.move(ref, digest, why)
         return digest
@@ -263,12 +244,31 @@ class Workspace:
             Conflict: Someone else moved the ref meanwhile, or a prune is under way.
             MissingObject: The checkpoint is not here, or not any more.
         """
-        registry = self.registry  # if it cannot be opened, nothing moves
+        self.check_indexable()  # if it cannot be, nothing moves
         with self.store.upload():  # else a prune could delete it before the name protects it
             self.store.size("manifests", digest)
-            entry = append(self.store, ref, digest, why)
-        self._index(registry, ref, entry)
-        return entry
+            # First, so that what cannot be indexed gets no name.
+            self._index.add_checkpoint(digest)
+            with self._noted(ref):
+                return append(self.store, ref, digest, why)
+
+    @contextmanager
+    def _noted(self, ref: Reference) -> Iterator[None]:
+        """Index the move of ``ref`` that is made within. A note of it goes before, so that whoever
+        opens the index next knows if this process did not come to that.
+        """
+        note = self.registry.announce(ref, now())
+        try:
+            yield
+        except (Conflict, UnknownName):  # nothing was moved
+            self.registry.settle(note)
+            raise
+        try:
+            self._index.follow(ref)
+            self.registry.settle(note)
+        except (ZooError, OSError) as error:
+            LOG.warning("%s has moved, but is not indexed yet (%s): the next command does that, "
+                        "as soon as it can", ref, error)  # fmt: skip
 
     def check_free(self, ref: Reference) -> None:
         """See that ``ref`` can be given, and is no published name, which only pulling gives.
@@ -288,13 +288,10 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
-        entry = self.store.read_ref(ref)
-        if entry and entry.deleted:  # whoever did it may have been stopped before this
-            self._index(self.registry, ref, entry)
         self.resolve(str(ref))
-        entry = append_deletion(self.store, ref)
-        self._index(self.registry, ref, entry)
-        return entry
+        self.check_indexable()
+        with self._noted(ref):
+            return append_deletion(self.store, ref)
 
     def protect(self, ref: Reference, *, on: bool) -> RefEntry:
         """Keep a name where it is, here, until it is unprotected.

@@ -174,6 +174,8 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
     """
     zoo = open_zoo()
     plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
+    for problem in plan.unread:
+        note(f"left alone: {problem}")
     if not as_json:
         _show(plan)
     if plan.doomed and (yes or (not as_json and sys.stdin.isatty() and click.confirm("delete?"))):

@@ -78,6 +78,8 @@ def _invalid_data(error: e.InvalidData) -> str:
 
 def _unavailable(error: e.Unavailable) -> str:
     if error.what.endswith("registry.db"):
+        if "index" in error.reason:  # it says who can help, and how
+            return "what is here can be read all the same; nothing was changed"
         return "the zoo's folder must be writable: its index is a database"
     return "check the name and the connection; zoo remote lists known remotes"
 
@@ -85,8 +87,8 @@ def _unavailable(error: e.Unavailable) -> str:
 def _corrupt(error: e.Corrupt) -> str:
     if error.what.endswith("registry.db"):
         return (
-            f"it is an index only: delete it, and zoo init {Path(error.what).parent} makes it "
-            "again from the store"
+            f"it is an index only: zoo reindex --home {Path(error.what).parent} sets it aside and "
+            "makes it again from the store"
         )
     kind, _, digest = error.what.partition(" blake3:")
     if kind in ("object", "encoded object", "manifest") and digest:

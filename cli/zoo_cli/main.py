@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from zoo_cli import (
 from zoo_cli.command import home_option
 from zoo_cli.errors import explain
 from zoo_cli.launch import in_turn
-from zoo_cli.output import note
+from zoo_cli.output import Notes, note
 
 __all__ = ["cli", "main"]
 
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     # Pillow's, where a large image is cropped: `zoo.domain.limits` has limits of its own.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
+    tell = Notes()
+    logging.getLogger("zoo").addHandler(tell)
     try:
         with in_turn():
             status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
@@ -92,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         )
         sys.exit(1)
+    finally:
+        logging.getLogger("zoo").removeHandler(tell)
 
 
 def _fail(error: ZooError) -> None:

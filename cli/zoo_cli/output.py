@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import sys
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
     from zoo.domain.progress import Task as Shown
 
-__all__ = ["clean", "count", "note", "print_json", "scored", "size", "table", "terminal_progress"]
+__all__ = [
+    "Notes",
+    "clean",
+    "count",
+    "note",
+    "print_json",
+    "scored",
+    "size",
+    "table",
+    "terminal_progress",
+]
 
 
 def print_json(data: Any) -> None:
@@ -34,6 +45,14 @@ def print_json(data: Any) -> None:
 def note(text: str) -> None:
     """Tell the user something that is not data."""
     click.echo(clean(text), err=True)
+
+
+class Notes(logging.Handler):
+    """What the library tells beside what it is asked for, such as what it left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the user one thing."""
+        note(record.getMessage())
 
 
 def clean(value: object) -> str:

@@ -111,8 +111,8 @@ def _weights(row: dict[str, Any]) -> tuple[object, ...]:
 def reindex(as_json: bool) -> None:
     """Make the index, registry.db, again: from the store, the sources here, and the networks.
 
-    A damaged index is replaced. What only other machines know, such as what remotes have, is kept
-    where the index can be read; else zoo fetch and zoo index bring it back.
+    A damaged index is set aside and replaced. What only other machines know, such as what remotes
+    have, is kept where the index can be read; else zoo fetch and zoo index bring it back.
 
     \b
     Example:

@@ -30,15 +30,15 @@ def damage(path: Path, data: bytes | None = None) -> None:
 # What broke
 
 
-def test_a_registry_that_is_garbage(fails: Run, run: Run, home: Path, files: Path) -> None:
+def test_a_registry_that_is_garbage(run: Run, home: Path, files: Path) -> None:
     for path in home.glob("registry.db*"):
         path.unlink()
     (home / "registry.db").write_bytes(b"garbage" * 1000)
-    fails("search", says=("registry.db", "index only", "delete it", f"zoo init {home}"))
     assert run("predict", TUNED, files / "good.png").code == 0, "needs no registry"
-    (home / "registry.db").unlink()
-    assert run("init", home).code == 0
-    assert [row["name"] for row in run("search", "--json").json] == [TUNED, BASE]
+    done = run("search", "--json")
+    assert [row["name"] for row in done.json] == [TUNED, BASE]
+    assert "registry.db was damaged" in done.err
+    assert "is made again from the store" in done.err
 
 
 def test_a_damaged_object(

@@ -12,7 +12,7 @@ from fakes.places import BucketPlace, Place, ago, mirror
 from zoo.contracts import Maintained
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, InvalidManifest, UnknownName
+from zoo.errors import Conflict, Corrupt, UnknownName
 from zoo.moves import append_deletion
 from zoo.store.held import name_of
 from zoo.store.prune import Plan, execute, plan
@@ -266,12 +266,18 @@ def test_a_damaged_encoded_object_stops_a_prune(deltas: Place, data: bytes) -> N
     assert deltas.names("objects", "encoded", "manifests") == []
 
 
-def test_a_damaged_history_stops_a_prune(zoo: Workspace, place: Place) -> None:
+def test_a_damaged_history_keeps_all_checkpoints(zoo: Workspace, place: Place) -> None:
+    """What they name cannot be known; what no checkpoint needs goes all the same."""
     add_checkpoint(zoo, NAME)
+    add_checkpoint(zoo, OTHER, tensors(1))
+    zoo.delete(Reference.parse(OTHER))
+    stray = zoo.store.put("objects", b"nobody's")
     mirror(zoo.store, place)
     place.plant(f"refs/{NAME}/latest/00000001.json", b"junk")
-    with pytest.raises(InvalidManifest):
-        plan(place.remote, keep=NOW, grace=NOW)
+    shown = plan(place.remote, keep=NOW, grace=NOW)
+    assert [item.name for item in shown.doomed] == [str(stray)]
+    assert NAME in shown.unread[0]
+    assert "no checkpoint is deleted" in shown.unread[0]
 
 
 def test_a_pruned_version_is_no_damage_but_a_lost_one_is(zoo: Workspace, place: Place) -> None:

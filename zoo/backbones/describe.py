@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from zoo import plugins
 from zoo.domain.hierarchy import Hierarchy
+from zoo.errors import DiskFull, Unavailable
 from zoo.registry import Registry
 
 __all__ = ["describe", "traced"]
@@ -24,7 +27,8 @@ def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
     if known is not None:
         return known
     hierarchy = traced(plugin, architecture)
-    registry.keep_hierarchy(plugin, version, hierarchy)
+    with suppress(DiskFull, Unavailable):  # it is traced again the next time
+        registry.keep_hierarchy(plugin, version, hierarchy)
     return hierarchy
 
 

@@ -57,9 +57,14 @@ class RefEntry:
     @property
     def when(self) -> datetime | None:
         """``at`` as a time in UTC; None if the text is no time."""
+        return self.parse_time(self.at)
+
+    @staticmethod
+    def parse_time(text: str) -> datetime | None:
+        """A text as a time in UTC; None if it is none."""
         try:
-            return datetime.fromisoformat(self.at).astimezone(UTC)
-        except ValueError:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):  # "0001-01-01T00:00+23:59" is before all times
             return None
 
     def to_json(self) -> dict[str, Any]:
@@ -107,15 +112,21 @@ class RefEntry:
                 number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),
                 previous=Digest.parse(raw["previous"]) if raw["previous"] else None,
-                at=str(raw["at"]),
-                by=str(raw["by"]),
-                why=str(raw["why"]),
+                at=_text(raw["at"]),
+                by=_text(raw["by"]),
+                why=_text(raw["why"]),
                 deleted=bool(raw.get("deleted", False)),
                 protected=bool(raw.get("protected", False)),
                 intact=intact,
             )
         except MALFORMED as error:
             raise InvalidManifest(f"not a ref entry: {error}") from error
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    text.encode()  # JSON can hold halves of characters, which nothing else can
+    return text
 
 
 def _number(value: object) -> int:

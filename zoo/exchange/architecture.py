@@ -8,12 +8,21 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from zoo import plugins
 from zoo.backbones.describe import describe
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
-from zoo.errors import BrokenPlugin, InvalidReference, MissingPackage, UnknownName, ZooError
+from zoo.errors import (
+    BrokenPlugin,
+    DiskFull,
+    InvalidReference,
+    MissingPackage,
+    Unavailable,
+    UnknownName,
+    ZooError,
+)
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
@@ -61,7 +70,8 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
     if known is not None:
         return known
     hierarchy = _traced(manifest)
-    registry.keep_network(plugin, version, network, hierarchy)
+    with suppress(DiskFull, Unavailable):  # it is traced again the next time
+        registry.keep_network(plugin, version, network, hierarchy)
     return hierarchy
 
 

@@ -140,6 +140,8 @@ class Sharing(Opened):
         """
         from zoo.store.prune import execute
 
+        if not remote:
+            self.workspace.check_indexable()  # before anything is deleted
         keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
         done = execute(
             self._maintained(remote), plan, keep=keep, grace=grace, progress=self.progress
@@ -150,11 +152,17 @@ class Sharing(Opened):
         return done
 
     def verify(self, remote: str | None = None) -> Report:
-        """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`)."""
+        """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`).
+
+        What the zoo's index lacks of it, it has afterwards.
+        """
         from zoo.store.verify import verify
 
         known = self.workspace.known_moves(remote)
-        return verify(self._maintained(remote), known=known, progress=self.progress)
+        report = verify(self._maintained(remote), known=known, progress=self.progress)
+        if not remote:
+            self.workspace.catch_up()
+        return report
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""

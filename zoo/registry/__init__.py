@@ -2,7 +2,8 @@
 
 from zoo.domain.query import Query
 from zoo.registry.catalog import KnownEntry
+from zoo.registry.kept import open_kept
 from zoo.registry.registry import Registry
 from zoo.registry.search import Found
 
-__all__ = ["Found", "KnownEntry", "Query", "Registry"]
+__all__ = ["Found", "KnownEntry", "Query", "Registry", "open_kept"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, select
@@ -18,26 +19,47 @@ from zoo.registry.hierarchies import any_hierarchy
 from zoo.registry.sql import among, insert
 from zoo.registry.terms import fold, join
 
-__all__ = ["add_checkpoint", "children", "forget", "ref", "refs", "refs_of", "remove_ref",
-           "set_ref", "unknown"]  # fmt: skip
+__all__ = ["Described", "add_checkpoint", "children", "described", "forget", "ref", "refs",
+           "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+MOST_CLASSES = 25_000
+"""So many class names are indexed: enough for ImageNet-21k. A manifest may list any number."""
 
 
-def add_checkpoint(connection: Connection, digest: Digest, manifest: Manifest) -> None:
-    """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the index keeps of a checkpoint.
+
+    Attributes:
+        row: Of the table of checkpoints.
+        facts: Rows of the tables that belong to it.
+    """
+
+    row: dict[str, Any]
+    facts: list[tuple[Table, list[dict[str, Any]]]]
+
+
+def described(connection: Connection, digest: Digest, manifest: Manifest) -> Described:
+    """Read off a manifest what `add_checkpoint` puts in."""
     known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
     row = _to_row(digest, manifest, _count_params(manifest, known))
-    statement = insert(connection, schema.checkpoint).values(row)
+    return Described(row, _facts(str(digest), manifest))
+
+
+def add_checkpoint(connection: Connection, known: Described) -> None:
+    """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
+    statement = insert(connection, schema.checkpoint).values(known.row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schema.checkpoint.c.manifest],
             set_={key: statement.excluded[key] for key in ("params", "dataset", "frozen", "text")},
         )
     )
-    for table, rows in _facts(manifest):
-        _insert_missing(connection, table, [{"manifest": str(digest), **fact} for fact in rows])
-    items.refresh(connection, items.of_manifest(str(digest)))
+    for table, rows in known.facts:
+        if rows:
+            connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
+    items.refresh(connection, items.of_manifest(known.row["manifest"]))
 
 
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
@@ -215,25 +237,22 @@ def _frozen(manifest: Manifest) -> float | None:
     return frozen / (frozen + trained)
 
 
-def _facts(manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
+def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
+    of = {"manifest": digest}
     parents = [
-        {"parent": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
+        {**of, "parent": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
         for parent in manifest.parents
     ]
     metrics = [
-        {"name": name, "value": value}
+        {**of, "name": name, "value": float(value)}
         for name, value in manifest.metrics.items()
         if isinstance(value, int | float) and math.isfinite(value)
     ]
     classes = [
-        {"position": position, "name": fold(name)} for position, name in enumerate(manifest.classes)
+        {**of, "position": position, "name": fold(name)}
+        for position, name in enumerate(manifest.classes[:MOST_CLASSES])
     ]
     return [(schema.parent, parents), (schema.metric, metrics), (schema.class_name, classes)]
-
-
-def _insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def _count_params(manifest: Manifest, hierarchy: Hierarchy | None) -> int:

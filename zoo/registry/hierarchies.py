@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, and_, func, select, union
 
 from zoo.domain.hierarchy import Hierarchy
@@ -66,7 +68,7 @@ def hierarchy(
         TABLE.c.architecture == architecture,
     )
     data = connection.scalar(statement)
-    return None if data is None else Hierarchy.from_json(data)
+    return _from_json(data)
 
 
 def keep_network(
@@ -78,7 +80,12 @@ def keep_network(
     statement = insert(connection, NETWORK).values(
         plugin=plugin, version=version, network=network, data=hierarchy.to_json()
     )
-    connection.execute(statement.on_conflict_do_nothing())
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(NETWORK.primary_key.columns),
+            set_={"data": statement.excluded.data},
+        )
+    )
 
 
 def network(connection: Connection, plugin: str, version: str, network: str) -> Hierarchy | None:
@@ -89,7 +96,7 @@ def network(connection: Connection, plugin: str, version: str, network: str) -> 
         NETWORK.c.network == network,
     )
     data = connection.scalar(statement)
-    return None if data is None else Hierarchy.from_json(data)
+    return _from_json(data)
 
 
 def backbones_of(connection: Connection, architecture: str) -> set[str]:
@@ -134,4 +141,14 @@ def any_hierarchy(connection: Connection, plugin: str, architecture: str) -> Hie
         .limit(1)
     )
     data = connection.scalar(statement)
-    return None if data is None else Hierarchy.from_json(data)
+    return _from_json(data)
+
+
+def _from_json(data: Any) -> Hierarchy | None:
+    """A hierarchy that was kept; None if there is none, or none that can be read."""
+    if data is None:
+        return None
+    try:
+        return Hierarchy.from_json(data)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None  # whoever asked traces the network, and keeps that

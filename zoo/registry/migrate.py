@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from zoo.errors import Unsupported
+from zoo.errors import Corrupt, Unsupported
+from zoo.registry import schema
 from zoo.registry.engine import reading, shown, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["HEAD", "migrate"]
+__all__ = ["HEAD", "migrate", "revision"]
 
-HEAD = "0009"
+HEAD = "0010"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 
@@ -30,7 +31,7 @@ def migrate(engine: Engine) -> None:
         Unsupported: A newer program, or another one, made the database.
     """
     with reading(engine) as connection:
-        done = _revision(connection) == HEAD
+        done = revision(connection) == HEAD
     while not done:
         done = _step(engine)
 
@@ -39,19 +40,28 @@ def _step(engine: Engine) -> bool:
     # Each migration is one transaction, and looks again under the lock: another process may have
     # been faster.
     with writing(engine) as connection:
-        if _revision(connection) != HEAD:
+        if revision(connection) != HEAD:
             _run_next(connection)
-        return _revision(connection) == HEAD
+        return revision(connection) == HEAD
 
 
-def _revision(connection: Connection) -> str | None:
-    tables = inspect(connection).get_table_names()
+def revision(connection: Connection) -> str | None:
+    """The schema of the database; None if it is empty.
+
+    Raises:
+        Unsupported: Another program made it.
+        Corrupt: It has our tables, and does not say of which schema they are.
+    """
+    tables = set(inspect(connection).get_table_names())
+    found = None
     if VERSION_TABLE in tables:
         found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
-        return None if found is None else str(found)
-    if tables:
-        where = shown(connection.engine)
-        raise Unsupported(f"{where} is a database of another program")
+    if found is not None:
+        return str(found)
+    if tables & set(schema.metadata.tables):
+        raise Corrupt(shown(connection.engine), "the version of its schema", "none")
+    if tables - {VERSION_TABLE}:
+        raise Unsupported(f"{shown(connection.engine)} is a database of another program")
     return None
 
 
@@ -61,9 +71,11 @@ def _run_next(connection: Connection) -> None:
 
     config = _config(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    current = _revision(connection)
+    current = revision(connection)
     if current is not None and current not in known:
         where = shown(connection.engine)
+        if not current.isdigit():
+            raise Corrupt(where, "the version of its schema", repr(current))
         raise Unsupported(f"{where} has schema {current}; this program knows up to {HEAD}")
     command.upgrade(config, "+1")
 

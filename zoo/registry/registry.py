@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
@@ -19,11 +19,13 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
+from zoo.errors import ZooError
 from zoo.registry import (
     catalog,
     checkpoints,
     hierarchies,
     items,
+    moving,
     owner,
     remotes,
     search,
@@ -32,13 +34,17 @@ from zoo.registry import (
 )
 from zoo.registry.architectures import KnownArchitecture, known_architectures
 from zoo.registry.catalog import KnownEntry
+from zoo.registry.damage import MET
 from zoo.registry.engine import open_engine, reading, writing, writing_after
-from zoo.registry.engines import read_url
-from zoo.registry.migrate import migrate
+from zoo.registry.engines import read_url, sqlite
+from zoo.registry.migrate import HEAD, migrate, revision
 from zoo.registry.near import near
 from zoo.registry.search import Found
 
 __all__ = ["Registry"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Registry:
@@ -46,10 +52,18 @@ class Registry:
 
     Every method may raise `Corrupt`, `Unavailable`, `DiskFull` or `Invalid`: see
     `zoo.registry.engine`.
+
+    Attributes:
+        obstacle: Why nothing can be written; None if it can.
+        renewal: Gives another registry in the place of one that is damaged, or None if it is not;
+            what failed is then done once more. Without, what failed is raised.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, obstacle: ZooError | None = None) -> None:
         self._engine = engine
+        self.obstacle = obstacle
+        self.renewal: Callable[[], Registry | None] | None = None
+        self._kept: Registry | None = None  # the files of a passing one go with it
 
     @classmethod
     def open(cls, where: Path | str) -> Self:
@@ -64,11 +78,7 @@ class Registry:
             InvalidOption: The URL is none, or of an engine that is not known.
             MissingPackage: The engine's driver is not installed.
         """
-        if isinstance(where, Path):
-            url = URL.create("sqlite", database=str(where))
-        else:
-            url = read_url(where)
-        registry = cls(open_engine(url))
+        registry = cls(open_engine(cls.url(where)))
         try:
             migrate(registry._engine)
             registry._complete()
@@ -76,6 +86,32 @@ class Registry:
             registry.close()
             raise
         return registry
+
+    @staticmethod
+    def url(where: Path | str) -> URL:
+        """The URL of a file, or of a database on a server.
+
+        Raises:
+            InvalidOption: The text is no URL, or that of an engine that is not known.
+        """
+        if isinstance(where, Path):
+            return URL.create("sqlite", database=str(where))
+        return read_url(where)
+
+    @classmethod
+    def open_read_only(cls, path: Path, obstacle: ZooError) -> Self | None:
+        """Open a file that cannot be written for ``obstacle``; None if it cannot be read so.
+
+        That is if it is an older program's, or has a log that must be brought in first.
+        """
+        log, shared = sqlite.sides(path)
+        if log.exists() and log.stat().st_size and not shared.exists():
+            return None
+        registry = cls(sqlite.create_read_only(path), obstacle=obstacle)
+        with reading(registry._engine) as connection:
+            if revision(connection) == HEAD and items.complete(connection):
+                return registry
+        return None
 
     def _complete(self) -> None:
         """Make what a migration left to this program: items and terms of another version."""
@@ -110,6 +146,52 @@ class Registry:
         """Close the database."""
         self._engine.dispose()
 
+    def renew_if_damaged(self) -> bool:
+        """Look for damage, and take another registry in its place if there is; whether it was."""
+        fresh = self.renewal and self.renewal()
+        if fresh:
+            self.close()
+            self._engine, self.obstacle = fresh._engine, fresh.obstacle
+            self._kept = fresh
+        return bool(fresh)
+
+    def _read(
+        self,
+        look: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **known: P.kwargs,
+    ) -> T:
+        def once() -> T:
+            with reading(self._engine) as connection:
+                return look(connection, *args, **known)
+
+        return self._mending(once)
+
+    def _write(
+        self,
+        change: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **known: P.kwargs,
+    ) -> T:
+        def once() -> T:
+            self._check_writable()
+            with writing(self._engine) as connection:
+                return change(connection, *args, **known)
+
+        return self._mending(once)
+
+    def _mending(self, once: Callable[[], T]) -> T:
+        try:
+            return once()
+        except MET:
+            if not self.renew_if_damaged():
+                raise
+        return once()
+
+    def _check_writable(self) -> None:
+        if self.obstacle:
+            raise self.obstacle
+
     def __enter__(self) -> Self:
         return self
 
@@ -118,8 +200,7 @@ class Registry:
 
     def indexed_version(self, source: str) -> str | None:
         """The version of ``source`` that was indexed last; None if it never was."""
-        with reading(self._engine) as connection:
-            return catalog.indexed_version(connection, source)
+        return self._read(catalog.indexed_version, source)
 
     def replace_entries(
         self, source: str, version: str, entries: Iterable[CatalogEntry], at: str
@@ -133,6 +214,7 @@ class Registry:
         def stage(connection: Connection) -> None:  # before the lock: the source may be slow
             staging.stage(connection, entries)
 
+        self._check_writable()
         with writing_after(self._engine, stage, staging.discard) as connection:
             return catalog.replace_entries(connection, source, version, at)
 
@@ -146,13 +228,13 @@ class Registry:
         def stage(connection: Connection) -> None:
             staging.stage(connection, entries)
 
+        self._check_writable()
         with writing_after(self._engine, stage, staging.discard) as connection:
             return catalog.add_entries(connection, source, version, at)
 
     def entry(self, name: str) -> KnownEntry | None:
         """The catalog entry of exactly this name."""
-        with reading(self._engine) as connection:
-            return catalog.entry(connection, name)
+        return self._read(catalog.entry, name)
 
     def entry_licenses(self, names: Iterable[str]) -> dict[str, str | None]:
         """Licenses of the catalog entries among ``names``."""
@@ -166,48 +248,56 @@ class Registry:
 
     def near(self, name: str, limit: int = 4) -> list[str]:
         """Known names, entries and refs, that resemble ``name``, closest first."""
-        with reading(self._engine) as connection:
-            return near(connection, name, limit)
+        return self._read(near, name, limit)
 
     def search(self, query: Query) -> list[Found]:
         """What matches: checkpoints by ref, newest first, then entries not here, by name."""
-        with reading(self._engine) as connection:
-            return search.search(connection, query)
+        return self._read(search.search, query)
 
     def count(self, query: Query, *, at_most: int | None = None) -> int:
         """How many match ``query``, whatever its limit; no more than ``at_most`` are counted."""
-        with reading(self._engine) as connection:
-            return search.count(connection, query, at_most)
+        return self._read(search.count, query, at_most)
 
     def add_checkpoint(self, digest: Digest, manifest: Manifest) -> None:
         """Index a checkpoint; harmless if it is known."""
-        with writing(self._engine) as connection:
-            checkpoints.add_checkpoint(connection, digest, manifest)
+        known = self._read(checkpoints.described, digest, manifest)  # before the lock
+        self._write(checkpoints.add_checkpoint, known)
 
     def set_ref(self, ref: Reference, entry: RefEntry) -> None:
         """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
-        with writing(self._engine) as connection:
-            checkpoints.set_ref(connection, ref, entry)
+        self._write(checkpoints.set_ref, ref, entry)
 
     def remove_ref(self, ref: Reference, entry: RefEntry) -> None:
         """Forget ``ref``, which ``entry`` deletes, unless a later move is known already."""
-        with writing(self._engine) as connection:
-            checkpoints.remove_ref(connection, ref, entry)
+        self._write(checkpoints.remove_ref, ref, entry)
+
+    def announce(self, ref: Reference, at: str) -> int:
+        """Note that ``ref`` is about to move in the store; the note's number."""
+        return self._write(moving.announce, ref, at)
+
+    def moving(self) -> list[moving.Note]:
+        """The moves that were announced, and not yet settled."""
+        return self._read(moving.notes)
+
+    def settle(self, note: int) -> None:
+        """Forget a note: what ``ref`` and `remove_ref` know of the move is all there is to know."""
+        self._write(moving.settle, note)
+
+    def make_terms(self) -> None:
+        """Make what searches read again from all that is known here."""
+        self._write(items.rebuild)
 
     def forget(self, digests: Iterable[Digest]) -> None:
         """Forget checkpoints that the store no longer holds."""
-        with writing(self._engine) as connection:
-            checkpoints.forget(connection, digests)
+        self._write(checkpoints.forget, list(digests))
 
     def unknown(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not indexed."""
-        with reading(self._engine) as connection:
-            return checkpoints.unknown(connection, digests)
+        return self._read(checkpoints.unknown, list(digests))
 
     def replace_remote(self, remote: str, refs: Mapping[Reference, RefEntry]) -> None:
         """Make what is known of ``remote`` exactly ``refs``."""
-        with writing(self._engine) as connection:
-            remotes.replace_remote(connection, remote, refs)
+        self._write(remotes.replace_remote, remote, refs)
 
     def remote_moves(self, remote: str) -> dict[Reference, int]:
         """The numbers of the moves at which ``remote`` had its names when it was asked last."""
@@ -216,95 +306,77 @@ class Registry:
 
     def holders(self, ref: Reference) -> dict[str, Digest]:
         """The remotes that have this name, sorted, each with what it points at there."""
-        with reading(self._engine) as connection:
-            return remotes.holders(connection, ref)
+        return self._read(remotes.holders, ref)
 
     def remote_names(self, digest: Digest) -> list[Reference]:
         """The names that some remote has for a checkpoint, sorted."""
-        with reading(self._engine) as connection:
-            return remotes.remote_names(connection, digest)
+        return self._read(remotes.remote_names, digest)
 
     def summary(self, digest: Digest) -> dict[str, Any] | None:
         """What is indexed of a checkpoint, as plain data; None if it is not indexed."""
-        with reading(self._engine) as connection:
-            return remotes.summary(connection, digest)
+        return self._read(remotes.summary, digest)
 
     def ref(self, ref: Reference) -> Digest | None:
         """What ``ref`` points at."""
-        with reading(self._engine) as connection:
-            return checkpoints.ref(connection, ref)
+        return self._read(checkpoints.ref, ref)
 
     def refs(self) -> list[tuple[Reference, Digest, int]]:
         """All refs, sorted, with what they point at and the number of the move."""
-        with reading(self._engine) as connection:
-            return checkpoints.refs(connection)
+        return self._read(checkpoints.refs)
 
     def refs_of(self, digest: Digest) -> list[Reference]:
         """The refs that point at a checkpoint, sorted."""
-        with reading(self._engine) as connection:
-            return checkpoints.refs_of(connection, digest)
+        return self._read(checkpoints.refs_of, digest)
 
     def children(self, digest: Digest) -> list[Digest]:
         """The checkpoints that derive from this one directly, oldest first."""
-        with reading(self._engine) as connection:
-            return checkpoints.children(connection, digest)
+        return self._read(checkpoints.children, digest)
 
     def known_architectures(self, pattern: str = "*") -> list[KnownArchitecture]:
         """The architectures that there are weights of, by name; ``*`` is any characters."""
-        with reading(self._engine) as connection:
-            return known_architectures(connection, pattern)
+        return self._read(known_architectures, pattern)
 
     def keep_keys(self, digest: Digest, keys: Iterable[int], *, sampled: bool = True) -> None:
         """Keep by which keys the tensors of an indexed checkpoint are found.
 
         ``sampled`` says whether those are among them that need its bytes.
         """
-        with writing(self._engine) as connection:
-            tensors.keep_keys(connection, digest, keys, sampled=sampled)
+        self._write(tensors.keep_keys, digest, list(keys), sampled=sampled)
 
     def without_keys(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` whose tensors cannot all be found by keys yet."""
-        with reading(self._engine) as connection:
-            return tensors.without_keys(connection, digests)
+        return self._read(tensors.without_keys, list(digests))
 
     def holders_of(self, keys: Iterable[int], limit: int = 8) -> list[tensors.Holder]:
         """The checkpoints that share most of these keys."""
-        with reading(self._engine) as connection:
-            return tensors.holders(connection, keys, limit)
+        return self._read(tensors.holders, list(keys), limit)
 
     def keep_hierarchy(self, plugin: str, version: str, hierarchy: Hierarchy) -> None:
         """Keep what version ``version`` of a backbone plugin says of one architecture."""
-        with writing(self._engine) as connection:
-            hierarchies.keep_hierarchy(connection, plugin, version, hierarchy)
+        self._write(hierarchies.keep_hierarchy, plugin, version, hierarchy)
 
     def hierarchy(self, plugin: str, version: str, architecture: str) -> Hierarchy | None:
         """The hierarchy kept for exactly this version of the plugin."""
-        with reading(self._engine) as connection:
-            return hierarchies.hierarchy(connection, plugin, version, architecture)
+        return self._read(hierarchies.hierarchy, plugin, version, architecture)
 
     def keep_network(self, plugin: str, version: str, network: str, hierarchy: Hierarchy) -> None:
         """Keep what version ``version`` of a backbone plugin says of a network that is not as its
         architecture has it; ``network`` tells of how it differs.
         """
-        with writing(self._engine) as connection:
-            hierarchies.keep_network(connection, plugin, version, network, hierarchy)
+        self._write(hierarchies.keep_network, plugin, version, network, hierarchy)
 
     def network(self, plugin: str, version: str, network: str) -> Hierarchy | None:
         """What was kept for exactly this version of the plugin and this network."""
-        with reading(self._engine) as connection:
-            return hierarchies.network(connection, plugin, version, network)
+        return self._read(hierarchies.network, plugin, version, network)
 
     def backbones_of(self, architecture: str) -> set[str]:
         """The backbone plugins that are known here to have an architecture of that name."""
-        with reading(self._engine) as connection:
-            return hierarchies.backbones_of(connection, architecture)
+        return self._read(hierarchies.backbones_of, architecture)
 
     def architectures(self, source: str) -> dict[str, set[str]]:
         """The architectures of all entries that ``source`` lists, by backbone plugin."""
-        with reading(self._engine) as connection:
-            return hierarchies.architectures(connection, source)
+        return self._read(hierarchies.architectures, source)
 
     def traced(self, plugin: str, version: str) -> set[str]:
         """The architectures whose hierarchy is kept for exactly this version of the plugin."""
-        with reading(self._engine) as connection:
-            return hierarchies.traced(connection, plugin, version)
+        return self._read(hierarchies.traced, plugin, version)

@@ -53,6 +53,15 @@ def holders(connection: Connection, ref: Reference) -> dict[str, Digest]:
     return {row.remote: Digest.parse(row.manifest) for row in rows}
 
 
+def all_names(connection: Connection) -> list[tuple[str, Reference, Digest]]:
+    """What every name at every remote points at."""
+    rows = connection.execute(select(TABLE))
+    return [
+        (row.remote, Reference(row.namespace, row.name, row.tag), Digest.parse(row.manifest))
+        for row in rows
+    ]
+
+
 def remote_names(connection: Connection, digest: Digest) -> list[Reference]:
     """The names that some remote has for a checkpoint, sorted."""
     statement = select(TABLE.c.namespace, TABLE.c.name, TABLE.c.tag).where(

@@ -33,6 +33,7 @@ __all__ = [
     "measure",
     "metadata",
     "metric",
+    "moving",
     "network",
     "owner",
     "parent",
@@ -250,6 +251,18 @@ ref = Table(
     Column("manifest", Text, nullable=False),
     Column("at", Text, nullable=False),
     Index(None, "manifest"),
+)
+
+# Moves that are about to be made in the store. One that is still here tells that the index may lack
+# it: whoever made it was stopped in between.
+moving = Table(
+    "moving",
+    metadata,
+    Column("id", Whole, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("at", Text, nullable=False),
 )
 
 # What the names of the remotes pointed at when they were fetched.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, ENXIO, EPERM
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from blake3 import blake3
 
@@ -15,16 +16,28 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, InvalidReference
+from zoo.errors import (
+    Corrupt,
+    Forbidden,
+    Invalid,
+    InvalidReference,
+    MissingObject,
+    Unsupported,
+    ZooError,
+)
 
-__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "pruned", "read_manifest"]
+__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "one_read", "pruned",
+           "read_manifest"]  # fmt: skip
 
+OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
+"""What the system says where one file is not as it should be: another kind, or not ours to read."""
 WORDS: dict[Kind, str] = {
     "objects": "object",
     "encoded": "encoded object",
     "manifests": "manifest",
 }
 
+P = ParamSpec("P")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -87,6 +100,24 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
     return Manifest.from_bytes(bytes(data))
+
+
+def one_read(
+    read: Callable[Concatenate[Item, P], Answer], item: Item, *more: P.args, **known: P.kwargs
+) -> Answer | ZooError | OSError:
+    """What ``read`` gives for one item of a place, or what is wrong with that one alone.
+
+    Raises:
+        Unavailable, DiskFull, OSError: It is the place that fails, or what it is read into.
+    """
+    try:
+        return read(item, *more, **known)
+    except (Corrupt, Forbidden, Invalid, MissingObject, Unsupported) as error:
+        return error
+    except OSError as error:
+        if error.errno not in OF_ONE_FILE:
+            raise
+        return error
 
 
 def each(

@@ -14,9 +14,16 @@ from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, Forbidden, MissingObject, Unsupported, ZooError
+from zoo.errors import (
+    Corrupt,
+    Forbidden,
+    InvalidManifest,
+    MissingObject,
+    Unsupported,
+    ZooError,
+)
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, pruned, read_manifest
+from zoo.store.held import WORDS, each, holding, one_read, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
@@ -33,6 +40,7 @@ MADE = re.compile(
     re.DOTALL,
 )
 """What zoo itself writes to scratch. Whatever else lies there is somebody's, and stays."""
+DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
 
 Headers = Mapping[Digest, Header | ZooError]
 
@@ -65,10 +73,12 @@ class Plan:
     Attributes:
         doomed: The files to delete.
         young: Number of files that nothing reaches either, but that are spared for their age.
+        unread: What cannot be read, with the reason; all that it may need is kept.
     """
 
     doomed: tuple[Doomed, ...]
     young: int
+    unread: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -82,11 +92,13 @@ def plan(place: Maintained, *, keep: timedelta, grace: timedelta) -> Plan:
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
     it moved or was deleted; every object that these need, and every base that an encoded one is
     coded against. What nothing reaches is spared while its file is younger than ``grace``, and so
-    is all that it needs: its upload may be going on, or be taken up again.
+    is all that it needs: its upload may be going on, or be taken up again. Where a name cannot be
+    read, no checkpoint is deleted; of a manifest that another version wrote, whatever it names is
+    kept.
 
     Raises:
-        Corrupt, InvalidManifest, MissingObject: Something that is reached is damaged. What it
-            needs cannot be known, so nothing may be deleted: verify first.
+        Corrupt, MissingObject: Something that is reached is damaged. What it needs cannot be
+            known, so nothing may be deleted: verify first.
     """
     try:
         return _plan(place, keep, grace)
@@ -104,10 +116,13 @@ def _plan(place: Maintained, keep: timedelta, grace: timedelta) -> Plan:
         for kind, held in files.items()
     }
     headers = _headers(place, files["encoded"])
-    reached = _reached(place, _earlier(now, keep), pruned(place, files["manifests"]))
-    needs = _needs(place, reached, headers)
+    unread: list[str] = []
+    reached = _reached(place, _earlier(now, keep), pruned(place, files["manifests"]), unread)
+    if unread:
+        reached |= files["manifests"].keys()
+    needs = _needs(place, reached, headers, unread)
     # An upload may rely on old objects and bases that nothing else needs.
-    relied = _needs(place, young["manifests"], headers) | _bases(headers, young["encoded"])
+    relied = _needs(place, young["manifests"], headers, []) | _bases(headers, young["encoded"])
     doomed, spared = [], 0
     for kind, held in files.items():
         for digest, file in held.items():
@@ -118,7 +133,8 @@ def _plan(place: Maintained, keep: timedelta, grace: timedelta) -> Plan:
                 continue
             doomed.append(_doom(kind, digest, file, headers))
     doomed += _leftovers(place, before)
-    return Plan(doomed=tuple(sorted(doomed, key=lambda item: item.turn)), young=spared)
+    doomed.sort(key=lambda item: item.turn)
+    return Plan(doomed=tuple(doomed), young=spared, unread=tuple(unread))
 
 
 def execute(
@@ -145,7 +161,7 @@ def execute(
                 for item in each(place, partial(_delete, place), items):
                     gone += [item] if item else []
                     task.advance()
-    return Plan(doomed=tuple(gone), young=shown.young)
+    return Plan(doomed=tuple(gone), young=shown.young, unread=again.unread)
 
 
 def _delete(place: Maintained, item: Doomed) -> Doomed | None:
@@ -166,10 +182,20 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
     return now - min(span, now - datetime.min.replace(tzinfo=UTC))
 
 
-def _reached(place: Maintained, since: datetime, gone: set[Digest]) -> set[Digest]:
-    """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since."""
+def _reached(
+    place: Maintained, since: datetime, gone: set[Digest], unread: list[str]
+) -> set[Digest]:
+    """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
+
+    Names that cannot be read are added to ``unread``.
+    """
     reached: set[Digest] = set()
-    for moves in each(place, place.history, place.refs()):
+    refs = list(place.refs())
+    histories = each(place, partial(one_read, place.history), refs)
+    for ref, moves in zip(refs, histories, strict=True):
+        if isinstance(moves, Exception):
+            unread.append(f"{ref}: {moves}; no checkpoint is deleted while that is so")
+            continue
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
@@ -179,12 +205,30 @@ def _reached(place: Maintained, since: datetime, gone: set[Digest]) -> set[Diges
     return reached
 
 
-def _needs(place: Maintained, manifests: Iterable[Digest], headers: Headers) -> set[Digest]:
-    """All objects of these checkpoints, and the bases that those are coded against."""
+def _needs(
+    place: Maintained, manifests: Iterable[Digest], headers: Headers, unread: list[str]
+) -> set[Digest]:
+    """All objects of these checkpoints, and the bases that those are coded against.
+
+    Manifests of other versions are added to ``unread``.
+    """
     objects: set[Digest] = set()
-    for manifest in each(place, partial(read_manifest, place), manifests):
-        objects.update(item for item, _ in manifest.objects())
+    for found, problem in each(place, partial(_named, place), manifests):
+        objects |= found
+        unread += [problem] if problem else []
     return objects | _bases(headers, objects)
+
+
+def _named(place: Maintained, digest: Digest) -> tuple[set[Digest], str]:
+    """The objects of a checkpoint, and what is wrong with its manifest if it cannot be read."""
+    try:
+        return {item for item, _ in read_manifest(place, digest).objects()}, ""
+    except (InvalidManifest, Unsupported) as error:
+        # Its bytes are what its digest says: another version wrote it so. It names its objects by
+        # their digests, as every version does.
+        data = b"".join(place.read("manifests", digest))
+        found = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
+        return found, f"manifest {digest}: {error}; all that it names is kept"
 
 
 def _headers(place: Maintained, encoded: Iterable[Digest]) -> Headers:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
-from zoo.errors import Conflict, Corrupt, InvalidManifest, InvalidReference
+from zoo.errors import Conflict, Corrupt, Forbidden, InvalidManifest, InvalidReference
 from zoo.store.disk import Disk
 
 __all__ = ["Refs"]
@@ -30,7 +30,13 @@ class Refs:
             for name in self._disk.folders(f"{FOLDER}/{namespace}"):
                 tags = self._disk.folders(f"{FOLDER}/{namespace}/{name}")
                 found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
-        yield from sorted(ref for ref in found if self._numbers(ref))
+        yield from sorted(ref for ref in found if self._is_there(ref))
+
+    def _is_there(self, ref: Reference) -> bool:
+        try:
+            return bool(self._numbers(ref))
+        except Forbidden:
+            return True  # who reads it is told so
 
     def newest(self, ref: Reference) -> RefEntry | None:
         """The entry with the highest number, or None."""

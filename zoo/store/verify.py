@@ -21,7 +21,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import read_encoded
-from zoo.store.held import WORDS, Holding, each, holding, pruned, read_manifest
+from zoo.store.held import WORDS, Holding, each, holding, one_read, pruned, read_manifest
 from zoo.store.proof import Objects, check_file, files_of, key_of
 
 __all__ = ["Damage", "Report", "verify"]
@@ -265,12 +265,8 @@ def _lost(
 
 
 def _history(place: Maintained, ref: Reference) -> tuple[RefEntry, ...] | str:
-    try:
-        return place.history(ref)
-    except Unavailable:
-        raise
-    except ZooError as error:
-        return str(error)
+    found = one_read(place.history, ref)
+    return found if isinstance(found, tuple) else str(found)
 
 
 def _names(

@@ -9,6 +9,7 @@ from functools import partial
 from threading import Event
 
 from zoo.contracts import Remote
+from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
@@ -114,11 +115,13 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
 
     Raises:
         Corrupt: Bytes did not arrive as their digest says; the manifest was not written.
-        InvalidManifest: A file is not what its tensors make; the manifest was not written.
+        InvalidManifest: A file is not what its tensors make, or a number is too large; the manifest
+            was not written.
         MissingObject: The remote lacks something; nothing was written.
         DiskFull: No space here; the manifest was not written.
     """
     manifest = read_manifest(remote, digest)
+    check_numbers(manifest)  # what cannot be indexed would be kept under no name
     # What is here encoded only (somebody pushed it to this zoo) cannot be loaded.
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from zoo.contracts import Remote
+from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, Invalid, MissingObject, UnknownName
-from zoo.store.held import read_manifest
+from zoo.errors import UnknownName
+from zoo.store.held import one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.registry import Registry
 
 __all__ = ["Fetched", "fetch"]
 
@@ -65,11 +71,9 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     problems: dict[Digest, str] = {}
     with progress("reading manifests", len(new)) as task:
         for digest, manifest in _manifests(remote, sorted(new)):
-            if isinstance(manifest, Manifest):
-                registry.add_checkpoint(digest, manifest)
-                registry.keep_keys(digest, object_keys(manifest), sampled=False)
-            else:
-                problems[digest] = str(manifest)
+            problem = one_read(_index, manifest, registry, digest)
+            if problem:
+                problems[digest] = str(problem)
             task.advance()
     sound = {ref: move for ref, move in moves.items() if move.manifest not in problems}
     registry.replace_remote(name, sound)
@@ -81,15 +85,17 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     )
 
 
+def _index(manifest: Manifest | Exception, registry: Registry, digest: Digest) -> None:
+    if isinstance(manifest, Exception):
+        raise manifest
+    check_numbers(manifest)
+    registry.add_checkpoint(digest, manifest)
+    registry.keep_keys(digest, object_keys(manifest), sampled=False)
+
+
 def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry | Exception]]:
     """The newest move of every name that is not deleted, or why it cannot be read."""
-
-    def read(ref: Reference) -> RefEntry | Exception | None:
-        try:
-            return remote.read_ref(ref)
-        except (Corrupt, Invalid) as error:
-            return error
-
+    read = partial(one_read, remote.read_ref)
     refs = list(remote.refs())
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
         for ref, found in zip(refs, pool.map(read, refs), strict=True):
@@ -102,10 +108,7 @@ def _manifests(
     remote: Remote, digests: Iterable[Digest]
 ) -> Iterator[tuple[Digest, Manifest | Exception]]:
     def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
-        try:
-            return digest, read_manifest(remote, digest)
-        except (Corrupt, Invalid, MissingObject) as error:
-            return digest, error
+        return digest, one_read(partial(read_manifest, remote), digest)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(read, digests)

@@ -8,14 +8,18 @@ Transactional DDL" of the SQLite dialect).
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import time
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from zoo.errors import Corrupt, DiskFull, Unavailable, ZooError
 
-__all__ = ["begin", "create", "meaning", "shown"]
+__all__ = ["begin", "create", "create_read_only", "meaning", "shown", "sides"]
 
 BUSY_SECONDS = 60
 CACHE_KIB = 64 * 1024
@@ -25,6 +29,11 @@ MAPPED_BYTES = 2**31 - 1
 processes; whoever else truncates the file under a running program ends that."""
 PAUSE_SECONDS = 0.01
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+NOT_TEXT = "Could not decode to UTF-8"
+"""What the driver says of a text that is none; it gives no code with that."""
+MAYBE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+TRIED_BYTES = 64 * 1024
+"""So much room SQLite needs beside a database to open it, with some to spare."""
 UNUSABLE = {
     sqlite3.SQLITE_PERM: "no permission",
     sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_SECONDS} seconds",
@@ -43,6 +52,39 @@ def create(url: URL) -> Engine:
     return engine
 
 
+def create_read_only(path: Path) -> Engine:
+    """An engine on a file that is only read, and beside which nothing is made.
+
+    Each transaction has a connection of its own, as how the file can be read changes with what
+    lies beside it.
+    """
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            _read_only_uri(path), uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        connection.isolation_level = None
+        return connection
+
+    return create_engine(
+        URL.create("sqlite", database=str(path)), creator=connect, poolclass=NullPool
+    )
+
+
+def _read_only_uri(path: Path) -> str:
+    log, shared = sides(path)
+    # Without a log, all is in the file. SQLite would yet make the two files that belong to one,
+    # in our name, and who owns the database could then not write it any more.
+    logged = log.exists() and log.stat().st_size > 0
+    how = "mode=ro&readonly_shm=1" if logged and shared.exists() else "immutable=1"
+    return f"file:{quote(str(path))}?{how}"
+
+
+def sides(path: Path) -> tuple[Path, Path]:
+    """The files that SQLite keeps beside a database while it is open: the log, and its index."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
 def begin(connection: Connection, *, write: bool) -> None:
     """Begin; a writer takes the lock now.
 
@@ -55,15 +97,30 @@ def begin(connection: Connection, *, write: bool) -> None:
 def meaning(error: DBAPIError, where: str) -> ZooError | None:
     """What a failure means; None if it is a mistake of ours."""
     # The low byte is the kind of the failure, the rest a detail of it.
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    if code in DAMAGED:
+    detailed = getattr(error.orig, "sqlite_errorcode", 0)
+    code = detailed & 0xFF
+    if code in DAMAGED or NOT_TEXT in str(error.orig):
         return Corrupt(where, "an SQLite database", str(error.orig))
-    full = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
-    if code == sqlite3.SQLITE_FULL or full:  # a quota or a size limit shows as a failed write
+    if code == sqlite3.SQLITE_FULL or detailed == sqlite3.SQLITE_IOERR_WRITE:
+        return DiskFull(where)  # a quota or a size limit shows as a failed write
+    if code in MAYBE_FULL and _is_full(Path(where).parent):
         return DiskFull(where)
     if code in UNUSABLE:
         return Unavailable(where, UNUSABLE[code])
     return None
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether there is no room in a folder: SQLite has a dozen errors for that, and says so of few.
+
+    It is tried, as a quota shows nowhere else.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(TRIED_BYTES))
+            return file.tell() < TRIED_BYTES
+    except OSError as error:
+        return error.errno in (ENOSPC, EDQUOT, EFBIG)
 
 
 def shown(url: URL) -> str:

@@ -1,0 +1,214 @@
+"""Whatever a disk does to the index: it is recognized, set aside, and made again from the store."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.program import zoo
+
+from zoo.domain.catalog import CatalogEntry
+from zoo.registry.damage import damage
+from zoo.workspace import Workspace
+
+NAMES = ["team/flowers", "team/roses", "team/weeds:v2"]
+Spoil = Callable[[Path, random.Random], None]
+
+
+@pytest.fixture(autouse=True)
+def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reindex lists what libraries publish, too, which takes seconds."""
+    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sound") / "zoo"
+    workspace = Workspace.create(root)
+    for seed, name in enumerate(NAMES):
+        add_checkpoint(
+            workspace, name, tensors(seed), metrics={"accuracy": 0.5 + seed / 10},
+            classes=("ash", "elm", "oak"), recipe={"data": "/data/petals"},
+        )  # fmt: skip
+    entries = [
+        CatalogEntry(name=f"timm/net_{number}.a1", backbone="timm", architecture=f"net_{number}",
+                     license="mit", input_size=(3, 224, 224), mean=(0.5,) * 3,
+                     keywords=("fast", "small"), card="A card of some words. " * 9)
+        for number in range(60)
+    ]  # fmt: skip
+    workspace.registry.replace_entries("timm", "1", entries, "2026-01-01T00:00:00Z")
+    assert damage(workspace.registry._engine) is None
+    workspace.close()
+    return root
+
+
+@pytest.fixture
+def home(sound: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sound, tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+def bits(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(draw.choice([1, 8, 64, 512])):
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+
+
+def pages(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(draw.choice([1, 3, 9])):
+        at = draw.randrange(len(data) // 4096) * 4096
+        data[at : at + 4096] = draw.choice([bytes(4096), draw.randbytes(4096)])
+    path.write_bytes(data)
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: draw.randrange(1, len(data))])
+
+
+def swapped(path: Path, draw: random.Random) -> None:
+    """Two pages in each other's place, as a disk that mixes up its blocks leaves them."""
+    data = bytearray(path.read_bytes())
+    one, two = (draw.randrange(1, len(data) // 4096) * 4096 for _ in range(2))
+    first, second = data[one : one + 4096], data[two : two + 4096]
+    data[one : one + 4096], data[two : two + 4096] = second, first
+    path.write_bytes(data)
+
+
+def commands(home: Path) -> None:
+    """What a user may type; each does its work or says why it cannot, as all commands do."""
+    for line in (
+        ("search",), ("search", "petals"), ("show", NAMES[0]), ("log", NAMES[1]),
+        ("show", "timm/net_7.a1"), ("show", "team/flwers"), ("tag", NAMES[0], "team/new"),
+        ("delete", "team/new"), ("verify",),
+    ):  # fmt: skip
+        said = zoo("--home", home, *line)
+        assert said.code in (0, 1)
+        assert said.code == 0 or "error: " in said.err, line
+
+
+def names(home: Path, *words: str) -> list[str]:
+    rows = zoo("--home", home, "search", *words, "--json").done().json
+    return sorted(row["name"] for row in rows if row["kind"] == "checkpoint")
+
+
+def check(home: Path) -> None:
+    commands(home)
+    zoo("--home", home, "reindex").done()
+    assert names(home) == NAMES
+    assert names(home, "petals", "classes:oak", "accuracy>0.4") == NAMES
+    workspace = Workspace.find(home)
+    assert damage(workspace.registry._engine) is None
+    workspace.close()
+
+
+def spoiled(home: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    [bits, pages, cut, swapped][seed % 4](home / "registry.db", draw)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 8, 9])
+def test_damage_at_random(home: Path, seed: int) -> None:
+    spoiled(home, seed)
+    check(home)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(400))
+def test_damage_at_random_very_often(home: Path, seed: int) -> None:
+    spoiled(home, seed)
+    check(home)
+
+
+STATEMENTS = {
+    "no version": "DELETE FROM alembic_version",
+    "no version's table": "DROP TABLE alembic_version",
+    "strange version": "UPDATE alembic_version SET version_num = 'x'",
+    "no table": "DROP TABLE class_name",
+    "no items": "DROP TABLE item",
+    "no terms": "DROP TABLE item_term",
+    "no column": "ALTER TABLE ref RENAME COLUMN at TO then_at",
+    "no version of terms": "DELETE FROM term_version",
+    "bad JSON": "UPDATE item SET datasets = '[\"pet'",
+    "other JSON": "UPDATE item SET datasets = '5'",
+    "bad digest": "UPDATE ref SET manifest = 'blake3:zz'",
+    "bad digest of an item": "UPDATE item SET manifest = 'blake3:zz' WHERE manifest != ''",
+    "bad name": "UPDATE ref SET namespace = '..' WHERE name = 'flowers'",
+    "not a text": "UPDATE item SET name = x'ff00' WHERE name = 'team/roses'",
+    "not UTF-8": "UPDATE item SET architecture = CAST(x'ff' AS TEXT) WHERE name = 'team/roses'",
+    "not a number": "UPDATE ref SET number = 'many' WHERE name = 'roses'",
+    "no checkpoint": "DELETE FROM checkpoint",
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+def test_damage_to_what_is_in_it(home: Path, statement: str) -> None:
+    connection = sqlite3.connect(home / "registry.db")
+    connection.execute("PRAGMA foreign_keys=OFF")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    check(home)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 999)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    (path / "below").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("spoil", [garbage, empty, folder])
+def test_what_is_no_database(home: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(home / "registry.db")
+    check(home)
+
+
+def test_the_damaged_one_is_kept_and_told(home: Path) -> None:
+    garbage(home / "registry.db")
+    said = zoo("--home", home, "search").done()
+    (kept,) = home.glob("registry.db.damaged-*")
+    assert kept.read_bytes() == b"garbage" * 999
+    assert "is made again from the store; zoo index and zoo fetch" in said.err
+    assert str(kept) in said.err
+    assert zoo("--home", home, "search").done().err == ""
+
+
+def test_a_reindex_says_whether_it_replaced_the_index(home: Path) -> None:
+    assert zoo("--home", home, "reindex", "--json").json["replaced"] is False
+    garbage(home / "registry.db")
+    assert zoo("--home", home, "reindex", "--json").json["replaced"] is True
+
+
+def test_a_sound_one_is_not_taken_for_damaged(home: Path) -> None:
+    for _ in range(2):
+        zoo("--home", home, "reindex").done()
+    assert list(home.glob("registry.db.*")) == []
+    assert "timm/net_7.a1" in zoo("--home", home, "search", "net_7").out
+
+
+def test_damage_under_a_program_that_goes_on(home: Path) -> None:
+    workspace = Workspace.find(home)
+    registry = workspace.registry
+    assert len(registry.refs()) == 3
+    registry.close()
+    garbage(home / "registry.db")
+    other = Workspace.find(home)  # another process is faster
+    assert len(other.registry.refs()) == 3
+    other.close()
+    assert len(registry.refs()) == 3
+    assert len(list(home.glob("registry.db.damaged-*"))) == 1
+    workspace.close()

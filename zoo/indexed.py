@@ -1,0 +1,118 @@
+"""Indexed: what a store holds, put into the registry that follows it.
+
+Whatever is wrong with one name or checkpoint costs no other one: it is left out, and told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from zoo.domain.bounds import check_numbers
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.errors import DiskFull, Unavailable
+from zoo.store import Store
+from zoo.store.held import one_read
+from zoo.store.tensor_keys import checkpoint_keys
+
+if TYPE_CHECKING:
+    from zoo.registry import Registry
+
+__all__ = ["Index"]
+
+LOG = logging.getLogger("zoo")
+STOPPED = timedelta(hours=1)
+"""Whoever announced a move so long ago does not make it any more."""
+Move = tuple[Reference, RefEntry]
+
+
+class Index:
+    """A registry, and the store whose index it is."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self.store, self.registry = store, registry
+
+    def fill(self) -> None:
+        """Put all in that the store holds."""
+        for ref, move in self.moves():
+            self._add(ref, move)
+
+    def moves(self) -> Iterator[Move]:
+        """All moves of all names that can be read."""
+        for ref in self.store.refs():
+            moves = one_read(self.store.history, ref)
+            if isinstance(moves, Exception):
+                LOG.warning("%s is left out: %s", ref, moves)
+            else:
+                yield from ((ref, move) for move in moves)
+
+    def add_again(self, moves: list[Move]) -> None:
+        """Put exactly ``moves`` in, and read all that is known of them once more."""
+        here = {ref for ref, _ in moves}
+        for ref, digest, number in self.registry.refs():
+            if ref not in here:  # somebody took its files away, or they cannot be read any more
+                gone = RefEntry(
+                    number=number + 1, manifest=digest, previous=digest, at="", by="", why="",
+                    deleted=True,
+                )  # fmt: skip
+                self.registry.remove_ref(ref, gone)
+        self.registry.make_terms()
+        fresh: set[Digest] = set()
+        for ref, move in moves:
+            if move.manifest not in fresh:
+                self.registry.forget([move.manifest])
+                fresh.add(move.manifest)
+            self._add(ref, move)
+
+    def follow(self, ref: Reference) -> bool:
+        """Put the newest move of a name in; whether it was not."""
+        newest = one_read(self.store.read_ref, ref)
+        if not isinstance(newest, RefEntry):
+            return False
+        there = None if newest.deleted else newest.manifest
+        if self.registry.ref(ref) == there:
+            return False
+        if there and not self.registry.unknown([there]):
+            self.registry.set_ref(ref, newest)
+            return True
+        return self._add(ref, newest)
+
+    def follow_notes(self) -> None:
+        """Put the moves in that were announced and made only: whoever made them was stopped."""
+        with suppress(DiskFull, Unavailable):  # what can be read is read; later will do
+            for note in self.registry.moving():
+                self.follow(note.ref)
+                at = RefEntry.parse_time(note.at)
+                if at is None or abs(datetime.now(UTC) - at) > STOPPED:
+                    self.registry.settle(note.number)
+
+    def add_checkpoint(self, digest: Digest) -> None:
+        """Put a checkpoint in, under no name yet.
+
+        Raises:
+            MissingObject, Corrupt, InvalidManifest: It is not in the store, or cannot be indexed.
+        """
+        manifest = self.store.manifest(digest)
+        check_numbers(manifest)
+        self.registry.add_checkpoint(digest, manifest)
+        if self.registry.without_keys([digest]):
+            self.registry.keep_keys(digest, checkpoint_keys(self.store, manifest))
+
+    def _add(self, ref: Reference, move: RefEntry) -> bool:
+        """Put a move in; whether it could be."""
+        if move.deleted:
+            self.registry.remove_ref(ref, move)
+            return True
+        gone = self.store.was_pruned(move.manifest)
+        problem = None if gone else one_read(self.add_checkpoint, move.manifest)
+        if problem:
+            LOG.warning("%s (move %s) is left out: %s", ref, move.number, problem)
+            self.registry.remove_ref(ref, move)  # else it would seem to be where it was before
+            return False
+        self.registry.set_ref(ref, move)
+        return True

@@ -1,0 +1,142 @@
+"""Kept: the registry of a zoo in its file, in whatever state that is.
+
+It is made from the store where it is missing, set aside and made again where it is damaged, and
+read without a trace where it cannot be written. Where none can be kept, one is made for this
+process alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+
+from zoo.errors import DiskFull, Forbidden, Unavailable, ZooError
+from zoo.registry import file
+from zoo.registry.damage import MET, damage
+from zoo.registry.engine import open_engine
+from zoo.registry.engines import sqlite
+from zoo.registry.registry import Registry
+
+__all__ = ["open_kept"]
+
+LOG = logging.getLogger("zoo")
+Scratch = Callable[[], AbstractContextManager[Path]]
+
+
+def open_kept(path: Path, scratch: Scratch, fill: Callable[[Registry], None]) -> Registry:
+    """Open the registry in ``path``.
+
+    Args:
+        path: The file, which may not be there.
+        scratch: Gives a folder on the same disk, to make one in.
+        fill: Puts all in that the store holds.
+
+    Raises:
+        Unsupported: A newer program, or another one, made the database.
+        DiskFull: There is none yet, and no space for it.
+    """
+    return _Kept(path, scratch, fill).open()
+
+
+class _Kept:
+    def __init__(self, path: Path, scratch: Scratch, fill: Callable[[Registry], None]) -> None:
+        self.path, self.scratch, self.fill = path, scratch, fill
+        self.opened: os.stat_result | None = None
+        self.given_up = False
+
+    def open(self) -> Registry:
+        try:
+            registry = self._open()
+        except MET:
+            if not self._replaced():
+                raise
+            registry = self._open()
+        registry.renewal = self.renew
+        return registry
+
+    def renew(self) -> Registry | None:
+        """Another registry in the place of one that failed; None if nothing is wrong with it."""
+        return self._open() if self._replaced() else None
+
+    def _open(self) -> Registry:
+        obstacle: ZooError | None = file.obstacle(self.path)
+        if not self.path.is_file() or not self.path.stat().st_size:
+            if obstacle:
+                return self._passing(obstacle)
+            try:
+                self._make()
+            except (Forbidden, PermissionError) as error:
+                why = f"the index cannot be written: {error}"
+                return self._passing(Unavailable(str(self.path), why))
+        self.opened = self.path.stat()
+        if obstacle is None:
+            file.share(self.path, self.path.parent)
+            try:
+                return Registry.open(self.path)
+            except DiskFull as full:
+                obstacle = full
+        found = None
+        with suppress(Unavailable):  # we may not even read it
+            found = None if self.given_up else Registry.open_read_only(self.path, obstacle)
+        if found is None:
+            LOG.warning("%s cannot be used or replaced: what the store holds is found all the "
+                        "same, what sources and remotes list is not", self.path)  # fmt: skip
+        return found or self._passing(obstacle)
+
+    def _replaced(self) -> bool:
+        """Set the file aside if it is damaged; whether there is now another way to open one."""
+        with file.alone(self.path) as there:
+            if not there:
+                return True  # somebody else was faster
+            problem = self._damage()
+            if problem is None and file.obstacle(self.path):
+                return True  # who only reads it may have met somebody who wrote to it just then
+            if problem is None:
+                return self.opened is None or not os.path.samestat(self.opened, self.path.stat())
+            if file.obstacle(self.path):
+                self.given_up, before = True, self.given_up
+                return not before
+            aside = file.set_aside(self.path)
+            self._make()
+        LOG.warning("%s was damaged (%s) and is made again from the store; zoo index and zoo fetch "
+                    "bring back what sources and remotes list; the old one is kept: %s",
+                    self.path, problem, aside)  # fmt: skip
+        return True
+
+    def _damage(self) -> str | None:
+        engine = open_engine(Registry.url(self.path))
+        if file.obstacle(self.path):
+            engine = sqlite.create_read_only(self.path)
+        try:
+            return damage(engine)
+        finally:
+            engine.dispose()
+
+    def _make(self) -> None:
+        if self.path.is_dir():
+            file.set_aside(self.path)
+        for stale in (self.path, *sqlite.sides(self.path)):
+            # An empty file; and what else SQLite would replay into the new one.
+            stale.unlink(missing_ok=True)
+        # Apart, so that an index that was cut short is never taken for the whole.
+        with self.scratch() as scratch:
+            made = scratch / self.path.name
+            with Registry.open(made) as registry:
+                self.fill(registry)
+            file.share(made, self.path.parent, fresh=True)
+            with suppress(FileExistsError):  # another process was faster
+                os.link(made, self.path)
+
+    def _passing(self, obstacle: ZooError) -> Registry:
+        folder = Path(mkdtemp(prefix="zoo-"))
+        registry = Registry.open(folder / self.path.name)
+        weakref.finalize(registry, shutil.rmtree, folder, ignore_errors=True)
+        self.fill(registry)
+        registry.obstacle = obstacle
+        return registry
