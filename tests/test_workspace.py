@@ -307,7 +307,7 @@ class TestRemotes:
     def test_an_unknown_scheme_suggests_plugins(self, zoo: Workspace) -> None:
         with pytest.raises(UnknownName) as caught:
             zoo.remote("foldr://x")
-        assert caught.value.kind == "remote"
+        assert caught.value.kind == "kind of remote"
         assert "folder" in caught.value.near
 
     def test_a_remote_that_is_not_there(self, zoo: Workspace, tmp_path: Path) -> None:
@@ -347,5 +347,6 @@ def test_a_bare_word_is_no_folder_where_remotes_have_names(tmp_path: Path) -> No
     workspace.add_remote("team", str(tmp_path / "shared"))
     with pytest.raises(UnknownName) as caught:
         workspace.remote("teem", create=True)
-    assert caught.value.near == ("team", "./teem")
+    assert caught.value.near == ("team",)
+    assert "./teem" in str(caught.value.hint)
     workspace.close()

@@ -1,7 +1,7 @@
 """Every error that zoo raises on purpose.
 
 Errors carry data; ``str(error)`` states the fact. What to do about it is said by the command line,
-in one table (``zoo_cli.errors``).
+in one table (``zoo_cli.errors``), unless whoever raises the error knows better: its ``hint``.
 
     ZooError
     |-- NotFound
@@ -18,6 +18,8 @@ in one table (``zoo_cli.errors``).
     |   `-- InvalidOption        an option out of range, or one that does not apply
     |-- Diverged                 a training whose loss is no number any more
     |-- Conflict                 a name that moved, or is taken
+    |   |-- Protected            a name that may be neither moved nor deleted
+    |   `-- WouldReplace         a name that would be taken from work that only one side has
     |-- Corrupt                  bytes that are not what their digest says
     |   `-- NotAFile             a link, pipe or device where a file or folder should be
     |-- Untrusted                code that a checkpoint names, and that the user has not allowed
@@ -35,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
+from typing import Literal
 
 __all__ = [
     "BrokenPlugin",
@@ -56,17 +59,27 @@ __all__ = [
     "NoZoo",
     "NotAFile",
     "NotFound",
+    "Protected",
     "Unavailable",
     "UnknownName",
     "Unsupported",
     "Untrusted",
+    "WouldReplace",
     "ZooError",
     "disk_errors",
 ]
 
 
 class ZooError(Exception):
-    """Base of every error that zoo raises on purpose."""
+    """Base of every error that zoo raises on purpose.
+
+    Attributes:
+        hint: What to do about it; None leaves that to the command line, empty is nothing.
+    """
+
+    def __init__(self, text: str, *, hint: str | None = None) -> None:
+        self.hint = hint
+        super().__init__(text)
 
 
 class NotFound(ZooError):
@@ -84,9 +97,13 @@ class NoZoo(NotFound):
 class UnknownName(NotFound):
     """Nothing of this ``kind`` is called ``name``; ``near`` holds similar names."""
 
-    def __init__(self, kind: str, name: str, near: Sequence[str] = (), hint: str = "") -> None:
-        self.kind, self.name, self.near, self.hint = kind, name, tuple(near), hint
-        super().__init__(f"unknown {kind} '{name}'")
+    def __init__(
+        self, kind: str, name: str, near: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        self.kind, self.name, self.near = kind, name, tuple(near)
+        super().__init__(f"unknown {kind} '{name}'", hint=hint)
+        if near:
+            self.add_note(f"did you mean {' or '.join(near)}?")
 
 
 class MissingObject(NotFound):
@@ -136,9 +153,11 @@ class InvalidImage(Invalid):
 class InvalidData(Invalid):
     """A dataset that cannot be trained on; ``problems`` lists every finding."""
 
-    def __init__(self, where: Path | str, problems: Sequence[str]) -> None:
+    def __init__(
+        self, where: Path | str, problems: Sequence[str], *, hint: str | None = None
+    ) -> None:
         self.where, self.problems = str(where), tuple(problems)
-        super().__init__(f"{where}: " + "; ".join(problems))
+        super().__init__(f"{where}: " + "; ".join(problems), hint=hint)
 
 
 class InvalidOption(Invalid):
@@ -158,9 +177,29 @@ class Diverged(ZooError):
 class Conflict(ZooError):
     """A name that somebody else moved meanwhile, or that is taken; ``current`` is its value."""
 
-    def __init__(self, what: str, current: str = "") -> None:
+    def __init__(self, what: str, current: str = "", *, hint: str | None = None) -> None:
         self.what, self.current = what, current
-        super().__init__(f"{what}; it is now {current}" if current else what)
+        super().__init__(f"{what}; it is now {current}" if current else what, hint=hint)
+
+
+class Protected(Conflict):
+    """The name ``ref`` may be neither moved nor deleted here, or at the remote ``where``."""
+
+    def __init__(self, ref: str, current: str, where: str = "") -> None:
+        self.ref, self.where = ref, where
+        super().__init__(f"{ref} is protected" + (f" at {where}" if where else ""), current)
+
+
+class WouldReplace(Conflict):
+    """A push to ``other``, or a pull from there, would take the name ``ref`` from work that is not
+    known where the new one comes from; ``doing`` says which.
+    """
+
+    def __init__(
+        self, doing: Literal["push", "pull"], ref: str, current: str, other: str, what: str
+    ) -> None:
+        self.doing, self.ref, self.other = doing, ref, other
+        super().__init__(what, current)
 
 
 class Corrupt(ZooError):
@@ -197,9 +236,9 @@ class Untrusted(ZooError):
 class Unavailable(ZooError):
     """A source or remote that does not answer or does not exist."""
 
-    def __init__(self, what: str, reason: str) -> None:
+    def __init__(self, what: str, reason: str, *, hint: str | None = None) -> None:
         self.what, self.reason = what, reason
-        super().__init__(f"{what}: {reason}")
+        super().__init__(f"{what}: {reason}", hint=hint)
 
 
 class MissingPackage(ZooError):

@@ -9,9 +9,17 @@ from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, UnknownName
+from zoo.errors import Protected, UnknownName
 
-__all__ = ["append", "append_after", "append_deletion", "append_protection", "now"]
+__all__ = [
+    "append",
+    "append_after",
+    "append_deletion",
+    "append_protection",
+    "append_restoration",
+    "check_movable",
+    "now",
+]
 
 
 def now() -> str:
@@ -38,20 +46,42 @@ def append_after(
     """
     if current and current.manifest == digest and not current.deleted:
         return current
-    _check_movable(ref, current)
+    check_movable(ref, current)
     return _append(place, ref, current, digest, why)
 
 
-def append_deletion(place: Remote, ref: Reference) -> RefEntry:
+def append_deletion(place: Remote, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
     """Delete a name of a store or remote, so that it can be restored.
+
+    Args:
+        place: The store or remote.
+        ref: The name.
+        of: The newest entry that whoever decided so has seen; None: whatever it is now.
 
     Raises:
         UnknownName: There is no such name.
         Conflict: Someone else moved the ref meanwhile, or it is protected.
     """
-    current = _present(place, ref)
-    _check_movable(ref, current)
+    current = of or _present(place, ref)
+    check_movable(ref, current)
     return _append(place, ref, current, current.manifest, "delete", deleted=True)
+
+
+def append_restoration(place: Remote, ref: Reference) -> RefEntry:
+    """Bring back a name of a store or remote that was deleted; no new entry if it is there.
+
+    Raises:
+        UnknownName: There was never such a name.
+        MissingObject: A prune has taken what it pointed at.
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    current = place.read_ref(ref)
+    if current is None:
+        raise UnknownName("checkpoint", str(ref))
+    if not current.deleted:
+        return current
+    place.size("manifests", current.manifest)
+    return _append(place, ref, current, current.manifest, "restore")
 
 
 def append_protection(place: Remote, ref: Reference, *, on: bool) -> RefEntry:
@@ -75,9 +105,15 @@ def _present(place: Remote, ref: Reference) -> RefEntry:
     return current
 
 
-def _check_movable(ref: Reference, current: RefEntry | None) -> None:
+def check_movable(ref: Reference, current: RefEntry | None, where: str = "") -> None:
+    """See that ``ref``, whose newest entry here, or at the remote ``where``, is ``current``, may be
+    moved.
+
+    Raises:
+        Protected: It may not.
+    """
     if current and current.protected:
-        raise Conflict(f"{ref} is protected: zoo protect --off {ref} first", str(current.manifest))
+        raise Protected(str(ref), str(current.manifest), where)
 
 
 def _append(

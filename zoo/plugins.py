@@ -317,7 +317,8 @@ def _claim(group: str, name: str) -> EntryPoint:
     found = _by_name(group)
     if name not in found:
         near = difflib.get_close_matches(name, found, n=3, cutoff=0.3)
-        raise UnknownName(_kind(group), name, near)
+        kind = "kind of remote" if group == "zoo.remotes" else _kind(group)
+        raise UnknownName(kind, name, near)
     claims = found[name]
     if len(claims) > 1:
         owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))

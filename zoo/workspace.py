@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +22,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import OWN_BYTES
 from zoo.domain.manifest import Manifest
+from zoo.domain.place import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
@@ -29,12 +30,19 @@ from zoo.errors import (
     InvalidOption,
     InvalidReference,
     NoZoo,
+    Unavailable,
     UnknownName,
     ZooError,
     disk_errors,
 )
 from zoo.indexed import Index
-from zoo.moves import append, append_deletion, append_protection, now
+from zoo.moves import (
+    append_after,
+    append_deletion,
+    append_protection,
+    append_restoration,
+    now,
+)
 from zoo.store import Store
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
@@ -43,7 +51,7 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["MARKER", "Workspace", "connect"]
+__all__ = ["MARKER", "Check", "Workspace", "check_store", "connect"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"
@@ -54,18 +62,27 @@ DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
+Check = Callable[[RefEntry | None], None]
+"""Gets the newest entry of a ref, and raises where the ref must not move on from it."""
+
 
 def connect(location: str, *, create: bool = False) -> Remote:
     """Connect to a folder, or to a URL whose scheme names a remote plugin.
 
     Raises:
         Unavailable: It does not answer, or is not there and ``create`` is off.
-        InvalidOption: It holds credentials.
+        InvalidOption: It holds credentials, or is an address of the model hub.
         UnknownName: No plugin for the scheme.
     """
     check_secrets(location)
-    scheme, separator, _ = location.partition("://")
-    remote = plugins.remote(scheme if separator else "folder").connect(location, create=create)
+    check_store(location)
+    plugin = plugins.remote(scheme_of(location) or "folder")
+    try:
+        remote = plugin.connect(location, create=create)
+    except Unavailable as error:
+        if error.hint is None:
+            error.hint = "check the name and the connection; zoo remote lists known remotes"
+        raise
     # A folder answers or does not; what is reached over a network may answer the next time.
     return remote if isinstance(remote, Store) else Retrying(remote)
 
@@ -78,6 +95,22 @@ def check_secrets(location: str) -> None:
     """
     if SECRET.match(location):
         raise InvalidOption("a location must not hold credentials: they would be stored and shown")
+
+
+def check_store(location: str) -> None:
+    """See that a location is not one of the model hub, where no stores are.
+
+    Raises:
+        InvalidOption: It is.
+    """
+    if address := hub_address(location):
+        raise InvalidOption(
+            f"'{location}' is no store: a repository of the model hub holds one checkpoint, and "
+            "keeps no names that move",
+            hint=f"zoo push NAME --to {address} publishes there, zoo pull NAME --from {address} "
+            "takes it, zoo index hub --author ORG lists\n"
+            "in Python: publish, pull_published, index",
+        )
 
 
 class Workspace:
@@ -212,7 +245,8 @@ class Workspace:
         """
         try:
             if remote:
-                return self.registry.remote_moves(remote)
+                known = self.registry.remote_refs(remote)
+                return {ref: entry.number for ref, entry in known.items()}
             return {ref: number for ref, _, number in self.registry.refs()}
         except ZooError:
             return {}
@@ -223,8 +257,10 @@ class Workspace:
             self.registry.close()
             del self.__dict__["registry"]
 
-    def commit(self, manifest: Manifest, ref: Reference, why: str) -> Digest:
-        """Keep a manifest whose objects are stored, and move ``ref`` to it.
+    def commit(
+        self, manifest: Manifest, ref: Reference, why: str, *, check: Check | None = None
+    ) -> Digest:
+        """Keep a manifest whose objects are stored, and move ``ref`` to it as `move` does.
 
         Raises:
             Conflict: Someone else moved the ref meanwhile.
@@ -234,11 +270,15 @@ class Workspace:
         Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
         check_numbers(manifest)
         digest = self.store.put("manifests", data)
-        self.move(ref, digest, why)
+        self.move(ref, digest, why, check=check)
         return digest
 
-    def move(self, ref: Reference, digest: Digest, why: str) -> RefEntry:
+    def move(
+        self, ref: Reference, digest: Digest, why: str, *, check: Check | None = None
+    ) -> RefEntry:
         """Point ``ref`` at a stored checkpoint and index it; no new entry if it does already.
+
+        ``check`` gets the newest entry, and raises where the ref must not move on from it.
 
         Raises:
             Conflict: Someone else moved the ref meanwhile, or a prune is under way.
@@ -249,8 +289,11 @@ class Workspace:
             self.store.size("manifests", digest)
             # First, so that what cannot be indexed gets no name.
             self._index.add_checkpoint(digest)
+            current = self.store.read_ref(ref)
+            if check:
+                check(current)
             with self._noted(ref):
-                return append(self.store, ref, digest, why)
+                return append_after(self.store, current, ref, digest, why)
 
     @contextmanager
     def _noted(self, ref: Reference) -> Iterator[None]:
@@ -292,6 +335,19 @@ class Workspace:
         self.check_indexable()
         with self._noted(ref):
             return append_deletion(self.store, ref)
+
+    def restore(self, ref: Reference) -> RefEntry:
+        """Bring back a name that was deleted; no new entry if it is there.
+
+        Raises:
+            UnknownName: There was never such a name here.
+            MissingObject: A prune has taken what it pointed at.
+            Conflict: Someone else moved it meanwhile.
+        """
+        self.check_indexable()
+        # In an upload, else a prune could take it before the name protects it.
+        with self.store.upload(), self._noted(ref):
+            return append_restoration(self.store, ref)
 
     def protect(self, ref: Reference, *, on: bool) -> RefEntry:
         """Keep a name where it is, here, until it is unprotected.
@@ -374,21 +430,26 @@ class Workspace:
         """Give a remote a short name.
 
         Raises:
-            InvalidOption: The name could be taken for a path or URL, or the location for a secret.
+            InvalidOption: The name could be taken for a path or URL, or the location for a secret,
+                or it is at the model hub.
             UnknownName: No plugin for the scheme.
             Conflict: The name stands for another location.
         """
         if not NAME.fullmatch(name):
             raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
         check_secrets(location)
-        scheme, separator, _ = location.partition("://")
-        plugins.remote(scheme if separator else "folder")
+        check_store(location)
+        plugins.remote(scheme_of(location) or "folder")
         if "://" not in location:
             location = str(Path(location).expanduser().resolve())
         with self.store.disk.alone():
             remotes = self.remotes()
             if remotes.get(name, location) != location:
-                raise Conflict(f"the remote '{name}' is taken", remotes[name])
+                raise Conflict(
+                    f"the remote '{name}' is taken",
+                    remotes[name],
+                    hint=f"nothing was changed; zoo remote remove {name} makes the name free",
+                )
             self._write_remotes({**remotes, name: location})
 
     def remove_remote(self, name: str) -> None:
@@ -411,20 +472,30 @@ class Workspace:
     def remote(self, where: str, *, create: bool = False) -> Remote:
         """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.
 
+        A single word is the name of a remote, or of a store in the current folder: none is made
+        under it.
+
         Raises:
             Unavailable: It does not answer, or is not there and ``create`` is off.
-            UnknownName: No plugin for the scheme.
+            UnknownName: No remote is called so, or no plugin is for the scheme.
         """
         named = self.remotes()
         location = named.get(where, where)
-        bare = NAME.fullmatch(where) and not Path(where).exists()
-        if named and bare and where not in named:
-            # A folder of that name would be made, or looked for, where a remote was meant.
+        if where not in named and is_word(where) and not (Path(where) / MARKER).is_file():
             near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
-            raise UnknownName("remote", where, [*near, f"./{where}"])
+            raise UnknownName(
+                "remote", where, near, f"a folder is written with its path: ./{where}"
+            )
         if "://" not in location and Path(location).expanduser().resolve() == self.root:
             raise InvalidOption("a zoo cannot be its own remote")
         return connect(location, create=create)
+
+    def note_remote(self, where: str, ref: Reference, entry: RefEntry) -> None:
+        """Let the index know the newest entry of a ref at a remote, if that has a name here."""
+        if where in self.remotes():
+            # What was to be done is done: that the index knows of it only later is no failure.
+            with suppress(ZooError):
+                self.registry.note_remote(where, ref, entry)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

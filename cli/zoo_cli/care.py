@@ -12,6 +12,8 @@ from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
+    from zoo import Zoo
+    from zoo.domain.history import RefEntry
     from zoo.store.prune import Doomed, Plan
     from zoo.store.verify import Damage, Report
 
@@ -64,7 +66,7 @@ def verify(
         })  # fmt: skip
     else:
         _tell(healed, report)
-    if any(damage.mendable for damage in left) and not repair:
+    if any(damage.mendable for damage in left) and not repair and not as_json:
         where = f"{remote} --repair" if remote else "--repair --from REMOTE"
         note(f"mend it: zoo verify {where}")
     _tell_of_the_rest(report)
@@ -99,43 +101,77 @@ def _verdict(report: Report) -> str:
 
 @click.command()
 @click.argument("name")
+@click.option("--from", "remote", metavar="REMOTE", help="Delete it at this remote (a folder, URL, "
+              "or remote name), and not here.")  # fmt: skip
+@click.option("--restore", is_flag=True, help="Bring back a name that was deleted.")
+@click.option("--yes", is_flag=True, help="Delete at a remote without asking.")
 @as_json
 @home_option
-def delete(name: str, as_json: bool) -> None:
-    """Delete a name.
+def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: bool) -> None:
+    """Delete a name, here or at a remote.
 
-    Its checkpoint and history stay until a prune; until then, zoo tag DIGEST NAME restores it.
+    Its checkpoint and history stay until a prune; until then, --restore brings it back. What others
+    have pulled stays with them. At a remote this asks first; with nobody to ask, it needs --yes.
 
     \b
-    Example:
+    Examples:
       zoo delete team/flowers:old
+      zoo delete team/flowers:old --from /mnt/team/zoo
+      zoo delete --restore team/flowers:old --from /mnt/team/zoo
     """
-    entry = open_zoo().delete(name)
-    if as_json:
-        print_json({"ref": name, **entry.to_json()})
+    zoo = open_zoo()
+    if restore:
+        entry = zoo.restore(name, remote=remote)
+        told = f"restored {name}  {entry.manifest.short}"
     else:
-        click.echo(f"deleted {name}; restore it: zoo tag {entry.manifest} {name}")
+        seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
+        entry = zoo.delete(name, remote=remote, of=seen)
+        again = f"zoo delete --restore {name} --from {remote}"
+        told = f"deleted {name}; restore it: "
+        told += again if remote else f"zoo tag {entry.manifest} {name}"
+    if as_json:
+        print_json({"ref": name, "remote": remote, **entry.to_json()})
+    else:
+        click.echo(clean(told))
+
+
+def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
+    """The move of a name at a remote that is to be undone, if the user wants that."""
+    entry = zoo.entry(name, remote=remote)
+    plan = f"{name} at {remote}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
+    if yes:
+        return entry
+    if as_json or not sys.stdin.isatty():
+        raise click.UsageError(
+            f"this deletes {plan}, for all who use that remote: --yes does it without asking"
+        )
+    click.echo(clean(plan))
+    click.confirm("delete that name for all who use that remote?", abort=True)
+    return entry
 
 
 @click.command()
 @click.argument("name")
 @click.option("--off", is_flag=True, help="End the protection.")
+@click.option("--at", "remote", metavar="REMOTE", help="Protect it at this remote, and not here.")
 @as_json
 @home_option
-def protect(name: str, off: bool, as_json: bool) -> None:
+def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
     """Keep a name where it is.
 
-    A protected name can be neither moved nor deleted, here, until zoo protect --off.
+    A protected name can be neither moved nor deleted, here or at the remote --at, until zoo protect
+    --off.
 
     \b
-    Example:
+    Examples:
       zoo protect team/flowers:v3
+      zoo protect team/flowers:v3 --at /mnt/team/zoo
     """
-    entry = open_zoo().protect(name, on=not off)
+    entry = open_zoo().protect(name, on=not off, remote=remote)
     if as_json:
-        print_json({"ref": name, **entry.to_json()})
+        print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:
-        click.echo(f"{name} {'is protected' if entry.protected else 'can be moved'}")
+        click.echo(clean(f"{name} {'is protected' if entry.protected else 'can be moved'}"))
 
 
 @click.command()

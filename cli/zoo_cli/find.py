@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.found import show_found
+from zoo_cli.found import show_found, standing
 from zoo_cli.output import clean, count, note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def search(query: tuple[str, ...], license_: str | None, arch: str | None, limit
 
     QUERY is words and filters; all must hold. A word is a part of a name, or a whole word of a
     card, a tag, a data set or a class. A filter is a field, an operator and a value; quote it, as
-    < and > mean something else to a shell. HERE says "yes", or which remotes have it.
+    < and > mean something else to a shell. HERE says "yes", or which remotes have it; and whether
+    what is here is ahead of, behind or diverged from what a remote had when it was fetched.
 
     \b
     Fields: name owner arch tag backbone head license dataset classes parent
@@ -138,12 +140,8 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             lines.append((key, f"{len(value)}: {shown}" + ("; …" if len(value) > 8 else "")))
         elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]
-        elif name == "parents":
-            lines += [(key, f"{parent['ref']}  {parent['manifest']}") for parent in value]
-        elif name == "limits":
-            lines += [(key, f"{of['limit']}: {of['license']}, from {of['from']}") for of in value]
-        elif name == "locations":
-            lines += [(key, f"{place['source']}: {place['locator']}") for place in value]
+        elif name in EACH:
+            lines += [(key, EACH[name](each)) for each in value]
         elif isinstance(value, dict):
             lines += _lines(value, f"{key}.")
         elif isinstance(value, list | tuple):
@@ -151,6 +149,15 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             lines.append((key, size(value) if name == "bytes" else _short(value)))
     return lines
+
+
+EACH: dict[str, Callable[[dict[str, Any]], str]] = {
+    "at_remotes": standing,
+    "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
+    "locations": lambda each: f"{each['source']}: {each['locator']}",
+    "parents": lambda each: f"{each['ref']}  {each['manifest']}",
+}
+"""What has a line for each."""
 
 
 def _short(value: object) -> str:

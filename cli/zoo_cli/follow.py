@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.errors import ZooError
 from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.errors import failure
 from zoo_cli.output import clean, note, print_json
 
 if TYPE_CHECKING:
     from zoo.transfer.fetch import Fetched
 
 __all__ = ["clone", "fetch"]
+
+SHOWN = 20
+"""Names of a kind that are printed; JSON has all."""
 
 
 @click.command()
@@ -24,8 +28,9 @@ __all__ = ["clone", "fetch"]
 def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     """Learn what REMOTE (default: every remote that has a short name) has now.
 
-    Its names and checkpoints can then be found with zoo search and zoo show. No weights are
-    fetched: zoo pull NAME does that.
+    Told are the names that are new there, have moved or are gone. All can then be found with zoo
+    search and zoo show, and zoo log tells what is ahead or behind. No weights are fetched: zoo pull
+    NAME does that.
 
     \b
     Examples:
@@ -43,12 +48,9 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
             found[name] = zoo.fetch(name)
         except ZooError as error:  # the others may be there
             failed[name] = error
-    _report(found, as_json=as_json)
-    *others, last = failed or [""]
-    for name in others:
-        note(f"{name}: {failed[name]}")
-    if last:
-        raise failed[last]
+    _report(found, failed, as_json=as_json)
+    if failed:
+        raise list(failed.values())[-1]
 
 
 @click.command()
@@ -74,22 +76,45 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
         fetched = made.fetch("origin")
         if not as_json:
             click.echo(f"made a zoo in {made.root}")
-    _report({"origin": fetched}, as_json=as_json)
+    _report({"origin": fetched}, {}, as_json=as_json)
 
 
-def _report(found: dict[str, Fetched], *, as_json: bool) -> None:
+def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool) -> None:
     if as_json:
         print_json([
-            {
-                "remote": name,
-                "refs": {str(ref): str(digest) for ref, digest in fetched.refs.items()},
-                "new": sorted(map(str, fetched.new)),
-                "damaged": {str(ref): problem for ref, problem in fetched.damaged.items()},
-            }
-            for name, fetched in found.items()
+            *(_plain(name, fetched) for name, fetched in found.items()),
+            *({"remote": name, "error": failure(why).to_json()} for name, why in failed.items()),
         ])  # fmt: skip
         return
     for name, fetched in found.items():
         click.echo(f"{name}: {len(fetched.refs)} names, {len(fetched.new)} new checkpoints")
+        _list("new", [f"{ref}  {fetched.refs[ref].short}" for ref in fetched.added])
+        _list("moved", [f"{ref}  {old.short} to {new.short}"
+                        for ref, (old, new) in fetched.moved.items()])  # fmt: skip
+        _list("gone", [str(ref) for ref in fetched.gone])
         for ref, problem in fetched.damaged.items():
             note(clean(f"{name} has {ref} damaged: {problem}"))
+    for name in [*failed][:-1]:  # the last one ends the command
+        note(f"{name}: {failed[name]}")
+
+
+def _list(what: str, lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        click.echo(clean(f"  {what:5}  {line}"))
+    if len(lines) > SHOWN:
+        click.echo(f"  {what:5}  and {len(lines) - SHOWN} more")
+
+
+def _plain(name: str, fetched: Fetched) -> dict[str, Any]:
+    return {
+        "remote": name,
+        "refs": {str(ref): str(digest) for ref, digest in fetched.refs.items()},
+        "new": sorted(map(str, fetched.new)),
+        "added": [str(ref) for ref in fetched.added],
+        "moved": {
+            str(ref): {"from": str(old), "to": str(new)}
+            for ref, (old, new) in fetched.moved.items()
+        },
+        "gone": [str(ref) for ref in fetched.gone],
+        "damaged": {str(ref): problem for ref, problem in fetched.damaged.items()},
+    }

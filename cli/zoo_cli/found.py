@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from zoo_cli.output import clean, count, on_terminal, table
 
 if TYPE_CHECKING:
     from zoo.registry import Found
 
-__all__ = ["show_found"]
+__all__ = ["show_found", "standing"]
 
 NAME, GAP = "NAME", 2
+WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
 
 
@@ -26,6 +27,8 @@ def show_found(found: Sequence[Found], asked: str) -> None:
     """
     wanted = {**USUAL, **{field: tell for field, tell in EXTRA.items()
                           if re.search(rf"\b{field}\b", asked)}}  # fmt: skip
+    if any(_differs(row) for row in found):
+        wanted |= COMPARED
     columns = {field.upper(): [tell(row) for row in found] for field, tell in wanted.items()}
     for metric in re.findall(r"\bmetric\.([\w.]+)", asked):
         columns[f"metric.{metric}"] = [_metric(row, metric) for row in found]
@@ -47,6 +50,28 @@ def _width(name: str, cells: list[str]) -> int:
     return max(len(clean(cell)) for cell in (name, *cells))
 
 
+def standing(there: Mapping[str, Any]) -> str:
+    """What a remote has under a name, and how what is here stands to it."""
+    here = f", here: {there['here']}" if there["here"] else ""
+    return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
+
+
+def _differs(row: Found) -> bool:
+    return any(there["here"] not in (None, "same") for there in row.at_remotes)
+
+
+def _here(row: Found) -> str:
+    """Where it is; and how what is here stands to what remotes have under the same name."""
+    if not row.pulled:
+        stands = {there["here"] for there in row.at_remotes if there["remote"] in row.remotes}
+        told = f" (here: {', '.join(sorted(stands))})" if stands - {None} else ""
+        return (", ".join(row.remotes) or NONE) + told
+    same = [there["remote"] for there in row.at_remotes if there["here"] == "same"]
+    others = [WORDS[there["here"]].format(there["remote"]) for there in row.at_remotes
+              if there["here"] in WORDS]  # fmt: skip
+    return ", ".join(["yes", *same, *others])
+
+
 def _metric(row: Found, name: str) -> str:
     return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
 
@@ -57,7 +82,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
     "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
     "license": lambda row: row.license or NONE,
-    "here": lambda row: "yes" if row.pulled else ", ".join(row.remotes) or NONE,
+    "here": lambda row: _here(row),
     "accuracy": lambda row: _metric(row, "accuracy"),
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
@@ -68,5 +93,10 @@ EXTRA: dict[str, Callable[[Found], str]] = {
     "source": lambda row: ", ".join(row.sources) or NONE,
     "updated": lambda row: (row.updated or NONE)[:10],
 }
-LEAST_FIRST = ("CLASSES", "INPUT", "LICENSE", "HERE", "PARAMS", "SOURCE", "HEAD", "DATASET",
-               "UPDATED", "FROZEN", "LOSS", "ACCURACY")  # fmt: skip
+COMPARED: dict[str, Callable[[Found], str]] = {
+    "checkpoint": lambda row: row.manifest.short if row.manifest else NONE,
+    "moved": lambda row: row.updated or NONE,
+}
+"""Where a name points at one thing here and at another elsewhere."""
+LEAST_FIRST = ("CLASSES", "INPUT", "LICENSE", "MOVED", "HERE", "PARAMS", "SOURCE", "HEAD",
+               "DATASET", "UPDATED", "FROZEN", "LOSS", "ACCURACY")  # fmt: skip

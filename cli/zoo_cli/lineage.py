@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.found import standing
 from zoo_cli.output import clean, note, print_json, table
 
 __all__ = ["log"]
 
 DEEPEST = 20
 """Generations that are indented; a line has an end."""
+OF_REF = ("name", "manifest", "deleted", "at_remotes", "history")
 
 
 @click.command()
@@ -21,8 +23,8 @@ DEEPEST = 20
 @as_json
 @home_option
 def log(name: str, ref: bool, as_json: bool) -> None:
-    """Show the lineage of NAME to its root, all that derives from it, and what the name pointed at
-    before.
+    """Show the lineage of NAME to its root, all that derives from it, what fetched remotes have
+    under that name, and what the name pointed at before.
 
     A declared parent is checked against bytes: the share of the weights that are the parent's, and
     the units that wholly are. A warning says where the bytes disagree, or where a licence leaves
@@ -36,12 +38,16 @@ def log(name: str, ref: bool, as_json: bool) -> None:
     """
     data = open_zoo().log(name)
     if ref:
-        data = {key: data[key] for key in ("name", "manifest", "history")}
+        data = {key: data[key] for key in OF_REF}
     if as_json:
         print_json(data)
         return
     if not ref:
         _print_lineage(data)
+    if data["deleted"]:
+        note(f"{data['name']} was deleted; restore it: zoo tag {data['manifest']} {data['name']}")
+    for there in data["at_remotes"]:
+        click.echo(clean(f"at {standing(there)}"))
     if data["history"]:
         click.echo(f"history of {data['name']}")
         rows = [

@@ -29,9 +29,9 @@ from zoo_cli import (
     trust,
 )
 from zoo_cli.command import home_option
-from zoo_cli.errors import explain
+from zoo_cli.errors import STATUS, failure
 from zoo_cli.launch import in_turn
-from zoo_cli.output import Notes, note
+from zoo_cli.output import Notes, note, print_error, readers_may_leave
 
 __all__ = ["cli", "main"]
 
@@ -73,33 +73,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     tell = Notes()
     logging.getLogger("zoo").addHandler(tell)
-    try:
-        with in_turn():
-            status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except click.ClickException as error:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with readers_may_leave():
+        try:
+            with in_turn():
+                status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
+            sys.exit(status if isinstance(status, int) else 0)
+        except (click.ClickException, ZooError, KeyboardInterrupt, click.Abort, OSError) as error:
+            sys.exit(_tell(error, as_json="--json" in _options(arguments)))
+        finally:
+            logging.getLogger("zoo").removeHandler(tell)
+
+
+def _tell(error: BaseException, *, as_json: bool) -> int:
+    """Say on stderr what a command failed of; its exit status."""
+    if isinstance(error, OSError) and error.errno == ENOSPC:
+        error = DiskFull(error.filename or "the disk")
+    told = failure(error)
+    if as_json:
+        print_error(told.to_json())
+    elif isinstance(error, click.ClickException):
         error.show()
-        sys.exit(error.exit_code)
-    except ZooError as error:
-        _fail(error)
-    except (KeyboardInterrupt, click.Abort):
-        note("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left: nothing to say to nobody
-        sys.exit(1)
-    except OSError as error:
-        if error.errno == ENOSPC:
-            _fail(DiskFull(error.filename or "the disk"))
-        note(
-            f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        )
-        sys.exit(1)
-    finally:
-        logging.getLogger("zoo").removeHandler(tell)
+    else:
+        for line in (str(told) if told.code != "interrupted" else told.message).splitlines():
+            note(line)
+    return STATUS.get(told.code, 1)
 
 
-def _fail(error: ZooError) -> None:
-    for line in "\n".join(explain(error)).splitlines():
-        note(line)
-    sys.exit(1)
+def _options(arguments: Sequence[str]) -> Sequence[str]:
+    """What may be an option: a usage error comes before the command has read its own."""
+    arguments = list(arguments)
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments

@@ -139,17 +139,26 @@ def remote(context: click.Context, as_json: bool) -> None:
 @remote.command("add")
 @click.argument("name")
 @click.argument("location")
+@as_json
 @home_option
-def remote_add(name: str, location: str) -> None:
+def remote_add(name: str, location: str, as_json: bool) -> None:
     """Give the remote at LOCATION (a folder or a URL) a short NAME."""
-    open_zoo().workspace.add_remote(name, location)
-    note(f"{name} is {location}")
+    zoo = open_zoo()
+    zoo.workspace.add_remote(name, location)
+    if as_json:
+        print_json({"name": name, "location": zoo.workspace.remotes()[name]})
+    else:
+        note(f"{name} is {location}")
 
 
 @remote.command("remove")
 @click.argument("name")
+@as_json
 @home_option
-def remote_remove(name: str) -> None:
+def remote_remove(name: str, as_json: bool) -> None:
     """Forget the short NAME. Nothing is deleted at the remote."""
     open_zoo().workspace.remove_remote(name)
-    note(f"{name} is forgotten; nothing was deleted there")
+    if as_json:
+        print_json({"name": name})
+    else:
+        note(f"{name} is forgotten; nothing was deleted there")

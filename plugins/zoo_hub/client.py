@@ -46,9 +46,17 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 _UNKNOWN = (
     (RepositoryNotFoundError, "hub repository", "it may be private: log in with `hf auth login`"),
-    (RevisionNotFoundError, "hub revision", ""),
+    (RevisionNotFoundError, "hub revision", "name a branch, tag or commit of it, or leave @… out"),
     (EntryNotFoundError, "hub file", ""),
 )
+
+_HINTS = {
+    403: "the token of `hf auth login` lacks that right: make one that has it, and log in with it",
+    413: "the hub takes no files of that size, or has no room left: see the storage of its owner",
+    429: "try again in five minutes; logged in (`hf auth login`), more requests are allowed",
+    507: "its owner has no room left on the hub: delete something there, or ask for more",
+}
+"""What helps where the hub answers so."""
 
 T = TypeVar("T")
 
@@ -67,7 +75,10 @@ def endpoint() -> str:
         usable = False
     if not usable:
         # The value is not repeated: it may hold a password.
-        raise Unavailable("the hub", "HF_ENDPOINT is not an http:// or https:// address")
+        raise Unavailable(
+            "the hub", "HF_ENDPOINT is not an http:// or https:// address",
+            hint="unset HF_ENDPOINT for the usual hub, https://huggingface.co",
+        )  # fmt: skip
     return url
 
 
@@ -135,7 +146,15 @@ class Attempts:
         for kind, word, hint in _UNKNOWN:
             if isinstance(error, kind):
                 return UnknownName(word, self.asked, hint=hint)
-        return Unavailable(hub, self._reason(error))
+        return Unavailable(hub, self._reason(error), hint=self._hint(error))
+
+    def _hint(self, error: Exception) -> str:
+        if isinstance(error, HfHubHTTPError):
+            return _HINTS.get(error.response.status_code, "")
+        return (
+            "check the connection, and HF_ENDPOINT if it is set; HF_HUB_OFFLINE=1 takes what is in "
+            "the hub's cache"
+        )
 
     def _reason(self, error: Exception) -> str:
         # Texts of the server and URLs stay out: both may hold secrets (redirects are signed).

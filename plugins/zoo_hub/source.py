@@ -28,6 +28,9 @@ SAFE = "model.safetensors"
 INDEX = ".index.json"
 PICKLES = ("pytorch_model.bin", f"pytorch_model.bin{INDEX}", "open_clip_pytorch_model.bin")
 
+ONLINE = "go online: unset HF_HUB_OFFLINE"
+FORM = "write hf://ORG/NAME, or hf://ORG/NAME@REVISION"
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w.+/-]*", re.ASCII)
 
@@ -45,12 +48,15 @@ class _Locator:
         try:
             validate_repo_id(repo)
         except HFValidationError as error:
-            raise InvalidReference(f"'{text}' is no hub locator: {error}") from error
+            why = f"'{text}' is no hub locator: {error}"
+            raise InvalidReference(why, hint=FORM) from error
         if repo.count("/") != 1:
-            raise InvalidReference(f"'{text}' is no hub locator: it is not of the form org/name")
+            why = f"'{text}' is no hub locator: it is not of the form org/name"
+            raise InvalidReference(why, hint=FORM)
         # The cache looks up a revision as a file, so one that climbs out of it must not get there.
         if at and (not _REVISION.fullmatch(revision) or ".." in revision):
-            raise InvalidReference(f"'{text}' is no hub locator: malformed revision '{revision}'")
+            why = f"'{text}' is no hub locator: malformed revision '{revision}'"
+            raise InvalidReference(why, hint=FORM)
         return cls(repo, revision or None)
 
     def __str__(self) -> str:
@@ -87,7 +93,7 @@ class HubSource:
             Unavailable: The hub does not answer, or refuses.
         """
         if _offline():
-            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it")
+            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it", hint=ONLINE)
         return listing(library=library, author=author, cursor=cursor)
 
     def resolve(self, locator: str) -> Release:
@@ -172,9 +178,10 @@ class HubSource:
         """
         wanted = _Locator.parse(locator)
         if wanted.revision:
-            raise InvalidReference(f"'{locator}' names a revision: a push makes a new one")
+            why = f"'{locator}' names a revision: a push makes a new one"
+            raise InvalidReference(why, hint=f"push to hf://{wanted.repo}")
         if _offline():
-            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it")
+            raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it", hint=ONLINE)
         return publish(
             wanted.repo, folder, facts=facts, lineage=lineage, known=known, force=force,
             private=private,
@@ -188,8 +195,9 @@ def _offline() -> bool:
 
 def _is_offline(asked: str) -> Unavailable:
     return Unavailable(
-        "the hub", f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache"
-    )
+        "the hub", f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache",
+        hint=ONLINE,
+    )  # fmt: skip
 
 
 def _cached_release(wanted: _Locator) -> Release:

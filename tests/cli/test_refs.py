@@ -15,7 +15,7 @@ def manifest(run: Any, name: str) -> str:
 
 def test_the_history_alone(run: Any, home: Path) -> None:
     got = run("log", TUNED, "--ref", "--json").json
-    assert set(got) == {"name", "manifest", "history"}
+    assert set(got) == {"name", "manifest", "deleted", "at_remotes", "history"}
     text = run("log", TUNED, "--ref").out
     assert ("lineage" in text, "MOVE" in text) == (False, True)
 

@@ -195,7 +195,7 @@ def test_predict_json(run: Run, digits: Path) -> None:
 def test_log_json(run: Run, prepared: Any) -> None:
     got = run("log", TUNED, "--json").json
     assert set(got) == {"name", "manifest", "ancestors", "children", "descendants", "terms",
-                        "warnings", "history"}  # fmt: skip
+                        "warnings", "at_remotes", "deleted", "history"}  # fmt: skip
     assert (got["ancestors"][1]["check"]["agrees"], got["warnings"]) == (True, [])
     assert [step["manifest"] for step in got["ancestors"]] == [
         prepared.finetune["manifest"],

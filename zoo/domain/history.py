@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -12,7 +13,10 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.errors import InvalidManifest, InvalidReference
 
-__all__ = ["RefEntry"]
+__all__ = ["PULLED", "RefEntry", "was_pulled"]
+
+PULLED = "pull from "
+"""Why a name moved begins so where a pull moved it."""
 
 MALFORMED = (
     ValueError,
@@ -143,3 +147,15 @@ def _canonical(data: dict[str, Any]) -> bytes:
 
 def _checksum(data: dict[str, Any]) -> str:
     return f"blake2b:{blake2b(_canonical(data), digest_size=16).hexdigest()}"
+
+
+def was_pulled(history: Iterable[RefEntry], digest: Digest) -> bool:
+    """Whether ``digest``, which a name points at now, came to it by a pull: then it is elsewhere,
+    too. Later entries that leave it there (a protection, a deletion) do not count.
+    """
+    why = ""
+    for entry in reversed(tuple(history)):
+        if entry.manifest != digest:
+            break
+        why = entry.why
+    return why.startswith(PULLED)

@@ -201,6 +201,10 @@ class Manifest:
             self, parents=(parent,), ancestors=ancestors, format=FORMAT if line else FLAT
         )
 
+    def ancestry(self) -> set[Digest]:
+        """The identities of its parents, theirs, and so on to the roots."""
+        return {parent.manifest for _, parent in self.lineage()}
+
     def lineage(self, *above: Parent) -> Iterator[tuple[Digest | None, Parent]]:
         """Each ancestor once, the nearest first, with who derives from it; None for this one.
 

@@ -7,6 +7,7 @@ from zoo.backbones.untrained import on_meta
 from zoo.contracts import Source
 from zoo.domain.catalog import CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
+from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, Unavailable, UnknownName, Unsupported
@@ -16,7 +17,8 @@ from zoo.exchange.indexing import index_local
 from zoo.exchange.layouts import Layout, explains, read_layout
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
-from zoo.workspace import Workspace
+from zoo.transfer.guard import check_pull
+from zoo.workspace import Check, Workspace
 
 __all__ = ["acquire", "acquire_at"]
 
@@ -27,7 +29,12 @@ OPEN = frozenset({"hub"})
 
 
 def acquire(
-    workspace: Workspace, name: str, *, source: str | None = None, progress: Progress = silent
+    workspace: Workspace,
+    name: str,
+    *,
+    source: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
 ) -> Acquired:
     """Fetch the weights of a catalog entry, check them, and keep them under its name.
 
@@ -35,6 +42,8 @@ def acquire(
     one that must be asked over the network; ``source`` decides otherwise.
 
     Raises:
+        WouldReplace: The name points at work that did not come from there; ``force`` moves it all
+            the same, and its history stays.
         UnknownName: Not in the catalog; near names are suggested.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
@@ -54,11 +63,17 @@ def acquire(
                 backbone.build(described.architecture, tag=described.tag)
     location = _choose(entry, source)
     told = (entry.entry.facts or {}).get("base_model") or ()
-    return _take(workspace, ref, location, described, tuple(told), progress)
+    check = _check(workspace, ref, location, force=force)
+    return _take(workspace, ref, location, described, tuple(told), check, progress)
 
 
 def acquire_at(
-    workspace: Workspace, name: str, place: str, *, progress: Progress = silent
+    workspace: Workspace,
+    name: str,
+    place: str,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
 ) -> Acquired:
     """Fetch what ``hf://org/name`` (or ``hf://org/name@revision``) holds, and name it ``name``.
 
@@ -67,12 +82,33 @@ def acquire_at(
     """
     ref = Reference.parse(name)
     workspace.check_free(ref)
-    return _take(workspace, ref, Location(*locator_in(place)), None, (), progress)
+    location = Location(*locator_in(place))
+    check = _check(workspace, ref, location, force=force)
+    return _take(workspace, ref, location, None, (), check, progress)
+
+
+def _check(workspace: Workspace, ref: Reference, location: Location, *, force: bool) -> Check:
+    """What sees to it that a pull takes ``ref`` from no work that did not come from there."""
+    repository = location.locator.partition("@")[0]
+    shown = f"hf://{location.locator}" if location.source == "hub" else location.source
+
+    def check(here: RefEntry | None) -> None:
+        if force or here is None or here.deleted:
+            return
+        if workspace.store.missing("manifests", [here.manifest]):
+            return
+        manifest = workspace.store.manifest(here.manifest)
+        source, locator = (manifest.provenance.get(key, "") for key in ("source", "locator"))
+        if (source, locator.partition("@")[0]) != (location.source, repository):
+            check_pull(workspace.store, here, ref, shown, tuple)
+
+    check(workspace.store.read_ref(ref))
+    return check
 
 
 def _take(
     workspace: Workspace, ref: Reference, location: Location, described: CatalogEntry | None,
-    bases: tuple[str, ...], progress: Progress,
+    bases: tuple[str, ...], check: Check, progress: Progress,
 ) -> Acquired:  # fmt: skip
     """``described`` is the network as a catalog says it; None: read the files that come with it."""
     plugin = plugins.catalog(location.source)
@@ -92,7 +128,7 @@ def _take(
         digest = import_file(
             workspace, weights[0], ref, origin, parts=weights[1:],
             files=[*companions, *weights[:1]] if weights[1:] else companions,
-            why=f"pull from {location.source}", progress=progress,
+            why=f"{PULLED}{location.source}", check=check, progress=progress,
         )  # fmt: skip
         fetcher.done()
     return ref, digest, release
@@ -153,7 +189,10 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
     if source is not None:
         has = ", ".join(sorted(place.source for place in entry.locations)) or "no source"
         raise InvalidOption(f"the source '{source}' does not have {name}; {has} has")
-    raise Unavailable(name, "is known, but no source here delivers its weights")
+    raise Unavailable(
+        name, "is known, but no source here delivers its weights",
+        hint="zoo plugins lists the sources; zoo import FILE takes weights that you have",
+    )  # fmt: skip
 
 
 def _companions(release: Release) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from zoo.exchange.layouts import Layout
 from zoo.exchange.towers import vision_tower
 from zoo.exchange.weights import is_safetensors, read_state
 from zoo.store.files import add_file, add_weights
-from zoo.workspace import Workspace
+from zoo.workspace import Check, Workspace
 
 __all__ = ["MAIN", "Origin", "import_file"]
 
@@ -56,6 +57,16 @@ class Origin:
     layout: Layout | None = None
 
 
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    try:
+        yield
+    except InvalidWeights as error:
+        error.hint = "nothing was imported"
+        raise
+
+
+@_nothing_kept()
 def import_file(
     workspace: Workspace,
     path: Path,
@@ -65,6 +76,7 @@ def import_file(
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
     why: str = "import",
+    check: Check | None = None,
     progress: Progress = silent,
 ) -> Digest:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
@@ -73,7 +85,7 @@ def import_file(
     encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
     exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
     they are called. Other ``files`` (a model card, a licence text) are kept byte for byte beside
-    them, under their last names.
+    them, under their last names. ``check`` is that of `Workspace.move`.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -103,7 +115,7 @@ def import_file(
             _manifest(backbone, module, origin, weights, provenance),
             files=tuple(add_file(workspace.store, file, name=file.name) for file in files),
         )
-        return workspace.commit(manifest, ref, why)
+        return workspace.commit(manifest, ref, why, check=check)
 
 
 def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:

@@ -12,6 +12,7 @@ from zoo import plugins
 from zoo.contracts import Target
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.place import hub_address
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import Invalid, InvalidOption
 from zoo.exchange.exporting import export
@@ -19,8 +20,8 @@ from zoo.workspace import Workspace
 
 __all__ = ["Published", "base_models", "locator_in", "publish"]
 
-SCHEMES = {"hf": "hub"}
-"""The source plugin that publishes at an address of this kind."""
+HUB = "hub"
+"""The source plugin that publishes."""
 KEPT = "published.json"
 SHOWN = 50
 """Ancestors that a card lists."""
@@ -41,10 +42,10 @@ def locator_in(location: str) -> tuple[str, str]:
     Raises:
         InvalidOption: No source has such locations.
     """
-    scheme, separator, locator = location.partition("://")
-    if not separator or scheme not in SCHEMES:
+    address = hub_address(location)
+    if address is None:
         raise InvalidOption(f"'{location}' is no place to publish at: write hf://org/name")
-    return SCHEMES[scheme], locator
+    return HUB, address.partition("://")[2]
 
 
 def publish(

@@ -50,9 +50,11 @@ class Finding(Opened):
             UnknownName: No such field; near ones are suggested.
             InvalidOption: A value that the field does not take.
         """
+        from zoo.lookup.standing import with_remotes
         from zoo.registry import Query
 
-        return self.workspace.registry.search(Query.parse(text, **asked))
+        found = self.workspace.registry.search(Query.parse(text, **asked))
+        return with_remotes(self.workspace, found)
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Any) -> int:
         """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""

@@ -31,21 +31,25 @@ __all__ = ["Sharing"]
 class Sharing(Opened):
     """What moves checkpoints and names between stores, and keeps stores sound."""
 
-    def pull(self, name: str, *, source: str | None = None) -> tuple[Reference, Digest, Release]:
+    def pull(
+        self, name: str, *, source: str | None = None, force: bool = False
+    ) -> tuple[Reference, Digest, Release]:
         """Fetch published weights into the zoo (`zoo.exchange.acquire.acquire`)."""
         from zoo.exchange.acquire import acquire
         from zoo.exchange.reindexing import keep_hierarchy
 
-        done = acquire(self.workspace, name, source=source, progress=self.progress)
+        done = acquire(self.workspace, name, source=source, force=force, progress=self.progress)
         keep_hierarchy(self.workspace, done[1])
         return done
 
-    def pull_published(self, name: str, place: str) -> tuple[Reference, Digest, Release]:
+    def pull_published(
+        self, name: str, place: str, *, force: bool = False
+    ) -> tuple[Reference, Digest, Release]:
         """Fetch what is at ``hf://org/name`` as ``name`` (`zoo.exchange.acquire.acquire_at`)."""
         from zoo.exchange.acquire import acquire_at
         from zoo.exchange.reindexing import keep_hierarchy
 
-        done = acquire_at(self.workspace, name, place, progress=self.progress)
+        done = acquire_at(self.workspace, name, place, force=force, progress=self.progress)
         keep_hierarchy(self.workspace, done[1])
         return done
 
@@ -74,16 +78,28 @@ class Sharing(Opened):
 
         return sync.holder(self.workspace, name)
 
-    def pull_from(self, name: str, remote: str) -> tuple[Reference, Copied]:
-        """Bring a checkpoint from a remote (`zoo.transfer.sync.pull`)."""
+    def pull_from(
+        self, name: str, remote: str, *, save: str | None = None, force: bool = False
+    ) -> tuple[Reference, Copied]:
+        """Bring a checkpoint from a remote, under its name or ``save`` (`zoo.transfer.sync.pull`).
+
+        Raises:
+            InvalidOption: ``remote`` is at the model hub: `pull_published` takes that.
+        """
         from zoo.transfer import sync
 
-        return sync.pull(self.workspace, name, remote, progress=self.progress)
+        return sync.pull(
+            self.workspace, name, remote, save=save, force=force, progress=self.progress
+        )
 
     def push(
         self, name: str, to: str, *, force: bool = False, smallest: bool = False
     ) -> tuple[Reference, Copied]:
-        """Send a checkpoint to a remote (`zoo.transfer.sync.push`)."""
+        """Send a checkpoint to a remote (`zoo.transfer.sync.push`).
+
+        Raises:
+            InvalidOption: ``to`` is at the model hub: `publish` writes there.
+        """
         from zoo.transfer import sync
 
         return sync.push(
@@ -108,13 +124,38 @@ class Sharing(Opened):
         digest = self.workspace.resolve_at(name, at) if at else self.workspace.resolve(name)[1]
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
-    def delete(self, name: str) -> RefEntry:
-        """Delete a name; until a prune, ``tag`` restores it from its last digest."""
-        return self.workspace.delete(Reference.parse(name))
+    def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
+        """The newest move of a name, here or at a remote.
 
-    def protect(self, name: str, *, on: bool = True) -> RefEntry:
-        """Keep a name where it is until it is unprotected (``on=False``)."""
-        return self.workspace.protect(Reference.parse(name), on=on)
+        Raises:
+            UnknownName: No such name there, or it was deleted.
+        """
+        from zoo.transfer.names import entry
+
+        return entry(self.workspace, Reference.parse(name), remote)
+
+    def delete(
+        self, name: str, *, remote: str | None = None, of: RefEntry | None = None
+    ) -> RefEntry:
+        """Delete a name, here or at a remote; until a prune there, `restore` brings it back.
+
+        With ``of``, only if that is still its newest move.
+        """
+        from zoo.transfer.names import delete
+
+        return delete(self.workspace, Reference.parse(name), remote, of=of)
+
+    def restore(self, name: str, *, remote: str | None = None) -> RefEntry:
+        """Bring back a name that was deleted, here or at a remote."""
+        from zoo.transfer.names import restore
+
+        return restore(self.workspace, Reference.parse(name), remote)
+
+    def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
+        """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""
+        from zoo.transfer.names import protect
+
+        return protect(self.workspace, Reference.parse(name), remote, on=on)
 
     def plan_prune(
         self, remote: str | None = None, *, keep_days: float = 90, grace_days: float = 14

@@ -9,6 +9,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.licence import terms
+from zoo.lookup.standing import at_remotes
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
 
     A checkpoint's tensors and children are counted, not listed; ``lineage`` has the names of its
     ancestors, nearest first, and ``terms`` what their licences come to (`zoo.lookup.licence`).
+    ``at_remotes`` is what remotes have under the name (`zoo.lookup.standing`).
 
     Raises:
         UnknownName: None of these is called ``name``; near names are suggested.
@@ -52,6 +54,7 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "refs": [str(known) for known in workspace.registry.refs_of(digest)],
         "bytes": manifest.logical_bytes,
         "sources": list(entry.sources) if entry else [],
+        "at_remotes": at_remotes(workspace, ref),
         **data,
         "lineage": _lineage(manifest),
         "children": len(workspace.registry.children(digest)),  # log lists them
@@ -87,6 +90,7 @@ def _at_remotes(workspace: Workspace, name: str) -> dict[str, Any]:
     return {
         "kind": "remote",
         "remotes": [other for other, same in holders.items() if same == digest],
+        "at_remotes": at_remotes(workspace, ref),
         **(workspace.registry.summary(digest) or {}),
         "pull": f"zoo pull {ref} --from {remote}",
     }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.errors import MissingObject
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference, MissingObject, UnknownName
 from zoo.lookup.check import check_parent
 from zoo.lookup.licence import terms
+from zoo.lookup.standing import at_remotes
 from zoo.workspace import Workspace
 
 __all__ = ["descendants", "lineage"]
@@ -18,17 +21,17 @@ __all__ = ["descendants", "lineage"]
 
 def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
     """Plain data: ``ancestors`` from the checkpoint itself to the root, the direct ``children`` and
-    all ``descendants``, its licence ``terms``, ``warnings``, and the ``history`` of the name,
-    newest first.
+    all ``descendants``, its licence ``terms``, ``warnings``, what remotes have ``at_remotes`` under
+    the name (`zoo.lookup.standing`), and the ``history`` of the name, newest first.
 
     Each ancestor but the first has the ``child`` that declares it, and a ``check`` of that against
     bytes (`zoo.lookup.check.check_parent`). One that is not in this zoo is listed under the name
-    that it had, ``here`` false.
+    that it had, ``here`` false. A name that was ``deleted`` is that of what it pointed at last.
 
     Raises:
-        UnknownName: No such checkpoint here; near names are suggested.
+        UnknownName: No such checkpoint here, or not any more; near names are suggested.
     """
-    ref, digest = workspace.resolve(name)
+    ref, digest, deleted = _named(workspace, name)
     shown = str(ref or digest)
     manifest = workspace.store.manifest(digest)
     ancestors = _ancestors(workspace, digest, manifest, shown)
@@ -37,16 +40,31 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
     return {
         "name": shown,
         "manifest": str(digest),
+        "deleted": deleted,
         "ancestors": ancestors,
         "children": [step for step in below if step["parent"] == str(digest)],
         "descendants": below,
         "terms": of_license,
         "warnings": [*_warnings(ancestors), *filter(None, [of_license["warning"]])],
+        "at_remotes": at_remotes(workspace, ref),
         "history": [
             {**entry.to_json(), "here": not workspace.store.missing("manifests", [entry.manifest])}
             for entry in reversed(workspace.store.history(ref) if ref else ())
         ],
     }
+
+
+def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, bool]:
+    """As `Workspace.resolve`, but a deleted name is known as long as its checkpoint is here."""
+    try:
+        return *workspace.resolve(name), False
+    except UnknownName:
+        with suppress(InvalidReference):  # it is a digest
+            ref = Reference.parse(name)
+            entry = workspace.store.read_ref(ref)
+            if entry and not workspace.store.missing("manifests", [entry.manifest]):
+                return ref, entry.manifest, True
+        raise
 
 
 def descendants(workspace: Workspace, digest: Digest) -> list[dict[str, Any]]:

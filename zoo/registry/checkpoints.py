@@ -19,8 +19,8 @@ from zoo.registry.hierarchies import any_hierarchy
 from zoo.registry.sql import among, insert
 from zoo.registry.terms import fold, join
 
-__all__ = ["Described", "add_checkpoint", "children", "described", "forget", "ref", "refs",
-           "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
+__all__ = ["Described", "add_checkpoint", "children", "described", "forget", "parents", "ref",
+           "refs", "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MOST_CLASSES = 25_000
@@ -173,6 +173,13 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def parents(connection: Connection, digest: Digest) -> list[Digest]:
+    """The checkpoints that this one derives from directly, as far as it is indexed."""
+    table = schema.parent
+    statement = select(table.c.parent).where(table.c.manifest == str(digest)).distinct()
+    return sorted(Digest.parse(found) for found in connection.scalars(statement))
 
 
 def _reference(row: Row[Any]) -> Reference:

@@ -6,8 +6,9 @@ tell again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
@@ -39,6 +40,7 @@ from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.engines import read_url, sqlite
 from zoo.registry.migrate import HEAD, migrate, revision
 from zoo.registry.near import near
+from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
 
 __all__ = ["Registry"]
@@ -295,14 +297,26 @@ class Registry:
         """Those of ``digests`` that are not indexed."""
         return self._read(checkpoints.unknown, list(digests))
 
-    def replace_remote(self, remote: str, refs: Mapping[Reference, RefEntry]) -> None:
-        """Make what is known of ``remote`` exactly ``refs``."""
-        self._write(remotes.replace_remote, remote, refs)
+    def replace_remote(
+        self,
+        remote: str,
+        refs: Mapping[Reference, RefEntry],
+        histories: Mapping[Reference, Sequence[Digest]] = MappingProxyType({}),
+    ) -> None:
+        """Make what is known of ``remote`` exactly ``refs``; of some it is known what they were."""
+        self._write(remotes.replace_remote, remote, refs, histories)
 
-    def remote_moves(self, remote: str) -> dict[Reference, int]:
-        """The numbers of the moves at which ``remote`` had its names when it was asked last."""
-        with reading(self._engine) as connection:
-            return remotes.moves(connection, remote)
+    def note_remote(self, remote: str, ref: Reference, entry: RefEntry) -> None:
+        """Make what is known of one name of ``remote`` its newest ``entry``."""
+        self._write(remotes.note_remote, remote, ref, entry)
+
+    def remote_refs(self, remote: str) -> dict[Reference, RemoteRef]:
+        """What is known of ``remote``."""
+        return self._read(remotes.remote_refs, remote)
+
+    def at_remotes(self, refs: Iterable[Reference]) -> list[RemoteRef]:
+        """What the remotes have under these names, by remote."""
+        return self._read(remotes.at_remotes, list(refs))
 
     def holders(self, ref: Reference) -> dict[str, Digest]:
         """The remotes that have this name, sorted, each with what it points at there."""
@@ -327,6 +341,10 @@ class Registry:
     def refs_of(self, digest: Digest) -> list[Reference]:
         """The refs that point at a checkpoint, sorted."""
         return self._read(checkpoints.refs_of, digest)
+
+    def parents(self, digest: Digest) -> list[Digest]:
+        """The checkpoints that this one derives from directly, as far as it is indexed."""
+        return self._read(checkpoints.parents, digest)
 
     def children(self, digest: Digest) -> list[Digest]:
         """The checkpoints that derive from this one directly, oldest first."""

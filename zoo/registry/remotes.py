@@ -2,53 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
+from zoo.registry.sql import among
 
-__all__ = ["holders", "moves", "remote_names", "replace_remote", "summary"]
+__all__ = [
+    "RemoteRef",
+    "at_remotes",
+    "holders",
+    "note_remote",
+    "remote_names",
+    "remote_refs",
+    "replace_remote",
+    "summary",
+]
 
 TABLE = schema.remote_ref
 
 
-def replace_remote(connection: Connection, remote: str, refs: Mapping[Reference, RefEntry]) -> None:
-    """Make what is known of ``remote`` exactly ``refs``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRef:
+    """A name at a remote, as it was when that was asked last.
+
+    Attributes:
+        remote: The remote's short name.
+        ref: The name.
+        number: Which move of it.
+        manifest: What it points at.
+        at: When it moved there, UTC, ISO 8601.
+        history: What it pointed at before; None if nobody has asked.
+    """
+
+    remote: str
+    ref: Reference
+    number: int
+    manifest: Digest
+    at: str
+    history: tuple[Digest, ...] | None = None
+
+
+def replace_remote(
+    connection: Connection,
+    remote: str,
+    refs: Mapping[Reference, RefEntry],
+    histories: Mapping[Reference, Sequence[Digest]],
+) -> None:
+    """Make what is known of ``remote`` exactly ``refs``; of some it is known what they were."""
     connection.execute(delete(TABLE).where(TABLE.c.remote == remote))
-    rows = [
-        {
-            "remote": remote,
-            "namespace": ref.namespace,
-            "name": ref.name,
-            "tag": ref.tag,
-            "number": entry.number,
-            "manifest": str(entry.manifest),
-            "at": entry.at,
-        }
-        for ref, entry in refs.items()
-    ]
+    rows = [_row(remote, ref, entry, histories.get(ref)) for ref, entry in refs.items()]
     if rows:
         connection.execute(insert(TABLE), rows)
     items.refresh(connection, items.of_remotes())
 
 
-def moves(connection: Connection, remote: str) -> dict[Reference, int]:
-    """The number of the move at which each name of ``remote`` was."""
-    columns = TABLE.c.namespace, TABLE.c.name, TABLE.c.tag, TABLE.c.number
-    rows = connection.execute(select(*columns).where(TABLE.c.remote == remote))
-    return {Reference(row.namespace, row.name, row.tag): row.number for row in rows}
+def note_remote(connection: Connection, remote: str, ref: Reference, entry: RefEntry) -> None:
+    """Make what is known of one name of ``remote`` its newest ``entry``, unless it is known."""
+    known = select(TABLE.c.number).where(TABLE.c.remote == remote, _is(ref))
+    if connection.scalar(known) == entry.number:
+        return
+    connection.execute(delete(TABLE).where(TABLE.c.remote == remote, _is(ref)))
+    if not entry.deleted:
+        connection.execute(insert(TABLE), [_row(remote, ref, entry, None)])
+    items.refresh(connection, items.of_names([ref.path]))
+
+
+def remote_refs(connection: Connection, remote: str) -> dict[Reference, RemoteRef]:
+    """What is known of ``remote``."""
+    rows = connection.execute(select(TABLE).where(TABLE.c.remote == remote))
+    return {found.ref: found for found in map(_read, rows)}
+
+
+def at_remotes(connection: Connection, refs: Iterable[Reference]) -> list[RemoteRef]:
+    """What the remotes have under these names, by remote."""
+    wanted, item = set(refs), items.ITEM
+    # Names have an index among the items, and checkpoints among the names at remotes.
+    named = select(item.c.manifest).where(
+        items.IS_NAMED, item.c.kind == items.REMOTE, among(item.c.name, {r.path for r in wanted})
+    )
+    manifests = connection.scalars(named).all()
+    if not manifests:
+        return []
+    statement = select(TABLE).where(among(TABLE.c.manifest, set(manifests)))
+    rows = connection.execute(statement.order_by(TABLE.c.remote))
+    return [found for found in map(_read, rows) if found.ref in wanted]
+
+
+def _row(
+    remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest] | None
+) -> dict[str, Any]:
+    return {
+        "remote": remote,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "tag": ref.tag,
+        "number": entry.number,
+        "manifest": str(entry.manifest),
+        "at": entry.at,
+        "history": None if history is None else [str(digest) for digest in history],
+    }
+
+
+def _read(row: Row[Any]) -> RemoteRef:
+    return RemoteRef(
+        remote=row.remote,
+        ref=Reference(row.namespace, row.name, row.tag),
+        number=row.number,
+        manifest=Digest.parse(row.manifest),
+        at=row.at,
+        history=None if row.history is None else tuple(map(Digest.parse, row.history)),
+    )
+
+
+def _is(ref: Reference) -> ColumnElement[bool]:
+    return and_(
+        TABLE.c.namespace == ref.namespace, TABLE.c.name == ref.name, TABLE.c.tag == ref.tag
+    )
 
 
 def holders(connection: Connection, ref: Reference) -> dict[str, Digest]:
     """The remotes that have this name, sorted, each with what it points at there."""
-    statement = select(TABLE.c.remote, TABLE.c.manifest).where(
-        TABLE.c.namespace == ref.namespace, TABLE.c.name == ref.name, TABLE.c.tag == ref.tag
-    )
+    statement = select(TABLE.c.remote, TABLE.c.manifest).where(_is(ref))
     rows = connection.execute(statement.order_by(TABLE.c.remote))
     return {row.remote: Digest.parse(row.manifest) for row in rows}
 

@@ -276,6 +276,8 @@ remote_ref = Table(
     Column("number", Whole, nullable=False),
     Column("manifest", Text, nullable=False),
     Column("at", Text, nullable=False),
+    # What else it pointed at there, oldest first; NULL where nobody has asked.
+    Column("history", JSON(none_as_null=True)),
     Index(None, "manifest"),
 )
 

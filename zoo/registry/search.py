@@ -64,6 +64,7 @@ class Found:
         interpolation: Resize filter.
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
+        at_remotes: What remotes have under this name, as `zoo.lookup.standing.at_remotes` tells.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Found:
     interpolation: str | None
     crop_pct: float | None
     crop_mode: str | None
+    at_remotes: tuple[dict[str, Any], ...] = ()
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)

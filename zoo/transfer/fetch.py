@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
+from zoo.domain.place import is_word
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import UnknownName
+from zoo.errors import Corrupt, Invalid, UnknownName
+from zoo.registry import RemoteRef
 from zoo.store.held import one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Fetched", "fetch"]
 
 AT_ONCE = 16
+REMEMBERED = 1000
+"""Of longer histories only the newest moves are kept in the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +40,17 @@ class Fetched:
     Attributes:
         refs: Its names, deleted ones left out, and what they point at.
         new: Checkpoints of these that were not known here.
+        added: Names that it did not have when it was fetched before.
+        moved: Names that pointed at something else then: at what, and at what now.
+        gone: Names that it had then and has no more.
         damaged: What is wrong with those that cannot be read, by name; they are left out.
     """
 
     refs: dict[Reference, Digest]
     new: frozenset[Digest]
+    added: tuple[Reference, ...]
+    moved: dict[Reference, tuple[Digest, Digest]]
+    gone: tuple[Reference, ...]
     damaged: dict[Reference, str]
 
 
@@ -57,7 +68,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             "remote",
             name,
             sorted(workspace.remotes()),
-            "give it a name first: zoo remote add NAME LOCATION",
+            f"zoo remote lists them; a name for another one: zoo remote add NAME {_shown(name)}",
         )
     remote, registry = workspace.remote(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
@@ -76,12 +87,20 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
                 problems[digest] = str(problem)
             task.advance()
     sound = {ref: move for ref, move in moves.items() if move.manifest not in problems}
-    registry.replace_remote(name, sound)
+    damaged |= {ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound}
+    before = registry.remote_refs(name)
+    registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
     return Fetched(
         refs={ref: move.manifest for ref, move in sound.items()},
         new=frozenset(new - problems.keys()),
-        damaged=damaged
-        | {ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound},
+        added=tuple(ref for ref in sound if ref not in before),
+        moved={
+            ref: (before[ref].manifest, move.manifest)
+            for ref, move in sound.items()
+            if ref in before and before[ref].manifest != move.manifest
+        },
+        gone=tuple(ref for ref in before if ref not in sound and ref not in damaged),
+        damaged=damaged,
     )
 
 
@@ -91,6 +110,30 @@ def _index(manifest: Manifest | Exception, registry: Registry, digest: Digest) -
     check_numbers(manifest)
     registry.add_checkpoint(digest, manifest)
     registry.keep_keys(digest, object_keys(manifest), sampled=False)
+
+
+def _shown(name: str) -> str:
+    return "LOCATION" if is_word(name) else name
+
+
+def _histories(
+    workspace: Workspace,
+    remote: Remote,
+    moves: Mapping[Reference, RefEntry],
+    before: Mapping[Reference, RemoteRef],
+) -> dict[Reference, tuple[Digest, ...]]:
+    """What the names that are here, too, and point at something else, were at the remote."""
+    here = {ref: digest for ref, digest, _ in workspace.registry.refs()}
+    found: dict[Reference, tuple[Digest, ...]] = {}
+    for ref, move in moves.items():
+        known = before.get(ref)
+        if known and known.number == move.number and known.history is not None:
+            found[ref] = known.history
+        elif here.get(ref, move.manifest) != move.manifest:
+            with suppress(Corrupt, Invalid):  # then it is not known
+                history = [entry.manifest for entry in remote.history(ref)[-REMEMBERED:]]
+                found[ref] = tuple(dict.fromkeys(history))
+    return found
 
 
 def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry | Exception]]:

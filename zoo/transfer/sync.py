@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 
+from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
+from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
-from zoo.moves import append_after
+from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.moves import append_after, check_movable
 from zoo.store import Store
+from zoo.store.held import read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
+from zoo.transfer.guard import check_pull, check_push
 from zoo.workspace import Workspace
 
-__all__ = ["holder", "pull", "push"]
+__all__ = ["holder", "present", "pull", "push"]
 
 
 def push(
@@ -33,8 +37,9 @@ def push(
     takes more time to make it smaller.
 
     Raises:
-        Conflict: The name there points at a checkpoint that this zoo has never had under that
+        WouldReplace: The name there points at a checkpoint that this zoo has never had under that
             name, so somebody's work would be hidden; ``force`` moves it all the same.
+        Protected: It may not be moved.
         UnknownName: No such checkpoint here.
         Unavailable: The remote is not there.
     """
@@ -43,41 +48,87 @@ def push(
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remote(to, create=True)
     if not force:
-        _check_descends(workspace, remote.read_ref(ref), ref, digest)
+        check_push(workspace.store, remote.read_ref(ref), ref, digest, to)
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not isinstance(remote, Store), smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)
         if not force:  # again: the copy may have taken hours
-            _check_descends(workspace, current, ref, digest)
-        append_after(remote, current, ref, digest, "push")
+            check_push(workspace.store, current, ref, digest, to)
+        if current is None or current.manifest != digest:
+            check_movable(ref, current, to)
+        entry = append_after(remote, current, ref, digest, "push")
+    workspace.note_remote(to, ref, entry)
     return ref, copied
 
 
 def pull(
-    workspace: Workspace, name: str, source: str, *, progress: Progress = silent
+    workspace: Workspace,
+    name: str,
+    source: str,
+    *,
+    save: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
-    """Bring a checkpoint from a remote and move its name here.
+    """Bring a checkpoint from a remote and move its name here, or the name ``save``.
 
     What is here already is hashed too, and fetched again where it is damaged.
 
     Raises:
+        WouldReplace: The name here points at work that the remote has never had under that name;
+            ``force`` moves it all the same.
         UnknownName: No such name there; names that are there are suggested.
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
     """
     ref = workspace.reference(name)
-    workspace.store.check_new(ref)
+    target = Reference.parse(save) if save else ref
+    if target != ref:
+        workspace.check_free(target)
+    workspace.store.check_new(target)
     remote = workspace.remote(source)
-    entry = remote.read_ref(ref)
-    if entry is None or entry.deleted:
-        there = [str(known) for known in remote.refs()]
-        raise UnknownName(f"checkpoint in {source}", name, _near(name, there))
+    entry = present(remote, ref, source)
+    digest = entry.manifest
+
+    def known() -> Iterator[Digest]:
+        yield from read_manifest(remote, digest).ancestry()
+        yield from (entry.manifest for entry in remote.history(ref))
+
+    def check(here: RefEntry | None) -> None:
+        if here is None or here.deleted or here.manifest == digest:
+            return
+        check_movable(target, here)
+        if not force:
+            check_pull(workspace.store, here, target, source, known)
+
+    check(workspace.store.read_ref(target))
     with workspace.store.upload():
-        copied = receive(remote, workspace.store, entry.manifest, progress)
-        workspace.move(ref, entry.manifest, f"pull from {source}")
-    return ref, copied
+        copied = receive(remote, workspace.store, digest, progress)
+        # Checked again: the copy may have taken hours.
+        workspace.move(target, digest, f"{PULLED}{source}", check=check)
+    workspace.note_remote(source, ref, entry)
+    return target, copied
+
+
+def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
+    """What ``ref`` points at at the remote that was called ``source``.
+
+    Raises:
+        UnknownName: No such name there, or it was deleted; names that are there are suggested.
+    """
+    entry = remote.read_ref(ref)
+    if entry is None:
+        there = [str(known) for known in remote.refs()]
+        raise UnknownName(f"checkpoint in {source}", str(ref), _near(str(ref), there))
+    if entry.deleted:
+        raise UnknownName(
+            f"checkpoint in {source}", str(ref),
+            hint=f"{entry.by} deleted that name at {entry.at}; restore it: "
+            f"zoo delete --restore {ref} --from {source}",
+        )  # fmt: skip
+    return entry
 
 
 def holder(workspace: Workspace, name: str) -> str | None:
@@ -102,14 +153,3 @@ def holder(workspace: Workspace, name: str) -> str | None:
 
 def _near(name: str, there: list[str]) -> list[str]:
     return difflib.get_close_matches(name, there, n=4, cutoff=0.3) or there[:4]
-
-
-def _check_descends(
-    workspace: Workspace, current: RefEntry | None, ref: Reference, digest: Digest
-) -> None:
-    if current is None or current.deleted:
-        return
-    known = {entry.manifest for entry in workspace.store.history(ref)}
-    parents = {parent.manifest for parent in workspace.store.manifest(digest).parents}
-    if current.manifest not in known | parents:
-        raise Conflict(f"{ref} there is not a version that this zoo knows", str(current.manifest))

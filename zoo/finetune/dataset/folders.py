@@ -19,7 +19,10 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, in_order
 
-__all__ = ["list_folders"]
+__all__ = ["LAYOUT", "list_folders"]
+
+LAYOUT = "put the images of each class in a folder of its own: DATA/daisy/1.jpg, DATA/rose/2.jpg"
+"""What to do where there are no class folders."""
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
@@ -34,7 +37,7 @@ def list_folders(root: Path) -> Listing:
     """
     folders = _folders(root)
     if not folders:
-        raise InvalidData(root, ["no class folders: put the images of each class in a folder"])
+        raise InvalidData(root, ["no class folders"], hint=LAYOUT)
     if not all(folder.name.lower() in PART_NAMES for folder in folders):
         return _listing(root, {"": root})
     parts: dict[str, Path] = {}

@@ -20,7 +20,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
-from zoo.finetune.dataset.folders import list_folders
+from zoo.finetune.dataset.folders import LAYOUT, list_folders
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
 from zoo.finetune.dataset.leaks import crossings
 from zoo.finetune.dataset.listing import Listing, Row
@@ -77,7 +77,9 @@ def open_dataset(
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
     if problems:
-        raise InvalidData(spec, problems)
+        helps = bad and not skip_bad
+        hint = f"--skip-bad leaves out {_images(len(bad))} that cannot be used" if helps else None
+        raise InvalidData(spec, problems, hint=hint)
     if lost := {row.part for row in listing.rows if row.part} - {row.part for row in rows}:
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
         raise InvalidData(spec, problems)
@@ -131,10 +133,14 @@ def _listed(spec: str, task: Task | None, group_by: str) -> Listing:
             return listing
         raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
     if not path.exists():
-        raise InvalidData(spec, ["no such folder, table or named dataset"])
+        raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
     if path.suffix.lower() not in TABLES:
-        raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"])
+        raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
     return list_table(path, task, group_by)
+
+
+def _images(count: int) -> str:
+    return "the image" if count == 1 else f"the {count} images"
 
 
 def _keys(listing: Listing) -> list[str]:

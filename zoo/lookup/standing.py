@@ -1,0 +1,85 @@
+"""Standing: how what is here compares with what remotes have under the same name.
+
+They are not asked: it is what they had at the last fetch, push or pull.
+
+| here is | if |
+| --- | --- |
+| same | both names point at the same checkpoint |
+| ahead | what the remote has was here under that name before, or what is here derives from it |
+| behind | the remote had what is here under that name before, or has what derives from it |
+| diverged | none of these |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.registry import Found, RemoteRef
+from zoo.workspace import Workspace
+
+__all__ = ["Standing", "at_remotes", "standing", "with_remotes"]
+
+Standing = Literal["same", "ahead", "behind", "diverged"]
+
+
+def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
+    """How the name of that remote stands here; None if it is not here."""
+    entry = workspace.store.read_ref(there.ref)
+    if entry is None or entry.deleted:
+        return None
+    here = entry.manifest
+    if here == there.manifest:
+        return "same"
+    if there.manifest in {move.manifest for move in workspace.store.history(there.ref)}:
+        return "ahead"
+    if there.manifest in _ancestors(workspace, here):
+        return "ahead"
+    if here in (there.history or ()) or here in _ancestors(workspace, there.manifest):
+        return "behind"
+    return "diverged"
+
+
+def at_remotes(workspace: Workspace, ref: Reference | None) -> list[dict[str, Any]]:
+    """What remotes have under a name, as plain data; ``here`` is how the name here stands to it."""
+    if ref is None:
+        return []
+    return [_plain(workspace, there) for there in workspace.registry.at_remotes([ref])]
+
+
+def with_remotes(workspace: Workspace, found: Iterable[Found]) -> list[Found]:
+    """The same results, each with what remotes have under its name."""
+    rows = list(found)
+    names = {row.name: Reference.parse(row.name) for row in rows if row.manifest}
+    there: dict[Reference, list[dict[str, Any]]] = {}
+    for each in workspace.registry.at_remotes(names.values()) if names else ():
+        there.setdefault(each.ref, []).append(_plain(workspace, each))
+    return [
+        replace(row, at_remotes=tuple(there[names[row.name]]))
+        if row.manifest and names[row.name] in there
+        else row
+        for row in rows
+    ]
+
+
+def _plain(workspace: Workspace, there: RemoteRef) -> dict[str, Any]:
+    return {
+        "remote": there.remote,
+        "manifest": str(there.manifest),
+        "at": there.at,
+        "here": standing(workspace, there),
+    }
+
+
+def _ancestors(workspace: Workspace, digest: Digest) -> set[Digest]:
+    """What a checkpoint, which need not be here, derives from, as far as it is indexed."""
+    waiting, found = [digest], set[Digest]()
+    while waiting:
+        for parent in workspace.registry.parents(waiting.pop()):
+            if parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found

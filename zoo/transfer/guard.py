@@ -1,0 +1,57 @@
+"""Guard: no push or pull takes a name from work that only one side has, unless it is forced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry, was_pulled
+from zoo.domain.reference import Reference
+from zoo.errors import WouldReplace
+from zoo.store import Store
+
+__all__ = ["check_pull", "check_push"]
+
+
+def check_push(
+    store: Store, there: RefEntry | None, ref: Reference, digest: Digest, to: str
+) -> None:
+    """See that what ``ref`` points at at a remote was known here, or is an ancestor of ``digest``.
+
+    Raises:
+        WouldReplace: It is somebody's work, which the push would hide.
+    """
+    if there is None or there.deleted or there.manifest == digest:
+        return
+    known = {entry.manifest for entry in store.history(ref)}
+    if there.manifest not in known | store.manifest(digest).ancestry():
+        raise WouldReplace(
+            "push", str(ref), str(there.manifest), to,
+            f"{ref} there is not a version that this zoo knows ({_moved(there)})",
+        )  # fmt: skip
+
+
+def check_pull(
+    store: Store,
+    here: RefEntry | None,
+    ref: Reference,
+    other: str,
+    known: Callable[[], Iterable[Digest]],
+) -> None:
+    """See that what ``ref`` points at here came by a pull, or is ``known`` at the place ``other``
+    that another checkpoint is to come from.
+
+    Raises:
+        WouldReplace: It is work from here, which the pull would hide.
+    """
+    if here is None or here.deleted or was_pulled(store.history(ref), here.manifest):
+        return
+    if here.manifest not in known():
+        raise WouldReplace(
+            "pull", str(ref), str(here.manifest), other,
+            f"{ref} here is work that {other} has never had ({_moved(here)})",
+        )  # fmt: skip
+
+
+def _moved(entry: RefEntry) -> str:
+    return f"{entry.why} by {entry.by}, {entry.at}"

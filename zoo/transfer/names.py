@@ -1,0 +1,74 @@
+"""Names here and at remotes: look at one, delete it, restore it, protect it."""
+
+from __future__ import annotations
+
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.moves import append_deletion, append_protection, append_restoration, check_movable
+from zoo.transfer.sync import present
+from zoo.workspace import Workspace
+
+__all__ = ["delete", "entry", "protect", "restore"]
+
+
+def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
+    """The newest move of ``ref``, here or at a remote.
+
+    Raises:
+        UnknownName: No such name there, or it was deleted.
+    """
+    if remote:
+        return present(workspace.remote(remote), ref, remote)
+    workspace.resolve(str(ref))
+    return workspace.store.history(ref)[-1]
+
+
+def delete(
+    workspace: Workspace, ref: Reference, remote: str | None, *, of: RefEntry | None = None
+) -> RefEntry:
+    """Delete a name, here or at a remote. Its history stays, and its files until a prune there.
+
+    Raises:
+        UnknownName: No such name there.
+        Protected: It may not be deleted.
+        Conflict: Someone else moved it meanwhile, or since ``of``, its newest move.
+    """
+    if not remote:
+        return workspace.delete(ref)
+    place = workspace.remote(remote)
+    check_movable(ref, present(place, ref, remote), remote)
+    done = append_deletion(place, ref, of=of)
+    workspace.note_remote(remote, ref, done)
+    return done
+
+
+def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
+    """Bring back a name that was deleted, here or at a remote.
+
+    Raises:
+        UnknownName: There was never such a name.
+        MissingObject: A prune has taken what it pointed at.
+        Conflict: Someone else moved it meanwhile.
+    """
+    if not remote:
+        return workspace.restore(ref)
+    place = workspace.remote(remote)
+    if place.read_ref(ref) is None:
+        present(place, ref, remote)
+    done = append_restoration(place, ref)
+    workspace.note_remote(remote, ref, done)
+    return done
+
+
+def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: bool) -> RefEntry:
+    """Keep a name where it is, here or at a remote, until it is unprotected.
+
+    Raises:
+        UnknownName: No such name there.
+        Conflict: Someone else moved it meanwhile.
+    """
+    if not remote:
+        return workspace.protect(ref, on=on)
+    place = workspace.remote(remote)
+    present(place, ref, remote)
+    return append_protection(place, ref, on=on)
