@@ -8,6 +8,7 @@ from pathlib import Path
 
 __all__ = [
     "author",
+    "bound_xet_retries",
     "cache_bytes",
     "database",
     "fsdp_version",
@@ -104,6 +105,13 @@ def hub_endpoint() -> str | None:
 def hub_offline() -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids asking the model hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def bound_xet_retries() -> None:
+    """Let hf_xet, which reads its settings once and says nothing meanwhile, give up after some
+    seconds, not minutes. ``HF_XET_CLIENT_RETRY_MAX_ATTEMPTS`` has the last word.
+    """
+    os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
 
 
 def s3_endpoint() -> str | None:

@@ -200,15 +200,15 @@ class Target(Protocol):
         *,
         facts: Mapping[str, Any],
         lineage: Sequence[str],
-        known: str | None,
+        known: Collection[str],
         force: bool,
         private: bool,
     ) -> str:
         """Make the files of ``folder`` the newest revision of ``locator``; which that is.
 
-        ``facts`` and ``lineage``, lines of Markdown, go into its card. ``known`` is the revision
-        that was published from here last: on top of another one, only ``force`` publishes. What is
-        made is ``private`` if asked so.
+        ``facts`` and ``lineage``, lines of Markdown, go into its card, beside what people wrote
+        there. ``known`` are the revisions that this builds on: on top of another one, only
+        ``force`` publishes. What is made is ``private`` if asked so.
 
         Raises:
             Conflict: Somebody else has changed what is there; nothing was sent.

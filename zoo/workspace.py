@@ -49,15 +49,17 @@ from zoo.store.store import MARKER
 from zoo.trust import Trust
 
 if TYPE_CHECKING:
-    from zoo.registry import Registry
+    from zoo.registry import KnownEntry, Registry
 
-__all__ = ["MARKER", "Check", "Workspace", "check_store", "connect"]
+__all__ = ["MARKER", "OPEN", "Check", "Workspace", "check_store", "connect"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
 LOG = logging.getLogger("zoo")
+OPEN = frozenset({"hub"})
+"""Sources that list what anybody publishes, under names that anybody may have here."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -316,13 +318,29 @@ class Workspace:
     def check_free(self, ref: Reference) -> None:
         """See that ``ref`` can be given, and is no published name, which only pulling gives.
 
+        What is listed of `OPEN` sources takes no name from anybody, and nothing that is listed
+        takes one that is the user's own already.
+
         Raises:
             Conflict: It is one.
             InvalidReference: Not every system can hold it beside those that are here.
         """
         self.store.check_new(ref)
-        if self.registry.entry(ref.path):
+        entry = self.registry.entry(ref.path)
+        if entry and not OPEN.issuperset(entry.sources) and not self.is_own(ref, entry):
             raise Conflict(f"{ref} is the name of a published checkpoint; choose another")
+
+    def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
+        """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""
+        move = self.store.read_ref(ref)
+        if move is None or move.deleted:
+            return False
+        origin = self.store.manifest(move.manifest).provenance
+        pulled = (origin.get("source", ""), origin.get("locator", "").partition("@")[0])
+        places = {(place.source, place.locator.partition("@")[0]) for place in entry.locations}
+        if OPEN.issuperset(entry.sources):
+            return pulled not in places
+        return pulled[0] not in {source for source, _ in places}  # a catalog may name a new place
 
     def delete(self, ref: Reference) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.

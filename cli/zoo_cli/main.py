@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from zoo_cli import (
 from zoo_cli.command import home_option
 from zoo_cli.errors import STATUS, failure
 from zoo_cli.launch import in_turn
-from zoo_cli.output import Notes, note, print_error, readers_may_leave
+from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
 
 __all__ = ["cli", "main"]
 
@@ -71,18 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     # Pillow's, where a large image is cropped: `zoo.domain.limits` has limits of its own.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
-    tell = Notes()
-    logging.getLogger("zoo").addHandler(tell)
     arguments = sys.argv[1:] if arguments is None else arguments
     with readers_may_leave():
         try:
-            with in_turn():
+            with in_turn(), warnings_noted():
                 status = cli.main(arguments, prog_name="zoo", standalone_mode=False)
             sys.exit(status if isinstance(status, int) else 0)
         except (click.ClickException, ZooError, KeyboardInterrupt, click.Abort, OSError) as error:
             sys.exit(_tell(error, as_json="--json" in _options(arguments)))
-        finally:
-            logging.getLogger("zoo").removeHandler(tell)
 
 
 def _tell(error: BaseException, *, as_json: bool) -> int:

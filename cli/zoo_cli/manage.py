@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo import Zoo
 
 __all__ = ["index", "init", "plugins", "remote"]
 
@@ -51,9 +54,11 @@ def init(folder: Path | None, as_json: bool) -> None:
 )
 @click.option("--results", multiple=True, metavar="FILE|URL", help="Join a table of results that "
               "timm publishes; can be given again.")  # fmt: skip
+@click.option("--forget", is_flag=True, help="Take the listing back instead: of --author, or all. "
+              "Checkpoints that are here stay.")  # fmt: skip
 @as_json
 @home_option
-def index(source: str, deep: bool, as_json: bool, **wanted: Any) -> None:
+def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -> None:
     """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
     SOURCE is the name of a source plugin: timm, torchvision or transformers (all published
@@ -69,21 +74,45 @@ def index(source: str, deep: bool, as_json: bool, **wanted: Any) -> None:
       zoo index timm --deep
       zoo index timm --results results-imagenet.csv
       zoo index hub --library timm --author my-team
+      zoo index hub --forget
     """
     zoo = open_zoo()
-    entries = zoo.index(source, **wanted)
-    report: dict[str, object] = {"source": source, "entries": entries}
+    if forget:
+        _forget(zoo, source, wanted, as_json)
+        return
+    done = zoo.index(source, **wanted)
+    report: dict[str, object] = {
+        "source": source, "entries": done.entries, "came": done.came, "skipped": done.skipped,
+    }  # fmt: skip
+    if done.skipped:
+        shown = ", ".join(done.skipped[:3]) + (", …" if len(done.skipped) > 3 else "")
+        note(f"{len(done.skipped):,} that cannot be read are left out: {shown}")
+    if done.unheard:
+        asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
+        note(f"{source} lists nothing for {asked or 'that'}; check how it is spelled")
     if deep:
         traced, failed = zoo.deepen(source)
         report |= {"traced": traced, "failed": failed}
     if as_json:
         print_json(report)
         return
-    click.echo(f"{source}: {entries:,} checkpoints")
+    came = f"{done.came:,} came, " if done.came != done.entries else ""
+    click.echo(f"{source}: {came}{done.entries:,} checkpoints")
     if deep:
         click.echo(f"{source}: {traced:,} architectures traced")
         for name, why in failed.items():
             note(clean(f"{name} has no hierarchy: {why}"))
+
+
+def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> None:
+    author = wanted.pop("author")
+    if any(wanted.values()):
+        raise click.UsageError("--forget goes with --author only")
+    forgotten = zoo.forget_listing(source, author)
+    if as_json:
+        print_json({"source": source, "forgotten": forgotten})
+    else:
+        click.echo(f"{source}: {forgotten:,} checkpoints are not listed any more")
 
 
 @click.command()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from zoo.domain.progress import Task as Shown
 
 __all__ = [
-    "Notes",
     "clean",
     "count",
     "note",
@@ -36,6 +35,7 @@ __all__ = [
     "size",
     "table",
     "terminal_progress",
+    "warnings_noted",
 ]
 
 
@@ -60,12 +60,21 @@ def note(text: str) -> None:
     click.echo(clean(text), err=True)
 
 
-class Notes(logging.Handler):
-    """What the library tells beside what it is asked for, such as what it left out."""
+@contextmanager
+def warnings_noted() -> Iterator[None]:
+    """While it is open, what the library warns of is told to the user."""
+    logger, handler = logging.getLogger("zoo"), _Notes()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
+
+class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell the user one thing."""
-        note(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            note(record.getMessage())
 
 
 def clean(value: object) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.file_download import repo_folder_name
 
 from zoo.domain.catalog import SourceFile
 from zoo.errors import Unavailable
@@ -21,21 +22,32 @@ _GIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
-    """The cache's copy of ``file`` at ``commit``, if there is a whole one."""
+    """The cache's copy of ``file`` at ``commit``, or at another one with the same bytes, if there
+    is a whole one.
+    """
     found = try_to_load_from_cache(repo, file.path, revision=commit)
-    if not isinstance(found, str):
-        return None
-    path = Path(found)
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
+    paths = [Path(found)] if isinstance(found, str) else []
+    for name, form in ((file.sha256, _SHA256), (file.git, _GIT)):
+        if name is not None and form.fullmatch(name):
+            paths.append(folder / "blobs" / name)
     # A copy of another length is damaged; the hub still has a good one.
-    return path if path.stat().st_size == file.size else None
+    return next((path for path in paths if path.is_file() and path.stat().st_size == file.size),
+                None)  # fmt: skip
 
 
 def is_sound(path: Path, file: SourceFile) -> bool:
     """Whether a cached file has the bytes that the hub states, as far as it states them."""
-    if file.sha256 is None:
+    stated = file.sha256 or file.git
+    if stated is None:
         return True
+    hasher = hashlib.sha256()
+    if file.sha256 is None:
+        hasher = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+        while piece := stream.read(PIECE):
+            hasher.update(piece)
+    return hasher.hexdigest() == stated
 
 
 def cached_snapshot(repo: str, revision: str | None, weights: tuple[str, ...]) -> Path | None:

@@ -1,20 +1,29 @@
-"""The hub's listing, newest first, as pages of catalog entries."""
+"""The hub's listing, newest first, as pages of catalog entries.
+
+Anybody may have written what a row holds. What is of another type than it should be, or cannot be
+stored, is left out; a row that has no usable name is passed over, and told.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from huggingface_hub import ModelInfo, get_session, hf_raise_for_status
+from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.errors import BadRequestError
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily
 
 from zoo.domain.catalog import CatalogEntry, Location, Page
-from zoo.errors import Unavailable
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference, Unavailable
 from zoo_hub import client
+from zoo_hub.said import host
 
 __all__ = ["listing", "to_entry"]
 
@@ -25,8 +34,15 @@ ASKED = (
     "author", "cardData", "config", "createdAt", "downloads", "gated", "lastModified",
     "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags",
 )  # fmt: skip
-NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-"""Old repositories have no owner; they cannot be named here."""
+WHOLE_LIMIT = 1 << 63
+"""Whole numbers from here on cannot be stored."""
+DEPTH = 8
+"""How deep the data of a card are kept."""
+CARD_LIMIT = 1 << 16
+"""Characters of JSON; of longer cards the data are not kept."""
+NAME_LIMIT = 100
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+ID = re.compile(r'"id"\s*:\s*"([^"\\]*)"')
 
 UNUSUAL = re.compile(r"\W+")
 """What a name in a query cannot have."""
@@ -51,21 +67,21 @@ def listing(
     query: Query | None = parse_qsl(cursor) if cursor else begin
     while query is not None:
         try:
-            entries, cursor = _page(query)
+            page = _page(query)
         except Unavailable as error:
             if query == begin or not isinstance(error.__cause__, BadRequestError):
                 raise
             query = begin
             continue
-        yield Page(entries, cursor)
-        query = parse_qsl(cursor) if cursor else None
+        yield page
+        query = parse_qsl(page.cursor) if page.cursor else None
 
 
-def _page(query: Query) -> tuple[tuple[CatalogEntry, ...], str | None]:
+def _page(query: Query) -> Page:
     endpoint = client.endpoint()
-    attempts = client.Attempts(client.host(endpoint), "its listing", patience=PATIENCE)
+    attempts = client.Attempts(host(endpoint), "its listing", patience=PATIENCE)
 
-    def request() -> tuple[tuple[CatalogEntry, ...], str | None]:
+    def request() -> Page:
         response = get_session().get(
             f"{endpoint}/api/models?{urlencode(query)}", headers=build_hf_headers(),
             timeout=client.TIMEOUT,
@@ -74,37 +90,94 @@ def _page(query: Query) -> tuple[tuple[CatalogEntry, ...], str | None]:
         # Only the query of the link is used: its host could be another one, and gets no token.
         following = response.links.get("next", {}).get("url")
         cursor = urlsplit(following).query if following else None
-        listed = (raw for raw in response.json() if NAME.fullmatch(raw["id"]))
-        return tuple(to_entry(raw) for raw in listed), cursor
+        entries, skipped = [], []
+        for raw in _rows(response.text):
+            try:
+                entries += _listed(raw)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+                    RecursionError, InvalidReference):  # fmt: skip
+                skipped.append(_called(raw))
+        return Page(tuple(entries), cursor, tuple(skipped))
 
     return client.ask(request, attempts)
 
 
+def _rows(text: str) -> list[Any]:
+    """The rows of a listing. One that is nested too deep to be read comes as text.
+
+    Raises:
+        ValueError: It is no listing.
+    """
+    try:
+        rows = json.loads(text)
+    except RecursionError:
+        rows = []
+        for part in _parts(text):
+            try:
+                rows.append(json.loads(part))
+            except RecursionError:
+                rows.append(part)
+    named = [row for row in rows if isinstance(row, str) or "id" in _dict(row)]
+    if not isinstance(rows, list) or (rows and not named):
+        raise ValueError("no listing of repositories")
+    return rows
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The text of each value of an array."""
+    depth, start = 0, 0
+    for token in TOKENS.finditer(text):
+        mark = token[0]
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark, 0)
+        if depth == 1 and mark == "[" and not start:
+            start = token.end()
+        elif not depth or (depth == 1 and mark == ","):
+            yield text[start : token.start()]
+            start = token.end()
+        if not depth:
+            return
+
+
+def _called(raw: Any) -> str:
+    """What a row that cannot be listed is called, as far as it says."""
+    name = raw.get("id") if isinstance(raw, dict) else None
+    if isinstance(raw, str) and (found := ID.search(raw)):
+        name = found[1]
+    return _text(name)[:NAME_LIMIT] if isinstance(name, str) else "one without a name"
+
+
+def _listed(raw: Raw) -> list[CatalogEntry]:
+    """The entry of a row. Old repositories have no owner; they cannot be named here."""
+    name = raw["id"]
+    if not isinstance(name, str):
+        raise TypeError("a name is a text")
+    return [to_entry(raw)] if "/" in name else []
+
+
 def to_entry(raw: Raw) -> CatalogEntry:
-    """What the hub says of one repository."""
-    card = raw.get("cardData")
-    # The client would complain of each card that breaks a rule; nobody here can mend them.
-    card = card if isinstance(card, dict) else {}
-    read: Callable[..., ModelInfo] = ModelInfo
-    info = read(**{**raw, "cardData": None})
-    tags = info.tags or []
-    library = info.library_name or "unknown"
-    config = info.config if isinstance(info.config, dict) else {}
-    weights = info.safetensors
+    """What the hub says of one repository.
+
+    Raises:
+        InvalidReference, ValueError: No name can be like that.
+    """
+    owner, own = raw["id"].split("/")
+    name = Reference(owner, own).path
+    card, config, weights = (_dict(raw.get(key)) for key in ("cardData", "config", "safetensors"))
+    tags = _texts(raw.get("tags"))
     return CatalogEntry(
-        name=info.id,
-        backbone=library,
-        architecture=_architecture(info.id, config),
-        license=_license(card, tags),
-        hub_id=info.id,
+        name=name,
+        backbone=_stated(raw.get("library_name")) or "unknown",
+        architecture=_architecture(name, config),
+        license=_stated(card.get("license")) or next(_tagged(tags, "license:"), None),
+        hub_id=name,
         num_classes=_natural(config.get("num_classes")),
-        params=weights.total if weights else None,
+        params=_natural(weights.get("total")),
         datasets=_datasets(card, tags) or None,
         keywords=tuple(tags) or None,
-        updated=_date(info.last_modified),
-        metrics=_metrics(info, card),
-        facts=_facts(info, card, tags),
-        location=Location("hub", info.id),
+        updated=_date(raw.get("lastModified")),
+        metrics=_metrics(raw, card),
+        facts=_facts(raw, card, tags),
+        location=Location("hub", name),
     )
 
 
@@ -112,15 +185,8 @@ def _architecture(name: str, config: Mapping[str, Any]) -> str:
     """What the configuration says; else the name, without what stands behind its first dot."""
     many = config.get("architectures")
     first = many[0] if isinstance(many, list) and many else None
-    for stated in (config.get("architecture"), first):
-        if isinstance(stated, str) and stated:
-            return stated
-    return name.partition("/")[2].partition(".")[0]
-
-
-def _license(card: Mapping[str, Any], tags: Iterable[str]) -> str | None:
-    stated = card.get("license")
-    return stated if isinstance(stated, str) else next(_tagged(tags, "license:"), None)
+    stated = _stated(config.get("architecture")) or _stated(first)
+    return stated or name.partition("/")[2].partition(".")[0]
 
 
 def _datasets(card: Mapping[str, Any], tags: Iterable[str]) -> tuple[str, ...]:
@@ -132,38 +198,33 @@ def _tagged(tags: Iterable[str], prefix: str) -> Iterator[str]:
     return (tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def _texts(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
-
-
-def _facts(info: ModelInfo, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any]:
+def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     bases = _texts(card.get("base_model"))
-    kept = {key: value for key, value in card.items() if key != "model-index"}
+    kept = _plain({key: value for key, value in card.items() if key != "model-index"})
     stated = {
-        "sha": info.sha,
-        "library": info.library_name,
-        "pipeline": info.pipeline_tag,
-        "parameters": dict(info.safetensors.parameters) if info.safetensors else None,
+        "sha": _stated(raw.get("sha")),
+        "library": _stated(raw.get("library_name")),
+        "pipeline": _stated(raw.get("pipeline_tag")),
+        "parameters": _plain(_dict(_dict(raw.get("safetensors")).get("parameters"))),
         "base_model": bases or [tag for tag in _tagged(tags, "base_model:") if ":" not in tag],
-        "created": _date(info.created_at),
-        "gated": info.gated or None,
-        "private": info.private or None,
-        "card_data": kept,
+        "created": _date(raw.get("createdAt")),
+        "gated": _plain(raw.get("gated")) or None,
+        "private": _plain(raw.get("private")) or None,
+        "card_data": kept if len(json.dumps(kept)) <= CARD_LIMIT else None,
     }
     return {key: value for key, value in stated.items() if value not in (None, [], {})}
 
 
-def _metrics(info: ModelInfo, card: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(raw: Raw, card: Mapping[str, Any]) -> dict[str, float]:
     """Downloads, likes, and the first result of each kind in the card."""
     found: dict[str, float] = {}
-    for name, value in (("downloads", info.downloads), ("likes", info.likes)):
-        if value is not None:
-            found[name] = float(value)
-    for name, value in _results(card.get("model-index")):
-        if isinstance(name, str) and isinstance(value, (int, float)) and math.isfinite(value):
+    for name in ("downloads", "likes"):
+        if (value := _number(raw.get(name))) is not None:
+            found[name] = value
+    for kind, result in _results(card.get("model-index")):
+        if isinstance(kind, str) and (value := _number(result)) is not None:
             # Anybody may claim it, so it is not called as results that were measured here.
-            found.setdefault(f"card.{re.sub(UNUSUAL, '_', name)}", float(value))
+            found.setdefault(f"card.{re.sub(UNUSUAL, '_', _text(kind))[:NAME_LIMIT]}", value)
     return found
 
 
@@ -175,13 +236,65 @@ def _results(index: Any) -> Iterator[tuple[Any, Any]]:
                 yield metric.get("type"), metric.get("value")
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def _text(value: str) -> str:
+    """What can be stored of a text: JSON may have halves of characters, and zeros."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [_text(each) for each in values if isinstance(each, str)]
+
+
+def _stated(value: Any) -> str | None:
+    """A text that says something."""
+    return _text(value) or None if isinstance(value, str) else None
+
+
 def _natural(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value < WHOLE_LIMIT else None
+
+
+def _number(value: Any) -> float | None:
+    if type(value) not in (int, float):
+        return None
+    with suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def _date(value: Any) -> str | None:
-    return None if value is None else value.isoformat().replace("+00:00", "Z")
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _plain(value: Any, depth: int = DEPTH) -> Any:
+    """What can be stored of a value in JSON; None for what cannot."""
+    match value:
+        case str():
+            return _text(value)
+        case bool():
+            return value
+        case int():
+            return value if abs(value) < WHOLE_LIMIT else None
+        case float():
+            return value if math.isfinite(value) else None
+        case list() if depth:
+            return [_plain(each, depth - 1) for each in value]
+        case dict() if depth:
+            return {_text(key): _plain(each, depth - 1) for key, each in value.items()}
+    return None

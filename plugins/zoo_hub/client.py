@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from time import sleep
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_session, hf_raise_for_status
+from huggingface_hub import constants, get_session, get_token, hf_raise_for_status
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -24,19 +24,18 @@ from huggingface_hub.errors import (
 )
 
 # Documented there, but loaded in a way that type checkers do not see.
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    parse_ratelimit_headers,
-)
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from zoo.config import hub_endpoint
-from zoo.errors import Unavailable, UnknownName, ZooError
+from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
+from zoo_hub.said import LOG, asked_wait, host, in_our_words, reason
 
-__all__ = ["Attempts", "ask", "endpoint", "host", "stream"]
+__all__ = ["HTTPError", "RETRIES", "TIMEOUT", "Attempts", "ask", "endpoint", "stream"]
 
 # huggingface_hub 2 brings httpx2, 1 brings httpx. Both may be installed, and only the errors of the
 # one that is in use get raised, so it is asked which one that is.
 _http = import_module(HfHubHTTPError.__bases__[0].__module__)
+HTTPError: type[Exception] = _http.HTTPError
 
 PIECE = 1 << 20
 RETRIES = 5
@@ -82,12 +81,6 @@ def endpoint() -> str:
     return url
 
 
-def host(url: str) -> str:
-    """Host and port of ``url``, without user name and password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
-
-
 @dataclass(slots=True)
 class Attempts:
     """The tries at one request: whether and when there is a next one.
@@ -119,10 +112,14 @@ class Attempts:
         """
         self.failed += 1
         self.heard = self.heard or isinstance(error, HfHubHTTPError)
-        wait = _asked_wait(error)
+        wait = asked_wait(error)
         if not self._passes(error) or self.failed > RETRIES or wait > self.patience:
             raise self._translated(error) from error
-        sleep(max(wait, min(2.0 ** (self.failed - 2), 8.0)))
+        seconds = max(wait, min(2.0 ** (self.failed - 2), 8.0))
+        if seconds >= 1:  # less is not worth a line
+            why = self._reason(error)
+            LOG.warning("the hub %s: %s; next try in %.0f s", self.hub, why, seconds)
+        sleep(seconds)
 
     def _passes(self, error: Exception) -> bool:
         """Whether this kind of failure tends to go away by itself."""
@@ -157,17 +154,31 @@ class Attempts:
         )
 
     def _reason(self, error: Exception) -> str:
-        # Texts of the server and URLs stay out: both may hold secrets (redirects are signed).
+        # URLs stay out: they may hold secrets (redirects are signed).
         if isinstance(error, HfHubHTTPError):
             answer = f"{error.response.status_code} {error.response.reason_phrase}".strip()
-            wait = _asked_wait(error)
-            reason = f"answered {answer} when asked for '{self.asked}'"
-            return f"{reason}, and to wait {wait} s" if wait > self.patience else reason
+            wait = asked_wait(error)
+            text = f"answered {answer} when asked for '{self.asked}'"
+            if wait > self.patience:
+                text += f", and to wait {wait} s"
+            if said := reason(error, self.hub):
+                text += f": {said}"
+            return f"{text}; {_login()}" if error.response.status_code == 401 else text
         if isinstance(error, _http.TimeoutException):
             return "no answer in time"
         if isinstance(error, _http.ConnectError):
             return f"no connection ({error})"
         return f"connection lost ({error or type(error).__name__})"
+
+
+def _login() -> str:
+    """What to do where the hub does not know who asks."""
+    if not get_token():
+        return "it wants a token: log in with `hf auth login`"
+    return (
+        "it does not take the token (HF_TOKEN, or that of `hf auth login`), which may have expired "
+        "or be mistyped: log in anew with `hf auth login`"
+    )
 
 
 def ask(request: Callable[[], T], attempts: Attempts) -> T:
@@ -179,10 +190,11 @@ def ask(request: Callable[[], T], attempts: Attempts) -> T:
     """
     while True:
         try:
-            return request()
-        except _http.HTTPError as error:
+            with in_our_words(attempts.hub):
+                return request()
+        except HTTPError as error:
             attempts.pause(error)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             # The login page of a network, for example: status 200, but no JSON.
             raise Unavailable(
                 f"the hub {attempts.hub}", "the answer is not that of a model hub"
@@ -195,21 +207,22 @@ def stream(url: str, start: int, size: int, attempts: Attempts) -> Iterator[byte
     Raises:
         UnknownName: The hub has no such file.
         Unavailable: The hub does not answer, refuses, or stopped answering.
+        Corrupt: What it sends has another size.
     """
     position = start
     while position < size:
         try:
-            for piece in _gathered(_body(url, position)):
+            for piece in _gathered(_body(url, position, size, attempts)):
                 position += len(piece)
                 attempts.delivered()
                 yield piece
             if position < size:
                 raise EOFError("closed early")
-        except (_http.HTTPError, EOFError) as error:
+        except (HTTPError, EOFError) as error:
             attempts.pause(error)
 
 
-def _body(url: str, position: int) -> Iterator[bytes]:
+def _body(url: str, position: int, size: int, attempts: Attempts) -> Iterator[bytes]:
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     if position:
         headers["Range"] = f"bytes={position}-"
@@ -219,10 +232,31 @@ def _body(url: str, position: int) -> Iterator[bytes]:
         hf_raise_for_status(response)
         # A server that does not know ranges starts again from the beginning.
         skip = position if response.status_code == 200 else 0
+        _check_announced(response, size - position + skip, attempts)
         for chunk in response.iter_bytes():
             if len(chunk) > skip:
                 yield chunk[skip:]
             skip = max(0, skip - len(chunk))
+
+
+def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:
+    """See, before a byte is kept, that what comes can be the file.
+
+    Raises:
+        Unavailable: It is a page for people, as a network sends that wants a login.
+        Corrupt: It has another size.
+    """
+    kind, length = (response.headers.get(key, "") for key in ("Content-Type", "Content-Length"))
+    if kind.partition(";")[0].strip().lower() == "text/html":
+        raise Unavailable(
+            f"the hub {attempts.hub}",
+            f"answered with a web page when asked for '{attempts.asked}': does the network here "
+            "want a login first?",
+        )
+    # Of what is compressed all the same, the length is another one.
+    as_it_is = "Content-Encoding" not in response.headers
+    if as_it_is and length.isdecimal() and int(length) != expected:
+        raise Corrupt(f"'{attempts.asked}'", f"{expected} bytes", f"{length} announced")
 
 
 def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -235,21 +269,9 @@ def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
             if len(held) >= PIECE:
                 yield bytes(held)
                 held.clear()
-    except _http.HTTPError as error:
+    except HTTPError as error:
         failure = error
     if held:
         yield bytes(held)
     if failure is not None:
         raise failure
-
-
-def _asked_wait(error: Exception) -> int:
-    """Seconds that the hub asks to wait; 0 if it does not say."""
-    if not isinstance(error, HfHubHTTPError):
-        return 0
-    headers = error.response.headers
-    limit = parse_ratelimit_headers(headers)
-    if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
-        return int(limit.reset_in_seconds)
-    value = headers.get("Retry-After", "")
-    return int(value) if value.isdigit() else 0

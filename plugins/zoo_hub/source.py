@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
 from zoo_hub.catalog import listing
+from zoo_hub.said import host
 from zoo_hub.target import publish
 
 __all__ = ["HubSource"]
@@ -117,7 +118,7 @@ class HubSource:
                 files_metadata=True,
                 timeout=client.TIMEOUT,
             ),
-            client.Attempts(client.host(endpoint), str(wanted)),
+            client.Attempts(host(endpoint), str(wanted)),
         )
         files = _files(info, wanted)
         return Release(
@@ -147,10 +148,10 @@ class HubSource:
         if cached is not None and is_sound(cached, file):
             return read(cached, offset)
         if _offline():
-            raise _is_offline(asked)
+            raise _is_offline(asked, cached)
         endpoint = client.endpoint()
         url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=endpoint)
-        attempts = client.Attempts(client.host(endpoint), asked)
+        attempts = client.Attempts(host(endpoint), asked)
         return client.stream(url, offset, file.size, attempts)
 
     def local(self, release: Release, path: str) -> Path | None:
@@ -165,7 +166,7 @@ class HubSource:
         *,
         facts: Mapping[str, Any],
         lineage: Sequence[str],
-        known: str | None,
+        known: Collection[str],
         force: bool,
         private: bool,
     ) -> str:
@@ -193,7 +194,9 @@ def _offline() -> bool:
     return hub_offline() or constants.HF_HUB_OFFLINE
 
 
-def _is_offline(asked: str) -> Unavailable:
+def _is_offline(asked: str, damaged: Path | None = None) -> Unavailable:
+    if damaged:
+        return Unavailable("the hub", f"HF_HUB_OFFLINE forbids asking it, and {damaged} is damaged")
     return Unavailable(
         "the hub", f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache",
         hint=ONLINE,

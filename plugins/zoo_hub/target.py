@@ -3,54 +3,94 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    get_session,
+    hf_hub_url,
+    hf_raise_for_status,
+)
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 # Documented there, but loaded in a way that type checkers do not see.
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     are_progress_bars_disabled,
+    build_hf_headers,
     disable_progress_bars,
     enable_progress_bars,
 )
+from huggingface_hub.utils._runtime import is_xet_available
 
-from zoo.errors import Conflict, Unavailable, UnknownName
+from zoo.config import bound_xet_retries
+from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
-from zoo_hub.card import completed_card
+from zoo_hub.card import completed_card, joined_card
+from zoo_hub.said import LOG, host, in_our_words, without_secrets
 
 __all__ = ["publish"]
 
 CARD = "README.md"
 BLANK = (".gitattributes", CARD)
 """What a repository has that nobody has put a model in."""
+CARD_LIMIT = 1 << 20
+DECIDES = re.compile(
+    r"(pytorch_model|model|adapter_model|open_clip_(pytorch_)?model)(-\d+-of-\d+)?\.(safetensors|bin)"
+    r"|(pytorch_model|model)\.(bin|safetensors)\.index\.json"
+    r"|tf_model(-\d+-of-\d+)?\.h5|tf_model\.h5\.index\.json"
+    r"|flax_model(-\d+-of-\d+)?\.msgpack|flax_model\.msgpack\.index\.json"
+    r"|(adapter|open_clip|preprocessor|processor)_config\.json"
+)
+"""Files by which libraries decide what they load: left beside new weights, they may win."""
+ELSEWISE = "HF_HUB_DISABLE_XET=1 in the environment sends files another way"
+NO_XET = (404, 405, 501)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The newest commit of a repository, and the sizes of its files by path."""
+
+    commit: str
+    files: Mapping[str, int]
+
+    @property
+    def blank(self) -> bool:
+        """Whether nobody has put a model in."""
+        return self.files.keys() <= set(BLANK)
 
 
 def publish(
     repo: str,
     folder: Path,
     *,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     lineage: Sequence[str],
-    known: str | None,
+    known: Collection[str],
     force: bool,
     private: bool,
 ) -> str:
     """Make the files of ``folder`` the newest commit of ``repo``, made if it is not there.
 
+    What is there and would be loaded in the place of the new weights, or with them, is deleted in
+    the same commit; what people wrote in the card stays (`zoo_hub.card`).
+
     Args:
         repo: ``org/name``.
-        folder: Its files are sent as they are; ``README.md`` is completed (`zoo_hub.card`).
+        folder: Its files are sent as they are; ``README.md`` is completed.
         facts: Fields of the card.
         lineage: Lines of the card.
-        known: The commit that was published from here last.
-        force: Overwrite others' work, too.
+        known: The commits that what is published builds on.
+        force: Go on top of any other commit, too.
         private: Make it private, if it is made.
 
     Returns:
@@ -58,46 +98,168 @@ def publish(
 
     Raises:
         Conflict: Somebody else has changed the repository; nothing was sent.
+        Invalid: The hub does not take the card, or the one that is there cannot be read.
         Unavailable: The hub does not answer, or the user's token may not write there.
     """
     api = HfApi(endpoint=client.endpoint())
-    head = _head(api, repo, private=private)
-    if head.files and head.commit != known and not force:
-        raise Conflict(
-            f"hf://{repo} holds what was not pushed from here (commit {head.commit[:12]}): look at "
-            "it, then push --force"
-        )
-    card = folder / CARD
-    text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
-    card.write_text(completed_card(text, facts, lineage), encoding="utf-8")
-    return _commit(api, repo, folder, head.commit)
-
-
-def _commit(api: HfApi, repo: str, folder: Path, parent: str) -> str:
-    """Send the files of ``folder``; the commit, on top of ``parent`` and no other one."""
-    tries = 0
-
-    def commit() -> str:
-        nonlocal tries
-        tries += 1
-        if tries > 1 and (arrived := _arrived(api, repo, folder)):
-            return arrived  # only the answer was lost
-        # Made again for each try: a commit uses them up. What has arrived is not sent again.
-        operations = [CommitOperationAdd(path.name, str(path)) for path in sorted(folder.iterdir())]
-        with _upload_errors(api):
-            done = api.create_commit(
-                repo, operations, commit_message="zoo push", parent_commit=parent
+    with in_our_words(host(api.endpoint)):
+        head = _head(api, repo, private=private)
+        if not head.blank and head.commit not in known and not force:
+            raise Conflict(
+                f"hf://{repo} holds what was not pushed from here (commit {head.commit[:12]}): "
+                "look at it, then push --force"
             )
-        return str(done.oid)
+        card = folder / CARD
+        text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
+        there = _card(api, repo, head)
+        if there is None:
+            text = completed_card(text, facts, lineage)
+        else:
+            text = joined_card(there, text, facts, lineage)
+        card.write_text(text, encoding="utf-8")
+        return _commit(api, repo, folder, head)
 
-    with _refusals(repo), _bars_if_seen():
-        return _ask(api, f"write {repo}", commit)
+
+def _card(api: HfApi, repo: str, head: _Head) -> str | None:
+    """The card that is there.
+
+    Raises:
+        Invalid: It is no text, or too long for one.
+    """
+    size = head.files.get(CARD)
+    if size is None:
+        return None
+    if size > CARD_LIMIT:
+        raise Invalid(f"hf://{repo}/{CARD} has {size} bytes: nothing that long can be joined")
+    url = hf_hub_url(repo, CARD, revision=head.commit, endpoint=api.endpoint)
+    attempts = client.Attempts(host(api.endpoint), f"{repo}/{CARD}")
+    try:
+        return b"".join(client.stream(url, 0, size, attempts)).decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"hf://{repo}/{CARD} is no UTF-8 text; mend it there first") from error
 
 
-def _arrived(api: HfApi, repo: str, folder: Path) -> str | None:
-    """The newest commit, if it holds exactly the bytes of all files in ``folder``."""
+def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
+    """Send the files of ``folder``; the commit, on top of ``head`` and no other one."""
+    names = {path.name for path in folder.iterdir()}
+    stale = sorted(name for name in head.files if DECIDES.fullmatch(name) and name not in names)
+    deletions = [CommitOperationDelete(name) for name in stale]
+    with ExitStack() as open_files, _refusals(repo), _bars_if_seen():
+        _check_card(api, repo, folder / CARD)
+        additions = _additions(folder, open_files if _lacks_xet(api, repo) else None)
+        # The client tries each file again by itself: not once more around it.
+        _ask(api, f"write {repo}", lambda: _upload(api, repo, additions), once=True)
+        tries = 0
+
+        def commit() -> str:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and (arrived := _arrived(api, repo, folder, stale)):
+                return arrived  # only the answer was lost
+            done = api.create_commit(
+                repo, [*additions, *deletions], commit_message="zoo push", parent_commit=head.commit
+            )
+            return str(done.oid)
+
+        oid = _ask(api, f"write {repo}", commit)
+    if stale:
+        LOG.warning(
+            "deleted in hf://%s, as it would be loaded in the place of what was pushed, or with "
+            "it: %s", repo, ", ".join(stale),
+        )  # fmt: skip
+    return oid
+
+
+def _upload(api: HfApi, repo: str, additions: list[CommitOperationAdd]) -> None:
+    """Send the large files.
+
+    Raises:
+        Unavailable: The upload failed, in a way that is no error of HTTP.
+    """
+    hub = f"the hub {host(api.endpoint)}"
+    try:
+        api.preupload_lfs_files(repo, additions, free_memory=False)
+    except ValueError as error:
+        if str(error).startswith("LFS batch"):  # else the answer is none that a hub gives
+            raise Unavailable(hub, without_secrets(str(error))) from error
+        raise
+    except (RuntimeError, OSError) as error:
+        for each in (error, error.__cause__):
+            if isinstance(each, client.HTTPError):  # the client may have put its own around it
+                raise each from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of a disk
+        # Texts of hf_xet stay out: they may hold signed addresses.
+        raise Unavailable(hub, f"the upload failed; {ELSEWISE}") from error
+
+
+def _additions(folder: Path, open_files: ExitStack | None) -> list[CommitOperationAdd]:
+    """The files of ``folder``; what is sent as an open file goes by Git LFS, not by Xet."""
+    paths = sorted(folder.iterdir())
+    if open_files is None:
+        return [CommitOperationAdd(path.name, str(path)) for path in paths]
+    return [
+        CommitOperationAdd(path.name, open_files.enter_context(path.open("rb"))) for path in paths
+    ]
+
+
+def _check_card(api: HfApi, repo: str, card: Path) -> None:
+    """Ask the hub whether it takes the card, before anything large is sent.
+
+    Raises:
+        Invalid: It does not.
+    """
+
+    def check() -> list[str]:
+        response = get_session().post(
+            f"{api.endpoint}/api/validate-yaml",
+            json={"content": card.read_text(encoding="utf-8"), "repoType": "model"},
+            headers=build_hf_headers(), timeout=client.TIMEOUT,
+        )  # fmt: skip
+        if response.status_code != 400:
+            hf_raise_for_status(response)
+            return []
+        return [str(each["message"]) for each in response.json()["errors"]]
+
+    if problems := _ask(api, f"check the card of {repo}", check):
+        said = without_secrets("; ".join(problems))
+        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {said}")
+
+
+def _lacks_xet(api: HfApi, repo: str) -> bool:
+    """Whether the client would send large files by Xet to a hub that does not know it.
+
+    Raises:
+        Unavailable: The hub knows it, and does not let the user in. The client would try for
+            minutes before it says so.
+    """
+    if not is_xet_available():
+        return False  # the client goes by Git LFS of itself
+    bound_xet_retries()
+
+    def look() -> None:
+        url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
+        hf_raise_for_status(
+            get_session().get(url, headers=build_hf_headers(), timeout=client.TIMEOUT)
+        )
+
+    try:
+        _ask(api, f"a token to write {repo} with", look)
+    except ZooError as error:
+        if _status(error) in NO_XET:
+            return True
+        raise Unavailable(
+            f"the hub {host(api.endpoint)}", f"{getattr(error, 'reason', error)}; {ELSEWISE}"
+        ) from error.__cause__
+    return False
+
+
+def _arrived(api: HfApi, repo: str, folder: Path, stale: Sequence[str]) -> str | None:
+    """The newest commit, if it holds the bytes of all files in ``folder``, and nothing stale."""
     info = api.model_info(repo, files_metadata=True, timeout=client.TIMEOUT)
     there = {s.rfilename: s.lfs.sha256 if s.lfs else s.blob_id for s in info.siblings or ()}
+    if not there.keys().isdisjoint(stale):
+        return None
     for path in folder.iterdir():
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,17 +275,11 @@ def _git_hash(path: Path) -> str:
     return hasher.hexdigest()
 
 
-class _Head:
-    """The newest commit of a repository, and whether there is more than an empty card in it."""
-
-    def __init__(self, info: Any) -> None:
-        self.commit = str(info.sha)
-        self.files = [s.rfilename for s in info.siblings or () if s.rfilename not in BLANK]
-
-
 def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
     def look() -> _Head:
-        return _Head(api.model_info(repo, timeout=client.TIMEOUT))
+        info = api.model_info(repo, files_metadata=True, timeout=client.TIMEOUT)
+        files = {sibling.rfilename: int(sibling.size or 0) for sibling in info.siblings or ()}
+        return _Head(str(info.sha), files)
 
     try:
         return _ask(api, repo, look)
@@ -140,22 +296,15 @@ def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
     return _ask(api, repo, look)
 
 
-def _ask(api: HfApi, asked: str, request: Callable[[], T]) -> T:
-    return client.ask(request, client.Attempts(client.host(api.endpoint), asked))
+def _ask(api: HfApi, asked: str, request: Callable[[], T], *, once: bool = False) -> T:
+    failed = client.RETRIES if once else 0
+    return client.ask(request, client.Attempts(host(api.endpoint), asked, failed=failed))
 
 
-@contextmanager
-def _upload_errors(api: HfApi) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error.__cause__, HfHubHTTPError):  # the client has put its own around it
-            raise error.__cause__ from None
-        # Texts stay out: they may hold signed addresses.
-        raise Unavailable(
-            f"the hub {client.host(api.endpoint)}",
-            "the upload failed; HF_HUB_DISABLE_XET=1 in the environment sends files another way",
-        ) from error
+def _status(error: ZooError) -> int:
+    """The HTTP status of the answer that an error is about; 0 if there was none."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
 
 
 @contextmanager
@@ -176,14 +325,12 @@ def _refusals(repo: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        cause = error.__cause__
-        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
-        if status == 412:
+        if _status(error) == 412:
             raise Conflict(f"hf://{repo} was changed by somebody else just now") from error
-        if status in (401, 403):
+        if _status(error) == 403:
             raise Unavailable(
                 error.what,
-                f"it lets nobody write '{repo}' without a token that may: make one with the right "
-                "to write, and log in with `hf auth login`",
+                f"{error.reason}; the token needs the right to write '{repo}': make one, and log "
+                "in with `hf auth login`",
             ) from error
         raise

@@ -23,7 +23,8 @@ def test_init_json(bare: Run) -> None:
 
 
 def test_index_json(prepared: Any) -> None:
-    assert prepared.index == {"source": "timm", "entries": len(timm.list_pretrained())}
+    total = len(timm.list_pretrained())
+    assert prepared.index == {"source": "timm", "entries": total, "came": total, "skipped": []}
 
 
 def test_pull_json(prepared: Any) -> None:

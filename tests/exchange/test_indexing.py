@@ -46,13 +46,13 @@ def many(hub: HubServer) -> HubServer:
 
 def test_a_run_lists_only_what_changed_since(many: HubServer, workspace: Workspace) -> None:
     wanted = Wanted(library="timm")
-    assert index(workspace, "hub", wanted) == 7
+    assert index(workspace, "hub", wanted).entries == 7
     assert asked(many) == 4
-    assert index(workspace, "hub", wanted) == 7
+    assert index(workspace, "hub", wanted).entries == 7
     assert asked(many) == 1
     many.commit("team/new", {}, info=TIMM)
     many.commit("team/net2", {}, card={"license": "mit"}, info=TIMM)
-    assert index(workspace, "hub", wanted) == 8
+    assert index(workspace, "hub", wanted).entries == 8
     assert asked(many) == 2
     assert listed(workspace, "source:hub license:mit") == []  # the card is that of the first commit
     assert listed(workspace, "updated>2025 metric.downloads=7") == [
@@ -69,9 +69,9 @@ def test_a_run_that_was_cut_off_is_gone_on_with(many: HubServer, workspace: Work
     asked(many)
     many.commit("team/net5", {}, info={**TIMM, "likes": 3})
     many.commit("team/new", {}, info=TIMM)
-    assert index(workspace, "hub", wanted) == 8
+    assert index(workspace, "hub", wanted).entries == 8
     assert asked(many) == 4  # two of the old listing, two of what changed meanwhile
-    assert index(workspace, "hub", wanted) == 8
+    assert index(workspace, "hub", wanted).entries == 8
     assert asked(many) == 1
 
 
@@ -94,12 +94,12 @@ class AfterPages(Fault):
 def test_a_limit_takes_the_newest_and_other_queries_have_their_own_place(
     many: HubServer, workspace: Workspace
 ) -> None:
-    assert index(workspace, "hub", Wanted(limit=3)) == 3
+    assert index(workspace, "hub", Wanted(limit=3)).entries == 3
     assert asked(many) == 2
     assert listed(workspace) == ["team/net4", "team/net5", "team/net6"]
     many.commit("team/new", {}, info=TIMM)
-    assert index(workspace, "hub", Wanted(limit=3)) == 4
-    assert index(workspace, "hub", Wanted()) == 8
+    assert index(workspace, "hub", Wanted(limit=3)).entries == 4
+    assert index(workspace, "hub", Wanted()).entries == 8
 
 
 def test_what_timm_says_of_its_own_stays(hub: HubServer, workspace: Workspace) -> None:
@@ -176,10 +176,10 @@ def test_what_cannot_be_asked_of_a_source(hub: HubServer, workspace: Workspace) 
 
 def test_what_no_plugin_builds_is_not_traced(hub: HubServer, workspace: Workspace) -> None:
     hub.commit("team/sounds", {}, info={"library_name": "speech"})
-    assert index(workspace, "hub") == 1
+    assert index(workspace, "hub").entries == 1
     assert deepen(workspace, "hub") == (0, {})
 
 
 def test_marks_of_another_program_begin_anew(many: HubServer, workspace: Workspace) -> None:
     workspace.registry.add_entries("hub", json.dumps({"a": 1}), [], "2026-01-01")
-    assert index(workspace, "hub") == 7
+    assert index(workspace, "hub").entries == 7

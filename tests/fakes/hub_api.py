@@ -129,7 +129,12 @@ def _commit(server: HubServer, request: Request, name: str, branch: str) -> Answ
     repo, header = server.repos[name], lines[0]["value"]
     if header.get("parentCommit") not in (None, repo.refs[branch]):
         return error(412, "ParentMismatch")
-    files = {**repo.commits[repo.refs[branch]], **dict(_added(repo, lines[1:]))}
+    gone = {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
+    there = repo.commits[repo.refs[branch]]
+    if not gone <= there.keys():
+        return error(404, "EntryNotFound")
+    kept = {path: body for path, body in there.items() if path not in gone}
+    files = {**kept, **dict(_added(repo, lines[1:]))}
     commit = server.commit(name, files, branch=branch)
     return json_answer({"commitOid": commit, "commitUrl": f"{server.url}/{name}/commit/{commit}"})
 
@@ -139,8 +144,7 @@ def _added(repo: Repo, lines: list[dict[str, Any]]) -> Iterator[tuple[str, bytes
         value = line["value"]
         if line["key"] == "file":
             yield value["path"], base64.b64decode(value["content"])
-        else:
-            assert line["key"] == "lfsFile"
+        elif line["key"] == "lfsFile":
             yield value["path"], repo.uploads[value["oid"]]
 
 

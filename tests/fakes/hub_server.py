@@ -58,13 +58,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Status(Fault):
-    """Another status, and no body: ``Status(429, {"Retry-After": "3"})``."""
+    """Another status: ``Status(429, {"Retry-After": "3"})``; and as its body JSON, or nothing."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: object = None
 
     def apply(self, server: HubServer, answer: Answer) -> Answer:
-        return Answer(self.status, self.headers)
+        said = json_answer(self.body, self.status) if self.body is not None else Answer(self.status)
+        return replace(said, headers={**said.headers, **self.headers})
 
 
 @dataclass(frozen=True)

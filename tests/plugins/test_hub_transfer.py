@@ -11,7 +11,7 @@ import pytest
 from fakes.hub_server import Cut, Flip, HubServer, Moved, Raw, Redirect, Stall, Status
 
 from zoo.domain.catalog import Release
-from zoo.errors import Unavailable, ZooError
+from zoo.errors import Corrupt, Unavailable, ZooError
 from zoo_hub import client
 from zoo_hub.source import HubSource
 
@@ -19,6 +19,7 @@ REPO = "team/flowers"
 WEIGHTS = random.Random(7).randbytes(3_000_000)
 FILES = {"model.safetensors": WEIGHTS, "config.json": b'{"architecture": "resnet18"}'}
 SECRET = "hf_secretsecretsecret"
+BINARY = {"Content-Type": "application/octet-stream"}
 
 
 def read(
@@ -53,7 +54,7 @@ def test_open_from_an_offset_asks_for_the_rest_only(
 def test_open_of_a_server_that_ignores_ranges(
     hub_server: HubServer, source: HubSource, release: Release
 ) -> None:
-    hub_server.fail_next(Raw(WEIGHTS))
+    hub_server.fail_next(Raw(WEIGHTS, BINARY))
     assert read(source, release, at=1_234_567) == WEIGHTS[1_234_567:]
 
 
@@ -87,12 +88,16 @@ def test_a_reset_connection_is_resumed(
     assert len(pauses) == 1
 
 
-def test_a_body_that_ends_early_as_if_it_were_whole(
+def test_what_is_announced_with_another_size_is_not_begun(
     hub_server: HubServer, source: HubSource, release: Release, pauses: list[float]
 ) -> None:
-    hub_server.fail_next(Raw(WEIGHTS[:700_000]))
-    assert read(source, release) == WEIGHTS
-    assert ranges(hub_server) == [None, "bytes=700000-"]
+    hub_server.fail_next(Raw(WEIGHTS[:700_000], BINARY))
+    with pytest.raises(Corrupt, match="expected 3000000 bytes, found 700000 announced"):
+        next(source.open(release, "model.safetensors"))
+    hub_server.fail_next(Raw(b"<html>log in to the network</html>"))
+    with pytest.raises(Unavailable, match=r"a web page .*want a login"):
+        next(source.open(release, "model.safetensors", 2_000_000))
+    assert pauses == []
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -70,10 +70,14 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a long listing; the next one begins at ``cursor``, None: this is the last."""
+    """A part of a long listing; the next one begins at ``cursor``, None: this is the last.
+
+    ``skipped`` is what was left out because it cannot be read, by name.
+    """
 
     entries: tuple[CatalogEntry, ...]
     cursor: str | None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

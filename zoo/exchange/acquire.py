@@ -1,31 +1,44 @@
-"""Pull a published checkpoint from a source into the zoo."""
+"""Pull a published checkpoint from a source into the zoo.
+
+What builds networks takes seconds to import, in which weights can come: so it is imported within.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 from zoo import plugins
-from zoo.backbones.untrained import on_meta
+from zoo.backbones.describe import describe
 from zoo.contracts import Source
 from zoo.domain.catalog import CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, Unavailable, UnknownName, Unsupported
+from zoo.errors import (
+    Conflict,
+    InvalidOption,
+    InvalidReference,
+    Unavailable,
+    UnknownName,
+    Unsupported,
+    ZooError,
+)
 from zoo.exchange.fetching import Fetcher
-from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index_local
 from zoo.exchange.layouts import Layout, explains, read_layout
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.transfer.guard import check_pull
-from zoo.workspace import Check, Workspace
+from zoo.workspace import OPEN, Check, Workspace
+
+if TYPE_CHECKING:
+    from zoo.exchange.importing import Origin
 
 __all__ = ["acquire", "acquire_at"]
 
 Acquired = tuple[Reference, Digest, Release]
-
-OPEN = frozenset({"hub"})
-"""Sources that list what anybody publishes: what a network is, its own files tell."""
 
 
 def acquire(
@@ -45,6 +58,7 @@ def acquire(
         WouldReplace: The name points at work that did not come from there; ``force`` moves it all
             the same, and its history stays.
         UnknownName: Not in the catalog; near names are suggested.
+        Conflict: The name is that of a checkpoint of the user's own.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
         Unavailable: No source delivers it.
@@ -52,15 +66,12 @@ def acquire(
         Corrupt: The bytes are not what the source promised.
         InvalidWeights: They do not fit the architecture.
     """
-    index_local(workspace, progress=progress)
-    ref = workspace.reference(name)
+    ref = _known(workspace, name, progress)
     entry = _entry(workspace, ref)
+    if workspace.is_own(ref, entry):
+        raise Conflict(f"{ref} is a checkpoint of your own here; {_other_way(entry)}")
+    # What is in a source that anybody publishes at, its own files tell.
     described = None if OPEN.issuperset(entry.sources) else entry.entry
-    if described:
-        with on_meta():  # what cannot be built here need not be fetched
-            backbone = plugins.backbone(described.backbone)
-            with plugins.blaming("zoo.backbones", described.backbone):
-                backbone.build(described.architecture, tag=described.tag)
     location = _choose(entry, source)
     told = (entry.entry.facts or {}).get("base_model") or ()
     check = _check(workspace, ref, location, force=force)
@@ -116,15 +127,21 @@ def _take(
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
     release = plugin.resolve(location.locator)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        fetcher = Fetcher(plugin, release, workspace.store.staging, scratch, progress)
-        companions = [fetcher.fetch(name) for name in _companions(release)]
-        layout = None
-        if described is None:
-            names = (release.locator.partition("@")[0], *bases)
-            layout = read_layout(scratch, names)
-            _check_listed(layout)
-        weights = fetcher.weights()
-        origin = _origin(release, described, layout)
+        fetcher = Fetcher(plugin, release, workspace.store, scratch, progress)
+        with fetcher.ahead():
+            from zoo.exchange.importing import import_file
+
+            companions = [fetcher.fetch(name) for name in _companions(release)]
+            layout = None
+            if described is None:
+                names = (release.locator.partition("@")[0], *bases)
+                layout = read_layout(scratch, names)
+                _check_listed(layout)
+            origin = _origin(release, described, layout)
+            _check_built(workspace, origin)
+            if described:
+                index_local(workspace)  # nothing to do, but after a library was upgraded
+            weights = fetcher.weights()
         digest = import_file(
             workspace, weights[0], ref, origin, parts=weights[1:],
             files=[*companions, *weights[:1]] if weights[1:] else companions,
@@ -134,7 +151,35 @@ def _take(
     return ref, digest, release
 
 
+def _check_built(workspace: Workspace, origin: Origin) -> None:
+    """See that the network can be built here: else its weights need not be waited for.
+
+    Its architecture is traced on the way, which is wanted after the weights have come.
+    """
+    from zoo.backbones.untrained import on_meta
+
+    backbone = plugins.backbone(origin.plugin)
+    if origin.layout is None:
+        with on_meta(), plugins.blaming("zoo.backbones", origin.plugin):
+            backbone.build(origin.architecture, tag=origin.tag)
+    with suppress(ZooError):  # what cannot be traced is compared by the names of its tensors
+        describe(workspace.registry, origin.plugin, origin.architecture)
+
+
+def _known(workspace: Workspace, name: str, progress: Progress) -> Reference:
+    """The reference ``name``, which catalogs here may have listed by now."""
+    index_local(workspace, unseen=True, progress=progress)
+    with suppress(InvalidReference):
+        ref = Reference.parse(name)
+        if workspace.registry.entry(ref.path):
+            return ref
+    index_local(workspace, progress=progress)
+    return workspace.reference(name)
+
+
 def _origin(release: Release, described: CatalogEntry | None, layout: Layout | None) -> Origin:
+    from zoo.exchange.importing import Origin
+
     provenance = {
         "source": release.source,
         "locator": release.locator,
@@ -179,6 +224,14 @@ def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     if found is None:
         raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
     return found
+
+
+def _other_way(entry: KnownEntry) -> str:
+    """How to pull what is listed under a name that is the user's own."""
+    at = next((place.locator for place in entry.locations if place.source == "hub"), None)
+    if at is None:
+        return "zoo tag it another name and zoo delete this one, to pull the published one"
+    return f"pull the published one under another name: zoo pull OTHER/NAME --from hf://{at}"
 
 
 def _choose(entry: KnownEntry, source: str | None) -> Location:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.progress import Progress, Task, silent
-from zoo.errors import Corrupt
+from zoo.errors import Corrupt, Unavailable
+from zoo.exchange.held import Held, git_hash
 from zoo.exchange.parts import INDEX, parts
-from zoo.store import partial
+from zoo.store import Store, partial
 
 __all__ = ["Fetcher"]
 
@@ -24,23 +28,36 @@ class Fetcher:
     Args:
         source: Delivers them.
         release: What is fetched from.
-        staging: Where what was cut off is kept.
+        store: The zoo's: has files of other checkpoints, and keeps what was cut off.
         scratch: Where whole files are put, under their own names.
         progress: Told of weights.
     """
 
     def __init__(
-        self, source: Source, release: Release, staging: Path, scratch: Path, progress: Progress
+        self, source: Source, release: Release, store: Store, scratch: Path, progress: Progress
     ) -> None:
         self._source = source
         self._release = release
-        self._staging = staging
+        self._staging = store.staging
+        self._held = Held(store, release)
         self._scratch = scratch
         self._progress = progress
         self._fetched: list[str] = []
+        self._begun: Future[list[Path]] | None = None
+        self._stopped = Event()
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """While it is open, the weights are fetched beside all else that is done."""
+        with ThreadPoolExecutor(1) as beside:
+            self._begun = beside.submit(self._weights)
+            try:
+                yield
+            finally:
+                self._stopped.set()
 
     def fetch(self, name: str, *, progress: Progress = silent) -> Path:
-        """A file of the release.
+        """A file of the release, under its own name; what is on this machine is not sent again.
 
         Raises:
             Corrupt: The bytes are not what the source promised.
@@ -49,12 +66,23 @@ class Fetcher:
         """
         promised = self._release.file(name)
         with progress(f"pulling from {self._release.source}", promised.size, "B") as task:
-            if isinstance(self._source, Local):
-                here = self._source.local(self._release, name)
-                if here is not None and _sha256(here) == promised.sha256:
-                    task.advance(promised.size)
-                    return here  # no second copy
+            here = self._here(promised)
+            if here is not None:
+                task.advance(promised.size)
+                return here
             return self._download(promised, task)
+
+    def _here(self, promised: SourceFile) -> Path | None:
+        """The file, if its bytes are on this machine."""
+        target = self._scratch / Path(promised.path).name
+        if isinstance(self._source, Local):
+            found = self._source.local(self._release, promised.path)
+            if found is not None and _sha256(found) == promised.sha256:
+                if found.name == target.name:
+                    return found  # no second copy
+                target.symlink_to(found)
+                return target
+        return target if self._held.restore(promised, target) else None
 
     def weights(self) -> list[Path]:
         """The file of weights; or the index of several, and these in order.
@@ -63,6 +91,9 @@ class Fetcher:
             Unsupported: The index is malformed, or names a file that is not there.
             Corrupt, Unavailable, DiskFull: As for `fetch`.
         """
+        return self._begun.result() if self._begun else self._weights()
+
+    def _weights(self) -> list[Path]:
         name = self._release.weights
         if not name.endswith(INDEX):
             return [self.fetch(name, progress=self._progress)]
@@ -77,8 +108,13 @@ class Fetcher:
             partial.forget(self._staging, self._key(name))
 
     def _key(self, name: str) -> str:
-        release = self._release
-        what = "\n".join((release.source, release.locator, release.revision, name))
+        """What is known of the bytes, so that other revisions with the same ones go on with them;
+        else where they are.
+        """
+        release, promised = self._release, self._release.file(name)
+        digest = promised.sha256 or promised.git
+        where = (release.source, release.locator, release.revision, name)
+        what = digest or "\n".join(where)
         return hashlib.sha256(what.encode()).hexdigest()
 
     def _download(self, promised: SourceFile, task: Task) -> Path:
@@ -91,6 +127,8 @@ class Fetcher:
             task.advance(offset)
             received = offset
             for piece in self._source.open(self._release, promised.path, offset):
+                if self._stopped.is_set():
+                    raise Unavailable(self._release.locator, "not wanted any more")
                 received += len(piece)
                 yield piece
                 task.advance(len(piece))
@@ -105,7 +143,10 @@ class Fetcher:
                 whole.file.flush()
                 wrong = _difference(promised, whole.path)
                 if wrong is None:
-                    return whole.path.rename(self._scratch / Path(promised.path).name)
+                    with suppress(FileNotFoundError):  # forgotten by another pull of the same bytes
+                        return whole.path.rename(self._scratch / Path(promised.path).name)
+                    task.advance(-promised.size)
+                    continue
             partial.forget(self._staging, key)
             if not begun:
                 raise wrong
@@ -118,7 +159,10 @@ def _difference(promised: SourceFile, path: Path) -> Corrupt | None:
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
         return Corrupt(promised.path, f"{promised.size} bytes", found)
-    for kind, wanted, digest in (("sha256", promised.sha256, _sha256), ("git", promised.git, _git)):
+    for kind, wanted, digest in (
+        ("sha256", promised.sha256, _sha256),
+        ("git", promised.git, git_hash),
+    ):
         if wanted is not None and (found := digest(path)) != wanted:
             return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{found}")
     return None
@@ -127,10 +171,3 @@ def _difference(promised: SourceFile, path: Path) -> Corrupt | None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _git(path: Path) -> str:
-    """What Git calls the bytes of a file; only small ones are not told by their SHA-256."""
-    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    hasher.update(path.read_bytes())
-    return hasher.hexdigest()

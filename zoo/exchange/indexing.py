@@ -11,13 +11,13 @@ from zoo import plugins
 from zoo.contracts import Catalog, Queried
 from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.progress import Progress, Task, silent
-from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage
+from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName
 from zoo.exchange.results import joined, read_results
 from zoo.moves import now
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
-__all__ = ["Wanted", "index", "index_local"]
+__all__ = ["Indexed", "Wanted", "forget", "index", "index_local"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,23 @@ class Wanted:
     author: str | None = None
     limit: int | None = None
     results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """What an indexing came to.
+
+    Attributes:
+        entries: How many checkpoints are listed of the source by now.
+        came: How many of them came this time: new, changed, or not known to be neither.
+        skipped: Names of what cannot be read, and so is not listed.
+        unheard: Whether the source has never listed anything of what was asked for.
+    """
+
+    entries: int
+    came: int
+    skipped: tuple[str, ...] = ()
+    unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +90,11 @@ def index(
     wanted: Wanted | None = None,
     *,
     progress: Progress = silent,
-) -> int:
+) -> Indexed:
     """List a source's checkpoints in the registry, in the place of what it listed before.
 
     What a source lists newest first (the hub) is added to what is listed already: a run stops at
     what it knows, and one that was cut off is gone on with.
-
-    Returns:
-        How many there are.
 
     Raises:
         UnknownName: No source of that name.
@@ -101,13 +115,46 @@ def index(
         entries: Iterable[CatalogEntry] = _counted(source, catalog, task)
         entries = joined(entries, results) if wanted.results else entries
         version = _version_of(source, catalog)
-        return workspace.registry.replace_entries(source, version, entries, now())
+        total = workspace.registry.replace_entries(source, version, entries, now())
+    return Indexed(entries=total, came=total)
 
 
-def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
-    """Index the sources that ask no other machine, unless their version is indexed already."""
+def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
+    """Take a listing back, or the part of it that belongs to ``author``; how many entries that
+    were. What is here of them stays.
+
+    Raises:
+        UnknownName: Nothing is listed of such a source.
+        InvalidOption: It would be listed again by itself.
+    """
+    registry = workspace.registry
+    version = registry.indexed_version(source)
+    if version is None:
+        raise UnknownName("listing", source, plugins.names("zoo.sources"))
+    if source in plugins.names("zoo.sources") and not plugins.catalog(source).network:
+        raise InvalidOption(
+            f"what '{source}' lists comes with an installed package, and would be listed again"
+        )
+    # A run stops at what an earlier one has listed: those that had a part in this begin anew.
+    marks = _marks(version)
+    others = {key: mark for key, mark in marks.items() if not _asks_for(key, author)}
+    kept = _version(others) if author is not None else None
+    return registry.forget_entries(source, kept, author, now())
+
+
+def _asks_for(query: str, author: str | None) -> bool:
+    asked = json.loads(query).get("author")
+    return author is None or asked in (None, author)
+
+
+def index_local(workspace: Workspace, *, unseen: bool = False, progress: Progress = silent) -> None:
+    """Index the sources that ask no other machine, unless their version is indexed already; with
+    ``unseen``, only those of which none is: to learn the version, a library must be imported.
+    """
     for name in plugins.names("zoo.sources"):
         try:
+            if unseen and workspace.registry.indexed_version(name) is not None:
+                continue
             catalog = plugins.catalog(name)
             if catalog.network:
                 continue
@@ -119,11 +166,11 @@ def index_local(workspace: Workspace, *, progress: Progress = silent) -> None:
 
 def _index_newest(
     registry: Registry, source: str, catalog: Queried, wanted: Wanted, progress: Progress
-) -> int:
+) -> Indexed:
     key = json.dumps(asdict(wanted), sort_keys=True)
     marks = _marks(registry.indexed_version(source))
     mark = marks.get(key, Mark())
-    total = 0
+    total, came, skipped = 0, 0, list[str]()
     with progress(f"indexing {source}", None) as task:
         # What changed while a listing was interrupted is at its head, which is looked at last.
         for _ in range(2 if mark.cursor else 1):
@@ -133,9 +180,12 @@ def _index_newest(
                 # With the entries, in one transaction: neither is ever there without the other.
                 total = registry.add_entries(source, _version(marks), fresh, now())
                 task.advance(len(fresh))
+                came += len(fresh)
+                skipped += page.skipped
                 if mark.cursor is None:
                     break
-    return total
+    unheard = not came and mark.since is None
+    return Indexed(entries=total, came=came, skipped=tuple(skipped), unheard=unheard)
 
 
 def _pages(source: str, catalog: Queried, wanted: Wanted, cursor: str | None) -> Iterator[Page]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,8 +15,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.place import hub_address
 from zoo.domain.task import PIPELINES, TASKS
-from zoo.errors import Invalid, InvalidOption
-from zoo.exchange.exporting import export
+from zoo.errors import Invalid, InvalidOption, MissingObject
 from zoo.workspace import Workspace
 
 __all__ = ["Published", "base_models", "locator_in", "publish"]
@@ -58,6 +58,8 @@ def publish(
         Conflict: Somebody else has changed what is there; ``force`` overwrites it.
         Unavailable: It does not answer, or lets this user not write.
     """
+    from zoo.exchange.exporting import export  # imports torch, and a pull asks this module, too
+
     ref, digest = workspace.resolve(name)
     manifest = workspace.store.manifest(digest)
     source, locator = locator_in(location)
@@ -73,7 +75,7 @@ def publish(
             folder,
             facts=_facts(workspace, manifest),
             lineage=list(_lineage(str(ref or digest), digest, manifest)),
-            known=known.get(location),
+            known={known.get(location, ""), *_pulled(workspace, locator, digest, manifest)},
             force=force,
             private=private,
         )
@@ -91,6 +93,19 @@ def _published(workspace: Workspace) -> dict[str, str]:
         return {}
     except (ValueError, AttributeError) as error:
         raise Invalid(f"{path} is damaged: {error}; delete it") from error
+
+
+def _pulled(
+    workspace: Workspace, locator: str, digest: Digest, manifest: Manifest
+) -> Iterator[str]:
+    """The revisions of ``locator`` that a checkpoint, or an ancestor that is here, was pulled at:
+    what is made from them may go on top of them.
+    """
+    for current in (digest, *(parent.manifest for _, parent in manifest.lineage())):
+        with suppress(MissingObject):  # only its name is known here
+            origin = workspace.store.manifest(current).provenance
+            if origin.get("locator", "").partition("@")[0] == locator:
+                yield origin.get("revision", "")
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:

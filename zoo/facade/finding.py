@@ -11,6 +11,7 @@ from zoo.lookup.lineage import lineage
 
 if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
+    from zoo.exchange.indexing import Indexed
     from zoo.registry import Found
 
 __all__ = ["Finding"]
@@ -19,8 +20,8 @@ __all__ = ["Finding"]
 class Finding(Opened):
     """What can be looked up; none of it loads torch unless a network must be traced."""
 
-    def index(self, source: str, **wanted: Any) -> int:
-        """List a source's checkpoints in the registry; how many there are.
+    def index(self, source: str, **wanted: Any) -> Indexed:
+        """List a source's checkpoints in the registry (`zoo.exchange.indexing.index`).
 
         ``wanted`` are fields of `zoo.exchange.indexing.Wanted`: ``library="timm"``, ``author``,
         ``limit``, ``results=("results-imagenet.csv",)``.
@@ -33,6 +34,12 @@ class Finding(Opened):
         from zoo.exchange.indexing import Wanted, index
 
         return index(self.workspace, source, Wanted(**wanted), progress=self.progress)
+
+    def forget_listing(self, source: str, author: str | None = None) -> int:
+        """Take a source's listing back (`zoo.exchange.indexing.forget`)."""
+        from zoo.exchange.indexing import forget
+
+        return forget(self.workspace, source, author)
 
     def deepen(self, source: str) -> tuple[int, dict[str, str]]:
         """Trace all architectures that a source lists (`zoo.exchange.deepen.deepen`)."""

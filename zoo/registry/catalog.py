@@ -17,6 +17,7 @@ __all__ = [
     "KnownEntry",
     "add_entries",
     "entry",
+    "forget_entries",
     "indexed_version",
     "input_size",
     "replace_entries",
@@ -77,10 +78,29 @@ def add_entries(connection: Connection, source: str, version: str, at: str) -> i
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
-    listed = select(func.count()).select_from(LISTING).where(LISTING.c.source == source)
-    total = connection.scalar(listed) or 0
+    total = _count(connection, source)
     _record(connection, source, version, total, at)
     return total
+
+
+def forget_entries(
+    connection: Connection, source: str, version: str | None, author: str | None, at: str
+) -> int:
+    """Forget what ``source`` lists, or only what belongs to ``author``; how many that were.
+
+    ``version`` is what the rest is kept with; None: there is no rest.
+    """
+    listed = select(LISTING.c.item_id).where(LISTING.c.source == source)
+    if author is not None:
+        named = ITEM.c.name.startswith(f"{author}/", autoescape=True)
+        listed = listed.join(ITEM, ITEM.c.id == LISTING.c.item_id).where(named)
+    gone = list(connection.scalars(listed))
+    _unlist(connection, source, gone)
+    if version is None:
+        connection.execute(delete(schema.source).where(schema.source.c.name == source))
+    else:
+        _record(connection, source, version, _count(connection, source), at)
+    return len(gone)
 
 
 def entry(connection: Connection, name: str) -> KnownEntry | None:
@@ -118,6 +138,11 @@ def input_size(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
 def vector(values: Iterable[Any] | None) -> tuple[Any, ...] | None:
     """A list as JSON gives it back."""
     return None if values is None else tuple(values)
+
+
+def _count(connection: Connection, source: str) -> int:
+    listed = select(func.count()).select_from(LISTING).where(LISTING.c.source == source)
+    return connection.scalar(listed) or 0
 
 
 def _record(connection: Connection, source: str, version: str, count: int, at: str) -> None:

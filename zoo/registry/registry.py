@@ -234,6 +234,11 @@ class Registry:
         with writing_after(self._engine, stage, staging.discard) as connection:
             return catalog.add_entries(connection, source, version, at)
 
+    def forget_entries(self, source: str, version: str | None, author: str | None, at: str) -> int:
+        """Forget what ``source`` lists (`zoo.registry.catalog.forget_entries`)."""
+        with writing(self._engine) as connection:
+            return catalog.forget_entries(connection, source, version, author, at)
+
     def entry(self, name: str) -> KnownEntry | None:
         """The catalog entry of exactly this name."""
         return self._read(catalog.entry, name)
