@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,27 +37,32 @@ def execute(where: Path | str, script: str) -> None:
             session.execute(script)  # type: ignore[call-overload]
 
 
-def definitions(where: Path | str) -> set[str]:
-    """All that the schema says."""
-    return set(_of_file(where) if isinstance(where, Path) else _of_server(where))
+def definitions(where: Path | str, *, whole: bool = False) -> set[str]:
+    """All that the schema says; with ``whole``, also of what no schema of tables can tell."""
+    found = _of_file(where) if isinstance(where, Path) else _of_server(where)
+    return {text for name, text in found if whole or not name.startswith(INTERNAL)}
 
 
-def dump(where: Path | str) -> list[str]:
+def dump(where: Path | str, *, whole: bool = False) -> list[str]:
     """The schema and all rows."""
-    return sorted(definitions(where)) + sorted(_rows(where))
+    return sorted(definitions(where, whole=whole)) + sorted(_rows(where))
 
 
-def _of_file(path: Path) -> Iterator[str]:
+def _of_file(path: Path) -> Iterator[tuple[str, str]]:
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall()
     connection.close()
-    return (" ".join(sql.split()) for name, sql in rows if not name.startswith(INTERNAL))
+    return ((name, re.sub(r"\s*([(),])\s*|\s+", _spaced, sql)) for name, sql in rows)
 
 
-def _of_server(url: str) -> Iterator[str]:
+def _spaced(match: re.Match[str]) -> str:
+    return match[1] or " "
+
+
+def _of_server(url: str) -> Iterator[tuple[str, str]]:
     with connect(url) as session:
         rows = [row for query in (COLUMNS, INDEXES, CONSTRAINTS) for row in session.execute(query)]
-    return (str(row) for row in rows if not row[0].startswith(INTERNAL))
+    return ((row[0], str(row)) for row in rows)
 
 
 def _rows(where: Path | str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from zoo.registry.terms import LENGTH, Wanted, safe
 
-__all__ = ["add", "clear", "expression", "in_bulk", "remove", "thinned"]
+__all__ = ["add", "clear", "create", "expression", "in_bulk", "remove", "thinned"]
 
 NAME = "item_term"
 BULK_BYTES = 64 << 20
@@ -25,6 +25,14 @@ RAREST = 3
 """Of terms that all are wanted, so many are asked for."""
 COMMON = 0.5
 """What more than this share of the items have is not asked for, if anything else is."""
+
+
+def create(connection: Connection) -> None:
+    """Make an empty index."""
+    connection.exec_driver_sql(
+        f"""CREATE VIRTUAL TABLE {NAME} USING fts5(
+            terms, content='', columnsize=0, detail=none, tokenize='ascii')"""
+    )
 
 
 def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:

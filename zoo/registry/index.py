@@ -28,7 +28,7 @@ from zoo.registry import fts5, tsvector
 from zoo.registry.sql import POSTGRESQL, SQLITE, Test
 from zoo.registry.terms import Wanted
 
-__all__ = ["add", "clear", "having", "holds", "in_bulk", "remove", "thinned"]
+__all__ = ["add", "clear", "create", "having", "holds", "in_bulk", "remove", "thinned"]
 
 NAME = "item_term"
 INDEX = table(NAME, column("rowid"), column("terms"))
@@ -36,6 +36,9 @@ INDEX = table(NAME, column("rowid"), column("terms"))
 
 class Index(Protocol):
     """What an engine's module has."""
+
+    def create(self, connection: Connection) -> None:
+        """Make an empty index."""
 
     def add(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
         """Put items in: the id of each and what `terms_of` says."""
@@ -57,6 +60,11 @@ class Index(Protocol):
 
 
 INDEXES: dict[str, Index] = {SQLITE: fts5, POSTGRESQL: tsvector}
+
+
+def create(connection: Connection) -> None:
+    """Make an empty index."""
+    INDEXES[connection.dialect.name].create(connection)
 
 
 def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:

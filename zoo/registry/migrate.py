@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 
 from zoo.errors import Corrupt, Unsupported
-from zoo.registry import schema
+from zoo.registry import index, schema
 from zoo.registry.engine import reading, shown, writing
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ __all__ = ["HEAD", "migrate", "revision"]
 HEAD = "0011"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
+CREATE_VERSION = f"""CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"""
+"""As Alembic makes it."""
 
 
 def migrate(engine: Engine) -> None:
@@ -31,9 +34,29 @@ def migrate(engine: Engine) -> None:
         Unsupported: A newer program, or another one, made the database.
     """
     with reading(engine) as connection:
-        done = revision(connection) == HEAD
+        now = revision(connection)
+    done = now == HEAD or (now is None and HEAD == schema.REVISION and _create(engine))
     while not done:
         done = _step(engine)
+
+
+def _create(engine: Engine) -> bool:
+    """Make all tables as they are now; False if another process was faster.
+
+    That takes a fifth of the time of all migrations, and a test compares what they make.
+    """
+    with writing(engine) as connection:
+        if revision(connection) is not None:
+            return False
+        schema.metadata.create_all(connection)
+        index.create(connection)
+        connection.execute(schema.term_version.insert().values(version=0))
+        connection.execute(text(CREATE_VERSION))
+        connection.execute(
+            text(f"INSERT INTO {VERSION_TABLE} VALUES (:now)"),  # noqa: S608 - a constant
+            {"now": HEAD},
+        )
+    return True
 
 
 def _step(engine: Engine) -> bool:

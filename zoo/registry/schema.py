@@ -43,6 +43,8 @@ __all__ = [
     "term_version",
 ]
 
+REVISION = "0011"
+"""The newest migration, after which the tables are as here."""
 NAMED = text("kind != 'catalog'")
 metadata = MetaData(
     naming_convention={

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from zoo.registry.terms import Wanted, safe
 
-__all__ = ["add", "clear", "expression", "in_bulk", "remove", "thinned"]
+__all__ = ["add", "clear", "create", "expression", "in_bulk", "remove", "thinned"]
 
 NAME = "item_term"
 LONGEST = 255
@@ -21,6 +21,14 @@ LONGEST = 255
 MOST_BYTES = 900_000
 """Of all terms of an item. PostgreSQL takes a million; of a longer card the longest words go."""
 CHANGED = (NAME, "item", "card", "listing", "measure")
+
+
+def create(connection: Connection) -> None:
+    """Make an empty index."""
+    connection.exec_driver_sql(
+        f"CREATE TABLE {NAME} (rowid BIGINT PRIMARY KEY, terms TSVECTOR NOT NULL)"
+    )
+    connection.exec_driver_sql(f"CREATE INDEX ix_{NAME}_terms ON {NAME} USING gin (terms)")
 
 
 def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
