@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from zoo.store import Store
 from zoo.store.verify import verify
 
 WARM = 3
+Told = Callable[[str], None]
 ROUND = 25
 """Kills in one place, which is then swept, and left before checking it takes long."""
 
@@ -170,24 +171,26 @@ def forks() -> Iterator[Forks]:
         yield forks
 
 
-def besiege(forks: Forks, name: str, folder: Path, kills: int) -> Counter[str]:
+def besiege(forks: Forks, name: str, folder: Path, told: Told, kills: int) -> Counter[str]:
     siege = Siege(forks, SCENES[name][0], folder, seed=len(name))
     began = time.monotonic()
     siege.run(kills)
     assert siege.count["inside"] == kills
-    print(f"\n{name}: {dict(siege.count)}, work {siege.duration * 1000:.0f} ms, "  # noqa: T201
-          f"{time.monotonic() - began:.0f} s")  # fmt: skip
+    told(
+        f"kills | {name} | {dict(siege.count)}, work {siege.duration * 1000:.0f} ms, "
+        f"{time.monotonic() - began:.0f} s"
+    )
     return siege.count
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_killed_now_and_then(forks: Forks, folder: Path, name: str) -> None:
-    besiege(forks, name, folder, kills=6)
+def test_killed_now_and_then(forks: Forks, folder: Path, told: Told, name: str) -> None:
+    besiege(forks, name, folder, told, kills=6)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCENES)
-def test_killed_a_thousand_times(forks: Forks, folder: Path, name: str) -> None:
+def test_killed_a_thousand_times(forks: Forks, folder: Path, told: Told, name: str) -> None:
     assert sum(kills for _, kills in SCENES.values()) >= 1000
-    count = besiege(forks, name, folder, kills=SCENES[name][1])
+    count = besiege(forks, name, folder, told, kills=SCENES[name][1])
     assert count["left traces"] >= count["inside"] // 10

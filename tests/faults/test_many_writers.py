@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,18 +128,18 @@ class TestOneRemote:
         zoo.close()
 
 
-def churn(forks: Forks, folder: Path, seconds: float) -> None:
+def churn(forks: Forks, folder: Path, told: Callable[[str], None], seconds: float) -> None:
     """Four push and delete the same checkpoints under names of their own while two prune."""
     shared = Store.create(folder / "shared")
     root = str(shared.root)
     writers = [("churn", str(folder / f"zoo{me}"), root, me, seconds) for me in range(4)]
     pruners = [("keep_pruning", root, me, seconds) for me in range(2)]
-    told = said(forks.together(*writers, *pruners))
-    kept = {name: digest for one in told[:4] for name, digest in one["kept"].items()}
+    ended = said(forks.together(*writers, *pruners))
+    kept = {name: digest for one in ended[:4] for name, digest in one["kept"].items()}
     counts: Counter[str] = Counter()
-    for one in told:
+    for one in ended:
         counts += Counter({key: value for key, value in one.items() if key != "kept"})
-    print(f"\n{dict(counts)}")  # noqa: T201
+    told(f"pushes and prunes for {seconds:.0f} s | {dict(counts)}")
     assert counts["pushes"] > 0
     assert counts["prunes"] > 0
     assert verify(shared).damages == ()
@@ -158,10 +158,14 @@ def churn(forks: Forks, folder: Path, seconds: float) -> None:
     assert verify(zoo.store).damages == ()
 
 
-def test_pushes_and_prunes_do_not_meet(forks: Forks, tmp_path: Path) -> None:
-    churn(forks, tmp_path, seconds=3)
+def test_pushes_and_prunes_do_not_meet(
+    forks: Forks, tmp_path: Path, told: Callable[[str], None]
+) -> None:
+    churn(forks, tmp_path, told, seconds=3)
 
 
 @pytest.mark.long
-def test_pushes_and_prunes_do_not_meet_for_long(forks: Forks, tmp_path: Path) -> None:
-    churn(forks, tmp_path, seconds=40)
+def test_pushes_and_prunes_do_not_meet_for_long(
+    forks: Forks, tmp_path: Path, told: Callable[[str], None]
+) -> None:
+    churn(forks, tmp_path, told, seconds=40)

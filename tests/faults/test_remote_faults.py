@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,11 @@ def test_both_sides_stay_sound_and_a_rerun_completes(tmp_path: Path, seed: int) 
 
 
 @pytest.mark.long
-def test_for_long(tmp_path: Path) -> None:
+def test_for_long(tmp_path: Path, told: Callable[[str], None]) -> None:
     met: Counter[str] = Counter()
     for seed in range(100, 400):
         met += endure(tmp_path / str(seed), seed)
-    print(f"\nfaults and errors: {dict(met)}")  # noqa: T201
+    told(f"faults and errors of a remote | {dict(met)}")
     assert all(met[fault] > 20 for fault in FAULTS)
     assert met["Unavailable"] > 20
     assert met["Corrupt"] > 20
