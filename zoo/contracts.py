@@ -23,6 +23,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.network import Network
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.domain.task import Task
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Folder", "Head", "Kind", "Local", "Maintained", "Queried",
-           "Remote", "Source", "Target"]  # fmt: skip
+__all__ = ["Backbone", "Catalog", "Configured", "Folder", "Head", "Kind", "Local", "Maintained",
+           "Queried", "Remote", "Source", "Target"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
@@ -128,6 +129,38 @@ class Backbone(Protocol):
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """The ``config.json`` with which the library itself loads the exported weights."""
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A backbone plugin whose library keeps configuration files beside weights.
+
+    What they hold comes from anybody: nothing in it is imported, called or opened by its name.
+    """
+
+    def read_config(
+        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
+    ) -> Network:
+        """The network that ``config.json`` and ``preprocessor_config.json`` describe.
+
+        ``names`` are what the files and what they derive from are called, likeliest first. All of
+        ``config`` that changes what the network computes is told by the result.
+
+        Raises:
+            Unsupported: It holds an argument that is not known, or a value out of bounds, which is
+                named; or no architecture is like it.
+            KeyError, TypeError, ValueError, AttributeError, OverflowError: It is malformed.
+        """
+
+    def configured(self, arguments: Mapping[str, Any]) -> Backbone:
+        """This plugin, building each network with these keyword arguments of its library.
+
+        Raises:
+            Unsupported: One is not known, or has a value out of bounds; it is named.
+        """
+
+    def companions(self, module: nn.Module, manifest: Manifest) -> Mapping[str, dict[str, Any]]:
+        """JSON files that its library looks for beside ``config.json``, by name."""
 
 
 @runtime_checkable

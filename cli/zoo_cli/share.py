@@ -194,7 +194,8 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--architecture", help="What network FILE is (resnet50); a folder says it itself.")
+@click.option("--architecture", help="What network FILE is (resnet50; resnet50.a1_in1k "
+              "where its classes are those of that recipe); a folder says it itself.")  # fmt: skip
 @click.option("--as", "name", required=True, help="Name to keep it under (team/flowers).")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
 @click.option("--license", "license_", help="Licence id (apache-2.0).")
@@ -206,8 +207,9 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
             license_: str | None, files: tuple[Path, ...], as_json: bool) -> None:  # fmt: skip
     """Keep a weights FILE as a checkpoint.
 
-    FILE is a .safetensors, or a .pth that holds weights only. It must fit the architecture
-    exactly; nothing else that it might hold is run.
+    FILE is a .safetensors, or a .pth that holds weights only, or the .index.json of several. It
+    must fit the architecture exactly; nothing else that it might hold is run. Where a config.json
+    beside it is of that very network, class names and preprocessing are taken from there.
 
     FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
     but its lineage comes back. So do the weights that timm or transformers saved in a folder, if

@@ -123,7 +123,7 @@ class HubSource:
         files = _files(info, wanted)
         return Release(
             source="hub",
-            locator=str(wanted),
+            locator=wanted.repo,  # one commit is one release, however it was asked for
             revision=_commit(info, wanted),
             files=files,
             weights=_weights(wanted, [file.path for file in files]),
@@ -210,7 +210,7 @@ def _cached_release(wanted: _Locator) -> Release:
     files = snapshot_files(folder)
     return Release(
         source="hub",
-        locator=str(wanted),
+        locator=wanted.repo,
         revision=folder.name,
         files=files,
         weights=_weights(wanted, [file.path for file in files]),

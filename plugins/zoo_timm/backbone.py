@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import timm
+import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.network import Network
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import UnknownName
 from zoo_timm import heads, sizes
+from zoo_timm.arguments import RESET_POOL, checked
+from zoo_timm.config import read as read_config
 from zoo_timm.names import own_names
 
 __all__ = ["TimmBackbone"]
 
 
 class TimmBackbone:
-    """Implements `zoo.contracts.Backbone`."""
+    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.Configured`.
+
+    Args:
+        arguments: Keyword arguments for each network that it builds (`zoo_timm.arguments`).
+    """
+
+    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+        self._arguments = dict(arguments or {})
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""
@@ -46,7 +59,9 @@ class TimmBackbone:
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
             raise UnknownName("timm architecture", architecture, near)
-        options = {} if num_classes is None else {"num_classes": num_classes}
+        options = dict(self._arguments)
+        if num_classes is not None:
+            options["num_classes"] = num_classes
         name = f"{architecture}.{tag}" if tag else architecture
         try:
             return sizes.build(name, options, image_size, channels)
@@ -121,6 +136,38 @@ class TimmBackbone:
         """
         return sizes.adapt(module, state)
 
+    def read_config(
+        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
+    ) -> Network:
+        """The network that ``config.json`` describes (`zoo_timm.config`).
+
+        Raises:
+            Unsupported: It holds an argument that is not passed on, which is named.
+        """
+        del processor, names  # of transformers
+        found = read_config(config)
+        arguments = dict(found.surgery.arguments)
+        if "global_pool" in arguments and timm.is_model(found.architecture):
+            with torch.device("meta"):
+                own = _pool(timm.create_model(found.architecture))
+            if arguments["global_pool"] == own:  # timm always says it
+                del arguments["global_pool"]
+        surgery = replace(found.surgery, arguments=tuple(arguments.items()))
+        return replace(found, surgery=surgery)
+
+    def configured(self, arguments: Mapping[str, Any]) -> TimmBackbone:
+        """This plugin, building each network with these keyword arguments.
+
+        Raises:
+            Unsupported: One is not known, or has a value out of bounds; it is named.
+        """
+        return type(self)(checked(arguments))
+
+    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
+        """None: timm reads ``config.json`` alone."""
+        del module, manifest
+        return {}
+
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` as ``timm.create_model("local-dir:…")`` and the HF Hub read it."""
         preprocessing, config = manifest.preprocessing, _config(module)
@@ -148,6 +195,8 @@ class TimmBackbone:
                 "license": manifest.license,
             },
         }
+        if self._arguments:
+            exported["model_args"] = _model_args(module, self._arguments)
         if manifest.classes:
             exported["label_names"] = list(manifest.classes)
         return exported
@@ -156,3 +205,24 @@ class TimmBackbone:
 def _config(module: nn.Module) -> dict[str, Any]:
     config = getattr(module, "pretrained_cfg", None) or {}
     return dict(config)
+
+
+def _pool(module: nn.Module) -> str | None:
+    """How a network pools what its head gets."""
+    head = getattr(module, "head", None)
+    places = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
+    for found in (getattr(owner, name, None) for owner, name in places):
+        kind = getattr(found, "pool_type", found)
+        if isinstance(kind, str):
+            return kind
+    return None
+
+
+def _model_args(module: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """As timm reads them; for a pooling that was reset, those that come to the same."""
+    told = {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
+    if (pool := told.pop(RESET_POOL, None)) is not None:
+        known = inspect.signature(type(module).__init__).parameters
+        told |= {name: False for name in ("fc_norm", "use_fc_norm") if name in known}
+        told["global_pool"] = pool
+    return told

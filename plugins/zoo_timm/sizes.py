@@ -17,8 +17,14 @@ from torch import Tensor, nn
 
 from zoo.backbones.adapt import COLOURS, adapt_channels, misfits
 from zoo.errors import Unsupported
+from zoo_timm.arguments import RESET_POOL
 
 __all__ = ["adapt", "build"]
+
+REFUSES = (AssertionError, TypeError, ValueError, NotImplementedError, UserWarning)
+"""What timm raises for sizes that a network does not take."""
+FAILS = (*REFUSES, ArithmeticError, AttributeError, LookupError, RuntimeError)
+"""What it raises for arguments that do not go together."""
 
 
 def build(
@@ -29,17 +35,24 @@ def build(
 ) -> nn.Module:
     """The network ``name`` for that size and so many channels; None: its own.
 
+    ``options`` are ``num_classes``, and arguments that a stranger may have chosen.
+
     Raises:
         Unsupported: It is not built so; timm says why.
     """
     wanted = _arguments(name, image_size, channels)
+    chosen = [option for option in options if option != "num_classes"]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", ".*designed for 3-channel")  # CSATv2 fails as it runs
-            module = timm.create_model(name, pretrained=False, **options, **wanted)
-    except (AssertionError, TypeError, ValueError, NotImplementedError, UserWarning) as error:
-        if not wanted:
+            module = _created(name, {**options, **wanted})
+    except FAILS as error:
+        if not chosen and not (wanted and isinstance(error, REFUSES)):
             raise
+        if chosen:
+            raise Unsupported(
+                f"timm does not build {name} with {', '.join(chosen)}: {error!r:.200}"
+            ) from error
         what = [f"{image_size[0]} x {image_size[1]} pixels"] if image_size else []
         what += [f"{channels} channels"] if channels else []
         reason = f": {error}" if str(error) else ""
@@ -49,6 +62,19 @@ def build(
     own_channels, *own_size = module.pretrained_cfg.get("input_size") or (3, 0, 0)
     module.pretrained_cfg["input_size"] = (channels or own_channels, *(image_size or own_size))
     return cast(nn.Module, module)
+
+
+def _created(name: str, arguments: dict[str, Any]) -> Any:
+    """The network; where its pooling is to be reset, as open_clip resets that of its towers: after
+    the network was built with its own, whose norm it keeps.
+    """
+    pool = arguments.pop(RESET_POOL, None)
+    if pool is None:
+        return timm.create_model(name, pretrained=False, **arguments)
+    outputs = arguments.pop("num_classes", 0)
+    module: Any = timm.create_model(name, pretrained=False, **arguments)
+    module.reset_classifier(outputs, global_pool=pool)
+    return module
 
 
 def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

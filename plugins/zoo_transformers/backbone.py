@@ -10,20 +10,30 @@ from torch import Tensor, nn
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.network import PROCESSOR, Network
 from zoo.errors import UnknownName
 from zoo_transformers import networks, sizes
+from zoo_transformers import processor as processors
 from zoo_transformers.architectures import ARCHITECTURES, find
+from zoo_transformers.config import checked, with_arguments
+from zoo_transformers.config import read as read_config
 from zoo_transformers.names import own_names
 
 __all__ = ["TransformersBackbone"]
 
 
 class TransformersBackbone:
-    """Implements `zoo.contracts.Backbone`.
+    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.Configured`.
 
     Architectures have the names of published repositories, without their owners'. They are listed
     without transformers too, which is asked for when one is built.
+
+    Args:
+        arguments: Configuration values for each network that it builds (`zoo_transformers.config`).
     """
+
+    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+        self._arguments = dict(arguments or {})
 
     def architectures(self) -> Sequence[str]:
         """All names that `build` takes, sorted."""
@@ -47,7 +57,7 @@ class TransformersBackbone:
             MissingPackage: transformers is not installed.
             Unsupported: It cannot be had in such a size.
         """
-        found = find(architecture)
+        found = with_arguments(find(architecture), self._arguments)
         if tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{tag}", [architecture])
         return networks.build(found, num_classes, image_size, channels)
@@ -101,6 +111,32 @@ class TransformersBackbone:
             Unsupported: The weights are not for three channels, or not for square images.
         """
         return sizes.adapt(module, state, self.preprocessing(module).input_size[1:])
+
+    def read_config(
+        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
+    ) -> Network:
+        """The network that transformers' files describe (`zoo_transformers.config`).
+
+        Raises:
+            MissingPackage: transformers is not installed.
+            Unsupported: It is of a kind that is not listed, or has a value that is not passed on.
+        """
+        return read_config(config, processor, names)
+
+    def configured(self, arguments: Mapping[str, Any]) -> TransformersBackbone:
+        """This plugin, building each network with these configuration values.
+
+        Raises:
+            Unsupported: One is not known, or out of bounds; it is named.
+        """
+        return type(self)(checked(arguments))
+
+    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
+        """``preprocessor_config.json``, which pipelines of transformers ask for."""
+        bgr, how = networks.built(module).architecture.family.bgr, manifest.preprocessing
+        if how.crop_mode == "border":  # no processor of theirs does that
+            return {}
+        return {PROCESSOR: processors.write(how, bgr=bgr)}
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` with which ``from_pretrained`` loads the exported folder.

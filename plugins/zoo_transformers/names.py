@@ -27,6 +27,7 @@ COMMON = tuple(
         # another module around them.
         (r"^(vit|deit|beit|swin|convnext|convnextv2|dinov2|dinov2_with_registers)\.", ""),
         (r"^vision_model\.", ""),
+        (r"^encoder\.relative_position_bias\.", "shared_position_bias."),
         (r"^model\.(?=layer\.|stages\.)", ""),
         (r"^encoder\.(?=layers?\.)", ""),
         (r"^layer\.", "layers."),

@@ -118,6 +118,7 @@ def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     if trunk:
         theirs = timm.create_model("test_vit", num_classes=0).eval()
         state = {f"visual.trunk.{name}": value for name, value in theirs.state_dict().items()}
+        theirs.reset_classifier(0, global_pool="avg")  # as open_clip does where nothing is said
         vision: dict[str, Any] = {"timm_model_name": "test_vit", "image_size": 160}
         size = 160
     else:

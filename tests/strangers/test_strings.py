@@ -94,6 +94,7 @@ def full(made: Path) -> dict[str, Any]:
                        "split_digest": "blake3:0"},
         "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
+    whole["backbone"]["options"] |= {"arguments": {"act_layer": "relu"}}
     whole["backbone"]["options"] |= {"truncate": "blocks.3", "without": ["blocks.2"],
                                      "image_size": [160, 160], "channels": 3,
                                      "convolutional": False}  # fmt: skip
@@ -214,6 +215,7 @@ def test_texts_of_a_manifest(
 @pytest.mark.parametrize(
     "place",
     ["backbone.plugin", "backbone.architecture", "head.kind", "backbone.options.truncate",
+     "backbone.options.arguments.act_layer",
      "weights.0.name", "weights.0.tensors.0.name", "files.0.name"],
 )  # fmt: skip
 def test_texts_that_name_something(

@@ -158,7 +158,7 @@ def check_fit(
         key: f"has '{key}', which the network does not" for key in found if key not in expected
     }
     problems |= {
-        key: f"'{key}' is {found[key]}, the network's is {shape}"
+        key: f"has '{key}' of the shape {found[key]}, the network's is {shape}"
         for key, shape in expected.items()
         if key in found and found[key] != shape
     }

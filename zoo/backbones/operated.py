@@ -16,14 +16,14 @@ from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import Tap, find_tap, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
-from zoo.contracts import Backbone
+from zoo.contracts import Backbone, Configured
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
-from zoo.errors import InvalidFreeze, UnknownName
+from zoo.errors import InvalidFreeze, UnknownName, Unsupported
 
-__all__ = ["Operated", "backbone_of", "unit_named"]
+__all__ = ["Operated", "backbone_of", "configured", "unit_named"]
 
 LISTED = "zoo tree lists them"
 
@@ -36,12 +36,29 @@ def backbone_of(manifest: Manifest) -> Backbone:
         Unsupported: Its surgery or preprocessing is none that can be carried out.
     """
     check_preprocessing(manifest.preprocessing)
-    backbone = plugins.backbone(manifest.backbone.plugin)
+    plugin = plugins.backbone(manifest.backbone.plugin)
     surgery = Surgery.parse(manifest.backbone.options)
+    backbone = configured(plugin, surgery)
     if not surgery.operates:
         return backbone
     version = plugins.backbone_version(manifest.backbone.plugin)
     return Operated(backbone, surgery, manifest.backbone.architecture, version)
+
+
+def configured(backbone: Backbone, surgery: Surgery) -> Backbone:
+    """The plugin, told the arguments that the network was built with.
+
+    Raises:
+        Unsupported: It takes none, or not such.
+    """
+    if not surgery.arguments:
+        return backbone
+    if not isinstance(backbone, Configured):
+        raise Unsupported(
+            f"the network was built with '{surgery.arguments[0][0]}', and "
+            f"{type(backbone).__name__} takes no such arguments"
+        )
+    return backbone.configured(dict(surgery.arguments))
 
 
 def unit_named(hierarchy: Hierarchy, name: str) -> int:
@@ -201,7 +218,8 @@ def _taken_out(
     if not surgery.without:
         return ()
     whole = replace(surgery, without=(), truncate=None, convolutional=False)
-    backbone, module = plugin(), _built(plugin, version, architecture, whole)
+    backbone = configured(plugin(), surgery)
+    module = _built(plugin, version, architecture, whole)
     size = backbone.preprocessing(module).input_size
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
     units = [exact_unit(hierarchy, name) for name in surgery.without]
@@ -219,7 +237,7 @@ def _tap(
     input_size: tuple[int, int, int] | None,
 ) -> Tap:
     """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
-    backbone, name = plugin(), surgery.truncate
+    backbone, name = configured(plugin(), surgery), surgery.truncate
     before = replace(surgery, truncate=None)
     module = _built(plugin, version, architecture, before)
     size = input_size or backbone.preprocessing(module).input_size
@@ -237,6 +255,6 @@ def _tap(
 
 def _built(plugin: type[Backbone], version: str, architecture: str, surgery: Surgery) -> nn.Module:
     """The network on the meta device, with all of ``surgery`` done that its fields ask for."""
-    operated = Operated(plugin(), surgery, architecture, version)
+    operated = Operated(configured(plugin(), surgery), surgery, architecture, version)
     with on_meta():
         return operated.build(architecture)

@@ -7,6 +7,8 @@ generated from this file.
 from __future__ import annotations
 
 __all__ = [
+    "ARGUMENTS",
+    "ARGUMENT_LENGTH",
     "CHANNELS",
     "CHUNK_LEAST",
     "CHUNK_WORDS",
@@ -132,3 +134,9 @@ MANIFEST_NESTING = 800
 """Lists and objects within each other in a manifest. Early versions nested one for each ancestor,
 and could not write more than about 700.
 """
+
+ARGUMENTS = 64
+"""Keyword arguments that a network is built with, beside its size and classes."""
+
+ARGUMENT_LENGTH = 64
+"""Letters of such an argument's value, or items if it is a list."""

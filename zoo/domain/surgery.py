@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from zoo.domain.limits import CHANNELS, IMAGE_SIDE
+from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
 
 __all__ = ["Surgery", "adapted_preprocessing", "parse_size"]
+
+Argument = bool | int | float | str | tuple[bool | int | float | str, ...]
+"""The value of a keyword argument: what JSON holds as a scalar, or a list of such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Surgery:
         truncate: The last unit that is kept; None: all are, and the head.
         without: Units that were taken out of the middle.
         convolutional: Fully connected layers were made convolutions.
+        arguments: Keyword arguments of its own library that it was built with, sorted, for what the
+            fields above do not say. The plugin knows which ones there are.
     """
 
     num_classes: int | None = None
@@ -33,6 +38,7 @@ class Surgery:
     truncate: str | None = None
     without: tuple[str, ...] = ()
     convolutional: bool = False
+    arguments: tuple[tuple[str, Argument], ...] = ()
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Self:
@@ -49,10 +55,7 @@ class Surgery:
             )
         if wrong := _wrong(options):
             raise Unsupported(f"the network's option {wrong}")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in options.items()
-        }
+        values: dict[str, Any] = {name: _hashable(value) for name, value in options.items()}
         return cls(**values)
 
     def check(self) -> None:
@@ -67,14 +70,17 @@ class Surgery:
     def to_options(self) -> dict[str, Any]:
         """Inverse of `parse`: plain data, without what is as the architecture has it."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
         return {
-            name: list(value) if isinstance(value, tuple) else value
+            name: _plain(value)
             for name, value in given.items()
             if value is not None and value != () and value is not False
         }
 
     def to_build(self) -> dict[str, Any]:
-        """What a plugin's ``build`` is given; it need not know what is None."""
+        """What a plugin's ``build`` is given; it need not know what is None. Whom the arguments
+        are for, `zoo.contracts.Configured.configured` says.
+        """
         given = {
             "num_classes": self.num_classes,
             "image_size": self.image_size,
@@ -145,12 +151,22 @@ def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]
     return tuple(values[index % len(values)] for index in range(channels))
 
 
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted((name, _hashable(each)) for name, each in value.items()))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _wrong(options: Mapping[str, Any]) -> str | None:
     """What is wrong with the first value that is."""
     for name, value in options.items():
         holds, wanted = CHECKS[name]
         if not holds(value):
-            return f"'{name}' must be {wanted}, not {value!r}"
+            return f"'{name}' must be {wanted}, not {value!r:.80}"
     return None
 
 
@@ -172,6 +188,27 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= ARGUMENT_LENGTH
+    # NaN is not of this range.
+    return isinstance(value, bool | int | float) and -(2**53) <= value <= 2**53
+
+
+def _is_arguments(value: Any) -> bool:
+    def is_argument(each: Any) -> bool:
+        if isinstance(each, list):
+            return len(each) <= ARGUMENT_LENGTH and all(map(_is_scalar, each))
+        return _is_scalar(each)
+
+    return (
+        isinstance(value, dict)
+        and len(value) <= ARGUMENTS
+        and all(re.fullmatch(r"[a-zA-Z]\w{0,63}", name) for name in value)
+        and all(map(is_argument, value.values()))
+    )
+
+
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_classes": (lambda value: _is_count(value, 0), "a count"),
     "image_size": (_is_size, f"a height and a width, each from 1 to {IMAGE_SIDE}"),
@@ -179,4 +216,5 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),
     "without": (_is_names, "a list of names of units"),
     "convolutional": (lambda value: isinstance(value, bool), "true or false"),
+    "arguments": (_is_arguments, "names with numbers, words, true, false, or lists of such"),
 }

@@ -6,6 +6,8 @@ What builds networks takes seconds to import, in which weights can come: so it i
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
@@ -20,14 +22,16 @@ from zoo.errors import (
     Conflict,
     InvalidOption,
     InvalidReference,
+    InvalidWeights,
     Unavailable,
     UnknownName,
     Unsupported,
     ZooError,
 )
 from zoo.exchange.fetching import Fetcher
+from zoo.exchange.fitting import first_that_fits
 from zoo.exchange.indexing import index_local
-from zoo.exchange.layouts import Layout, explains, read_layout
+from zoo.exchange.layouts import Layout, explains, read_layouts
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.transfer.guard import check_pull
@@ -131,22 +135,27 @@ def _take(
         with fetcher.ahead():
             from zoo.exchange.importing import import_file
 
+            fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
-            layout = None
-            if described is None:
-                names = (release.locator.partition("@")[0], *bases)
-                layout = read_layout(scratch, names)
-                _check_listed(layout)
-            origin = _origin(release, described, layout)
-            _check_built(workspace, origin)
+
+            def keep(origin: Origin) -> Digest:
+                if origin.layout:
+                    _check_listed(origin.layout)
+                _check_built(workspace, origin)
+                name = next(iter(origin.layout.weights if origin.layout else ()), release.weights)
+                weights = fetched(name)
+                try:
+                    return import_file(
+                        workspace, weights[0], ref, origin, parts=weights[1:],
+                        files=[*companions, *weights[:1]] if weights[1:] else companions,
+                        why=f"{PULLED}{location.source}", check=check, progress=progress,
+                    )  # fmt: skip
+                except InvalidWeights as error:  # the file itself is gone when this is read
+                    raise InvalidWeights(f"{release.locator}/{name}", error.reason) from error
+
             if described:
                 index_local(workspace)  # nothing to do, but after a library was upgraded
-            weights = fetcher.weights()
-        digest = import_file(
-            workspace, weights[0], ref, origin, parts=weights[1:],
-            files=[*companions, *weights[:1]] if weights[1:] else companions,
-            why=f"{PULLED}{location.source}", check=check, progress=progress,
-        )  # fmt: skip
+            digest = first_that_fits(_origins(release, described, scratch, bases), keep)
         fetcher.done()
     return ref, digest, release
 
@@ -177,7 +186,10 @@ def _known(workspace: Workspace, name: str, progress: Progress) -> Reference:
     return workspace.reference(name)
 
 
-def _origin(release: Release, described: CatalogEntry | None, layout: Layout | None) -> Origin:
+def _origins(
+    release: Release, described: CatalogEntry | None, folder: Path, bases: tuple[str, ...]
+) -> list[Origin]:
+    """What the weights may be of: as a catalog says it, or the files in ``folder``."""
     from zoo.exchange.importing import Origin
 
     provenance = {
@@ -186,35 +198,42 @@ def _origin(release: Release, described: CatalogEntry | None, layout: Layout | N
         "revision": release.revision,
     }
     if described:
-        return Origin(
-            plugin=described.backbone,
-            architecture=described.architecture,
-            tag=described.tag,
-            license=described.license or release.license,
-            provenance=provenance,
-        )
-    if layout is None:
+        return [
+            Origin(
+                plugin=described.backbone,
+                architecture=described.architecture,
+                tag=described.tag,
+                license=described.license or release.license,
+                provenance=provenance,
+                published=True,
+            )
+        ]
+    names = (release.locator.partition("@")[0], *bases)
+    layouts = read_layouts(folder, names, {file.path for file in release.files})
+    if not layouts:
         raise Unsupported(
             f"'{release.locator}' does not say what network it is: it has no config.json that zoo "
             "reads; fetch the file and name it: zoo import FILE --architecture NAME"
         )
-    return Origin(
-        plugin=layout.plugin,
-        architecture=layout.architecture,
-        license=release.license,
-        provenance=provenance,
-        layout=layout,
-    )
+    return [
+        Origin(
+            plugin=layout.plugin,
+            architecture=layout.network.architecture,
+            license=release.license,
+            provenance=provenance,
+            layout=layout,
+        )
+        for layout in layouts
+    ]
 
 
-def _check_listed(layout: Layout | None) -> None:
+def _check_listed(layout: Layout) -> None:
     """See that no stranger's words import a module: a plugin may build what it does not list."""
-    if layout is None or layout.whole is None:
-        return
-    if layout.architecture not in plugins.backbone(layout.plugin).architectures():
+    architecture = layout.network.architecture
+    if architecture not in plugins.backbone(layout.plugin).architectures():
         raise Unsupported(
-            f"the network '{layout.architecture}' is none that {layout.plugin} lists; if you trust "
-            f"it, fetch the file and name it: zoo import FILE --architecture {layout.architecture} "
+            f"the network '{architecture:.200}' is none that {layout.plugin} lists; if you trust "
+            f"it, fetch the file and name it: zoo import FILE --architecture {architecture:.200} "
             f"--backbone {layout.plugin}"
         )
 

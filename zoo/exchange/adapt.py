@@ -142,7 +142,9 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         base,
         backbone=replace(base.backbone, options=both.to_options()),
         head=head or base.head,
-        preprocessing=adapted_preprocessing(base.preprocessing, both.image_size, both.channels),
+        preprocessing=adapted_preprocessing(
+            base.preprocessing, surgery.image_size, surgery.channels
+        ),
         classes=() if head else base.classes,
         weights=(),
         files=(),

@@ -14,11 +14,12 @@ from zoo.backbones.load import build, converted_state
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
-from zoo.contracts import Backbone
+from zoo.contracts import Backbone, Configured
 from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import Manifest
+from zoo.domain.network import CONFIG
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.store import Store
 from zoo.store.atomic import write_whole
@@ -27,16 +28,14 @@ from zoo.workspace import Workspace
 
 __all__ = ["export", "left_out"]
 
-CONFIG = "config.json"
-
 
 def export(
     workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
 ) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
-    ``config.json`` is what the network's own library reads, and describes the checkpoint for
-    `zoo.exchange.folders.import_folder` beside.
+    ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
+    library reads, and describes the checkpoint for `zoo.exchange.folders.import_folder` beside.
     The weights are byte-identical to what was imported. Only foreign names that came without a
     ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
     comes back too. Of the other files, those that `left_out` lists are written with ``all_files``
@@ -122,6 +121,9 @@ def _write(
     if explained:
         return sorted(path.name for path in folder.iterdir())
     config = {**backbone.export_config(module, manifest), KEY: description(manifest)}
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    write_whole(folder / CONFIG, [text.encode()])
+    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
+    for name, content in {**beside, CONFIG: config}.items():
+        if not (folder / name).exists():
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            write_whole(folder / name, [text.encode()])
     return sorted(path.name for path in folder.iterdir())

@@ -50,7 +50,7 @@ class Fetcher:
     def ahead(self) -> Iterator[None]:
         """While it is open, the weights are fetched beside all else that is done."""
         with ThreadPoolExecutor(1) as beside:
-            self._begun = beside.submit(self._weights)
+            self._begun = beside.submit(self._weights, self._release.weights)
             try:
                 yield
             finally:
@@ -84,17 +84,18 @@ class Fetcher:
                 return target
         return target if self._held.restore(promised, target) else None
 
-    def weights(self) -> list[Path]:
-        """The file of weights; or the index of several, and these in order.
+    def weights(self, name: str) -> list[Path]:
+        """The file of weights ``name``; or, if that is the index of several, it and these in order.
 
         Raises:
             Unsupported: The index is malformed, or names a file that is not there.
             Corrupt, Unavailable, DiskFull: As for `fetch`.
         """
-        return self._begun.result() if self._begun else self._weights()
+        if self._begun and name == self._release.weights:
+            return self._begun.result()
+        return self._weights(name)
 
-    def _weights(self) -> list[Path]:
-        name = self._release.weights
+    def _weights(self, name: str) -> list[Path]:
         if not name.endswith(INDEX):
             return [self.fetch(name, progress=self._progress)]
         index = self.fetch(name)

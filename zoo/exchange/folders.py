@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, InvalidWeights
+from zoo.errors import InvalidOption, InvalidWeights, Unsupported, ZooError
+from zoo.exchange.fitting import first_that_fits
 from zoo.exchange.importing import MAIN, Origin, import_file
-from zoo.exchange.layouts import CONFIG, Layout, explains, read_layout
+from zoo.exchange.layouts import CONFIG, Layout, explains, read_layouts
 from zoo.exchange.parts import INDEX, parts
 from zoo.workspace import Workspace
 
-__all__ = ["import_folder"]
+__all__ = ["import_folder", "import_weights"]
 
 PICKLE = "pytorch_model.bin"
 
@@ -40,28 +43,84 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     there = sorted(path.name for path in folder.iterdir() if path.is_file())
-    layout = read_layout(folder, [folder.resolve().name])
-    if layout is None:
+    layouts = read_layouts(folder, [folder.resolve().name], there)
+    if not layouts:
         raise InvalidOption(
             f"{folder} has no {CONFIG} that says what network it is: name the file in it, and what "
             "it is (zoo import FILE --architecture NAME --as NAME)"
         )
-    path, *several = _weights(folder, there)
-    origin = Origin(
+
+    def keep(layout: Layout) -> Digest:
+        path, *several = _weights(folder, there, layout)
+        skipped = several or [path]
+        beside = [
+            folder / name
+            for name in there
+            if folder / name not in skipped and _belongs(folder / name, layout)
+        ]
+        return import_file(
+            workspace, path, ref, _origin(layout, license), parts=several,
+            files=[*beside, *files], progress=progress,
+        )  # fmt: skip
+
+    return first_that_fits(layouts, keep)
+
+
+def import_weights(
+    workspace: Workspace,
+    path: Path,
+    ref: Reference,
+    origin: Origin,
+    *,
+    files: Sequence[Path] = (),
+    progress: Progress = silent,
+) -> Digest:
+    """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
+
+    Where files beside it describe the very network that ``origin`` names, they tell its
+    preprocessing and class names, and how it differs from the published one.
+
+    Raises:
+        InvalidWeights, InvalidOption, UnknownName, Conflict: As `import_file`.
+        Unsupported: The index is malformed, or names files that are not there.
+    """
+    several: list[Path] = []
+    if path.name.endswith(INDEX) and path.is_file():
+        there = sorted(each.name for each in path.parent.iterdir())
+        several = [path.parent / name for name in parts(path, str(path.parent), there)]
+        files = [path, *files]
+
+    def keep(layout: Layout | None) -> Digest:
+        told = replace(origin, layout=layout)
+        return import_file(
+            workspace, path, ref, told, parts=several, files=files, progress=progress
+        )
+
+    layout = _beside(path, origin)
+    if layout is not None:
+        with suppress(InvalidWeights, Unsupported):
+            return keep(layout)
+    return keep(None)
+
+
+def _beside(path: Path, origin: Origin) -> Layout | None:
+    """What files beside ``path`` say of the network that ``origin`` names."""
+    try:
+        layouts = read_layouts(path.parent, [origin.architecture], ())
+    except ZooError:
+        return None
+    wanted = (origin.plugin, origin.architecture)
+    fits = (each for each in layouts if (each.plugin, each.network.architecture) == wanted)
+    return next(fits, None)
+
+
+def _origin(layout: Layout, license_: str | None) -> Origin:
+    return Origin(
         plugin=layout.plugin,
-        architecture=layout.architecture,
-        license=license,
+        architecture=layout.network.architecture,
+        license=license_,
         provenance={"source": "folder"},
         layout=layout,
-    )
-    skipped = several or [path]
-    beside = [
-        folder / name
-        for name in there
-        if folder / name not in skipped and _belongs(folder / name, layout)
-    ]
-    return import_file(
-        workspace, path, ref, origin, parts=several, files=[*beside, *files], progress=progress
     )
 
 
@@ -73,8 +132,10 @@ def _belongs(file: Path, layout: Layout) -> bool:
     return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
 
 
-def _weights(folder: Path, there: Sequence[str]) -> list[Path]:
+def _weights(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
     """The file of weights; or the index of several, and these in order."""
+    if layout.weights:
+        return [folder / layout.weights[0]]
     if MAIN in there:
         return [folder / MAIN]
     if MAIN + INDEX in there:

@@ -14,7 +14,7 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.load import build, check_fit, converted_state
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.operated import backbone_of, configured
 from zoo.backbones.save import save_state
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
@@ -31,7 +31,7 @@ from zoo.exchange.weights import is_safetensors, read_state
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Check, Workspace
 
-__all__ = ["MAIN", "Origin", "import_file"]
+__all__ = ["MAIN", "Origin", "import_file", "tagged"]
 
 MAIN = "model.safetensors"
 
@@ -47,6 +47,8 @@ class Origin:
         license: Licence id.
         provenance: Where they came from, as text.
         layout: How their publisher describes the network, where that is what counts.
+        published: Whether they are the weights that the architecture was published with, so that
+            their outputs are the classes of these.
     """
 
     plugin: str
@@ -55,6 +57,19 @@ class Origin:
     license: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     layout: Layout | None = None
+    published: bool = False
+
+    @property
+    def surgery(self) -> Surgery:
+        """How the network differs from the architecture, as far as its publisher says."""
+        return self.layout.network.surgery if self.layout else Surgery()
+
+
+def tagged(plugin: str, name: str) -> tuple[str, str | None]:
+    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
+    architecture, dot, tag = name.partition(".")
+    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
+    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
 @contextmanager
@@ -159,30 +174,39 @@ def _manifest(
 ) -> m.Manifest:
     layout = origin.layout
     if layout and layout.whole:
-        named = len(layout.classes) == layout.num_classes
+        classes = layout.network.classes
+        named = len(classes) == layout.whole.head.num_classes
         return replace(
             layout.whole,
             weights=weights,
-            classes=layout.classes if named else (),
+            classes=classes if named else (),
             license=origin.license or layout.whole.license,
             provenance=provenance,
         )
     outputs = _num_outputs(backbone, module)
-    classes = (layout and layout.classes) or backbone.classes(module)
-    built_for = Surgery(num_classes=outputs, image_size=layout.image_size if layout else None)
+    classes = _classes(backbone, module, origin)
     return m.Manifest(
         backbone=m.Backbone(
             plugin=origin.plugin,
             architecture=origin.architecture,
-            options=built_for.to_options(),
+            options=replace(origin.surgery, num_classes=outputs).to_options(),
         ),
         head=m.Head(kind="native", num_classes=outputs),
-        preprocessing=(layout and layout.preprocessing) or backbone.preprocessing(module),
+        preprocessing=(layout and layout.network.preprocessing) or backbone.preprocessing(module),
         classes=classes if len(classes) == outputs else (),
         weights=weights,
         license=origin.license,
         provenance=provenance,
     )
+
+
+def _classes(backbone: Backbone, module: nn.Module, origin: Origin) -> tuple[str, ...]:
+    """Names of the outputs. As many outputs as ImageNet has are no reason to take its names."""
+    network = origin.layout and origin.layout.network
+    if network and network.classes:
+        return network.classes
+    told = origin.published or origin.tag or (network and network.published_classes)
+    return backbone.classes(module) if told else ()
 
 
 def _network(
@@ -194,7 +218,7 @@ def _network(
         with on_meta():
             module = build(backbone, origin.layout.whole)
     else:
-        backbone = plugins.backbone(origin.plugin)
+        backbone = configured(plugins.backbone(origin.plugin), origin.surgery)
         module = _with_outputs(backbone, origin, state)
     try:
         check_fit(module, converted_state(backbone, module, state), str(path))
@@ -206,10 +230,7 @@ def _network(
 def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
     with torch.device("meta"):
-        stated: dict[str, Any] = {}
-        if origin.layout:
-            stated = {key: value for key in ("num_classes", "image_size")
-                      if (value := getattr(origin.layout, key)) is not None}  # fmt: skip
+        stated = origin.surgery.to_build()
         module = _built(backbone, origin, stated)
         converted = converted_state(backbone, module, state)
         outputs = _outputs_in(backbone, module, converted)

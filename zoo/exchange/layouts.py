@@ -7,60 +7,53 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zoo import plugins
+from zoo.contracts import Configured
 from zoo.domain.description import KEY, described
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.preprocessing import check_preprocessing
-from zoo.errors import Unsupported
+from zoo.domain.surgery import Surgery
+from zoo.errors import UnknownName, Unsupported, ZooError
+from zoo.exchange import clip
+from zoo.exchange.origins import base_models_in
 
-__all__ = ["CONFIG", "CONFIGS", "Layout", "explains", "read_layout"]
+__all__ = ["CONFIG", "Layout", "explains", "read_layouts"]
 
-CONFIG, PROCESSOR, OPEN_CLIP = "config.json", "preprocessor_config.json", "open_clip_config.json"
-CONFIGS = (CONFIG, PROCESSOR, OPEN_CLIP)
+CARD, OPEN_CLIP = "README.md", "open_clip_config.json"
+CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 EXPLAINS = re.compile(
-    r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|" + "|".join(map(re.escape, CONFIGS))
+    r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|"
+    + "|".join(map(re.escape, (CONFIG, PROCESSOR, OPEN_CLIP)))
 )
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-CLIP_SIZES = {
-    (10, 256): "xsmall", (8, 512): "medium", (12, 768): "base", (24, 1024): "large",
-    (32, 1280): "huge", (40, 1408): "giant", (48, 1664): "gigantic",
-}  # fmt: skip
-"""timm's word for a vision tower of so many layers of such a width."""
-FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""Resize filters by their numbers in Pillow."""
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A network as its publisher describes it; None is what the backbone plugin says.
+    """A network as its publisher describes it.
 
     Attributes:
         plugin: The backbone plugin that builds it.
-        architecture: A name that it knows.
-        num_classes: Outputs; None: as many as the weights have.
-        image_size: Height and width that it is built for.
-        preprocessing: How images become its input.
-        classes: Class names in index order; empty where unknown.
+        network: What it is.
+        file: The file that says so.
+        weights: Names of files that such a description is for, if one of them is there.
         tower: Whether the weights are those of a pair of image and text encoder.
         whole: All of the network, with its surgery and kind of head, where zoo wrote the files; a
             manifest without weights.
     """
 
     plugin: str
-    architecture: str
-    num_classes: int | None = None
-    image_size: tuple[int, int] | None = None
-    preprocessing: Preprocessing | None = None
-    classes: tuple[str, ...] = ()
+    network: Network
+    file: str = CONFIG
+    weights: tuple[str, ...] = ()
     tower: bool = False
     whole: Manifest | None = None
 
@@ -70,188 +63,122 @@ def explains(name: str, size: int) -> bool:
     return bool(EXPLAINS.fullmatch(name)) and size <= CONFIG_BYTES and not why_unsafe(name)
 
 
-def read_layout(folder: Path, names: Iterable[str]) -> Layout | None:
-    """The network that the files in ``folder`` describe; None if none of them does.
+def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> list[Layout]:
+    """The networks that the files in ``folder`` describe, likeliest first; empty if none does.
+
+    Several libraries may have their files in one place, each with weights of its own: whose weights
+    are there, whoever reads them finds out.
 
     Args:
-        folder: Holds what there is of `CONFIGS`.
+        folder: Holds what there is of configurations, and the card.
         names: What the repository, and those that it derives from, are called: transformers'
             configurations do not say which published network they are of.
+        there: Names of the files of weights.
 
     Raises:
-        Unsupported: It is a network that no plugin here builds, or the files cannot be read.
+        Unsupported: All that is described are networks that no plugin here builds, or the files
+            cannot be read.
+        MissingPackage: What builds the only one is not installed.
     """
-    try:
-        layout = _described(folder, names)
-        if layout and layout.preprocessing:
-            check_preprocessing(layout.preprocessing)
-        return layout
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Unsupported(
-            f"the configuration beside the weights is malformed: {error!r:.200}"
-        ) from error
-
-
-def _described(folder: Path, names: Iterable[str]) -> Layout | None:
-    config, processor, clip = (_read(folder / name) for name in CONFIGS)
+    config, processor, clips = (_read(folder / name) for name in (CONFIG, PROCESSOR, OPEN_CLIP))
+    told = [*names, *base_models_in(_text(folder / CARD))]
+    readers: list[tuple[str, Callable[[], Layout]]] = []
     if KEY in config:
-        return _zoo(config)
-    if "model_cfg" in clip:
-        return _open_clip(clip)
-    if "architecture" in config:
-        return _timm(config)
-    if "model_type" in config:
-        return _transformers(config, processor, names)
-    return None
+        readers.append((CONFIG, lambda: _zoo(config)))
+    elif "architecture" in config:
+        readers.append((CONFIG, lambda: _configured("timm", config, {}, told)))
+    if "model_cfg" in clips:
+        readers.append((OPEN_CLIP, lambda: _open_clip(clips, there)))
+    if KEY not in config and "architecture" not in config and "model_type" in config:
+        readers.append((CONFIG, lambda: _configured("transformers", config, processor, told)))
+    found = list(_all_read(readers))
+    layouts = [each for each in found if isinstance(each, Layout)]
+    refusals = [each for each in found if isinstance(each, ZooError)]
+    if refusals and not layouts:
+        raise refusals[0]
+    return layouts
+
+
+def _all_read(
+    readers: Sequence[tuple[str, Callable[[], Layout]]],
+) -> Iterator[Layout | ZooError]:
+    """What each of the readers finds in its file, or why it cannot."""
+    for file, read in readers:
+        try:
+            layout = read()
+            if layout.network.preprocessing:
+                _check(layout.network.preprocessing, file)
+            yield layout
+        except ZooError as error:
+            yield error
+        except MALFORMED as error:
+            yield Unsupported(f"{file}, beside the weights, is malformed: {error!r:.200}")
+
+
+def _check(how: Preprocessing, file: str) -> None:
+    try:
+        check_preprocessing(how)
+    except Unsupported as error:
+        raise Unsupported(f"{file}: {error}") from None
+    channels, *_ = how.input_size
+    if not len(how.mean) == len(how.std) == channels:
+        raise Unsupported(f"{file}: the mean or the std is not that of {channels} channels")
+
+
+def _text(path: Path) -> str:
+    """What is in a file; nothing if it is not there.
+
+    Raises:
+        Unsupported: It is larger than such files are.
+    """
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        data = file.read(CONFIG_BYTES + 1)
+    if len(data) > CONFIG_BYTES:
+        raise Unsupported(f"{path.name} has more than {CONFIG_BYTES:,} bytes")
+    return data.decode("utf-8-sig", errors="replace")
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = _text(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(CONFIG_BYTES + 1)
-        if len(data) > CONFIG_BYTES:
-            raise Unsupported(f"{path.name} has more than {CONFIG_BYTES:,} bytes")
-        found = json.loads(data)
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
+        found = json.loads(text) if text else {}
+    except RecursionError:
+        raise Unsupported(f"{path.name}, beside the weights, is nested too deeply") from None
+    except ValueError as error:
         raise Unsupported(f"{path.name}, beside the weights, is no JSON: {error}") from error
     return found if isinstance(found, dict) else {}
 
 
 def _zoo(config: Mapping[str, Any]) -> Layout:
     whole = described(config[KEY])
-    if "id2label" in config:  # transformers hands our part on when it saves with other classes
-        whole = replace(whole, classes=_named(_labels(config)))
-    return Layout(
-        plugin=whole.backbone.plugin,
+    if labels := config.get("id2label"):  # transformers hands our part on with other classes
+        named = {int(key): str(name) for key, name in labels.items()}
+        classes = tuple(named[index] for index in range(len(named)))
+        whole = replace(whole, classes=() if classes[:1] == ("LABEL_0",) else classes)
+    network = Network(
         architecture=whole.backbone.architecture,
-        num_classes=whole.head.num_classes,
+        surgery=Surgery(num_classes=whole.head.num_classes),
         preprocessing=whole.preprocessing,
         classes=whole.classes,
-        whole=whole,
     )
+    return Layout(plugin=whole.backbone.plugin, network=network, whole=whole)
 
 
-def _timm(config: Mapping[str, Any]) -> Layout:
-    how = config.get("pretrained_cfg") or config  # the older form is flat
-    names = how.get("label_names") or config.get("label_names") or ()
-    described = how.get("label_descriptions") or config.get("label_descriptions") or {}
-    sized = "img_size" in (config.get("model_args") or {})
-    size = _size(how["input_size"]) if "input_size" in how else None
-    return Layout(
-        plugin="timm",
-        architecture=str(config["architecture"]),
-        num_classes=_count(config.get("num_classes")),
-        image_size=size[1:] if size and sized else None,
-        preprocessing=size and Preprocessing(
-            input_size=size,
-            mean=_floats(how["mean"]),
-            std=_floats(how["std"]),
-            interpolation=str(how.get("interpolation", "bicubic")),
-            crop_pct=float(how.get("crop_pct") or 0.875),
-            crop_mode=str(how.get("crop_mode") or "center"),
-        ),
-        classes=tuple(str(described.get(name, name)) for name in names),
-    )  # fmt: skip
-
-
-def _transformers(
-    config: Mapping[str, Any], processor: Mapping[str, Any], names: Iterable[str]
+def _configured(
+    plugin: str, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
 ) -> Layout:
-    known = set(plugins.backbone("transformers").architectures())
-    told = [*names, str(config.get("_name_or_path", ""))]
-    tails = [name.rpartition("/")[2] for name in told]
-    architecture = next((tail for tail in tails if tail in known), None)
-    if architecture is None:
-        raise Unsupported(
-            f"no published network that zoo builds is called {' or '.join(filter(None, tails))}; "
-            "if one has this shape, fetch the file and name it: zoo import FILE --architecture "
-            "NAME --backbone transformers"
-        )
-    classes = _labels(config)
-    (kind, *_) = config.get("architectures") or [""]
-    return Layout(
-        plugin="transformers",
-        architecture=architecture,
-        num_classes=len(classes) if classes and "Classification" in kind else None,
-        preprocessing=_processed(processor) if processor else None,
-        classes=_named(classes),
-    )
+    backbone = plugins.backbone(plugin)
+    if not isinstance(backbone, Configured):
+        raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")
+    network = backbone.read_config(config, processor, names)
+    if network.architecture not in backbone.architectures():
+        raise UnknownName(f"{plugin} architecture", f"{network.architecture:.100}")
+    return Layout(plugin=plugin, network=network)
 
 
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Labels in index order; transformers makes some up where there are none."""
-    labels = {int(key): str(name) for key, name in (config.get("id2label") or {}).items()}
-    return tuple(labels[index] for index in range(len(labels)))
-
-
-def _named(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return () if labels[:1] == ("LABEL_0",) else labels
-
-
-def _processed(processor: Mapping[str, Any]) -> Preprocessing | None:
-    size = processor["size"]
-    sides = size if isinstance(size, dict) else {"height": size, "width": size}
-    crop = processor.get("crop_size") if processor.get("do_center_crop") else None
-    share = float(processor.get("crop_pct") or 1)
-    if crop is not None:
-        out = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
-        share = out["height"] / sides.get("shortest_edge", sides.get("height"))
-        mode = "center"
-    else:
-        edge = sides.get("shortest_edge")
-        out = {"height": edge, "width": edge} if edge else sides
-        mode = "center" if edge else "squash"
-    return Preprocessing(
-        input_size=(3, int(out["height"]), int(out["width"])),
-        mean=_floats(processor["image_mean"]),
-        std=_floats(processor["image_std"]),
-        interpolation=FILTERS[processor.get("resample", 2)],
-        crop_pct=share,
-        crop_mode=mode,
-    )
-
-
-def _open_clip(config: Mapping[str, Any]) -> Layout:
-    model, how = config["model_cfg"], config.get("preprocess_cfg") or {}
-    vision = model["vision_cfg"]
-    trunk = vision.get("timm_model_name")
-    side = how.get("size") or vision.get("image_size") or 224
-    size = _size([3, *(side if isinstance(side, list) else [side, side])])
-    return Layout(
-        plugin="timm",
-        architecture=str(trunk) if trunk else _clip_name(model, vision),
-        num_classes=0 if trunk else None,
-        preprocessing=Preprocessing(
-            input_size=size,
-            mean=_floats(how.get("mean") or CLIP_MEAN),
-            std=_floats(how.get("std") or CLIP_STD),
-            interpolation=str(how.get("interpolation", "bicubic")),
-            crop_pct=1.0,
-            crop_mode="squash" if how.get("resize_mode") == "squash" else "center",
-        ),
-        tower=True,
-    )
-
-
-def _clip_name(model: Mapping[str, Any], vision: Mapping[str, Any]) -> str:
-    """Timm's name of open_clip's own vision tower."""
-    shape = (vision["layers"], vision["width"])
-    if not isinstance(shape[0], int) or shape not in CLIP_SIZES:
-        raise Unsupported(f"timm has no vision tower of {shape[0]} layers of width {shape[1]}")
-    gelu = "quickgelu_" if model.get("quick_gelu") else ""
-    return f"vit_{CLIP_SIZES[shape]}_patch{vision['patch_size']}_clip_{gelu}{vision['image_size']}"
-
-
-def _size(value: Any) -> tuple[int, int, int]:
-    channels, height, width = map(int, value)
-    return channels, height, width
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(map(float, values))
-
-
-def _count(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _open_clip(config: Mapping[str, Any], there: Collection[str]) -> Layout:
+    own = tuple(name for name in CLIP_WEIGHTS if name in there)
+    network = clip.read(config, OPEN_CLIP)
+    return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)

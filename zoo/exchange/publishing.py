@@ -7,22 +7,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from zoo import plugins
 from zoo.contracts import Target
+from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest
+from zoo.domain.network import CONFIG
 from zoo.domain.place import hub_address
 from zoo.domain.task import PIPELINES, TASKS
-from zoo.errors import Invalid, InvalidOption, MissingObject
+from zoo.errors import InvalidOption, MissingObject
+from zoo.exchange.origins import base_models
+from zoo.exchange.published import keep_published, published
 from zoo.workspace import Workspace
 
-__all__ = ["Published", "base_models", "locator_in", "publish"]
+__all__ = ["Published", "locator_in", "publish"]
 
 HUB = "hub"
 """The source plugin that publishes."""
-KEPT = "published.json"
 SHOWN = 50
 """Ancestors that a card lists."""
 
@@ -66,10 +70,11 @@ def publish(
     target = plugins.catalog(source)
     if not isinstance(target, Target):
         raise InvalidOption(f"the source '{source}' publishes nothing")
-    known = _published(workspace)
+    known = {where: place.revision for where, place in published(workspace).items()}
     with workspace.scratch() as scratch:
         folder = scratch / "published"
         export(workspace, digest, folder)
+        _describe(folder / CONFIG, manifest)
         revision = target.publish(
             locator,
             folder,
@@ -79,20 +84,19 @@ def publish(
             force=force,
             private=private,
         )
-    text = json.dumps({**known, location: revision}, indent=2, sort_keys=True) + "\n"
-    workspace.store.disk.put(KEPT, text.encode())
+    keep_published(workspace, location, revision, digest)
     return Published(digest, location, revision)
 
 
-def _published(workspace: Workspace) -> dict[str, str]:
-    """The revision that was published last, by location."""
-    path = workspace.root / KEPT
+def _describe(path: Path, manifest: Manifest) -> None:
+    """See that ``config.json`` has zoo's part, too; that of a pulled checkpoint is as it came."""
     try:
-        return {str(key): str(value) for key, value in json.loads(workspace.read_own(KEPT)).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError) as error:
-        raise Invalid(f"{path} is damaged: {error}; delete it") from error
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return
+    if isinstance(config, dict) and KEY not in config:
+        config = {**config, KEY: description(manifest)}
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _pulled(
@@ -126,19 +130,6 @@ def _pipeline(manifest: Manifest) -> str:
         return "image-feature-extraction"
     task = (manifest.recipe or {}).get("task", "classification")
     return PIPELINES[task][0] if task in TASKS else "image-classification"
-
-
-def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
-    """Repositories on the HF Hub of the nearest ancestors that have one."""
-    lines = [[each for _, each in manifest.lineage(parent)] for parent in manifest.parents]
-    found = [next(filter(None, (_hub_id(workspace, each) for each in line)), None)
-             for line in lines]  # fmt: skip
-    return [hub for hub in found if hub]
-
-
-def _hub_id(workspace: Workspace, ancestor: Parent) -> str | None:
-    known = workspace.registry.entry(ancestor.ref.partition(":")[0])
-    return known.entry.hub_id if known else None
 
 
 def _lineage(name: str, digest: Digest, manifest: Manifest) -> Iterator[str]:

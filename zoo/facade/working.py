@@ -37,23 +37,27 @@ class Working(Trusting):
         license: str | None = None,  # noqa: A002 - the field's word
         files: Iterable[Path | str] = (),
     ) -> tuple[Reference, Digest]:
-        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.importing`).
+        """Store a ``.safetensors`` or weights-only ``.pth`` file (`zoo.exchange.folders`).
 
-        An ``architecture`` that is an import path is trusted in this zoo from then on.
+        ``architecture`` may have a pretrained tag (``resnet50.a1_in1k``): then its outputs are the
+        classes of these weights. One that is an import path is trusted in this zoo from then on.
         """
-        from zoo.exchange.importing import Origin, import_file
+        from zoo.exchange.folders import import_weights
+        from zoo.exchange.importing import Origin, tagged
         from zoo.exchange.reindexing import keep_hierarchy
 
         ref = Reference.parse(name)
         self.workspace.check_free(ref)
+        known, tag = tagged(backbone, architecture)
         origin = Origin(
             plugin=backbone,
-            architecture=architecture,
+            architecture=known,
+            tag=tag,
             license=license,
             provenance={"source": "file"},
         )
         with self._named_by_user(architecture):
-            digest = import_file(
+            digest = import_weights(
                 self.workspace, Path(path), ref, origin, files=[Path(file) for file in files],
                 progress=self.progress,
             )  # fmt: skip

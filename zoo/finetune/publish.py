@@ -12,7 +12,7 @@ from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
-from zoo.exchange.publishing import base_models
+from zoo.exchange.origins import base_models
 from zoo.finetune.card import model_card
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.prepare import Prepared

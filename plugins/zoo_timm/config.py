@@ -1,0 +1,119 @@
+"""What a ``config.json`` of timm says, read as `timm.create_model` reads it from the HF Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from zoo.domain.manifest import Preprocessing
+from zoo.domain.network import CONFIG, Network, in_bounds
+from zoo.domain.surgery import adapted_preprocessing
+from zoo.errors import Unsupported
+from zoo_timm.arguments import checked
+
+__all__ = ["read"]
+
+FLEXIBLE = (("dynamic_img_size", True), ("strict_img_size", False), ("use_naflex", True))
+"""Arguments that free a network from the one size of images that its weights are for."""
+IMAGENET = re.compile(r"in(1|12|21|22)k")
+COLOURS = 3
+
+
+def read(config: Mapping[str, Any]) -> Network:
+    """The network that ``config`` describes.
+
+    Raises:
+        Unsupported: It names an argument that is not known here; or it is loaded by rules of its
+            own, which zoo does not follow.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: It is malformed.
+    """
+    how = config.get("pretrained_cfg") or config  # the older form is flat
+    for name in ("label_offset", "hf_hub_filename"):
+        if how.get(name):
+            raise Unsupported(
+                f"{CONFIG} has '{name}', which makes timm load other weights than these"
+            )
+    given = {k: v for k, v in (config.get("model_args") or {}).items() if v is not None}
+    size = _input_size(how, given)
+    arguments = {k: v for k, v in given.items() if k not in ("img_size", "in_chans", "num_classes")}
+    counts = (given.get("num_classes"), config.get("num_classes"), how.get("num_classes"))
+    num_classes = next((count for count in counts if count is not None), None)
+    return Network(
+        architecture=str(config["architecture"]),
+        surgery=in_bounds(
+            {
+                "num_classes": num_classes,
+                "image_size": _built_for(how, given, size),
+                "channels": size[0] if size[0] != COLOURS else None,
+                "arguments": checked(arguments) or None,
+            },
+            CONFIG,
+        ),
+        preprocessing=_preprocessing(how, size) if "input_size" in how else None,
+        classes=_classes(config, how),
+        published_classes=_says_imagenet(how, num_classes),
+    )
+
+
+def _input_size(how: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[int, int, int]:
+    channels, *sides = map(int, how.get("input_size") or (COLOURS, 224, 224))
+    if "in_chans" in given:
+        channels = int(given["in_chans"])
+    if "img_size" in given and _is_fixed(how, given):
+        sides = _sides(given["img_size"])
+    height, width = sides
+    return channels, height, width
+
+
+def _built_for(
+    how: Mapping[str, Any], given: Mapping[str, Any], size: tuple[int, int, int]
+) -> list[int] | None:
+    """Height and width of the images that its embeddings of places are for."""
+    if "img_size" in given:
+        return _sides(given["img_size"])
+    return list(size[1:]) if "input_size" in how and _is_fixed(how, given) else None
+
+
+def _is_fixed(how: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether it takes images of no other size."""
+    flexible = any(given.get(name) is value for name, value in FLEXIBLE)
+    return bool(how.get("fixed_input_size")) and not flexible
+
+
+def _sides(value: Any) -> list[int]:
+    height, width = map(int, value if isinstance(value, list) else (value, value))
+    return [height, width]
+
+
+def _preprocessing(how: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
+    mean = tuple(map(float, how.get("mean") or IMAGENET_DEFAULT_MEAN))
+    std = tuple(map(float, how.get("std") or IMAGENET_DEFAULT_STD))
+    if not {len(mean), len(std)} <= {1, COLOURS, size[0]}:
+        raise ValueError(f"mean or std of neither one, {COLOURS} nor {size[0]} channels")
+    preprocessing = Preprocessing(
+        input_size=(len(mean), *size[1:]),
+        mean=mean,
+        std=std,
+        interpolation=str(how.get("interpolation") or "bicubic"),
+        crop_pct=float(how.get("crop_pct") or 0.875),
+        crop_mode=str(how.get("crop_mode") or "center"),
+    )
+    # timm leaves the three colours' values of other channels as they were.
+    return adapted_preprocessing(preprocessing, None, size[0])
+
+
+def _classes(config: Mapping[str, Any], how: Mapping[str, Any]) -> tuple[str, ...]:
+    names = config.get("label_names") or how.get("label_names") or how.get("labels") or ()
+    described = config.get("label_descriptions") or how.get("label_descriptions") or {}
+    if isinstance(names, dict):  # index to name
+        names = [names[str(index)] for index in range(len(names))]
+    return tuple(str(described.get(name, name)) for name in names)
+
+
+def _says_imagenet(how: Mapping[str, Any], num_classes: Any) -> bool:
+    """Whether the tag of the weights says that they were last trained on (a part of) ImageNet."""
+    *_, last = ["", *IMAGENET.findall(str(how.get("tag") or ""))]
+    return bool(last) and (last == "1") == (num_classes in (None, 1000))

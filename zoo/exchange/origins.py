@@ -1,0 +1,73 @@
+"""Repositories that a network derives from: what its card says, and what its lineage proves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+
+from zoo.domain.manifest import Manifest, Parent
+from zoo.errors import Invalid, ZooError
+from zoo.exchange.published import published
+from zoo.workspace import OPEN, Workspace
+
+__all__ = ["base_models", "base_models_in"]
+
+SCHEME = "hf://"
+FRONT = re.compile(r"\s*---\r?\n(.*?)\n---", re.DOTALL)
+STATED = re.compile(r"^base_model:((?:.*)(?:\n\s*- .*)*)", re.MULTILINE)
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+MOST = 16
+"""Of base models in a card that are looked at."""
+
+
+def base_models_in(card: str) -> list[str]:
+    """The ``base_model`` of a card that anybody may have written; empty if it has none.
+
+    It is looked for line by line: what reads all of YAML can be kept busy by a few lines.
+    """
+    front = FRONT.match(card)
+    stated = front and STATED.search(front[1])
+    return REPOSITORY.findall(stated[1])[:MOST] if stated else []
+
+
+def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
+    """Repositories of the nearest ancestors that have one.
+
+    What an ancestor is called does not count: anybody may publish another network of that name. It
+    has the repository that it was pulled from or published at, by its digest. Where it is not here,
+    names count that only catalogs of libraries give, such as timm's.
+    """
+    places: dict[str, str] = {}
+    with suppress(Invalid):  # a damaged list is no reason to lose what was just trained
+        places = {
+            digest: location.removeprefix(SCHEME)
+            for location, place in published(workspace).items()
+            for digest in place.manifests
+            if location.startswith(SCHEME)
+        }
+    lines = ([each for _, each in manifest.lineage(parent)] for parent in manifest.parents)
+    found = (
+        next(filter(None, (_repository(workspace, each, places) for each in line)), None)
+        for line in lines
+    )
+    return list(dict.fromkeys(each for each in found if each))
+
+
+def _repository(workspace: Workspace, ancestor: Parent, places: Mapping[str, str]) -> str | None:
+    return places.get(str(ancestor.manifest)) or _pulled_from(workspace, ancestor)
+
+
+def _pulled_from(workspace: Workspace, parent: Parent) -> str | None:
+    try:
+        provenance = workspace.store.manifest(parent.manifest).provenance
+    except ZooError:  # it is not here, or damaged: only its name is known
+        provenance = {"locator": parent.ref}
+    if provenance.get("source") == "hub":
+        return provenance.get("locator", "").partition("@")[0] or None
+    if "locator" not in provenance:
+        return None
+    entry = workspace.registry.entry(parent.ref.partition(":")[0])
+    if entry is None or OPEN.issuperset(entry.sources):
+        return None
+    return entry.entry.hub_id
