@@ -53,8 +53,9 @@ bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py
 
-docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md
+docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md, docs/limits.md
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md
+	$(BIN)/python -m zoo_cli.limits > docs/limits.md
 
 wheel: $(VENV)/.dev  ## Build the sdist, the wheel from it, and try the wheel in a clean environment
 	rm -rf dist build/wheel
