@@ -243,13 +243,14 @@ class Workspace:
     def known_moves(self, remote: str | None = None) -> dict[Reference, int]:
         """The number of the newest move of each name, here or at a remote, that is indexed.
 
-        Of a remote without a short name, or if the index cannot be read, nothing is known.
+        Of a remote without a short name, or if the index cannot be read, nothing is known; nor of
+        what is no number there.
         """
         try:
             if remote:
                 known = self.registry.remote_refs(remote)
                 return {ref: entry.number for ref, entry in known.items()}
-            return {ref: number for ref, _, number in self.registry.refs()}
+            return {ref: n for ref, _, n in self.registry.refs() if isinstance(n, int)}
         except ZooError:
             return {}
 
@@ -349,6 +350,9 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
+        entry = self.store.read_ref(ref)
+        if entry and entry.deleted:  # whoever did it may not have come to the index
+            self._index.follow(ref)
         self.resolve(str(ref))
         self.check_indexable()
         with self._noted(ref):

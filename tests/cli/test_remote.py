@@ -41,7 +41,7 @@ def test_credentials_are_neither_stored_nor_made_a_folder(
 @pytest.mark.parametrize("location", ["ftp://lab/zoo", "S4://lab"])
 def test_a_kind_of_remote_that_nobody_knows_is_not_added(run: Run, location: str) -> None:
     done = run("remote", "add", "x", location)
-    assert (done.code, "kinds of remotes known here" in done.err) == (1, True)
+    assert (done.code, "unknown kind of remote" in done.err) == (1, True)
     assert run("remote", "--json").json == []
 
 

@@ -26,12 +26,16 @@ def grow(root: Path, name: str, parent: str | None = None, *, bias: float = 0) -
     values = tensors()
     values["fc.bias"] = values["fc.bias"] + bias
     with zoo.open(root) as opened:
-        parents = ()
+        lineage: dict[str, Any] = {}
         if parent:
             digest = opened.workspace.resolve(parent)[1]
-            above = opened.workspace.store.manifest(digest).parents
-            parents = (Parent(manifest=digest, relation="finetune", ref=parent, parents=above),)
-        return str(add_checkpoint(opened.workspace, name, values, parents=parents))
+            base = opened.workspace.store.manifest(digest)
+            further = {digest: base.parents} if base.parents else {}
+            lineage = {
+                "parents": (Parent(manifest=digest, relation="finetune", ref=parent),),
+                "ancestors": {**base.ancestors, **further},
+            }
+        return str(add_checkpoint(opened.workspace, name, values, **lineage))
 
 
 @pytest.fixture(scope="session")

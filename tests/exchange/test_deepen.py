@@ -118,9 +118,9 @@ def test_a_run_goes_on_where_it_was_cut_off(
     asked: list[str] = []
     whole = module._traced
 
-    def cut(wanted: list[tuple[str, str]]) -> Iterator[object]:
+    def cut(wanted: list[tuple[str, str]], root: Path | None) -> Iterator[object]:
         asked.extend(name for _, name in wanted)
-        yield next(whole(wanted[1:2]))
+        yield next(whole(wanted[1:2], root))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "_traced", cut)
