@@ -275,7 +275,7 @@ def test_one_key_too_many_or_of_another_shape(
     save_file({**state, "extra.weight": torch.zeros(1)}, path)
     refused(workspace, kept, path, "has 'extra.weight'")
     save_file({**state, "bn1.weight": torch.zeros(5)}, path)
-    refused(workspace, kept, path, r"'bn1.weight' is \(5,\), the network's is \(32,\)")
+    refused(workspace, kept, path, r"'bn1.weight' of the shape \(5,\), the network's is \(32,\)")
 
 
 def test_unknown_architecture_and_plugin(workspace: Workspace, resnet_file: Path) -> None:
