@@ -85,7 +85,9 @@ def full(made: Path) -> dict[str, Any]:
                    "object": str(plain.object)}],
         "classes": [f"class {number}" for number in range(whole["head"]["num_classes"])],
         "license": "apache-2.0",
-        "parents": [{**parent, "parents": [{**parent, "parents": []}]}],
+        "format": 2,
+        "parents": [parent],
+        "ancestors": {str(digest): [{**parent, "manifest": f"blake3:{'1' * 64}"}]},
         "recipe": Recipe(data="data", task="classification").to_json(),
         "freeze": {"frozen": ["a"], "boundary": "b", "kept": "epoch 1"},
         "metrics": {"accuracy": 0.5},
@@ -245,7 +247,7 @@ def test_each_text_with_each(
 def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
     entry = {"number": 1, "manifest": "blake3:" + "0" * 64, "previous": None, "at": "", "by": "",
              "why": ""}  # fmt: skip
-    assert {field.name for field in fields(RefEntry)} == {*entry, "deleted", "protected"}
+    assert {field.name for field in fields(RefEntry)} == {*entry, "deleted", "intact", "protected"}
     with zoo.open(home) as z:
         _, digest = z.workspace.resolve(BASE)
     for number, text in enumerate(TEXTS):
