@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+# One thread each: more would only wait for those of the other process.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --quiet \
+    --numprocesses 2 --dist loadgroup
+
 .PHONY: help demo test test-long check check-backbones fix bench bench-scale docs wheel clean
 
 help:  ## List the targets
@@ -25,10 +29,10 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@$(BIN)/zoo demo build/demo
 
 test: $(VENV)/.dev  ## The test suite, for every commit (3.5 minutes on 2 quiet cores)
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup --durations 10
+	$(PYTEST) --durations 10
 
 test-long: $(VENV)/.dev  ## What takes longer
-	$(BIN)/python -m pytest --quiet -m long --numprocesses 2 --dist loadgroup --durations 10
+	$(PYTEST) -m long --durations 10
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile

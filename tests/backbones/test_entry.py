@@ -29,7 +29,7 @@ DIVERSE = (
     "test_vit4",
     "test_vit_relpos",
 )
-QUICK = ("test_efficientnet", "test_resnet", "test_vit")
+QUICK = ("test_efficientnet", "test_vit")
 
 
 def built(architecture: str) -> tuple[nn.Module, Hierarchy]:

@@ -12,7 +12,7 @@ from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, ch
 from zoo.testing.cuts import proves_cut
 from zoo_timm.backbone import TimmBackbone
 
-QUICK = ("test_convnext", "test_resnet", "test_vit")
+QUICK = ("test_resnet", "test_vit")
 REAL = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 TRACED = ("swin_tiny_patch4_window7_224", "densenet121", "vgg11", "eva02_tiny_patch14_224")
 

@@ -63,7 +63,7 @@ class TestNetworks(BackboneSuite):
     def backbone(self) -> TorchBackbone:
         return TorchBackbone()
 
-    @pytest.fixture(params=sampled(OWN, ["own-conv", "own-former"]))
+    @pytest.fixture(params=sampled(OWN, ["own-conv"]))
     def architectures(self, request: pytest.FixtureRequest) -> list[str]:
         return [request.param]
 

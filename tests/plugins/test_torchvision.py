@@ -16,7 +16,7 @@ from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo_torchvision.backbone import TorchvisionBackbone
 
-QUICK = ("mobilenet_v3_small", "resnet18")
+QUICK = ("mobilenet_v3_small",)
 SMALL = (
     "efficientnet_b0",
     "googlenet",

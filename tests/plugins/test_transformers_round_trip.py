@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.hub_server import HubServer
+from fakes.sampled import sampled
 from fakes.tiny_transformers import TINY, tiny_rows
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -23,6 +24,7 @@ from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
 
 CLASSIFIERS = [name for name in TINY if ARCHITECTURES[name].family.heads]
+QUICK = ["vit-base-patch16-224", "swin-tiny-patch4-window7-224", "resnet-18"]
 ENCODER = "dinov3-vits16plus-pretrain-lvd1689m"
 
 
@@ -92,7 +94,7 @@ def tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return dict([*model.named_parameters(), *model.named_buffers()])
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", sampled(CLASSIFIERS, QUICK))
 def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
     theirs = plain(name, tmp_path / "saved", 4)
     file = tmp_path / "saved/model.safetensors"
