@@ -34,7 +34,7 @@ __all__ = ["environment", "popen", "run"]
 ADDRESS = "ZOO_TEST_WARM"
 """Variable of the environment: where the server listens."""
 ABOVE, MOST_FILES = 512, 64
-LIMITS = ("RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
+LIMITS = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
 PRELOAD = (
     "torch", "torchvision", "timm", "safetensors.torch", "sklearn.linear_model", "accelerate",
     "torch.distributed.run", "torch.distributed.fsdp", "matplotlib.figure", "alembic.command",
@@ -65,6 +65,11 @@ class Server:
         while not self.address.exists():
             assert self._process.poll() is None
             time.sleep(0.01)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def close(self) -> None:
         """End it, and what it started."""
@@ -98,7 +103,11 @@ def popen(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run([sys.executable, *arguments])``; what it printed is kept."""
     with popen(*arguments, stdout=PIPE, stderr=PIPE, **options) as process:
-        out, err = process.communicate(timeout=300)
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
