@@ -292,7 +292,7 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
     assert list_runs(workspace)[0].status == "running"
     with pytest.raises(Conflict, match=rf"is running; .* delete {alive.folder / LOCK}"):
         resume(workspace, "last")
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(alive.pid, signal.SIGKILL)
     process.wait()
     # Process ids come again; containers get other names.
     replace(alive, pid=os.getpid(), host="elsewhere").write()
