@@ -13,7 +13,7 @@ from zoo_cli.limits import page
 from zoo_cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_command_line_reference_is_up_to_date() -> None:
@@ -39,3 +39,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/reliability.md"])
+def test_the_tests_that_hold_a_promise_are_there(page: str) -> None:
+    named = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", (ROOT / page).read_text())
+    assert len(named) > 10
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), (file, name)
