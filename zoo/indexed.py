@@ -44,7 +44,10 @@ class Index:
 
     def moves(self) -> Iterator[Move]:
         """All moves of all names that can be read."""
-        for ref in self.store.refs():
+        refs, unlisted = self.store.readable_refs()
+        for folder, error in unlisted.items():
+            LOG.warning("the names in %s are left out: %s", folder, error)
+        for ref in refs:
             moves = one_read(self.store.history, ref)
             if isinstance(moves, Exception):
                 LOG.warning("%s is left out: %s", ref, moves)

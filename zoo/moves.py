@@ -80,8 +80,9 @@ def append_restoration(place: Remote, ref: Reference) -> RefEntry:
         raise UnknownName("checkpoint", str(ref))
     if not current.deleted:
         return current
-    place.size("manifests", current.manifest)
-    return _append(place, ref, current, current.manifest, "restore")
+    with place.upload():  # else a prune could take it before the name protects it
+        place.size("manifests", current.manifest)
+        return _append(place, ref, current, current.manifest, "restore")
 
 
 def append_protection(place: Remote, ref: Reference, *, on: bool) -> RefEntry:

@@ -343,12 +343,12 @@ class Workspace:
             return pulled not in places
         return pulled[0] not in {source for source, _ in places}  # a catalog may name a new place
 
-    def delete(self, ref: Reference) -> RefEntry:
+    def delete(self, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.
 
         Raises:
             UnknownName: No such name here.
-            Conflict: Someone else moved it meanwhile.
+            Conflict: Someone else moved it meanwhile, or since ``of``, its newest move.
         """
         entry = self.store.read_ref(ref)
         if entry and entry.deleted:  # whoever did it may not have come to the index
@@ -356,7 +356,7 @@ class Workspace:
         self.resolve(str(ref))
         self.check_indexable()
         with self._noted(ref):
-            return append_deletion(self.store, ref)
+            return append_deletion(self.store, ref, of=of)
 
     def restore(self, ref: Reference) -> RefEntry:
         """Bring back a name that was deleted; no new entry if it is there.
@@ -423,7 +423,7 @@ class Workspace:
         entry = self.store.read_ref(ref)
         if entry is not None and entry.deleted:
             gone = self.store.missing("manifests", [entry.manifest])
-            hint = "" if gone else f"zoo tag {entry.manifest} {ref}"
+            hint = "" if gone else f"zoo delete --restore {ref}"
             raise UnknownName("checkpoint", name, hint=hint)
         if entry is None:
             elsewhere = self.registry.entry(ref.path) or self.registry.holders(ref)

@@ -126,9 +126,8 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
     else:
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)
-        again = f"zoo delete --restore {name} --from {remote}"
-        told = f"deleted {name}; restore it: "
-        told += again if remote else f"zoo tag {entry.manifest} {name}"
+        told = f"deleted {name}; restore it: zoo delete --restore {name}"
+        told += f" --from {remote}" if remote else ""
     if as_json:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:
@@ -224,6 +223,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
             "deleted": done,
             "bytes": plan.bytes,
             "spared": plan.young,
+            "unread": list(plan.unread),
             "items": [_plain(item) for item in plan.doomed],
         })  # fmt: skip
     elif done:

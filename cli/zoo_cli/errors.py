@@ -106,7 +106,7 @@ def _hint(error: e.ZooError) -> str:
     known = error.hint
     if known is None:
         known = next((hint(error) for kind, hint in HINTS if isinstance(error, kind)), "")
-    if known.startswith("zoo tag"):
+    if known.startswith("zoo delete --restore"):
         return f"the name was deleted; restore it: {known}"
     if known.startswith("zoo pull"):
         return f"it is known, but not here: {known}"
@@ -179,8 +179,10 @@ def _corrupt(error: e.Corrupt) -> str:
 
 
 def _mending(where: str) -> str:
-    """The command that replaces what is damaged; a zoo has an index, and a remote none."""
-    if where and not Path(where, "registry.db").exists():
+    """The command that replaces what is damaged; a zoo has an index, or the id of one on a server,
+    and a remote none.
+    """
+    if where and not any(Path(where, name).exists() for name in ("registry.db", "registry.id")):
         return f"mend it from a zoo that has it whole: zoo verify {where} --repair"
     here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
     return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"

@@ -94,6 +94,8 @@ def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: 
         _list("gone", [str(ref) for ref in fetched.gone])
         for ref, problem in fetched.damaged.items():
             note(clean(f"{name} has {ref} damaged: {problem}"))
+        for folder, problem in fetched.unlisted.items():
+            note(clean(f"names in {folder} at {name} are left out: {problem}"))
     for name in [*failed][:-1]:  # the last one ends the command
         note(f"{name}: {failed[name]}")
 
@@ -117,4 +119,5 @@ def _plain(name: str, fetched: Fetched) -> dict[str, Any]:
         },
         "gone": [str(ref) for ref in fetched.gone],
         "damaged": {str(ref): problem for ref, problem in fetched.damaged.items()},
+        "unlisted": fetched.unlisted,
     }

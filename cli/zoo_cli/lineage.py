@@ -45,7 +45,7 @@ def log(name: str, ref: bool, as_json: bool) -> None:
     if not ref:
         _print_lineage(data)
     if data["deleted"]:
-        note(f"{data['name']} was deleted; restore it: zoo tag {data['manifest']} {data['name']}")
+        note(f"{data['name']} was deleted; restore it: zoo delete --restore {data['name']}")
     for there in data["at_remotes"]:
         click.echo(clean(f"at {standing(there)}"))
     if data["history"]:
@@ -88,7 +88,9 @@ def _check(check: dict[str, Any]) -> str:
 
 def _step(step: dict[str, Any]) -> str:
     parts = [step["name"], step["manifest"][7:19]]
-    if not step["here"]:
+    if "problem" in step:
+        parts.append(f"(cannot be read: {step['problem']})")
+    elif not step["here"]:
         parts.append("(not in this zoo)")
     elif step["freeze"]:
         parts.append(_frozen(step["freeze"]))

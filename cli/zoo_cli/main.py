@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from errno import ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 from importlib.metadata import version
 
 import click
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _tell(error: BaseException, *, as_json: bool) -> int:
     """Say on stderr what a command failed of; its exit status."""
-    if isinstance(error, OSError) and error.errno == ENOSPC:
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
         error = DiskFull(error.filename or "the disk")
     told = failure(error)
     if as_json:

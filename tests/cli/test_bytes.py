@@ -136,6 +136,39 @@ def test_the_same_push_again_replaces_what_has_been_damaged_since(
     arrives(TUNED, team, theirs)
 
 
+def test_what_only_a_folder_has_is_looked_at_before_a_push_is_a_success(
+    mine: Family, team: Path
+) -> None:
+    for name in (BASE, TUNED):
+        typed("push", name, "--to", team)
+    for name in (BASE, TUNED):
+        file_of(mine.home, "objects", mine.conv(name)).unlink()
+    assert typed("push", TUNED, "--to", team, "--json").json["shared_read"] is True
+    flip_byte(file_of(team, "objects", mine.conv(BASE)))
+    for name in (BASE, TUNED):  # as it is, and as a difference from what is damaged
+        done = typed("push", name, "--to", team)
+        assert (done.code, str(mine.conv(name)) in done.err) == (1, True)
+        assert f"zoo verify {team} --repair" in done.err
+
+
+def test_what_a_newer_version_encoded_there_is_left_alone_and_not_called_read(
+    mine: Family, team: Path
+) -> None:
+    typed("push", BASE, "--to", team, "--repack", "max")
+    form = file_of(team, "encoded", mine.conv(BASE))
+    newer = form.read_bytes()[:4] + b"\2" + form.read_bytes()[5:]
+    write(form, newer)
+    again = typed("push", BASE, "--to", team, "--json")
+    assert (again.code, again.json["shared_read"]) == (0, False)
+    tuned = typed("push", TUNED, "--to", team, "--json")
+    assert (tuned.code, tuned.json["damaged_bases"]) == (0, [])
+    assert file_of(team, "objects", mine.conv(TUNED)).exists(), "sent as it is"
+    file_of(mine.home, "objects", mine.conv(BASE)).unlink()
+    lacking = typed("push", BASE, "--to", team, "--json")
+    assert (lacking.code, lacking.json["shared_read"]) == (0, False)
+    assert form.read_bytes() == newer
+
+
 def test_what_is_damaged_on_both_sides_is_no_success(mine: Family, team: Path) -> None:
     typed("push", BASE, "--to", team)
     for root in (mine.home, team):

@@ -12,11 +12,12 @@ TUNED = "team/digits"
 
 def test_a_deleted_name_is_gone_and_can_be_restored(run: Any, home: Path) -> None:
     digest = run("show", TUNED, "--json").json["manifest"]
-    assert f"zoo tag {digest} {TUNED}" in run("delete", TUNED).out
+    again = f"restore it: zoo delete --restore {TUNED}\n"
+    assert again in run("delete", TUNED).out
     gone = run("predict", TUNED, "x.png")
-    assert (gone.code, f"zoo tag {digest} {TUNED}" in gone.err) == (1, True)
+    assert (gone.code, again in gone.err) == (1, True)
     assert TUNED not in {row["name"] for row in run("search", "--pulled", "--json").json}
-    run("tag", digest, TUNED)
+    run("delete", "--restore", TUNED)
     assert run("show", TUNED, "--json").json["manifest"] == digest
     history = run("log", TUNED, "--json").json["history"]
     assert [move.get("deleted", False) for move in history] == [False, True, False]
@@ -36,7 +37,7 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None
     assert run("verify").code == 0
     assert run(*line, "--json").json["items"] == []
     gone = run("show", TUNED)
-    assert (gone.code, "zoo tag" in gone.err) == (1, False)
+    assert (gone.code, "--restore" in gone.err) == (1, False)
 
 
 def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> None:

@@ -4,19 +4,33 @@ them.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.checkpoints import add_checkpoint, tensors
+from fakes.checkpoints import add_checkpoint, flip_byte, tensors
 from fakes.prepared import Run
 
 import zoo
 from zoo.domain.manifest import Parent
-from zoo.errors import InvalidOption, Protected, UnknownName, WouldReplace
+from zoo.domain.reference import Reference
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    Forbidden,
+    InvalidOption,
+    Protected,
+    UnknownName,
+    WouldReplace,
+)
+from zoo.store import Store
+from zoo.store.disk import Disk
+from zoo_cli.errors import failure
 
 NAME = "team/flowers"
 
@@ -323,6 +337,100 @@ def test_a_name_that_is_not_here_stands_nowhere(bare: Run, mine: Path, theirs: P
     assert "CHECKPOINT" not in table
 
 
+def damage_manifest(root: Path, digest: str) -> None:
+    hexes = digest.removeprefix("blake3:")
+    path = root / "manifests" / hexes[:2] / f"{hexes}.json"
+    path.unlink()
+    path.write_bytes(b"{}")
+
+
+def test_a_damaged_move_of_a_name_that_a_remote_has_ends_no_search(bare: Run, mine: Path) -> None:
+    """Neither the newest one nor one before it."""
+    grow(mine, NAME, NAME, bias=3)
+    bare("push", NAME, "--to", "lab")
+    bare("fetch", "lab")
+    grow(mine, NAME, NAME, bias=4)
+    for number in (1, 3):
+        move = mine / "refs" / NAME / "latest" / f"{number:08d}.json"
+        move.unlink()
+        move.write_text("{")
+        found = bare("search", "flowers", "--json")
+        assert found.code == 0, found.err
+        assert {there["here"] for row in found.json for there in row["at_remotes"]} == {None}
+    assert bare("search", "flowers").code == 0
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_damaged_manifest_ends_no_look_at_a_relative(bare: Run, mine: Path, which: int) -> None:
+    names = [NAME, "team/child", "team/grandchild"]
+    digests = [digest_of(bare, NAME, mine)]
+    for parent, name in pairwise(names):
+        digests.append(grow(mine, name, parent, bias=len(digests)))
+    damage_manifest(mine, digests[which])
+    for name in {*names} - {names[which]}:
+        log = bare("log", name, "--json")
+        assert log.code == 0, log.err
+        steps = [*log.json["ancestors"], *log.json["descendants"]]
+        told = {step["manifest"]: step["problem"] for step in steps if "problem" in step}
+        assert set(told) == {digests[which]}
+        assert "is damaged" in told[digests[which]]
+        assert "cannot be read: manifest" in bare("log", name).out
+        assert bare("show", name).code == 0
+
+
+# A team's folder of which not all can be read
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, what: str, path: Path) -> None:
+    """As if the rights of ``path``, that a method of every disk is asked for, did not allow it."""
+    real = getattr(Disk, what)
+
+    def refusing(disk: Disk, name: str, *more: Any) -> Any:
+        if disk.root / name == path:
+            raise Forbidden(path, "cannot be read", "chmod -R g+rX .")
+        return real(disk, name, *more)
+
+    monkeypatch.setattr(Disk, what, refusing)
+
+
+@pytest.mark.parametrize("folder", ["secret", "secret/net"])
+def test_names_in_a_folder_that_cannot_be_listed_cost_no_others(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    bare("tag", NAME, "secret/net:v1")
+    bare("push", "secret/net:v1", "--to", "lab")
+    bare("fetch", "lab")
+    forbid(monkeypatch, "folders", lab / "refs" / folder)
+    told = bare("fetch", "lab", "--json")
+    assert told.code == 0, told.err
+    (fetched,) = told.json
+    assert (list(fetched["refs"]), fetched["gone"]) == ([f"{NAME}"], [])
+    assert "cannot be read" in fetched["unlisted"][folder]
+    assert f"names in {folder} at lab are left out" in bare("fetch", "lab").err
+    pruned = bare("prune", "lab", "--yes")  # what it points at may be all that is needed
+    assert (pruned.code, "cannot be read" in pruned.err) == (1, True)
+
+
+def test_names_here_in_a_folder_that_cannot_be_listed_cost_no_others(
+    bare: Run, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare("tag", NAME, "secret/net")
+    forbid(monkeypatch, "folders", mine / "refs" / "secret")
+    (mine / "registry.db").unlink()
+    found = bare("search", "pulled:yes", "--json")
+    assert [row["name"] for row in found.json] == [NAME]
+    assert "names in secret are left out" in found.err
+
+
+def test_an_older_move_that_cannot_be_read_ends_no_fetch(
+    bare: Run, mine: Path, theirs: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = move_at_lab(bare, theirs)
+    forbid(monkeypatch, "read", lab / "refs" / NAME / "latest" / "00000001.json")
+    (fetched,) = bare("fetch", "lab", "--json").json
+    assert fetched["refs"] == {NAME: made}
+
+
 # Names at a remote
 
 
@@ -400,11 +508,108 @@ def test_a_name_here_is_restored(bare: Run, mine: Path) -> None:
     digest = digest_of(bare, NAME, mine)
     bare("delete", NAME)
     log = bare("log", NAME)
-    assert (log.code, f"zoo tag {digest} {NAME}" in log.err, "delete" in log.out) == (0, True, True)
+    assert (log.code, "delete" in log.out) == (0, True)
+    assert f"restore it: zoo delete --restore {NAME}\n" in log.err
     assert bare("log", NAME, "--json").json["deleted"] is True
     assert bare("delete", "--restore", NAME).code == 0
     assert digest_of(bare, NAME, mine) == digest
     assert bare("search", NAME, "--json").json[0]["name"] == NAME
+
+
+def test_what_is_restored_at_a_remote_is_safe_from_a_prune_meanwhile(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare("delete", NAME, "--from", "lab", "--yes")
+    size, refused = Store.size, []
+
+    def prune_meanwhile(store: Store, kind: Any, digest: Any) -> int:
+        found = size(store, kind, digest)
+        if store.root == lab:
+            with pytest.raises(Conflict), Store.open(lab).pruning():
+                pass
+            refused.append(digest)
+        return found
+
+    monkeypatch.setattr(Store, "size", prune_meanwhile)
+    assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
+    assert refused
+
+
+def test_a_push_to_a_protected_name_sends_nothing(bare: Run, mine: Path, lab: Path) -> None:
+    bare("protect", NAME, "--at", "lab")
+    grow(mine, NAME, NAME, bias=2)
+    before = {path for path in lab.rglob("*") if path.is_file()}
+    for flags in ((), ("--force",)):
+        assert bare("push", NAME, "--to", "lab", *flags).code == 1
+        assert {path for path in lab.rglob("*") if path.is_file()} == before
+
+
+def test_the_index_knows_of_a_protection_at_a_remote(bare: Run, mine: Path) -> None:
+    bare("fetch", "lab")
+    assert bare("protect", NAME, "--at", "lab").code == 0
+    with zoo.open(mine) as opened:
+        there = opened.workspace.registry.remote_refs("lab")[Reference.parse(NAME)]
+        assert there.number == opened.entry(NAME, remote="lab").number == 2
+
+
+def test_a_name_here_that_moved_since_it_was_looked_at_stays(bare: Run, mine: Path) -> None:
+    with zoo.open(mine) as opened:
+        seen = opened.entry(NAME)
+        made = grow(mine, NAME, NAME, bias=3)
+        with pytest.raises(Conflict, match="moved by someone else"):
+            opened.delete(NAME, of=seen)
+        assert opened.delete(NAME, of=opened.entry(NAME)).deleted
+    assert bare("log", NAME, "--json").json["manifest"] == made
+
+
+@pytest.mark.parametrize("kind", ["objects", "manifests"])
+def test_a_remote_that_can_replace_nothing_is_not_named_like_a_folder(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    flip_byte(next((lab / kind).glob("*/*")))
+    for module in ("there", "copy"):
+        monkeypatch.setattr(f"zoo.transfer.{module}.maintained", lambda _: None)
+    done = bare("push", NAME, "--to", "lab")
+    assert (done.code, "the remote --repair" in done.err) == (1, False)
+    assert "zoo verify REMOTE --repair" in done.err
+
+
+def test_a_zoo_whose_index_is_on_a_server_is_no_remote(mine: Path) -> None:
+    (mine / "registry.db").unlink()
+    (mine / "registry.id").write_text("the zoo's own id\n")
+    told = failure(Corrupt(f"manifest blake3:{'0' * 64}", "this", "that", str(mine)))
+    assert "zoo verify --repair --from REMOTE" in told.hint
+
+
+@pytest.mark.parametrize("days", ["1e12", "inf"])
+def test_very_many_days_are_all_that_there_are(bare: Run, mine: Path, days: str) -> None:
+    bare("delete", NAME)
+    for flag in ("--keep", "--grace"):
+        done = bare("prune", flag, days, "--json")
+        assert (done.code, done.json["items"]) == (0, []), done.err
+    refused = bare("prune", "--keep", "nan")
+    assert (refused.code, "nan is no number of days" in refused.err) == (1, True)
+
+
+def test_a_prune_tells_programs_what_it_could_not_read(bare: Run, mine: Path) -> None:
+    assert bare("prune", "--json").json["unread"] == []
+    move = mine / "refs" / NAME / "latest" / "00000001.json"
+    move.unlink()
+    move.write_text("{")
+    (problem,) = bare("prune", "--json").json["unread"]
+    assert NAME in problem
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_whatever_the_system_calls_it(
+    bare: Run, mine: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, "refused", "somewhere")
+
+    monkeypatch.setattr("zoo.Zoo.plan_prune", full)
+    done = bare("prune", "--json")
+    assert (done.code, json.loads(done.err)["error"]["code"]) == (1, "disk_full")
 
 
 # The hub is no store

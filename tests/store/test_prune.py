@@ -90,7 +90,7 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     zoo.delete(ref)
     with pytest.raises(UnknownName) as caught:
         zoo.resolve(NAME)
-    assert caught.value.hint == f"zoo tag {digest} {NAME}"
+    assert caught.value.hint == f"zoo delete --restore {NAME}"
     prune(zoo.store, keep=NEVER)
     zoo.move(ref, digest, "restore")
     assert zoo.resolve(NAME) == (ref, digest)

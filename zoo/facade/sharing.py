@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Unsupported
+from zoo.errors import InvalidOption, Unsupported
 from zoo.facade.opened import Opened
 from zoo.store.retry import maintained
 from zoo.workspace import connect
@@ -163,7 +163,7 @@ class Sharing(Opened):
         """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
         from zoo.store.prune import plan
 
-        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        keep, grace = _span(keep_days), _span(grace_days)
         return plan(self._maintained(remote), keep=keep, grace=grace)
 
     def prune(
@@ -183,7 +183,7 @@ class Sharing(Opened):
 
         if not remote:
             self.workspace.check_indexable()  # before anything is deleted
-        keep, grace = timedelta(days=keep_days), timedelta(days=grace_days)
+        keep, grace = _span(keep_days), _span(grace_days)
         done = execute(
             self._maintained(remote), plan, keep=keep, grace=grace, progress=self.progress
         )
@@ -220,3 +220,14 @@ class Sharing(Opened):
         if place is None:
             raise Unsupported(f"the remote '{remote}' cannot list what it holds")
         return place
+
+
+def _span(days: float) -> timedelta:
+    """That many days, or as many as there can be.
+
+    Raises:
+        InvalidOption: It is no number of days.
+    """
+    if not days >= 0:  # nan, too
+        raise InvalidOption(f"{days} is no number of days")
+    return timedelta(days=min(days, timedelta.max.days))

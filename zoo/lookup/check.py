@@ -6,7 +6,7 @@ from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.errors import Corrupt, MissingObject
+from zoo.errors import MissingObject, Unsupported, ZooError
 from zoo.lookup.compare import Comparison, Pair, compare
 from zoo.lookup.units import HEAD
 from zoo.store.tensor_keys import checkpoint_keys
@@ -21,7 +21,7 @@ STRANGERS = 0.2
 def check_parent(
     workspace: Workspace, digest: Digest, child: Manifest, parent: Digest
 ) -> dict[str, Any] | None:
-    """Plain data: what the bytes say of ``parent``; None if they are not here.
+    """Plain data: what the bytes say of ``parent``; None if they are not here, or newer.
 
     ``share`` is the share of the child's elements whose tensors are the parent's, ``units`` the
     identical and all tensors of each unit, ``cosine`` the likeness of the weights where none is
@@ -32,9 +32,9 @@ def check_parent(
         found = compare(workspace, workspace.store.manifest(parent), child)
         cosine = _cosine(workspace, found)
         warning = _thawed(workspace, found, child) or _strange(found, cosine)
-    except MissingObject:
+    except (MissingObject, Unsupported):
         return None
-    except Corrupt as error:  # the rest of the lineage is worth reading all the same
+    except ZooError as error:  # the rest of the lineage is worth reading all the same
         return {"share": None, "cosine": None, "units": [], "agrees": False,
                 "warning": str(error), "resembles": None}  # fmt: skip
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, MissingObject
+from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
 __all__ = ["terms"]
@@ -59,7 +59,7 @@ def _ancestors(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[str, 
     for parent in parents:
         try:
             found = workspace.store.manifest(parent.manifest).license
-        except MissingObject:  # what the index knows of one that is not here
+        except ZooError:  # what the index knows of one that is not here, or is damaged
             found = indexed.get(parent.manifest, listed.get(paths[parent]))
         yield parent.ref or str(parent.manifest), found
 

@@ -10,7 +10,7 @@ from typing import Any
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, MissingObject, UnknownName
+from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
 from zoo.lookup.check import check_parent
 from zoo.lookup.licence import terms
 from zoo.lookup.standing import at_remotes
@@ -26,7 +26,8 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
 
     Each ancestor but the first has the ``child`` that declares it, and a ``check`` of that against
     bytes (`zoo.lookup.check.check_parent`). One that is not in this zoo is listed under the name
-    that it had, ``here`` false. A name that was ``deleted`` is that of what it pointed at last.
+    that it had, ``here`` false; of one that cannot be read, ``problem`` says why. A name that was
+    ``deleted`` is that of what it pointed at last.
 
     Raises:
         UnknownName: No such checkpoint here, or not any more; near names are suggested.
@@ -102,9 +103,11 @@ def _ancestors(
 
 
 def _check(workspace: Workspace, child: Digest, parent: Digest) -> dict[str, Any] | None:
-    if workspace.store.missing("manifests", [child, parent]):
+    try:
+        manifest = workspace.store.manifest(child)
+    except ZooError:  # its own step tells
         return None
-    return check_parent(workspace, child, workspace.store.manifest(child), parent)
+    return check_parent(workspace, child, manifest, parent)
 
 
 def _warnings(ancestors: list[dict[str, Any]]) -> Iterator[str]:
@@ -132,6 +135,8 @@ def _step(
         manifest = workspace.store.manifest(digest)
     except MissingObject:
         return {**step, "here": False}
+    except ZooError as error:  # the rest of the lineage is worth reading all the same
+        return {**step, "here": False, "problem": str(error)}
     return {
         **step,
         "here": True,

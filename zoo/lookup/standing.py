@@ -17,8 +17,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.registry import Found, RemoteRef
+from zoo.store.held import one_read
 from zoo.workspace import Workspace
 
 __all__ = ["Standing", "at_remotes", "standing", "with_remotes"]
@@ -27,14 +29,17 @@ Standing = Literal["same", "ahead", "behind", "diverged"]
 
 
 def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
-    """How the name of that remote stands here; None if it is not here."""
-    entry = workspace.store.read_ref(there.ref)
-    if entry is None or entry.deleted:
+    """How the name of that remote stands here; None if it is not here, or cannot be read."""
+    entry = one_read(workspace.store.read_ref, there.ref)
+    if not isinstance(entry, RefEntry) or entry.deleted:
         return None
     here = entry.manifest
     if here == there.manifest:
         return "same"
-    if there.manifest in {move.manifest for move in workspace.store.history(there.ref)}:
+    moves = one_read(workspace.store.history, there.ref)
+    if isinstance(moves, Exception):
+        return None
+    if there.manifest in {move.manifest for move in moves}:
         return "ahead"
     if there.manifest in _ancestors(workspace, here):
         return "ahead"

@@ -24,13 +24,35 @@ class Refs:
         self._disk = disk
 
     def __iter__(self) -> Iterator[Reference]:
-        """All names, sorted."""
-        found = []
+        """All names, sorted.
+
+        Raises:
+            Forbidden: A folder of names cannot be listed.
+        """
+        found, unlisted = self.readable()
+        for error in unlisted.values():
+            raise error
+        yield from found
+
+    def readable(self) -> tuple[list[Reference], dict[str, Forbidden]]:
+        """All names that can be listed, sorted, and the folders, such as ``team`` or
+        ``team/flowers``, whose names cannot be.
+        """
+        found: list[Reference] = []
+        unlisted: dict[str, Forbidden] = {}
+
+        def folders(above: str) -> list[str]:
+            try:
+                return self._disk.folders(f"{FOLDER}/{above}")
+            except Forbidden as error:
+                unlisted[above] = error
+                return []
+
         for namespace in self._disk.folders(FOLDER):
-            for name in self._disk.folders(f"{FOLDER}/{namespace}"):
-                tags = self._disk.folders(f"{FOLDER}/{namespace}/{name}")
+            for name in folders(namespace):
+                tags = folders(f"{namespace}/{name}")
                 found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
-        yield from sorted(ref for ref in found if self._is_there(ref))
+        return sorted(ref for ref in found if self._is_there(ref)), unlisted
 
     def _is_there(self, ref: Reference) -> bool:
         try:

@@ -26,7 +26,15 @@ from zoo.domain.limits import MARKER_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, MissingObject, NotAFile, Unavailable, Unsupported, ZooError
+from zoo.errors import (
+    Corrupt,
+    Forbidden,
+    MissingObject,
+    NotAFile,
+    Unavailable,
+    Unsupported,
+    ZooError,
+)
 from zoo.store.disk import STAGING, Disk
 from zoo.store.held import WORDS, name_of, read_manifest
 from zoo.store.partial import download, forget
@@ -369,6 +377,10 @@ class Store:
     def refs(self) -> Iterator[Reference]:
         """All names, sorted."""
         return iter(self._refs)
+
+    def readable_refs(self) -> tuple[list[Reference], dict[str, Forbidden]]:
+        """All names that can be listed, sorted, and the folders whose names cannot be."""
+        return self._refs.readable()
 
     def read_ref(self, ref: Reference) -> RefEntry | None:
         """The newest entry of ``ref``, or None."""

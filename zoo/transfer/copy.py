@@ -22,7 +22,7 @@ from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
-from zoo.transfer.there import heal, mend
+from zoo.transfer.there import check_whole, heal, mend
 
 __all__ = ["Copied", "absent", "receive", "send"]
 
@@ -55,7 +55,8 @@ class Copied:
         sent_bytes: Bytes that the target did not have, its manifest included.
         sent: Objects that the target did not have.
         shared: Objects that it had.
-        read: Whether all that it had, and is relied on, was read; else only sizes were compared.
+        read: Whether all that it had, and is relied on, was read; else only sizes were compared, or
+            a newer version encoded some of it.
         healed: Those that it had damaged, and that were replaced.
         damaged: Objects of parents, damaged here or there, that nothing was coded against.
     """
@@ -89,14 +90,18 @@ def send(
     replaced.
 
     Raises:
-        Corrupt: The store holds an object damaged; the manifest was not written.
+        Corrupt: The store holds an object damaged, or the folder one that the store lacks; the
+            manifest was not written.
         MissingObject: The store lacks something; nothing was written.
         DiskFull: No space there; the manifest was not written.
     """
     manifest = read_manifest(store, digest)
     plan = _plan(store, manifest, lambda items: absent(remote, items))
-    here = plan.shared - store.missing("objects", plan.shared)
-    healed = mend(store, remote, here, progress)
+    only_there = store.missing("objects", plan.shared)
+    healed, newer = mend(store, remote, plan.shared - only_there, progress)
+    if isinstance(remote, Store):
+        sizes = dict(manifest.objects())
+        newer |= check_whole(remote, {item: sizes[item] for item in only_there})
     encoder = Encoder(store, remote, manifest, coding)
 
     def mover(advance: Advance, stop: Event) -> Mover:
@@ -104,7 +109,8 @@ def send(
 
     sent = _move(plan, mover, partial(progress, "sending"))
     copied = _conclude(remote, digest, manifest, plan, sent)
-    read = isinstance(remote, Store) or not (plan.shared or encoder.bases)
+    hashed = isinstance(remote, Store) or not (plan.shared or encoder.bases)
+    read = hashed and not newer
     return replace(copied, read=read, healed=healed, damaged=encoder.damaged)
 
 
@@ -164,7 +170,7 @@ def _conclude(target: Remote, digest: Digest, manifest: Manifest, plan: Plan, se
     elif not _same(target.read("manifests", digest), data):
         place = maintained(target)
         if place is None:
-            raise Corrupt(f"manifest {digest}", str(digest), "other bytes", "the remote")
+            raise Corrupt(f"manifest {digest}", str(digest), "other bytes")
         place.replace("manifests", digest, [data])
     return Copied(
         manifest=digest,

@@ -47,7 +47,7 @@ class Encoder:
         self.store = store
         self.target = target
         self.coding = coding
-        self._bases: dict[Digest, bool] = {}
+        self._bases: dict[Digest, bool | None] = {}
         self._tensors: dict[Digest, list[Tensor]] = {}
         for tensor in manifest.tensors:
             self._tensors.setdefault(tensor.object, []).append(tensor)
@@ -89,7 +89,7 @@ class Encoder:
     @property
     def damaged(self) -> frozenset[Digest]:
         """Bases that were not used, as they are damaged here or there."""
-        return frozenset(base for base, sound in self._bases.items() if not sound)
+        return frozenset(base for base, sound in self._bases.items() if sound is False)
 
     def _base(self, digest: Digest, size: int) -> Digest | None:
         """An object of the same size that both sides hold sound, and that the remote does not hold
@@ -108,10 +108,12 @@ class Encoder:
     def _is_sound(self, base: Digest, size: int) -> bool:
         """Whether what is coded against ``base`` can be decoded there: it is hashed, once."""
         if base not in self._bases:  # two threads that find so at once do no harm
-            self._bases[base] = self.store.is_sound("objects", base) and seems_whole(
-                self.target, base, size
-            )
-        return self._bases[base]
+            try:
+                sound = self.store.is_sound("objects", base)
+                self._bases[base] = sound and seems_whole(self.target, base, size)
+            except Unsupported:  # a newer version encoded it there: not damaged, but no use
+                self._bases[base] = None
+        return bool(self._bases[base])
 
     def _standing(self, digest: Digest) -> Digest | None:
         """``digest`` if the remote holds it by itself; its base if it holds it as a delta."""
@@ -119,7 +121,7 @@ class Encoder:
             return digest
         try:
             return encoded_header(self.target, digest).base or digest
-        except MissingObject:
+        except (MissingObject, Unsupported):
             return None
         except Corrupt:
             self._bases[digest] = False

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +16,9 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.place import is_word
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, Invalid, UnknownName
+from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
+from zoo.store import Store
 from zoo.store.held import one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
@@ -44,6 +44,7 @@ class Fetched:
         moved: Names that pointed at something else then: at what, and at what now.
         gone: Names that it had then and has no more.
         damaged: What is wrong with those that cannot be read, by name; they are left out.
+        unlisted: Folders, such as ``team``, whose names are left out, too, and why.
     """
 
     refs: dict[Reference, Digest]
@@ -52,6 +53,7 @@ class Fetched:
     moved: dict[Reference, tuple[Digest, Digest]]
     gone: tuple[Reference, ...]
     damaged: dict[Reference, str]
+    unlisted: dict[str, str]
 
 
 def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fetched:
@@ -73,7 +75,8 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     remote, registry = workspace.remote(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}
-    for ref, move in _moves(remote, progress):
+    refs, unlisted = _names(remote)
+    for ref, move in _moves(remote, refs, progress):
         if isinstance(move, RefEntry):
             moves[ref] = move
         else:
@@ -99,8 +102,14 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             for ref, move in sound.items()
             if ref in before and before[ref].manifest != move.manifest
         },
-        gone=tuple(ref for ref in before if ref not in sound and ref not in damaged),
+        gone=tuple(
+            ref
+            for ref in before
+            if ref not in sound and ref not in damaged
+            if unlisted.keys().isdisjoint((ref.namespace, f"{ref.namespace}/{ref.name}"))
+        ),
         damaged=damaged,
+        unlisted=unlisted,
     )
 
 
@@ -130,16 +139,26 @@ def _histories(
         if known and known.number == move.number and known.history is not None:
             found[ref] = known.history
         elif here.get(ref, move.manifest) != move.manifest:
-            with suppress(Corrupt, Invalid):  # then it is not known
-                history = [entry.manifest for entry in remote.history(ref)[-REMEMBERED:]]
-                found[ref] = tuple(dict.fromkeys(history))
+            history = one_read(remote.history, ref)
+            if not isinstance(history, Exception):  # else it is not known
+                digests = [entry.manifest for entry in history[-REMEMBERED:]]
+                found[ref] = tuple(dict.fromkeys(digests))
     return found
 
 
-def _moves(remote: Remote, progress: Progress) -> Iterator[tuple[Reference, RefEntry | Exception]]:
+def _names(remote: Remote) -> tuple[list[Reference], dict[str, str]]:
+    """All names, and the folders whose names cannot be listed, with the reason."""
+    if not isinstance(remote, Store):
+        return list(remote.refs()), {}
+    refs, unlisted = remote.readable_refs()
+    return refs, {folder: str(error) for folder, error in unlisted.items()}
+
+
+def _moves(
+    remote: Remote, refs: Sequence[Reference], progress: Progress
+) -> Iterator[tuple[Reference, RefEntry | Exception]]:
     """The newest move of every name that is not deleted, or why it cannot be read."""
     read = partial(one_read, remote.read_ref)
-    refs = list(remote.refs())
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
         for ref, found in zip(refs, pool.map(read, refs), strict=True):
             if isinstance(found, Exception) or (found is not None and not found.deleted):

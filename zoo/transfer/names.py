@@ -34,7 +34,7 @@ def delete(
         Conflict: Someone else moved it meanwhile, or since ``of``, its newest move.
     """
     if not remote:
-        return workspace.delete(ref)
+        return workspace.delete(ref, of=of)
     place = workspace.remote(remote)
     check_movable(ref, present(place, ref, remote), remote)
     done = append_deletion(place, ref, of=of)
@@ -71,4 +71,6 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
         return workspace.protect(ref, on=on)
     place = workspace.remote(remote)
     present(place, ref, remote)
-    return append_protection(place, ref, on=on)
+    done = append_protection(place, ref, on=on)
+    workspace.note_remote(remote, ref, done)
+    return done

@@ -47,17 +47,20 @@ def push(
     if ref is None:
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remote(to, create=True)
-    if not force:
-        check_push(workspace.store, remote.read_ref(ref), ref, digest, to)
+
+    def check(there: RefEntry | None) -> None:
+        if there is None or there.manifest != digest:
+            check_movable(ref, there, to)
+        if not force:
+            check_push(workspace.store, there, ref, digest, to)
+
+    check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not isinstance(remote, Store), smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)
-        if not force:  # again: the copy may have taken hours
-            check_push(workspace.store, current, ref, digest, to)
-        if current is None or current.manifest != digest:
-            check_movable(ref, current, to)
+        check(current)  # again: the copy may have taken hours
         entry = append_after(remote, current, ref, digest, "push")
     workspace.note_remote(to, ref, entry)
     return ref, copied
