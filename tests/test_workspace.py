@@ -19,9 +19,12 @@ from zoo.errors import (
     UnknownName,
 )
 from zoo.lookup.details import details
+from zoo.lookup.identify import identify
 from zoo.lookup.lineage import lineage
 from zoo.moves import append, append_after
 from zoo.registry import Query
+from zoo.registry.engine import writing
+from zoo.registry.tensors import fingerprint
 from zoo.store import Store
 from zoo.workspace import Workspace
 
@@ -147,6 +150,22 @@ class TestMove:
         assert len(zoo.store.history(REF)) == 1
 
 
+class TestProtect:
+    def test_the_index_knows_of_it(self, zoo: Workspace) -> None:
+        """A verify tells by the number of a move whether an older state was put back."""
+        digest = add_checkpoint(zoo, NAME)
+        zoo.protect(REF, on=True)
+        assert zoo.registry.refs() == [(REF, digest, 2)]
+        zoo.protect(REF, on=False)
+        assert zoo.known_moves() == {REF: 3}
+
+    def test_an_index_that_cannot_be_written_does_not_matter(self, zoo: Workspace) -> None:
+        add_checkpoint(zoo, NAME)
+        zoo.registry.obstacle = Unavailable("registry.db", "it is read-only")
+        assert zoo.protect(REF, on=True).protected
+        assert zoo.store.history(REF)[-1].protected
+
+
 class TestResolve:
     def test_a_digest_has_no_name(self, zoo: Workspace) -> None:
         digest = add_checkpoint(zoo, NAME)
@@ -240,6 +259,27 @@ class TestRegistryIsDerived:
         assert damaged.registry.count(Query()) == 3
         damaged.close()
 
+    def test_what_a_reindex_left_out_is_put_in_when_it_is_whole(self, family: Workspace) -> None:
+        base = family.store.path("manifests", family.resolve("timm/base")[1])
+        sound = base.read_bytes()
+        flip_byte(base)
+        family.reindex()
+        assert family.registry.count(Query()) == 2
+        base.write_bytes(sound)
+        family.catch_up()
+        assert family.registry.count(Query()) == 3
+
+    def test_one_that_is_damaged_hides_no_other_from_identify(self, family: Workspace) -> None:
+        """Of checkpoints that an older program indexed, keys are made when they are asked for."""
+        digests = {move.manifest for move in family.store.history(REF)}
+        digests |= {family.resolve("timm/base")[1]}
+        with writing(family.registry._engine) as connection:
+            connection.execute(fingerprint.delete())
+        first = min(digests)
+        flip_byte(family.store.path("manifests", first))
+        assert identify(family, {})["verdict"] == "unknown"
+        assert family.registry.without_keys(digests) == {first}
+
 
 class TestRemotes:
     def test_a_name_stands_for_a_location(self, zoo: Workspace, tmp_path: Path) -> None:
@@ -271,6 +311,13 @@ class TestRemotes:
         assert zoo.remotes() == {"home": "s3://h"}
         zoo.add_remote("lab", "s3://b")
         assert zoo.remotes()["lab"] == "s3://b"
+
+    def test_nothing_is_removed_where_the_index_cannot_be_written(self, zoo: Workspace) -> None:
+        zoo.add_remote("lab", "s3://a")
+        zoo.registry.obstacle = Unavailable("registry.db", "it is read-only")
+        with pytest.raises(Unavailable, match="read-only"):
+            zoo.remove_remote("lab")
+        assert zoo.remotes() == {"lab": "s3://a"}
 
     def test_removing_what_is_not_there_suggests_names(self, zoo: Workspace) -> None:
         zoo.add_remote("lab", "s3://a")

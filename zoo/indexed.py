@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,14 @@ class Index:
         if not isinstance(newest, RefEntry):
             return False
         there = None if newest.deleted else newest.manifest
-        if self.registry.ref(ref) == there:
-            return False
-        if there and not self.registry.unknown([there]):
-            self.registry.set_ref(ref, newest)
+        return self.registry.ref(ref) != there and self.put(ref, newest)
+
+    def put(self, ref: Reference, move: RefEntry) -> bool:
+        """Put a move of a name in; whether it could be."""
+        if not move.deleted and not self.registry.unknown([move.manifest]):
+            self.registry.set_ref(ref, move)
             return True
-        return self._add(ref, newest)
+        return self._add(ref, move)
 
     def follow_notes(self) -> None:
         """Put the moves in that were announced and made only: whoever made them was stopped."""
@@ -115,7 +118,9 @@ class Index:
         problem = None if gone else one_read(self.add_checkpoint, move.manifest)
         if problem:
             LOG.warning("%s (move %s) is left out: %s", ref, move.number, problem)
-            self.registry.remove_ref(ref, move)  # else it would seem to be where it was before
+            # Else the name would seem to be where it was before; if this very move is in already,
+            # it goes, too, so that it is missed, and put in again, once its files are mended.
+            self.registry.remove_ref(ref, replace(move, number=move.number + 1))
             return False
         self.registry.set_ref(ref, move)
         return True

@@ -168,7 +168,8 @@ class Workspace:
         if url := config.database():
             registry = Registry.open_for(self._id(), url, self._fill)
         else:
-            registry = open_kept(self.root / REGISTRY, self.scratch, self._fill)
+            path, alone = self.root / REGISTRY, self.store.disk.alone
+            registry = open_kept(path, self.scratch, self._fill, alone)
         if registry.obstacle is None:
             Index(self.store, registry).follow_notes()
         return registry
@@ -207,10 +208,17 @@ class Workspace:
             raise self.registry.obstacle
 
     def catch_up(self) -> None:
-        """Index what the store holds and the index lacks, where it can be written; it is told."""
-        if self.registry.obstacle:
+        """Index what the store holds and the index lacks, where it can be written; it is told.
+
+        Who calls this has done something else, which an index that fails does not undo.
+        """
+        try:
+            if self.registry.obstacle:
+                return
+            lacked = [ref for ref in self.store.refs() if self._index.follow(ref)]
+        except ZooError as error:
+            LOG.warning("the index may lack what the store holds: %s", error)
             return
-        lacked = [ref for ref in self.store.refs() if self._index.follow(ref)]
         if lacked:
             LOG.warning("the index lacked %s, and has them now", ", ".join(map(str, lacked)))
 
@@ -379,7 +387,10 @@ class Workspace:
             Conflict: Someone else moved it meanwhile.
         """
         self.resolve(str(ref))
-        return append_protection(self.store, ref, on=on)
+        done = append_protection(self.store, ref, on=on)
+        with suppress(ZooError):  # an index that lags behind does not undo it
+            self._index.put(ref, done)
+        return done
 
     def resolve_at(self, name: str, at: datetime) -> Digest:
         """What the reference ``name`` pointed at at the time ``at``, which has a time zone.
@@ -479,7 +490,9 @@ class Workspace:
 
         Raises:
             UnknownName: No remote has it.
+            Unavailable, DiskFull: The index cannot be written; nothing was changed.
         """
+        self.check_indexable()
         with self.store.disk.alone():
             remotes = self.remotes()
             if name not in remotes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,11 @@ from fakes.checkpoints import add_checkpoint, tensors
 from fakes.program import zoo
 
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.reference import Reference
+from zoo.moves import now
+from zoo.registry import Registry, file
 from zoo.registry.damage import damage
+from zoo.registry.kept import _Kept
 from zoo.workspace import Workspace
 
 NAMES = ["team/flowers", "team/roses", "team/weeds:v2"]
@@ -211,4 +218,143 @@ def test_damage_under_a_program_that_goes_on(home: Path) -> None:
     other.close()
     assert len(registry.refs()) == 3
     assert len(list(home.glob("registry.db.damaged-*"))) == 1
+    workspace.close()
+
+
+NOTING = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("INSERT INTO moving (namespace, name, tag, at)"
+                   " VALUES ('team', 'theirs', '', '')")
+connection.commit()
+connection.close()
+"""
+LISTING = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(*[name for name, in connection.execute("SELECT name FROM moving ORDER BY id")])
+connection.close()
+"""
+HOLDING = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM moving").fetchone()
+print("open", flush=True)
+sys.stdin.read()
+"""
+LOCKED = """
+import fcntl, os, struct, sys
+with open(sys.argv[1] + "-shm", "rb") as file:
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 128, 1, 0)
+    found = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+print(found[0] != fcntl.F_UNLCK)
+"""
+
+
+def python(home: Path, script: str) -> list[str]:
+    """Another process, which has SQLite and nothing of zoo."""
+    return [sys.executable, "-S", "-E", "-c", script, str(home / "registry.db")]
+
+
+def elsewhere(home: Path, script: str) -> str:
+    done = subprocess.run(python(home, script), check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_to_look_for_damage_ends_no_lock(home: Path) -> None:
+    """Else whoever closes next thinks it is the last, and deletes the log that we write to."""
+    workspace = Workspace.find(home)
+    registry = workspace.registry
+    assert len(registry.refs()) == 3
+    assert not registry.renew_if_damaged()
+    elsewhere(home, NOTING)
+    registry.announce(Reference("team", "ours"), now())
+    assert elsewhere(home, LISTING) == "theirs ours"
+    workspace.close()
+    assert elsewhere(home, LISTING) == "theirs ours"
+
+
+ROUNDS = 6
+
+
+def note_often(home: Path, me: int) -> None:
+    """Open, look for damage, note, and close only now and then."""
+    workspace = Workspace.find(home)
+    for turn in range(ROUNDS):
+        workspace.registry.refs()
+        workspace.registry.renew_if_damaged()
+        workspace.registry.announce(Reference("team", f"of_{me}_{turn}"), now())
+        if turn % 3 == me:
+            workspace.close()
+    workspace.close()
+
+
+def test_two_that_look_for_damage_lose_nothing(home: Path) -> None:
+    children = []
+    for me in range(2):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                note_often(home, me)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    wanted = {f"of_{me}_{turn}" for me in range(2) for turn in range(ROUNDS)}
+    assert set(elsewhere(home, LISTING).split()) == wanted
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks for locks as Linux does")
+def test_to_ask_who_has_it_open_ends_no_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "registry.db"
+    workspace = Workspace.find(home)
+    assert len(workspace.registry.refs()) == 3
+    with subprocess.Popen(python(home, HOLDING), stdin=subprocess.PIPE, stdout=-1) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"open\n"
+        with monkeypatch.context() as patch:  # as if another user had made the files beside it
+            patch.setattr("os.access", lambda asked, _: not str(asked).endswith("-shm"))
+            assert "cannot be written" in str(file.obstacle(path))
+        other.kill()
+    assert elsewhere(home, LOCKED) == "True"
+    workspace.close()
+
+
+def test_one_that_another_has_just_made_is_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "registry.db").unlink()
+    others: list[Workspace] = []
+    make = _Kept._make
+
+    def late(kept: _Kept) -> None:
+        if not others:
+            others.append(Workspace(home))
+            others[0].registry.announce(Reference("team", "theirs"), now())
+        make(kept)
+
+    monkeypatch.setattr(_Kept, "_make", late)
+    workspace = Workspace(home)
+    assert [str(note.ref) for note in workspace.registry.moving()] == ["team/theirs"]
+    workspace.close()
+    others[0].close()
+
+
+ASKED: dict[str, Callable[[Registry], object]] = {
+    "licenses of entries": lambda registry: registry.entry_licenses(iter(["timm/net_7.a1"])),
+    "licenses of checkpoints": lambda registry: registry.checkpoint_licenses(iter([])),
+    "to forget": lambda registry: registry.forget_entries("timm", "1", None, now()),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_whatever_is_asked_mends_it(home: Path, ask: Callable[[Registry], object]) -> None:
+    workspace = Workspace.find(home)
+    workspace.registry.close()
+    garbage(home / "registry.db")
+    ask(workspace.registry)
+    assert len(workspace.registry.refs()) == 3
     workspace.close()

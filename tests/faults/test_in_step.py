@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
+from fakes.checkpoints import add_checkpoint, flip_byte, store_checkpoint, tensors
 from fakes.program import Said, zoo
 
 from zoo.domain.reference import Reference
@@ -99,6 +100,29 @@ def test_a_verify_brings_the_index_up_to_date(home: Path) -> None:
     assert f"the index lacked {OTHER}" in said.err
     assert names(home) == [NAME, OTHER]
     assert zoo("--home", home, "verify").done().err == ""
+
+
+def test_a_verify_ends_well_where_the_index_cannot_be_opened(home: Path) -> None:
+    connection = sqlite3.connect(home / "registry.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    said = zoo("--home", home, "verify").done()
+    assert "all sound" in said.out
+    assert "the index may lack what the store holds" in said.err
+
+
+def test_a_repair_brings_the_index_up_to_date(home: Path, tmp_path: Path) -> None:
+    zoo("--home", home, "push", NAME, "--to", tmp_path / "mirror").done()
+    workspace = Workspace(home)
+    manifest = workspace.store.path("manifests", workspace.resolve(NAME)[1])
+    flip_byte(manifest)
+    workspace.reindex()
+    workspace.close()
+    assert names(home) == []
+    said = zoo("--home", home, "verify", "--repair", "--from", tmp_path / "mirror").done()
+    assert f"the index lacked {NAME}" in said.err
+    assert names(home) == [NAME]
 
 
 FAILURES = {

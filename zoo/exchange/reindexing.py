@@ -24,10 +24,8 @@ def keep_hierarchy(workspace: Workspace, digest: Digest) -> None:
 
 def reindex(workspace: Workspace, *, progress: Progress = silent) -> dict[str, Any]:
     """Index what the store holds, what sources that ask no other machine list, and the hierarchies
-    of all checkpoints here. The answer is that of `zoo.workspace.Workspace.reindex`.
-
-    Raises:
-        Corrupt: A manifest is damaged.
+    of all checkpoints here. The answer is that of `zoo.workspace.Workspace.reindex`: what is
+    damaged is left out, and told.
     """
     done = workspace.reindex()
     index_local(workspace, progress=progress)

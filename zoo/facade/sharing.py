@@ -206,12 +206,18 @@ class Sharing(Opened):
         return report
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Repaired:
-        """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
+        """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself.
+
+        What the zoo's index lacks of what is whole again, it has afterwards.
+        """
         from zoo.transfer.repair import repair
 
         place = self.workspace.remote(source) if source else self.workspace.store
         known = self.workspace.known_moves(remote)
-        return repair(self._maintained(remote), place, known=known, progress=self.progress)
+        done = repair(self._maintained(remote), place, known=known, progress=self.progress)
+        if not remote:
+            self.workspace.catch_up()
+        return done
 
     def _maintained(self, remote: str | None) -> Maintained:
         if not remote:

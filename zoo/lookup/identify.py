@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.errors import MissingObject
+from zoo.errors import MissingObject, ZooError
 from zoo.lookup.match import FileTensor, Match, match
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.registry.tensors import Holder
@@ -83,14 +84,12 @@ def identify(
 
 
 def _complete(workspace: Workspace) -> None:
-    """Make the keys of checkpoints that an older program indexed."""
+    """Make the keys of checkpoints that an older program indexed, and that can be read."""
     registry, store = workspace.registry, workspace.store
     known = {digest for _, digest, _ in registry.refs()}
     for digest in sorted(registry.without_keys(known)):
-        try:
+        with suppress(ZooError):  # verify tells what is damaged; all others can be found
             registry.keep_keys(digest, checkpoint_keys(store, store.manifest(digest)))
-        except MissingObject:
-            continue
 
 
 def _keys(tensors: Iterable[FileTensor]) -> set[int]:

@@ -10,20 +10,22 @@ import shutil
 import stat
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from zoo.errors import Unavailable
 from zoo.registry.engines.sqlite import sides
 
-__all__ = ["alone", "obstacle", "set_aside", "share"]
+__all__ = ["obstacle", "set_aside", "share"]
 
 IN_USE = 128
 """The byte of the log's index that every process which has the database open holds a lock on."""
 LOCK = "hhqqi"
 """How Linux lays out a lock in memory: type, from where, start, length, whose."""
+LOOKED_AT: dict[tuple[int, int], int] = {}
+"""Descriptors of the log's indexes that were looked at. They stay open: to close any descriptor of
+a file ends all locks that this process has on it, and SQLite's would be among them."""
 
 
 def obstacle(path: Path) -> Unavailable | None:
@@ -67,22 +69,6 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Wait until nobody else sets this file aside; whether the path still leads to it then."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:  # we may not read it, or it is not there
-        yield path.exists()
-        return
-    try:
-        with suppress(OSError):  # some file systems have no such locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield path.exists() and os.path.samestat(path.stat(), os.fstat(handle))
-    finally:
-        os.close(handle)
-
-
 def _take_over(path: Path) -> None:
     """Replace the files beside a database that nobody has open by our own, with what is in them."""
     log, shared = sides(path)
@@ -105,9 +91,12 @@ def _in_use(shared: Path) -> bool:
         return False
     if not sys.platform.startswith("linux"):
         return True  # it cannot be told
-    with shared.open("rb") as file:
-        asked = struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, IN_USE, 1, 0)
-        found = struct.unpack(LOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    known = shared.stat()
+    which = known.st_dev, known.st_ino
+    if which not in LOOKED_AT:
+        LOOKED_AT[which] = os.open(shared, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    asked = struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, IN_USE, 1, 0)
+    found = struct.unpack(LOCK, fcntl.fcntl(LOOKED_AT[which], fcntl.F_GETLK, asked))
     return bool(found[0] != fcntl.F_UNLCK)
 
 

@@ -27,26 +27,34 @@ __all__ = ["open_kept"]
 
 LOG = logging.getLogger("zoo")
 Scratch = Callable[[], AbstractContextManager[Path]]
+Alone = Callable[[], AbstractContextManager[None]]
 
 
-def open_kept(path: Path, scratch: Scratch, fill: Callable[[Registry], None]) -> Registry:
+def open_kept(
+    path: Path, scratch: Scratch, fill: Callable[[Registry], None], alone: Alone
+) -> Registry:
     """Open the registry in ``path``.
 
     Args:
         path: The file, which may not be there.
         scratch: Gives a folder on the same disk, to make one in.
         fill: Puts all in that the store holds.
+        alone: Locks the folder of ``path``. The file itself must not be locked, nor opened by
+            anybody but SQLite: to close it again would end SQLite's own locks.
 
     Raises:
         Unsupported: A newer program, or another one, made the database.
         DiskFull: There is none yet, and no space for it.
+        Conflict: Others have the folder locked for long.
     """
-    return _Kept(path, scratch, fill).open()
+    return _Kept(path, scratch, fill, alone).open()
 
 
 class _Kept:
-    def __init__(self, path: Path, scratch: Scratch, fill: Callable[[Registry], None]) -> None:
-        self.path, self.scratch, self.fill = path, scratch, fill
+    def __init__(
+        self, path: Path, scratch: Scratch, fill: Callable[[Registry], None], alone: Alone
+    ) -> None:
+        self.path, self.scratch, self.fill, self.alone = path, scratch, fill, alone
         self.opened: os.stat_result | None = None
         self.given_up = False
 
@@ -66,7 +74,7 @@ class _Kept:
 
     def _open(self) -> Registry:
         obstacle: ZooError | None = file.obstacle(self.path)
-        if not self.path.is_file() or not self.path.stat().st_size:
+        if not self._is_made():
             if obstacle:
                 return self._passing(obstacle)
             try:
@@ -91,8 +99,8 @@ class _Kept:
 
     def _replaced(self) -> bool:
         """Set the file aside if it is damaged; whether there is now another way to open one."""
-        with file.alone(self.path) as there:
-            if not there:
+        with self.alone():
+            if not self.path.exists():
                 return True  # somebody else was faster
             problem = self._damage()
             if problem is None and file.obstacle(self.path):
@@ -103,7 +111,7 @@ class _Kept:
                 self.given_up, before = True, self.given_up
                 return not before
             aside = file.set_aside(self.path)
-            self._make()
+        self._make()
         LOG.warning("%s was damaged (%s) and is made again from the store; zoo index and zoo fetch "
                     "bring back what sources and remotes list; the old one is kept: %s",
                     self.path, problem, aside)  # fmt: skip
@@ -118,20 +126,28 @@ class _Kept:
         finally:
             engine.dispose()
 
+    def _is_made(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size > 0
+
     def _make(self) -> None:
-        if self.path.is_dir():
-            file.set_aside(self.path)
-        for stale in (self.path, *sqlite.sides(self.path)):
-            # An empty file; and what else SQLite would replay into the new one.
-            stale.unlink(missing_ok=True)
         # Apart, so that an index that was cut short is never taken for the whole.
         with self.scratch() as scratch:
             made = scratch / self.path.name
             with Registry.open(made) as registry:
                 self.fill(registry)
             file.share(made, self.path.parent, fresh=True)
-            with suppress(FileExistsError):  # another process was faster
-                os.link(made, self.path)
+            with self.alone():
+                if not self._is_made():  # else another process was faster, and may have it open
+                    self._put(made)
+
+    def _put(self, made: Path) -> None:
+        if self.path.is_dir():
+            file.set_aside(self.path)
+        for stale in (self.path, *sqlite.sides(self.path)):
+            # An empty file; and what else SQLite would replay into the new one.
+            stale.unlink(missing_ok=True)
+        with suppress(FileExistsError):  # the file system has no locks, and somebody was faster
+            os.link(made, self.path)
 
     def _passing(self, obstacle: ZooError) -> Registry:
         folder = Path(mkdtemp(prefix="zoo-"))

@@ -236,8 +236,7 @@ class Registry:
 
     def forget_entries(self, source: str, version: str | None, author: str | None, at: str) -> int:
         """Forget what ``source`` lists (`zoo.registry.catalog.forget_entries`)."""
-        with writing(self._engine) as connection:
-            return catalog.forget_entries(connection, source, version, author, at)
+        return self._write(catalog.forget_entries, source, version, author, at)
 
     def entry(self, name: str) -> KnownEntry | None:
         """The catalog entry of exactly this name."""
@@ -245,13 +244,11 @@ class Registry:
 
     def entry_licenses(self, names: Iterable[str]) -> dict[str, str | None]:
         """Licenses of the catalog entries among ``names``."""
-        with reading(self._engine) as connection:
-            return catalog.licenses(connection, names)
+        return self._read(catalog.licenses, list(names))
 
     def checkpoint_licenses(self, digests: Iterable[Digest]) -> dict[Digest, str | None]:
         """Licenses of the indexed checkpoints among ``digests``."""
-        with reading(self._engine) as connection:
-            return checkpoints.licenses(connection, digests)
+        return self._read(checkpoints.licenses, list(digests))
 
     def near(self, name: str, limit: int = 4) -> list[str]:
         """Known names, entries and refs, that resemble ``name``, closest first."""
@@ -287,7 +284,7 @@ class Registry:
         return self._read(moving.notes)
 
     def settle(self, note: int) -> None:
-        """Forget a note: what ``ref`` and `remove_ref` know of the move is all there is to know."""
+        """Forget a note: `set_ref` or `remove_ref` has put in what there is to know of the move."""
         self._write(moving.settle, note)
 
     def make_terms(self) -> None:
