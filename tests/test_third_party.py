@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from zoo.contracts import Backbone, Catalog, Head
 from zoo.testing.backbones import BackboneSuite
 from zoo.testing.heads import HeadSuite
 from zoo.testing.sources import SourceSuite
+from zoo_cli.main import main
 
 PROJECT = Path(__file__).parent / "fixtures" / "zoo-acme"
 PAGE = Path(__file__).parent.parent / "docs" / "plugins.md"
@@ -98,19 +98,21 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.usefixtures("acme")
 def test_it_is_used_by_its_names_alone(
-    acme: None, site: Path, tmp_path: Path, images: Path
-) -> None:
-    path = os.pathsep.join([str(site), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path, "ZOO_HOME": str(tmp_path / "zoo")}
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "zoo"))
+    monkeypatch.setattr("zoo.exchange.deepen.cores", lambda: 1)  # each process imports torch
+    monkeypatch.chdir(tmp_path)
 
     def zoo(*arguments: object) -> Any:
-        command = [sys.executable, "-m", "zoo_cli", *map(str, arguments)]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, text=True, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert left.value.code == 0, printed.err
+        return json.loads(printed.out)
 
     zoo("init", tmp_path / "zoo", "--json")
     origins = {(each["group"], each["name"]): each for each in zoo("plugins", "--json")}
@@ -122,7 +124,7 @@ def test_it_is_used_by_its_names_alone(
     assert zoo("tree", "acme/acme_small", "--json")["units"][0]["name"] == "stem"
     trained = zoo(
         "finetune", "acme/acme_small", "--data", images, "--freeze", "stem", "--head", "acme",
-        "--epochs", 8, "--save", "team/light", "--json",
+        "--epochs", 4, "--save", "team/light", "--json",
     )  # fmt: skip
     assert trained["metrics"]["accuracy"] == 1.0
     (answer,) = zoo("predict", "team/light", images / "light" / "0.png", "--json")

@@ -30,8 +30,8 @@ from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["architectures", "backbone", "backbone_version", "blaming", "catalog", "head",
-           "installed", "names", "origin", "remote"]  # fmt: skip
+__all__ = ["architectures", "backbone", "backbone_version", "blaming", "catalog",
+           "check_packages", "head", "installed", "names", "origin", "remote"]  # fmt: skip
 
 CONTRACTS: dict[str, type] = {
     "zoo.backbones": Backbone,
@@ -250,6 +250,27 @@ def installed() -> Iterator[Plugin]:
             yield Plugin(group=group, name=name, origin=origin, problem=problem)
 
 
+def check_packages(backbone: str) -> None:
+    """See that what a backbone needs for building networks is installed; nothing is imported.
+
+    Raises:
+        UnknownName, BrokenPlugin: There is no such plugin, or there are two.
+        MissingPackage: A package is not installed.
+    """
+    claim = _claim("zoo.backbones", backbone)
+    for needed in _extras(claim):
+        if _installed(needed.name) is None:
+            raise _missing(claim, needed.name, needed.name)
+
+
+def _extras(claim: EntryPoint) -> Iterator[Requirement]:
+    """What an entry point's extras require; other plugins need no more than their distribution."""
+    for needed in _requirements(claim) if claim.extras else ():
+        marker = needed.marker
+        if marker and any(marker.evaluate({"extra": extra}) for extra in claim.extras):
+            yield needed
+
+
 def _check_extras(claim: EntryPoint) -> None:
     """See that what an entry point's extras require is here: a plugin that lists without it seems
     whole.
@@ -257,11 +278,7 @@ def _check_extras(claim: EntryPoint) -> None:
     Raises:
         MissingPackage: It is not.
     """
-    for needed in _requirements(claim):
-        marker = needed.marker
-        wanted = marker and any(marker.evaluate({"extra": extra}) for extra in claim.extras)
-        if not wanted:
-            continue
+    for needed in _extras(claim):
         installed = _installed(needed.name)
         if installed is None or not needed.specifier.contains(installed, prereleases=True):
             raise _missing(claim, f"{needed.name}{needed.specifier}", needed.name)

@@ -8,22 +8,22 @@ of that name in another file, as one that lies in the current folder, is another
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from zoo.domain.limits import CONFIG_BYTES
-from zoo.errors import Invalid, Untrusted
+from zoo.errors import UnknownName, Untrusted
+
+if TYPE_CHECKING:
+    from zoo.store.own import OwnFile
 
 __all__ = ["Trust", "check_trusted", "import_path", "locate"]
 
-USER = os.getuid() if hasattr(os, "getuid") else None
 WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 PATH = re.compile(rf"({WORD}(?:\.{WORD})*):({WORD})")
 """``package.module:name``."""
@@ -73,11 +73,11 @@ class Trust:
     Until it is closed, what it allows is allowed in this process (`check_trusted`).
 
     Args:
-        root: The zoo, which holds a list for each user: nobody consents for somebody else.
+        kept: The list of this user in the zoo: nobody consents for somebody else.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.path = root / (f"trusted-{USER}.json" if USER is not None else "trusted.json")
+    def __init__(self, kept: OwnFile) -> None:
+        self._kept = kept
         self._asked: dict[str, str] = {}
         OPEN.add(self)
 
@@ -89,18 +89,32 @@ class Trust:
         """The import paths, each with the files that it was allowed from.
 
         Raises:
-            Invalid: The list is damaged.
+            Invalid, NotAFile, Forbidden: The list is damaged, or cannot be read.
         """
+        return self._read(self._kept.read())
+
+    def allow(self, name: str, file: str) -> None:
+        """Allow an import path from a file, from now on. Raises as `all` does, and `Conflict`."""
+        if file not in self.all().get(name, ()):
+            with self._kept.change() as known:
+                known[name] = sorted({*self._read(known).get(name, ()), file})
+
+    def forbid(self, name: str) -> None:
+        """Take back what was allowed. Raises as `allow` does.
+
+        Raises:
+            UnknownName: It was not allowed.
+        """
+        with self._kept.change() as known:
+            if name not in known:
+                raise UnknownName("trusted import path", name, hint="zoo trust lists them")
+            del known[name]
+
+    def _read(self, kept: dict[str, Any]) -> dict[str, list[str]]:
         try:
-            with open(self.path, "rb", opener=_no_link) as file:
-                if USER not in (None, os.fstat(file.fileno()).st_uid):
-                    raise ValueError("it belongs to another user")
-                found = json.loads(file.read(CONFIG_BYTES))
-            return {str(name): [str(each) for each in files] for name, files in found.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise Invalid(f"{self.path} is damaged: {error}; mend or delete it") from error
+            return {name: [str(each) for each in files] for name, files in kept.items()}
+        except TypeError as error:
+            raise self._kept.damaged(error) from error
 
     @contextmanager
     def asked(self, name: str) -> Iterator[dict[str, str]]:
@@ -120,10 +134,6 @@ class Trust:
             self._asked[name] = file
             return True
         return file in self.all().get(name, ())
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 OPEN: WeakSet[Trust] = WeakSet()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,16 +19,18 @@ from zoo import config, plugins
 from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.limits import OWN_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.place import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
+    Corrupt,
     Invalid,
     InvalidOption,
     InvalidReference,
+    MissingObject,
     NoZoo,
     Unavailable,
     UnknownName,
@@ -44,6 +46,8 @@ from zoo.moves import (
     now,
 )
 from zoo.store import Store
+from zoo.store.disk import Disk
+from zoo.store.own import OwnFile
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
 from zoo.trust import Trust
@@ -51,12 +55,14 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
 
-__all__ = ["MARKER", "OPEN", "Check", "Workspace", "check_store", "connect"]
+__all__ = ["MARKER", "OPEN", "Check", "Workspace", "check_store", "connect", "trust_in"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
+USER = os.getuid() if hasattr(os, "getuid") else None
+"""Whose list of what is trusted counts."""
 LOG = logging.getLogger("zoo")
 OPEN = frozenset({"hub"})
 """Sources that list what anybody publishes, under names that anybody may have here."""
@@ -87,6 +93,12 @@ def connect(location: str, *, create: bool = False) -> Remote:
         raise
     # A folder answers or does not; what is reached over a network may answer the next time.
     return remote if isinstance(remote, Store) else Retrying(remote)
+
+
+def trust_in(root: Path) -> Trust:
+    """What the user of this process has allowed in the zoo ``root``."""
+    name = "trusted.json" if USER is None else f"trusted-{USER}.json"
+    return Trust(OwnFile(Disk(root), name, USER))
 
 
 def check_secrets(location: str) -> None:
@@ -126,8 +138,9 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.trust = Trust(root)
         self.store = Store.open(root)
+        self.trust = trust_in(root)
+        self._remotes = self.own(REMOTES)
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -180,16 +193,11 @@ class Workspace:
         with suppress(FileExistsError):
             if not path.exists():
                 self.store.disk.create(ID, f"{uuid.uuid4()}\n".encode())
-        return self.read_own(ID).decode().strip()
+        return self.store.disk.read(ID, OWN_BYTES).decode().strip()
 
-    def read_own(self, name: str) -> bytes:
-        """A small file that lies beside the store.
-
-        Raises:
-            FileNotFoundError: It is not there.
-            Corrupt: It is no such file.
-        """
-        return self.store.disk.read(name, OWN_BYTES)
+    def own(self, name: str) -> OwnFile:
+        """A small file that lies beside the store."""
+        return OwnFile(self.store.disk, name)
 
     def _fill(self, registry: Registry) -> None:
         Index(self.store, registry).fill()
@@ -344,12 +352,23 @@ class Workspace:
         move = self.store.read_ref(ref)
         if move is None or move.deleted:
             return False
-        origin = self.store.manifest(move.manifest).provenance
-        pulled = (origin.get("source", ""), origin.get("locator", "").partition("@")[0])
+        pulled = self.origin(move.manifest)
+        if pulled is None:
+            return not was_pulled(self.store.history(ref), move.manifest)
         places = {(place.source, place.locator.partition("@")[0]) for place in entry.locations}
         if OPEN.issuperset(entry.sources):
             return pulled not in places
         return pulled[0] not in {source for source, _ in places}  # a catalog may name a new place
+
+    def origin(self, digest: Digest) -> tuple[str, str] | None:
+        """The source and the repository that a checkpoint was pulled from, empty if from none; None
+        if its manifest is missing or damaged, and only the history of its name can tell.
+        """
+        try:
+            told = self.store.manifest(digest).provenance
+        except (MissingObject, Corrupt, Invalid):
+            return None
+        return told.get("source", ""), told.get("locator", "").partition("@")[0]
 
     def delete(self, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.
@@ -449,15 +468,13 @@ class Workspace:
         return found[0]
 
     def remotes(self) -> dict[str, str]:
-        """Locations of the remotes that have a name here."""
-        path = self.root / REMOTES
-        try:
-            found = json.loads(self.read_own(REMOTES))
-            return {str(name): str(location) for name, location in found.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, AttributeError) as error:
-            raise Invalid(f"{path} is damaged: {error}; mend or delete it") from error
+        """Locations of the remotes that have a name here.
+
+        Raises:
+            Invalid, NotAFile, Forbidden: The list of them cannot be read.
+        """
+        found = self._remotes.read()
+        return {str(name): str(location) for name, location in found.items()}
 
     def add_remote(self, name: str, location: str) -> None:
         """Give a remote a short name.
@@ -475,15 +492,14 @@ class Workspace:
         plugins.remote(scheme_of(location) or "folder")
         if "://" not in location:
             location = str(Path(location).expanduser().resolve())
-        with self.store.disk.alone():
-            remotes = self.remotes()
+        with self._remotes.change() as remotes:
             if remotes.get(name, location) != location:
                 raise Conflict(
                     f"the remote '{name}' is taken",
                     remotes[name],
                     hint=f"nothing was changed; zoo remote remove {name} makes the name free",
                 )
-            self._write_remotes({**remotes, name: location})
+            remotes[name] = location
 
     def remove_remote(self, name: str) -> None:
         """Forget a remote's short name.
@@ -493,16 +509,11 @@ class Workspace:
             Unavailable, DiskFull: The index cannot be written; nothing was changed.
         """
         self.check_indexable()
-        with self.store.disk.alone():
-            remotes = self.remotes()
+        with self._remotes.change() as remotes:
             if name not in remotes:
                 raise UnknownName("remote", name, sorted(remotes))
-            self._write_remotes({key: value for key, value in remotes.items() if key != name})
+            del remotes[name]
         self.registry.replace_remote(name, {})
-
-    def _write_remotes(self, remotes: dict[str, str]) -> None:
-        text = json.dumps(remotes, indent=2, sort_keys=True) + "\n"
-        self.store.disk.put(REMOTES, text.encode())
 
     def remote(self, where: str, *, create: bool = False) -> Remote:
         """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.

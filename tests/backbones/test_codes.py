@@ -19,7 +19,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Task
 from zoo.errors import UnknownName, Unsupported
-from zoo.trust import Trust
+from zoo.workspace import trust_in
 
 Built = tuple[nn.Module, Hierarchy, Tensor]
 
@@ -108,7 +108,7 @@ def test_a_hidden_layer_is_taken_behind_its_relu() -> None:
 def test_a_relu_that_is_a_function_is_found_too(
     plugin: str, architecture: str, unit: str, path: str, size: int | None, tmp_path: Path
 ) -> None:
-    with Trust(tmp_path).asked(architecture):
+    with trust_in(tmp_path).asked(architecture):
         module, hierarchy, images = built(architecture, plugin, size)
     with torch.no_grad():
         expected = module(images)

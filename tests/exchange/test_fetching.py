@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -12,7 +16,7 @@ from zoo.domain.catalog import CatalogEntry, Release, SourceFile
 from zoo.domain.progress import silent
 from zoo.errors import Unavailable, Unsupported
 from zoo.exchange.fetching import Fetcher
-from zoo.store import Store
+from zoo.store import Store, partial
 
 NAME = "model.safetensors"
 
@@ -60,7 +64,7 @@ def test_weights_come_while_other_things_are_done(store: Store, tmp_path: Path) 
         assert source.begun.wait(10)
         assert fetcher.fetch("config.json").read_bytes() == b"{}"
         source.go.set()
-        assert [path.read_bytes() for path in fetcher.weights()] == [b"xxx"]
+        assert [path.read_bytes() for path in fetcher.weights(NAME)] == [b"xxx"]
 
 
 def test_weights_that_are_not_wanted_any_more_are_given_up(store: Store, tmp_path: Path) -> None:
@@ -75,5 +79,32 @@ def test_weights_that_are_not_wanted_any_more_are_given_up(store: Store, tmp_pat
     with pytest.raises(Unsupported):
         refuse()
     with pytest.raises(Unavailable, match="not wanted"):
-        fetcher.weights()
+        fetcher.weights(NAME)
     assert list(store.files("tmp")) == []
+
+
+def test_another_pull_of_the_same_bytes_ends_first(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it clears away is the name of what this one has just received."""
+    source = Slow(3)
+    source.go.set()
+    digest = hashlib.sha256(b"xxx").hexdigest()
+    release = replace(source.resolve("a/b"), files=(SourceFile(NAME, 3, sha256=digest),))
+    fetcher = Fetcher(source, release, store, tmp_path / "scratch", silent)
+    receive, ended = partial.download, iter([True, False])
+
+    @contextmanager
+    def forgotten(*given: Any, **options: Any) -> Iterator[partial.Download]:
+        with receive(*given, **options) as whole:
+            if next(ended):
+                partial.forget(store.staging, key_of(whole.path))
+            yield whole
+
+    monkeypatch.setattr(partial, "download", forgotten)
+    assert fetcher.fetch(NAME).read_bytes() == b"xxx"
+    assert next(ended, None) is None
+
+
+def key_of(path: Path) -> str:
+    return path.name.split("-")[1]

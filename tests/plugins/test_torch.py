@@ -29,7 +29,7 @@ from zoo.errors import (
 from zoo.exchange.architecture import hierarchy_of
 from zoo.testing.backbones import BackboneSuite
 from zoo.trust import Trust
-from zoo.workspace import Workspace
+from zoo.workspace import Workspace, trust_in
 from zoo_torch.backbone import TorchBackbone
 from zoo_torch.registered import REGISTERED
 
@@ -55,7 +55,7 @@ def registered() -> Iterator[None]:
 @pytest.fixture
 def trust(tmp_path: Path) -> Trust:
     """That of a user who has allowed nothing yet."""
-    return Trust(tmp_path)
+    return trust_in(tmp_path)
 
 
 class TestNetworks(BackboneSuite):

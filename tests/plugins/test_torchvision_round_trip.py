@@ -144,19 +144,22 @@ def test_on_the_command_line(
     assert "layers.8.0" in capsys.readouterr().out
 
 
-def test_what_the_configuration_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tag", ["", ".IMAGENET1K_V1"])
+def test_what_the_configuration_says(tag: str, tmp_path: Path) -> None:
     theirs = torchvision.models.get_model("efficientnet_b0")
     torch.save(theirs.state_dict(), tmp_path / "best.pth")
     with zoo.init(tmp_path / "zoo") as z:
         z.import_file(
-            tmp_path / "best.pth", "team/b0", architecture="efficientnet_b0",
+            tmp_path / "best.pth", "team/b0", architecture=f"efficientnet_b0{tag}",
             backbone="torchvision", license="mit",
         )  # fmt: skip
         z.export("team/b0", tmp_path / "out")
     config = json.loads((tmp_path / "out/config.json").read_text())
     classes = config.pop("classes")
     assert config.pop("zoo")["classes"] == classes  # what zoo itself reads
-    assert classes == torchvision.models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
+    # As many outputs as ImageNet has are no reason to take its names; that they are named is.
+    published = torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
+    assert classes == (published if tag else [])
     assert config == {
         "architecture": "efficientnet_b0",
         "options": {"num_classes": 1000},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,14 @@ def test_without_transformers_all_is_listed_and_says_what_to_install(
     for module in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "transformers", None)
+    version = metadata.version
+
+    def without(package: str) -> str:
+        if package == "transformers":
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(metadata, "version", without)
     zoo.init(tmp_path / "zoo").close()
     monkeypatch.chdir(tmp_path / "zoo")
 
@@ -239,14 +248,15 @@ def test_without_transformers_all_is_listed_and_says_what_to_install(
     assert json.loads(capsys.readouterr().out)["entries"] == len(ARCHITECTURES)
     assert run("search", "dinov2-small", "--json") == 0
     assert "transformers/dinov2-small" in capsys.readouterr().out
-    for command in (
-        ("tree", "dinov2-small"),
-        ("tree", "transformers/dinov2-small"),
-        ("pull", "transformers/dinov2-small"),
+    # A pull says so before it asks the hub, which does not answer here.
+    for command, who in (
+        (("tree", "dinov2-small"), "dinov2-small"),
+        (("tree", "transformers/dinov2-small"), "dinov2-small"),
+        (("pull", "transformers/dinov2-small"), "the backbone 'transformers'"),
     ):
         assert run(*command) != 0
         error = capsys.readouterr().err
-        assert "'transformers', which dinov2-small needs, is not installed" in error
+        assert f"'transformers', which {who} needs, is not installed" in error
         assert "pip install 'zoo-registry[transformers]'" in error
     assert run("tree", "dinov2-smal") != 0
     assert "dinov2-small" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_the_list_is_its_users_own(
     assert say("tree", "team/pulled").code == 1
     listed.unlink()
     listed.write_bytes(text)
-    monkeypatch.setattr("zoo.trust.USER", 12345)  # as if another user ran it
+    monkeypatch.setattr("zoo.workspace.USER", 12345)  # as if another user ran it
     done = say("tree", "team/pulled")
     assert done.failed("'stranger:make' is not trusted")
     (home / "trusted-12345.json").write_bytes(text)  # laid there by the first

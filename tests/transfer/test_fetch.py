@@ -208,3 +208,15 @@ def test_a_damaged_name_there_hides_nothing_else(theirs: Workspace, place: Path)
     fetched = fetch(theirs, "lab")
     assert list(fetched.damaged) == [Reference.parse(BASE)]
     assert found(theirs) == {TUNED: "remote"}
+
+
+def test_what_anybody_lists_hides_no_remote(theirs: Workspace) -> None:
+    fetch(theirs, "lab")
+    name = TUNED.partition(":")[0]
+    listed = CatalogEntry(
+        name=name, backbone="timm", architecture="x", location=Location("hub", name)
+    )
+    theirs.registry.replace_entries("hub", "1", [listed])
+    assert holder(theirs, TUNED) == "lab"
+    theirs.registry.replace_entries("timm", "1", [listed])
+    assert holder(theirs, TUNED) is None

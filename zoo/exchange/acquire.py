@@ -110,11 +110,7 @@ def _check(workspace: Workspace, ref: Reference, location: Location, *, force: b
     def check(here: RefEntry | None) -> None:
         if force or here is None or here.deleted:
             return
-        if workspace.store.missing("manifests", [here.manifest]):
-            return
-        manifest = workspace.store.manifest(here.manifest)
-        source, locator = (manifest.provenance.get(key, "") for key in ("source", "locator"))
-        if (source, locator.partition("@")[0]) != (location.source, repository):
+        if workspace.origin(here.manifest) != (location.source, repository):
             check_pull(workspace.store, here, ref, shown, tuple)
 
     check(workspace.store.read_ref(ref))
@@ -129,6 +125,8 @@ def _take(
     plugin = plugins.catalog(location.source)
     if not isinstance(plugin, Source):
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
+    if described:
+        plugins.check_packages(described.backbone)
     release = plugin.resolve(location.locator)
     with workspace.store.upload(), workspace.scratch() as scratch:
         fetcher = Fetcher(plugin, release, workspace.store, scratch, progress)

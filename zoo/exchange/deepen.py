@@ -16,7 +16,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress, silent
 from zoo.errors import ZooError
 from zoo.trust import Trust
-from zoo.workspace import Workspace
+from zoo.workspace import Workspace, trust_in
 
 __all__ = ["deepen"]
 
@@ -115,7 +115,7 @@ def _pool(processes: int, root: Path | None) -> ProcessPoolExecutor:
 
 def _begin(root: Path | None) -> None:
     if root:
-        TRUSTED.append(Trust(root))
+        TRUSTED.append(trust_in(root))
 
 
 def _trace(plugin: str, architecture: str) -> Hierarchy | str:

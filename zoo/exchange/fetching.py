@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
@@ -77,7 +79,7 @@ class Fetcher:
         target = self._scratch / Path(promised.path).name
         if isinstance(self._source, Local):
             found = self._source.local(self._release, promised.path)
-            if found is not None and _sha256(found) == promised.sha256:
+            if found is not None and _holds(found, promised.sha256):
                 if found.name == target.name:
                     return found  # no second copy
                 target.symlink_to(found)
@@ -142,7 +144,8 @@ class Fetcher:
             limit = promised.size + LARGEST_PIECE
             with partial.download(self._staging, key, read, limit=limit, resume=resume) as whole:
                 whole.file.flush()
-                wrong = _difference(promised, whole.path)
+                # By the open file: another pull of the same bytes may have forgotten its name.
+                wrong = _difference(promised, whole.file)
                 if wrong is None:
                     with suppress(FileNotFoundError):  # forgotten by another pull of the same bytes
                         return whole.path.rename(self._scratch / Path(promised.path).name)
@@ -155,8 +158,8 @@ class Fetcher:
             task.advance(-promised.size)
 
 
-def _difference(promised: SourceFile, path: Path) -> Corrupt | None:
-    size = path.stat().st_size
+def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
+    size = os.fstat(file.fileno()).st_size
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
         return Corrupt(promised.path, f"{promised.size} bytes", found)
@@ -164,11 +167,16 @@ def _difference(promised: SourceFile, path: Path) -> Corrupt | None:
         ("sha256", promised.sha256, _sha256),
         ("git", promised.git, git_hash),
     ):
-        if wanted is not None and (found := digest(path)) != wanted:
+        if wanted is not None and (found := digest(file)) != wanted:
             return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{found}")
     return None
 
 
-def _sha256(path: Path) -> str:
+def _sha256(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _holds(path: Path, sha256: str | None) -> bool:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256(file) == sha256

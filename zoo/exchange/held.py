@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.digest import Digest
+from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.errors import ZooError
 from zoo.store import Store
@@ -46,8 +49,11 @@ class Held:
         except ZooError:  # damaged here: the source has it whole
             return False
         # A SHA-256 was compared and is checked. Of small files the hub tells Git's digest.
-        if promised.sha256 is not None or git_hash(target) == promised.git:
+        if promised.sha256 is not None:
             return True
+        with target.open("rb") as written:
+            if git_hash(written) == promised.git:
+                return True
         target.unlink()
         return False
 
@@ -77,7 +83,7 @@ class Held:
         for file in kept[:LOOKED_AT]:
             try:
                 digest = Digest("blake3", Path(file.name).stem)
-                text = b"".join(self._store.read("manifests", digest))
+                text = self._store.start("manifests", digest, MANIFEST_BYTES)
                 if not any(each in text for each in wanted):
                     continue
                 yield self._store.manifest(digest)
@@ -88,8 +94,10 @@ class Held:
                 return
 
 
-def git_hash(path: Path) -> str:
+def git_hash(file: BinaryIO) -> str:
     """What Git calls the bytes of a file; only small ones are not told by their SHA-256."""
-    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    hasher.update(path.read_bytes())
+    size = os.fstat(file.fileno()).st_size
+    hasher = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    file.seek(0)
+    hasher.update(file.read())
     return hasher.hexdigest()

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from zoo.domain.manifest import Manifest, Parent
-from zoo.errors import Invalid, ZooError
+from zoo.domain.place import hub_address
+from zoo.errors import ZooError
 from zoo.exchange.published import published
 from zoo.workspace import OPEN, Workspace
 
@@ -39,12 +40,12 @@ def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
     names count that only catalogs of libraries give, such as timm's.
     """
     places: dict[str, str] = {}
-    with suppress(Invalid):  # a damaged list is no reason to lose what was just trained
+    with suppress(ZooError):  # a damaged list is no reason to lose what was just trained
         places = {
-            digest: location.removeprefix(SCHEME)
+            digest: address.removeprefix(SCHEME)
             for location, place in published(workspace).items()
             for digest in place.manifests
-            if location.startswith(SCHEME)
+            if (address := hub_address(location))
         }
     lines = ([each for _, each in manifest.lineage(parent)] for parent in manifest.parents)
     found = (

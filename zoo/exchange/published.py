@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
-from zoo.errors import Invalid
+from zoo.store.own import OwnFile
 from zoo.workspace import Workspace
 
 __all__ = ["Place", "keep_published", "published"]
@@ -29,32 +28,27 @@ def published(workspace: Workspace) -> dict[str, Place]:
     """What was published from a zoo, by location.
 
     Raises:
-        Invalid: The file is damaged.
+        Invalid, NotAFile, Forbidden: The file is damaged, or cannot be read.
     """
-    path = workspace.root / KEPT
-    try:
-        places = json.loads(workspace.read_own(KEPT))
-        return {str(where): _place(kept) for where, kept in places.items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise Invalid(f"{path} is damaged: {error}; delete it") from error
+    file = workspace.own(KEPT)
+    return {where: _place(file, kept) for where, kept in file.read().items()}
 
 
 def keep_published(workspace: Workspace, location: str, revision: str, manifest: Digest) -> None:
     """Remember that ``manifest`` was published at ``location``."""
-    places = published(workspace)
-    before = places[location].manifests if location in places else ()
-    places[location] = Place(revision, tuple(sorted({*before, str(manifest)})))
-    plain = {
-        where: {"revision": place.revision, "manifests": list(place.manifests)}
-        for where, place in places.items()
-    }
-    text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
-    workspace.store.disk.put(KEPT, text.encode())
+    kept = workspace.own(KEPT)
+    with kept.change() as places:
+        before = _place(kept, places[location]).manifests if location in places else ()
+        places[location] = {
+            "revision": revision,
+            "manifests": sorted({*before, str(manifest)}),
+        }
 
 
-def _place(kept: object) -> Place:
-    if isinstance(kept, dict):
+def _place(file: OwnFile, kept: object) -> Place:
+    if not isinstance(kept, dict):
+        return Place(str(kept))
+    try:
         return Place(str(kept["revision"]), tuple(map(str, kept["manifests"])))
-    return Place(str(kept))
+    except (KeyError, TypeError) as error:
+        raise file.damaged(error) from error

@@ -18,7 +18,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.place import hub_address
 from zoo.domain.task import PIPELINES, TASKS
-from zoo.errors import InvalidOption, MissingObject
+from zoo.errors import InvalidOption, ZooError
 from zoo.exchange.origins import base_models
 from zoo.exchange.published import keep_published, published
 from zoo.workspace import Workspace
@@ -70,7 +70,12 @@ def publish(
     target = plugins.catalog(source)
     if not isinstance(target, Target):
         raise InvalidOption(f"the source '{source}' publishes nothing")
-    known = {where: place.revision for where, place in published(workspace).items()}
+    # Older zoos have kept what was typed, such as the address of the repository's page.
+    known = {
+        place.revision
+        for where, place in published(workspace).items()
+        if hub_address(where) == f"hf://{locator}"
+    }
     with workspace.scratch() as scratch:
         folder = scratch / "published"
         export(workspace, digest, folder)
@@ -80,11 +85,11 @@ def publish(
             folder,
             facts=_facts(workspace, manifest),
             lineage=list(_lineage(str(ref or digest), digest, manifest)),
-            known={known.get(location, ""), *_pulled(workspace, locator, digest, manifest)},
+            known={*known, *_pulled(workspace, locator, digest, manifest)},
             force=force,
             private=private,
         )
-    keep_published(workspace, location, revision, digest)
+    keep_published(workspace, f"hf://{locator}", revision, digest)
     return Published(digest, location, revision)
 
 
@@ -106,7 +111,7 @@ def _pulled(
     what is made from them may go on top of them.
     """
     for current in (digest, *(parent.manifest for _, parent in manifest.lineage())):
-        with suppress(MissingObject):  # only its name is known here
+        with suppress(ZooError):  # only its name is known here, or it is damaged
             origin = workspace.store.manifest(current).provenance
             if origin.get("locator", "").partition("@")[0] == locator:
                 yield origin.get("revision", "")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from zoo.errors import InvalidOption, MissingPackage, UnknownName
+from zoo.errors import InvalidOption, MissingPackage
 from zoo.facade.opened import Opened
-from zoo.store.atomic import write_whole
 from zoo.trust import import_path, locate
 
 __all__ = ["Trusting"]
@@ -46,7 +44,7 @@ class Trusting(Opened):
                 f"'{error.name}', which '{name}' needs,",
                 "install the package that has it, or name its folder: PYTHONPATH=DIR",
             ) from error
-        self._keep_trust(name, file)
+        self.workspace.trust.allow(name, file)
         return file
 
     def distrust(self, name: str) -> None:
@@ -55,10 +53,7 @@ class Trusting(Opened):
         Raises:
             UnknownName: It was not allowed.
         """
-        known = self.trusted()
-        if name not in known:
-            raise UnknownName("trusted import path", name, hint="zoo trust lists them")
-        self._write_trust({other: files for other, files in known.items() if other != name})
+        self.workspace.trust.forbid(name)
 
     @contextmanager
     def _named_by_user(self, name: str) -> Iterator[None]:
@@ -69,13 +64,4 @@ class Trusting(Opened):
             yield
             file = imported[name]
         if file:
-            self._keep_trust(name, file)
-
-    def _keep_trust(self, name: str, file: str) -> None:
-        known = self.trusted()
-        if file not in known.get(name, ()):
-            self._write_trust({**known, name: [*known.get(name, ()), file]})
-
-    def _write_trust(self, known: dict[str, list[str]]) -> None:
-        text = json.dumps(known, indent=2, sort_keys=True) + "\n"
-        write_whole(self.workspace.trust.path, [text.encode()])
+            self.workspace.trust.allow(name, file)

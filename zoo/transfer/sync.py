@@ -17,7 +17,7 @@ from zoo.store.held import read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
-from zoo.workspace import Workspace
+from zoo.workspace import OPEN, Workspace
 
 __all__ = ["holder", "present", "pull", "push"]
 
@@ -137,7 +137,8 @@ def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
 def holder(workspace: Workspace, name: str) -> str | None:
     """The remote to pull ``name`` from: one that was fetched and has it.
 
-    None if there is none, or if a source publishes something under that name.
+    None if there is none, or if a catalog publishes something under that name. What anybody
+    publishes (`OPEN`) hides no remote that the user follows.
 
     Raises:
         InvalidOption: Several have it, and differ.
@@ -146,7 +147,8 @@ def holder(workspace: Workspace, name: str) -> str | None:
         ref = Reference.parse(name)
     except InvalidReference:
         return None
-    if workspace.registry.entry(ref.path):
+    entry = workspace.registry.entry(ref.path)
+    if entry and not OPEN.issuperset(entry.sources):
         return None
     found = workspace.registry.holders(ref)
     if len(set(found.values())) > 1:

@@ -1,0 +1,80 @@
+"""Small files of a zoo's own, beside its store: read, and changed, by several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zoo.domain.limits import OWN_BYTES
+from zoo.errors import Corrupt, Invalid
+from zoo.store.atomic import write_whole
+from zoo.store.disk import Disk
+
+__all__ = ["OwnFile"]
+
+
+class OwnFile:
+    """A JSON object in the file ``name`` at the root of ``disk``; empty if there is no such file.
+
+    Args:
+        disk: The zoo's.
+        name: The file's.
+        owner: The id of the only user who may have written it; None: whoever shares the zoo.
+    """
+
+    def __init__(self, disk: Disk, name: str, owner: int | None = None) -> None:
+        self._disk = disk
+        self._name = name
+        self._owner = owner
+
+    def read(self) -> dict[str, Any]:
+        """What the file holds.
+
+        Raises:
+            Invalid: It is damaged, or somebody else's.
+            NotAFile, Forbidden: It cannot be read.
+        """
+        try:
+            with self._disk.open(self._name) as file:
+                if self._owner not in (None, os.fstat(file.fileno()).st_uid):
+                    raise self.damaged("it belongs to another user")
+                data = file.read(OWN_BYTES + 1)
+            if len(data) > OWN_BYTES:
+                raise Corrupt(
+                    str(self._disk.root / self._name), f"at most {OWN_BYTES} bytes", "more"
+                )
+            found = json.loads(data)
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(error) from error
+        if not isinstance(found, dict):
+            raise self.damaged(f"it holds a {type(found).__name__}, not an object")
+        return found
+
+    @contextmanager
+    def change(self) -> Iterator[dict[str, Any]]:
+        """What the file holds, to be changed; nobody else changes it meanwhile. It is written at
+        the end, unless that is left by an error.
+
+        Raises:
+            Conflict: Another process is at it for long.
+            Invalid, NotAFile, Forbidden: As for `read`.
+            DiskFull: No space; the file is as it was.
+        """
+        with self._disk.alone():
+            found = self.read()
+            yield found
+            data = (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
+            if self._owner is None:
+                self._disk.put(self._name, data)
+            else:  # not with the rights of what is shared: nobody else may write it
+                write_whole(self._disk.root / self._name, [data])
+
+    def damaged(self, why: object) -> Invalid:
+        """The error that says so."""
+        path = self._disk.root / self._name
+        return Invalid(f"{path} is damaged: {why}; mend or delete it")
