@@ -19,6 +19,7 @@ __all__ = [
     "processes",
     "rank",
     "s3_endpoint",
+    "settings",
     "share_cores",
     "weights_spread_by",
 ]
@@ -28,6 +29,12 @@ def home() -> Path | None:
     """The zoo that ``ZOO_HOME`` names, if it names one."""
     value = os.environ.get("ZOO_HOME")
     return Path(value).expanduser() if value else None
+
+
+def settings() -> Path:
+    """The folder of the user's own settings: ``zoo`` in ``XDG_CONFIG_HOME``, else in ``~/.config``."""
+    folder = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "zoo"
 
 
 def database() -> str | None:

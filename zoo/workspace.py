@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
@@ -96,9 +97,13 @@ def connect(location: str, *, create: bool = False) -> Remote:
 
 
 def trust_in(root: Path) -> Trust:
-    """What the user of this process has allowed in the zoo ``root``."""
-    name = "trusted.json" if USER is None else f"trusted-{USER}.json"
-    return Trust(OwnFile(Disk(root), name, USER))
+    """What the user of this process has allowed in the zoo ``root``.
+
+    It is kept in the user's own settings: what lies in a folder that is shared, others can exchange
+    for bytes that they chose, also where the file belongs to the user.
+    """
+    zoo = blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
+    return Trust(OwnFile(Disk(config.settings()), f"trusted-{zoo}.json", USER))
 
 
 def check_secrets(location: str) -> None:
@@ -223,7 +228,7 @@ class Workspace:
         try:
             if self.registry.obstacle:
                 return
-            lacked = [ref for ref in self.store.refs() if self._index.follow(ref)]
+            lacked = [ref for ref in self.store.readable_refs()[0] if self._index.follow(ref)]
         except ZooError as error:
             LOG.warning("the index may lack what the store holds: %s", error)
             return

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fakes.clock import earlier
 
 TUNED = "team/digits"
@@ -56,3 +60,39 @@ def test_a_remote_can_be_pruned(run: Any, home: Path, tmp_path: Path) -> None:
 def test_deleting_what_is_not_there(run: Any, home: Path) -> None:
     done = run("delete", "team/digit")
     assert (done.code, TUNED in done.err) == (1, True)
+
+
+def aged(root: Path) -> None:
+    """All files of a store are older than any grace."""
+    long_ago = time.time() - 30 * 24 * 3600
+    for path in root.rglob("*"):
+        os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+
+
+@pytest.mark.parametrize("place", ["refs/team", "refs/team/digits", "refs/team/digits/latest"])
+def test_names_behind_a_link_keep_all_checkpoints(
+    run: Any, home: Path, tmp_path: Path, place: str
+) -> None:
+    """As where somebody moved a part of a team's folder to another disk."""
+    team = tmp_path / "team"
+    run("push", TUNED, "--to", team)
+    (team / place).rename(tmp_path / "moved")
+    (team / place).symlink_to(tmp_path / "moved")
+    aged(team)
+    checked = run("verify", team)
+    assert (checked.code, "a link" in checked.out) == (1, True)
+    shown = run("prune", team, "--yes")
+    assert "no checkpoint is deleted while that is so" in shown.err
+    assert len(list(team.glob("manifests/??/*"))) == 1
+    (team / place).unlink()
+    (tmp_path / "moved").rename(team / place)
+    assert run("verify", team).code == 0
+
+
+def test_names_whose_files_are_gone_keep_all_checkpoints(run: Any, home: Path) -> None:
+    shutil.rmtree(home / "refs" / "team")
+    aged(home)
+    before = len(list(home.glob("manifests/??/*")))
+    shown = run("prune", "--yes")
+    assert "which the index knows, is gone; no checkpoint is deleted" in shown.err
+    assert len(list(home.glob("manifests/??/*"))) == before

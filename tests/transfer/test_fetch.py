@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, flip_byte, objects_in, tensors
 
+from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, Unavailable, UnknownName

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
+from io import BufferedRandom, BufferedReader
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
@@ -158,7 +158,7 @@ class Fetcher:
             task.advance(-promised.size)
 
 
-def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
+def _difference(promised: SourceFile, file: BufferedReader | BufferedRandom) -> Corrupt | None:
     size = os.fstat(file.fileno()).st_size
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
@@ -172,7 +172,7 @@ def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
     return None
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(file: BufferedReader | BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 

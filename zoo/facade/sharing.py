@@ -164,7 +164,8 @@ class Sharing(Opened):
         from zoo.store.prune import plan
 
         keep, grace = _span(keep_days), _span(grace_days)
-        return plan(self._maintained(remote), keep=keep, grace=grace)
+        known = self.workspace.known_moves(remote)
+        return plan(self._maintained(remote), keep=keep, grace=grace, known=known)
 
     def prune(
         self,
@@ -184,9 +185,11 @@ class Sharing(Opened):
         if not remote:
             self.workspace.check_indexable()  # before anything is deleted
         keep, grace = _span(keep_days), _span(grace_days)
+        known = self.workspace.known_moves(remote)
         done = execute(
-            self._maintained(remote), plan, keep=keep, grace=grace, progress=self.progress
-        )
+            self._maintained(remote), plan, keep=keep, grace=grace, known=known,
+            progress=self.progress,
+        )  # fmt: skip
         if not remote:
             gone = [item.name for item in done.doomed if item.kind == "manifest"]
             self.workspace.registry.forget(Digest.parse(name) for name in gone)

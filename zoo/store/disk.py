@@ -128,6 +128,15 @@ class Disk:
         except (FileNotFoundError, NotAFile):
             return []
 
+    def kinds(self, folder: str) -> dict[str, str]:
+        """What lies directly in a folder, sorted, and what it is (``a folder``, ``a link``)."""
+        try:
+            with self.folder(folder) as here, os.scandir(here) as found:
+                modes = {item.name: item.stat(follow_symlinks=False).st_mode for item in found}
+        except FileNotFoundError:
+            return {}
+        return {name: kind_of(mode) for name, mode in sorted(modes.items())}
+
     def walk(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         """All below a folder that is no folder itself, with what is known of it.
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, ENXIO, EPERM
 from pathlib import PurePosixPath
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from blake3 import blake3
 
@@ -15,6 +15,7 @@ from zoo.contracts import Folder, Kind, Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -26,7 +27,7 @@ from zoo.errors import (
     ZooError,
 )
 
-__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "one_read", "pruned",
+__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "names_in", "one_read", "pruned",
            "read_manifest"]  # fmt: skip
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
@@ -100,6 +101,19 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
     return Manifest.from_bytes(bytes(data))
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A place that tells which of its names cannot be listed."""
+
+    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
+        """All names that can be listed, sorted, and the folders whose names cannot be."""
+
+
+def names_in(place: Remote) -> tuple[list[Reference], dict[str, ZooError]]:
+    """All names of a place, and the folders whose names cannot be listed, with the reason."""
+    return place.readable_refs() if isinstance(place, Readable) else (list(place.refs()), {})
 
 
 def one_read(

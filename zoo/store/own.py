@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zoo.domain.limits import OWN_BYTES
-from zoo.errors import Corrupt, Invalid
+from zoo.errors import Corrupt, Invalid, disk_errors
 from zoo.store.atomic import write_whole
 from zoo.store.disk import Disk
 
@@ -65,6 +65,8 @@ class OwnFile:
             Invalid, NotAFile, Forbidden: As for `read`.
             DiskFull: No space; the file is as it was.
         """
+        with disk_errors(self._disk.root):
+            self._disk.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._disk.alone():
             found = self.read()
             yield found

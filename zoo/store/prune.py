@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
+from types import MappingProxyType
 
 from zoo.codec.header import FIXED, Header, read_header
 from zoo.contracts import Kind, Maintained
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -23,7 +25,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, one_read, pruned, read_manifest
+from zoo.store.held import WORDS, each, holding, names_in, one_read, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
@@ -43,6 +45,9 @@ MADE = re.compile(
 DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
 
 Headers = Mapping[Digest, Header | ZooError]
+Known = Mapping[Reference, int]
+NOTHING: Known = MappingProxyType({})
+ALL_KEPT = "no checkpoint is deleted while that is so"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,13 @@ class Plan:
         return sum(item.bytes for item in self.doomed)
 
 
-def plan(place: Maintained, *, keep: timedelta, grace: timedelta) -> Plan:
+def plan(
+    place: Maintained, *, keep: timedelta, grace: timedelta, known: Known = NOTHING
+) -> Plan:
     """What a prune would delete. Nothing is changed.
+
+    ``known`` are the numbers of the newest moves that an index knows: a name that lacks one counts
+    as one that cannot be read.
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
     it moved or was deleted; every object that these need, and every base that an encoded one is
@@ -101,13 +111,13 @@ def plan(place: Maintained, *, keep: timedelta, grace: timedelta) -> Plan:
             known, so nothing may be deleted: verify first.
     """
     try:
-        return _plan(place, keep, grace)
+        return _plan(place, keep, grace, known)
     except MissingObject:
         # Another prune may have deleted it just after its name was read. If not, this says so.
-        return _plan(place, keep, grace)
+        return _plan(place, keep, grace, known)
 
 
-def _plan(place: Maintained, keep: timedelta, grace: timedelta) -> Plan:
+def _plan(place: Maintained, keep: timedelta, grace: timedelta, known: Known) -> Plan:
     now = place.now()
     before = _earlier(now, grace)
     files = {kind: holding(place, kind).files for kind in KINDS}
@@ -117,7 +127,8 @@ def _plan(place: Maintained, keep: timedelta, grace: timedelta) -> Plan:
     }
     headers = _headers(place, files["encoded"])
     unread: list[str] = []
-    reached = _reached(place, _earlier(now, keep), pruned(place, files["manifests"]), unread)
+    gone = pruned(place, files["manifests"])
+    reached = _reached(place, _earlier(now, keep), gone, known, unread)
     if unread:
         reached |= files["manifests"].keys()
     needs = _needs(place, reached, headers, unread)
@@ -143,6 +154,7 @@ def execute(
     *,
     keep: timedelta,
     grace: timedelta,
+    known: Known = NOTHING,
     progress: Progress = silent,
 ) -> Plan:
     """Delete what ``shown`` lists and is still to be deleted; what was deleted.
@@ -150,11 +162,11 @@ def execute(
     Raises:
         Conflict: Somebody is writing to the store, or pruning it; nothing was deleted.
     """
-    known = {item.file for item in shown.doomed}
+    listed = {item.file for item in shown.doomed}
     with place.pruning():
         # Planned again: a name may have moved, or come back, since the plan was shown.
-        again = plan(place, keep=keep, grace=grace)
-        doomed = tuple(item for item in again.doomed if item.file in known)
+        again = plan(place, keep=keep, grace=grace, known=known)
+        doomed = tuple(item for item in again.doomed if item.file in listed)
         gone: list[Doomed] = []
         with progress("deleting", len(doomed)) as task:
             for _, items in groupby(doomed, lambda item: item.turn):
@@ -183,25 +195,31 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
 
 
 def _reached(
-    place: Maintained, since: datetime, gone: set[Digest], unread: list[str]
+    place: Maintained, since: datetime, gone: set[Digest], known: Known, unread: list[str]
 ) -> set[Digest]:
     """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
 
-    Names that cannot be read are added to ``unread``.
+    Names that cannot be read, or lack a move that is ``known``, are added to ``unread``.
     """
     reached: set[Digest] = set()
-    refs = list(place.refs())
+    last: dict[Reference, int] = {}
+    refs, unlisted = names_in(place)
+    unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
     histories = each(place, partial(one_read, place.history), refs)
     for ref, moves in zip(refs, histories, strict=True):
         if isinstance(moves, Exception):
-            unread.append(f"{ref}: {moves}; no checkpoint is deleted while that is so")
+            unread.append(f"{ref}: {moves}; {ALL_KEPT}")
             continue
+        last[ref] = moves[-1].number if moves else 0
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
             recent = ended and (ended.when is None or ended.when >= since)
             if ended is None or (recent and move.manifest not in gone):
                 reached.add(move.manifest)
+    for ref, number in known.items():
+        if last.get(ref, number if ref in refs else 0) < number:
+            unread.append(f"{ref}: move {number}, which the index knows, is gone; {ALL_KEPT}")
     return reached
 
 

@@ -8,12 +8,21 @@ from collections.abc import Iterator
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
-from zoo.errors import Conflict, Corrupt, Forbidden, InvalidManifest, InvalidReference
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    Forbidden,
+    InvalidManifest,
+    InvalidReference,
+    NotAFile,
+    ZooError,
+)
 from zoo.store.disk import Disk
 
 __all__ = ["Refs"]
 
 FOLDER = "refs"
+FOLDER_KIND = "a folder"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 
@@ -28,29 +37,37 @@ class Refs:
 
         Raises:
             Forbidden: A folder of names cannot be listed.
+            NotAFile: Something else, such as a link, is in the place of one.
         """
         found, unlisted = self.readable()
         for error in unlisted.values():
             raise error
         yield from found
 
-    def readable(self) -> tuple[list[Reference], dict[str, Forbidden]]:
+    def readable(self) -> tuple[list[Reference], dict[str, ZooError]]:
         """All names that can be listed, sorted, and the folders, such as ``team`` or
-        ``team/flowers``, whose names cannot be.
+        ``team/flowers``, whose names cannot be: no rights, or something else in their place.
         """
         found: list[Reference] = []
-        unlisted: dict[str, Forbidden] = {}
+        unlisted: dict[str, ZooError] = {}
 
-        def folders(above: str) -> list[str]:
+        def folders(*above: str) -> list[str]:
+            folder = "/".join((FOLDER, *above))
             try:
-                return self._disk.folders(f"{FOLDER}/{above}")
-            except Forbidden as error:
-                unlisted[above] = error
+                kinds = self._disk.kinds(folder)
+            except (Forbidden, NotAFile) as error:
+                unlisted["/".join(above)] = error
                 return []
+            kinds = {name: kind for name, kind in kinds.items() if _reference(name, name, name)}
+            for name, kind in kinds.items():
+                if kind != FOLDER_KIND:
+                    path = str(self._disk.root / folder / name)
+                    unlisted["/".join((*above, name))] = NotAFile(path, FOLDER_KIND, kind)
+            return [name for name, kind in kinds.items() if kind == FOLDER_KIND]
 
-        for namespace in self._disk.folders(FOLDER):
+        for namespace in folders():
             for name in folders(namespace):
-                tags = folders(f"{namespace}/{name}")
+                tags = folders(namespace, name)
                 found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
         return sorted(ref for ref in found if self._is_there(ref)), unlisted
 

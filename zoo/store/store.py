@@ -378,7 +378,7 @@ class Store:
         """All names, sorted."""
         return iter(self._refs)
 
-    def readable_refs(self) -> tuple[list[Reference], dict[str, Forbidden]]:
+    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
         """All names that can be listed, sorted, and the folders whose names cannot be."""
         return self._refs.readable()
 

@@ -21,7 +21,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import read_encoded
-from zoo.store.held import WORDS, Holding, each, holding, one_read, pruned, read_manifest
+from zoo.store.held import WORDS, Holding, each, holding, names_in, one_read, pruned, read_manifest
 from zoo.store.proof import Objects, check_file, files_of, key_of
 
 __all__ = ["Damage", "Report", "verify"]
@@ -225,8 +225,10 @@ def _all_checks(
 
 def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
     """The moves of every ref that can be read, and the refs that are damaged."""
-    histories, damages = {}, []
-    refs = list(place.refs())
+    histories: dict[Reference, tuple[RefEntry, ...]] = {}
+    damages: list[Damage] = []
+    refs, unlisted = names_in(place)
+    damages += [Damage("ref", name, str(error)) for name, error in unlisted.items()]
     for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))

@@ -19,7 +19,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
 from zoo.store import Store
-from zoo.store.held import one_read, read_manifest
+from zoo.store.held import names_in, one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
@@ -148,9 +148,7 @@ def _histories(
 
 def _names(remote: Remote) -> tuple[list[Reference], dict[str, str]]:
     """All names, and the folders whose names cannot be listed, with the reason."""
-    if not isinstance(remote, Store):
-        return list(remote.refs()), {}
-    refs, unlisted = remote.readable_refs()
+    refs, unlisted = names_in(remote)
     return refs, {folder: str(error) for folder, error in unlisted.items()}
 
 
