@@ -73,7 +73,14 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
     monkeypatch.setenv("ZOO_AUTHOR", "tester")
-    for name in ("ZOO_HOME", "ZOO_DB", "XDG_CONFIG_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"):
+    for name in (
+        "ZOO_HOME",
+        "ZOO_DB",
+        "XDG_CONFIG_HOME",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+    ):
         monkeypatch.delenv(name, raising=False)
     return home
 

@@ -81,7 +81,7 @@ def test_a_damaged_ref(fails: Run, home: Path) -> None:
     fails("show", TUNED, says=(TUNED, "00000001.json"))
 
 
-@pytest.mark.parametrize("text", ["junk", "[]"])
+@pytest.mark.parametrize("text", ["junk", "[]", "[" * 100_000], ids=["junk", "list", "deep"])
 def test_a_damaged_list_of_remotes(fails: Run, home: Path, text: str) -> None:
     (home / "remotes.json").write_text(text)
     fails("remote", says=("remotes.json",))

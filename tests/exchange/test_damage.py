@@ -14,7 +14,7 @@ from zoo.domain.catalog import CatalogEntry, Location, Release, SourceFile
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, WouldReplace
+from zoo.errors import Conflict, Invalid, NotAFile, WouldReplace
 from zoo.exchange.acquire import _check
 from zoo.exchange.held import Held
 from zoo.exchange.origins import base_models
@@ -77,7 +77,7 @@ def test_a_name_whose_manifest_cannot_be_read_is_as_its_history_says(
     else:
         flip_byte(path)
     listed = CatalogEntry(name="lab/net", backbone="timm", architecture="x", location=CATALOG)
-    entry = KnownEntry(listed, ("timm",), (CATALOG,), None)
+    entry = KnownEntry(entry=listed, sources=("timm",), locations=(CATALOG,), params=None)
     if why == "finetune":
         assert workspace.is_own(REF, entry)
         with pytest.raises(WouldReplace):
@@ -85,6 +85,8 @@ def test_a_name_whose_manifest_cannot_be_read_is_as_its_history_says(
     else:
         assert not workspace.is_own(REF, entry)
         _check(workspace, REF, CATALOG, force=False)
+        assert workspace.commit(manifest, REF, why).hex == path.stem  # as the pull does
+        assert workspace.store.manifest(Digest("blake3", path.stem)) == manifest
 
 
 def test_no_manifest_is_read_past_what_one_can_have(workspace: Workspace, tmp_path: Path) -> None:
@@ -112,3 +114,28 @@ def test_two_that_publish_at_once_are_both_kept(
         keep_published(workspace, "hf://a/two", "2", two)
     keep_published(workspace, "hf://a/two", "2", two)
     assert set(published(workspace)) == {"hf://a/one", "hf://a/two"}
+
+
+def test_own_files_that_are_links_or_deep_are_told_as_such(workspace: Workspace) -> None:
+    deep = workspace.root / "remotes.json"
+    deep.write_text("[" * 100_000)
+    with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; mend or delete it"):
+        workspace.remotes()
+    listed = workspace.root / f"trusted-{os.getuid()}.json"
+    listed.symlink_to(deep)
+    with pytest.raises(NotAFile, match="link"):
+        workspace.trust.all()
+
+
+def test_two_that_trust_at_once_are_both_kept(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.store.disk.LOOKS", 1)
+    workspace.trust.allow("one:make", "/one.py")
+    with workspace.store.disk.alone():
+        with pytest.raises(Conflict):
+            workspace.trust.allow("two:make", "/two.py")
+        with pytest.raises(Conflict):
+            workspace.trust.forbid("one:make")
+    workspace.trust.allow("two:make", "/two.py")
+    assert set(workspace.trust.all()) == {"one:make", "two:make"}

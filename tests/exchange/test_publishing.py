@@ -22,6 +22,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index
+from zoo.exchange.origins import base_models
+from zoo.exchange.published import published
 from zoo.exchange.publishing import publish
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
@@ -226,3 +228,19 @@ def test_what_cannot_be_published(
     with pytest.raises(Unavailable, match="HF_HUB_OFFLINE"):
         publish(workspace, "team/flowers", PLACE)
     assert member.log == []
+
+
+def test_a_repository_is_one_however_it_is_typed(
+    member: HubServer, workspace: Workspace, tuned: Digest
+) -> None:
+    page = "https://huggingface.co/team/flowers"
+    publish(workspace, "team/flowers", page)
+    assert set(published(workspace)) == {PLACE}
+    # A zoo of before has kept what was typed, and knows its own revision by that.
+    kept = workspace.root / "published.json"
+    kept.write_text(kept.read_text().replace(PLACE, page))
+    known = workspace.store.manifest(tuned)
+    workspace.commit(replace(known, license="mit"), Reference.parse("team/flowers"), "test")
+    publish(workspace, "team/flowers", PLACE)
+    derived = replace(known, parents=(Parent(manifest=tuned, relation="finetune", ref="x/y"),))
+    assert base_models(workspace, derived) == ["team/flowers"]

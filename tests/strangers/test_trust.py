@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import sys
-import os
 from pathlib import Path
 
 import pytest

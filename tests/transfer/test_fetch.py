@@ -217,7 +217,7 @@ def test_what_anybody_lists_hides_no_remote(theirs: Workspace) -> None:
     listed = CatalogEntry(
         name=name, backbone="timm", architecture="x", location=Location("hub", name)
     )
-    theirs.registry.replace_entries("hub", "1", [listed])
+    theirs.registry.replace_entries("hub", "1", [listed], "2026-01-01")
     assert holder(theirs, TUNED) == "lab"
-    theirs.registry.replace_entries("timm", "1", [listed])
+    theirs.registry.replace_entries("timm", "1", [listed], "2026-01-01")
     assert holder(theirs, TUNED) is None

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from io import BufferedRandom, BufferedReader
+from typing import BinaryIO
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
@@ -22,6 +22,7 @@ from zoo.store import Store, partial
 __all__ = ["Fetcher"]
 
 LARGEST_PIECE = 64 << 20
+PIECE = 1 << 20
 
 
 class Fetcher:
@@ -158,7 +159,7 @@ class Fetcher:
             task.advance(-promised.size)
 
 
-def _difference(promised: SourceFile, file: BufferedReader | BufferedRandom) -> Corrupt | None:
+def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
     size = os.fstat(file.fileno()).st_size
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
@@ -172,9 +173,12 @@ def _difference(promised: SourceFile, file: BufferedReader | BufferedRandom) -> 
     return None
 
 
-def _sha256(file: BufferedReader | BufferedRandom) -> str:
+def _sha256(file: BinaryIO) -> str:
+    hasher = hashlib.sha256()
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    while piece := file.read(PIECE):
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def _holds(path: Path, sha256: str | None) -> bool:

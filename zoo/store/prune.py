@@ -91,9 +91,7 @@ class Plan:
         return sum(item.bytes for item in self.doomed)
 
 
-def plan(
-    place: Maintained, *, keep: timedelta, grace: timedelta, known: Known = NOTHING
-) -> Plan:
+def plan(place: Maintained, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
     """What a prune would delete. Nothing is changed.
 
     ``known`` are the numbers of the newest moves that an index knows: a name that lacks one counts

@@ -28,7 +28,6 @@ from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
-    Forbidden,
     MissingObject,
     NotAFile,
     Unavailable,

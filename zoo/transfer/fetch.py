@@ -18,7 +18,6 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
-from zoo.store import Store
 from zoo.store.held import names_in, one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
