@@ -32,7 +32,7 @@ def home() -> Path | None:
 
 
 def settings() -> Path:
-    """The folder of the user's own settings: ``zoo`` in ``XDG_CONFIG_HOME``, else in ``~/.config``."""
+    """The folder of the user's own settings, in ``XDG_CONFIG_HOME`` or ``~/.config``."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "zoo"
 

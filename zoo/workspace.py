@@ -294,6 +294,8 @@ class Workspace:
         Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
         check_numbers(manifest)
         digest = self.store.put("manifests", data)
+        if not self.store.is_sound("manifests", digest):  # it was here, and is damaged by now
+            self.store.replace("manifests", digest, [data])
         self.move(ref, digest, why, check=check)
         return digest
 
