@@ -124,7 +124,7 @@ def test_it_is_used_by_its_names_alone(
     assert zoo("tree", "acme/acme_small", "--json")["units"][0]["name"] == "stem"
     trained = zoo(
         "finetune", "acme/acme_small", "--data", images, "--freeze", "stem", "--head", "acme",
-        "--epochs", 4, "--save", "team/light", "--json",
+        "--epochs", 8, "--save", "team/light", "--json",
     )  # fmt: skip
     assert trained["metrics"]["accuracy"] == 1.0
     (answer,) = zoo("predict", "team/light", images / "light" / "0.png", "--json")
