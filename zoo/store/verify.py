@@ -228,7 +228,9 @@ def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]]
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
     damages: list[Damage] = []
     refs, unlisted = names_in(place)
-    damages += [Damage(kind="ref", name=name, problem=str(error)) for name, error in unlisted.items()]
+    damages += [
+        Damage(kind="ref", name=name, problem=str(error)) for name, error in unlisted.items()
+    ]
     for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
