@@ -31,6 +31,7 @@ class SmallImages(TimmBackbone):
     """Networks for images of ``size``, whose every dropout and drop-path is switched on."""
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self.size = size
 
     def build(
