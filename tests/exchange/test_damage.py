@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, flip_byte, manifest_of, store_weights, tensors
 
+from zoo import config
 from zoo.domain.catalog import CatalogEntry, Location, Release, SourceFile
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
@@ -21,6 +22,7 @@ from zoo.exchange.origins import base_models
 from zoo.exchange.published import keep_published, published
 from zoo.exchange.publishing import _pulled
 from zoo.registry import KnownEntry
+from zoo.store.disk import Disk
 from zoo.workspace import Workspace
 
 REF = Reference.parse("lab/net")
@@ -121,7 +123,9 @@ def test_own_files_that_are_links_or_deep_are_told_as_such(workspace: Workspace)
     deep.write_text("[" * 100_000)
     with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; mend or delete it"):
         workspace.remotes()
-    listed = workspace.root / f"trusted-{os.getuid()}.json"
+    workspace.trust.allow("one:make", "/one.py")
+    (listed,) = config.settings().glob("trusted-*.json")
+    listed.unlink()
     listed.symlink_to(deep)
     with pytest.raises(NotAFile, match="link"):
         workspace.trust.all()
@@ -132,7 +136,7 @@ def test_two_that_trust_at_once_are_both_kept(
 ) -> None:
     monkeypatch.setattr("zoo.store.disk.LOOKS", 1)
     workspace.trust.allow("one:make", "/one.py")
-    with workspace.store.disk.alone():
+    with Disk(config.settings()).alone():
         with pytest.raises(Conflict):
             workspace.trust.allow("two:make", "/two.py")
         with pytest.raises(Conflict):
