@@ -14,7 +14,6 @@ from zoo.errors import InvalidManifest
 __all__ = ["LARGEST", "check_numbers"]
 
 LARGEST = 2**63 - 1
-MOST_DIMENSIONS = 64
 
 
 def check_numbers(manifest: Manifest) -> None:

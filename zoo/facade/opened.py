@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from zoo.domain.progress import Progress, silent
 from zoo.workspace import Workspace
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Opened"]
 
