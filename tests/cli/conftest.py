@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
 import shutil
 from collections import Counter
@@ -17,11 +14,10 @@ import pytest
 from fakes import warm
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.prepared import BASE, TUNED
+from fakes.program import Said, zoo
 from fakes.unusable import write_unusable
 from PIL import Image
 from sklearn.datasets import load_digits
-
-from zoo_cli.main import main
 
 PER_CLASS = 20
 
@@ -34,19 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a command line left: its exit code and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
 class Prepared:
     """The zoo that tests copy, and what the commands that made it printed."""
 
@@ -54,19 +37,6 @@ class Prepared:
     finetune: dict[str, Any]
     index: dict[str, Any]
     pull: dict[str, Any]
-
-
-def invoke(*arguments: object) -> Ran:
-    """Run ``zoo`` in this process; an exception that it lets through fails the test."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        main([str(argument) for argument in arguments])
-    assert isinstance(left.value.code, int)
-    return Ran(left.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +66,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Prepared
         patch.setenv("ZOO_AUTHOR", "tester")
         patch.delenv("ZOO_HOME", raising=False)
         done = [
-            invoke("--home", root, *command, "--json")
+            zoo("--home", root, *command, "--json")
             for command in (
                 ("init",),
                 ("index", "timm"),
@@ -129,27 +99,27 @@ def home(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def run(home: Path) -> Callable[..., Ran]:
+def run(home: Path) -> Callable[..., Said]:
     """``run("search", "--json")``: the program in this process, in a copy of the prepared zoo."""
-    return invoke
+    return zoo
 
 
 @pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
     """As ``run``, in an empty folder that is no zoo."""
     folder = tmp_path / "empty"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    return invoke
+    return zoo
 
 
 @pytest.fixture
-def console() -> Callable[..., Ran]:
+def console() -> Callable[..., Said]:
     """The program in a process of its own, its output in pipes."""
 
-    def run_program(*arguments: object, **options: Any) -> Ran:
+    def run_program(*arguments: object, **options: Any) -> Said:
         done = warm.run("-m", "zoo_cli", *arguments, **options)
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return Said(done.returncode, done.stdout, done.stderr)
 
     return run_program
 
@@ -181,7 +151,7 @@ def files(home: Path) -> Path:
 
 @pytest.fixture
 def fails(
-    run: Callable[..., Ran], home: Path, contents: Callable[[Path], dict[str, int]]
+    run: Callable[..., Said], home: Path, contents: Callable[[Path], dict[str, int]]
 ) -> Callable[..., str]:
     """Run a command line that must fail, say all of ``says``, print no data, and leave no trace."""
 

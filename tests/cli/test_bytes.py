@@ -14,8 +14,9 @@ import timm
 import torch
 from blake3 import blake3
 from fakes.checkpoints import flip_byte
+from fakes.family import BASE, CONV, TUNED, Family, family
 from fakes.places import BucketPlace, Place, flip, write
-from fakes.typed import BASE, CONV, TUNED, Family, family, typed
+from fakes.program import zoo as typed
 from safetensors.torch import save_file
 
 from zoo.codec.header import FIXED

@@ -15,7 +15,8 @@ import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 from fakes.places import write
-from fakes.typed import Typed, typed
+from fakes.program import Said as Typed
+from fakes.program import zoo as typed
 
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest

@@ -24,7 +24,7 @@ from blake3 import blake3
 from fakes.checkpoints import manifest_of, tensors
 from fakes.checkpoints import store_weights as put
 from fakes.places import write
-from fakes.typed import typed
+from fakes.program import zoo as typed
 
 from zoo.codec.frame import decode
 from zoo.codec.header import FIXED, MAGIC, Codec, checksum

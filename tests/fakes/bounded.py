@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 
 from fakes import warm
-from fakes.strangers import Said
+from fakes.program import Said
 
 __all__ = ["KILLED", "bounded"]
 

@@ -31,6 +31,16 @@ class Said:
         """What it printed as data."""
         return json.loads(self.out)
 
+    def failed(self, *parts: str) -> bool:
+        """Whether it failed in lines of its own, and named all ``parts``."""
+        clean = not any(word in self.err for word in ("Traceback", "Warning"))
+        return (
+            clean
+            and self.code == 1
+            and self.err.startswith("error: ")
+            and all(part in self.err for part in parts)
+        )
+
     def refused(self, *parts: str) -> Said:
         """See that it failed as a command does, and said all of ``parts``; the same."""
         assert self.code == 1, self

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import timm
 import torch
 from PIL import Image
@@ -19,45 +16,12 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Backbone
 from zoo.domain.reference import Reference
 from zoo.workspace import Workspace
-from zoo_cli.main import main
 
-__all__ = ["BASE", "Said", "make_images", "make_zoo", "plant", "say"]
+__all__ = ["BASE", "make_images", "make_zoo", "plant"]
 
 BASE = "team/base"
 ARCHITECTURE = "test_vit"
 """The tiniest of timm, which takes other image sizes, too."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command line ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    def failed(self, *parts: str) -> bool:
-        """Whether it failed in lines of its own, and named all ``parts``."""
-        clean = not any(word in self.err for word in ("Traceback", "Warning"))
-        return (
-            clean
-            and self.code == 1
-            and self.err.startswith("error: ")
-            and all(part in self.err for part in parts)
-        )
-
-
-def say(*arguments: object) -> Said:
-    """Run ``zoo`` in this process; an exception that it lets through fails the test."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        main([str(argument) for argument in arguments])
-    assert isinstance(left.value.code, int)
-    return Said(left.value.code, out.getvalue(), err.getvalue())
 
 
 def make_zoo(root: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from fakes.bombs import IMAGES, LARGE_IMAGES, WEIGHTS
 from fakes.bounded import bounded
-from fakes.strangers import BASE, Said, say
+from fakes.program import Said
+from fakes.program import zoo as say
+from fakes.strangers import BASE
 from PIL import Image
 
 OFTEN = ("a size of 4,000 digits", "500 sizes of 4,000 digits", "an expanded tensor",

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.strangers import BASE, plant, say
+from fakes.program import zoo as say
+from fakes.strangers import BASE, plant
 
 import zoo
 from zoo.domain.file_names import why_unsafe

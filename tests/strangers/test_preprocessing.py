@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from fakes.bounded import bounded
-from fakes.strangers import BASE, plant, say
+from fakes.program import zoo as say
+from fakes.strangers import BASE, plant
 from PIL import Image
 from safetensors.torch import save_file
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.strangers import BASE, Said, say
+from fakes.program import Said
+from fakes.program import zoo as say
+from fakes.strangers import BASE
 from fakes.watched import MARK, watched
 from safetensors.torch import save_file
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.strangers import BASE, plant, say
+from fakes.program import zoo as say
+from fakes.strangers import BASE, plant
 
 import zoo
 from zoo.errors import Untrusted

@@ -1,54 +1,23 @@
-"""The program in this process, and a small family of checkpoints that no network is needed for."""
+"""A small family of checkpoints that no network is needed for."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.workspace import Workspace
-from zoo_cli.main import main
 
-__all__ = ["BASE", "CONV", "TUNED", "Family", "Typed", "family", "typed"]
+__all__ = ["BASE", "CONV", "TUNED", "Family", "family"]
 
 BASE, TUNED = "team/base", "team/tuned"
 CONV = "layer1.0.conv.weight"
 """The one tensor that is large enough to be sent as a difference."""
-
-
-@dataclass(frozen=True)
-class Typed:
-    """What a command line left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def typed(*arguments: object) -> Typed:
-    """Run ``zoo`` in this process; an exception that it lets through fails the test."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        main([str(argument) for argument in arguments])
-    assert isinstance(left.value.code, int)
-    return Typed(left.value.code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
