@@ -114,6 +114,30 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]
 
 
 @pytest.fixture
+def empty(bare: Callable[..., Said]) -> Callable[..., Said]:
+    """As ``run``, in an empty zoo."""
+    assert bare("init").code == 0
+    return bare
+
+
+@pytest.fixture(scope="session")
+def small_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `small` copies."""
+    from fakes.hub_zoo import make_zoo  # timm, which most tests here do without
+
+    return make_zoo(tmp_path_factory.mktemp("small") / "zoo")
+
+
+@pytest.fixture
+def small(
+    small_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Callable[..., Said]
+) -> Callable[..., Said]:
+    """As ``run``, in a zoo that has nothing but the small network ``team/net``."""
+    monkeypatch.chdir(copy_zoo(small_zoo, tmp_path / "small"))
+    return bare
+
+
+@pytest.fixture
 def console() -> Callable[..., Said]:
     """The program in a process of its own, its output in pipes."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,13 @@ from typing import Any
 import pytest
 from fakes.hub_home import own_hub
 from fakes.hub_server import Cut, HubServer
-from fakes.hub_zoo import make_zoo, repository, sharded, weights
+from fakes.hub_zoo import repository, sharded, weights
 from huggingface_hub import hf_hub_download
 
 from zoo.store import partial
 from zoo_hub import client
 
 CARD = {"README.md": b"# One\n"}
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_zoo(tmp_path_factory.mktemp("template") / "zoo")
-
-
-@pytest.fixture
-def small(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Any) -> Any:
-    """``small("pull", …)``: the program in a zoo that has ``team/net``."""
-    monkeypatch.chdir(shutil.copytree(template, tmp_path / "small"))
-    return bare
 
 
 @pytest.fixture

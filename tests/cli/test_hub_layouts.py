@@ -22,7 +22,6 @@ import zoo
 
 Run = Callable[..., Any]
 REPO, PLACE = "team/net", "hf://team/net"
-SECRET = "hf_secretsecretsecret"
 
 # The client itself uses what its HTTP library would rather see gone.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -31,20 +30,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """The hub of timm's client, too, which has read its variables before."""
-    for server in own_hub(monkeypatch, tmp_path):
+    for server in own_hub(monkeypatch, tmp_path, member=True):
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setenv("HF_TOKEN", SECRET)
-        server.members.add(SECRET)
         yield server
-
-
-@pytest.fixture
-def empty(bare: Run) -> Run:
-    """The program in an empty zoo."""
-    assert bare("init").code == 0
-    return bare
 
 
 def network(name: str, **arguments: Any) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer, Raw
-from fakes.hub_zoo import make_zoo, repository
+from fakes.hub_zoo import repository
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,18 +20,6 @@ FIELDS = (
     "author", "cardData", "config", "createdAt", "downloads", "gated", "id", "lastModified",
     "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_zoo(tmp_path_factory.mktemp("template") / "zoo")
-
-
-@pytest.fixture
-def small(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Any) -> Any:
-    """``small("index", …)``: the program in a zoo that has ``team/net``."""
-    monkeypatch.chdir(shutil.copytree(template, tmp_path / "small"))
-    return bare
 
 
 @pytest.fixture

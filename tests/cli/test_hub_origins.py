@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save, save_file
 
 Run = Callable[..., Any]
-SECRET = "hf_secretsecretsecret"
 
 # The client itself uses what its HTTP library would rather see gone.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -23,17 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    for server in own_hub(monkeypatch, tmp_path):
-        monkeypatch.setenv("HF_TOKEN", SECRET)
-        server.members.add(SECRET)
-        yield server
-
-
-@pytest.fixture
-def empty(bare: Run) -> Run:
-    """The program in an empty zoo."""
-    assert bare("init").code == 0
-    return bare
+    yield from own_hub(monkeypatch, tmp_path, member=True)
 
 
 @pytest.fixture

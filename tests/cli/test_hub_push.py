@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.hub_home import own_hub
+from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer, Status
-from fakes.hub_zoo import SECRET, make_zoo, repository, sharded, weights
+from fakes.hub_zoo import repository, sharded, weights
 from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
@@ -27,26 +26,10 @@ HAND = "---\nlicense: cc-by-4.0\nlanguage: en\n# a remark\n---\n# Mine\n\nBy han
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_zoo(tmp_path_factory.mktemp("template") / "zoo")
-
-
-@pytest.fixture
-def small(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Any) -> Any:
-    """``small("push", …)``: the program in a zoo that has ``team/net``."""
-    monkeypatch.chdir(shutil.copytree(template, tmp_path / "small"))
-    return bare
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A hub of our own, where the user may write."""
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    for server in own_hub(monkeypatch, tmp_path):
-        monkeypatch.setenv("HF_TOKEN", SECRET)
-        server.members.add(SECRET)
-        yield server
+    yield from own_hub(monkeypatch, tmp_path, member=True)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.hub_home import own_hub
+from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer
 from fakes.tiny_transformers import TINY
 from huggingface_hub import HfApi
@@ -24,7 +24,6 @@ transformers = pytest.importorskip("transformers")
 
 Run = Callable[..., Any]
 REPO, PLACE = "team/my-flowers", "hf://team/my-flowers"
-SECRET = "hf_secretsecretsecret"
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
          "intermediate_size": 40, "image_size": 64}  # fmt: skip
 LABELS = {0: "rose", 1: "tulip", 2: "lily"}
@@ -35,17 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    for server in own_hub(monkeypatch, tmp_path):
-        monkeypatch.setenv("HF_TOKEN", SECRET)
-        server.members.add(SECRET)
-        yield server
-
-
-@pytest.fixture
-def empty(bare: Run) -> Run:
-    """The program in an empty zoo."""
-    assert bare("init").code == 0
-    return bare
+    yield from own_hub(monkeypatch, tmp_path, member=True)
 
 
 def saved(kind: str, folder: Path, config: Any, **how: Any) -> None:

@@ -11,11 +11,17 @@ import pytest
 from fakes.hub_server import HubServer
 from huggingface_hub import constants
 
-__all__ = ["own_hub"]
+__all__ = ["SECRET", "own_hub"]
+
+SECRET = "hf_secretsecretsecret"
 
 
-def own_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer]:
-    """A running hub, which ``HF_ENDPOINT`` names; the user's files are in ``folder``."""
+def own_hub(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *, member: bool = False
+) -> Iterator[HubServer]:
+    """A running hub, which ``HF_ENDPOINT`` names; the user's files are in ``folder``. A ``member``
+    has the token `SECRET`, and may write.
+    """
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("NO_PROXY", "no_proxy"):
@@ -34,6 +40,9 @@ def own_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer
     huggingface_hub.close_session()
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        if member:
+            monkeypatch.setenv("HF_TOKEN", SECRET)
+            server.members.add(SECRET)
         yield server
         # Before the server ends: its threads wait for connections that the client keeps open.
         huggingface_hub.close_session()

@@ -16,9 +16,8 @@ from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.workspace import Workspace
 
-__all__ = ["SECRET", "make_zoo", "repository", "sharded", "weights"]
+__all__ = ["make_zoo", "repository", "sharded", "weights"]
 
-SECRET = "hf_secretsecretsecret"
 NET = "test_resnet"
 
 
