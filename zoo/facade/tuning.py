@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.facade.opened import Opened
-from zoo.lookup.runs import Run, find_run, list_runs
+from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
+from zoo.store.rights import for_all_of
 
 if TYPE_CHECKING:
     from zoo.finetune.find_rate import RateCurve
@@ -42,10 +44,11 @@ class Tuning(Opened):
         """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
         from zoo.finetune.run import finetune
 
-        return finetune(
-            self.workspace, base, recipe, Reference.parse(save), device=device,
-            save_every=save_every, progress=self.progress,
-        )  # fmt: skip
+        with self._shared():
+            return finetune(
+                self.workspace, base, recipe, Reference.parse(save), device=device,
+                save_every=save_every, progress=self.progress,
+            )  # fmt: skip
 
     def try_rates(self, recipe: Recipe, base: str, *, device: str = "auto") -> RateCurve:
         """Try learning rates for ``recipe`` on ``base``; nothing is kept.
@@ -55,7 +58,8 @@ class Tuning(Opened):
         """
         from zoo.finetune.run import try_rates
 
-        return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
+        with for_all_of(self.workspace.root, CACHE):
+            return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
 
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Result:
         """Go on with a run that was cut off; ``last`` is the newest.
@@ -69,9 +73,10 @@ class Tuning(Opened):
         """
         from zoo.finetune.run import resume
 
-        return resume(
-            self.workspace, run, device=device, save_every=save_every, progress=self.progress
-        )
+        with self._shared():
+            return resume(
+                self.workspace, run, device=device, save_every=save_every, progress=self.progress
+            )
 
     def rerun(
         self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
@@ -85,10 +90,15 @@ class Tuning(Opened):
         """
         from zoo.finetune.run import rerun
 
-        return rerun(
-            self.workspace, name, Reference.parse(save), data=str(data) if data else None,
-            device=device, progress=self.progress,
-        )  # fmt: skip
+        with self._shared():
+            return rerun(
+                self.workspace, name, Reference.parse(save), data=str(data) if data else None,
+                device=device, progress=self.progress,
+            )  # fmt: skip
+
+    def _shared(self) -> AbstractContextManager[None]:
+        """Whoever may use the zoo can go on with the run, and use what it has cached."""
+        return for_all_of(self.workspace.root, RUNS, CACHE)
 
     def runs(self) -> list[Run]:
         """All fine-tunes that were begun here, newest first."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -291,7 +291,8 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
     if needed <= limit:
         _make_way(folder, limit - needed)
-        filling = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder))
+        filling = folder / f".filling-{secrets.token_hex(4)}"
+        filling.mkdir()  # not as a temporary one, which would be for this user alone
         try:
             for number, (_, size, dtype) in enumerate(shape.rows):
                 _allocate(_path(filling, number), count * torch.Size(size).numel() * dtype.itemsize)

@@ -21,8 +21,9 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.device import pick_device
-from zoo.finetune.prepare import CACHE
+from zoo.lookup.runs import CACHE
 from zoo.store.atomic import write_whole
+from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
 __all__ = ["Features", "write_features"]
@@ -114,12 +115,12 @@ def write_features(
     hierarchy = backbone_of(manifest).hierarchy(architecture, model, input_size=transform.size)
     blank = next(model.parameters()).new_zeros(1, *transform.size)
     tap = find_tap(model, hierarchy, blank, at)
-    cache = workspace.root / CACHE / "images"
-    # Nothing is trained, so nothing is held out.
-    dataset = open_dataset(
-        data, task=task, validation_share=0, test_share=0, skip_bad=skip_bad, cache=cache,
-        progress=progress,
-    )  # fmt: skip
+    with for_all_of(workspace.root, CACHE):
+        # Nothing is trained, so nothing is held out.
+        dataset = open_dataset(
+            data, task=task, validation_share=0, test_share=0, skip_bad=skip_bad,
+            cache=workspace.root / CACHE / "images", progress=progress,
+        )  # fmt: skip
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, transform, batch_size)
 

@@ -28,11 +28,11 @@ from zoo.finetune.network import Network, make_network, shallower
 from zoo.finetune.probe import LEAST
 from zoo.finetune.processes import ALONE, Processes
 from zoo.finetune.rates import check_optimizer
+from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
-__all__ = ["CACHE", "Prepared", "prepare", "truncated"]
+__all__ = ["Prepared", "prepare", "truncated"]
 
-CACHE = "cache"
 """Folder of a zoo for what can be computed again."""
 
 

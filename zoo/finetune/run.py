@@ -26,7 +26,7 @@ from zoo.finetune.interval import interval
 from zoo.finetune.journal import Journal, new_run
 from zoo.finetune.loop import outputs
 from zoo.finetune.outcome import warning
-from zoo.finetune.prepare import CACHE, Prepared, prepare
+from zoo.finetune.prepare import Prepared, prepare
 from zoo.finetune.probing import at_depth, probe_heads
 from zoo.finetune.processes import Processes
 from zoo.finetune.provenance import NOTHING, Earlier, continued, latest
@@ -35,7 +35,7 @@ from zoo.finetune.state import State, read_state
 from zoo.finetune.statistics import settle
 from zoo.finetune.training import Training, live_tensors, make_learner
 from zoo.lookup.alive import Held
-from zoo.lookup.runs import STATE, Run, find_run, list_runs
+from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
 __all__ = ["Result", "finetune", "rerun", "resume", "try_rates"]

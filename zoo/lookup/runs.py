@@ -23,8 +23,10 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
-__all__ = ["METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs", "metrics"]
+__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs", "metrics"]
 
+CACHE = "cache"
+"""The folder of what runs can compute again."""
 RUNS = "runs"
 RUN = "run.json"
 METRICS = "metrics.jsonl"

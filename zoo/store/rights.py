@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EROFS
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Self
 
 from zoo.errors import Forbidden
 
-__all__ = ["Rights", "forbidden", "make_root"]
+__all__ = ["Rights", "for_all_of", "forbidden", "make_root"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,42 @@ class Rights:
                 os.fchown(handle, self.owner, self.group)
         with suppress(PermissionError):
             os.fchmod(handle, mode)
+
+
+@contextmanager
+def for_all_of(root: Path, *folders: str) -> Iterator[None]:
+    """What this process makes meanwhile is for whoever may use ``root``.
+
+    For what lies beside a store, and is written by libraries of all kinds. It is done by the umask,
+    which is the whole process's. ``folders`` of ``root`` are made with its group, which the system
+    hands on to all that is made below them.
+
+    Raises:
+        Forbidden: The rights of something below ``root`` do not allow what was done.
+    """
+    rights = Rights.of(root)
+    before = os.umask(0o777 & ~rights.folder)
+    try:
+        for name in folders:
+            _make_shared(root / name, rights)
+        yield
+    except PermissionError as error:
+        path = Path(os.fsdecode(error.filename or ""))
+        if not path.is_relative_to(root):
+            raise
+        raise forbidden(root, path.relative_to(root).as_posix(), error) from error
+    finally:
+        os.umask(before)
+
+
+def _make_shared(folder: Path, rights: Rights) -> None:
+    with suppress(FileExistsError):  # a link will do
+        folder.mkdir()
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            rights.give(handle, rights.folder)
+        finally:
+            os.close(handle)
 
 
 def make_root(root: Path) -> None:
