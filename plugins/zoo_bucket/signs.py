@@ -82,10 +82,10 @@ def _give_way(bucket: Bucket, sign: str, prefix: str, what: str) -> None:
     at = ages.pop(sign)
     for key, other in ages.items():
         age = (at - other).total_seconds()
-        if not key.startswith(prefix) or is_stale(age):
+        if not key.startswith(prefix):
             continue
         owner = Owner.from_bytes(bucket.get(key, SIGN_BYTES) or b"")
-        if not (owner and owner.has_ended):
+        if not is_stale(age, owner) and not (owner and owner.has_ended):
             raise Conflict(under_way(what, f"{bucket.place}/{key}", owner, age))
 
 

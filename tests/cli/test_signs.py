@@ -172,3 +172,16 @@ def test_a_killed_command_leaves_nothing_that_a_prune_does_not_delete(
     (left,) = (path for path in (home / "tmp").iterdir() if path.is_file())
     assert run("prune", "--grace", "0", "--yes").code == 0
     assert not left.exists()
+
+
+@pytest.mark.parametrize(("age", "code"), [(3600.0, 1), (25 * 3600.0, 0), (-25 * 3600.0, 0)])
+def test_a_sign_of_an_earlier_version_counts_for_a_day(
+    run: Run, team: Path, age: float, code: int
+) -> None:
+    """It is empty and set once: an upload may take longer than the signs of today are silent."""
+    sign = team / "tmp" / "uploads" / ("ab" * 16)
+    sign.parent.mkdir(parents=True, exist_ok=True)
+    sign.touch()
+    os.utime(sign, (time.time() - age, time.time() - age))
+    done = run("prune", team, "--keep", "0", "--grace", "0", "--yes")
+    assert (done.code, str(sign) in done.err) == (code, bool(code))

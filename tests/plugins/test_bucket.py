@@ -253,7 +253,8 @@ class TestSigns:
 
     def test_a_sign_that_was_left_counts_for_ten_minutes(self, s3: str) -> None:
         place = BucketPlace(s3)
-        place.plant("tmp/prune", b"")
+        far = replace(Owner.here("somebody"), machine="another")
+        place.plant("tmp/prune", far.to_bytes())
         place.age("tmp/prune", ago(590))
         with pytest.raises(Conflict, match="tmp/prune"), place.remote.upload():
             pytest.fail("it started")
@@ -261,6 +262,16 @@ class TestSigns:
             place.age("tmp/prune", ago(seconds))
             with place.remote.upload():
                 pass
+
+    def test_a_sign_of_an_earlier_version_counts_for_a_day(self, s3: str) -> None:
+        place = BucketPlace(s3)
+        place.plant("tmp/prune", b"")
+        place.age("tmp/prune", ago(23 * 3600))
+        with pytest.raises(Conflict, match="tmp/prune"), place.remote.upload():
+            pytest.fail("it started")
+        place.age("tmp/prune", ago(25 * 3600))
+        with place.remote.upload():
+            pass
 
     def test_the_death_of_its_process_is_seen_at_once(self, s3: str) -> None:
         place = BucketPlace(s3)

@@ -12,6 +12,7 @@ __all__ = [
     "CHANNELS",
     "CHUNK_LEAST",
     "CHUNK_WORDS",
+    "CLASSES",
     "CONFIG_BYTES",
     "CROP_LEAST",
     "CROP_MOST",
@@ -81,6 +82,9 @@ IMAGE_SIDE = 8192
 
 CHANNELS = 1024
 """Of a network's input."""
+
+CLASSES = 1_000_000
+"""Outputs that a network's head is built with."""
 
 CROP_LEAST = 0.05
 """Least share of the resized image that the crop keeps."""

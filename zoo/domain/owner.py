@@ -36,6 +36,8 @@ EVERY_SECONDS = 60.0
 """Between two signs of life."""
 STALE_SECONDS = 600.0
 """Without a sign of life after which a process counts as dead."""
+UNOWNED_SECONDS = 24 * 3600.0
+"""Likewise of a sign that does not say whose it is: earlier versions never renew theirs."""
 TEXT = 200
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -127,12 +129,16 @@ def renewing(renew: Callable[[], object], *, every: float = EVERY_SECONDS) -> It
         thread.join()
 
 
-def is_stale(age: float) -> bool:
-    """Whether a last sign of life that is ``age`` seconds old counts as none.
+def is_stale(age: float, owner: Owner | None) -> bool:
+    """Whether a last sign of life of ``owner`` that is ``age`` seconds old counts as none.
 
     By the clock of the store there is none in the future: a wrong clock has dated it.
     """
-    return abs(age) >= STALE_SECONDS
+    return abs(age) >= _patience(owner)
+
+
+def _patience(owner: Owner | None) -> float:
+    return STALE_SECONDS if owner else UNOWNED_SECONDS
 
 
 def under_way(what: str, where: str, owner: Owner | None, age: float) -> str:
@@ -148,8 +154,8 @@ def under_way(what: str, where: str, owner: Owner | None, age: float) -> str:
     return (
         f"{what} under way{whose}; the last sign of life, {where}, is "
         f"{max(age, 0):.0f} s old. Run the same command again after that: what "
-        f"gives no sign for {STALE_SECONDS / 60:.0f} minutes counts as dead. If you know that it "
-        "is dead, delete that file"
+        f"gives no sign for {_patience(owner) / 60:.0f} minutes counts as dead. "
+        "If you know that it is dead, delete that file"
     )
 
 

@@ -14,6 +14,7 @@ __all__ = ["DEFAULT_TAG", "Reference", "check_case"]
 DEFAULT_TAG = "latest"
 WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Devices of Windows, which has no files of these names, whatever follows the dot."""
+ANOTHER = "a pull takes another name as --as NAME"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -65,7 +66,8 @@ class Reference:
         for part in (self.namespace, self.name, self.tag):
             if WINDOWS.fullmatch(part):
                 raise InvalidReference(
-                    f"'{self}' cannot be a new name: Windows has no files called '{part}'"
+                    f"'{self}' cannot be a new name: Windows has no files called '{part}'",
+                    hint=ANOTHER,
                 )
 
     @property
@@ -88,5 +90,6 @@ def check_case(ref: str, part: str, taken: Iterable[str]) -> None:
     if alike and part not in taken:
         raise InvalidReference(
             f"'{ref}' cannot be a new name: '{alike[0]}' is there, and Windows and macOS do not "
-            f"tell it from '{part}'; write it that way, or choose another"
+            f"tell it from '{part}'; write it that way, or choose another",
+            hint=ANOTHER,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, IMAGE_SIDE
+from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, CLASSES, IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
 
@@ -210,7 +210,7 @@ def _is_arguments(value: Any) -> bool:
 
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "num_classes": (lambda value: _is_count(value, 0), "a count"),
+    "num_classes": (lambda value: _is_count(value, 0, CLASSES), f"from 0 to {CLASSES}"),
     "image_size": (_is_size, f"a height and a width, each from 1 to {IMAGE_SIDE}"),
     "channels": (lambda value: _is_count(value, 1, CHANNELS), f"from 1 to {CHANNELS}"),
     "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),

@@ -130,7 +130,9 @@ def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
     registry = workspace.registry
     version = registry.indexed_version(source)
     if version is None:
-        raise UnknownName("listing", source, plugins.names("zoo.sources"))
+        if source not in plugins.names("zoo.sources"):
+            raise UnknownName("listing", source, plugins.names("zoo.sources"))
+        raise UnknownName("listing", source, hint="nothing of it is listed here")
     if source in plugins.names("zoo.sources") and not plugins.catalog(source).network:
         raise InvalidOption(
             f"what '{source}' lists comes with an installed package, and would be listed again"

@@ -85,7 +85,7 @@ def _alive(disk: Disk, signs: list[str], own: str, what: str) -> Iterator[str]:
             continue
         age = now - found.st_mtime
         owner = _owner(disk, name)
-        if not is_stale(age) and not (owner and owner.has_ended):
+        if not is_stale(age, owner) and not (owner and owner.has_ended):
             yield under_way(what, str(disk.root / name), owner, age)
 
 
