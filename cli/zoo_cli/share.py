@@ -63,7 +63,11 @@ def pull(
             "received_bytes": copied.sent_bytes,
             "received_objects": copied.sent_objects,
             "shared_objects": copied.shared_objects,
+            "healed_objects": len(copied.healed),
         }, as_json)  # fmt: skip
+        if copied.healed:
+            note(f"{len(copied.healed)} objects here were damaged and were replaced; look at the "
+                 "rest: zoo verify")  # fmt: skip
         return
     if published:
         ref, digest, release = zoo.pull_published(name, published, force=force)

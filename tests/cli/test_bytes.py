@@ -124,6 +124,15 @@ def test_what_was_there_is_read_and_replaced_where_it_is_damaged(
     arrives(TUNED, team, theirs)
 
 
+def test_a_pull_says_what_it_has_replaced_here(mine: Family, team: Path) -> None:
+    typed("push", BASE, "--to", team)
+    flip_byte(file_of(mine.home, "objects", mine.conv(BASE)))
+    done = typed("pull", BASE, "--from", team, "--json")
+    assert (done.code, done.json["healed_objects"]) == (0, 1)
+    assert "1 objects here were damaged and were replaced" in done.err
+    assert "all sound" in typed("verify").out
+
+
 def test_the_same_push_again_replaces_what_has_been_damaged_since(
     mine: Family, team: Path, theirs: Path
 ) -> None:

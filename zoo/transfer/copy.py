@@ -132,7 +132,7 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
 
     sizes = dict(manifest.objects())
-    heal(store, remote, {item: sizes[item] for item in plan.shared})
+    healed = heal(store, remote, {item: sizes[item] for item in plan.shared})
 
     with Proving(store, digest, manifest, plan.shared) as proving:
 
@@ -141,7 +141,7 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
             return proving.told_of(receiver)
 
         sent = _move(plan, mover, partial(progress, "receiving"))
-    return _conclude(store, digest, manifest, plan, sent)
+    return replace(_conclude(store, digest, manifest, plan, sent), healed=healed)
 
 
 def absent(place: Remote, digests: Iterable[Digest]) -> set[Digest]:

@@ -119,7 +119,7 @@ def _whole(
     return pool.map(whole, items, sizes)
 
 
-def heal(store: Store, source: Remote, sizes: dict[Digest, int]) -> None:
+def heal(store: Store, source: Remote, sizes: dict[Digest, int]) -> frozenset[Digest]:
     """Replace what ``store`` holds damaged of the objects of a checkpoint that ``source`` holds.
 
     Args:
@@ -127,9 +127,14 @@ def heal(store: Store, source: Remote, sizes: dict[Digest, int]) -> None:
         source: Holds them, too.
         sizes: Bytes of each, at least.
 
+    Returns:
+        What was replaced.
+
     Raises:
         Corrupt, MissingObject: ``source`` does not hold one sound either.
     """
     sound = each(store, lambda item: store.is_sound("objects", item), sizes)
-    for item in [item for item, good in zip(sizes, sound, strict=True) if not good]:
+    broken = frozenset(item for item, good in zip(sizes, sound, strict=True) if not good)
+    for item in broken:
         store.replace("objects", item, read_object(source, item, least=sizes[item]))
+    return broken
