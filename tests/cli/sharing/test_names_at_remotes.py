@@ -1,0 +1,147 @@
+"""Names at a remote: deleted, restored and protected there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.prepared import Run
+from fakes.teammates import NAME, digest_of, grow, move_at_lab
+
+import zoo
+from zoo.domain.reference import Reference
+from zoo.errors import (
+    Conflict,
+)
+from zoo.store import Store
+
+
+def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: Path) -> None:
+    digest = digest_of(bare, NAME, mine)
+    bare("fetch", "lab")
+    asked = bare("delete", NAME, "--from", "lab")
+    assert (asked.code, "--yes" in asked.err, digest[7:19] in asked.err) == (2, True, True)
+    done = bare("delete", NAME, "--from", "lab", "--yes")
+    assert (done.code, f"zoo delete --restore {NAME} --from lab" in done.out) == (0, True)
+    assert digest_of(bare, NAME, mine) == digest, "here it stays"
+    assert bare("show", NAME, "--json").json["at_remotes"] == []
+    gone = bare("pull", NAME, "--from", "lab")
+    assert (gone.code, f"zoo delete --restore {NAME} --from lab" in gone.err) == (1, True)
+    moves = sorted((lab / "refs" / NAME / "latest").iterdir())
+    assert [json.loads(move.read_bytes()).get("deleted", False) for move in moves] == [False, True]
+    again = bare("delete", NAME, "--from", "lab", "--yes")
+    assert (again.code, "unknown checkpoint in lab" in again.err) == (1, True)
+    assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
+    assert bare("pull", NAME, "--from", "lab").code == 0
+
+
+def test_a_name_is_deleted_in_a_bucket(bare: Run, mine: Path, s3: str) -> None:
+    bare("push", NAME, "--to", s3)
+    assert bare("delete", NAME, "--from", s3, "--yes").code == 0
+    assert bare("pull", NAME, "--from", s3, "--as", "team/x").code == 1
+    assert bare("delete", "--restore", NAME, "--from", s3).code == 0
+    assert bare("pull", NAME, "--from", s3, "--as", "team/x").code == 0
+
+
+def test_a_name_that_moves_while_it_is_asked_about_stays(
+    mine: Path, theirs: Path, bare: Run
+) -> None:
+    with zoo.open(mine) as opened:
+        seen = opened.entry(NAME, remote="lab")
+        new = move_at_lab(bare, theirs)
+        with pytest.raises(zoo.ZooError, match="moved by someone else"):
+            opened.delete(NAME, remote="lab", of=seen)
+        assert str(opened.entry(NAME, remote="lab").manifest) == new
+
+
+def test_a_question_that_is_denied_deletes_nothing(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.confirm", lambda *_, **__: (_ for _ in ()).throw(_abort()))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    done = bare("delete", NAME, "--from", "lab")
+    assert done.code == 130
+    assert len(list((lab / "refs" / NAME / "latest").iterdir())) == 1
+
+
+def _abort() -> Exception:
+    import click
+
+    return click.Abort()
+
+
+def test_a_protected_name_at_a_remote_stays(bare: Run, mine: Path, theirs: Path) -> None:
+    assert bare("protect", NAME, "--at", "lab").code == 0
+    off = f"zoo protect --off {NAME} --at "
+    for line, where in (
+        (("delete", NAME, "--from", "lab", "--yes"), "lab"),
+        (("push", NAME, "--to", "lab"), "lab"),
+    ):
+        grow(mine, NAME, NAME, bias=2)
+        done = bare(*line)
+        assert (done.code, off + where in done.err) == (1, True)
+        assert "push --force" not in done.err
+    assert bare("push", NAME, "--to", "lab", "--force").code == 1
+    assert bare("protect", "--off", NAME, "--at", "lab").code == 0
+    assert bare("push", NAME, "--to", "lab").code == 0
+
+
+def test_a_name_here_is_restored(bare: Run, mine: Path) -> None:
+    digest = digest_of(bare, NAME, mine)
+    bare("delete", NAME)
+    log = bare("log", NAME)
+    assert (log.code, "delete" in log.out) == (0, True)
+    assert f"restore it: zoo delete --restore {NAME}\n" in log.err
+    assert bare("log", NAME, "--json").json["deleted"] is True
+    assert bare("delete", "--restore", NAME).code == 0
+    assert digest_of(bare, NAME, mine) == digest
+    assert bare("search", NAME, "--json").json[0]["name"] == NAME
+
+
+def test_what_is_restored_at_a_remote_is_safe_from_a_prune_meanwhile(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare("delete", NAME, "--from", "lab", "--yes")
+    size, refused = Store.size, []
+
+    def prune_meanwhile(store: Store, kind: Any, digest: Any) -> int:
+        found = size(store, kind, digest)
+        if store.root == lab:
+            with pytest.raises(Conflict), Store.open(lab).pruning():
+                pass
+            refused.append(digest)
+        return found
+
+    monkeypatch.setattr(Store, "size", prune_meanwhile)
+    assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
+    assert refused
+
+
+def test_a_push_to_a_protected_name_sends_nothing(bare: Run, mine: Path, lab: Path) -> None:
+    bare("protect", NAME, "--at", "lab")
+    grow(mine, NAME, NAME, bias=2)
+    before = {path for path in lab.rglob("*") if path.is_file()}
+    for flags in ((), ("--force",)):
+        assert bare("push", NAME, "--to", "lab", *flags).code == 1
+        assert {path for path in lab.rglob("*") if path.is_file()} == before
+
+
+def test_the_index_knows_of_a_protection_at_a_remote(bare: Run, mine: Path) -> None:
+    bare("fetch", "lab")
+    assert bare("protect", NAME, "--at", "lab").code == 0
+    with zoo.open(mine) as opened:
+        there = opened.workspace.registry.remote_refs("lab")[Reference.parse(NAME)]
+        assert there.number == opened.entry(NAME, remote="lab").number == 2
+
+
+def test_a_name_here_that_moved_since_it_was_looked_at_stays(bare: Run, mine: Path) -> None:
+    with zoo.open(mine) as opened:
+        seen = opened.entry(NAME)
+        made = grow(mine, NAME, NAME, bias=3)
+        with pytest.raises(Conflict, match="moved by someone else"):
+            opened.delete(NAME, of=seen)
+        assert opened.delete(NAME, of=opened.entry(NAME)).deleted
+    assert bare("log", NAME, "--json").json["manifest"] == made

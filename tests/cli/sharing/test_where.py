@@ -1,0 +1,103 @@
+"""Where a push or pull goes: a word is no folder, and the hub is no store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.prepared import Run
+from fakes.teammates import NAME, grow, move_at_lab
+
+import zoo
+from zoo.errors import (
+    InvalidOption,
+    Protected,
+    UnknownName,
+    WouldReplace,
+)
+
+
+@pytest.mark.parametrize("word", ["lap", "nosuch", "team.v2"])
+def test_a_push_to_a_word_makes_no_folder(bare: Run, mine: Path, word: str) -> None:
+    done = bare("push", NAME, "--to", word)
+    assert (done.code, done.out) == (1, "")
+    for part in (f"unknown remote '{word}'", "did you mean lab?", f"./{word}"):
+        assert part in done.err
+    assert not (mine / word).exists()
+
+
+def test_a_word_is_none_either_where_no_remote_has_a_name(bare: Run, mine: Path) -> None:
+    bare("remote", "remove", "lab")
+    done = bare("push", NAME, "--to", "lab")
+    assert (done.code, "./lab" in done.err) == (1, True)
+    assert not (mine / "lab").exists()
+
+
+@pytest.mark.parametrize("where", ["./new", "{tmp}/new", "sub/../new"])
+def test_a_path_may_be_made(bare: Run, mine: Path, tmp_path: Path, where: str) -> None:
+    (mine / "sub").mkdir()
+    assert bare("push", NAME, "--to", where.format(tmp=tmp_path)).code == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("pull", NAME, "--from", "lap"), ("verify", "lap"), ("prune", "lap"),
+        ("verify", "--repair", "--from", "lap"), ("delete", NAME, "--from", "lap", "--yes"),
+        ("protect", NAME, "--at", "lap"), ("fetch", "lap"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_other_commands_do_not_take_a_word_for_a_folder(
+    bare: Run, mine: Path, line: tuple[str, ...]
+) -> None:
+    done = bare(*line)
+    assert (done.code, "unknown remote 'lap'" in done.err) == (1, True)
+    assert "did you mean lab?" in done.err
+
+
+def test_a_store_in_this_folder_has_its_word(bare: Run, mine: Path, tmp_path: Path) -> None:
+    bare("push", NAME, "--to", "./store")
+    assert bare("pull", NAME, "--from", "store").code == 0
+
+
+@pytest.mark.parametrize(
+    "where", ["hf://org/net", "HF://org/net", "https://huggingface.co/org/net"]
+)
+def test_what_is_no_store_says_what_takes_it(bare: Run, mine: Path, where: str) -> None:
+    for line in (
+        ("delete", NAME, "--from", where, "--yes"), ("verify", where), ("prune", where),
+        ("remote", "add", "hub", where), ("clone", where, "there"),
+    ):  # fmt: skip
+        done = bare(*line)
+        assert (done.code, "is no store" in done.err) == (1, True), line
+        assert "--to hf://org/net publishes there" in done.err
+    done = bare("pull", NAME, "--from", where)
+    assert "zoo pull team/flowers:theirs --from hf://org/net" in done.err
+    assert bare("remote", "--json").json[0]["name"] == "lab"
+
+
+def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
+    new = move_at_lab(bare, theirs)
+    own = grow(mine, NAME, NAME, bias=3)
+    with zoo.open(mine) as opened:
+        with pytest.raises(WouldReplace) as caught:
+            opened.pull_from(NAME, "lab")
+        assert (caught.value.ref, caught.value.current) == (NAME, own)
+        ref, _ = opened.pull_from(NAME, "lab", save=f"{NAME}:theirs")
+        assert str(ref) == f"{NAME}:theirs"
+        assert opened.search(NAME, pulled=True)[0].at_remotes[0]["manifest"] == new
+        opened.pull_from(NAME, "lab", force=True)
+        for call in (opened.push, opened.pull_from):
+            with pytest.raises(InvalidOption, match="is no store") as refused:
+                call(NAME, "hf://org/net")
+            assert "publish, pull_published" in str(refused.value.hint)
+        opened.protect(NAME, remote="lab")
+        with pytest.raises(Protected):
+            opened.delete(NAME, remote="lab")
+        opened.protect(NAME, on=False, remote="lab")
+        assert opened.delete(NAME, remote="lab").deleted
+        assert not opened.restore(NAME, remote="lab").deleted
+        with pytest.raises(UnknownName) as unknown:
+            opened.show("team/flower")
+        assert unknown.value.__notes__ == [f"did you mean {' or '.join(unknown.value.near)}?"]
