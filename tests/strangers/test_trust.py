@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 from fakes.program import zoo as say
 from fakes.strangers import BASE, plant
+from safetensors.torch import save_file
 
 import zoo
 from zoo.errors import Untrusted
@@ -129,6 +131,22 @@ def test_what_the_user_imported_under_that_name_keeps_working(
     assert say(*wrong, "--as", "team/x").code == 1
     assert say("tree", "strange.nets:make").code == 0
     assert [line["name"] for line in json.loads(say("trust", "--json").out)] == ["stranger:make"]
+
+
+def test_an_import_that_is_done_is_no_error_where_the_word_cannot_be_kept(
+    home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user without a home."""
+    file = tmp_path / "net.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), file)
+    (tmp_path / "occupied").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "occupied"))
+    done = say("import", file, "--backbone", "torch", "--architecture", "stranger:make",
+               "--as", "team/kept")  # fmt: skip
+    assert done.code == 0
+    assert "could not be kept" in done.err
+    assert "zoo trust stranger:make" in done.err
+    assert say("show", "team/kept").code == 0
 
 
 def test_a_name_of_a_checkpoint_is_not_taken_for_an_architecture(home: Path, shelf: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from zoo.errors import InvalidOption, MissingPackage
+from zoo.errors import InvalidOption, MissingPackage, ZooError
 from zoo.facade.opened import Opened
 from zoo.trust import import_path, locate
 
 __all__ = ["Trusting"]
+
+LOG = logging.getLogger("zoo")
 
 
 class Trusting(Opened):
@@ -63,5 +66,11 @@ class Trusting(Opened):
         with self.workspace.trust.asked(name) as imported:
             yield
             file = imported[name]
-        if file:
+        if not file:
+            return
+        try:
             self.workspace.trust.allow(name, file)
+        except (ZooError, OSError) as error:  # what was asked for is done
+            LOG.warning(
+                "that %s is trusted could not be kept (%s): zoo trust %s", name, error, name
+            )
