@@ -14,6 +14,7 @@ from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, UnknownName
 from zoo.moves import append_deletion
+from zoo.store.disk import Disk
 from zoo.store.held import name_of
 from zoo.store.prune import Plan, execute, plan
 from zoo.store.verify import verify
@@ -231,6 +232,22 @@ def test_an_upload_waits_for_a_prune(place: Place, tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="prune"):
         push(mine, NAME, place.location)
     assert place.names("objects", "encoded", "manifests", "refs") == []
+
+
+def test_a_sign_that_a_prune_deletes_before_it_is_set(
+    zoo: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prune without grace deletes what lies in scratch, the sign of a writer among it."""
+    renaming = Disk.rename
+
+    def rename(disk: Disk, name: str, target: str) -> bool:
+        if target.startswith("tmp/uploads/"):
+            prune(zoo.store)
+        return renaming(disk, name, target)
+
+    monkeypatch.setattr(Disk, "rename", rename)
+    with pytest.raises(Conflict, match="try again"), zoo.store.upload():
+        pass
 
 
 def test_signs_of_killed_processes_count_for_a_day(place: Place) -> None:

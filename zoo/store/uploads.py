@@ -63,7 +63,11 @@ def pruning(disk: Disk) -> Iterator[None]:
 
 @contextmanager
 def _sign(disk: Disk, name: str) -> Iterator[str]:
-    disk.touch(name, Owner.here(config.author()).to_bytes())
+    try:
+        disk.touch(name, Owner.here(config.author()).to_bytes())
+    except FileNotFoundError as error:
+        # A prune without grace has deleted the sign before it had its name.
+        raise Conflict(f"{disk.root}/{STAGING} was cleared meanwhile; try again") from error
     try:
         with renewing(partial(disk.renew, name)):
             yield name
