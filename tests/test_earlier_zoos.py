@@ -1,0 +1,102 @@
+"""Zoos and remotes that earlier versions wrote stay what they were.
+
+``fixtures/zoos/make.sh`` made them: ``before-trust`` with commit 917ff29, ``trust`` with 7a84936.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes.program import zoo
+from safetensors.torch import load_file
+
+FIXTURES = Path(__file__).parent / "fixtures" / "zoos"
+LINE = {f"team/line{number}" for number in range(34)}
+
+
+@pytest.fixture(params=["before-trust", "trust"])
+def earlier(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder with such a ``zoo``, its remote ``shared``, and what commands said of them."""
+    with tarfile.open(FIXTURES / f"{request.param}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "zoo"))
+    zoo("remote", "remove", "shared").done()
+    zoo("remote", "add", "shared", tmp_path / "shared").done()
+    return tmp_path
+
+
+@pytest.fixture
+def said(earlier: Path) -> dict[str, Any]:
+    """What the earlier version printed of it."""
+    return {
+        name: json.loads((earlier / f"{name}.json").read_bytes())
+        for name in ("tuned", "search", "log")
+    }
+
+
+def test_all_is_sound(earlier: Path) -> None:
+    zoo("verify").done()
+    zoo("verify", "shared").done()
+
+
+def test_names_lead_where_they_led(earlier: Path, said: dict[str, Any]) -> None:
+    before = {row["name"]: row["manifest"] for row in said["search"]}
+    assert {"team/base", "team/tuned", "team/v1"} < before.keys()
+    for _ in ("as it is", "made again"):
+        found = zoo("search", "--limit", "100", "--json").json
+        now = {row["name"]: row["manifest"] for row in found if row["kind"] == "checkpoint"}
+        assert now.keys() == LINE | {"team/base", "team/tuned", "team/v1"}
+        assert before.items() <= now.items()
+        zoo("reindex").done()
+
+
+def test_a_checkpoint_is_what_it_was(earlier: Path, said: dict[str, Any]) -> None:
+    shown, before = zoo("show", "team/tuned", "--json").json, said["tuned"]
+    for key in ("manifest", "classes", "metrics", "recipe", "preprocessing", "license"):
+        assert shown[key] == before[key]
+    assert shown["lineage"] == before["lineage"]
+    log = zoo("log", "team/tuned", "--json").json
+    assert log["history"] == said["log"]["history"]
+    assert len(log["descendants"]) == len(LINE)
+
+
+def test_the_remote_can_be_pulled(
+    earlier: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects that are encoded as differences, and a lineage of 36 checkpoints, among them."""
+    assert list((earlier / "shared" / "encoded").rglob("*"))
+    monkeypatch.setenv("ZOO_HOME", str(earlier / "mine"))
+    zoo("clone", earlier / "shared", earlier / "mine").done()
+    zoo("fetch").done()
+    for name in ("team/base", "team/tuned", "team/line33"):
+        zoo("pull", name).done()
+        zoo("export", name, earlier / name).done()
+    assert zoo("show", "team/tuned", "--json").json["manifest"] == said["tuned"]["manifest"]
+    assert len(zoo("log", "team/line33", "--json").json["ancestors"]) == len(LINE) + 2
+    base, tuned = (
+        load_file(earlier / "team" / name / "model.safetensors") for name in ("base", "tuned")
+    )
+    stem = base["conv_stem.weight"]
+    expected = (torch.arange(stem.numel()) * 2654435761 % 16 - 7.5) / 32
+    assert torch.equal(stem, expected.reshape(stem.shape))
+    assert torch.equal(stem, tuned["conv_stem.weight"])  # frozen
+    zoo("verify").done()
+
+
+def test_work_goes_on(earlier: Path) -> None:
+    """Names, protection, pushes and a prune."""
+    zoo("delete", "--restore", "team/gone").done()
+    zoo("delete", "team/v1").refused("protected")
+    zoo("adapt", "team/tuned", "team/new", "--classes", "5").done()
+    zoo("push", "team/new", "--to", "shared").done()
+    zoo("delete", "team/line33").done()
+    zoo("prune", "--yes").done()
+    zoo("verify").done()
+    zoo("verify", "shared").done()
