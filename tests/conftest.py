@@ -21,6 +21,8 @@ from fakes.s3_front import KEY_ID, SECRET, Front
 
 from zoo import plugins
 
+gc.disable()  # while test modules are imported
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have written down as ``table``, whichever process they ran in.
@@ -74,6 +76,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, Self
 
@@ -245,7 +245,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON, digests as text."""
-        data = {"format": self.format, **_plain(asdict(replace(self, parents=(), ancestors={})))}
+        data = {"format": self.format, **_plain(replace(self, parents=(), ancestors={}))}
         del data["ancestors"]
         if self.format == FORMAT:
             return {**data, "parents": _nested(self)}
@@ -413,13 +413,15 @@ def _edge(parent: Parent) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    # Not asdict(), which copies each value: every command reads manifests, and so comes by here.
+    if isinstance(value, Digest):
+        return str(value)
     if isinstance(value, dict):
-        # asdict() turns a Digest into a dict of its two fields.
-        if value.keys() == {"algorithm", "hex"}:
-            return f"{value['algorithm']}:{value['hex']}"
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return value
 
 
