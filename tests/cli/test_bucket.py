@@ -7,15 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.clock import earlier
 from fakes.places import BucketPlace, flip
 
 from zoo import plugins
+from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.moves import append_deletion
+from zoo.workspace import Workspace
 
-BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
+BASE, TUNED = "team/base", "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0")
+
+
+@pytest.fixture
+def run(empty: Any) -> Any:
+    """The program in a zoo with a small fine-tune: what a bucket holds is asked for one by one."""
+    workspace = Workspace(Path.cwd())
+    values = tensors()
+    base = add_checkpoint(workspace, BASE, values)
+    conv = "layer1.0.conv.weight"
+    values[conv] = values[conv] * values[conv].dtype.type(1.0001)
+    parent = Parent(manifest=base, relation="finetune", ref=BASE)
+    add_checkpoint(workspace, TUNED, values, parents=(parent,))
+    workspace.close()
+    return empty
 
 
 @pytest.fixture
@@ -80,9 +97,9 @@ def test_a_damaged_ref_is_named(run: Any, team: BucketPlace) -> None:
     assert (damage["kind"], damage["name"]) == ("ref", TUNED)
 
 
-def test_the_zoo_is_healed_from_a_bucket(run: Any, home: Path, team: BucketPlace) -> None:
+def test_the_zoo_is_healed_from_a_bucket(run: Any, team: BucketPlace) -> None:
     digest = run("show", TUNED, "--json").json["manifest"]
-    (path,) = (home / "manifests").rglob(f"{digest[7:]}*")
+    (path,) = Path("manifests").rglob(f"{digest[7:]}*")
     path.unlink()
     assert run("verify").code == 1
     assert run("verify", "--repair", "--from", team.location).code == 0
