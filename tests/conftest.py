@@ -22,6 +22,9 @@ from fakes.s3_front import KEY_ID, SECRET, Front
 from zoo import plugins
 
 gc.disable()  # while test modules are imported
+# One thread each, which torch asks for as it is imported: more would wait for those of others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -57,6 +57,17 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """Twelve digits each of three kinds, for fine-tunes whose result does not matter."""
+    root = tmp_path_factory.mktemp("few") / "digits"
+    for kind in "123":
+        (root / kind).mkdir(parents=True)
+        for path in sorted((digits / kind).iterdir())[:12]:
+            shutil.copy(path, root / kind)
+    return root
+
+
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Prepared:
     """A zoo with timm's catalog, ImageNet weights from a package, and a quick fine-tune."""
     root = tmp_path_factory.mktemp("prepared") / "zoo"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from fakes.prepared import BASE, TUNE, TUNED, Run
+from fakes.prepared import BASE, TUNED, Run
 from safetensors.torch import save_file
 
 Contents = Callable[[Path], dict[str, int]]
@@ -88,24 +88,29 @@ def test_a_damaged_list_of_remotes(fails: Run, home: Path, text: str) -> None:
 
 
 def test_an_interrupt(
-    run: Run, home: Path, contents: Contents, digits: Path, monkeypatch: pytest.MonkeyPatch
+    small: Run, contents: Contents, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     def stored() -> dict[str, int]:
-        return {name: size for name, size in contents(home).items() if not name.startswith("runs/")}
+        return {
+            name: size
+            for name, size in contents(Path.cwd()).items()
+            if not name.startswith("runs/")
+        }
 
+    tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1)
     before = stored()
     with monkeypatch.context() as patch:
         patch.setattr("zoo.finetune.training.learn", interrupt)
-        done = run(*TUNE, "--data", digits)
+        done = small(*tune)
     assert (done.code, done.out) == (130, "")
     kept, said = (line for line in done.err.splitlines() if line)
     assert said == "interrupted"
     assert kept.startswith("what is done is kept: zoo finetune --resume ")
     assert stored() == before
-    assert run(*kept.split()[6:]).code == 0
+    assert small(*kept.split()[6:]).code == 0
 
 
 def limit_files() -> None:

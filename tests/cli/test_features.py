@@ -43,18 +43,18 @@ def test_a_misspelt_unit(run: Run, digits: Path, home: Path) -> None:
     assert not (home / "codes.safetensors").exists()
 
 
-def test_bad_images_are_counted(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_bad_images_are_counted(small: Run, few: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    shutil.copytree(digits, data)
-    for name in ("3", "4"):
+    shutil.copytree(few, data)
+    for name in ("1", "2"):
         min((data / name).iterdir()).write_bytes(b"text")
-    features = ("features", TUNED, data, "--out", tmp_path / "codes")
-    assert run(*features).code == 1
-    assert run(*features, "--skip-bad").out.endswith("; 2 bad images left out\n")
-    tune = ("finetune", TUNED, "--data", data, "--save", "team/a", "--strategy", "probe")
-    refused = run(*tune)
+    features = ("features", "team/net", data, "--out", tmp_path / "codes")
+    assert small(*features).code == 1
+    assert small(*features, "--skip-bad").out.endswith("; 2 bad images left out\n")
+    tune = ("finetune", "team/net", "--data", data, "--save", "team/a", "--strategy", "probe")
+    refused = small(*tune)
     assert refused.code == 1
     assert "is not a readable image" in refused.err
-    assert len(run("runs", "--json").json) == 1  # nothing was begun
-    assert "held-out images (2 bad ones left out); " in run(*tune, "--skip-bad").out
-    assert run(*tune, "--skip-bad", "--json").json["skipped_images"] == 2
+    assert len(small("runs", "--json").json) == 0  # nothing was begun
+    assert "held-out images (2 bad ones left out); " in small(*tune, "--skip-bad").out
+    assert small(*tune, "--skip-bad", "--json").json["skipped_images"] == 2

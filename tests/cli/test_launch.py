@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from fakes.plugin_code import Install
-from fakes.prepared import TUNE, Run
+from fakes.prepared import Run
 
+TUNE = ("finetune", "team/net", "--save", "team/new", "--image-size", "32", "--epochs", "1")
 RAISE = "raise ImportError('this is of ' + rank)"
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -22,7 +23,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
     ],
 )
 def test_what_went_wrong_is_said_once(
-    console: Run, home: Path, digits: Path, install: Install, tmp_path: Path,
+    console: Run, small: Run, few: Path, install: Install, tmp_path: Path,
     failing: str, fail: str, code: int, said: str,
 ) -> None:  # fmt: skip
     """A head's plugin fails as it is imported, in some of the processes."""
@@ -33,7 +34,7 @@ def test_what_went_wrong_is_said_once(
     install("acme", "zoo.heads", "acme = acme:Head", program)
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
     done = console(
-        *TUNE, "--data", digits, "--head", "acme", "--device", "cpu", "--launch", 2, cwd=home,
+        *TUNE, "--data", few, "--head", "acme", "--device", "cpu", "--launch", 2, cwd=Path.cwd(),
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.code == code
@@ -43,13 +44,17 @@ def test_what_went_wrong_is_said_once(
         assert other not in done.err
 
 
-def test_a_configured_single_process_fails_as_any_other(console: Run, home: Path) -> None:
-    config = home.parent / "one.yaml"
+def test_a_configured_single_process_fails_as_any_other(
+    console: Run, small: Run, tmp_path: Path
+) -> None:
+    config = tmp_path / "one.yaml"
     config.write_text(
         "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nuse_cpu: true\n"
         "num_processes: 1\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
     )
-    done = console(*TUNE, "--data", "nowhere", "--device", "cpu", "--launch", config, cwd=home)
+    done = console(
+        *TUNE, "--data", "nowhere", "--device", "cpu", "--launch", config, cwd=Path.cwd()
+    )
     assert done.code == 1
     assert done.err.count("error: ") == 1
     assert "no such folder" in done.err
@@ -58,20 +63,20 @@ def test_a_configured_single_process_fails_as_any_other(console: Run, home: Path
 
 @pytest.mark.long
 def test_a_config_says_that_processes_share_the_weights(
-    run: Run, console: Run, home: Path, digits: Path
+    small: Run, console: Run, few: Path, tmp_path: Path
 ) -> None:
-    config = home.parent / "fsdp.yaml"
+    config = tmp_path / "fsdp.yaml"
     config.write_text(
         "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\nuse_cpu: true\n"
         "num_processes: 2\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
         "fsdp_config:\n  fsdp_version: 2\n  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP\n"
     )
-    done = console(*TUNE, "--data", digits, "--launch", config, cwd=home)
+    done = console(*TUNE, "--data", few, "--launch", config, cwd=Path.cwd())
     assert done.code == 0, done.err
-    said = run("show", TUNE[TUNE.index("--save") + 1], "--json").json
+    said = small("show", TUNE[TUNE.index("--save") + 1], "--json").json
     assert said["provenance"]["processes"] == "2, sharded"
     config.write_text(config.read_text().replace("version: 2", "version: 1"))
-    done = console(*TUNE, "--data", digits, "--launch", config, cwd=home)
+    done = console(*TUNE, "--data", few, "--launch", config, cwd=Path.cwd())
     assert done.code == 1
     assert "accelerate to-fsdp2" in done.err
     assert done.err.count("error: ") == 1

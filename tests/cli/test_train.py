@@ -17,33 +17,33 @@ from zoo.finetune import run as tuning
 from zoo.finetune import training
 from zoo.lookup import runs
 
-BASE = "timm/tf_efficientnet_lite0.in1k"
+BASE, NET = "timm/tf_efficientnet_lite0.in1k", "team/net"
 TUNED = "team/digits"
 Run = Callable[..., Any]
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, digits: Path) -> Path:
+def recipe(tmp_path: Path, few: Path) -> Path:
     path = tmp_path / "digits.toml"
     path.write_text(
-        f'data = {json.dumps(str(digits))}\nfreeze = "all"\nimage-size = 32\nepochs = 2\n'
-        'strategy = "partial"\n'
+        f'data = {json.dumps(str(few))}\nfreeze = "all"\nimage-size = 32\nepochs = 2\n'
+        'batch-size = 8\nstrategy = "partial"\n'
     )
     return path
 
 
-def test_a_recipe_from_a_file(run: Run, recipe: Path) -> None:
-    done = run("finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", "team/a", "--json")
+def test_a_recipe_from_a_file(small: Run, recipe: Path) -> None:
+    done = small("finetune", NET, "--recipe", recipe, "--epochs", 1, "--save", "team/a", "--json")
     assert done.code == 0, done.err
-    shown = run("show", "team/a", "--json").json
+    shown = small("show", "team/a", "--json").json
     given = shown["checkpoint"]["recipe"] if "checkpoint" in shown else shown["recipe"]
     assert (given["epochs"], given["image_size"], given["freeze"]) == (1, 32, "all")
     recipe.write_text("data = 'x'\nepoch = 3\n")
-    done = run("finetune", BASE, "--recipe", recipe, "--save", "team/b")
+    done = small("finetune", NET, "--recipe", recipe, "--save", "team/b")
     assert done.code == 1
     assert "no option 'epoch'; did you mean epochs?" in done.err
     recipe.write_text("data = [")
-    assert "is no TOML" in run("finetune", BASE, "--recipe", recipe, "--save", "team/b").err
+    assert "is no TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
 
 
 def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
@@ -85,29 +85,29 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert listed["id"] in done.err
 
 
-def test_labels_are_judged_by_their_precision(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_labels_are_judged_by_their_precision(small: Run, few: Path, tmp_path: Path) -> None:
     """It chose the weights, and has an interval; accuracy is there, too."""
     rows = [f"{path},{'odd' if int(path.parent.name) % 2 else 'even|round'}"
-            for path in sorted(digits.rglob("*.png"))]  # fmt: skip
+            for path in sorted(few.rglob("*.png"))]  # fmt: skip
     table = tmp_path / "labels.csv"
     table.write_text("\n".join(["path,labels", *rows]))
-    done = run("finetune", BASE, "--data", table, "--freeze", "all", "--image-size", 32,
+    done = small("finetune", NET, "--data", table, "--freeze", "all", "--image-size", 32,
                "--epochs", 1, "--save", "team/labels")  # fmt: skip
     told = re.search(
         r"  (mean average precision [01]\.\d{4} \(0\.\d{3} to [01]\.\d{3}\)) on", done.out
     )
     assert told, done.out + done.err
-    (metrics,) = [one["result"]["metrics"] for one in run("runs", "--json").json[:1]]
+    (metrics,) = [one["result"]["metrics"] for one in small("runs", "--json").json[:1]]
     assert f"{metrics['mean_average_precision']:.4f}" in told[1]
     assert metrics["accuracy"] > 0
-    assert told[1] in run("runs").out
+    assert told[1] in small("runs").out
 
 
 def test_an_interrupted_run_is_resumed(
-    run: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    small: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changing = ("finetune", BASE, "--recipe", recipe, "--augment", "light")
-    whole = run(*changing, "--save", "team/whole", "--json").json
+    changing = ("finetune", NET, "--recipe", recipe, "--augment", "light")
+    whole = small(*changing, "--save", "team/whole", "--json").json
     real = training.learn
 
     def cut(*arguments: Any) -> Any:
@@ -118,7 +118,7 @@ def test_an_interrupted_run_is_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "learn", cut)
-        done = run(*changing, "--save", "team/cut", "--save-every", 2)
+        done = small(*changing, "--save", "team/cut", "--save-every", 2)
     assert done.code == 130
     assert "zoo finetune --resume" in done.err
     cut = runs.Run.read(max(Path("runs").iterdir()))
@@ -131,45 +131,43 @@ def test_an_interrupted_run_is_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(tuning, "prepare", interrupt)
-        done = run(*changing, "--save", "team/other")
+        done = small(*changing, "--save", "team/other")
         shutil.rmtree(cut.folder.with_name("9"))
         assert (done.code, "--resume" in done.err) == (130, False)
-        done = run("finetune", "--resume", "last")
+        done = small("finetune", "--resume", "last")
         shutil.rmtree(cut.folder.with_name("9"))
         assert done.code == 130
         assert done.err.count("--resume") == done.err.count(f"--resume {cut.id}\n") == 1
-    shown = run("runs", "show", "last").out
+    shown = small("runs", "show", "last").out
     assert "note: what is frozen runs in each epoch: images are changed anew" in shown
     assert "go on: zoo finetune --resume" in shown
     for more in (("--epochs", 3), ("--find-lr",)):
-        done = run("finetune", "--resume", "last", *more)
+        done = small("finetune", "--resume", "last", *more)
         assert (done.code, "goes on as the run began" in done.err) == (2, True)
-    done = run("finetune", "--resume", "last", "--device", "nonsense")
+    done = small("finetune", "--resume", "last", "--device", "nonsense")
     assert (done.code, "'nonsense' cannot be used here" in done.err) == (1, True)
-    resumed = run("finetune", "--resume", "last", "--json").json
+    resumed = small("finetune", "--resume", "last", "--json").json
     assert resumed["metrics"] == whole["metrics"]
-    done = run("finetune", "--resume", "last")
+    done = small("finetune", "--resume", "last")
     assert (done.code, "is done" in done.err) == (1, True)
 
 
-def test_learning_rates_are_tried(run: Run, recipe: Path, digits: Path) -> None:
-    done = run("finetune", BASE, "--recipe", recipe, "--find-lr", "--json")
+def test_learning_rates_are_tried(small: Run, recipe: Path, few: Path) -> None:
+    done = small("finetune", NET, "--recipe", recipe, "--find-lr", "--json")
     assert done.code == 0, done.err
     assert 1e-6 < done.json["suggestion"] < 1
-    assert len(run("runs", "--json").json) == 1
-    assert "--lr" in run("finetune", BASE, "--recipe", recipe, "--find-lr").out
-    recipe.write_text(f"data = {json.dumps(str(digits))}\nimage-size = 32\n")
+    assert len(small("runs", "--json").json) == 0
+    assert "--lr" in small("finetune", NET, "--recipe", recipe, "--find-lr").out
+    recipe.write_text(f"data = {json.dumps(str(few))}\nimage-size = 32\nbatch-size = 8\n")
     phases = ("--strategy", "gradual", "--phases", "all:1@1e-3")
-    done = run("finetune", BASE, "--recipe", recipe, *phases, "--find-lr")
+    done = small("finetune", NET, "--recipe", recipe, *phases, "--find-lr")
     assert re.search(r"fastest at --phases all:1@[\d.e-]+$", done.out)
     phases = ("--strategy", "gradual", "--phases", "all:1@1e30")
-    done = run("finetune", BASE, "--recipe", recipe, *phases, "--save", "team/far")
+    done = small("finetune", NET, "--recipe", recipe, *phases, "--save", "team/far")
     assert "try a smaller rate: --phases all:1@1e+29" in done.err
 
 
-def test_processes_from_one_command(
-    run: Run, console: Run, home: Path, recipe: Path, tmp_path: Path
-) -> None:
+def test_processes_from_one_command(small: Run, console: Run, recipe: Path, tmp_path: Path) -> None:
     configured = tmp_path / "team.yaml"
     configured.write_text(
         "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nuse_cpu: true\n"
@@ -178,35 +176,35 @@ def test_processes_from_one_command(
     said = {}
     for number, how in enumerate((["--launch", 2], [f"--launch={configured}"], [])):
         done = console(
-            "finetune", BASE, "--recipe", recipe, "--epochs", 1, "--save", f"team/{number}", *how,
-            "--device", "cpu", "--json", cwd=home,
+            "finetune", NET, "--recipe", recipe, "--epochs", 1, "--save", f"team/{number}", *how,
+            "--device", "cpu", "--json", cwd=Path.cwd(),
         )  # fmt: skip
         assert done.code == 0, done.err
         assert done.json["ref"] == f"team/{number}"
-        said[number] = run("show", f"team/{number}", "--json").json
+        said[number] = small("show", f"team/{number}", "--json").json
     assert [shown["provenance"]["processes"] for shown in said.values()] == ["2", "2", "1"]
     for shown in said.values():
         assert shown["metrics"] == pytest.approx(said[2]["metrics"], rel=1e-3)
-    assert len(run("runs", "--json").json) == 4  # one each, beside that of the prepared zoo
+    assert len(small("runs", "--json").json) == 3  # one each
     again = ("rerun", "team/0", "--device", "cpu", "--save")
-    done = console(*again, "team/again", "--launch", 2, cwd=home)
+    done = console(*again, "team/again", "--launch", 2, cwd=Path.cwd())
     assert done.code == 0, done.err
-    assert run("show", "team/again", "--json").json["weights"] == said[0]["weights"]
-    assert "other bits" not in run("runs", "show", "last").out
-    assert run(*again, "team/alone").code == 0
+    assert small("show", "team/again", "--json").json["weights"] == said[0]["weights"]
+    assert "other bits" not in small("runs", "show", "last").out
+    assert small(*again, "team/alone").code == 0
     remark = "note: other bits than when team/0 was trained are to be expected: processes 1 (was 2)"
-    assert remark in run("runs", "show", "last").out
+    assert remark in small("runs", "show", "last").out
 
 
-def test_what_cannot_be_launched(run: Run, console: Run, home: Path, recipe: Path) -> None:
-    done = run("finetune", BASE, "--recipe", recipe, "--save", "a/b", "--launch", "no")
+def test_what_cannot_be_launched(small: Run, console: Run, recipe: Path) -> None:
+    done = small("finetune", NET, "--recipe", recipe, "--save", "a/b", "--launch", "no")
     assert (done.code, "number of processes or a config file" in done.err) == (1, True)
     done = console("finetune", "no/such", "--recipe", recipe, "--save", "a/b", "--launch", 2,
-                   "--device", "cpu", cwd=home)  # fmt: skip
-    alone = run("finetune", "no/such", "--recipe", recipe, "--save", "a/b")
+                   "--device", "cpu", cwd=Path.cwd())  # fmt: skip
+    alone = small("finetune", "no/such", "--recipe", recipe, "--save", "a/b")
     assert (done.code, done.err) == (alone.code, alone.err)
     assert alone.code == 1
-    done = console("finetune", BASE, "--save", "a/b", "--launch", 2, "--epochs", "x", cwd=home)
+    done = console("finetune", NET, "--save", "a/b", "--launch", 2, "--epochs", "x", cwd=Path.cwd())
     assert (done.code, done.err.count("Error: ")) == (2, 1)
 
 

@@ -30,7 +30,7 @@ def image() -> Image.Image:
 def test_no_draw_fails(image: Image.Image) -> None:
     """One image in some hundreds is posterized at the highest magnitude."""
     apply = training_transform(PREPROCESSING, "heavy").apply
-    for number in range(4000):
+    for number in range(1000):
         with seeded(0, number):
             assert apply(image).isfinite().all()
 

@@ -75,21 +75,28 @@ def test_nothing_to_find() -> None:
     assert r2s(np.zeros((3, 1)), np.ones((3, 1)), np.ones((1, 3))) == [0.0]
 
 
-def test_intervals_are_scipys(labels: tuple[Array, Array], numbers: tuple[Array, Array]) -> None:
-    for task, name, (outputs, targets) in (
-        ("multi-label", "mean_average_precision", labels), ("regression", "r2", numbers),
-    ):  # fmt: skip
-        said, true = torch.from_numpy(outputs), torch.from_numpy(targets)
+@pytest.mark.parametrize(
+    ("task", "name", "given"),
+    [
+        pytest.param("multi-label", "mean_average_precision", "labels", marks=pytest.mark.long),
+        ("regression", "r2", "numbers"),
+    ],
+)
+def test_intervals_are_scipys(
+    task: str, name: str, given: str, request: pytest.FixtureRequest
+) -> None:
+    outputs, targets = request.getfixturevalue(given)
+    said, true = torch.from_numpy(outputs), torch.from_numpy(targets)
 
-        def figure(images: Array, said=said, true=true, task=task, name=name) -> float:
-            chosen = images.astype(int)
-            return metrics(said[chosen], true[chosen], task)[name]
+    def figure(images: Array) -> float:
+        chosen = images.astype(int)
+        return metrics(said[chosen], true[chosen], task)[name]
 
-        expected = bootstrap(
-            (np.arange(60),), figure, vectorized=False, n_resamples=1000, method="percentile",
-            random_state=1,
-        ).confidence_interval  # fmt: skip
-        found = interval(task, said, true)
-        assert found == pytest.approx(tuple(expected), abs=0.02)
-        assert found == interval(task, said, true)
-        assert found[0] < metrics(said, true, task)[name] < found[1]
+    expected = bootstrap(
+        (np.arange(60),), figure, vectorized=False, n_resamples=1000, method="percentile",
+        random_state=1,
+    ).confidence_interval  # fmt: skip
+    found = interval(task, said, true)
+    assert found == pytest.approx(tuple(expected), abs=0.02)
+    assert found == interval(task, said, true)
+    assert found[0] < metrics(said, true, task)[name] < found[1]

@@ -35,7 +35,7 @@ from zoo.finetune import processes
 processes.STEP = timedelta(seconds=2)
 met, _ = processes.Processes.join("cpu")
 with met.first_alone():
-    time.sleep(4 if met.first else 0)
+    time.sleep(3 if met.first else 0)
 if met.first:
     try:
         met.total(1.0, torch.device("cpu"))
@@ -90,9 +90,11 @@ FROZEN = {"freeze": "all", "image_size": 32}
     ("network", "moved", "more"),
     [
         ("vit", "blocks.3.mlp.fc1.weight", {"cache": True}),
-        ("vit", "blocks.3.mlp.fc1.weight", {"cache": False}),
+        pytest.param("vit", "blocks.3.mlp.fc1.weight", {"cache": False}, marks=pytest.mark.long),
         ("vit", "blocks.3.mlp.fc1.weight", {"mixup": 0.4, "cutmix": 1.0, "accumulate": 2}),
-        ("base", "fc.weight", {**FROZEN, "cache": False}),  # batch norm that is frozen
+        pytest.param(  # batch norm that is frozen
+            "base", "fc.weight", {**FROZEN, "cache": False}, marks=pytest.mark.long
+        ),
     ],
 )
 def test_two_processes_equal_one(

@@ -16,6 +16,7 @@ import pytest
 import torch
 from fakes import warm
 from fakes.cuts import Cut, cut_at
+from fakes.sampled import sampled
 
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
@@ -41,6 +42,8 @@ PLANS: dict[str, dict[str, Any]] = {
     "lp-ft": {"strategy": "lp-ft", "freeze": "layer3"},
     "gradual": {"strategy": "gradual", "phases": ("all:1", "layer2:2", "none:1@1e-4")},
 }
+PLACE = {"lp-ft": 7, "gradual": 8}
+"""Where some are cut off for each change: at an epoch's end and just after, and not inside one."""
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def test_resumed_anywhere_gives_the_same_bits(
     last = max(steps)
     # At the first step, inside an epoch, at its end and just after, and before the last step.
     places = {0, 2, 4, steps[0], steps[0] + 1, last // 2 + 1, last - 1}
-    for place in sorted(places if anywhere else {4, steps[0]}):
+    for place in sorted(places if anywhere else {PLACE.get(plan, 4)}):
         with monkeypatch.context() as patch:
             cut_at(patch, place)
             with pytest.raises(Cut):
@@ -176,7 +179,7 @@ SELDOM: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("plan", SELDOM)
+@pytest.mark.parametrize("plan", sampled(SELDOM, ["gradual", "soup"]))
 def test_resumed_from_long_ago_gives_the_same_bits(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, plan: str
 ) -> None:
@@ -203,7 +206,7 @@ def test_saving_that_takes_long_is_seldom(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer3",
-                    **{**QUICK, "epochs": 18})  # fmt: skip
+                    **{**QUICK, "epochs": 10})  # fmt: skip
     clock, seconds = 0.0, 0.0
     saved: list[int] = []
     learn = training.learn
@@ -223,7 +226,7 @@ def test_saving_that_takes_long_is_seldom(
     monkeypatch.setattr(training, "monotonic", lambda: clock)
     monkeypatch.setattr(training, "learn", timed_learn)
     monkeypatch.setattr(training, "write_state", timed_write)
-    for seconds, expected in ((0.1, range(7, 127, 7)), (1.0, (7, 63, 119))):
+    for seconds, expected in ((0.1, range(7, 71, 7)), (1.0, (7, 63))):
         saved.clear()
         finetune(workspace, base, recipe, Reference.parse(f"team/s{seconds:.0f}"), device="cpu")
         assert saved == [*expected]

@@ -306,6 +306,7 @@ def test_devices() -> None:
             pick_device(name)
 
 
+@pytest.mark.long
 def test_digits_from_a_packages_weights(workspace: Workspace, tmp_path: Path) -> None:
     digits = load_digits()
     for index in range(300):

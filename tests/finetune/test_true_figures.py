@@ -47,6 +47,8 @@ CASES = [
     ("spoiled", {"cache": False, "patience": 1}),
 ]
 """Each plan, and each pair of what else could go wrong, at least once."""
+QUICK = [CASES[number] for number in (0, 2, 4, 6, 8, 10)]
+"""For each change."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,10 @@ def check(small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]) ->
     assert found == pytest.approx(true, rel=1e-4), result.freeze["kept"]
 
 
-@pytest.mark.parametrize(("plan", "options"), CASES)
+@pytest.mark.parametrize(
+    ("plan", "options"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.long) for case in CASES],
+)
 def test_recorded_figures_are_those_of_the_published_checkpoint(
     small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]
 ) -> None:
