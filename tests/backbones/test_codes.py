@@ -123,7 +123,11 @@ def test_a_relu_that_is_a_function_is_found_too(
 
 @pytest.mark.parametrize(
     ("plugin", "architecture"),
-    [("torchvision", "resnet18"), ("timm", "test_resnet"), ("transformers", "resnet-18")],
+    [
+        pytest.param("torchvision", "resnet18", marks=pytest.mark.long),
+        ("timm", "test_resnet"),
+        ("transformers", "resnet-18"),
+    ],
 )
 def test_residual_blocks_end_behind_their_relu(plugin: str, architecture: str) -> None:
     with tiny_rows():

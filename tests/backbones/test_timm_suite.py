@@ -98,7 +98,8 @@ def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
     assert owner["cpe2.proj.weight"] == "serial_blocks2.0"
     cuts = [unit for unit in hierarchy.units if unit.cut]
     assert len(cuts) > 3
-    assert all(proves_cut(module, hierarchy, unit.depth, images) for unit in cuts)
+    few = cuts[:: len(cuts) // 3]  # `make check-backbones` proves them all
+    assert all(proves_cut(module, hierarchy, unit.depth, images) for unit in few)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_the_activation_behind_a_unit_is_kept(
     torch.manual_seed(3)
     plugin = TorchvisionBackbone()
     whole = plugin.build(architecture).eval()
-    images = torch.randn(2, 3, 224, 224)
+    images = torch.randn(2, 3, 64, 64)
     left: list[Tensor] = []
     whole.get_submodule(path).register_forward_hook(lambda _, __, out: left.append(out.clone()))
     _, module = truncated(whole, architecture, unit, plugin)
@@ -90,9 +90,13 @@ def test_the_activation_behind_a_unit_is_kept(
         ("test_vit", "blocks.1", "blocks.1", (1,)),  # tokens
         ("test_resnet", "layer2", "layer2", (2, 3)),  # a stage
         ("test_convnext", "7", "stages.2.blocks.0", (2, 3)),  # a count
-        ("twins_svt_small", "patch_embeds.0", "pos_drops.0", (1,)),  # lists that are looped over
+        pytest.param(  # lists that are looped over
+            "twins_svt_small", "patch_embeds.0", "pos_drops.0", (1,), marks=pytest.mark.long
+        ),
         ("swin_tiny_patch4_window7_224", "layers.0", "layers.0", (1, 2)),  # features are last
-        ("mvitv2_tiny", "patch_embed", "patch_embed", (1,)),  # beside their size
+        pytest.param(  # beside their size
+            "mvitv2_tiny", "patch_embed", "patch_embed", (1,), marks=pytest.mark.long
+        ),
     ],
 )
 def test_every_layout_is_pooled_over_its_places(

@@ -6,18 +6,23 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import warm
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.prepared import BASE, TUNED
 from fakes.program import Said, zoo
 from fakes.unusable import write_unusable
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from zoo.domain.manifest import Parent
+from zoo.workspace import Workspace
 
 PER_CLASS = 20
 
@@ -146,6 +151,21 @@ def small(
     """As ``run``, in a zoo that has nothing but the small network ``team/net``."""
     monkeypatch.chdir(shutil.copytree(small_zoo, tmp_path / "small"))  # no links: tests damage it
     return bare
+
+
+@pytest.fixture
+def toy(empty: Callable[..., Said]) -> Callable[..., Said]:
+    """As ``run``, in a zoo with ``team/digits``, a fine-tune of ``team/base``; each is of a few
+    tensors, and of no network.
+    """
+    values = tensors()
+    with closing(Workspace(Path.cwd())) as workspace:
+        base = add_checkpoint(workspace, "team/base", values)
+        conv = "layer1.0.conv.weight"
+        values[conv] = values[conv] * values[conv].dtype.type(1.0001)
+        parent = Parent(manifest=base, relation="finetune", ref="team/base")
+        add_checkpoint(workspace, TUNED, values, parents=(parent,))
+    return empty
 
 
 @pytest.fixture

@@ -7,32 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.checkpoints import add_checkpoint, tensors
 from fakes.clock import earlier
 from fakes.places import BucketPlace, flip
 
 from zoo import plugins
-from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.moves import append_deletion
-from zoo.workspace import Workspace
 
 BASE, TUNED = "team/base", "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0")
 
 
 @pytest.fixture
-def run(empty: Any) -> Any:
-    """The program in a zoo with a small fine-tune: what a bucket holds is asked for one by one."""
-    workspace = Workspace(Path.cwd())
-    values = tensors()
-    base = add_checkpoint(workspace, BASE, values)
-    conv = "layer1.0.conv.weight"
-    values[conv] = values[conv] * values[conv].dtype.type(1.0001)
-    parent = Parent(manifest=base, relation="finetune", ref=BASE)
-    add_checkpoint(workspace, TUNED, values, parents=(parent,))
-    workspace.close()
-    return empty
+def run(toy: Any) -> Any:
+    """What a bucket holds is asked for one by one, so this zoo holds little."""
+    return toy
 
 
 @pytest.fixture

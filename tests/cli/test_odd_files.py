@@ -30,16 +30,16 @@ def no_waiting() -> Iterator[None]:
 
 
 @pytest.fixture
-def team(run: Run, tmp_path: Path) -> Path:
-    assert run("push", TUNED, "--to", tmp_path / "team").code == 0
+def team(toy: Run, tmp_path: Path) -> Path:
+    assert toy("push", TUNED, "--to", tmp_path / "team").code == 0
     return tmp_path / "team"
 
 
 @pytest.fixture
-def mate(run: Run, team: Path, tmp_path: Path) -> Path:
+def mate(toy: Run, team: Path, tmp_path: Path) -> Path:
     """A teammate's zoo, where nothing is yet."""
-    assert run("init", tmp_path / "mate").code == 0
-    assert run("--home", tmp_path / "mate", "remote", "add", "team", team).code == 0
+    assert toy("init", tmp_path / "mate").code == 0
+    assert toy("--home", tmp_path / "mate", "remote", "add", "team", team).code == 0
     return tmp_path / "mate"
 
 
@@ -68,14 +68,14 @@ def take(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_store_whose_own_folders_are_links_is_refused(
-    run: Run, team: Path, mate: Path, elsewhere: Path, folder: str
+    toy: Run, team: Path, mate: Path, elsewhere: Path, folder: str
 ) -> None:
     before = sizes(elsewhere)
     for root, where in ((team, (team,)), (mate, ())):
         take(root / folder)
         (root / folder).symlink_to(elsewhere)
         for command in (("prune", *where, *AT_ONCE), ("verify", *where)):
-            done = run("--home", mate, *command)
+            done = toy("--home", mate, *command)
             assert done.code == 1
             assert f"{root / folder} is damaged: expected a folder, found a link" in done.err
             assert "move all of it" in done.err
@@ -84,11 +84,11 @@ def test_a_store_whose_own_folders_are_links_is_refused(
     assert sizes(elsewhere) == before
 
 
-def test_no_command_goes_through_a_linked_folder(run: Run, team: Path, elsewhere: Path) -> None:
+def test_no_command_goes_through_a_linked_folder(toy: Run, team: Path, elsewhere: Path) -> None:
     shutil.rmtree(team / "tmp")
     (team / "tmp").symlink_to(elsewhere)
     before = sizes(elsewhere)
-    run("remote", "add", "linked", team)
+    toy("remote", "add", "linked", team)
     for command in (
         ("push", TUNED, "--to", team),
         ("pull", TUNED, "--from", team),
@@ -96,20 +96,20 @@ def test_no_command_goes_through_a_linked_folder(run: Run, team: Path, elsewhere
         ("verify", team, "--repair"),
         ("clone", team, team.parent / "new"),
     ):
-        done = run(*command)
+        done = toy(*command)
         assert (done.code, "found a link" in done.err) == (1, True), command
     assert sizes(elsewhere) == before
 
 
-def test_the_root_itself_may_be_a_link(run: Run, team: Path, mate: Path, tmp_path: Path) -> None:
+def test_the_root_itself_may_be_a_link(toy: Run, team: Path, mate: Path, tmp_path: Path) -> None:
     (tmp_path / "short").symlink_to(team)
-    assert run("--home", mate, "pull", TUNED, "--from", tmp_path / "short").code == 0
+    assert toy("--home", mate, "pull", TUNED, "--from", tmp_path / "short").code == 0
     (tmp_path / "mine").symlink_to(mate)
-    assert run("--home", tmp_path / "mine", "push", TUNED, "--to", team).code == 0
-    assert run("--home", tmp_path / "mine", "prune", *AT_ONCE).code == 0
+    assert toy("--home", tmp_path / "mine", "push", TUNED, "--to", team).code == 0
+    assert toy("--home", tmp_path / "mine", "prune", *AT_ONCE).code == 0
 
 
-def test_a_prune_deletes_no_names_but_zoos(run: Run, team: Path, elsewhere: Path) -> None:
+def test_a_prune_deletes_no_names_but_zoos(toy: Run, team: Path, elsewhere: Path) -> None:
     scratch = team / "tmp"
     ours = {
         f"part-{'a' * 64}-{'b' * 32}", f"part-{'a' * 64}-encoded-{'b' * 32}", "tmpab_cd123",
@@ -127,7 +127,7 @@ def test_a_prune_deletes_no_names_but_zoos(run: Run, team: Path, elsewhere: Path
     for link in (scratch / "tmplinked_1", scratch / "tmpscratch1" / "deep"):
         os.utime(link, (OLD, OLD), follow_symlinks=False)
     before = sizes(elsewhere)
-    done = run("prune", team, *AT_ONCE, "--json")
+    done = toy("prune", team, *AT_ONCE, "--json")
     assert done.code == 0
     deleted = {item["name"].removeprefix("tmp/") for item in done.json["items"]}
     assert deleted == {*ours, "tmplinked_1", "tmpscratch1/deep"}
@@ -136,19 +136,19 @@ def test_a_prune_deletes_no_names_but_zoos(run: Run, team: Path, elsewhere: Path
     assert sizes(elsewhere) == before
 
 
-def test_a_name_is_not_written_through_a_link(run: Run, team: Path, elsewhere: Path) -> None:
+def test_a_name_is_not_written_through_a_link(toy: Run, team: Path, elsewhere: Path) -> None:
     before = sizes(elsewhere)
     for planted, name in (("refs/theirs", "theirs/net"), ("refs/team/net", "team/net"),
                           ("refs/team/digits/v9", f"{TUNED}:v9")):  # fmt: skip
         (team / planted).symlink_to(elsewhere)
-        run("tag", TUNED, name)
-        done = run("push", name, "--to", team)
+        toy("tag", TUNED, name)
+        done = toy("push", name, "--to", team)
         assert (done.code, str(team / planted) in done.err) == (1, True)
         assert sizes(elsewhere) == before
 
 
 def test_an_object_is_not_written_or_read_through_a_link(
-    run: Run, team: Path, mate: Path, tmp_path: Path
+    toy: Run, team: Path, mate: Path, tmp_path: Path
 ) -> None:
     shard = next((team / "objects").iterdir())
     shard.rename(tmp_path / "moved")
@@ -158,10 +158,10 @@ def test_an_object_is_not_written_or_read_through_a_link(
         ("push", TUNED, "--to", team, "--force"),
         ("--home", mate, "pull", TUNED, "--from", team),
     ):
-        done = run(*command)
+        done = toy(*command)
         assert (done.code, "found a link" in done.err) == (1, True)
-    assert f"objects/{shard.name}: is no part of a store" in run("verify", team).out
-    run("prune", team, *AT_ONCE)
+    assert f"objects/{shard.name}: is no part of a store" in toy("verify", team).out
+    toy("prune", team, *AT_ONCE)
     assert sizes(tmp_path / "moved") == before
 
 
@@ -187,7 +187,7 @@ KINDS = (an_object, a_manifest, an_entry, the_marker)
 @pytest.mark.parametrize("which", KINDS)
 @pytest.mark.parametrize("odd", ["pipe", "link to a device", "link to a pipe", "folder"])
 def test_nobody_waits_for_what_is_no_file(
-    run: Run, team: Path, mate: Path, which: Callable[[Path], Path], odd: str
+    toy: Run, team: Path, mate: Path, which: Callable[[Path], Path], odd: str
 ) -> None:
     path = which(team)
     path.unlink()
@@ -198,12 +198,12 @@ def test_nobody_waits_for_what_is_no_file(
     else:
         os.mkfifo(team.parent / "pipe")
         path.symlink_to("/dev/zero" if "device" in odd else team.parent / "pipe")
-    assert run("--home", mate, "pull", TUNED, "--from", team).code == 1
-    assert run("verify", team).code == 1
+    assert toy("--home", mate, "pull", TUNED, "--from", team).code == 1
+    assert toy("verify", team).code == 1
     assert list((mate / "tmp").rglob("part*")) == []
     if which is an_object and odd != "folder":  # a push puts the object itself in its place
-        assert run("push", TUNED, "--to", team).code == 0
-        assert run("--home", mate, "pull", TUNED, "--from", team).code == 0
+        assert toy("push", TUNED, "--to", team).code == 0
+        assert toy("--home", mate, "pull", TUNED, "--from", team).code == 0
 
 
 @pytest.mark.parametrize("which", KINDS)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.program import zoo
+from fakes.sampled import sampled
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
@@ -155,11 +156,15 @@ STATEMENTS = {
 }
 
 
-@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
-def test_damage_to_what_is_in_it(home: Path, statement: str) -> None:
+QUICK = ("no version's table", "no table", "no column", "bad JSON", "bad digest", "not UTF-8",
+         "not a number", "no checkpoint")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sampled(STATEMENTS, QUICK))
+def test_damage_to_what_is_in_it(home: Path, name: str) -> None:
     connection = sqlite3.connect(home / "registry.db")
     connection.execute("PRAGMA foreign_keys=OFF")
-    connection.execute(statement)
+    connection.execute(STATEMENTS[name])
     connection.commit()
     connection.close()
     check(home)

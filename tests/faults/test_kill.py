@@ -185,7 +185,7 @@ def besiege(forks: Forks, name: str, folder: Path, told: Told, kills: int) -> Co
 
 @pytest.mark.parametrize("name", SCENES)
 def test_killed_now_and_then(forks: Forks, folder: Path, told: Told, name: str) -> None:
-    besiege(forks, name, folder, told, kills=6)
+    besiege(forks, name, folder, told, kills=3)
 
 
 @pytest.mark.long

@@ -161,7 +161,7 @@ def churn(forks: Forks, folder: Path, told: Callable[[str], None], seconds: floa
 def test_pushes_and_prunes_do_not_meet(
     forks: Forks, tmp_path: Path, told: Callable[[str], None]
 ) -> None:
-    churn(forks, tmp_path, told, seconds=3)
+    churn(forks, tmp_path, told, seconds=1.5)
 
 
 @pytest.mark.long

@@ -25,9 +25,10 @@ WITH_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": True, "transform_input": True, "init_weights": False},
     "inception_v3": {"aux_logits": True, "transform_input": True, "init_weights": False},
 }
-QUICK = (("googlenet", 32), ("mobilenet_v3_small", 32), ("squeezenet1_1", 32))
+QUICK = (("mobilenet_v3_small", 32), ("squeezenet1_1", 32))
 LONG = (
     ("densenet121", 32),
+    ("googlenet", 32),
     ("efficientnet_v2_s", 64),
     ("inception_v3", 96),
     ("maxvit_t", 224),

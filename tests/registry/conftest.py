@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "registry.db"
 
 
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry's file with nothing in it but the tables, which take a while to make."""
+    path = tmp_path_factory.mktemp("blank") / "registry.db"
+    Registry.open(path).close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
     """The engine that the test's registry is in; ``only_sqlite`` leaves the other out."""
@@ -29,9 +38,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def where(kind: str, request: pytest.FixtureRequest) -> Path | str:
     """A place for a registry: a file, or a database on a server."""
-    found = request.getfixturevalue("path" if kind == "sqlite" else "database")
-    assert isinstance(found, Path | str)
-    return found
+    if kind == "sqlite":
+        path: Path = request.getfixturevalue("path")
+        shutil.copy(request.getfixturevalue("blank"), path)
+        return path
+    return str(request.getfixturevalue("database"))
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def entries() -> Iterator[CatalogEntry]:
         )
 
 
-def queries() -> Iterator[Query]:
+def queries(count: int) -> Iterator[Query]:
     draw = random.Random(1)
     filters = [
         *(f"params{sign}{count}" for sign in ("<", "<=", ">=") for count in ("1M", "5M", "31M")),
@@ -60,7 +60,7 @@ def queries() -> Iterator[Query]:
     ]  # fmt: skip
     words = (*FAMILIES, *PROSE, "STRASSE", "next_t", "n1", "b0", "means", "nothing",
              "next_tiny.n2")  # fmt: skip
-    for _ in range(240):
+    for _ in range(count):
         asked = draw.sample(words, draw.randint(0, 2)) + draw.sample(filters, draw.randint(0, 2))
         sort = draw.choice(SORTS)
         yield Query.parse(" ".join(asked), sort=sort, limit=draw.choice((1, 3, 20, 500)))
@@ -132,9 +132,10 @@ def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("_size")
-def test_every_search_finds_what_a_look_at_all_finds(full: Registry) -> None:
+@pytest.mark.parametrize("count", [60, pytest.param(240, marks=pytest.mark.long)])
+def test_every_search_finds_what_a_look_at_all_finds(full: Registry, count: int) -> None:
     everything = {entry.name: entry for entry in entries()}
-    for query in queries():
+    for query in queries(count):
         expected = {entry.name for entry in everything.values() if fits(entry, query)}
         found = [each.name for each in full.search(query)]
         assert len(found) == min(query.limit, len(expected)), str(query)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.places import BucketPlace, FolderPlace, Place
 from hypothesis import HealthCheck, settings
@@ -169,7 +170,7 @@ class BucketMachine(PruneMachine):
 
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=12,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -179,7 +180,18 @@ TestPrune = PruneMachine.TestCase
 TestPrune.settings = SETTINGS
 
 
+@pytest.mark.long
+def test_more_of_it() -> None:
+    run_state_machine_as_test(PruneMachine, settings=settings(SETTINGS, max_examples=100))
+
+
 def test_a_bucket(s3: str) -> None:
     BucketMachine.location = s3
-    few = settings(SETTINGS, max_examples=5, stateful_step_count=12)
+    few = settings(SETTINGS, max_examples=3, stateful_step_count=10)
     run_state_machine_as_test(BucketMachine, settings=few)
+
+
+@pytest.mark.long
+def test_more_of_a_bucket(s3: str) -> None:
+    BucketMachine.location = s3
+    run_state_machine_as_test(BucketMachine, settings=settings(SETTINGS, max_examples=20))

@@ -94,6 +94,9 @@ def test_a_sound_store_has_no_damage(full: Place) -> None:
     ],
     ids=["last byte", "first byte", "truncated", "emptied", "longer", "deleted"],
 )
+@pytest.mark.parametrize(
+    "place", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
+)
 def test_harm_to_any_file_is_found(
     zoo: Workspace, full: Place, harm: Callable[[Place, str], object]
 ) -> None:
