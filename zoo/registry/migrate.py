@@ -5,13 +5,14 @@ Alembic is slow to import, so it is imported only where there is something to do
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, create_mock_engine, inspect, text
 
 from zoo.errors import Corrupt, Unsupported
-from zoo.registry import index, schema
+from zoo.registry import index, schema, terms
 from zoo.registry.engine import reading, shown, writing
 
 if TYPE_CHECKING:
@@ -48,15 +49,29 @@ def _create(engine: Engine) -> bool:
     with writing(engine) as connection:
         if revision(connection) is not None:
             return False
-        schema.metadata.create_all(connection)
+        for statement in _tables(connection.dialect.name):
+            connection.exec_driver_sql(statement)
         index.create(connection)
-        connection.execute(schema.term_version.insert().values(version=0))
+        connection.execute(schema.term_version.insert().values(version=terms.VERSION))
         connection.execute(text(CREATE_VERSION))
         connection.execute(
             text(f"INSERT INTO {VERSION_TABLE} VALUES (:now)"),  # noqa: S608 - a constant
             {"now": HEAD},
         )
     return True
+
+
+@cache
+def _tables(dialect: str) -> tuple[str, ...]:
+    """What makes all tables: a process that opens many new registries compiles it once."""
+    made: list[str] = []
+
+    def note(statement: Any, *_: object, **__: object) -> None:
+        made.append(str(statement.compile(dialect=engine.dialect)))
+
+    engine = create_mock_engine(f"{dialect}://", note)
+    schema.metadata.create_all(engine, checkfirst=False)
+    return tuple(made)
 
 
 def _step(engine: Engine) -> bool:
