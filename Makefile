@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-# One thread each: more would only wait for those of the other process.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --quiet \
+# What is compiled is kept: tests start many interpreters.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist loadgroup
 
 .PHONY: help demo test test-long check check-backbones fix bench bench-scale docs wheel clean

@@ -72,6 +72,19 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever runs a test runs all of its file, or of the command line, whose prepared zoo takes a
+    while to make: what these share is made once. Long tests go to whoever is free.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(here).as_posix()
+        if name.startswith("cli/"):
+            item.add_marker(pytest.mark.xdist_group("cli"))
+        elif not {"long", "backbones"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 def pytest_collection_finish() -> None:
     """Modules stay: the garbage collector need not look through torch's again and again, which
     took a quarter of the time of all tests.

@@ -27,13 +27,6 @@ from zoo.workspace import Workspace
 PER_CLASS = 20
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever runs one of these tests runs all: making the prepared zoo takes a while."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cli"))
-
-
 @dataclass(frozen=True)
 class Prepared:
     """The zoo that tests copy, and what the commands that made it printed."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from fakes.hub_server import HubServer, Moved, Status
 from huggingface_hub import ModelCard
+from safetensors.torch import save_file
 
 from zoo.backbones.load import load
 from zoo.domain.digest import Digest
@@ -57,27 +62,51 @@ def member(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     return hub
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zoo of `tuned`, which tests copy."""
+    folder = tmp_path_factory.mktemp("made")
+    save_file(timm.create_model("test_resnet").state_dict(), folder / "net.safetensors")
+    with closing(Workspace.create(folder / "zoo")) as workspace:
+        _fill(workspace, folder)
+    return folder / "zoo"
+
+
 @pytest.fixture
-def tuned(workspace: Workspace, resnet_file: Path, tmp_path: Path) -> Digest:
+def workspace(made: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
+    """With `tuned`, where a test asks for it."""
+    if "tuned" in request.fixturenames:
+        shutil.copytree(made, tmp_path / "zoo")
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def tuned(workspace: Workspace) -> Digest:
     """``team/flowers``: of 1000 classes, with a parent that the hub has and one that it has not."""
+    return workspace.resolve("team/flowers")[1]
+
+
+def _fill(workspace: Workspace, folder: Path) -> None:
     index(workspace, "timm")
     origin = Origin(
         plugin="timm", architecture="test_resnet", tag="r160_in1k", license="apache-2.0"
     )
     ref = Reference.parse("team/flowers")
-    base = import_file(workspace, resnet_file, Reference.parse("team/base"), origin)
+    file = folder / "net.safetensors"
+    base = import_file(workspace, file, Reference.parse("team/base"), origin)
     known = workspace.store.manifest(base)
     old = Parent(manifest=AWAY, relation="finetune", ref=BASE)
-    (tmp_path / "README.md").write_text(CARD)
+    (folder / "README.md").write_text(CARD)
     changed = replace(
         known,
         parents=(Parent(manifest=base, relation="finetune", ref="team/base"),),
         ancestors={base: (old,)},
         preprocessing=replace(known.preprocessing, mean=(0.1, 0.2, 0.3)),
         classes=tuple(f"flower {number}" for number in range(1000)),
-        files=(add_file(workspace.store, tmp_path / "README.md", name="README.md"),),
+        files=(add_file(workspace.store, folder / "README.md", name="README.md"),),
     )
-    return workspace.commit(changed, ref, "test")
+    workspace.commit(changed, ref, "test")
 
 
 def files(hub: HubServer) -> dict[str, bytes]:

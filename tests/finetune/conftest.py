@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,11 +27,33 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+ARCHITECTURES = {"base": "test_resnet", "transformer": "test_vit"}
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[frozenset[str]], Path]:
+    """A zoo with the checkpoints of the named fixtures, to be copied: an import takes a while."""
+
+    @cache
+    def template(names: frozenset[str]) -> Path:
+        folder = tmp_path_factory.mktemp("template")
+        with closing(Workspace.create(folder / "zoo")) as workspace:
+            for name in sorted(names):
+                imported(workspace, folder, ARCHITECTURES[name])
+        return folder / "zoo"
+
+    return template
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace.create(tmp_path / "zoo")
-    yield workspace
-    workspace.close()
+def workspace(
+    templates: Callable[[frozenset[str]], Path], request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Workspace]:
+    """A zoo with what the test asks for, `base` or `transformer`, and nothing else."""
+    template = templates(frozenset(ARCHITECTURES.keys() & request.fixturenames))
+    shutil.copytree(template, tmp_path / "zoo")
+    with closing(Workspace(tmp_path / "zoo")) as workspace:
+        yield workspace
 
 
 @pytest.fixture
@@ -44,19 +69,26 @@ def transformer(workspace: Workspace, tmp_path: Path) -> str:
 
 
 def imported(workspace: Workspace, folder: Path, architecture: str) -> str:
+    name = "team/base" if architecture == "test_resnet" else "team/transformer"
+    if Reference.parse(name) in workspace.store.refs():
+        return name
     torch.manual_seed(4)
     module = timm.create_model(f"{architecture}.r160_in1k")
     save_file(module.state_dict(), folder / "base.safetensors")
     origin = Origin(plugin="timm", architecture=architecture, tag="r160_in1k", license="apache-2.0")
-    name = "team/base" if architecture == "test_resnet" else "team/transformer"
     import_file(workspace, folder / "base.safetensors", Reference.parse(name), origin)
     return name
 
 
 @pytest.fixture
-def shapes(tmp_path: Path) -> Path:
+def shapes(drawn: Path, tmp_path: Path) -> Path:
     """Twelve drawings each of three kinds: ``2`` bars, ``10`` discs, ``Squares``."""
-    root = tmp_path / "shapes"
+    return Path(shutil.copytree(drawn, tmp_path / "shapes"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn") / "shapes"
     for name in ("2", "10", "Squares"):
         (root / name).mkdir(parents=True)
         for number in range(12):

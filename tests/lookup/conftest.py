@@ -24,21 +24,35 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def zoo(pulled: Path, tmp_path: Path) -> Iterator[z.Zoo]:
-    """A copy of it, for this test alone."""
+@pytest.fixture(scope="session")
+def with_tuned(pulled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with `TUNED`: as `FREEZE` says, made from `LITE0`."""
+    root = _copy(pulled, tmp_path_factory.mktemp("tuned") / "zoo")
+    with z.open(root) as made:
+        values = train(weights_of(made.workspace, LITE0), TRAINED)
+        derive(made.workspace, LITE0, TUNED, values)
+    return root
 
+
+def _copy(root: Path, target: Path) -> Path:
     def copy(here: str, there: str) -> None:
-        shared = {"objects", "manifests"} & set(Path(here).relative_to(pulled).parts)
+        shared = {"objects", "manifests"} & set(Path(here).relative_to(root).parts)
         (os.link if shared else shutil.copy2)(here, there)
 
-    shutil.copytree(pulled, tmp_path / "zoo", copy_function=copy)
-    with z.open(tmp_path / "zoo") as opened:
+    shutil.copytree(root, target, copy_function=copy)
+    return target
+
+
+@pytest.fixture
+def zoo(pulled: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[z.Zoo]:
+    """A copy for this test alone, with `TUNED` where a test asks for `tuned`."""
+    if "tuned" in request.fixturenames:
+        pulled = request.getfixturevalue("with_tuned")
+    with z.open(_copy(pulled, tmp_path / "zoo")) as opened:
         yield opened
 
 
 @pytest.fixture
 def tuned(zoo: z.Zoo) -> Digest:
-    """`TUNED`: as `FREEZE` says, made from `LITE0`."""
-    values = train(weights_of(zoo.workspace, LITE0), TRAINED)
-    return derive(zoo.workspace, LITE0, TUNED, values)
+    """What `TUNED` names."""
+    return zoo.workspace.resolve(TUNED)[1]
