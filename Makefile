@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-long check check-backbones fix bench bench-scale docs wheel clean
+.PHONY: help demo test test-long test-whole check check-backbones fix bench bench-scale docs wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -31,7 +31,10 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 test: $(VENV)/.dev  ## The test suite, for every commit (about 9 minutes on 2 quiet cores)
 	$(PYTEST) --durations 10
 
-test-long: $(VENV)/.dev  ## What takes longer
+test-long: $(VENV)/.dev  ## What takes longer (CI runs it, too)
+	$(PYTEST) -m 'long and not whole' --durations 10
+
+test-whole: $(VENV)/.dev  ## All of it, with each of very many alike
 	$(PYTEST) -m long --durations 10
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["sampled"]
+__all__ = ["every", "sampled"]
 
 
 def sampled(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
@@ -23,3 +23,12 @@ def sampled(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
         pytest.param(case, id=str(case), marks=() if case in quick else pytest.mark.long)
         for case in cases
     ]
+
+
+def every(step: int, cases: Iterable[Any]) -> list[Any]:
+    """``cases`` of a long test for ``parametrize``: each ``step``-th; with `make test-whole`, all."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)),
+                     marks=pytest.mark.whole if number % step else ())
+        for number, case in enumerate(cases)
+    ]  # fmt: skip

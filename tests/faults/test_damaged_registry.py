@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.program import zoo
-from fakes.sampled import sampled
+from fakes.sampled import every, sampled
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
@@ -129,7 +129,7 @@ def test_damage_at_random(home: Path, seed: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", every(10, range(400)))
 def test_damage_at_random_very_often(home: Path, seed: int) -> None:
     spoiled(home, seed)
     check(home)
