@@ -208,7 +208,7 @@ def test_nobody_waits_for_what_is_no_file(
 
 @pytest.mark.parametrize("which", KINDS)
 def test_nothing_is_read_past_the_size_it_can_have(
-    run: Run, team: Path, mate: Path, which: Callable[[Path], Path],
+    toy: Run, team: Path, mate: Path, which: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("zoo.transfer.receiver.OBJECT_SLACK", 1 << 16)
@@ -216,11 +216,11 @@ def test_nothing_is_read_past_the_size_it_can_have(
     path = which(team)
     path.chmod(0o644)
     os.truncate(path, HUGE)  # takes no space
-    done = run("--home", mate, "pull", TUNED, "--from", team)
+    done = toy("--home", mate, "pull", TUNED, "--from", team)
     assert (done.code, "more" in done.err) == (1, True)
     assert list((mate / "tmp").rglob("*part*")) == []
     if which is not an_object:  # those are hashed whole, which takes time and no memory
-        assert run("--home", mate, "fetch").code in (0, 1)
+        assert toy("--home", mate, "fetch").code in (0, 1)
 
 
 @pytest.mark.parametrize("name", ["remotes.json", "runs/1/run.json"])

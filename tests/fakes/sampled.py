@@ -26,7 +26,7 @@ def sampled(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
 
 
 def every(step: int, cases: Iterable[Any]) -> list[Any]:
-    """``cases`` of a long test for ``parametrize``: each ``step``-th; with `make test-whole`, all."""
+    """``cases`` of a long test: each ``step``-th; those between only with `make test-whole`."""
     return [
         pytest.param(*(case if isinstance(case, tuple) else (case,)),
                      marks=pytest.mark.whole if number % step else ())
