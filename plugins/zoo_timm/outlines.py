@@ -29,7 +29,7 @@ from zoo_timm.known import CATALOG, OUTLINES, made_for
 
 __all__ = ["listed", "outlined", "write"]
 
-TOGETHER = 16
+TOGETHER = 32
 """Architectures in one member of the file: more are smaller, and take longer to read."""
 Shapes = dict[str, tuple[int, ...]]
 
