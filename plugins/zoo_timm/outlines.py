@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import ZIP_LZMA, ZipFile, ZipInfo
 
 import timm
@@ -43,7 +43,8 @@ def outlined(architecture: str) -> Outline | None:
     backbone = TimmBackbone()
     with on_meta():
         module = backbone.build(architecture)
-    own, configs = timm.get_pretrained_cfg(architecture), {"": module.pretrained_cfg}
+    own = timm.get_pretrained_cfg(architecture)
+    configs: dict[str, dict[str, Any]] = {"": cast(Any, module).pretrained_cfg}
     for name in timm.list_pretrained(f"{architecture}.*"):
         config = timm.get_pretrained_cfg(name).to_dict()
         configs[config["tag"]] = config
