@@ -10,7 +10,6 @@ just been made, and a program that only calls `hf_hub_download` once for each fi
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
 import statistics
 import subprocess
@@ -58,9 +57,8 @@ def serve(sending: Connection) -> None:
     """Be a hub with one repository."""
     import timm
     from fakes.hub_server import HubServer
-    from timm.models import save_for_hf
-
     from lite0 import ARCHITECTURE, pretrained
+    from timm.models import save_for_hf
 
     with tempfile.TemporaryDirectory() as folder, HubServer() as server:
         module = timm.create_model(ARCHITECTURE)
@@ -82,12 +80,11 @@ def measure(url: str) -> dict[str, tuple[float, float]]:
 
 def run(command: tuple[str, ...], url: str, folder: Path, name: str) -> tuple[float, float]:
     """Seconds that a command takes, with no cache of the hub."""
-    environment = {
-        **os.environ, "HF_ENDPOINT": url, "HF_HOME": str(folder / name), "NO_PROXY": "127.0.0.1",
-        "ZOO_HOME": str(folder / "zoo"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }  # fmt: skip
+    told = {"HF_ENDPOINT": url, "HF_HOME": folder / name, "ZOO_HOME": folder / "zoo",
+            "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_PROGRESS_BARS": 1}  # fmt: skip
+    within = ("env", *(f"{variable}={value}" for variable, value in told.items()), *command)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    subprocess.run(within, check=True, capture_output=True)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu

@@ -68,7 +68,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    """A hub with weights of a network of timm's, in the configuration of which is nothing unusual."""
+    """A hub with weights of a network of timm's, whose configuration has nothing unusual."""
     if known.outline(NET) is None:
         pytest.skip("what is known of timm is of another version than the one installed")
     module = timm.create_model(NET, num_classes=3)

@@ -88,11 +88,9 @@ def known(name: str) -> Known | None:
         UnknownName: No plugin of that name.
         BrokenPlugin: Two distributions claim the name.
     """
-    package, in_package, _ = _claim("zoo.backbones", name).module.partition(".")
+    package, in_package, _ = _claim("zoo.backbones", name).module.rpartition(".")
     if in_package:
-        with suppress(
-            Exception, SystemExit
-        ):  # whatever is wrong with it, the plugin itself is asked
+        with suppress(Exception, SystemExit):  # whatever is wrong with it, the plugin is asked
             found = import_module(f"{package}.known")
             return found if isinstance(found, Known) else None
     return None

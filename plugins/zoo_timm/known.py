@@ -32,7 +32,15 @@ OUTLINES = Path(__file__).with_name("outlines.zip")
 """Architectures in the order of their names, some in each member, which the first of them names."""
 CATALOG = "catalog.json"
 IMAGENET = 1000
-MALFORMED = (Unsupported, KeyError, TypeError, ValueError, AttributeError, OverflowError)
+MALFORMED = (
+    Unsupported,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def made_for() -> str:

@@ -59,7 +59,9 @@ def pulled(
 ) -> Iterator[Callable[..., Pulled]]:
     """Pull into a zoo of its own, as one that knows outlines does, or as one that does not."""
 
-    def pull(name: str, *arguments: str, outlined: bool, builds: bool = True) -> Pulled:
+    def pull(
+        name: str, *arguments: object, outlined: bool, builds: bool = True, verb: str = "pull"
+    ) -> Pulled:
         with monkeypatch.context() as patch:
             known.outline.cache_clear()
             patch.setattr(known, "OUTLINES", file if outlined else tmp_path / "none")
@@ -69,7 +71,7 @@ def pulled(
                 patch.delattr(built, "built")
             home = tmp_path / f"zoo-{outlined}"
             assert zoo("init", home).code == 0
-            said = zoo("--home", home, "pull", name, *arguments)
+            said = zoo("--home", home, verb, *arguments)
             return Pulled(said, *_kept(home, name)) if said.code == 0 else Pulled(said)
 
     yield pull
@@ -144,19 +146,31 @@ def test_what_is_recorded_is_what_building_the_network_tells(
     hub: HubServer, pulled: Callable[..., Pulled], tmp_path: Path, variant: str
 ) -> None:
     hub.commit(REPO, USUAL[variant](tmp_path / "files"))
-    ours = pulled("team/x", "--from", PLACE, outlined=True, builds=False)
+    ours = pulled("team/x", "team/x", "--from", PLACE, outlined=True, builds=False)
     assert ours.said.code == 0, ours.said
-    assert ours == pulled("team/x", "--from", PLACE, outlined=False)
+    assert ours == pulled("team/x", "team/x", "--from", PLACE, outlined=False)
 
 
 def test_a_listed_checkpoint_has_the_input_and_the_classes_of_its_tag(
     hub: HubServer, pulled: Callable[..., Pulled]
 ) -> None:
     hub.commit(LISTED, configured(network("test_resnet"), **flat()))
-    ours = pulled(LISTED, outlined=True, builds=False)
-    assert ours == pulled(LISTED, outlined=False)
+    ours = pulled(LISTED, LISTED, outlined=True, builds=False)
+    assert ours == pulled(LISTED, LISTED, outlined=False)
     assert json.loads(ours.manifest)["classes"][1] == "goldfish, Carassius auratus"
     assert json.loads(ours.manifest)["preprocessing"]["input_size"] == [3, 160, 160]
+
+
+@pytest.mark.parametrize("named", ["test_resnet", "test_resnet.r160_in1k"])
+def test_a_file_is_imported_alike(
+    pulled: Callable[..., Pulled], tmp_path: Path, named: str
+) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(save(network("test_resnet").state_dict()))
+    arguments = (path, "--architecture", named, "--as", "team/x")
+    ours = pulled("team/x", *arguments, verb="import", outlined=True, builds=False)
+    assert ours.said.code == 0, ours.said
+    assert ours == pulled("team/x", *arguments, verb="import", outlined=False)
 
 
 def changed(name: str = "test_resnet", **tensors: torch.Tensor | None) -> Files:
@@ -233,7 +247,9 @@ def test_what_is_unusual_ends_as_it_does_where_the_network_is_built(
     hub: HubServer, pulled: Callable[..., Pulled], variant: str
 ) -> None:
     hub.commit(REPO, ODD[variant]())
-    ours, theirs = (pulled("team/x", "--from", PLACE, outlined=each) for each in (True, False))
+    ours, theirs = (
+        pulled("team/x", "team/x", "--from", PLACE, outlined=each) for each in (True, False)
+    )
     assert ours == theirs
 
 
