@@ -98,7 +98,8 @@ def read_config(config: Mapping[str, Any]) -> Network | None:
     arguments = dict(found.surgery.arguments)
     if arguments.get("global_pool") == own["global_pool"]:  # timm always says it
         arguments.pop("global_pool", None)
-    if arguments or (found.surgery.num_classes == 0 and known.outputs):
+    stated = found.surgery.num_classes
+    if arguments or (stated is not None and bool(stated) != bool(known.outputs)):
         return None
     return replace(found, surgery=replace(found.surgery, arguments=()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -235,8 +235,8 @@ ODD: dict[str, Callable[[], Files]] = {
 }  # fmt: skip
 
 
-SOON = ("another shape", "a head of two counts", "numbers as metadata", "an unknown network",
-        "another pooling", "no classes", "a crop beyond bounds")  # fmt: skip
+SOON = ("another shape", "a head of two counts", "numbers as metadata",
+        "an unknown network", "another pooling", "no classes", "a crop beyond bounds")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -251,6 +251,21 @@ def test_what_is_unusual_ends_as_it_does_where_the_network_is_built(
         pulled("team/x", "team/x", "--from", PLACE, outlined=each) for each in (True, False)
     )
     assert ours == theirs
+
+
+def test_an_encoder_that_is_said_to_have_classes_is_built(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "OUTLINES", file)
+    known.outline.cache_clear()
+    found = known.outline("test_resnet")
+    assert found
+    encoder = replace(found, outputs=0, per_output=())
+    monkeypatch.setattr(known, "outline", lambda name: encoder)
+    told = flat(architecture="test_resnet")
+    assert known.read_config(told) is None
+    assert known.read_config({**told, "num_classes": 0}) is not None
+    assert known.read_config({**told, "num_classes": None}) is not None
 
 
 def test_outlines_of_another_version_are_not_used(

@@ -37,8 +37,10 @@ class Outline:
 
     def fits(self, found: Mapping[str, Shape]) -> int | None:
         """The number of outputs with which the network has exactly these tensors; None: none."""
-        heads = [found[name] for name in self.per_output if name in found]
-        outputs = heads[0][0] if heads and heads[0] else self.outputs
+        heads = [found[name] for name in self.per_output if found.get(name)]
+        outputs = heads[0][0] if heads else self.outputs
+        if heads and not outputs:
+            return None  # without outputs it is built without a head
         changed = {name: (outputs, *self.shapes[name][1:]) for name in self.per_output}
         return outputs if dict(found) == {**self.shapes, **changed} else None
 

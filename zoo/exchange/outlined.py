@@ -40,7 +40,8 @@ def outlined(sources: Sequence[Path], origin: Origin) -> Manifest | None:
         return None
     classes: tuple[str, ...] | None = layout.network.classes if layout else ()
     if not classes and origin.are_published_classes:
-        classes = known.classes(outputs)
+        with plugins.blaming("zoo.backbones", origin.plugin):
+            classes = known.classes(outputs)
     return None if classes is None else origin.manifest(outputs, preprocessing, classes)
 
 
