@@ -8,7 +8,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-long test-whole check check-backbones fix bench bench-scale docs wheel clean
+.PHONY: help demo test test-long test-whole check check-backbones fix bench bench-scale docs outlines \
+    wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -55,7 +56,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
-	@for name in codec store load codes finetune; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in codec store load pull codes finetune; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py
@@ -63,6 +64,9 @@ bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 min
 docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md, docs/limits.md
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md
 	$(BIN)/python -m zoo_cli.limits > docs/limits.md
+
+outlines: $(VENV)/.dev  ## What is known of timm's architectures without it, for the timm that is installed (10 minutes)
+	$(BIN)/python -m zoo_timm.outlines
 
 wheel: $(VENV)/.dev  ## Build the sdist, the wheel from it, and try the wheel in a clean environment
 	rm -rf dist build/wheel

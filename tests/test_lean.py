@@ -7,16 +7,21 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from fakes.checkpoints import add_checkpoint
+from fakes.hub_server import HubServer
+from safetensors.torch import save
 
 import zoo
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.manifest import Backbone, Head
+from zoo_timm import known
 
 HEAVY = ("torch", "timm", "torchvision", "safetensors", "sklearn", "PIL", "numpy")
 RUN = f"""
@@ -31,6 +36,7 @@ for line in json.loads(sys.argv[1]):
     assert not heavy, (line, heavy)
 """
 HELP_SECONDS = 0.3
+NET = "test_resnet"
 KNOWN = ("test_resnet", "squeezenet1_1", "torchvision/resnet18", "dinov2-small", "team/flowers")
 """Of timm, torchvision, transformers, and a checkpoint with a head of its own."""
 
@@ -61,6 +67,57 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return made.root
 
 
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A hub with weights of a network of timm's, whose configuration has nothing unusual."""
+    if known.outline(NET) is None:
+        pytest.skip("what is known of timm is of another version than the one installed")
+    module = timm.create_model(NET, num_classes=3)
+    config = {
+        "architecture": NET,
+        "num_classes": 3,
+        "pretrained_cfg": {"input_size": [3, 160, 160]},
+    }
+    files = {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": save(module.state_dict()),
+    }
+    listed = timm.create_model(NET)
+    with HubServer() as server:
+        server.commit("lab/net", files)
+        server.commit(
+            "timm/test_resnet.r160_in1k",
+            {"config.json": b"{}", "model.safetensors": save(listed.state_dict())},
+        )
+        yield server
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("team/net", "--from", "hf://lab/net"), ("timm/test_resnet.r160_in1k",)],
+    ids=" ".join,
+)
+def test_a_first_pull_from_the_hub_builds_nothing(
+    hub: HubServer, tmp_path: Path, arguments: tuple[str, ...],
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    zoo.init(tmp_path / "zoo").close()
+    environment = {
+        **os.environ, "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1",
+        "HF_HOME": str(tmp_path / "hf"), "ZOO_HOME": str(tmp_path / "zoo"),
+    }  # fmt: skip
+    before = _seconds()
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps([["pull", *arguments]])],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    record_property("table", f"zoo pull {' '.join(arguments)} | {_seconds() - before:.2f} s of CPU")
+    assert done.returncode == 0, done.stderr
+    with zoo.open(tmp_path / "zoo") as opened:  # and what it holds is a network
+        module = opened.load(arguments[0])
+    assert torch.isfinite(module(torch.zeros(1, 3, 160, 160))).all()
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -68,6 +125,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["--version"],
         ["finetune --help"],
         ["search resnet"],
+        ["index timm"],
         [
             "search --json",
             "show timm/resnet50.a1_in1k",

@@ -24,6 +24,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Network
+from zoo.domain.outline import Outline
 from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.domain.task import Task
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Configured", "Folder", "Head", "Kind", "Local", "Maintained",
-           "Queried", "Remote", "Source", "Target"]  # fmt: skip
+__all__ = ["Backbone", "Catalog", "Configured", "Folder", "Head", "Kind", "Known", "Local",
+           "Maintained", "Queried", "Remote", "Source", "Target"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
@@ -161,6 +162,26 @@ class Configured(Protocol):
 
     def companions(self, module: nn.Module, manifest: Manifest) -> Mapping[str, dict[str, Any]]:
         """JSON files that its library looks for beside ``config.json``, by name."""
+
+
+@runtime_checkable
+class Known(Protocol):
+    """What a backbone plugin knows without its library, which takes seconds to import: a module
+    ``known`` beside the plugin's own, in the same package.
+
+    All of it is as the plugin itself would tell. None means that it must be asked.
+    """
+
+    def outline(self, architecture: str) -> Outline | None:
+        """What the installed version of the library builds under that name."""
+
+    def read_config(self, config: Mapping[str, Any]) -> Network | None:
+        """The network that ``config.json`` describes, if it is built as its outline says, but for
+        the number of outputs.
+        """
+
+    def classes(self, outputs: int) -> tuple[str, ...] | None:
+        """Names of so many outputs of published weights in index order; empty if they have none."""
 
 
 @runtime_checkable

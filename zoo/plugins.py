@@ -17,6 +17,7 @@ from zoo.contracts import (
     Backbone,
     Catalog,
     Head,
+    Known,
     Local,
     Maintained,
     Queried,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 __all__ = ["architectures", "backbone", "backbone_version", "blaming", "catalog",
-           "check_packages", "head", "installed", "names", "origin", "remote"]  # fmt: skip
+           "check_packages", "head", "installed", "known", "names", "origin", "remote"]  # fmt: skip
 
 CONTRACTS: dict[str, type] = {
     "zoo.backbones": Backbone,
@@ -77,6 +78,22 @@ def architectures(name: str) -> list[str]:
     plugin = backbone(name)
     with blaming("zoo.backbones", name):
         return list(plugin.architectures())
+
+
+@cache
+def known(name: str) -> Known | None:
+    """What a backbone plugin knows without its library; None if it says nothing of that kind.
+
+    Raises:
+        UnknownName: No plugin of that name.
+        BrokenPlugin: Two distributions claim the name.
+    """
+    package, in_package, _ = _claim("zoo.backbones", name).module.rpartition(".")
+    if in_package:
+        with suppress(Exception, SystemExit):  # whatever is wrong with it, the plugin is asked
+            found = import_module(f"{package}.known")
+            return found if isinstance(found, Known) else None
+    return None
 
 
 def catalog(name: str) -> Catalog:

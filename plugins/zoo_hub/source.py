@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import huggingface_hub
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
+from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # loaded lazily
+
+# Documented there, but loaded in a way that type checkers do not see.
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    validate_repo_id,
+)
 
 from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
-from zoo_hub.catalog import listing
 from zoo_hub.said import host
-from zoo_hub.target import publish
 
 __all__ = ["HubSource"]
 
@@ -95,6 +99,8 @@ class HubSource:
         """
         if _offline():
             raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it", hint=ONLINE)
+        from zoo_hub.catalog import listing  # here and below: what a pull need not wait for
+
         return listing(library=library, author=author, cursor=cursor)
 
     def resolve(self, locator: str) -> Release:
@@ -110,25 +116,8 @@ class HubSource:
         if _offline():
             return _cached_release(wanted)
         endpoint = client.endpoint()
-        api = HfApi(endpoint=endpoint)
-        info = client.ask(
-            lambda: api.model_info(
-                wanted.repo,
-                revision=wanted.revision,
-                files_metadata=True,
-                timeout=client.TIMEOUT,
-            ),
-            client.Attempts(host(endpoint), str(wanted)),
-        )
-        files = _files(info, wanted)
-        return Release(
-            source="hub",
-            locator=wanted.repo,  # one commit is one release, however it was asked for
-            revision=_commit(info, wanted),
-            files=files,
-            weights=_weights(wanted, [file.path for file in files]),
-            license=_license(info),
-        )
+        attempts = client.Attempts(host(endpoint), str(wanted))
+        return client.ask(lambda: _release(_told(endpoint, wanted), wanted), attempts)
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
@@ -183,6 +172,8 @@ class HubSource:
             raise InvalidReference(why, hint=f"push to hf://{wanted.repo}")
         if _offline():
             raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it", hint=ONLINE)
+        from zoo_hub.target import publish
+
         return publish(
             wanted.repo, folder, facts=facts, lineage=lineage, known=known, force=force,
             private=private,
@@ -217,24 +208,51 @@ def _cached_release(wanted: _Locator) -> Release:
     )
 
 
-def _commit(info: ModelInfo, wanted: _Locator) -> str:
-    if info.sha is None or not _COMMIT.fullmatch(info.sha):
+def _told(endpoint: str, wanted: _Locator) -> Any:
+    """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
+    module takes a tenth of a second to import.
+    """
+    at = f"/revision/{quote(wanted.revision, safe='')}" if wanted.revision else ""
+    answer = get_session().get(
+        f"{endpoint}/api/models/{wanted.repo}{at}",
+        params={"blobs": True}, headers=build_hf_headers(), timeout=client.TIMEOUT,
+    )  # fmt: skip
+    hf_raise_for_status(answer)
+    return answer.json()
+
+
+def _release(told: Any, wanted: _Locator) -> Release:
+    """The commit and the files that the hub tells of.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: It is not the answer of a hub.
+    """
+    told["id"]  # each hub says it
+    commit, card = told.get("sha"), told.get("cardData") or {}
+    if commit is None or not _COMMIT.fullmatch(commit):
         raise Unavailable("the hub", f"it names no commit for '{wanted}'")
-    return info.sha
+    found = (_file(sibling, wanted) for sibling in told.get("siblings") or ())
+    files = tuple(sorted(found, key=lambda file: file.path))
+    stated = card.get("license")
+    return Release(
+        source="hub",
+        locator=wanted.repo,  # one commit is one release, however it was asked for
+        revision=commit,
+        files=files,
+        weights=_weights(wanted, [file.path for file in files]),
+        license=stated if isinstance(stated, str) else None,
+    )
 
 
-def _files(info: ModelInfo, wanted: _Locator) -> tuple[SourceFile, ...]:
-    files = []
-    for sibling in info.siblings or ():
-        path = PurePosixPath(sibling.rfilename)
-        if path.is_absolute() or ".." in path.parts or "\\" in sibling.rfilename:
-            raise Unsupported(f"'{wanted}' lists a file outside of itself: '{sibling.rfilename}'")
-        if sibling.size is None:
-            raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
-        sha256 = sibling.lfs.sha256 if sibling.lfs else None
-        git = None if sha256 else sibling.blob_id
-        files.append(SourceFile(sibling.rfilename, sibling.size, sha256, git))
-    return tuple(sorted(files, key=lambda file: file.path))
+def _file(told: Mapping[str, Any], wanted: _Locator) -> SourceFile:
+    name, size, large = told["rfilename"], told.get("size"), told.get("lfs")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise Unsupported(f"'{wanted}' lists a file outside of itself: '{name}'")
+    if size is None:
+        raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
+    sha256 = large["sha256"] if large else None
+    return SourceFile(name, size, sha256, None if sha256 else told.get("blobId"))
 
 
 def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
@@ -263,8 +281,3 @@ def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
 def _listing(paths: Sequence[str]) -> str:
     shown = ", ".join(paths[:10]) or "no files"
     return f"{shown} and {len(paths) - 10} more" if len(paths) > 10 else shown
-
-
-def _license(info: ModelInfo) -> str | None:
-    stated = getattr(info.card_data, "license", None)
-    return stated if isinstance(stated, str) else None

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
@@ -24,7 +24,7 @@ from zoo_timm.arguments import RESET_POOL, checked
 from zoo_timm.config import read as read_config
 from zoo_timm.names import own_names
 
-__all__ = ["TimmBackbone"]
+__all__ = ["TimmBackbone", "resolved"]
 
 
 class TimmBackbone:
@@ -99,17 +99,7 @@ class TimmBackbone:
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input of these weights, after timm's own resolution of its configs."""
-        config = resolve_model_data_config(module)
-        channels, *image_size = config["input_size"]
-        how = Preprocessing(
-            input_size=(len(config["mean"]), *image_size),
-            mean=tuple(map(float, config["mean"])),
-            std=tuple(map(float, config["std"])),
-            interpolation=config["interpolation"],
-            crop_pct=float(config["crop_pct"]),
-            crop_mode=config["crop_mode"],
-        )
-        return adapted_preprocessing(how, None, channels)
+        return resolved(_config(module))
 
     def classes(self, module: nn.Module) -> tuple[str, ...]:
         """Class names of the published weights in index order; empty where timm has none."""
@@ -149,7 +139,7 @@ class TimmBackbone:
         arguments = dict(found.surgery.arguments)
         if "global_pool" in arguments and timm.is_model(found.architecture):
             with torch.device("meta"):
-                own = _pool(timm.create_model(found.architecture))
+                own = heads.pool_of(timm.create_model(found.architecture))
             if arguments["global_pool"] == own:  # timm always says it
                 del arguments["global_pool"]
         surgery = replace(found.surgery, arguments=tuple(arguments.items()))
@@ -202,20 +192,24 @@ class TimmBackbone:
         return exported
 
 
+def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+    """How images become input, after timm's own resolution of its configs."""
+    config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
+    channels, *image_size = config["input_size"]
+    how = Preprocessing(
+        input_size=(len(config["mean"]), *image_size),
+        mean=tuple(map(float, config["mean"])),
+        std=tuple(map(float, config["std"])),
+        interpolation=config["interpolation"],
+        crop_pct=float(config["crop_pct"]),
+        crop_mode=config["crop_mode"],
+    )
+    return adapted_preprocessing(how, None, channels)
+
+
 def _config(module: nn.Module) -> dict[str, Any]:
     config = getattr(module, "pretrained_cfg", None) or {}
     return dict(config)
-
-
-def _pool(module: nn.Module) -> str | None:
-    """How a network pools what its head gets."""
-    head = getattr(module, "head", None)
-    places = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
-    for found in (getattr(owner, name, None) for owner, name in places):
-        kind = getattr(found, "pool_type", found)
-        if isinstance(kind, str):
-            return kind
-    return None
 
 
 def _model_args(module: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:

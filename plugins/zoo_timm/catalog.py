@@ -1,13 +1,12 @@
-"""timm's pretrained tags as a catalog: described by timm, delivered by the HF Hub."""
+"""Pretrained tags of timm as a catalog. timm is imported only if what it lists is not known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from importlib import metadata
 
-import timm
-from timm.models import get_pretrained_cfg, list_pretrained
-
-from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.catalog import CatalogEntry
+from zoo_timm import known
 
 __all__ = ["TimmCatalog"]
 
@@ -19,26 +18,13 @@ class TimmCatalog:
 
     def version(self) -> str:
         """Timm's version: its tags are part of its code."""
-        return str(timm.__version__)
+        return metadata.version("timm")
 
-    def entries(self) -> Iterator[CatalogEntry]:
+    def entries(self) -> Iterable[CatalogEntry]:
         """One entry per pretrained tag."""
-        for name in list_pretrained():
-            config = get_pretrained_cfg(name)
-            hub_id = config.hf_hub_id
-            yield CatalogEntry(
-                name=f"timm/{name}",
-                backbone="timm",
-                architecture=config.architecture,
-                tag=config.tag or None,
-                license=config.license,
-                hub_id=hub_id,
-                input_size=tuple(config.input_size),
-                mean=tuple(config.mean),
-                std=tuple(config.std),
-                interpolation=config.interpolation,
-                crop_pct=config.crop_pct,
-                crop_mode=config.crop_mode,
-                num_classes=config.num_classes,
-                location=Location("hub", hub_id) if hub_id else None,
-            )
+        found = known.entries()
+        if found is None:
+            from zoo_timm.outlines import listed
+
+            found = list(listed())
+        return found

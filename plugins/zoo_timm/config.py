@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import CONFIG, Network, in_bounds
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_timm.arguments import checked
 
-__all__ = ["read"]
+__all__ = ["MEAN", "STD", "read"]
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""timm's own, written here because to import timm takes seconds."""
 FLEXIBLE = (("dynamic_img_size", True), ("strict_img_size", False), ("use_naflex", True))
 """Arguments that free a network from the one size of images that its weights are for."""
 IMAGENET = re.compile(r"in(1|12|21|22)k")
@@ -89,8 +89,8 @@ def _sides(value: Any) -> list[int]:
 
 
 def _preprocessing(how: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
-    mean = tuple(map(float, how.get("mean") or IMAGENET_DEFAULT_MEAN))
-    std = tuple(map(float, how.get("std") or IMAGENET_DEFAULT_STD))
+    mean = tuple(map(float, how.get("mean") or MEAN))
+    std = tuple(map(float, how.get("std") or STD))
     if not {len(mean), len(std)} <= {1, COLOURS, size[0]}:
         raise ValueError(f"mean or std of neither one, {COLOURS} nor {size[0]} channels")
     preprocessing = Preprocessing(

@@ -14,7 +14,7 @@ from torch import nn
 from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
 from zoo.errors import Unsupported
 
-__all__ = ["head_modules", "replace_head"]
+__all__ = ["head_modules", "pool_of", "replace_head"]
 
 FEATURES, FLAT = "zoo_features", "zoo_flat"
 """Attributes of a head that was put in: size of what it gets, and whether that is (N, F) at once
@@ -53,6 +53,17 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
     for path in paths:
         _set(module, path, _new(module, path, build))
     cast(Any, module).num_classes = num_outputs
+
+
+def pool_of(module: nn.Module) -> str | None:
+    """How a network pools what its head gets."""
+    head = getattr(module, "head", None)
+    places = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
+    for found in (getattr(owner, name, None) for owner, name in places):
+        kind = getattr(found, "pool_type", found)
+        if isinstance(kind, str):
+            return kind
+    return None
 
 
 def _new(module: nn.Module, path: str, build: Build) -> nn.Module:

@@ -1,18 +1,21 @@
-"""torchvision's published weights as a source: described by its enums, delivered by its server."""
+"""torchvision's published weights as a source: described by its enums, delivered by its server.
+
+torchvision takes seconds to import, so that is done where its enums are read.
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 from collections.abc import Iterator
-
-import torchvision
-from torchvision.models import WeightsEnum
+from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import CatalogEntry, Location, Release, SourceFile
 from zoo.errors import Corrupt, UnknownName, Unsupported
 from zoo_torchvision import download
-from zoo_torchvision.networks import classes, license_of, networks, pinned, preprocessing
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 __all__ = ["TorchvisionCatalog"]
 
@@ -28,10 +31,14 @@ class TorchvisionCatalog:
 
     def version(self) -> str:
         """Torchvision's version: its weights enums are part of its code."""
+        import torchvision
+
         return str(torchvision.__version__)
 
     def entries(self) -> Iterator[CatalogEntry]:
         """One entry per member of each weights enum; asks no other machine."""
+        from zoo_torchvision.networks import classes, license_of, pinned, preprocessing
+
         for locator, (architecture, weights) in _published().items():
             how = preprocessing(weights)
             yield CatalogEntry(
@@ -58,6 +65,8 @@ class TorchvisionCatalog:
             Unsupported: The name of their file says no digest.
             Unavailable: The server does not answer, or does not have the file.
         """
+        from zoo_torchvision.networks import license_of, pinned
+
         weights = _weights(locator)
         found = pinned(weights)
         if found is None:
@@ -93,6 +102,8 @@ class TorchvisionCatalog:
 
 def _published() -> dict[str, tuple[str, WeightsEnum]]:
     """Architecture and weights by locator, sorted."""
+    from zoo_torchvision.networks import networks
+
     found = {
         f"{network.builder}.{weights.name}": (network.name, weights)
         for network in networks().values()

@@ -6,14 +6,16 @@ from contextlib import suppress
 
 from zoo import plugins
 from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.outline import Outline
 from zoo.errors import DiskFull, Unavailable
 from zoo.registry import Registry
 
-__all__ = ["describe", "traced"]
+__all__ = ["describe", "outline_of", "traced"]
 
 
 def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
-    """The hierarchy of an architecture; traced once for each version of its plugin.
+    """The hierarchy of an architecture; traced once for each version of its plugin, unless the
+    plugin knows it without its library.
 
     Torch is imported only where there is something to trace.
 
@@ -26,10 +28,18 @@ def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
     known = registry.hierarchy(plugin, version, architecture)
     if known is not None:
         return known
-    hierarchy = traced(plugin, architecture)
+    outline = outline_of(plugin, architecture)
+    hierarchy = outline.hierarchy if outline else traced(plugin, architecture)
     with suppress(DiskFull, Unavailable):  # it is traced again the next time
         registry.keep_hierarchy(plugin, version, hierarchy)
     return hierarchy
+
+
+def outline_of(plugin: str, architecture: str) -> Outline | None:
+    """What the plugin knows of an architecture without its library; None if nothing."""
+    known = plugins.known(plugin)
+    with plugins.blaming("zoo.backbones", plugin):
+        return known.outline(architecture) if known else None
 
 
 def traced(plugin: str, architecture: str) -> Hierarchy:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from zoo.errors import InvalidFreeze
 
-__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "under"]
+__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "tuples", "under"]
 
 TRACE_VERSION = 5
 """Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
@@ -143,8 +143,8 @@ class Hierarchy:
         """Inverse of `to_json`."""
         return cls(
             architecture=data["architecture"],
-            units=tuple(Unit(**_tuples(unit)) for unit in data["units"]),
-            head=HeadPart(**_tuples(data["head"])),
+            units=tuple(Unit(**tuples(unit)) for unit in data["units"]),
+            head=HeadPart(**tuples(data["head"])),
         )
 
 
@@ -153,5 +153,6 @@ def under(path: str, roots: Sequence[str]) -> bool:
     return any(path == root or path.startswith(f"{root}.") for root in roots)
 
 
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+def tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON has as lists, as the tuples that they were."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

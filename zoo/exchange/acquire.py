@@ -1,6 +1,7 @@
 """Pull a published checkpoint from a source into the zoo.
 
-What builds networks takes seconds to import, in which weights can come: so it is imported within.
+What builds networks takes seconds to import, in which weights can come; where the network is known
+without it, it is not imported.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo import plugins
-from zoo.backbones.describe import describe
+from zoo.backbones.describe import describe, outline_of
 from zoo.contracts import Source
 from zoo.domain.catalog import CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
@@ -30,15 +30,14 @@ from zoo.errors import (
 )
 from zoo.exchange.fetching import Fetcher
 from zoo.exchange.fitting import first_that_fits
+from zoo.exchange.importing import import_file
 from zoo.exchange.indexing import index_local
 from zoo.exchange.layouts import Layout, explains, read_layouts
+from zoo.exchange.origin import Origin
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.transfer.guard import check_pull
 from zoo.workspace import OPEN, Check, Workspace
-
-if TYPE_CHECKING:
-    from zoo.exchange.importing import Origin
 
 __all__ = ["acquire", "acquire_at"]
 
@@ -131,8 +130,6 @@ def _take(
     with workspace.store.upload(), workspace.scratch() as scratch:
         fetcher = Fetcher(plugin, release, workspace.store, scratch, progress)
         with fetcher.ahead():
-            from zoo.exchange.importing import import_file
-
             fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
 
@@ -163,10 +160,12 @@ def _check_built(workspace: Workspace, origin: Origin) -> None:
 
     Its architecture is traced on the way, which is wanted after the weights have come.
     """
-    from zoo.backbones.untrained import on_meta
+    outline = outline_of(origin.plugin, origin.architecture)
+    is_known = outline is not None and (origin.tag or "") in outline.preprocessing
+    if origin.layout is None and not is_known:
+        from zoo.backbones.untrained import on_meta
 
-    backbone = plugins.backbone(origin.plugin)
-    if origin.layout is None:
+        backbone = plugins.backbone(origin.plugin)
         with on_meta(), plugins.blaming("zoo.backbones", origin.plugin):
             backbone.build(origin.architecture, tag=origin.tag)
     with suppress(ZooError):  # what cannot be traced is compared by the names of its tensors
@@ -188,8 +187,6 @@ def _origins(
     release: Release, described: CatalogEntry | None, folder: Path, bases: tuple[str, ...]
 ) -> list[Origin]:
     """What the weights may be of: as a catalog says it, or the files in ``folder``."""
-    from zoo.exchange.importing import Origin
-
     provenance = {
         "source": release.source,
         "locator": release.locator,
@@ -228,6 +225,8 @@ def _origins(
 def _check_listed(layout: Layout) -> None:
     """See that no stranger's words import a module: a plugin may build what it does not list."""
     architecture = layout.network.architecture
+    if layout.as_outlined:
+        return
     if architecture not in plugins.backbone(layout.plugin).architectures():
         raise Unsupported(
             f"the network '{architecture:.200}' is none that {layout.plugin} lists; if you trust "

@@ -15,7 +15,7 @@ from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
-from zoo.exchange.held import Held, git_hash
+from zoo.exchange.held import Held
 from zoo.exchange.parts import INDEX, parts
 from zoo.store import Store, partial
 
@@ -143,10 +143,12 @@ class Fetcher:
         while True:
             # The last piece may go on past the end, so that `_difference` can tell of it.
             limit = promised.size + LARGEST_PIECE
-            with partial.download(self._staging, key, read, limit=limit, resume=resume) as whole:
+            with partial.download(
+                self._staging, key, read, limit=limit, resume=resume,
+                hashing=lambda: _hasher(promised),
+            ) as whole:  # fmt: skip
                 whole.file.flush()
-                # By the open file: another pull of the same bytes may have forgotten its name.
-                wrong = _difference(promised, whole.file)
+                wrong = _difference(promised, whole)
                 if wrong is None:
                     with suppress(FileNotFoundError):  # forgotten by another pull of the same bytes
                         return whole.path.rename(self._scratch / Path(promised.path).name)
@@ -159,18 +161,25 @@ class Fetcher:
             task.advance(-promised.size)
 
 
-def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
-    size = os.fstat(file.fileno()).st_size
+def _hasher(promised: SourceFile) -> partial.Hasher:
+    """Of what the source promises of the bytes: their SHA-256, or what Git calls them."""
+    if promised.sha256 is None and promised.git is not None:
+        return hashlib.sha1(f"blob {promised.size}\0".encode(), usedforsecurity=False)
+    return hashlib.sha256()
+
+
+def _difference(promised: SourceFile, whole: partial.Download) -> Corrupt | None:
+    # By the open file: another pull of the same bytes may have forgotten its name.
+    size = os.fstat(whole.file.fileno()).st_size
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
         return Corrupt(promised.path, f"{promised.size} bytes", found)
-    for kind, wanted, digest in (
-        ("sha256", promised.sha256, _sha256),
-        ("git", promised.git, git_hash),
-    ):
-        if wanted is not None and (found := digest(file)) != wanted:
-            return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{found}")
-    return None
+    kind, wanted = "sha256", promised.sha256
+    if wanted is None:
+        kind, wanted = "git", promised.git
+    if wanted is None or whole.digest == wanted:
+        return None
+    return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{whole.digest}")
 
 
 def _sha256(file: BinaryIO) -> str:

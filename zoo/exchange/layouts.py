@@ -46,6 +46,8 @@ class Layout:
         file: The file that says so.
         weights: Names of files that such a description is for, if one of them is there.
         tower: Whether the weights are those of a pair of image and text encoder.
+        as_outlined: Whether the network is as the outline of its architecture says, but for the
+            number of outputs.
         whole: All of the network, with its surgery and kind of head, where zoo wrote the files; a
             manifest without weights.
     """
@@ -55,6 +57,7 @@ class Layout:
     file: str = CONFIG
     weights: tuple[str, ...] = ()
     tower: bool = False
+    as_outlined: bool = False
     whole: Manifest | None = None
 
 
@@ -169,6 +172,11 @@ def _zoo(config: Mapping[str, Any]) -> Layout:
 def _configured(
     plugin: str, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
 ) -> Layout:
+    known = plugins.known(plugin)
+    with plugins.blaming("zoo.backbones", plugin):
+        found = known.read_config(config) if known else None
+    if found:
+        return Layout(plugin=plugin, network=found, as_outlined=True)
     backbone = plugins.backbone(plugin)
     if not isinstance(backbone, Configured):
         raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
 from zoo.exchange.pickles import CODE, ODD, check_pickled
-from zoo.store.header import check_header, is_safetensors
+from zoo.store.header import is_safetensors, read_header
 
 __all__ = ["is_safetensors", "read_state"]
 
@@ -32,7 +32,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
     if is_safetensors(path):
-        check_header(path)
+        read_header(path)
         try:
             loaded: dict[str, torch.Tensor] = load_file(path)
         except (SafetensorError, OSError) as error:

@@ -18,7 +18,7 @@ from typing import Any
 from zoo.domain.limits import DIMENSIONS, ELEMENTS, HEADER_BRACKETS, HEADER_BYTES, TENSORS
 from zoo.errors import InvalidWeights
 
-__all__ = ["BITS", "Entry", "Header", "check_header", "is_safetensors", "parse_header"]
+__all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header", "read_header"]
 
 BITS = {
     "BOOL": 8,
@@ -94,10 +94,10 @@ def parse_header(path: Path, data: memoryview, size: int | None = None) -> Heade
         text = bytes(data[8 : 8 + length]).decode("utf-8")
         if text.count("[") + text.count("{") > HEADER_BRACKETS:
             raise ValueError(f"its header has more than {HEADER_BRACKETS:,} brackets")
-        raw = json.loads(text, object_pairs_hook=_unique)
+        raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_none, parse_int=_whole)
         if not isinstance(raw, dict):
             raise TypeError("the header is no object")
-        raw.pop("__metadata__", None)
+        _check_metadata(raw.pop("__metadata__", None))
         if len(raw) > TENSORS:
             raise ValueError(f"it has more than {TENSORS:,} tensors")
         entries = [_entry(name, item, 8 + length) for name, item in raw.items()]
@@ -108,14 +108,14 @@ def parse_header(path: Path, data: memoryview, size: int | None = None) -> Heade
     return Header(8 + length, tuple(entries))
 
 
-def check_header(path: Path) -> None:
+def read_header(path: Path) -> Header:
     """Read the header of a safetensors file, and nothing else. Raises as `parse_header`."""
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as data,
     ):
-        parse_header(path, data)
+        return parse_header(path, data)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -123,6 +123,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("the header names something twice")
     return found
+
+
+def _none(constant: str) -> None:
+    raise ValueError(f"the header has the value {constant}, which JSON has not")
+
+
+def _whole(text: str) -> int:
+    """A number as other readers take it, to whom -0 is none of those without a sign."""
+    return min(int(text), -1) if text.startswith("-") else int(text)
+
+
+def _check_metadata(found: Any) -> None:
+    if found is None:
+        return
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise ValueError("its metadata is not names and texts")
 
 
 def _entry(name: str, item: dict[str, Any], base: int) -> Entry:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from blake3 import blake3
 
@@ -15,7 +15,7 @@ from zoo.errors import Corrupt, NotAFile, disk_errors
 from zoo.store.regular import open_regular
 from zoo.store.rights import Rights
 
-__all__ = ["Download", "download", "forget"]
+__all__ = ["Download", "Hasher", "download", "forget"]
 
 PIECE = 1 << 20
 
@@ -30,12 +30,22 @@ class Download:
     Attributes:
         file: The open file.
         path: Where it is.
-        blake3: Hexadecimal digest of its bytes.
+        digest: Hexadecimal digest of its bytes: BLAKE3, unless another one was asked for.
     """
 
     file: BinaryIO
     path: Path
-    blake3: str
+    digest: str
+
+
+class Hasher(Protocol):
+    """What takes bytes as they come, and gives the digest of all of them."""
+
+    def update(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+    def hexdigest(self) -> str:
+        """The digest of what was taken."""
 
 
 @contextmanager
@@ -46,6 +56,7 @@ def download(
     *,
     limit: int,
     resume: bool = True,
+    hashing: Callable[[], Hasher] = blake3,
 ) -> Iterator[Download]:
     """Write what ``read(offset)`` gives to a temporary file in ``staging``, removed at the end.
 
@@ -60,6 +71,7 @@ def download(
         read: Reads it from an offset on.
         limit: Bytes that it has at most; reading stops there.
         resume: Whether to begin with what is there; not after that turned out to be wrong.
+        hashing: Makes what all bytes are hashed with on their way.
 
     Raises:
         Corrupt: It has more than ``limit`` bytes.
@@ -69,7 +81,7 @@ def download(
     keep = False
     try:
         with disk_errors(staging), path.open("x+b") as file:
-            rights, hasher = Rights.of(staging), blake3()
+            rights, hasher = Rights.of(staging), hashing()
             rights.give(file.fileno(), rights.writable)
             if resume:
                 parts = _parts(staging, name, path)
@@ -110,7 +122,7 @@ def _parts(staging: Path, name: str, own: Path | None = None) -> dict[Path, int]
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
-def _take_up(parts: list[Path], file: BinaryIO, hasher: blake3) -> None:
+def _take_up(parts: list[Path], file: BinaryIO, hasher: Hasher) -> None:
     """Begin ``file`` with the first of ``parts`` that can be read."""
     for path in parts:
         if file.tell():

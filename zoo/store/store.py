@@ -223,8 +223,8 @@ class Store:
             return False
         self.disk.make_folder(STAGING)
         with download(self.staging, digest.hex, read, limit=limit, resume=resume) as got:
-            if got.blake3 != digest.hex:
-                raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.blake3}")
+            if got.digest != digest.hex:
+                raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
             self.disk.settle(got.file)
             published = self.disk.rename_first(f"{STAGING}/{got.path.name}", target)
         forget(self.staging, digest.hex)

@@ -1,0 +1,120 @@
+"""What is known of timm's architectures without importing timm, which takes seconds.
+
+``outlines.zip`` comes with zoo and is made by ``python -m zoo_timm.outlines``. It is for one
+version of timm; of any other nothing is known here, and whoever asks builds the network.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.hierarchy import TRACE_VERSION, tuples
+from zoo.domain.network import Network
+from zoo.domain.outline import Outline
+from zoo.errors import Unsupported
+from zoo_timm import version
+from zoo_timm.config import read
+
+__all__ = ["CATALOG", "OUTLINES", "classes", "entries", "made_for", "outline", "read_config"]
+
+OUTLINES = Path(__file__).with_name("outlines.zip")
+"""Architectures in the order of their names, some in each member, which the first of them names."""
+CATALOG = "catalog.json"
+IMAGENET = 1000
+MALFORMED = (
+    Unsupported,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
+def made_for() -> str:
+    """What outlines depend on: they are used where it is what it was when they were made."""
+    return f"{version()}, trace {TRACE_VERSION}"
+
+
+@cache
+def outline(architecture: str) -> Outline | None:
+    """What the installed timm builds under that name; None if nothing is known."""
+    with _kept() as kept:
+        names = [name for name in kept.namelist() if name != CATALOG] if kept else []
+        place = bisect_right(names, architecture)
+        found = json.loads(kept.read(names[place - 1])) if kept and place else {}
+    return Outline.from_json(found[architecture]) if architecture in found else None
+
+
+def entries() -> list[CatalogEntry] | None:
+    """What the installed timm lists; None if that is not known."""
+    with _kept() as kept:
+        if kept is None:
+            return None
+        rows = json.loads(kept.read(CATALOG))
+    found = (CatalogEntry(**tuples(row)) for row in rows)
+    return [
+        replace(entry, location=Location("hub", entry.hub_id)) if entry.hub_id else entry
+        for entry in found
+    ]
+
+
+@contextmanager
+def _kept() -> Iterator[ZipFile | None]:
+    """The outlines, if they are of the installed timm."""
+    if not OUTLINES.is_file():
+        yield None
+        return
+    with ZipFile(OUTLINES) as kept:
+        yield kept if kept.comment.decode() == made_for() else None
+
+
+def read_config(config: Mapping[str, Any]) -> Network | None:
+    """The network that ``config.json`` describes, if it is as timm builds it unless told otherwise,
+    but for the number of outputs; None: timm must be asked.
+    """
+    try:
+        found = read(config)
+        known = outline(found.architecture)
+    except MALFORMED:
+        return None
+    if known is None or found.preprocessing is None or found.surgery.channels:
+        return None
+    own, size = known.settings, found.surgery.image_size
+    if size and own["fixed_input_size"] and list(size) != own["input_size"][1:]:
+        return None
+    arguments = dict(found.surgery.arguments)
+    if arguments.get("global_pool") == own["global_pool"]:  # timm always says it
+        arguments.pop("global_pool", None)
+    stated = found.surgery.num_classes
+    if arguments or (stated is not None and bool(stated) != bool(known.outputs)):
+        return None
+    return replace(found, surgery=replace(found.surgery, arguments=()))
+
+
+@cache
+def classes(outputs: int) -> tuple[str, ...] | None:
+    """Names of so many outputs of published weights; None: timm must be asked."""
+    if not outputs:
+        return ()
+    if outputs != IMAGENET:
+        return None
+    spec = find_spec("timm")  # finds it, and imports nothing
+    if spec is None or spec.origin is None:
+        return None
+    info = Path(spec.origin).parent / "data/_info"
+    lines = (info / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines()
+    lemmas = dict(csv.reader(lines, delimiter="\t"))
+    return tuple(lemmas[name] for name in (info / "imagenet_synsets.txt").read_text().split())

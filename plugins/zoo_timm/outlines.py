@@ -1,0 +1,154 @@
+"""Outlines of all of timm's architectures, for those who do not import timm (`zoo_timm.known`).
+
+    python -m zoo_timm.outlines
+
+writes ``outlines.zip`` anew, for the timm that is installed: about ten minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+from zipfile import ZIP_LZMA, ZipFile, ZipInfo
+
+import timm
+from torch import nn
+
+from zoo.backbones.untrained import on_meta
+from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.outline import Outline
+from zoo.errors import Unsupported
+from zoo_timm.backbone import TimmBackbone, resolved
+from zoo_timm.heads import pool_of
+from zoo_timm.known import CATALOG, OUTLINES, made_for
+
+__all__ = ["listed", "outlined", "write"]
+
+TOGETHER = 32
+"""Architectures in one member of the file: more are smaller, and take longer to read."""
+Shapes = dict[str, tuple[int, ...]]
+
+
+def outlined(architecture: str) -> Outline | None:
+    """What building an architecture tells; None if it does not follow the rules of an outline.
+
+    Raises:
+        Unsupported: It cannot be traced.
+    """
+    backbone = TimmBackbone()
+    with on_meta():
+        module = backbone.build(architecture)
+    own = timm.get_pretrained_cfg(architecture)
+    configs: dict[str, dict[str, Any]] = {"": cast(Any, module).pretrained_cfg}
+    for name in timm.list_pretrained(f"{architecture}.*"):
+        config = timm.get_pretrained_cfg(name).to_dict()
+        configs[config["tag"]] = config
+    shapes, classes = _shapes(module), int(getattr(module, "num_classes", 0))
+    outputs = _outputs(backbone, module)
+    per_output = tuple(_per_output(shapes, _built(architecture, outputs + 1))) if outputs else ()
+    heads = {f"{path}.weight" for path in backbone.head_modules(module)}
+    found = Outline(
+        hierarchy=backbone.hierarchy(architecture, module),
+        shapes=shapes,
+        outputs=outputs,
+        per_output=per_output,
+        preprocessing={tag: resolved(config) for tag, config in configs.items()},
+        settings={
+            "global_pool": pool_of(module),
+            "num_classes": classes,
+            "input_size": list(own.input_size) if own else None,
+            "fixed_input_size": bool(own and own.fixed_input_size),
+        },
+    )
+    named = any(config.get("label_names") for config in configs.values())
+    whole = classes == outputs and heads & {*shapes} <= {*per_output}
+    return found if whole and not named and _holds(architecture, found) else None
+
+
+def _holds(architecture: str, found: Outline) -> bool:
+    """Whether it is built as the outline says with other numbers of outputs, and its own."""
+    counts = (1, found.outputs + 1) if found.outputs else (0,)
+    return all(found.fits(_built(architecture, count)) == count for count in counts)
+
+
+def _built(architecture: str, outputs: int) -> Shapes:
+    with on_meta():
+        return _shapes(TimmBackbone().build(architecture, num_classes=outputs))
+
+
+def _shapes(module: nn.Module) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def _outputs(backbone: TimmBackbone, module: nn.Module) -> int:
+    paths = backbone.head_modules(module)
+    weights = (getattr(module.get_submodule(path), "weight", None) for path in paths)
+    return next((int(weight.shape[0]) for weight in weights if weight is not None), 0)
+
+
+def _per_output(shapes: Shapes, others: Shapes) -> Iterator[str]:
+    return (name for name, shape in shapes.items() if others.get(name, shape) != shape)
+
+
+def listed() -> Iterator[CatalogEntry]:
+    """One entry per pretrained tag, as timm lists them."""
+    for name in timm.list_pretrained():
+        config = timm.get_pretrained_cfg(name)
+        hub_id = config.hf_hub_id
+        yield CatalogEntry(
+            name=f"timm/{name}",
+            backbone="timm",
+            architecture=config.architecture,
+            tag=config.tag or None,
+            license=config.license,
+            hub_id=hub_id,
+            input_size=tuple(config.input_size),
+            mean=tuple(config.mean),
+            std=tuple(config.std),
+            interpolation=config.interpolation,
+            crop_pct=config.crop_pct,
+            crop_mode=config.crop_mode,
+            num_classes=config.num_classes,
+            location=Location("hub", hub_id) if hub_id else None,
+        )
+
+
+def write(architectures: Iterable[str], path: Path) -> None:
+    """Write the outlines of ``architectures``, those that have one."""
+    with ZipFile(path, "w", ZIP_LZMA) as file:
+        file.comment = made_for().encode()
+        _put(file, CATALOG, [_row(entry) for entry in listed()])
+        names = sorted(architectures)
+        for first in range(0, len(names), TOGETHER):
+            told = {name: _told(name) for name in names[first : first + TOGETHER]}
+            found = {name: each for name, each in told.items() if each}
+            _put(file, min(told), found)
+
+
+def _put(file: ZipFile, name: str, data: Any) -> None:
+    member = ZipInfo(name)  # without the time of writing: the same outlines are the same file
+    member.compress_type = ZIP_LZMA
+    file.writestr(member, json.dumps(data, separators=(",", ":")))
+
+
+def _row(entry: CatalogEntry) -> dict[str, Any]:
+    row = asdict(replace(entry, location=None))
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _told(architecture: str) -> Mapping[str, Any] | None:
+    try:
+        found = outlined(architecture)
+    except Unsupported as error:
+        warnings.warn(f"{architecture}: {error}", stacklevel=1)
+        return None
+    return found.to_json() if found else None
+
+
+if __name__ == "__main__":
+    write(sys.argv[1:] or TimmBackbone().architectures(), OUTLINES)

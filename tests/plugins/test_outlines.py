@@ -1,0 +1,65 @@
+"""What comes with zoo of timm's architectures is what the installed timm tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import timm
+from timm.data import ImageNetInfo
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from zoo import plugins
+from zoo.contracts import Known
+from zoo_timm import config, known, outlines
+from zoo_timm.names import own_names
+
+ARCHITECTURES = sorted(timm.list_models())
+SAMPLE = ("resnet18", "test_convnext", "test_vit", "tf_efficientnet_lite0")
+"""Of all others ``make check-backbones`` sees to it."""
+
+
+@pytest.fixture
+def shipped() -> Iterator[None]:
+    known.outline.cache_clear()
+    if known.entries() is None:
+        pytest.skip(f"outlines.zip is not of {known.made_for()}: make outlines")
+    yield
+    known.outline.cache_clear()
+
+
+def test_they_are_found_as_a_part_of_the_plugin() -> None:
+    assert isinstance(plugins.known("timm"), Known)
+    assert plugins.known("torchvision") is None
+
+
+@pytest.mark.parametrize("architecture", SAMPLE)
+def test_an_outline_is_what_building_tells(shipped: None, architecture: str) -> None:
+    assert known.outline(architecture) == outlines.outlined(architecture)
+
+
+@pytest.mark.backbones
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_outline_is_what_building_tells(shipped: None, architecture: str) -> None:
+    found = known.outline(architecture)
+    assert found == outlines.outlined(architecture)
+    if found:
+        # Weights under the own names are taken as they are by those who build the network, too.
+        names = list(found.shapes)
+        assert own_names(names, names) == {name: name for name in names}
+
+
+def test_nothing_is_known_of_what_timm_does_not_have(shipped: None) -> None:
+    assert all(known.outline(name) is None for name in ("", "no_such_net", "~", "zzz"))
+
+
+def test_the_listing_is_that_of_timm(shipped: None) -> None:
+    assert known.entries() == list(outlines.listed())
+
+
+def test_classes_and_defaults_are_those_of_timm() -> None:
+    info = ImageNetInfo("imagenet-1k")
+    assert known.classes(1000) == tuple(map(info.index_to_description, range(1000)))
+    assert known.classes(0) == ()
+    assert known.classes(21843) is None
+    assert (config.MEAN, config.STD) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

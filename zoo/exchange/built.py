@@ -1,0 +1,131 @@
+"""The network that weights are of, built to see whether they fit. It imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo import plugins
+from zoo.backbones.load import build, check_fit, converted_state
+from zoo.backbones.operated import backbone_of, configured
+from zoo.backbones.save import save_state
+from zoo.backbones.untrained import on_meta
+from zoo.contracts import Backbone
+from zoo.domain.manifest import Manifest
+from zoo.errors import InvalidWeights
+from zoo.exchange.origin import Origin
+from zoo.exchange.towers import vision_tower
+from zoo.exchange.weights import read_state
+
+__all__ = ["Built", "built"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network on the meta device, who builds it, and weights that fit it."""
+
+    backbone: Backbone
+    module: nn.Module
+    state: Mapping[str, torch.Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors under the network's own names."""
+        save_state(converted_state(self.backbone, self.module, self.state), path)
+
+    def manifest(self, origin: Origin) -> Manifest:
+        """What is known of it; without weights."""
+        layout, backbone, module = origin.layout, self.backbone, self.module
+        if layout and layout.whole:
+            classes = layout.network.classes
+            named = len(classes) == layout.whole.head.num_classes
+            license_ = origin.license or layout.whole.license
+            return replace(layout.whole, classes=classes if named else (), license=license_)
+        classes = layout.network.classes if layout else ()
+        if not classes and origin.are_published_classes:
+            classes = backbone.classes(module)
+        preprocessing = layout and layout.network.preprocessing
+        return origin.manifest(
+            _num_outputs(backbone, module), preprocessing or backbone.preprocessing(module), classes
+        )
+
+
+def built(sources: Sequence[Path], origin: Origin, path: Path) -> Built:
+    """The network of the weights in ``sources``, which fit it; ``path`` is what they are called.
+
+    Raises:
+        InvalidWeights: They are unreadable, unsafe, or of another network.
+        UnknownName: The architecture is unknown.
+    """
+    state = _read(sources)
+    if origin.layout and origin.layout.tower:
+        state = vision_tower(state)
+    return Built(*_network(origin, state, path), state)
+
+
+def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    for source in sources:
+        found = read_state(source)
+        if twice := sorted(set(found) & set(state)):
+            raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
+        state |= found
+    return state
+
+
+def _network(
+    origin: Origin, state: dict[str, torch.Tensor], path: Path
+) -> tuple[Backbone, nn.Module]:
+    """The network on the meta device, which ``state`` fits, and who builds it."""
+    if origin.layout and origin.layout.whole:
+        backbone = backbone_of(origin.layout.whole)
+        with on_meta():
+            module = build(backbone, origin.layout.whole)
+    else:
+        backbone = configured(plugins.backbone(origin.plugin), origin.surgery)
+        module = _with_outputs(backbone, origin, state)
+    try:
+        check_fit(module, converted_state(backbone, module, state), str(path))
+    except InvalidWeights as error:
+        raise InvalidWeights(path, f"as {origin.architecture}, it {error.reason}") from None
+    return backbone, module
+
+
+def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
+    """The network on the meta device, with as many outputs as the weights have."""
+    with torch.device("meta"):
+        stated = origin.surgery.to_build()
+        module = _built(backbone, origin, stated)
+        converted = converted_state(backbone, module, state)
+        outputs = _outputs_in(backbone, module, converted)
+        if outputs is not None and outputs != _num_outputs(backbone, module):
+            stated["num_classes"] = outputs
+            module = _built(backbone, origin, stated)
+    return module
+
+
+def _built(backbone: Backbone, origin: Origin, stated: Mapping[str, Any]) -> nn.Module:
+    with plugins.blaming("zoo.backbones", origin.plugin):
+        return backbone.build(origin.architecture, tag=origin.tag, **stated)
+
+
+def _outputs_in(
+    backbone: Backbone, module: nn.Module, state: dict[str, torch.Tensor]
+) -> int | None:
+    for path in backbone.head_modules(module):
+        weight = state.get(f"{path}.weight")
+        if weight is not None and weight.dim() in (2, 4):
+            return int(weight.shape[0])
+    return None
+
+
+def _num_outputs(backbone: Backbone, module: nn.Module) -> int:
+    for path in backbone.head_modules(module):
+        weight = getattr(module.get_submodule(path), "weight", None)
+        if isinstance(weight, torch.Tensor):
+            return int(weight.shape[0])
+    return 0
