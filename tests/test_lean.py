@@ -35,7 +35,7 @@ for line in json.loads(sys.argv[1]):
     heavy = [name for name in {HEAVY} if name in sys.modules]
     assert not heavy, (line, heavy)
 """
-HELP_SECONDS = 0.3
+HELP_SECONDS = 0.5
 NET = "test_resnet"
 KNOWN = ("test_resnet", "squeezenet1_1", "torchvision/resnet18", "dinov2-small", "team/flowers")
 """Of timm, torchvision, transformers, and a checkpoint with a head of its own."""
