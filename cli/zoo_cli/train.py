@@ -20,7 +20,7 @@ from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.loop.find_lr import RateCurve
     from zoo.finetune.run import Result
 
 __all__ = ["finetune", "predict", "rerun"]

@@ -12,8 +12,8 @@ from torch import Tensor
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.blend import Kept, interpolated, soup
 from zoo.finetune.run import finetune
+from zoo.finetune.strategies.blend import Kept, interpolated, soup
 from zoo.workspace import Workspace
 
 
@@ -53,7 +53,10 @@ def test_the_blend_that_does_best_is_saved(
     found = {}
     for best in (1, 3, 10):
         scores = iter([0.2, 0.5, *(0.9 if tenths == best else 0.1 for tenths in range(1, 10))])
-        monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})  # noqa: B023
+        monkeypatch.setattr(
+            "zoo.finetune.loop.train.measure",
+            lambda *_: {"accuracy": next(scores)},  # noqa: B023
+        )
         save = Reference.parse(f"team/best{best}")
         result = finetune(workspace, base, recipe, save, device="cpu")
         assert result.freeze["kept"] == ("epoch 1" if best == 10 else f"{best}/10 of the way")

@@ -19,8 +19,8 @@ from zoo.backbones.freeze import freeze
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import silent
 from zoo.errors import Unsupported
-from zoo.finetune import cache
-from zoo.finetune.cache import Crossings, below_digest, open_or_fill, shape_of
+from zoo.finetune.features import cache
+from zoo.finetune.features.cache import Crossings, below_digest, open_or_fill, shape_of
 
 COUNT = 7
 

@@ -16,9 +16,9 @@ from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.feeds import make_feeds
-from zoo.finetune.prepare import prepare
+from zoo.finetune.features.loaders import make_feeds
 from zoo.finetune.run import Result, finetune
+from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace
 

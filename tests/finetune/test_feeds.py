@@ -17,13 +17,13 @@ from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
-from zoo.finetune import feeds
-from zoo.finetune.cache import Crossings
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.feed import CachedFeed
-from zoo.finetune.feeds import Feeds, make_feeds
-from zoo.finetune.prepare import Prepared, prepare, truncated
+from zoo.finetune.features import loaders as feeds
+from zoo.finetune.features.cache import Crossings
+from zoo.finetune.features.loader import CachedFeed
+from zoo.finetune.features.loaders import Feeds, make_feeds
+from zoo.finetune.setup.prepare import Prepared, prepare, truncated
 from zoo.workspace import Workspace
 
 Ready = Callable[..., Prepared]

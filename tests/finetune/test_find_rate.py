@@ -12,13 +12,13 @@ import torch
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
-from zoo.finetune.feed import Feed
-from zoo.finetune.feeds import image_feeds
-from zoo.finetune.find_rate import RateCurve, find_rate
-from zoo.finetune.loop import Batch, Learner
-from zoo.finetune.prepare import Prepared, prepare
+from zoo.finetune.features.loader import Feed
+from zoo.finetune.features.loaders import image_feeds
+from zoo.finetune.loop.find_lr import RateCurve, find_rate
+from zoo.finetune.loop.learner import Batch, Learner
+from zoo.finetune.loop.train import make_learner
 from zoo.finetune.run import try_rates
-from zoo.finetune.training import make_learner
+from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.workspace import Workspace
 
 Make = Callable[..., tuple[Prepared, Feed, Learner]]

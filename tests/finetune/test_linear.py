@@ -15,8 +15,18 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption
-from zoo.finetune.hinge import SquaredHinge
-from zoo.finetune.linear import CS, Kind, Path, Scaling, Split, best_c, folds, goodness, kind_for
+from zoo.finetune.strategies.hinge import SquaredHinge
+from zoo.finetune.strategies.linear import (
+    CS,
+    Kind,
+    Path,
+    Scaling,
+    Split,
+    best_c,
+    folds,
+    goodness,
+    kind_for,
+)
 
 
 def digits() -> Split:

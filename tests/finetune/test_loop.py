@@ -14,9 +14,9 @@ from zoo.backbones.freeze import freeze
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
-from zoo.finetune.loop import Batch, Learner, learn, outputs
-from zoo.finetune.rates import make_optimizer, parameter_groups, schedule
-from zoo.finetune.state import learner_state, restore_learner
+from zoo.finetune.loop.learner import Batch, Learner, learn, outputs
+from zoo.finetune.loop.state import learner_state, restore_learner
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo_timm.backbone import TimmBackbone
 
 GOLDEN = (

@@ -9,9 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from zoo.finetune.hinge import SquaredHinge
-from zoo.finetune.pools import one_pool
-from zoo.finetune.probe import fit_probe
+from zoo.finetune.strategies.blas import one_pool
+from zoo.finetune.strategies.hinge import SquaredHinge
+from zoo.finetune.strategies.probe import fit_probe
 
 
 def threads() -> dict[str, int]:
@@ -44,7 +44,7 @@ def test_scipy_has_one_thread_and_numpy_all() -> None:
 
 def test_there_may_be_nothing_to_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = ThreadpoolController().select(filepath=[])
-    monkeypatch.setattr("zoo.finetune.pools._of_scipy", lambda: nothing)
+    monkeypatch.setattr("zoo.finetune.strategies.blas._of_scipy", lambda: nothing)
     with one_pool():
         assert threads() == {"numpy": 2, "scipy": 2}
 

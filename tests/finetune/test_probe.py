@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.linear import Path, Split, goodness
-from zoo.finetune.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.linear import Path, Split, goodness
+from zoo.finetune.strategies.probe import fit_probe, install, neighbours
 
 
 @pytest.fixture(scope="module")

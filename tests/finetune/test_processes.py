@@ -22,16 +22,16 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.prepare import prepare
-from zoo.finetune.processes import ALONE, Processes
-from zoo.finetune.statistics import apart
+from zoo.finetune.loop.batchnorm import apart
+from zoo.finetune.ranks.distributed import ALONE, Processes
+from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import list_runs, metrics
 from zoo.workspace import Workspace
 
 IMPATIENT = """
 import sys, time, torch
 from datetime import timedelta
-from zoo.finetune import processes
+from zoo.finetune.ranks import distributed as processes
 processes.STEP = timedelta(seconds=2)
 met, _ = processes.Processes.join("cpu")
 with met.first_alone():
@@ -52,7 +52,7 @@ sys.stdout.write(json.dumps(curve.losses[:50], separators=(",", ":")) + "\\n")
 """
 CUT = """
 import os, signal, sys, zoo
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 z, name, learn = zoo.open(sys.argv[1]), sys.argv[3], training.learn
 recipe = dict(strategy="partial", freeze="features.7", epochs=2, batch_size=8, image_size=64)
 def cut(*arguments):

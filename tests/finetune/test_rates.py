@@ -17,7 +17,7 @@ from zoo.backbones.freeze import freeze, trainable_parameters
 from zoo.domain.hierarchy import HeadPart, Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
-from zoo.finetune.rates import layer_decay, make_optimizer, parameter_groups, schedule
+from zoo.finetune.setup.optimizer import layer_decay, make_optimizer, parameter_groups, schedule
 from zoo_timm.backbone import TimmBackbone
 
 

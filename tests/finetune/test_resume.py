@@ -22,11 +22,12 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, InvalidData
-from zoo.finetune import run, training
+from zoo.finetune import run
 from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.loop import train as training
+from zoo.finetune.loop.state import State, read_state, write_state
 from zoo.finetune.run import Result, finetune, resume
-from zoo.finetune.state import State, read_state, write_state
 from zoo.lookup.alive import LOCK
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
 from zoo.workspace import Workspace

@@ -13,7 +13,7 @@ from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.store.rights import for_all_of
 
 if TYPE_CHECKING:
-    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.loop.find_lr import RateCurve
     from zoo.finetune.run import Result
 
 __all__ = ["Tuning"]

@@ -19,21 +19,21 @@ from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, Task
 from zoo.errors import Conflict, Diverged, InvalidOption, Unsupported
 from zoo.exchange.reindexing import keep_hierarchy
-from zoo.finetune.device import pick_device
-from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
-from zoo.finetune.find_rate import RateCurve, find_rate
-from zoo.finetune.interval import interval
-from zoo.finetune.journal import Journal, new_run
-from zoo.finetune.loop import outputs
-from zoo.finetune.outcome import warning
-from zoo.finetune.prepare import Prepared, prepare
-from zoo.finetune.probing import at_depth, probe_heads
-from zoo.finetune.processes import Processes
-from zoo.finetune.provenance import NOTHING, Earlier, continued, latest
-from zoo.finetune.publish import completed, publish
-from zoo.finetune.state import State, read_state
-from zoo.finetune.statistics import settle
-from zoo.finetune.training import Training, live_tensors, make_learner
+from zoo.finetune.features.loaders import Feeds, image_feeds, make_feeds
+from zoo.finetune.loop.batchnorm import settle
+from zoo.finetune.loop.find_lr import RateCurve, find_rate
+from zoo.finetune.loop.learner import outputs
+from zoo.finetune.loop.state import State, read_state
+from zoo.finetune.loop.train import Training, live_tensors, make_learner
+from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.distributed import Processes
+from zoo.finetune.results.interval import interval
+from zoo.finetune.results.journal import Journal, new_run
+from zoo.finetune.results.outcome import warning
+from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
+from zoo.finetune.results.publish import completed, publish
+from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.strategies.probing import at_depth, probe_heads
 from zoo.lookup.alive import Held
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
@@ -54,7 +54,7 @@ class Result:
             that was trained, or ``head``; ``kept``, which weights were the best.
         task: What was learned.
         metrics: Results on the test split.
-        warning: Why it is no better than no training (`zoo.finetune.outcome`); else empty.
+        warning: Why it is no better than no training (`zoo.finetune.results.outcome`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """
@@ -105,7 +105,7 @@ def finetune(
         base: A reference or digest.
         recipe: All options that decide the result.
         save: The result's name.
-        device: See `zoo.finetune.device.pick_device`.
+        device: See `zoo.finetune.ranks.device.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
         progress: Told how far it is.
         known_as: What the lineage calls the base, if not ``base``.
@@ -113,7 +113,7 @@ def finetune(
 
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
-            `zoo.finetune.prepare.prepare`; nothing was trained.
+            `zoo.finetune.setup.prepare.prepare`; nothing was trained.
         Diverged: The loss became no number, in training or on the test images; nothing was saved.
     """
     began = time.monotonic()
@@ -373,7 +373,7 @@ def _test(
     prepared: Prepared, feeds: Feeds, journal: Journal, progress: Progress
 ) -> dict[str, float]:
     """Measure the model on the test images, and draw what there is to see."""
-    from zoo.finetune.pictures import draw_confusion, draw_curves
+    from zoo.finetune.results.pictures import draw_confusion, draw_curves
 
     # What was recorded in half precision is not what the network will be asked.
     feed = feeds.test if prepared.recipe.precision == "fp32" else image_feeds(prepared).test

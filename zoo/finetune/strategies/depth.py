@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from zoo.backbones.codes import Tap
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
-from zoo.finetune.linear import Kind, Path, Split, best_c, folds, goodness, kind_for
-from zoo.finetune.probe import FOLDS, check_codes, neighbours
+from zoo.finetune.strategies.linear import Kind, Path, Split, best_c, folds, goodness, kind_for
+from zoo.finetune.strategies.probe import FOLDS, check_codes, neighbours
 
 __all__ = ["Curve", "Point", "depth_curve"]
 
@@ -35,7 +35,7 @@ class Point:
     Attributes:
         unit: The unit, or ``head``.
         features: Number of its features.
-        score: Mean of `zoo.finetune.linear.goodness` over the images held out.
+        score: Mean of `zoo.finetune.strategies.linear.goodness` over the images held out.
         error: Standard error of the score.
         knn: Accuracy of the vote of the nearest codes on the same images; None where targets are
             no classes.
@@ -87,7 +87,7 @@ def depth_curve(
     Args:
         codes_by_tap: Taps in order of depth, and the training images' codes there, float32 (N, F)
             on the CPU.
-        targets: As `zoo.finetune.probe.fit_probe` takes them.
+        targets: As `zoo.finetune.strategies.probe.fit_probe` takes them.
         validation: Codes of the validation split at each tap, and its targets.
         task: What the targets are.
         kind: For classes.

@@ -17,14 +17,14 @@ from zoo.backbones.entry import LateEntry
 from zoo.backbones.rgb import READING
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
-from zoo.finetune.cache import Below, Crossings, Shape, open_or_fill, shape_of
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.dataset.mix import Mix
-from zoo.finetune.feed import CachedFeed, Feed, ImageFeed
-from zoo.finetune.loop import autocast
-from zoo.finetune.prepare import Prepared
+from zoo.finetune.features.cache import Below, Crossings, Shape, open_or_fill, shape_of
+from zoo.finetune.features.loader import CachedFeed, Feed, ImageFeed
+from zoo.finetune.loop.learner import autocast
+from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["Feeds", "image_feeds", "make_feeds"]
 

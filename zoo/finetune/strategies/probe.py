@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.linear import Kind, Path, Split, best_c, folds, kind_for
+from zoo.finetune.strategies.linear import Kind, Path, Split, best_c, folds, kind_for
 
 __all__ = ["LEAST", "Probe", "check_codes", "fit_probe", "install", "neighbours"]
 
@@ -32,7 +32,7 @@ class Probe:
         weight: (K, F), float32.
         bias: (K,), float32.
         c: The C that was chosen.
-        scores: The score of each C that was tried (`zoo.finetune.linear.goodness`).
+        scores: The score of each C that was tried (`zoo.finetune.strategies.linear.goodness`).
         seconds: Time that choosing and fitting took.
     """
 
@@ -68,7 +68,7 @@ def fit_probe(
             numbers ridge regression.
         validation: Codes and targets to choose C by.
         seed: Seeds the folds.
-        groups: Of each image; those of one stay in one fold (`zoo.finetune.linear.folds`).
+        groups: Of each image; those of one stay in one fold (see `folds`).
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.

@@ -17,17 +17,13 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress, Task
 from zoo.domain.task import SCORE
-from zoo.finetune.average import Average
-from zoo.finetune.blend import TENTHS, Kept, interpolated, soup
-from zoo.finetune.evaluate import measure
-from zoo.finetune.feed import Feed
-from zoo.finetune.feeds import Feeds
-from zoo.finetune.journal import Journal
-from zoo.finetune.loop import Learner, Step, learn, outputs
-from zoo.finetune.prepare import Prepared
-from zoo.finetune.probing import probe_heads
-from zoo.finetune.rates import make_optimizer, parameter_groups, schedule
-from zoo.finetune.state import (
+from zoo.finetune.features.loader import Feed
+from zoo.finetune.features.loaders import Feeds
+from zoo.finetune.loop.batchnorm import apart, settle
+from zoo.finetune.loop.ema import Average
+from zoo.finetune.loop.evaluate import measure
+from zoo.finetune.loop.learner import Learner, Step, learn, outputs
+from zoo.finetune.loop.state import (
     Best,
     Position,
     State,
@@ -38,7 +34,11 @@ from zoo.finetune.state import (
     restore_random,
     write_state,
 )
-from zoo.finetune.statistics import apart, settle
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
+from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.strategies.blend import TENTHS, Kept, interpolated, soup
+from zoo.finetune.strategies.probing import probe_heads
 
 __all__ = ["Training", "live_tensors", "make_learner"]
 
@@ -329,7 +329,7 @@ def make_learner(
     model, hierarchy, recipe = prepared.model, prepared.hierarchy, prepared.recipe
     feed = feeds.train
     if prepared.processes.sharded:
-        from zoo.finetune.sharded import shard
+        from zoo.finetune.ranks.sharded import shard
 
         prepared.processes.wait()
         model = shard(model, hierarchy, feeds.cut)

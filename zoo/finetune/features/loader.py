@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.entry import Entering, LateEntry
-from zoo.finetune.cache import Below, Crossings
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.mix import Mix
-from zoo.finetune.loop import Batch
-from zoo.finetune.processes import ALONE, Processes
+from zoo.finetune.features.cache import Below, Crossings
+from zoo.finetune.loop.learner import Batch
+from zoo.finetune.ranks.distributed import ALONE, Processes
 
 __all__ = ["CachedFeed", "Feed", "ImageFeed"]
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.groups import allot
-from zoo.finetune.hinge import SquaredHinge
-from zoo.finetune.pools import one_pool
+from zoo.finetune.strategies.blas import one_pool
+from zoo.finetune.strategies.hinge import SquaredHinge
 
 __all__ = ["CS", "Kind", "Path", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
 

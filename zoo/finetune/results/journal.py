@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from zoo.errors import DiskFull, ZooError
-from zoo.finetune.prepare import Prepared
-from zoo.finetune.provenance import provenance
+from zoo.finetune.results.provenance import provenance
+from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run, metrics
 from zoo.moves import now

@@ -23,11 +23,11 @@ from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
-from zoo.finetune.losses import make_loss
-from zoo.finetune.network import Network, make_network, shallower
-from zoo.finetune.probe import LEAST
-from zoo.finetune.processes import ALONE, Processes
-from zoo.finetune.rates import check_optimizer
+from zoo.finetune.ranks.distributed import ALONE, Processes
+from zoo.finetune.setup.losses import make_loss
+from zoo.finetune.setup.network import Network, make_network, shallower
+from zoo.finetune.setup.optimizer import check_optimizer
+from zoo.finetune.strategies.probe import LEAST
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -148,7 +148,7 @@ def prepare(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )
     if processes.sharded:
-        from zoo.finetune.sharded import check_shards
+        from zoo.finetune.ranks.sharded import check_shards
 
         check_shards(network.model)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))

@@ -40,7 +40,7 @@ class Processes:
         rank: 0 for the first.
         size: How many there are.
         waiting: The group in which they wait for what the first does alone; None: there is one.
-        sharded: Whether each holds but a share of what is trained (`zoo.finetune.sharded`).
+        sharded: Whether each holds but a share of what is trained (`zoo.finetune.ranks.sharded`).
     """
 
     rank: int = 0
@@ -83,7 +83,7 @@ class Processes:
         except ImportError as error:
             raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'") from error
         if way:
-            from zoo.finetune.sharded import settings
+            from zoo.finetune.ranks.sharded import settings
 
             settings()
         met = dist.is_initialized()
@@ -142,7 +142,7 @@ class Processes:
         """A tensor, and a sharded one as a whole; all come here together."""
         if not self.sharded:
             return value
-        from zoo.finetune.sharded import whole
+        from zoo.finetune.ranks.sharded import whole
 
         return whole(value)
 
@@ -152,7 +152,7 @@ class Processes:
         """
         if not self.sharded:
             return kept
-        from zoo.finetune.sharded import gathered
+        from zoo.finetune.ranks.sharded import gathered
 
         return cast(T, gathered(kept, keep=self.first))
 
@@ -160,7 +160,7 @@ class Processes:
         """A whole tensor as shares, where ``sharded``, of the same shape, is one of shares."""
         if not self.sharded:
             return value
-        from zoo.finetune.sharded import like
+        from zoo.finetune.ranks.sharded import like
 
         return like(value, sharded)
 

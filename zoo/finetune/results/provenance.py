@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from zoo.backbones.rgb import READING
 from zoo.errors import InvalidData
-from zoo.finetune.prepare import Prepared
-from zoo.finetune.processes import Processes
+from zoo.finetune.ranks.distributed import Processes
+from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import Invalid
-from zoo.finetune.loop import Learner
+from zoo.finetune.loop.learner import Learner
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 

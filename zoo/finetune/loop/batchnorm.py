@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.domain.progress import Progress
-from zoo.finetune.feed import Feed
-from zoo.finetune.loop import autocast
-from zoo.finetune.prepare import Prepared
+from zoo.finetune.features.loader import Feed
+from zoo.finetune.loop.learner import autocast
+from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["apart", "settle"]
 

@@ -13,9 +13,9 @@ from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.exchange.origins import base_models
-from zoo.finetune.card import model_card
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.prepare import Prepared
+from zoo.finetune.results.card import model_card
+from zoo.finetune.setup.prepare import Prepared
 from zoo.moves import now
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace

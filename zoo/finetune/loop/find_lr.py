@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.domain.progress import Progress
 from zoo.errors import Diverged
-from zoo.finetune.feed import Feed
-from zoo.finetune.loop import Learner, Step, learn
+from zoo.finetune.features.loader import Feed
+from zoo.finetune.loop.learner import Learner, Step, learn
 
 __all__ = ["RateCurve", "find_rate"]
 

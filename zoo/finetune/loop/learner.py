@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
-from zoo.finetune.average import Average
-from zoo.finetune.processes import ALONE, Processes
+from zoo.finetune.loop.ema import Average
+from zoo.finetune.ranks.distributed import ALONE, Processes
 
 __all__ = ["Batch", "Forward", "Learner", "Step", "autocast", "learn", "outputs"]
 

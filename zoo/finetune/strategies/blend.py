@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.backbones.save import save_state
-from zoo.finetune.average import between
+from zoo.finetune.loop.ema import between
 
 __all__ = ["TENTHS", "Kept", "interpolated", "soup"]
 

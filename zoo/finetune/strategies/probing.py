@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from zoo.backbones import codes as c
 from zoo.domain.progress import Progress
 from zoo.errors import InvalidOption
-from zoo.finetune.depth import depth_curve
-from zoo.finetune.feed import Feed
-from zoo.finetune.feeds import Feeds, image_feeds
-from zoo.finetune.journal import Journal
-from zoo.finetune.loop import outputs
-from zoo.finetune.prepare import Prepared, truncated
-from zoo.finetune.probe import fit_probe, install, neighbours
+from zoo.finetune.features.loader import Feed
+from zoo.finetune.features.loaders import Feeds, image_feeds
+from zoo.finetune.loop.learner import outputs
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.strategies.depth import depth_curve
+from zoo.finetune.strategies.probe import fit_probe, install, neighbours
 from zoo.store.atomic import write_whole
 
 __all__ = ["at_depth", "probe_heads"]
@@ -93,7 +93,7 @@ def _keeper(into: list[Tensor]) -> Any:
 
 
 def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str:
-    from zoo.finetune.pictures import draw_depth
+    from zoo.finetune.results.pictures import draw_depth
 
     feeds = image_feeds(prepared)
     first = next(feeds.plain.whole()).inputs

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.domain.task import SCORE
 from zoo.finetune.dataset.batches import targets_of
-from zoo.finetune.prepare import Prepared
+from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["warning"]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from zoo.finetune.depth import Curve
+from zoo.finetune.strategies.depth import Curve
 
 __all__ = ["draw_confusion", "draw_curves", "draw_depth"]
 
