@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.finetune.loop.ema import Average
+from zoo.finetune.loop.ema import EMA
 
 
 def test_early_updates_count_more() -> None:
     value = torch.zeros(3)
-    average = Average({"w": value}, decay=0.9)
+    average = EMA({"w": value}, decay=0.9)
     expected = 0.0
     for update in range(1, 200):
         value.fill_(update)
@@ -22,7 +22,7 @@ def test_early_updates_count_more() -> None:
 
 def test_counters_are_copied() -> None:
     counter = torch.tensor(0)
-    average = Average({"n": counter}, decay=0.99)
+    average = EMA({"n": counter}, decay=0.99)
     counter += 7
     average.update()
     assert average.values["n"].item() == 7
@@ -31,7 +31,7 @@ def test_counters_are_copied() -> None:
 def test_what_stands_still_keeps_its_bits() -> None:
     value = torch.rand(1000)
     before = value.clone()
-    average = Average({"w": value}, decay=0.999)
+    average = EMA({"w": value}, decay=0.999)
     for _ in range(50):
         average.update()
     with average.in_place():
@@ -40,7 +40,7 @@ def test_what_stands_still_keeps_its_bits() -> None:
 
 def test_in_place_gives_back_what_was_there() -> None:
     value = torch.zeros(2)
-    average = Average({"w": value}, decay=0.5)
+    average = EMA({"w": value}, decay=0.5)
     value.fill_(1)
     average.update()
     with average.in_place():
@@ -51,6 +51,6 @@ def test_in_place_gives_back_what_was_there() -> None:
 
 def test_limits_that_are_infinite_stay() -> None:
     limits = torch.tensor([-torch.inf, torch.inf, 1.0])
-    average = Average({"limits": limits}, decay=0.9)
+    average = EMA({"limits": limits}, decay=0.9)
     average.update()
     assert torch.equal(average.values["limits"], limits)

@@ -16,7 +16,7 @@ from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.features.loaders import make_feeds
+from zoo.finetune.features.loaders import make_loaders
 from zoo.finetune.run import Result, finetune
 from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import find_run, metrics
@@ -81,7 +81,7 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
         prepared = prepare(workspace, base, recipe, "cpu", silent)
         boundary = prepared.boundaries[0]
         freeze(prepared.model, prepared.hierarchy, boundary)
-        feeds = make_feeds(prepared, boundary, folder, silent)
+        feeds = make_loaders(prepared, boundary, folder, silent)
         assert feeds.cut
         (entering,) = next(feeds.train.epoch(0)).inputs.entering[0]
         assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last

@@ -21,8 +21,8 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.features import loaders as feeds
 from zoo.finetune.features.cache import Crossings
-from zoo.finetune.features.loader import CachedFeed
-from zoo.finetune.features.loaders import Feeds, make_feeds
+from zoo.finetune.features.loader import CachedLoader
+from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, truncated
 from zoo.workspace import Workspace
 
@@ -55,9 +55,9 @@ def ready(workspace: Workspace, base: str, table: Path) -> Ready:
     return ready
 
 
-def fed(prepared: Prepared, folder: Path) -> Feeds:
+def fed(prepared: Prepared, folder: Path) -> Loaders:
     freeze(prepared.model, prepared.hierarchy, prepared.boundaries[0])
-    made = make_feeds(prepared, prepared.boundaries[0], folder, silent)
+    made = make_loaders(prepared, prepared.boundaries[0], folder, silent)
     assert made.cut
     return made
 
@@ -189,8 +189,8 @@ def test_other_versions_keep_it_elsewhere(
     assert not before & homes(prepared)
 
 
-def cached(feed: object) -> CachedFeed:
-    assert isinstance(feed, CachedFeed)
+def cached(feed: object) -> CachedLoader:
+    assert isinstance(feed, CachedLoader)
     return feed
 
 

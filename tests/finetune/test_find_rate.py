@@ -12,26 +12,25 @@ import torch
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
-from zoo.finetune.features.loader import Feed
-from zoo.finetune.features.loaders import image_feeds
-from zoo.finetune.loop.find_lr import RateCurve, find_rate
-from zoo.finetune.loop.learner import Batch, Learner
-from zoo.finetune.loop.train import make_learner
-from zoo.finetune.run import try_rates
+from zoo.finetune.features.loader import Batch, Loader
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.loop.find_lr import LRCurve, search
+from zoo.finetune.loop.learner import Learner, make_learner
+from zoo.finetune.run import find_lr
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.workspace import Workspace
 
-Make = Callable[..., tuple[Prepared, Feed, Learner]]
+Make = Callable[..., tuple[Prepared, Loader, Learner]]
 
 
 @pytest.fixture
 def make(workspace: Workspace, base: str, shapes: Path) -> Make:
-    def make(**options: Any) -> tuple[Prepared, Feed, Learner]:
+    def make(**options: Any) -> tuple[Prepared, Loader, Learner]:
         recipe = Recipe(
             data=str(shapes), strategy="partial", batch_size=8, image_size=32, lr=0.01, **options
         )
         prepared = prepare(workspace, base, recipe, "cpu", silent)
-        learner, feed = make_learner(prepared, recipe.plan()[0], 0, image_feeds(prepared))
+        learner, feed = make_learner(prepared, recipe.plan()[0], 0, image_loaders(prepared))
         return prepared, feed, learner
 
     return make
@@ -41,7 +40,7 @@ def make(workspace: Workspace, base: str, shapes: Path) -> Make:
 class Counted:
     """A feed that counts its batches, and notes the head's rate in each."""
 
-    feed: Feed
+    feed: Loader
     learner: Learner
     batches: int = 0
     rates: list[float] = field(default_factory=list)
@@ -67,7 +66,7 @@ def test_steps_are_those_of_training(make: Make) -> None:
     """
     _, feed, learner = make(clip_norm=1e-9, accumulate=2, optimizer="sgd", backbone_lr_ratio=10.0)
     counted = Counted(feed, learner)
-    curve = find_rate(learner, counted, silent, steps=10)  # type: ignore[arg-type]
+    curve = search(learner, counted, silent, steps=10)  # type: ignore[arg-type]
     assert counted.batches == 20
     assert curve.rates[0] == pytest.approx(1e-6)
     assert curve.rates[-1] == pytest.approx(1)
@@ -82,12 +81,12 @@ def test_nothing_is_touched(make: Make, precision: str, steps: int) -> None:
     before = {n: v.clone() for n, v in prepared.model.state_dict().items()}
     groups = [dict(group, params=None) for group in learner.optimizer.param_groups]
     random = torch.random.get_rng_state()
-    curve = find_rate(learner, feed, silent, steps=steps)
+    curve = search(learner, feed, silent, steps=steps)
     after = prepared.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [dict(g, params=None) for g in learner.optimizer.param_groups] == groups
     assert not learner.optimizer.state_dict()["state"]
-    assert learner.rates.last_epoch == 0
+    assert learner.scheduler.last_epoch == 0
     assert learner.scaler.state_dict() == scale
     assert all(parameter.grad is None for parameter in prepared.model.parameters())
     assert torch.equal(torch.random.get_rng_state(), random)
@@ -102,10 +101,10 @@ def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
 ) -> None:
     """The recipe's counts for nothing there."""
 
-    def tried(phase: str, lr: float) -> RateCurve:
+    def tried(phase: str, lr: float) -> LRCurve:
         recipe = Recipe(data=str(shapes), strategy="gradual", phases=(phase, "none:1"), lr=lr,
                         image_size=32)  # fmt: skip
-        return try_rates(workspace, base, recipe, device="cpu")
+        return find_lr(workspace, base, recipe, device="cpu")
 
     own, other = tried("all:1@1e-4", 1e-2), tried("all:1@1e-4", 1e-1)
     assert own == other

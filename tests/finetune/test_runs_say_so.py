@@ -54,7 +54,7 @@ def scripted(patch: pytest.MonkeyPatch, *figures: tuple[float, float]) -> None:
     def measured(*_: Any) -> dict[str, float]:
         return dict(zip(("accuracy", "loss"), next(pairs), strict=True))
 
-    patch.setattr("zoo.finetune.loop.train.measure", measured)
+    patch.setattr("zoo.finetune.loop.evaluate.evaluate", measured)
 
 
 def test_patience_ends_a_plateau(small: zoo.Zoo, tune: Tune) -> None:

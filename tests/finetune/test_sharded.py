@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.ranks.distributed import Processes
-from zoo.finetune.ranks.sharded import settings
+from zoo.finetune.ranks.distributed import join
+from zoo.finetune.ranks.sharded import Sharded, settings
 from zoo.finetune.setup.network import Network, make_network
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.lookup.runs import list_runs
@@ -52,11 +53,11 @@ from datetime import timedelta
 from zoo.finetune.ranks import distributed as processes
 from zoo.finetune.loop import train as training
 processes.STEP = timedelta(seconds=3)
-consider = training.Training.consider
+validate = training.validate
 def slowly(*arguments):
     time.sleep(6)
-    return consider(*arguments)
-training.Training.consider = slowly
+    return validate(*arguments)
+training.validate = slowly
 {PROGRAM}
 """
 COPY = """
@@ -178,7 +179,7 @@ def test_ways_to_share_that_are_not_done_here(
         monkeypatch.setenv(name, value)
     try:
         with pytest.raises(Unsupported, match=reason):
-            Processes.join("cpu")
+            join("cpu")
     finally:
         PartialState._reset_state()
 
@@ -193,11 +194,15 @@ def test_what_a_config_says_of_weights_after_use(monkeypatch: pytest.MonkeyPatch
 def test_what_cannot_be_shared_is_refused_before_it_is_trained(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class Unmet(Sharded):
+        def main_first(self) -> AbstractContextManager[None]:  # type: ignore[override]
+            return nullcontext()
+
     def prepared(**options: Any) -> Prepared:
         recipe = Recipe(data=str(shapes), image_size=32, **options)
-        return prepare(workspace, base, recipe, "cpu", silent, Processes(sharded=True))
+        return prepare(workspace, base, recipe, "cpu", silent, Unmet())
 
-    assert prepared().processes.sharded
+    assert prepared().ranks.sharded
     with pytest.raises(InvalidOption, match="nothing is compiled"):
         prepared(compile=True)
     with pytest.raises(InvalidOption, match="take adamw, adam or sgd"):

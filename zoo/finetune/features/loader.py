@@ -1,11 +1,12 @@
-"""Feeds: where batches come from, and how the network takes them: as images, or late, from a cache.
+"""Loaders: where batches come from, and how the network takes them: as images, or at a cut, from a
+cache.
 
 Both give the same images in the same order, so that one can stand in for the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -16,18 +17,28 @@ from zoo.backbones.entry import Entering, LateEntry
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Below, Crossings
-from zoo.finetune.loop.learner import Batch
-from zoo.finetune.ranks.distributed import ALONE, Processes
+from zoo.finetune.ranks.ranks import ALONE, Ranks
 
-__all__ = ["CachedFeed", "Feed", "ImageFeed"]
+__all__ = ["Batch", "CachedLoader", "Forward", "ImageLoader", "Loader"]
+
+Forward = Callable[[Any], Tensor]
+"""From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
 
 
 STAND_IN = 2
-"""Images that a process without any of a batch runs where all share the weights, of which each is
+"""Images that a rank without any of a batch runs where all share the weights, of which each is
 asked in every step; batch norm takes no fewer."""
 
 
-class Feed(Protocol):
+class Batch(NamedTuple):
+    """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
+
+    inputs: Any
+    targets: Tensor
+    images: int
+
+
+class Loader(Protocol):
     """Batches of one part of a dataset, for one network."""
 
     def __len__(self) -> int:
@@ -42,7 +53,7 @@ class Feed(Protocol):
     def forward(self, inputs: Any) -> Tensor:
         """The network's outputs (N, K) for the inputs of a batch."""
 
-    def into(self, copy: nn.Module) -> Feed:
+    def into(self, copy: nn.Module) -> Loader:
         """The same for a copy of the network."""
 
     def fits(self) -> bool:
@@ -50,7 +61,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFeed:
+class ImageLoader:
     """Images through the whole network.
 
     Attributes:
@@ -59,7 +70,7 @@ class ImageFeed:
         device: Where the network is.
         layout: How they lie in memory.
         mix: Mixes those of training, if anything does.
-        processes: Those that train together.
+        ranks: The processes that train together.
     """
 
     model: nn.Module
@@ -67,14 +78,14 @@ class ImageFeed:
     device: torch.device
     layout: torch.memory_format = torch.contiguous_format
     mix: Mix | None = None
-    processes: Processes = ALONE
+    ranks: Ranks = ALONE
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
-        """See `Feed.epoch`."""
-        rank, size = self.processes.rank, self.processes.size
+        """See `Loader.epoch`."""
+        rank, size = self.ranks.rank, self.ranks.world_size
         batches = self.batches.epoch(number, skip=skip, rank=rank, world=size)
         for step, (images, targets, _) in enumerate(batches, skip):
             if self.mix and len(images):
@@ -82,25 +93,25 @@ class ImageFeed:
             yield self._batch(images, targets)
 
     def whole(self) -> Iterator[Batch]:
-        """See `Feed.whole`."""
+        """See `Loader.whole`."""
         for images, targets, _ in self.batches.view(0):
             yield self._batch(images, targets)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """See `Feed.forward`."""
+        """See `Loader.forward`."""
         outputs: Tensor = self.model(inputs)
         return outputs
 
-    def into(self, copy: nn.Module) -> ImageFeed:
-        """See `Feed.into`."""
+    def into(self, copy: nn.Module) -> ImageLoader:
+        """See `Loader.into`."""
         return replace(self, model=copy)
 
     def fits(self) -> bool:
-        """See `Feed.fits`: images are, whatever the weights."""
+        """See `Loader.fits`: images are, whatever the weights."""
         return True
 
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
-        if self.processes.sharded and not len(images):
+        if self.ranks.sharded and not len(images):
             images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
         # From memory that is not pinned, a copy that is not waited for may come too late: what it
         # reads may be freed and written to before (pytorch/pytorch#139550, for MPS).
@@ -115,7 +126,7 @@ class _Late(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CachedFeed:
+class CachedLoader:
     """What crosses a cut, through the part of the network above it.
 
     Attributes:
@@ -125,7 +136,7 @@ class CachedFeed:
         batches: Says which images make up a batch; reads none.
         below: The weights that it was computed with.
         device: Where the network is.
-        processes: Those that train together.
+        ranks: The processes that train together.
     """
 
     entry: LateEntry
@@ -134,40 +145,40 @@ class CachedFeed:
     batches: Batches
     below: Below
     device: torch.device
-    processes: Processes = ALONE
+    ranks: Ranks = ALONE
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
-        """See `Feed.epoch`."""
+        """See `Loader.epoch`."""
         self._check()
         view = self.views[number % len(self.views)]
-        rank, size = self.processes.rank, self.processes.size
+        rank, size = self.ranks.rank, self.ranks.world_size
         for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
             yield self._batch(view, indices)
 
     def whole(self) -> Iterator[Batch]:
-        """See `Feed.whole`."""
+        """See `Loader.whole`."""
         self._check()
         size = self.batches.size
         for at in range(0, len(self.rows), size):
             yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
 
     def forward(self, inputs: _Late) -> Tensor:
-        """See `Feed.forward`."""
+        """See `Loader.forward`."""
         # Of the images only shape, dtype and device are asked for: they have no memory.
         shape = (inputs.images, *self.batches.transform.size)
         images = torch.zeros((), device=self.device).expand(shape)
         outputs: Tensor = self.entry.enter(inputs.entering, images)
         return outputs
 
-    def into(self, copy: nn.Module) -> CachedFeed:
-        """See `Feed.into`."""
+    def into(self, copy: nn.Module) -> CachedLoader:
+        """See `Loader.into`."""
         return replace(self, entry=self.entry.into(copy))
 
     def fits(self) -> bool:
-        """See `Feed.fits`."""
+        """See `Loader.fits`."""
         return self.below.unchanged()
 
     def _check(self) -> None:
@@ -178,6 +189,6 @@ class CachedFeed:
             )
 
     def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
-        chosen = indices or [0] * (STAND_IN if self.processes.sharded else 0)
+        chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
         entering = view.batch([self.rows[index] for index in chosen], self.device)
         return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))

@@ -22,11 +22,11 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Below, Crossings, Shape, open_or_fill, shape_of
-from zoo.finetune.features.loader import CachedFeed, Feed, ImageFeed
-from zoo.finetune.loop.learner import autocast
+from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
+from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["Feeds", "image_feeds", "make_feeds"]
+__all__ = ["Loaders", "image_loaders", "make_loaders"]
 
 UNCOMPILED = (
     "--compile has no effect where the network is entered at a cut, from the cache: --no-cache "
@@ -37,7 +37,7 @@ LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
-class Feeds:
+class Loaders:
     """Where the parts of a dataset come from in one phase.
 
     Attributes:
@@ -49,10 +49,10 @@ class Feeds:
         remark: What was asked for, or would be expected, and is not so.
     """
 
-    train: Feed
-    validation: Feed | None
-    test: Feed
-    plain: Feed
+    train: Loader
+    validation: Loader | None
+    test: Loader
+    plain: Loader
     cut: int = 0
     remark: str = ""
 
@@ -61,7 +61,7 @@ class Feeds:
         return self.test.fits()
 
 
-def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
+def make_loaders(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Loaders:
     """The feeds of a phase that freezes ``boundary`` units.
 
     Args:
@@ -71,7 +71,7 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
         progress: Told how far filling one is.
     """
     if not boundary or not prepared.recipe.cache:
-        return image_feeds(prepared)
+        return image_loaders(prepared)
     why = _obstacle(prepared, prepared.hierarchy.cut_below(boundary))
     if not why:
         try:
@@ -79,7 +79,7 @@ def make_feeds(prepared: Prepared, boundary: int, folder: Path, progress: Progre
                 return _cached(prepared, boundary, folder, progress)
         except Unsupported as error:
             why = str(error)
-    return replace(image_feeds(prepared), remark=f"what is frozen runs in each epoch: {why}")
+    return replace(image_loaders(prepared), remark=f"what is frozen runs in each epoch: {why}")
 
 
 def _obstacle(prepared: Prepared, cut: int) -> str:
@@ -95,8 +95,8 @@ def _obstacle(prepared: Prepared, cut: int) -> str:
     return ""
 
 
-def image_feeds(prepared: Prepared) -> Feeds:
-    """Feeds of images, through the whole network."""
+def image_loaders(prepared: Prepared) -> Loaders:
+    """Loaders of images, through the whole network."""
     recipe, dataset = prepared.recipe, prepared.dataset
     mix = None
     if recipe.mixup or recipe.cutmix:
@@ -107,14 +107,14 @@ def image_feeds(prepared: Prepared) -> Feeds:
     # Parameters stay those of the network: only its calls are compiled.
     runs: Any = torch.compile(prepared.model) if recipe.compile else prepared.model
 
-    def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageFeed:
+    def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageLoader:
         batches = _batches(prepared, samples, level)
-        return ImageFeed(runs, batches, prepared.device, _layout(prepared), mix, prepared.processes)
+        return ImageLoader(runs, batches, prepared.device, _layout(prepared), mix, prepared.ranks)
 
     validation = feed(dataset.validation, "none") if dataset.validation else None
     plain = feed(dataset.train, "none")
     train = feed(dataset.train, recipe.augment, mix) if mix or recipe.augment != "none" else plain
-    return Feeds(train, validation, feed(dataset.test, "none"), plain)
+    return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
 
 def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[LateEntry, Shape]:
@@ -139,7 +139,7 @@ def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[LateEntr
     raise reason
 
 
-def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Feeds:
+def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
@@ -147,13 +147,13 @@ def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress)
     below = Below(prepared.model, prepared.hierarchy, entry.boundary)
     what = _description(prepared, entry, below)
     plain = _crossings(prepared, entry, whole, shape, what, 0, folder, progress)
-    device, processes = prepared.device, prepared.processes
+    device, ranks = prepared.device, prepared.ranks
     row = {sample.key: at for at, sample in enumerate(everything)}
 
-    def feed(samples: tuple[Sample, ...]) -> CachedFeed:
+    def feed(samples: tuple[Sample, ...]) -> CachedLoader:
         rows = [row[sample.key] for sample in samples]
         batches = _batches(prepared, samples, "none")
-        return CachedFeed(entry, [plain], rows, batches, below, device, processes)
+        return CachedLoader(entry, [plain], rows, batches, below, device, ranks)
 
     known = feed(dataset.train)
     train = known
@@ -165,10 +165,10 @@ def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress)
             for number in range(recipe.views)
         ]
         rows = list(range(len(dataset.train)))
-        train = CachedFeed(entry, views, rows, changing, below, device, processes)
+        train = CachedLoader(entry, views, rows, changing, below, device, ranks)
     validation = feed(dataset.validation) if dataset.validation else None
     remark = UNCOMPILED if recipe.compile else ""
-    return Feeds(train, validation, feed(dataset.test), known, entry.boundary, remark)
+    return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
 
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
@@ -241,11 +241,11 @@ def _crossings(
 
     count = len(batches.samples)
     description, why = {**what, **images, "view": view}, ""
-    with prepared.processes.first_alone():
+    with prepared.ranks.main_first():
         try:
             found = open_or_fill(folder, description, shape, count, moved, entry, progress)
         except Unsupported as error:
             why = str(error)
-    if reasons := [reason for reason in prepared.processes.gather(why) if reason]:
+    if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
         raise Unsupported(reasons[0])  # in all of them, so that they go on together
     return found.to(prepared.device)

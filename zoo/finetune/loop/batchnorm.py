@@ -16,19 +16,19 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.domain.progress import Progress
-from zoo.finetune.features.loader import Feed
-from zoo.finetune.loop.learner import autocast
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["apart", "settle"]
+__all__ = ["not_synced", "recalibrate"]
 
 
-def apart(prepared: Prepared) -> str:
-    """What to know where several processes train batch norms, as the network is frozen; else empty.
+def not_synced(prepared: Prepared) -> str:
+    """What to know where several ranks train batch norms, as the network is frozen; else empty.
 
-    None of them sees the whole batch, and the first one's running statistics are kept.
+    None of them sees the whole batch, and the main rank's running statistics are kept.
     """
-    count = prepared.processes.size
+    count = prepared.ranks.world_size
     if count == 1 or not any(_trained(prepared.model)):
         return ""
     share = prepared.recipe.batch_size // count
@@ -48,8 +48,8 @@ def _trained(model: nn.Module) -> Iterator[_BatchNorm]:
 
 
 @torch.no_grad()
-def settle(prepared: Prepared, feed: Feed, progress: Progress) -> None:
-    """Give batch norms that are not frozen the mean statistics of all batches of ``feed``."""
+def recalibrate(prepared: Prepared, loader: Loader, progress: Progress) -> None:
+    """Give batch norms that are not frozen the mean statistics of all batches of ``loader``."""
     model = prepared.model
     moving = list(_trained(model))
     if not moving:
@@ -62,10 +62,10 @@ def settle(prepared: Prepared, feed: Feed, progress: Progress) -> None:
         child.momentum = None  # a plain mean
     with progress("statistics of batch norm", len(prepared.dataset.train)) as task:
         # A batch of one has no variance.
-        batches = (batch for batch in feed.whole() if batch.images > 1)
+        batches = (batch for batch in loader.whole() if batch.images > 1)
         for batch in batches:
             with autocast(model, prepared.recipe.precision):
-                feed.forward(batch.inputs)
+                loader.forward(batch.inputs)
             task.advance(batch.images)
     for child, momentum in zip(moving, momenta, strict=True):
         child.momentum = momentum

@@ -1,4 +1,4 @@
-"""An exponential moving average of what is trained.
+"""EMA: an exponential moving average of what is trained.
 
 Only of that: averaging a frozen weight with itself moves its last bits. Early on the decay is less,
 so that the average of a short run is not that of its first steps (the rule of TensorFlow's
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["Average", "between"]
+__all__ = ["EMA", "between"]
 
 
 def between(one: Tensor, other: Tensor, share: float) -> Tensor:
@@ -23,7 +23,7 @@ def between(one: Tensor, other: Tensor, share: float) -> Tensor:
     return torch.where(one == other, one, torch.lerp(one, other, share))
 
 
-class Average:
+class EMA:
     """Averages of tensors that are trained in place.
 
     Args:

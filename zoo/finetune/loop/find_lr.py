@@ -17,10 +17,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.domain.progress import Progress
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Feed
-from zoo.finetune.loop.learner import Learner, Step, learn
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.loop.learner import Learner, Step
+from zoo.finetune.loop.train import learn
 
-__all__ = ["RateCurve", "find_rate"]
+__all__ = ["LRCurve", "search"]
 
 LOWEST, HIGHEST = 1e-6, 1.0
 SMOOTHING = 0.9
@@ -29,7 +30,7 @@ TOO_HIGH = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class RateCurve:
+class LRCurve:
     """What the test saw.
 
     Attributes:
@@ -59,7 +60,7 @@ class RateCurve:
         }
 
 
-def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 100) -> RateCurve:
+def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int = 100) -> LRCurve:
     """Try rates of the head from 1e-6 to 1, each for one step of training as it would be done.
 
     Weights, buffers, optimizer and random number generators are afterwards as they were, to the
@@ -67,15 +68,15 @@ def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 
 
     Args:
         learner: What is trained.
-        feed: What on.
-        progress: Told of each step.
+        loader: What on.
+        progress: Progress callback, called once per step.
         steps: How many rates to try.
     """
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
     with _untouched(learner), progress("trying rates", steps) as task, suppress(Diverged):
-        for number, step in enumerate(islice(_steps(learner, feed, steps), steps), 1):
+        for number, step in enumerate(islice(_steps(learner, loader, steps), steps), 1):
             mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
             smoothed = mean / (1 - SMOOTHING**number)
             if losses and smoothed > TOO_HIGH * min(losses):
@@ -83,19 +84,19 @@ def find_rate(learner: Learner, feed: Feed, progress: Progress, *, steps: int = 
             rates.append(step.lr)
             losses.append(smoothed)
             task.advance(note=f"rate {step.lr:.1e}, loss {smoothed:.3f}")
-    return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses))
+    return LRCurve(tuple(rates), tuple(losses), _steepest(rates, losses))
 
 
-def _steps(learner: Learner, feed: Feed, steps: int) -> Iterator[Step]:
+def _steps(learner: Learner, loader: Loader, steps: int) -> Iterator[Step]:
     """Training without end, at rates that rise from step to step."""
 
     def factor(number: int) -> float:
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(steps - 1, 1))
         return float(rate / learner.phase.lr)
 
-    trial = replace(learner, rates=LambdaLR(learner.optimizer, factor), average=None)
-    batches = chain.from_iterable(feed.epoch(number) for number in count())
-    return learn(trial, batches, feed.forward)
+    trial = replace(learner, scheduler=LambdaLR(learner.optimizer, factor), ema=None)
+    batches = chain.from_iterable(loader.epoch(number) for number in count())
+    return learn(trial, batches, loader.forward)
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:

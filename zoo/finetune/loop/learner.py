@@ -1,10 +1,9 @@
-"""The training loop: batches in, steps out."""
+"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,26 +12,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
-from zoo.finetune.loop.ema import Average
-from zoo.finetune.ranks.distributed import ALONE, Processes
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.loop.ema import EMA
+from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.setup.network import autocast
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
+from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["Batch", "Forward", "Learner", "Step", "autocast", "learn", "outputs"]
-
-Forward = Callable[[Any], Tensor]
-"""From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Batch(NamedTuple):
-    """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
-
-    inputs: Any
-    targets: Tensor
-    images: int
+__all__ = ["Learner", "Step", "live_tensors", "make_learner"]
 
 
 class Step(NamedTuple):
@@ -51,129 +43,99 @@ class Learner:
     Attributes:
         model: Frozen to the phase's depth, on the device to train on.
         optimizer: Over what is trainable.
-        rates: Its schedule.
+        scheduler: One factor for the rates of all groups.
         loss: From outputs and targets to a scalar.
-        recipe: Precision, accumulation, clipping.
-        phase: The head's rate where the schedule's factor is 1.
-        average: Of the weights, if one is kept.
-        processes: Those that train together.
+        recipe: Precision, batches per step, clipping.
+        phase: The head's rate where the scheduler's factor is 1.
+        ema: Of the weights, if one is kept.
+        ranks: The processes that train together.
     """
 
     model: nn.Module
     optimizer: Optimizer
-    rates: LambdaLR
+    scheduler: LambdaLR
     loss: nn.Module
     recipe: Recipe
     phase: Phase
-    average: Average | None = None
-    processes: Processes = ALONE
+    ema: EMA | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
-        device = next(self.model.parameters()).device.type
         # Only half precision's range is so small that gradients need scaling.
-        self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
+        enabled = self.recipe.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=enabled)
 
-    def precision(self) -> AbstractContextManager[Any]:
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer moves."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def lr(self) -> float:
+        """The head's, now."""
+        return self.phase.lr * float(self.scheduler.lr_lambdas[0](self.scheduler.last_epoch))
+
+    def autocast(self) -> AbstractContextManager[None]:
         """The context in which the network runs in the recipe's precision."""
         return autocast(self.model, self.recipe.precision)
 
-    @property
-    def rate(self) -> float:
-        """The head's, now."""
-        return self.phase.lr * float(self.rates.lr_lambdas[0](self.rates.last_epoch))
-
     def diverged(self) -> Diverged:
         """The error that says so, and which rate was too high."""
-        phase, step = self.phase, self.rates.last_epoch
+        phase, step = self.phase, self.scheduler.last_epoch
         if phase.own_rate:
             return Diverged(step, phase.lr, str(phase))
         return Diverged(step, self.recipe.lr)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs; the weights are not among it. The keys are a format."""
+        scheduler, ema = self.scheduler, self.ema
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "rates": {"last_epoch": scheduler.last_epoch, "last": scheduler.get_last_lr()},
+            "scaler": self.scaler.state_dict(),
+            "average": {"values": ema.values, "updates": ema.updates} if ema else None,
+        }
 
-def autocast(model: nn.Module, precision: str) -> AbstractContextManager[Any]:
-    """The context in which ``model`` runs in ``precision``."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
-
-
-def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
-    """One pass over ``batches``; yields after each step, when the weights have moved.
-
-    Raises:
-        Diverged: The loss is no number any more.
-    """
-    learner.model.train()
-    device = next(learner.model.parameters()).device
-    for group in _grouped(batches, learner.recipe.accumulate):
-        loss, images = 0.0, 0.0
-        masses = [_mass(learner.loss, batch.targets.to(device)) for batch in group]
-        whole = learner.processes.total(sum(masses), device)
-        for batch, mass in zip(group, masses, strict=True):
-            value = _add_gradients(learner, batch, forward, mass / whole)
-            loss += learner.processes.total(value, device)
-            images += learner.processes.total(batch.images, device)
-        rate = learner.rate
-        _step(learner)
-        if not math.isfinite(loss):
-            raise learner.diverged()
-        yield Step(loss, rate, int(images), len(group))
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go to where ``saved`` was taken."""
+        optimizer, parameters = saved["optimizer"], self.parameters
+        for group, old in zip(self.optimizer.param_groups, optimizer["param_groups"], strict=True):
+            old["fused"] = group.get("fused")  # how a step is done is no part of where it is
+        for at, state in optimizer["state"].items():
+            for name, value in state.items():
+                state[name] = self.ranks.like(value, parameters[at])
+        self.optimizer.load_state_dict(optimizer)
+        self.scheduler.last_epoch = saved["rates"]["last_epoch"]
+        self.scheduler._last_lr = saved["rates"]["last"]
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.ema:
+            self.ema.updates = saved["average"]["updates"]
+            for name, value in saved["average"]["values"].items():
+                mean = self.ema.values[name]
+                mean.copy_(self.ranks.like(value, mean))
 
 
-def _add_gradients(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
-    """Add those of this process's part of a batch, ``share`` of the step; its part of the loss."""
-    alone = not batch.images  # a small last batch, of which others have all
-    if alone and not learner.processes.sharded:
-        return 0.0
-    targets = batch.targets.to(next(learner.model.parameters()).device)
-    with learner.precision():
-        said = forward(batch.inputs)
-    # Shares of weights are asked of all processes in every step, whatever images they have.
-    value = said.float().sum() * 0 if alone else learner.loss(said.float(), targets) * share
-    learner.scaler.scale(value).backward()
-    return float(value.detach())
+def make_learner(
+    prepared: Prepared, phase: Phase, boundary: int, loaders: Loaders
+) -> tuple[Learner, Loader]:
+    """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
+    hierarchy, recipe, ranks = prepared.hierarchy, prepared.recipe, prepared.ranks
+    model = ranks.shard(prepared.model, hierarchy, loaders.cut)
+    loader = loaders.train if model is prepared.model else loaders.train.into(model)
+    optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
+    steps = phase.epochs * -(-len(loader) // recipe.accumulate)
+    scheduler = schedule(optimizer, steps, recipe)
+    ema = EMA(live_tensors(model, hierarchy, boundary), recipe.ema) if recipe.ema else None
+    return Learner(model, optimizer, scheduler, prepared.loss, recipe, phase, ema, ranks), loader
 
 
-def _mass(loss: nn.Module, targets: Tensor) -> float:
-    """What a mean over images divides by: their number, or that of their classes' weights."""
-    weight = getattr(loss, "weight", None)
-    if isinstance(weight, Tensor) and targets.dim() == 1:
-        return float(weight[targets].sum())
-    return float(len(targets))
-
-
-def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    group: list[Batch] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _step(learner: Learner) -> None:
-    parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-    learner.processes.add_up(parameters)
-    learner.scaler.unscale_(learner.optimizer)
-    if learner.recipe.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
-    learner.optimizer.zero_grad(set_to_none=True)
-    learner.rates.step()
-    if learner.average:
-        learner.average.update()
-
-
-@torch.no_grad()
-def outputs(
-    model: nn.Module, batches: Iterable[Batch], forward: Forward, precision: str = "fp32"
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs (N, K) float32 and targets of each batch, in eval mode, on the CPU."""
-    model.eval()
-    for batch in batches:
-        with autocast(model, precision):
-            said = forward(batch.inputs)
-        yield said.float().cpu(), batch.targets
+def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
+    """What training above ``boundary`` moves: parameters and buffers outside the frozen units."""
+    still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name: value for name, value in named if name not in still}

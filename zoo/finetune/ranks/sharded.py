@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -22,12 +25,16 @@ from torch.utils._pytree import tree_map_only
 
 from zoo import config
 from zoo.domain.hierarchy import Hierarchy
-from zoo.errors import Unsupported
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.ranks.distributed import Distributed
 
-__all__ = ["check_shards", "gathered", "like", "settings", "shard", "whole"]
+__all__ = ["Sharded", "settings", "shard", "whole"]
+
+T = TypeVar("T")
 
 
-def settings() -> dict[str, Any]:
+def settings() -> dict[str, bool]:
     """What accelerate's settings say of FSDP and is heeded here, for `torch`'s ``fully_shard``.
 
     Raises:
@@ -53,16 +60,57 @@ def settings() -> dict[str, Any]:
     return {"reshard_after_forward": bool(plugin.reshard_after_forward)}
 
 
-def check_shards(model: nn.Module) -> None:
-    """See whether the weights can be shared.
+@dataclass(frozen=True, slots=True)
+class Sharded(Distributed):
+    """One of several processes, each with a shard of the weights."""
 
-    Raises:
-        Unsupported: One of them is a single number, of which there is no share.
-    """
-    if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
-        raise Unsupported(
-            f"FSDP shares no single numbers, and this network has {single[0]}: use MULTI_GPU"
-        )
+    sharded: bool = True
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Nothing: those of shards are added up in the backward pass."""
+
+    def check(self, recipe: Recipe, model: nn.Module) -> None:
+        """Refuse what cannot be sharded.
+
+        Raises:
+            InvalidOption: A network that is compiled.
+            Unsupported: One of the weights is a single number, of which there is no shard.
+        """
+        if recipe.compile:
+            raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
+        if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
+            raise Unsupported(
+                f"FSDP shares no single numbers, and this network has {single[0]}: use MULTI_GPU"
+            )
+
+    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+        """See `shard`."""
+        self.wait()
+        return shard(model, hierarchy, cut)
+
+    @torch.no_grad()
+    def collect(self, model: nn.Module, into: Mapping[str, Tensor]) -> None:
+        """See `Ranks.collect`."""
+        self.wait()  # what the main rank did alone may have taken long
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name in into:
+                into[name].copy_(whole(value))
+
+    def full(self, state: T) -> T:
+        """See `Ranks.full`. One tensor at a time is whole on the device."""
+
+        def one(value: DTensor) -> Tensor | None:
+            full = value.full_tensor()
+            return full.cpu() if self.is_main else None
+
+        return cast(T, tree_map_only(DTensor, one, state))
+
+    def like(self, value: T, shard: Tensor) -> T:
+        """See `Ranks.like`."""
+        if isinstance(shard, DTensor) and isinstance(value, Tensor) and value.shape == shard.shape:
+            here = value.to(shard.device)
+            return cast(T, distribute_tensor(here, shard.device_mesh, shard.placements))
+        return value
 
 
 def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
@@ -85,12 +133,11 @@ def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
     everyone = dist.group.WORLD
     assert everyone is not None
     mesh = DeviceMesh.from_group(everyone, device)
-    chosen: dict[str, Any] = {**settings(), "mesh": mesh}
+    split = partial(fully_shard, mesh=mesh, **settings())
     for module in _groups(copy, hierarchy, cut):
-        fully_shard(module, **chosen)
-    fully_shard(
-        copy, ignored_params={p for n, p in copy.named_parameters() if n in below}, **chosen
-    )
+        split(module)
+    frozen = {p for n, p in copy.named_parameters() if n in below}
+    split(copy, ignored_params=frozen)
     for module in copy.modules():
         if isinstance(module, FSDPModule):
             # Losses are each process's share of the batch's: gradients are summed, no mean of them.
@@ -126,24 +173,3 @@ def _on_the_host(value: Tensor) -> Tensor:
 def whole(value: Tensor) -> Tensor:
     """A tensor, and a sharded one as a whole; all processes call this together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def gathered(kept: Any, *, keep: bool) -> Any:
-    """Nested data, with every sharded tensor as a whole one on the CPU, or nothing.
-
-    All processes call this together. One tensor at a time is whole on the device.
-    """
-
-    def one(value: DTensor) -> Tensor | None:
-        full = value.full_tensor()
-        return full.cpu() if keep else None
-
-    return tree_map_only(DTensor, one, kept)
-
-
-def like(value: Any, sharded: Tensor) -> Any:
-    """A whole tensor as shares, where ``sharded``, of the same shape, is one of shares."""
-    if isinstance(sharded, DTensor) and isinstance(value, Tensor) and value.shape == sharded.shape:
-        here = value.to(sharded.device)
-        return distribute_tensor(here, sharded.device_mesh, sharded.placements)
-    return value

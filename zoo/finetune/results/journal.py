@@ -79,8 +79,8 @@ class Journal:
                     self._board.add_scalar(f"{kind}/{name}", value, steps)
 
     def remark(self, text: str) -> None:
-        """Tell whoever started the run something to know about it, once."""
-        if self.writes and text not in self._remarked:
+        """Tell whoever started the run something to know about it, once; empty: nothing."""
+        if self.writes and text and text not in self._remarked:
             self._remarked.add(text)
             self.note("remark", 0, text=text)
             logging.getLogger("zoo").warning(text)

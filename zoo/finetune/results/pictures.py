@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from zoo.finetune.strategies.depth import Curve
+if TYPE_CHECKING:
+    from zoo.finetune.strategies.depth import Curve
 
 __all__ = ["draw_confusion", "draw_curves", "draw_depth"]
 

@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from zoo.backbones.rgb import READING
 from zoo.errors import InvalidData
-from zoo.finetune.ranks.distributed import Processes
+from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 
-LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
-             "pillow")  # fmt: skip
+COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
+LIBRARIES = (*COMPUTING, "numpy", "scipy", "scikit-learn", "pillow")
 TRAINING = 2
 """How a recipe is carried out; another number gives other bits. Until 2, of equal epochs the latest
 was kept, and patience went on through them; probes were not fitted to their optimum; one-cycle was
@@ -42,7 +42,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "split_digest": dataset.split_digest,
         "skipped_images": str(len(dataset.skipped)),
         "device": prepared.device.type,
-        "processes": str(prepared.processes),
+        "processes": str(prepared.ranks),
         "threads": str(torch.get_num_threads()),
         "reading": str(READING),
         "training": str(TRAINING),
@@ -109,15 +109,15 @@ class Earlier:
         return f"other bits than {self.when} are to be expected: {', '.join(found)}"
 
     @contextmanager
-    def threads(self, device: str, processes: Processes) -> Iterator[None]:
+    def threads(self, device: str, ranks: Ranks) -> Iterator[None]:
         """Compute on a CPU in as many threads as it was, where that can give the same bits.
 
         Args:
             device: What is computed on.
-            processes: Those that train together.
+            ranks: The processes that train together.
         """
         before, count = torch.get_num_threads(), self.provenance.get("threads", "")
-        alike = self.provenance.get("processes") == str(processes)
+        alike = self.provenance.get("processes") == str(ranks)
         if device == "cpu" and alike and count.isdecimal():
             torch.set_num_threads(int(count))
         try:

@@ -36,7 +36,7 @@ def completed(
         metrics: On the test split.
         provenance: Of the run.
     """
-    frozen, units = min(prepared.boundaries, default=len(prepared.hierarchy.units)), prepared.units
+    frozen, units = prepared.lowest, prepared.units
     parent = m.Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     return replace(
         prepared.planned.descending(prepared.known, parent),

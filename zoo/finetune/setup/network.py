@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +19,9 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption, Unsupported
 from zoo.store import Store
 
-__all__ = ["Network", "give_head", "make_network", "shallower"]
+__all__ = ["Network", "autocast", "give_head", "make_network", "shallower"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise for images of a size that they do not take."""
@@ -73,6 +76,13 @@ def make_network(
     return resized
 
 
+def autocast(model: nn.Module, precision: str) -> AbstractContextManager[None]:
+    """The context in which ``model`` runs in ``precision``."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
+
+
 def shallower(network: Network, head: Head, seed: int, unit: str) -> Network:
     """The network up to and with ``unit``, with a head on what that gives, pooled.
 
@@ -114,7 +124,8 @@ def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Netwo
     missing = [name for name in missing if not under(name, backbone.head_modules(model))]
     if missing or left:
         name = planned.backbone.architecture
-        raise Unsupported(f"{name} cannot be had so: no weights for {', '.join(missing or left)}")
+        lost = ", ".join(missing or left)
+        raise Unsupported(f"{name} cannot be built with these options: no weights for {lost}")
     return Network(model, backbone, planned, heads)
 
 
@@ -122,9 +133,9 @@ def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Netwo
 def _refusal(network: Network) -> Exception | None:
     """Networks with a fixed input size (many transformers) refuse others in words of their own."""
     try:
-        said = network.model.eval()(torch.zeros(1, *network.planned.preprocessing.input_size))
+        logits = network.model.eval()(torch.zeros(1, *network.planned.preprocessing.input_size))
     except REFUSALS as error:
         return error
-    if not isinstance(said, torch.Tensor) or said.dim() != 2:
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         return Unsupported("it gives a map of outputs, not one for each class")
     return None

@@ -19,21 +19,21 @@ from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
-from zoo.domain.task import Task
+from zoo.domain.task import TASKS, Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
-from zoo.finetune.ranks.distributed import ALONE, Processes
+from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, make_network, shallower
 from zoo.finetune.setup.optimizer import check_optimizer
-from zoo.finetune.strategies.probe import LEAST
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
-__all__ = ["Prepared", "prepare", "truncated"]
+__all__ = ["LEAST", "Prepared", "prepare", "truncated"]
 
-"""Folder of a zoo for what can be computed again."""
+LEAST = 6
+"""Fewest images that a probe is fitted on: two for each of its folds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Prepared:
         boundaries: How many units each phase of the plan freezes.
         loss: From outputs (N, K) and targets to a scalar.
         device: Where it is trained.
-        processes: Those that train together.
+        ranks: The processes that train together.
     """
 
     base: str
@@ -66,7 +66,7 @@ class Prepared:
     boundaries: tuple[int, ...]
     loss: nn.Module
     device: torch.device
-    processes: Processes = ALONE
+    ranks: Ranks = ALONE
 
     @property
     def model(self) -> nn.Module:
@@ -89,6 +89,16 @@ class Prepared:
         return self.dataset.task
 
     @property
+    def lowest(self) -> int:
+        """How many units no phase trains."""
+        return min(self.boundaries, default=self.units)
+
+    @property
+    def last(self) -> int:
+        """How many units the last phase freezes; all, where nothing is trained."""
+        return self.boundaries[-1] if self.boundaries else self.units
+
+    @property
     def phases(self) -> tuple[tuple[Phase, int], ...]:
         """The plan's phases, each with its boundary."""
         return tuple(zip(self.recipe.plan(), self.boundaries, strict=True))
@@ -100,7 +110,7 @@ def prepare(
     recipe: Recipe,
     device: str,
     progress: Progress,
-    processes: Processes = ALONE,
+    ranks: Ranks = ALONE,
     known_as: str | None = None,
 ) -> Prepared:
     """Load, read and check everything that ``recipe`` needs.
@@ -110,8 +120,8 @@ def prepare(
         base: A reference or digest.
         recipe: The options.
         device: What torch calls it.
-        progress: Told of every image.
-        processes: Those that train together.
+        progress: Progress callback, called once per image.
+        ranks: The processes that train together.
         known_as: What the result's lineage calls the base, if not ``base``.
 
     Raises:
@@ -127,30 +137,14 @@ def prepare(
     known = workspace.store.manifest(parent)
     head = plugins.head(recipe.head)
     _check_space(workspace, known)
-    check_optimizer(recipe, device, sharded=processes.sharded)
-    if recipe.compile and processes.sharded:
-        raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
-    with processes.first_alone():  # one may have to download
-        dataset = open_dataset(
-            recipe.data,
-            task=None if recipe.task == "auto" else recipe.task,  # type: ignore[arg-type]
-            validation_share=recipe.validation_share,
-            test_share=recipe.test_share,
-            seed=recipe.seed,
-            group_by=recipe.group_by,
-            apart=recipe.duplicates == "apart",
-            skip_bad=recipe.skip_bad,
-            cache=workspace.root / CACHE / "images",
-            progress=progress,
-        )
+    check_optimizer(recipe, device, sharded=ranks.sharded)
+    with ranks.main_first():  # one may have to download
+        dataset = _dataset(workspace, recipe, progress)
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     network = make_network(
         workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
     )
-    if processes.sharded:
-        from zoo.finetune.ranks.sharded import check_shards
-
-        check_shards(network.model)
+    ranks.check(recipe, network.model)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
     boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())
@@ -170,7 +164,22 @@ def prepare(
         boundaries=boundaries,
         loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
-        processes=processes,
+        ranks=ranks,
+    )
+
+
+def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Dataset:
+    return open_dataset(
+        recipe.data,
+        task=next((task for task in TASKS if task == recipe.task), None),
+        validation_share=recipe.validation_share,
+        test_share=recipe.test_share,
+        seed=recipe.seed,
+        group_by=recipe.group_by,
+        apart=recipe.duplicates == "apart",
+        skip_bad=recipe.skip_bad,
+        cache=workspace.root / CACHE / "images",
+        progress=progress,
     )
 
 

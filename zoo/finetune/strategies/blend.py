@@ -8,58 +8,74 @@ ICML 2022).
 
 from __future__ import annotations
 
-import shutil
+import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
-from zoo.backbones.save import save_state
+from zoo.domain.progress import Progress
+from zoo.domain.task import SCORE
+from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.loop.batchnorm import recalibrate
 from zoo.finetune.loop.ema import between
+from zoo.finetune.loop.evaluate import validate
+from zoo.finetune.loop.snapshots import Snapshots
+from zoo.finetune.loop.state import State, put, rank, snapshot
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["TENTHS", "Kept", "interpolated", "soup"]
+__all__ = ["FIRST", "blend", "interpolated", "soup"]
 
+FIRST = "first"
+"""The snapshot of the weights that training begins with."""
 TENTHS = range(1, 10)
 
 
-class Kept:
-    """Weights of a run on disk, until it is done.
+def blend(
+    prepared: Prepared,
+    loaders: Callable[[int], Loaders],
+    journal: Journal,
+    state: State,
+    progress: Progress,
+) -> None:
+    """After training: try means of weights; the best of all are left in the network."""
+    if prepared.recipe.blend != "none":
+        parts = loaders(prepared.lowest)
+        prepared.ranks.on_main(lambda: _blend(prepared, parts, journal, state, progress))
+    put(state.best.tensors, state.live)
+    prepared.ranks.sync(state.live)
 
-    Args:
-        folder: Where they are; made when needed.
+
+def _blend(
+    prepared: Prepared, parts: Loaders, journal: Journal, state: State, progress: Progress
+) -> None:
+    """The mean of running statistics is not what the mean of weights gives: batch norms that were
+    trained take theirs anew (as `torch.optim.swa_utils.update_bn`).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def measured(tensors: Mapping[str, Tensor], of: int) -> dict[str, float]:
+        """On the validation split, of the mean of so many weights, which stays in the network."""
+        put(tensors, state.live)
+        if of > 1:
+            recalibrate(prepared, parts.plain, progress)
+        return validate(prepared, parts)
 
-    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep ``tensors`` as ``name``, in the place of others of that name.
+    def consider(name: str, tensors: Mapping[str, Tensor], of: int) -> None:
+        metrics = measured(tensors, of)
+        state.consider(name, metrics)
+        journal.note("blend", state.position.steps, name=name, **metrics)
 
-        Raises:
-            DiskFull: There is no space for them.
-        """
-        self.folder.mkdir(exist_ok=True)
-        partial = self.folder / ".partial"
-        save_state(tensors, partial)
-        partial.replace(self._path(name))
+    def score(tensors: Mapping[str, Tensor], of: int) -> tuple[float, float]:
+        metrics = measured(tensors, of)
+        return rank(metrics[SCORE[prepared.task]], metrics.get("loss", math.nan))
 
-    def names(self) -> list[str]:
-        """All names, ``epoch 2`` before ``epoch 10``."""
-        found = (path.stem for path in self.folder.glob("*.safetensors"))
-        return sorted(found, key=lambda name: (len(name), name))
-
-    def read(self, name: str) -> dict[str, Tensor]:
-        """What was kept as ``name``."""
-        found: dict[str, Tensor] = load_file(self._path(name))
-        return found
-
-    def clear(self) -> None:
-        """Forget all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
+    if prepared.recipe.blend == "wise-ft":
+        first, last = state.snapshots.read(FIRST), snapshot(state.live)
+        for tenths in TENTHS:
+            consider(f"{tenths}/10 of the way", interpolated(first, last, tenths / 10), 2)
+    else:
+        mean, names = soup(state.snapshots, score)
+        consider(f"mean of {', '.join(names)}", mean, len(names))
 
 
 def interpolated(
@@ -73,20 +89,20 @@ def interpolated(
 
 
 def soup(
-    kept: Kept, score: Callable[[Mapping[str, Tensor], int], tuple[float, float]]
+    snapshots: Snapshots, score: Callable[[Mapping[str, Tensor], int], tuple[float, float]]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The greedy soup of all that is kept, and the names of what is in it.
+    """The greedy soup of all snapshots, and the names of what is in it.
 
     Args:
-        kept: The ingredients.
+        snapshots: The ingredients.
         score: How good weights are, given how many they are a mean of; the greater, the better,
             and what comes first counts.
     """
-    scores = {name: score(kept.read(name), 1) for name in kept.names()}
+    scores = {name: score(snapshots.read(name), 1) for name in snapshots.names()}
     first, *rest = sorted(scores, key=lambda name: scores[name], reverse=True)
-    inside, best, mean = [first], scores[first][0], kept.read(first)
+    inside, best, mean = [first], scores[first][0], snapshots.read(first)
     for name in rest:
-        tried = interpolated(kept.read(name), mean, len(inside) / (len(inside) + 1))
+        tried = interpolated(snapshots.read(name), mean, len(inside) / (len(inside) + 1))
         reached, _ = score(tried, len(inside) + 1)
         if reached >= best:
             inside, best, mean = [*inside, name], reached, tried

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.setup.prepare import LEAST
 from zoo.finetune.strategies.linear import Kind, Path, Split, best_c, folds, kind_for
 
-__all__ = ["LEAST", "Probe", "check_codes", "fit_probe", "install", "neighbours"]
+__all__ = ["Probe", "check_codes", "fit_probe", "install", "neighbours"]
 
 FOLDS = 3
-LEAST = 2 * FOLDS
-"""Fewest images that a probe is fitted on."""
 NEIGHBOURS = (1, 3, 5, 10, 20)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +13,23 @@ from torch import Tensor, nn
 from zoo.backbones import codes as c
 from zoo.domain.progress import Progress
 from zoo.errors import InvalidOption
-from zoo.finetune.features.loader import Feed
-from zoo.finetune.features.loaders import Feeds, image_feeds
-from zoo.finetune.loop.learner import outputs
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import Loaders, image_loaders
+from zoo.finetune.loop.batchnorm import recalibrate
+from zoo.finetune.loop.evaluate import predict, validate
+from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.depth import depth_curve
 from zoo.finetune.strategies.probe import fit_probe, install, neighbours
 from zoo.store.atomic import write_whole
 
-__all__ = ["at_depth", "probe_heads"]
+__all__ = ["at_depth", "probe", "probe_heads"]
 
 DEPTH = "depth.json"
+FITTED = ("probe", "lp-ft")
+"""Strategies that begin with a probe."""
 
 
 def at_depth(prepared: Prepared, journal: Journal, progress: Progress) -> Prepared:
@@ -38,85 +44,108 @@ def at_depth(prepared: Prepared, journal: Journal, progress: Progress) -> Prepar
     """
     at = prepared.recipe.at
     if at == "auto":
-        first = prepared.processes.first
-        at = prepared.processes.share(_best_depth(prepared, journal, progress) if first else c.HEAD)
+        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal, progress))
     return prepared if at == c.HEAD else truncated(prepared, at)
 
 
-def probe_heads(prepared: Prepared, feeds: Feeds, progress: Progress) -> dict[str, Any]:
-    """Fit a probe on what each head gets, and give it to the head.
+def probe(
+    prepared: Prepared,
+    loaders: Callable[[int], Loaders],
+    journal: Journal,
+    state: State,
+    progress: Progress,
+) -> None:
+    """Before training: fit a probe, if the strategy begins with one; all ranks have it then."""
+    ranks, fitted = prepared.ranks, prepared.recipe.strategy in FITTED
+    if fitted:
+        parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
+        choices = ranks.on_main(lambda: probe_heads(prepared, parts, progress))
+        metrics = ranks.on_main(lambda: validate(prepared, parts))
+        state.consider("probe", metrics)
+        journal.note("probe", 0, **choices, **metrics)
+    ranks.sync(state.live)
+    if prepared.recipe.blend == "wise-ft":
+        state.keep(FIRST)
+    if fitted:
+        state.save(None)
+
+
+def probe_heads(prepared: Prepared, loaders: Loaders, progress: Progress) -> dict[str, object]:
+    """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
 
     Returns:
         For the journal: the C of each, and what the nearest neighbours' vote would reach.
     """
+    recalibrate(prepared, loaders.plain, progress)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     with progress("reading codes", images) as task:
-        train = _entering(prepared, feeds.plain, task.advance)
-        held = _entering(prepared, feeds.validation, task.advance) if feeds.validation else None
-    found: dict[str, Any] = {"c": []}
+        train, targets = _head_inputs(prepared, loaders.plain, task.advance)
+        held = None
+        if loaders.validation:
+            held = _head_inputs(prepared, loaders.validation, task.advance)
+    chosen = []
     for at, head in enumerate(prepared.network.heads):
-        probe = fit_probe(
-            train[0][at],
-            train[1],
+        fitted = fit_probe(
+            train[at],
+            targets,
             task=prepared.task,
-            kind="svm" if prepared.recipe.probe == "svm" else "softmax",
+            kind=_kind(prepared),
             validation=(held[0][at], held[1]) if held else None,
             seed=prepared.recipe.seed,
             groups=prepared.dataset.groups_of(prepared.dataset.train),
         )
-        install(probe, head)
-        found["c"].append(probe.c)
+        install(fitted, head)
+        chosen.append(fitted.c)
     if held and prepared.task == "classification":
-        found["knn"] = neighbours(train[0][0], train[1], (held[0][0], held[1]))
-    return found
+        return {"c": chosen, "knn": neighbours(train[0], targets, (held[0][0], held[1]))}
+    return {"c": chosen}
 
 
-def _entering(prepared: Prepared, feed: Feed, advance: Any) -> tuple[list[Tensor], Tensor]:
+def _kind(prepared: Prepared) -> Literal["softmax", "svm"]:
+    return "svm" if prepared.recipe.probe == "svm" else "softmax"
+
+
+def _head_inputs(
+    prepared: Prepared, loader: Loader, advance: Callable[[int], None]
+) -> tuple[list[Tensor], Tensor]:
     """What each head gets of all images (N, F), and their targets."""
-    kept: list[list[Tensor]] = [[] for _ in prepared.network.heads]
-    targets = []
+    heads = prepared.network.heads
+    inputs: list[list[Tensor]] = [[] for _ in heads]
     with ExitStack() as hooks:
-        for head, into in zip(prepared.network.heads, kept, strict=True):
-            hooks.enter_context(head.register_forward_pre_hook(_keeper(into)))
-        batches = outputs(prepared.model, feed.whole(), feed.forward, prepared.recipe.precision)
-        for _, target in batches:
-            targets.append(target.cpu())
-            advance(len(target))
-    return [torch.cat(parts) for parts in kept], torch.cat(targets)
+        for head, into in zip(heads, inputs, strict=True):
 
+            def keep(_: nn.Module, args: tuple[Tensor, ...], into: list[Tensor] = into) -> None:
+                into.append(args[0].float().cpu())
 
-def _keeper(into: list[Tensor]) -> Any:
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        into.append(args[0].float().cpu())
-
-    return keep
+            hooks.enter_context(head.register_forward_pre_hook(keep))
+        precision = prepared.recipe.precision
+        _, targets = predict(prepared.model, loader.whole(), loader.forward, precision, advance)
+    return [torch.cat(parts) for parts in inputs], targets
 
 
 def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str:
     from zoo.finetune.results.pictures import draw_depth
 
-    feeds = image_feeds(prepared)
-    first = next(feeds.plain.whole()).inputs
+    loaders = image_loaders(prepared)
+    first = next(loaders.plain.whole()).inputs
     taps = c.find_taps(prepared.model, prepared.hierarchy, first)
     if len(taps) < 2:
         raise InvalidOption(f"{prepared.hierarchy.architecture} has codes at one place only")
 
-    def read(feed: Feed) -> tuple[list[Tensor], Tensor]:
-        batches = ((batch.inputs, batch.targets) for batch in feed.whole())
+    def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
+        batches = ((batch.inputs, batch.targets) for batch in loader.whole())
         return c.extract(prepared.model, taps, batches, task)
 
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    held: tuple[list[Tensor], Tensor] | None = None
     with progress("reading codes at all depths", images) as task:
-        found, targets = read(feeds.plain)
-        if feeds.validation:
-            held = read(feeds.validation)
+        codes, targets = read(loaders.plain)
+        held = read(loaders.validation) if loaders.validation else None
     curve = depth_curve(
-        list(zip(taps, found, strict=True)),
+        list(zip(taps, codes, strict=True)),
         targets,
         validation=held,
         task=prepared.task,
-        kind="svm" if prepared.recipe.probe == "svm" else "softmax",
+        kind=_kind(prepared),
         seed=prepared.recipe.seed,
         groups=prepared.dataset.groups_of(prepared.dataset.train),
         progress=progress,
