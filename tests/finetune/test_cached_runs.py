@@ -83,7 +83,7 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
         freeze(prepared.model, prepared.hierarchy, boundary)
         feeds = make_loaders(prepared, boundary, folder, silent)
         assert feeds.cut
-        (entering,) = next(feeds.train.epoch(0)).inputs.entering[0]
+        (entering,) = next(feeds.train.epoch(0)).inputs.at_cut[0]
         assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last
     described = [json.loads(path.read_bytes()) for path in folder.glob("*/description.json")]
     assert {kept["channels_last"] for kept in described} == {True, False}

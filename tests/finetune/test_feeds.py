@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from zoo import plugins
-from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze
+from zoo.backbones.from_cut import FromCut
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.features import loaders as feeds
-from zoo.finetune.features.cache import Crossings
+from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loader import CachedLoader
 from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, truncated
@@ -194,7 +194,7 @@ def cached(feed: object) -> CachedLoader:
     return feed
 
 
-def rows(crossings: Crossings, indices: list[int]) -> Tensor:
+def rows(crossings: Activations, indices: list[int]) -> Tensor:
     (value,), _ = crossings.batch(indices, torch.device("cpu"))
     assert isinstance(value, Tensor)
     return value
@@ -205,7 +205,7 @@ def test_a_view_is_what_crosses_for_images_of_its_epoch(ready: Ready, tmp_path: 
     made = fed(prepared, tmp_path)
     train, plain = cached(made.train), cached(made.plain)
     size, dataset = prepared.recipe.batch_size, prepared.dataset
-    entry = LateEntry(prepared.model, prepared.hierarchy, made.cut)
+    entry = FromCut(prepared.model, prepared.hierarchy, made.cut)
     everything = list(range(len(dataset.train)))
     seen = [rows(view, list(train.rows)) for view in train.views]
     assert len(seen) == 2
@@ -229,5 +229,5 @@ def test_epochs_take_turns_with_the_views(ready: Ready, tmp_path: Path) -> None:
     for epoch in range(5):
         plan = train.batches.plan(epoch)
         for indices, batch in zip(plan, train.epoch(epoch), strict=True):
-            (value,), _ = batch.inputs.entering
+            (value,), _ = batch.inputs.at_cut
             assert torch.equal(value, rows(train.views[epoch % 3], indices))

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
-from zoo.backbones.entry import Entering, LateEntry
+from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
 from zoo.store.atomic import write_whole
 
-__all__ = ["Below", "Crossings", "Shape", "below_digest", "open_or_fill", "shape_of"]
+__all__ = ["Below", "Activations", "Shape", "below_digest", "open_or_fill", "shape_of"]
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -62,7 +62,7 @@ class Shape:
         return sum(torch.Size(shape).numel() * dtype.itemsize for _, shape, dtype in self.rows)
 
 
-class Crossings:
+class Activations:
     """What crosses a cut for a list of images: one row of each tensor per image.
 
     Args:
@@ -74,7 +74,7 @@ class Crossings:
         self.shape = shape
         self.rows = tuple(rows)
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> Entering:
+    def batch(self, indices: Sequence[int], device: torch.device) -> CutInputs:
         """What enters for the images at ``indices``, in memory of its own on ``device``."""
         chosen = torch.tensor(indices)
         leaves = dict(self.shape.constants)
@@ -86,16 +86,16 @@ class Crossings:
         args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
         return args, kwargs
 
-    def to(self, device: torch.device) -> Crossings:
+    def to(self, device: torch.device) -> Activations:
         """The same on another device, if it has ample room for it; else as it is."""
         size = sum(rows.nbytes for rows in self.rows)
         if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 4:
             return self
-        return Crossings(self.shape, [rows.to(device) for rows in self.rows])
+        return Activations(self.shape, [rows.to(device) for rows in self.rows])
 
 
 def shape_of(
-    entry: LateEntry, image: Tensor, layout: torch.memory_format = torch.contiguous_format
+    entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> Shape:
     """What crosses the cut for one image, found by recording two and three at once.
 
@@ -132,7 +132,7 @@ def shape_of(
     return Shape(spec, tuple(rows), constants, frozenset(last))
 
 
-def _recorded(entry: LateEntry, images: Tensor, training: bool) -> Entering:
+def _recorded(entry: FromCut, images: Tensor, training: bool) -> CutInputs:
     """What enters in that mode: what is random in training, and not frozen, such as dropout between
     the last unit and the head, gives something else in eval mode.
     """
@@ -203,9 +203,9 @@ def open_or_fill(
     shape: Shape,
     count: int,
     batches: Callable[[], Iterable[Tensor]],
-    entry: LateEntry,
+    entry: FromCut,
     progress: Progress,
-) -> Crossings:
+) -> Activations:
     """The crossings that ``description`` names, from ``folder`` or computed and kept there.
 
     Args:
@@ -226,7 +226,7 @@ def open_or_fill(
     kept = _opened(home, full, shape, count)
     if kept:
         home.touch()  # the least recently used goes first
-        return Crossings(shape, kept)
+        return Activations(shape, kept)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
     filling, rows = _room(folder, shape, count)
     at = 0
@@ -243,7 +243,7 @@ def open_or_fill(
             write_whole(filling / DESCRIPTION, [json.dumps({**full, "digests": digests}).encode()])
             filling.rename(home)
         shutil.rmtree(filling, ignore_errors=True)
-    return Crossings(shape, rows)
+    return Activations(shape, rows)
 
 
 def _plain(shape: Shape) -> list[Any]:

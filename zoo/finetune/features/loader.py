@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.entry import Entering, LateEntry
+from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.mix import Mix
-from zoo.finetune.features.cache import Below, Crossings
+from zoo.finetune.features.cache import Activations, Below
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 
 __all__ = ["Batch", "CachedLoader", "Forward", "ImageLoader", "Loader"]
@@ -121,7 +121,7 @@ class ImageLoader:
 
 
 class _Late(NamedTuple):
-    entering: Entering
+    at_cut: CutInputs
     images: int
 
 
@@ -139,8 +139,8 @@ class CachedLoader:
         ranks: The processes that train together.
     """
 
-    entry: LateEntry
-    views: Sequence[Crossings]
+    entry: FromCut
+    views: Sequence[Activations]
     rows: Sequence[int]
     batches: Batches
     below: Below
@@ -170,7 +170,7 @@ class CachedLoader:
         # Of the images only shape, dtype and device are asked for: they have no memory.
         shape = (inputs.images, *self.batches.transform.size)
         images = torch.zeros((), device=self.device).expand(shape)
-        outputs: Tensor = self.entry.enter(inputs.entering, images)
+        outputs: Tensor = self.entry.forward(inputs.at_cut, images)
         return outputs
 
     def into(self, copy: nn.Module) -> CachedLoader:
@@ -188,7 +188,7 @@ class CachedLoader:
                 "the network now has below its cut"
             )
 
-    def _batch(self, view: Crossings, indices: Sequence[int]) -> Batch:
+    def _batch(self, view: Activations, indices: Sequence[int]) -> Batch:
         chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
         entering = view.batch([self.rows[index] for index in chosen], self.device)
         return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))

@@ -13,7 +13,7 @@ from blake3 import blake3
 from torch import Tensor
 
 from zoo import plugins
-from zoo.backbones.entry import LateEntry
+from zoo.backbones.from_cut import FromCut
 from zoo.backbones.rgb import READING
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
@@ -21,7 +21,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.dataset.mix import Mix
-from zoo.finetune.features.cache import Below, Crossings, Shape, open_or_fill, shape_of
+from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
 from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
@@ -117,7 +117,7 @@ def image_loaders(prepared: Prepared) -> Loaders:
     return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
 
-def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[LateEntry, Shape]:
+def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
     """The highest cut below ``boundary`` whose crossings can be kept, and what they are like.
 
     Where dropout lies right before the head, that is one below the last unit, so that training
@@ -129,7 +129,7 @@ def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[LateEntr
     reason: Unsupported | None = None
     cut = prepared.hierarchy.cut_below(boundary)
     while cut:
-        entry = LateEntry(prepared.model, prepared.hierarchy, cut)
+        entry = FromCut(prepared.model, prepared.hierarchy, cut)
         try:
             return entry, shape_of(entry, image, _layout(prepared))
         except Unsupported as error:
@@ -181,7 +181,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
     return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
 
 
-def _description(prepared: Prepared, entry: LateEntry, below: Below) -> dict[str, Any]:
+def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, Any]:
     """All that shapes what crosses the cut, but for the images."""
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
@@ -223,14 +223,14 @@ def _arithmetic(device: torch.device) -> list[str]:
 
 def _crossings(
     prepared: Prepared,
-    entry: LateEntry,
+    entry: FromCut,
     batches: Batches,
     shape: Shape,
     what: dict[str, Any],
     view: int,
     folder: Path,
     progress: Progress,
-) -> Crossings:
+) -> Activations:
     keys = "\n".join(sample.key for sample in batches.samples)
     images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
 

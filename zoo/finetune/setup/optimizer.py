@@ -144,7 +144,7 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
         hint = f"; near: {', '.join(near)}" if near else ""
         raise InvalidOption(f"timm has no optimizer '{name}'{hint}")
     # One pass over the memory of a step instead of eight: without it, AdamW takes up to a sixth of
-    # the time of a training that enters late.
+    # the time of a training from a cut.
     made_by = timm.optim.get_optimizer_info(name).opt_class
     device = groups[0]["params"][0].device.type
     options = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo import plugins
-from zoo.backbones.entry import LateEntry
+from zoo.backbones.from_cut import FromCut
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
-from zoo.testing.entry import check_late_entry, train_late
+from zoo.testing.from_cut import check_from_cut, train_late
 
 DIVERSE = (
     "test_byobnet",
@@ -48,7 +48,7 @@ def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
 def test_training_from_a_cut_gives_the_same_bits(architecture: str) -> None:
     module, hierarchy = built(architecture)
     images = torch.randn(5, *plugins.backbone("timm").preprocessing(module).input_size)
-    assert len(check_late_entry(module, hierarchy, images)) >= 3
+    assert len(check_from_cut(module, hierarchy, images)) >= 3
 
 
 def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
@@ -72,15 +72,15 @@ def test_few_images_tell_of_batches_of_all_sizes(
 ) -> None:
     module, hierarchy = built(architecture)
     module.eval()
-    entry = LateEntry(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) // 2))
-    seen, looked = LateEntry._seen, []
+    entry = FromCut(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) // 2))
+    seen, looked = FromCut._seen, []
     monkeypatch.setattr(
-        LateEntry, "_seen", lambda self, few: looked.append(len(few)) or seen(self, few)
+        FromCut, "_seen", lambda self, few: looked.append(len(few)) or seen(self, few)
     )
     size = plugins.backbone("timm").preprocessing(module).input_size
     for count in (5, 8, 4, 5):
         images = torch.randn(count, *size)
-        assert torch.equal(entry.enter(entry.record(images), images), module(images))
+        assert torch.equal(entry.forward(entry.record(images), images), module(images))
     assert looked == [2, 3]
 
 
@@ -91,15 +91,15 @@ def test_nothing_below_the_cut_is_computed(architecture: str) -> None:
     images = torch.randn(2, *plugins.backbone("timm").preprocessing(module).input_size)
     module.eval()
     expected = module(images)
-    entry = LateEntry(module, hierarchy, boundary)
+    entry = FromCut(module, hierarchy, boundary)
     recorded = entry.record(images)
-    entry.enter(recorded, images)  # learns the shapes
+    entry.forward(recorded, images)  # learns the shapes
     below = {p for unit in hierarchy.units[:boundary] for p in unit.parameters}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in below and parameter.dim() > 1:
                 parameter.fill_(float("nan"))
-    assert torch.equal(entry.enter(recorded, images), expected)
+    assert torch.equal(entry.forward(recorded, images), expected)
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
@@ -108,10 +108,10 @@ def test_the_head_can_be_entered(architecture: str) -> None:
     assert hierarchy.head.cut
     images = torch.randn(3, *plugins.backbone("timm").preprocessing(module).input_size)
     module.eval()
-    entry = LateEntry(module, hierarchy, len(hierarchy.units))
+    entry = FromCut(module, hierarchy, len(hierarchy.units))
     recorded = entry.record(images)
     assert [tuple(value.shape) for value in recorded[0]] == [(3, module.num_features)]
-    assert torch.equal(entry.enter(recorded, images * 0), module(images))
+    assert torch.equal(entry.forward(recorded, images * 0), module(images))
 
 
 def test_a_distilled_pair_of_heads_is_entered_before_it() -> None:
@@ -142,8 +142,8 @@ def test_a_module_may_serve_on_both_sides_of_the_cut() -> None:
     assert hierarchy.units[2].cut
     assert any("squash" in unit.modules for unit in hierarchy.units[:2])
     images = torch.randn(2, 3, 8, 8)
-    entry = LateEntry(module, hierarchy, 2)
-    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+    entry = FromCut(module, hierarchy, 2)
+    assert torch.equal(entry.forward(entry.record(images), images * 0), module(images))
 
 
 class Sized(nn.Module):
@@ -178,17 +178,17 @@ def test_sizes_are_told_whatever_torch_takes_them_for() -> None:
     importlib.import_module("torch.fx.experimental.proxy_tensor")
     module = AfterSized()
     hierarchy = trace("sized", module, input_size=(3, 8, 8), head=("head",))
-    assert check_late_entry(module, hierarchy, torch.randn(5, 3, 8, 8)) == [1, 2]
+    assert check_from_cut(module, hierarchy, torch.randn(5, 3, 8, 8)) == [1, 2]
 
 
 def test_another_batch_size_may_follow() -> None:
     module, hierarchy = built("test_resnet")
     module.eval()
     boundary = hierarchy.cut_below(4)
-    entry = LateEntry(module, hierarchy, boundary)
+    entry = FromCut(module, hierarchy, boundary)
     for count in (4, 1, 4):
         images = torch.randn(count, 3, 64, 64)
-        assert torch.equal(entry.enter(entry.record(images), images), module(images))
+        assert torch.equal(entry.forward(entry.record(images), images), module(images))
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_vit_relpos"])
@@ -198,12 +198,12 @@ def test_three_images_tell_what_is_given_for_many(architecture: str) -> None:
     boundary = hierarchy.cut_below(3)
     images = torch.randn(16, *plugins.backbone("timm").preprocessing(module).input_size)
     expected = module(images)
-    entry = LateEntry(module, hierarchy, boundary)
+    entry = FromCut(module, hierarchy, boundary)
     recorded = entry.record(images)
     first = module.get_submodule(hierarchy.units[0].modules[0])
     seen: list[int] = []
     first.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
-    found = entry.enter(recorded, images)
+    found = entry.forward(recorded, images)
     stubbed = len(images)
     assert torch.equal(found, expected)
     assert sorted(set(seen) - {stubbed}) == [2, 3]
@@ -236,8 +236,8 @@ def test_more_images_are_run_where_few_do_not_tell(count: int, multiple: int) ->
     module = Padded(multiple)
     hierarchy = trace("padded", module, input_size=(3, 8, 8), head=("head",))
     images = torch.randn(count, 3, 8, 8)
-    entry = LateEntry(module, hierarchy, 2)
-    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+    entry = FromCut(module, hierarchy, 2)
+    assert torch.equal(entry.forward(entry.record(images), images * 0), module(images))
 
 
 class Fussy(Squashed):
@@ -254,8 +254,8 @@ def test_a_network_need_not_take_few_images() -> None:
     odd.load_state_dict(module.state_dict())
     hierarchy = trace("squashed", odd, input_size=(3, 8, 8), head=("head",))
     images = torch.randn(8, 3, 8, 8)
-    entry = LateEntry(module, hierarchy, 2)
-    assert torch.equal(entry.enter(entry.record(images), images * 0), module(images))
+    entry = FromCut(module, hierarchy, 2)
+    assert torch.equal(entry.forward(entry.record(images), images * 0), module(images))
 
 
 def test_learning_holds_no_large_batch() -> None:
@@ -263,7 +263,7 @@ def test_learning_holds_no_large_batch() -> None:
     module, hierarchy = built("test_resnet")
     module.eval()
     images = torch.randn(64, *plugins.backbone("timm").preprocessing(module).input_size)
-    entry = LateEntry(module, hierarchy, hierarchy.cut_below(3))
+    entry = FromCut(module, hierarchy, hierarchy.cut_below(3))
     recorded = entry.record(images)
     unit = hierarchy.units[0].shape
     assert unit is not None
@@ -293,7 +293,7 @@ def test_the_network_is_left_as_it_was() -> None:
     module, hierarchy = built("test_vit")
     images = torch.randn(2, 3, 160, 160)
     before = {child: set(child.__dict__) for child in module.modules()}
-    entry = LateEntry(module, hierarchy, 2)
-    entry.enter(entry.record(images), images)
+    entry = FromCut(module, hierarchy, 2)
+    entry.forward(entry.record(images), images)
     assert {child: set(child.__dict__) for child in module.modules()} == before
     assert not any(child._forward_pre_hooks or child._forward_hooks for child in module.modules())

@@ -18,13 +18,13 @@ from torch import nn
 
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["hold", "holding"]
+__all__ = ["keep_in_eval", "ancestors"]
 
 HELD, HOOKS = "zoo_held", "zoo_hooks"
 """Attributes: of a module, whether it is held right now; of the network, all handles of hooks."""
 
 
-def hold(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+def keep_in_eval(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
     """See that code between the first ``boundary`` units runs in eval mode, and no other code that
     an earlier call held.
     """
@@ -49,7 +49,7 @@ def hold(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         network.__dict__[HOOKS] = hooks
 
 
-def holding(paths: Iterable[str]) -> set[str]:
+def ancestors(paths: Iterable[str]) -> set[str]:
     """Paths of the modules that the modules at ``paths`` lie in, but for the network itself."""
     return {path[:at] for path in paths for at, sign in enumerate(path) if sign == "."}
 
@@ -60,7 +60,7 @@ def _held(
     """The modules with units on both sides whose code asks for its mode, and their paths."""
     below = [path for unit in hierarchy.units[:boundary] for path in unit.modules]
     above = [path for unit in hierarchy.units[boundary:] for path in unit.modules]
-    both = holding(below) & holding([*above, *hierarchy.head.modules])
+    both = ancestors(below) & ancestors([*above, *hierarchy.head.modules])
     for path in ["", *sorted(both)] if below else ():
         container = network.get_submodule(path)
         if _asks(type(container)):

@@ -1,4 +1,4 @@
-"""Late entry, as a check on a network: training from a cut gives the bits of training the whole."""
+"""Forward from a cut, as a check: training from there gives the bits of training the whole."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from blake3 import blake3
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze, trainable_parameters
+from zoo.backbones.from_cut import FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.testing.copies import copied
 
-__all__ = ["check_larger_batch", "check_late_entry"]
+__all__ = ["check_larger_batch", "check_from_cut"]
 
 RATE = 1e-3
 SEED = 7
 STEPS = 3
 MANY = 5
-"""Images, more than those that tell `LateEntry` what modules give."""
+"""Images, more than those that tell `FromCut` what modules give."""
 
 
-def check_late_entry(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
+def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
     """Assert that training on what was recorded gives the losses and gradients of every step, and
     at the end the parameters and buffers, of training the whole network frozen below, bit for bit.
 
     What drops values at random above the cut does so, seeded alike; but the head is trained in eval
     mode, for dropout comes before its linear layer and so below its cut. Where the network is
-    entered late, the images are NaN: nothing can be made of them.
+    run from a cut, the images are NaN: nothing can be made of them.
 
     Args:
         module: The network, with real weights; it is not changed.
@@ -53,7 +53,7 @@ def check_late_entry(module: nn.Module, hierarchy: Hierarchy, images: Tensor) ->
 
 @torch.no_grad()
 def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
-    """Assert that a batch of `MANY` images, recorded and entered late, gives the outputs (N, K) of
+    """Assert that a batch of `MANY` images, run from a cut, gives the outputs (N, K) of
     the whole network in eval mode, bit for bit.
 
     Args:
@@ -62,15 +62,15 @@ def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) 
         images: At least one (N, C, H, W); more are made of them.
 
     Returns:
-        The boundaries entered, as in `check_late_entry`.
+        The boundaries entered, as in `check_from_cut`.
     """
     late = copied(module).eval()
     batch = torch.cat([images / number for number in range(1, MANY + 1)])[:MANY]
     expected = late(batch)
     entered = boundaries(hierarchy)
     for boundary in entered:
-        entry = LateEntry(late, hierarchy, boundary)
-        found = entry.enter(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
+        entry = FromCut(late, hierarchy, boundary)
+        found = entry.forward(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
         assert torch.equal(found, expected), hierarchy.boundary_name(boundary)
     return entered
 
@@ -105,15 +105,15 @@ def train_late(
     late = copied(module)
     freeze(late, hierarchy, boundary)
     late.train(boundary < len(hierarchy.units))
-    entry = LateEntry(late, hierarchy, boundary)
+    entry = FromCut(late, hierarchy, boundary)
     recorded = entry.record(images)
     nowhere = torch.full_like(images, float("nan"))
     with torch.no_grad():
-        entry.enter(_cloned(recorded), nowhere)  # learns the shapes
+        entry.forward(_cloned(recorded), nowhere)  # learns the shapes
     # Batch-norm above has seen that run.
     for buffer, before in zip(late.buffers(), module.buffers(), strict=True):
         buffer.copy_(before)
-    return _train(late, lambda: entry.enter(_cloned(recorded), nowhere), seed)
+    return _train(late, lambda: entry.forward(_cloned(recorded), nowhere), seed)
 
 
 def _train(module: nn.Module, run: Callable[[], Tensor], seed: int) -> list[Step]:

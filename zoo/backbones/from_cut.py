@@ -1,4 +1,4 @@
-"""Late entry: run a network from a cut on, with what crosses the cut given.
+"""Forward from a cut: run a network from there on, with the inputs at the cut given.
 
 Below a cut that nothing trains, every epoch computes the same. What enters the first unit above it
 is recorded once; from then on all modules below are stubs that give tensors of the recorded shapes
@@ -21,17 +21,17 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["Entering", "LateEntry"]
+__all__ = ["CutInputs", "FromCut"]
 
-Entering = tuple[tuple[Any, ...], dict[str, Any]]
+CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
 
 FEW = (2, 3)
 """Images that tell what is given for any greater number of them."""
 
 
-class LateEntry:
-    """A network that can be entered at one of its cuts.
+class FromCut:
+    """A network that runs forward from one of its cuts.
 
     Args:
         module: The network, frozen below the cut.
@@ -51,16 +51,16 @@ class LateEntry:
         ]
         self._given: dict[Hashable, Given] = {}
         self._few: dict[Hashable, tuple[Given, Given]] = {}
-        self._learns: Callable[[Entering, Tensor], Given] = self._learn
+        self._learns: Callable[[CutInputs, Tensor], Given] = self._learn
 
-    def into(self, copy: nn.Module) -> LateEntry:
+    def into(self, copy: nn.Module) -> FromCut:
         """The same for a copy of the network, which will never be run below the cut."""
-        made = LateEntry(copy, self.hierarchy, self.boundary)
+        made = FromCut(copy, self.hierarchy, self.boundary)
         made._given, made._learns = self._given, self._learns
         return made
 
     @torch.no_grad()
-    def record(self, images: Tensor) -> Entering:
+    def record(self, images: Tensor) -> CutInputs:
         """What enters the first module above the cut for ``images`` (N, C, H, W).
 
         Nothing above is computed. The tensors may be views of one another.
@@ -69,23 +69,23 @@ class LateEntry:
             try:
                 self.module(images)
             except _Reached as reached:
-                return reached.entering
+                return reached.inputs
         raise RuntimeError(f"{type(self.module).__name__} did not come to its cut")
 
-    def enter(self, entering: Entering, images: Tensor) -> Any:
+    def forward(self, inputs: CutInputs, images: Tensor) -> Any:
         """The network's output for what entered; with gradients, where they are enabled.
 
         Args:
-            entering: As recorded; activations may write into its tensors.
+            inputs: As recorded; activations may write into its tensors.
             images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
         """
         key = (images.shape, images.dtype, images.device)
         if key not in self._given:
-            self._given[key] = self._learns(entering, images)
-        with self._stubbed(self._given[key]), self._before_entry(_feed(entering)):
+            self._given[key] = self._learns(inputs, images)
+        with self._stubbed(self._given[key]), self._before_entry(_feed(inputs)):
             return self.module(images)
 
-    def _learn(self, entering: Entering, images: Tensor) -> Given:
+    def _learn(self, inputs: CutInputs, images: Tensor) -> Given:
         """What each module below gives for so many images, call by call.
 
         Few images tell it for many, unless the network does not take so few, or does not come to
@@ -96,7 +96,7 @@ class LateEntry:
                 two, three = self._of_few(images)
                 if told := extrapolated(two, three, len(images)):
                     given, reached = self._tried(told, images)
-                    if _shapes(reached) == _shapes(entering):
+                    if _shapes(reached) == _shapes(inputs):
                         return given
             except torch.OutOfMemoryError:
                 raise  # what follows takes more
@@ -112,7 +112,7 @@ class LateEntry:
             self._few[key] = two, three
         return self._few[key]
 
-    def _tried(self, given: Given, images: Tensor) -> tuple[Given, Entering]:
+    def _tried(self, given: Given, images: Tensor) -> tuple[Given, CutInputs]:
         """``given`` as tensors, and what comes to the cut with them."""
         light = filled(given)
         try:
@@ -195,17 +195,17 @@ class _Stub:
 class _Reached(Exception):
     """No error: it ends a run early."""
 
-    def __init__(self, entering: Entering) -> None:
+    def __init__(self, inputs: CutInputs) -> None:
         super().__init__()
-        self.entering = entering
+        self.inputs = inputs
 
 
 def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
     raise _Reached((args, kwargs))
 
 
-def _feed(entering: Entering) -> Callable[..., Any]:
-    left = [entering]
+def _feed(inputs: CutInputs) -> Callable[..., Any]:
+    left = [inputs]
     return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
 
 
@@ -215,8 +215,8 @@ def _same_or_hollow(one: Any, other: Any) -> Any:
     return Hollow(one.new_zeros(()), tuple(one.shape))
 
 
-def _shapes(entering: Entering) -> list[torch.Size]:
-    return [leaf.shape for leaf in tree_leaves(entering) if isinstance(leaf, Tensor)]
+def _shapes(inputs: CutInputs) -> list[torch.Size]:
+    return [leaf.shape for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import timm
 import torch
 
 from zoo import plugins
-from zoo.backbones import entry
-from zoo.backbones.entry import LateEntry
+from zoo.backbones import from_cut as entry
+from zoo.backbones.from_cut import FromCut
 
 
 @pytest.mark.parametrize("place", ["extrapolated", "filled"])
@@ -25,10 +25,10 @@ def test_a_lack_of_memory_is_not_taken_for_something_else(
 
     module = timm.create_model("test_resnet").eval()
     hierarchy = plugins.backbone("timm").hierarchy("test_resnet", module)
-    late = LateEntry(module, hierarchy, hierarchy.cut_below(3))
+    late = FromCut(module, hierarchy, hierarchy.cut_below(3))
     images = torch.randn(5, 3, 32, 32)
     entering = late.record(images)
     monkeypatch.setattr(entry, place, full)
     with pytest.raises(torch.OutOfMemoryError):
-        late.enter(entering, images)
+        late.forward(entering, images)
     assert asked == [place]

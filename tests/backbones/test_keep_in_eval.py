@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze
+from zoo.backbones.from_cut import FromCut
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.testing import freezing
@@ -125,11 +125,11 @@ def test_entering_late_moves_no_statistics(
     freeze(module, hierarchy, 3)
     module.train()
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    entry = LateEntry(module, hierarchy, 3)
+    entry = FromCut(module, hierarchy, 3)
     entering = entry.record(images)
     assert module.training
     for _ in range(2):
-        entry.enter(entering, images)
+        entry.forward(entering, images)
     frozen = [name for unit in hierarchy.units[:3] for name in unit.buffers]
     assert frozen
     assert all(torch.equal(module.get_buffer(name), before[name]) for name in frozen)

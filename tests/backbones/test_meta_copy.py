@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.freeze import freeze
-from zoo.backbones.likeness import likeness
+from zoo.backbones.meta_copy import meta_copy
 from zoo.backbones.trace import trace
 from zoo.errors import Unsupported
 
@@ -54,7 +54,7 @@ def test_it_has_the_names_shapes_and_ties_and_no_bytes() -> None:
     module.tied = module.norm.weight
     hierarchy = trace("test_vit", module, input_size=(3, 160, 160), head=("head",))
     freeze(module, hierarchy, 2)
-    alike = likeness(module)
+    alike = meta_copy(module)
     for kind in ("named_parameters", "named_buffers"):
         mine, theirs = (dict(getattr(net, kind)()) for net in (module, alike))
         assert list(mine) == list(theirs)
@@ -72,7 +72,7 @@ def test_tensors_that_share_bytes_have_none() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2))
     module[1].weight = nn.Parameter(module[0].weight.detach())
     with pytest.raises(Unsupported, match="share bytes"):
-        likeness(module)
+        meta_copy(module)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), *module)
     names = {name for unit in trace("net", flat, input_size=(3, 8, 8), head=("4",)).units
              for name in unit.parameters}  # fmt: skip
