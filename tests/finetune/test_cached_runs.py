@@ -81,7 +81,7 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
         prepared = prepare(workspace, base, recipe, "cpu", silent)
         boundary = prepared.boundaries[0]
         freeze(prepared.model, prepared.hierarchy, boundary)
-        feeds = make_loaders(prepared, boundary, folder, silent)
+        feeds = make_loaders(prepared, boundary, folder)
         assert feeds.cut
         (entering,) = next(feeds.train.epoch(0)).inputs.at_cut[0]
         assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last

@@ -57,7 +57,7 @@ def ready(workspace: Workspace, base: str, table: Path) -> Ready:
 
 def fed(prepared: Prepared, folder: Path) -> Loaders:
     freeze(prepared.model, prepared.hierarchy, prepared.boundaries[0])
-    made = make_loaders(prepared, prepared.boundaries[0], folder, silent)
+    made = make_loaders(prepared, prepared.boundaries[0], folder)
     assert made.cut
     return made
 

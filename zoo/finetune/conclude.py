@@ -6,10 +6,8 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from zoo.domain.digest import Digest
-from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, Task
 from zoo.errors import Diverged
@@ -49,7 +47,7 @@ class Result:
     manifest: Digest
     parent: Digest
     run: str
-    freeze: Mapping[str, Any]
+    freeze: Mapping[str, object]
     task: Task
     metrics: Mapping[str, float]
     warning: str
@@ -79,7 +77,6 @@ def conclude(
     loader: Loader,
     journal: Journal,
     began: float,
-    progress: Progress,
 ) -> Result:
     """Measure and publish the network as it is.
 
@@ -90,18 +87,17 @@ def conclude(
         loader: Of the test images.
         journal: Notes the result.
         began: When the run began, by `time.monotonic`.
-        progress: Progress callback.
 
     Raises:
         Diverged: A figure is NaN or infinite; nothing is published.
     """
-    metrics = _test(prepared, loader, journal, progress)
+    metrics = _test(prepared, loader, journal)
     keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
     warned = warning(prepared, journal.lines(), metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
     manifest = completed(prepared, kept, metrics, provenance)
     save = Reference.parse(journal.run.save)
-    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)
+    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, prepared.progress)
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
     return Result(
         ref=save,
@@ -117,16 +113,14 @@ def conclude(
     )
 
 
-def _test(
-    prepared: Prepared, loader: Loader, journal: Journal, progress: Progress
-) -> dict[str, float]:
+def _test(prepared: Prepared, loader: Loader, journal: Journal) -> dict[str, float]:
     """Measure the network on the test images, and draw what there is to see."""
     from zoo.finetune.results.pictures import draw_confusion, draw_curves
 
     # What was recorded in half precision is not what the network will be asked.
     if prepared.recipe.precision != "fp32":
         loader = image_loaders(prepared).test
-    with progress("testing", len(prepared.dataset.test)) as task:
+    with prepared.progress("testing", len(prepared.dataset.test)) as task:
         logits, targets = predict(
             prepared.model, loader.whole(), loader.forward, advance=task.advance
         )

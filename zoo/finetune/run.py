@@ -75,7 +75,7 @@ def finetune(
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
         with _locked(run, ranks), Journal(run, writes=ranks.is_main) as journal:
             journal.remark(earlier.remark(prepared))
-            return _run(workspace, prepared, journal, None, save_every, began, progress)
+            return _run(workspace, prepared, journal, None, save_every, began)
 
 
 def resume(
@@ -138,7 +138,7 @@ def _resume(
         run = replace(run, device=str(prepared.device), provenance=provenance)
         with Journal(run, steps=steps, writes=ranks.is_main) as journal:
             journal.remark(remark)
-            return _run(workspace, prepared, journal, saved, save_every, began, progress)
+            return _run(workspace, prepared, journal, saved, save_every, began)
 
 
 @contextmanager
@@ -174,31 +174,28 @@ def _run(
     saved: Saved | None,
     save_every: int,
     began: float,
-    progress: Progress,
 ) -> Result:
     """Probe, train, blend and conclude, from the beginning or from what was ``saved``."""
     for text in prepared.dataset.remarks:
         journal.remark(text)
     if prepared.recipe.strategy == "probe":
-        prepared = at_depth(prepared, journal, progress)
+        prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
-    loaders = _loaders(workspace, prepared, journal.remark, progress)
+    loaders = _loaders(workspace, prepared, journal.remark)
     ranks.seed(prepared.recipe.seed)
     if saved:
         state.load(saved)
     else:
-        probe(prepared, loaders, journal, state, progress)
-    train(prepared, loaders, journal, state, progress)
-    blend(prepared, loaders, journal, state, progress)
+        probe(prepared, loaders, journal, state)
+    train(prepared, loaders, journal, state)
+    blend(prepared, loaders, journal, state)
     parts = loaders(prepared.lowest if prepared.recipe.blend != "none" else prepared.last)
     # Those of the last phase may be activations of units that an earlier phase trained, and the
     # best weights others there.
     if not ranks.on_main(parts.fit):
         parts = loaders(prepared.lowest)
     kept = state.best.name
-    result = ranks.on_main(
-        lambda: conclude(workspace, prepared, kept, parts.test, journal, began, progress)
-    )
+    result = ranks.on_main(lambda: conclude(workspace, prepared, kept, parts.test, journal, began))
     if ranks.is_main:
         state.snapshots.clear()  # not before: a run that is cut off here blends again
     ranks.wait()
@@ -206,14 +203,14 @@ def _run(
 
 
 def _loaders(
-    workspace: Workspace, prepared: Prepared, remark: Callable[[str], None], progress: Progress
+    workspace: Workspace, prepared: Prepared, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
     """Freezes so many units, and gives the loaders for that: made once, until others are."""
 
     @lru_cache(maxsize=1)
     def loaders(boundary: int) -> Loaders:
         freeze(prepared.model, prepared.hierarchy, boundary)
-        parts = make_loaders(prepared, boundary, workspace.root / CACHE / "crossings", progress)
+        parts = make_loaders(prepared, boundary, workspace.root / CACHE / "crossings")
         remark(parts.remark)
         remark(not_synced(prepared))
         return parts
@@ -295,9 +292,9 @@ def find_lr(
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
-    parts = _loaders(workspace, prepared, lambda _: None, progress)(boundary)
+    parts = _loaders(workspace, prepared, lambda _: None)(boundary)
     if prepared.recipe.strategy == "lp-ft":
-        ranks.on_main(lambda: probe_heads(prepared, parts, progress))
+        ranks.on_main(lambda: probe_heads(prepared, parts))
     ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))
     learner, loader = make_learner(prepared, phase, boundary, parts)
     curve = search(learner, loader, progress)

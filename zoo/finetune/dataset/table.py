@@ -25,7 +25,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
@@ -110,13 +110,13 @@ def _parquet(path: Path) -> list[Cells]:
             "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
         ) from error
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
         raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
     return [{name: _text(value) for name, value in row.items()} for row in rows]
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     if isinstance(value, list):
         return "|".join(map(str, value))
     # A column of whole numbers with a gap in it is one of floats to many programs.

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     key: str
     part: str
-    value: Any
+    value: object
     problem: str = ""
 
 
@@ -63,11 +63,11 @@ def list_entries(
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _task(value: Any) -> Task:
+def _task(value: object) -> Task:
     if isinstance(value, list | tuple):
         return "regression" if any(isinstance(item, float) for item in value) else "multi-label"
     return "regression" if isinstance(value, float) else "classification"
@@ -95,7 +95,7 @@ def _label(value: Any, task: Task, names: Sequence[str]) -> Label:
     return numbers
 
 
-def _name(value: Any, names: Sequence[str]) -> str:
+def _name(value: object, names: Sequence[str]) -> str:
     if isinstance(value, str) and value:
         return value
     # Hidden labels are published as -1.

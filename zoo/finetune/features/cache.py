@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -53,7 +52,7 @@ class Shape:
 
     spec: TreeSpec
     rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
-    constants: Mapping[int, Any]
+    constants: Mapping[int, object]
     last: frozenset[int] = frozenset()
 
     @property
@@ -101,7 +100,7 @@ def shape_of(
 
     Args:
         entry: Records them.
-        image: Any (C, H, W).
+        image: One (C, H, W).
         layout: How images lie in memory.
 
     Raises:
@@ -199,7 +198,7 @@ def _tensors(
 
 def open_or_fill(
     folder: Path,
-    description: Mapping[str, Any],
+    description: Mapping[str, object],
     shape: Shape,
     count: int,
     batches: Callable[[], Iterable[Tensor]],
@@ -246,7 +245,7 @@ def open_or_fill(
     return Activations(shape, rows)
 
 
-def _plain(shape: Shape) -> list[Any]:
+def _plain(shape: Shape) -> list[object]:
     return [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
 
 
@@ -258,7 +257,9 @@ def _digest(path: Path) -> str:
     return f"blake3:{blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()}"
 
 
-def _opened(home: Path, full: Mapping[str, Any], shape: Shape, count: int) -> list[Tensor] | None:
+def _opened(
+    home: Path, full: Mapping[str, object], shape: Shape, count: int
+) -> list[Tensor] | None:
     """The rows kept in ``home``, if they are what ``full`` describes and sound."""
     try:
         known = json.loads((home / DESCRIPTION).read_bytes())

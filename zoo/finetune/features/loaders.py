@@ -1,21 +1,21 @@
-"""The feeds of a phase: late entry wherever the plan allows it."""
+"""The loaders of a phase: cached activations at a cut wherever the plan allows it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from blake3 import blake3
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo import plugins
 from zoo.backbones.from_cut import FromCut
 from zoo.backbones.rgb import READING
-from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
@@ -29,7 +29,7 @@ from zoo.finetune.setup.prepare import Prepared
 __all__ = ["Loaders", "image_loaders", "make_loaders"]
 
 UNCOMPILED = (
-    "--compile has no effect where the network is entered at a cut, from the cache: --no-cache "
+    "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
     "runs it whole"
 )
 LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "pillow")
@@ -61,14 +61,13 @@ class Loaders:
         return self.test.fits()
 
 
-def make_loaders(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Loaders:
-    """The feeds of a phase that freezes ``boundary`` units.
+def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+    """The loaders of a phase that freezes ``boundary`` units.
 
     Args:
         prepared: The run.
         boundary: Units that are frozen, already.
         folder: Where caches lie.
-        progress: Told how far filling one is.
     """
     if not boundary or not prepared.recipe.cache:
         return image_loaders(prepared)
@@ -76,7 +75,7 @@ def make_loaders(prepared: Prepared, boundary: int, folder: Path, progress: Prog
     if not why:
         try:
             with autocast(prepared.model, prepared.recipe.precision):
-                return _cached(prepared, boundary, folder, progress)
+                return _cached(prepared, boundary, folder)
         except Unsupported as error:
             why = str(error)
     return replace(image_loaders(prepared), remark=f"what is frozen runs in each epoch: {why}")
@@ -101,11 +100,15 @@ def image_loaders(prepared: Prepared) -> Loaders:
     mix = None
     if recipe.mixup or recipe.cutmix:
         mix = Mix(
-            recipe.mixup, recipe.cutmix, task=dataset.task, outputs=len(dataset.classes),
-            smoothing=recipe.label_smoothing, seed=recipe.seed,
-        )  # fmt: skip
+            recipe.mixup,
+            recipe.cutmix,
+            task=dataset.task,
+            outputs=len(dataset.classes),
+            smoothing=recipe.label_smoothing,
+            seed=recipe.seed,
+        )
     # Parameters stay those of the network: only its calls are compiled.
-    runs: Any = torch.compile(prepared.model) if recipe.compile else prepared.model
+    runs = cast(nn.Module, torch.compile(prepared.model)) if recipe.compile else prepared.model
 
     def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageLoader:
         batches = _batches(prepared, samples, level)
@@ -117,8 +120,8 @@ def image_loaders(prepared: Prepared) -> Loaders:
     return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
 
-def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
-    """The highest cut below ``boundary`` whose crossings can be kept, and what they are like.
+def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
+    """The highest cut below ``boundary`` whose inputs can be cached, and what they are like.
 
     Where dropout lies right before the head, that is one below the last unit, so that training
     still draws anew in each step.
@@ -139,14 +142,14 @@ def _entered(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut,
     raise reason
 
 
-def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress) -> Loaders:
+def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
-    entry, shape = _entered(prepared, boundary, whole.image(0, 0).to(prepared.device))
+    entry, shape = _cut_entry(prepared, boundary, whole.image(0, 0).to(prepared.device))
     below = Below(prepared.model, prepared.hierarchy, entry.boundary)
     what = _description(prepared, entry, below)
-    plain = _crossings(prepared, entry, whole, shape, what, 0, folder, progress)
+    plain = _activations(prepared, entry, whole, shape, what, 0, folder)
     device, ranks = prepared.device, prepared.ranks
     row = {sample.key: at for at, sample in enumerate(everything)}
 
@@ -161,7 +164,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path, progress: Progress)
         changing = _batches(prepared, dataset.train, recipe.augment)
         what = {**what, "augment": recipe.augment, "seed": recipe.seed}
         views = [
-            _crossings(prepared, entry, changing, shape, what, number, folder, progress)
+            _activations(prepared, entry, changing, shape, what, number, folder)
             for number in range(recipe.views)
         ]
         rows = list(range(len(dataset.train)))
@@ -181,7 +184,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
     return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
 
 
-def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, Any]:
+def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
     """All that shapes what crosses the cut, but for the images."""
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
@@ -209,27 +212,23 @@ def _arithmetic(device: torch.device) -> list[str]:
     """
     if device.type != "cuda":
         return [torch.backends.cpu.get_cpu_capability()]
-    matmul, cudnn, general = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends
-    if hasattr(matmul, "fp32_precision"):  # torch 2.9: the older names may be asked no more
-        exact = (
-            matmul.fp32_precision,
-            cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
-            general.fp32_precision,  # type: ignore[attr-defined]
-        )
+    backends = torch.backends
+    if hasattr(backends.cuda.matmul, "fp32_precision"):  # torch 2.9: do not ask the older names
+        names = "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision", "fp32_precision"
+        exact = attrgetter(*names)(backends)
     else:
-        exact = matmul.allow_tf32, cudnn.allow_tf32, False
+        exact = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, False
     return [torch.cuda.get_device_name(device), *map(str, exact)]
 
 
-def _crossings(
+def _activations(
     prepared: Prepared,
     entry: FromCut,
     batches: Batches,
     shape: Shape,
-    what: dict[str, Any],
+    what: dict[str, object],
     view: int,
     folder: Path,
-    progress: Progress,
 ) -> Activations:
     keys = "\n".join(sample.key for sample in batches.samples)
     images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
@@ -243,7 +242,7 @@ def _crossings(
     description, why = {**what, **images, "view": view}, ""
     with prepared.ranks.main_first():
         try:
-            found = open_or_fill(folder, description, shape, count, moved, entry, progress)
+            found = open_or_fill(folder, description, shape, count, moved, entry, prepared.progress)
         except Unsupported as error:
             why = str(error)
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:

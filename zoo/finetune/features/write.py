@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
+from torch import nn
 
-from zoo.backbones.codes import extract, find_tap
+from zoo.backbones.codes import Tap, extract, find_tap
 from zoo.backbones.load import load
 from zoo.backbones.operated import backbone_of
 from zoo.domain.digest import Digest
@@ -51,7 +51,7 @@ class Features:
     features: int
     classes: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {
             "path": str(self.path),
@@ -96,7 +96,7 @@ def write_features(
         batch_size: Images that run at once.
         device: See `zoo.finetune.ranks.device.pick_device`.
         force: Replace ``out`` if it exists.
-        progress: Told of each image.
+        progress: Progress callback, called once per image.
 
     Raises:
         Conflict: ``out`` exists.
@@ -106,7 +106,10 @@ def write_features(
         Unsupported: What is at the unit cannot be pooled.
         DiskFull: There is no space for the file; what was there is as it was.
     """
-    _check_free(out, force)
+    if out.is_dir():
+        raise Conflict(f"{out} is a folder")
+    if out.exists() and not force:
+        raise Conflict(f"{out} exists; --force replaces it")
     ref, digest = workspace.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
@@ -116,32 +119,30 @@ def write_features(
     blank = next(model.parameters()).new_zeros(1, *transform.size)
     tap = find_tap(model, hierarchy, blank, at)
     with for_all_of(workspace.root, CACHE):
-        # Nothing is trained, so nothing is held out.
         dataset = open_dataset(
-            data, task=task, validation_share=0, test_share=0, skip_bad=skip_bad,
-            cache=workspace.root / CACHE / "images", progress=progress,
-        )  # fmt: skip
+            data,
+            task=task,
+            validation_share=0,  # nothing is trained, so nothing is held out
+            test_share=0,
+            skip_bad=skip_bad,
+            cache=workspace.root / CACHE / "images",
+            progress=progress,
+        )
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
-    batches = Batches(dataset, samples, transform, batch_size)
-
-    def content() -> Iterator[bytes]:
-        with progress("extracting codes", len(samples)) as task:
-            images = ((batch.images, batch.targets) for batch in batches.view(0))
-            (codes,), labels = extract(model, [tap], images, task)
-        metadata = {
-            "ref": str(ref or name),
-            "manifest": str(digest),
-            "architecture": architecture,
-            "unit": tap.unit,
-            "task": dataset.task,
-            "data_digest": dataset.digest,
-            "classes": json.dumps(dataset.classes),
-            "paths": json.dumps([sample.key for sample in samples]),
-        }
-        yield save({"codes": codes, "labels": labels}, metadata)
-
-    # A place where nothing can be written shows before the images run, not after.
-    write_whole(out, content())
+    about = {
+        "ref": str(ref or name),
+        "manifest": str(digest),
+        "architecture": architecture,
+        "unit": tap.unit,
+        "task": dataset.task,
+        "data_digest": dataset.digest,
+        "classes": json.dumps(dataset.classes),
+        "paths": json.dumps([sample.key for sample in samples]),
+    }
+    # A folder where nothing can be written shows before the images run, not after.
+    write_whole(
+        out, _content(model, tap, Batches(dataset, samples, transform, batch_size), about, progress)
+    )
     return Features(
         path=out,
         manifest=digest,
@@ -153,8 +154,10 @@ def write_features(
     )
 
 
-def _check_free(out: Path, force: bool) -> None:
-    if out.is_dir():
-        raise Conflict(f"{out} is a folder")
-    if out.exists() and not force:
-        raise Conflict(f"{out} exists; --force replaces it")
+def _content(
+    model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
+) -> Iterator[bytes]:
+    with progress("extracting codes", len(batches.samples)) as task:
+        images = ((batch.images, batch.targets) for batch in batches.view(0))
+        (codes,), labels = extract(model, [tap], images, task)
+    yield save({"codes": codes, "labels": labels}, about)

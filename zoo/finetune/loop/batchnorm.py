@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.domain.progress import Progress
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
@@ -48,7 +47,7 @@ def _trained(model: nn.Module) -> Iterator[_BatchNorm]:
 
 
 @torch.no_grad()
-def recalibrate(prepared: Prepared, loader: Loader, progress: Progress) -> None:
+def recalibrate(prepared: Prepared, loader: Loader) -> None:
     """Give batch norms that are not frozen the mean statistics of all batches of ``loader``."""
     model = prepared.model
     moving = list(_trained(model))
@@ -60,7 +59,7 @@ def recalibrate(prepared: Prepared, loader: Loader, progress: Progress) -> None:
         child.train()
         child.reset_running_stats()
         child.momentum = None  # a plain mean
-    with progress("statistics of batch norm", len(prepared.dataset.train)) as task:
+    with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
         # A batch of one has no variance.
         batches = (batch for batch in loader.whole() if batch.images > 1)
         for batch in batches:

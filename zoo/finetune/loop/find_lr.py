@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -50,7 +50,7 @@ class LRCurve:
         rates = tuple(rate * factor for rate in self.rates)
         return replace(self, rates=rates, suggestion=self.suggestion * factor)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {
             "suggestion": self.suggestion,

@@ -7,14 +7,13 @@ save the state. What comes before (a probe) and after (a blend) is in `zoo.finet
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from time import monotonic
 
 from torch import Tensor, nn
 
-from zoo.domain.progress import Progress
-from zoo.domain.task import SCORE
+from zoo.domain.progress import Task
 from zoo.finetune.features.loader import Batch, Forward, Loader
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.evaluate import validate
@@ -30,11 +29,7 @@ NOTED = 10
 
 
 def train(
-    prepared: Prepared,
-    loaders: Callable[[int], Loaders],
-    journal: Journal,
-    state: State,
-    progress: Progress,
+    prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal, state: State
 ) -> None:
     """Train what is left of the plan: the best weights are then in ``state.best``.
 
@@ -43,11 +38,10 @@ def train(
         loaders: Freezes so many units, and gives the loaders for that.
         journal: Notes what happens.
         state: Where to begin.
-        progress: Progress callback, called once per step.
     """
     ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
     epochs = [phase.epochs for phase, _ in prepared.phases]
-    with progress("training", sum(epochs) * images) as bar:
+    with prepared.progress("training", sum(epochs) * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
         for number in range(state.position.phase, len(epochs)):
             phase, boundary = prepared.phases[number]
@@ -55,36 +49,32 @@ def train(
             learner, loader = make_learner(prepared, phase, boundary, parts)
             state.restore(learner)
             for epoch in range(state.position.epoch, phase.epochs):
-                count, losses = sum(epochs[:number]) + epoch, []
-                name, score = f"epoch {count + 1}", state.best.rank[0]
-                for step, speed in _steps(learner, loader, count, state, journal):
+                count, losses, score = sum(epochs[:number]) + epoch, [], state.best.rank[0]
+                for step in _steps(learner, loader, count, state, journal, bar):
                     losses.append(step.loss)
-                    bar.advance(step.images, _shown(name, step, speed, state.score, prepared))
                     if state.save_every and state.position.steps % state.save_every == 0:
                         state.save(learner)
                 ranks.sync(dict(learner.model.named_buffers()))
-                _evaluate(prepared, parts, learner, name, losses, state, journal)
+                name = f"epoch {count + 1}"
+                _evaluate(prepared, parts, learner, state, journal, name, losses)
                 if recipe.blend == "soup":
                     state.keep(name)
                 if learner.ema:
                     with learner.ema.in_place():
-                        _evaluate(
-                            prepared, parts, learner, f"average of {name}", [], state, journal
-                        )
+                        _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
                     ranks.collect(learner.model, state.live)
                 stop = state.best.end_epoch(score, recipe.patience)
-                last = stop or epoch + 1 == phase.epochs
-                state.end_epoch(last)
+                state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                 if state.due():
-                    state.save(None if last else learner)
+                    state.save(learner if state.position.phase == number else None)
                 if stop:
                     break
 
 
 def _steps(
-    learner: Learner, loader: Loader, epoch: int, state: State, journal: Journal
-) -> Iterator[tuple[Step, float]]:
-    """The steps of an epoch that are left, and images per second so far."""
+    learner: Learner, loader: Loader, epoch: int, state: State, journal: Journal, bar: Task
+) -> Iterator[Step]:
+    """The steps of an epoch that are left; each is shown, and some are noted."""
     began, images = monotonic(), 0
     batches = loader.epoch(epoch, skip=state.position.batch)
     for step in learn(learner, batches, loader.forward):
@@ -95,7 +85,11 @@ def _steps(
         if state.position.steps % NOTED == 1:
             figures = {"loss": step.loss, "lr": step.lr, "images_per_second": round(speed, 1)}
             journal.note("step", state.position.steps, epoch=epoch + 1, **figures)
-        yield step, speed
+        shown = f"epoch {epoch + 1}, loss {step.loss:.3f}, rate {step.lr:.2g}, {speed:.0f} images/s"
+        if state.score is not None:
+            shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
+        bar.advance(step.images, shown)
+        yield step
 
 
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
@@ -170,21 +164,18 @@ def _mass(loss: nn.Module, targets: Tensor) -> float:
 
 
 def _evaluate(
-    prepared: Prepared, parts: Loaders, learner: Learner, name: str, losses: list[float],
-    state: State, journal: Journal,
-) -> None:  # fmt: skip
+    prepared: Prepared,
+    parts: Loaders,
+    learner: Learner,
+    state: State,
+    journal: Journal,
+    name: str,
+    losses: Sequence[float] = (),
+) -> None:
     """Measure the weights as they are, and keep them if they are the best."""
     prepared.ranks.collect(learner.model, state.live)
     metrics = prepared.ranks.on_main(lambda: validate(prepared, parts))
     state.consider(name, metrics)
     # No losses, where a run is resumed after the last step of an epoch.
-    figures = {"train_loss": fmean(losses)} if losses else {}
-    journal.note("epoch", state.position.steps, name=name, **figures, **metrics)
-
-
-def _shown(name: str, step: Step, speed: float, score: float | None, prepared: Prepared) -> str:
-    """What is shown beside the bar."""
-    note = f"{name}, loss {step.loss:.3f}, rate {step.lr:.2g}, {speed:.0f} images/s"
-    if score is None:
-        return note
-    return f"{note}, {SCORE[prepared.task].replace('_', ' ')} {score:.4f}"
+    note = {"train_loss": fmean(losses)} if losses else {}
+    journal.note("epoch", state.position.steps, name=name, **note, **metrics)

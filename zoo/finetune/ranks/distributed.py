@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -47,7 +47,7 @@ class Distributed(Ranks):
         """See `Ranks.on_main`."""
         box = [work() if self.is_main else None]
         dist.broadcast_object_list(box, src=0, group=self.waiting)
-        return box[0]  # type: ignore[return-value]
+        return cast(T, box[0])
 
     def gather(self, value: T) -> list[T]:
         """See `Ranks.gather`."""

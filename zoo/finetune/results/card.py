@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES
@@ -38,7 +37,7 @@ def _front_matter(name: str, manifest: Manifest, dataset: Dataset, bases: Sequen
         {"type": kind, "value": round(value, 6), "name": kind}
         for kind, value in manifest.metrics.items()
     ]
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "library_name": manifest.backbone.plugin,
         "pipeline_tag": pipeline,
         "tags": ["zoo", manifest.backbone.architecture, dataset.task],

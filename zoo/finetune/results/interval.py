@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +97,7 @@ def _bootstrap(
 ) -> tuple[float, float]:
     count = len(outputs)
     draw = np.random.default_rng(SEED)
-    found: list[Any] = []
+    found: list[Array] = []
     step = max(NUMBERS // count, 1)
     for begun in range(0, DRAWS, step):
         size = min(step, DRAWS - begun)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from os import getpid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from zoo.errors import DiskFull, ZooError
 from zoo.finetune.results.provenance import provenance
@@ -23,6 +23,9 @@ from zoo.lookup.runs import METRICS, RUNS, STATE, Run, metrics
 from zoo.moves import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Journal", "new_run"]
 
@@ -34,10 +37,15 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
     folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     folder.mkdir(parents=True)
     return Run(
-        folder=folder, base=prepared.base, parent=str(prepared.parent), save=save,
-        recipe=prepared.recipe.to_json(), device=str(prepared.device), started=started,
+        folder=folder,
+        base=prepared.base,
+        parent=str(prepared.parent),
+        save=save,
+        recipe=prepared.recipe.to_json(),
+        device=str(prepared.device),
+        started=started,
         provenance=provenance(prepared),
-    )  # fmt: skip
+    )
 
 
 class Journal:
@@ -64,7 +72,7 @@ class Journal:
         self._file = path.open("a", buffering=1)
         self._board = _board(run.folder, steps + 1)
 
-    def note(self, kind: str, steps: int, **figures: Any) -> None:
+    def note(self, kind: str, steps: int, **figures: object) -> None:
         """Append a line of ``figures``."""
         if not self.writes:
             return
@@ -85,7 +93,7 @@ class Journal:
             self.note("remark", 0, text=text)
             logging.getLogger("zoo").warning(text)
 
-    def done(self, result: Mapping[str, Any]) -> None:
+    def done(self, result: Mapping[str, object]) -> None:
         """The run came to its end; the state to go on from is not needed any more."""
         if not self.writes:
             return
@@ -120,7 +128,7 @@ class Journal:
                 ).write()
 
 
-def _board(folder: Path, begin: int) -> Any:
+def _board(folder: Path, begin: int) -> SummaryWriter | None:
     """TensorBoard's writer, where that is installed; it hides what an earlier one wrote of the
     steps from ``begin`` on.
     """

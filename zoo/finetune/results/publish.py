@@ -58,7 +58,6 @@ def publish(
     manifest: m.Manifest,
     dataset: Dataset,
     ref: Reference,
-    *,
     progress: Progress,
 ) -> Digest:
     """Store the module's weights and a model card under ``manifest``, and name it ``ref``."""

@@ -16,7 +16,7 @@ from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.phase import Phase
-from zoo.domain.progress import Progress
+from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import TASKS, Task
@@ -53,6 +53,7 @@ class Prepared:
         loss: From outputs (N, K) and targets to a scalar.
         device: Where it is trained.
         ranks: The processes that train together.
+        progress: Progress callback.
     """
 
     base: str
@@ -67,6 +68,7 @@ class Prepared:
     loss: nn.Module
     device: torch.device
     ranks: Ranks = ALONE
+    progress: Progress = silent
 
     @property
     def model(self) -> nn.Module:
@@ -165,6 +167,7 @@ def prepare(
         loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
         ranks=ranks,
+        progress=progress,
     )
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from zoo.domain.progress import Progress
 from zoo.domain.task import SCORE
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.batchnorm import recalibrate
@@ -36,19 +35,16 @@ def blend(
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
-    progress: Progress,
 ) -> None:
     """After training: try means of weights; the best of all are left in the network."""
     if prepared.recipe.blend != "none":
         parts = loaders(prepared.lowest)
-        prepared.ranks.on_main(lambda: _blend(prepared, parts, journal, state, progress))
+        prepared.ranks.on_main(lambda: _blend(prepared, parts, journal, state))
     put(state.best.tensors, state.live)
     prepared.ranks.sync(state.live)
 
 
-def _blend(
-    prepared: Prepared, parts: Loaders, journal: Journal, state: State, progress: Progress
-) -> None:
+def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -> None:
     """The mean of running statistics is not what the mean of weights gives: batch norms that were
     trained take theirs anew (as `torch.optim.swa_utils.update_bn`).
     """
@@ -57,7 +53,7 @@ def _blend(
         """On the validation split, of the mean of so many weights, which stays in the network."""
         put(tensors, state.live)
         if of > 1:
-            recalibrate(prepared, parts.plain, progress)
+            recalibrate(prepared, parts.plain)
         return validate(prepared, parts)
 
     def consider(name: str, tensors: Mapping[str, Tensor], of: int) -> None:

@@ -8,16 +8,15 @@ will do, which torch spreads over the cores, and the next C begins where the one
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import nn
 
 __all__ = ["SquaredHinge"]
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[np.float64]
 
 
 class SquaredHinge:

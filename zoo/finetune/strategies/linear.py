@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ a unit that fired once, say, would otherwise drown all others as soon as it move
 LEAST = -1e4
 """In the place of an infinite logit, whose loss would hide all others."""
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[np.float64]
+Estimator: TypeAlias = Any  # scikit-learn has no types
 Split = tuple[Tensor, Tensor]
 """Codes (N, F) and targets."""
 Kind = Literal["softmax", "svm", "logistic", "ridge"]
@@ -145,7 +147,7 @@ class Path:
             weight, bias = self._of_classes(weight, bias)
         return self.scaling.fold(weight, bias)
 
-    def _fit(self, estimator: Any, column: Array, c: float) -> tuple[Array, Array]:
+    def _fit(self, estimator: Estimator, column: Array, c: float) -> tuple[Array, Array]:
         if self.kind != "ridge" and len(present := np.unique(column)) < 2:
             # Nothing to tell apart: as sure of it as the number of images allows.
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
@@ -168,21 +170,21 @@ class Path:
         return rows, biases
 
 
-def _softmax(exact: bool) -> Any:
+def _softmax(exact: bool) -> Estimator:
     if exact:
         return LogisticRegression(max_iter=10_000)
     return LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
 
 
-def _svm(exact: bool) -> Any:
+def _svm(exact: bool) -> Estimator:
     return SquaredHinge(1e-13, 10_000) if exact else SquaredHinge(1e-4, 200)
 
 
-def _ridge(exact: bool) -> Any:  # noqa: ARG001 - it has a closed form
+def _ridge(exact: bool) -> Estimator:  # noqa: ARG001 - it has a closed form
     return Ridge()
 
 
-SOLVERS: dict[Kind, Callable[[bool], Any]] = {
+SOLVERS: dict[Kind, Callable[[bool], Estimator]] = {
     "softmax": _softmax,
     "svm": _svm,
     "logistic": _softmax,

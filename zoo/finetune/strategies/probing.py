@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones import codes as c
-from zoo.domain.progress import Progress
 from zoo.errors import InvalidOption
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.features.loaders import Loaders, image_loaders
@@ -32,7 +31,7 @@ FITTED = ("probe", "lp-ft")
 """Strategies that begin with a probe."""
 
 
-def at_depth(prepared: Prepared, journal: Journal, progress: Progress) -> Prepared:
+def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
     """The network ended at the unit that the recipe names, or at the one that does best.
 
     That one is found on what is trained on and chosen on; the curve over all depths is kept in the
@@ -44,7 +43,7 @@ def at_depth(prepared: Prepared, journal: Journal, progress: Progress) -> Prepar
     """
     at = prepared.recipe.at
     if at == "auto":
-        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal, progress))
+        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal))
     return prepared if at == c.HEAD else truncated(prepared, at)
 
 
@@ -53,13 +52,12 @@ def probe(
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
-    progress: Progress,
 ) -> None:
     """Before training: fit a probe, if the strategy begins with one; all ranks have it then."""
     ranks, fitted = prepared.ranks, prepared.recipe.strategy in FITTED
     if fitted:
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
-        choices = ranks.on_main(lambda: probe_heads(prepared, parts, progress))
+        choices = ranks.on_main(lambda: probe_heads(prepared, parts))
         metrics = ranks.on_main(lambda: validate(prepared, parts))
         state.consider("probe", metrics)
         journal.note("probe", 0, **choices, **metrics)
@@ -70,15 +68,15 @@ def probe(
         state.save(None)
 
 
-def probe_heads(prepared: Prepared, loaders: Loaders, progress: Progress) -> dict[str, object]:
+def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
 
     Returns:
         For the journal: the C of each, and what the nearest neighbours' vote would reach.
     """
-    recalibrate(prepared, loaders.plain, progress)
+    recalibrate(prepared, loaders.plain)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with progress("reading codes", images) as task:
+    with prepared.progress("reading codes", images) as task:
         train, targets = _head_inputs(prepared, loaders.plain, task.advance)
         held = None
         if loaders.validation:
@@ -123,7 +121,7 @@ def _head_inputs(
     return [torch.cat(parts) for parts in inputs], targets
 
 
-def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str:
+def _best_depth(prepared: Prepared, journal: Journal) -> str:
     from zoo.finetune.results.pictures import draw_depth
 
     loaders = image_loaders(prepared)
@@ -137,7 +135,7 @@ def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str
         return c.extract(prepared.model, taps, batches, task)
 
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with progress("reading codes at all depths", images) as task:
+    with prepared.progress("reading codes at all depths", images) as task:
         codes, targets = read(loaders.plain)
         held = read(loaders.validation) if loaders.validation else None
     curve = depth_curve(
@@ -148,7 +146,7 @@ def _best_depth(prepared: Prepared, journal: Journal, progress: Progress) -> str
         kind=_kind(prepared),
         seed=prepared.recipe.seed,
         groups=prepared.dataset.groups_of(prepared.dataset.train),
-        progress=progress,
+        progress=prepared.progress,
     )
     folder = journal.run.folder
     write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
