@@ -165,7 +165,7 @@ class InvalidOption(Invalid):
 
 
 class Diverged(ZooError):
-    """The loss of a training became infinite or no number at ``step``; ``lr`` was the recipe's
+    """The loss of a training became NaN or infinite at ``step``; ``lr`` was the recipe's
     rate, or that of the ``phase`` that has its own.
     """
 

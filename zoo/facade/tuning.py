@@ -62,7 +62,7 @@ class Tuning(Opened):
             return find_lr(self.workspace, base, recipe, device=device, progress=self.progress)
 
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Result:
-        """Go on with a run that was cut off; ``last`` is the newest.
+        """Resume a run that was cut off; ``last`` is the newest.
 
         It goes on on the ``device`` that it was on, or on another, which gives other bits.
 
@@ -97,7 +97,7 @@ class Tuning(Opened):
             )  # fmt: skip
 
     def _shared(self) -> AbstractContextManager[None]:
-        """Whoever may use the zoo can go on with the run, and use what it has cached."""
+        """Whoever may use the zoo can resume the run, and use what it has cached."""
         return for_all_of(self.workspace.root, RUNS, CACHE)
 
     def runs(self) -> list[Run]:

@@ -57,14 +57,15 @@ def finetune(
         save: The result's name.
         device: See `zoo.finetune.ranks.device.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
-        progress: Told how far it is.
+        progress: Progress callback.
         known_as: What the lineage calls the base, if not ``base``.
         earlier: How it was, if it is done again.
 
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
             `zoo.finetune.setup.prepare.prepare`; nothing was trained.
-        Diverged: The loss became no number, in training or on the test images; nothing was saved.
+        Diverged: The loss is NaN or infinite, in training or on the test images; nothing was
+            saved.
     """
     began = time.monotonic()
     workspace.check_free(save)
@@ -86,14 +87,14 @@ def resume(
     save_every: int = 0,
     progress: Progress = silent,
 ) -> Result:
-    """Go on with a run that was cut off; on a CPU, to the bits of one that was not.
+    """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
     Args:
         workspace: The zoo.
         name: The run's id, or the beginning of it; ``last`` is the newest.
         device: See `finetune`; None: what it ran on, if there is such a one here.
         save_every: See `finetune`.
-        progress: Told how far it is.
+        progress: Progress callback.
 
     Raises:
         UnknownName: No such run.
@@ -238,7 +239,7 @@ def rerun(
         save: Name of the new result.
         data: Where the images are now; None: where they were.
         device: See `finetune`.
-        progress: Told how far it is.
+        progress: Progress callback.
 
     Raises:
         UnknownName: No such checkpoint, or its base is not here.

@@ -60,7 +60,7 @@ def open_dataset(
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order, so that they are not decoded
             again as long as their files stay as they are.
-        progress: Told of every image.
+        progress: Progress callback, called once per image.
 
     Raises:
         InvalidData: Listing everything that is wrong.

@@ -1,4 +1,4 @@
-"""The cache: what crosses a cut for every image, computed once and memory-mapped.
+"""The cache: the inputs at a cut for every image, computed once and memory-mapped.
 
 A file is named after everything that shapes it: the tensors below the cut, the images and their
 order, the transform, dtype, device and versions. The description lies beside it and is compared, so
@@ -205,7 +205,7 @@ def open_or_fill(
     entry: FromCut,
     progress: Progress,
 ) -> Activations:
-    """The crossings that ``description`` names, from ``folder`` or computed and kept there.
+    """The activations that ``description`` names, from ``folder`` or computed and kept there.
 
     Args:
         folder: Where caches lie.
@@ -214,7 +214,7 @@ def open_or_fill(
         count: Number of images.
         batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
         entry: Records them.
-        progress: Told of each image.
+        progress: Progress callback, called once per batch.
 
     Raises:
         Unsupported: Neither disk nor memory has room for them.

@@ -1,4 +1,4 @@
-"""What is to be said of a result beside its figures: that it is none."""
+"""Warnings about a result: why it is no better than no training."""
 
 from __future__ import annotations
 

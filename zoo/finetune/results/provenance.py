@@ -21,7 +21,7 @@ __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 LIBRARIES = (*COMPUTING, "numpy", "scipy", "scikit-learn", "pillow")
 TRAINING = 2
-"""How a recipe is carried out; another number gives other bits. Until 2, of equal epochs the latest
+"""How a recipe is run; another number gives other bits. Until 2, of equal epochs the latest
 was kept, and patience went on through them; probes were not fitted to their optimum; one-cycle was
 not torch's; tables of positions decayed in networks of torchvision and transformers; the running
 statistics of blends were means."""

@@ -93,11 +93,11 @@ def depth_curve(
         kind: For classes.
         seed: Seeds the folds.
         groups: Of each training image; those of one stay in one fold.
-        progress: Told of each tap.
+        progress: Progress callback, called once per tap.
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Codes are no numbers.
+        Unsupported: Codes are NaN or infinite.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)

@@ -223,12 +223,12 @@ def best_c(
     ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
-        said = [
+        outcomes = [
             (nn.functional.linear(codes, *path.fit(c)), targets)
             for path, (_, (codes, targets)) in zip(paths, parts, strict=True)
         ]
-        scores[c] = torch.cat([goodness(*each, task) for each in said]).mean().item()
-        ranks[c] = scores[c], -sum(_loss(*each, kind) for each in said)
+        scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
+        ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)
         best = c if ranks[c] > ranks[best] else best
         if tried - CS.index(best) >= PATIENCE:
             break
@@ -251,15 +251,15 @@ def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
 def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """How well each image is told (N,); the mean is the score of all.
 
-    Whether the class is right; the F1 of its labels, 1 where there are none and none are said; for
+    Whether the class is right; the F1 of its labels, 1 where there are none and none are given; for
     numbers 1 less the squared error as a share of their variance, so that the mean is R2.
     """
     if task == "classification":
         return (outputs.argmax(dim=1) == targets).float()
     if task == "multi-label":
-        said, true = outputs > 0, targets > 0.5
-        amount = (said.sum(dim=1) + true.sum(dim=1)).float()
-        both = 2.0 * (said & true).sum(dim=1)
+        given, true = outputs > 0, targets > 0.5
+        amount = (given.sum(dim=1) + true.sum(dim=1)).float()
+        both = 2.0 * (given & true).sum(dim=1)
         return torch.where(amount > 0, both / amount.clamp(min=1), torch.ones_like(both))
     spread = (targets - targets.mean(dim=0)).square().sum(dim=1).mean()
     error = (outputs - targets).square().sum(dim=1)

@@ -71,7 +71,7 @@ def fit_probe(
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Codes are no numbers.
+        Unsupported: Codes are NaN or infinite.
     """
     began = time.perf_counter()
     solver = kind_for(task, kind)
@@ -100,12 +100,12 @@ def check_codes(codes: Tensor, targets: Tensor) -> int:
 
     Raises:
         InvalidOption: Too few images, or a class without one.
-        Unsupported: Codes are no numbers.
+        Unsupported: Codes are NaN or infinite.
     """
     if len(codes) < LEAST:
         raise InvalidOption(f"{len(codes)} images are too few for a probe: at least {LEAST}")
     if not codes.isfinite().all():
-        raise Unsupported("the network's codes are infinite or no numbers: no probe can use them")
+        raise Unsupported("the network's codes are NaN or infinite: no probe can use them")
     if targets.dim() > 1:
         return targets.shape[1]
     counts = torch.bincount(targets)
