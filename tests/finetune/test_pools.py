@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from zoo.finetune.strategies.blas import one_pool
+from zoo.finetune.strategies.blas import limit_blas_threads
 from zoo.finetune.strategies.hinge import SquaredHinge
 from zoo.finetune.strategies.probe import fit_probe
 
@@ -34,10 +34,10 @@ def two_threads() -> Any:
 
 
 def test_scipy_has_one_thread_and_numpy_all() -> None:
-    with one_pool():
+    with limit_blas_threads():
         assert threads() == {"numpy": 2, "scipy": 1}
     assert threads() == {"numpy": 2, "scipy": 2}
-    with pytest.raises(KeyError), one_pool():
+    with pytest.raises(KeyError), limit_blas_threads():
         raise KeyError
     assert threads() == {"numpy": 2, "scipy": 2}
 
@@ -45,7 +45,7 @@ def test_scipy_has_one_thread_and_numpy_all() -> None:
 def test_there_may_be_nothing_to_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = ThreadpoolController().select(filepath=[])
     monkeypatch.setattr("zoo.finetune.strategies.blas._of_scipy", lambda: nothing)
-    with one_pool():
+    with limit_blas_threads():
         assert threads() == {"numpy": 2, "scipy": 2}
 
 

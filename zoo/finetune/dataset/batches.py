@@ -21,8 +21,8 @@ from zoo.config import cores
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform
-from zoo.finetune.dataset.chance import seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
+from zoo.finetune.dataset.rng import seeded
 
 __all__ = ["Batches", "ImageBatch", "targets_of"]
 

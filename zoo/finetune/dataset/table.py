@@ -12,7 +12,7 @@
 | what ``group_by`` names | optional: whom or what the image is of, which stays in one part |
 
 The table is the user's own: its paths may lead anywhere. Class names and labels are in the order in
-which people count (`in_order`), label columns and numbers in that of the columns.
+which people count (`natural_sort`), label columns and numbers in that of the columns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.groups import is_rule
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, in_order
+from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, natural_sort
 
 __all__ = ["TABLES", "list_table"]
 
@@ -251,7 +251,7 @@ def _is_number(text: str) -> bool:
 def _classes(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     labels = [row.label for row in rows if row.label is not None]
     if columns.task == "classification":
-        return in_order(map(str, labels))
+        return natural_sort(map(str, labels))
     if columns.labels == ("labels",):
-        return in_order(str(name) for label in labels for name in label)
+        return natural_sort(str(name) for label in labels for name in label)
     return columns.labels

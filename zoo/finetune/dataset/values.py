@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images
-from zoo.finetune.dataset.listing import Label, Listing, Row, in_order
+from zoo.finetune.dataset.listing import Label, Listing, Row, natural_sort
 
 __all__ = ["Entry", "list_entries"]
 
@@ -111,6 +111,6 @@ def _classes(rows: Sequence[Row], task: Task, names: Sequence[str]) -> tuple[str
         return ("target",) if count == 1 else tuple(f"target_{n}" for n in range(count))
     if names:
         return tuple(names)
-    return in_order(
+    return natural_sort(
         str(name) for label in labels for name in ((label,) if isinstance(label, str) else label)
     )

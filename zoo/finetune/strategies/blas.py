@@ -16,11 +16,11 @@ from pathlib import Path
 import scipy.linalg  # noqa: F401 - its library must be there to be found
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_pool"]
+__all__ = ["limit_blas_threads"]
 
 
 @contextmanager
-def one_pool() -> Iterator[None]:
+def limit_blas_threads() -> Iterator[None]:
     """A context in which a BLAS that is SciPy's alone uses one thread."""
     with _of_scipy().limit(limits=1, user_api="blas"):
         yield

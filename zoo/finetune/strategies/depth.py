@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo.backbones.codes import Tap
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
-from zoo.finetune.strategies.linear import Kind, Path, Split, best_c, folds, goodness, kind_for
+from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
 from zoo.finetune.strategies.probe import FOLDS, check_codes, neighbours
 
 __all__ = ["Curve", "Point", "depth_curve"]
@@ -149,7 +149,7 @@ def _scored(
             for a, b in folds(targets, FOLDS, seed, grouped)
         ]
         c, _ = best_c(kind, task, inner, outputs)
-        weight, bias = Path(kind, codes, targets, outputs).fit(c)
+        weight, bias = Fitter(kind, codes, targets, outputs).fit(c)
         found.append(goodness(nn.functional.linear(held, weight, bias), truth, task))
     return torch.cat(found)
 

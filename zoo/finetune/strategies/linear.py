@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.groups import allot
-from zoo.finetune.strategies.blas import one_pool
+from zoo.finetune.strategies.blas import limit_blas_threads
 from zoo.finetune.strategies.hinge import SquaredHinge
 
-__all__ = ["CS", "Kind", "Path", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
+__all__ = ["CS", "Kind", "Fitter", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
 
 CS = tuple(10.0**power for power in range(-4, 3))
 """Values of C to try: the weight of the data against that of small coefficients."""
@@ -106,7 +106,7 @@ class Scaling:
         return torch.tensor(folded, dtype=torch.float32), torch.tensor(shifted, dtype=torch.float32)
 
 
-class Path:
+class Fitter:
     """Fits one training set with one C after another; L-BFGS starts from the solution before.
 
     Args:
@@ -195,7 +195,7 @@ SOLVERS: dict[Kind, Callable[[bool], Estimator]] = {
 @contextmanager
 def _solving() -> Iterator[None]:
     """A C for which the solver needs longer than it may is still a classifier, and is scored."""
-    with warnings.catch_warnings(), one_pool():
+    with warnings.catch_warnings(), limit_blas_threads():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
@@ -218,7 +218,7 @@ def best_c(
         parts: What to fit on and what to score on, once or several times.
         outputs: K.
     """
-    paths = [Path(kind, codes, targets, outputs) for (codes, targets), _ in parts]
+    paths = [Fitter(kind, codes, targets, outputs) for (codes, targets), _ in parts]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.setup.prepare import LEAST
-from zoo.finetune.strategies.linear import Kind, Path, Split, best_c, folds, kind_for
+from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for
 
 __all__ = ["Probe", "check_codes", "fit_probe", "install", "neighbours"]
 
@@ -84,7 +84,7 @@ def fit_probe(
             for fit, held in folds(targets, FOLDS, seed, groups)
         ]
     c, scores = best_c(solver, task, parts, outputs)
-    weight, bias = Path(solver, codes, targets, outputs, exact=True).fit(c)
+    weight, bias = Fitter(solver, codes, targets, outputs, exact=True).fit(c)
     return Probe(
         kind=solver,
         weight=weight,
