@@ -31,9 +31,9 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.linear import goodness
-from zoo.finetune.probe import fit_probe
 from zoo.finetune.run import Result
+from zoo.finetune.strategies.linear import goodness
+from zoo.finetune.strategies.probe import fit_probe
 from zoo_timm.backbone import TimmBackbone
 
 BASE = "timm/tf_efficientnet_lite0.in1k"

@@ -46,7 +46,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.device import pick_device
+from zoo.finetune.ranks.device import pick_device
 from zoo.finetune.run import CACHE
 from zoo_timm.backbone import TimmBackbone
 

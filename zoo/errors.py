@@ -16,7 +16,7 @@ in one table (``zoo_cli.errors``), unless whoever raises the error knows better:
     |   |-- InvalidImage         an image that is missing or unreadable
     |   |-- InvalidData          a dataset that cannot be trained on
     |   `-- InvalidOption        an option out of range, or one that does not apply
-    |-- Diverged                 a training whose loss is no number any more
+    |-- Diverged                 a training whose loss is NaN or infinite
     |-- Conflict                 a name that moved, or is taken
     |   |-- Protected            a name that may be neither moved nor deleted
     |   `-- WouldReplace         a name that would be taken from work that only one side has
@@ -165,13 +165,13 @@ class InvalidOption(Invalid):
 
 
 class Diverged(ZooError):
-    """The loss of a training became infinite or no number at ``step``; ``lr`` was the recipe's
+    """The loss of a training became NaN or infinite at ``step``; ``lr`` was the recipe's
     rate, or that of the ``phase`` that has its own.
     """
 
     def __init__(self, step: int, lr: float, phase: str = "") -> None:
         self.step, self.lr, self.phase = step, lr, phase
-        super().__init__(f"the training diverged at step {step}: its loss is no number any more")
+        super().__init__(f"the training diverged at step {step}: its loss is NaN or infinite")
 
 
 class Conflict(ZooError):

@@ -20,7 +20,7 @@ from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Result
 
 __all__ = ["finetune", "predict", "rerun"]
@@ -107,12 +107,12 @@ def finetune(
             raise click.UsageError("Missing argument 'BASE'.")
         recipe = recipe_from(file, options)
         if find_lr:
-            _print_rates(zoo.try_rates(recipe, base, device=device), as_json)
+            _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
             return
         if save is None:
             raise click.UsageError("Missing option '--save'.")
         with _resumable(zoo):
-            result = zoo.carry_out(recipe, base, save, device=device, save_every=save_every)
+            result = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
     _print(result, as_json)
 
 
@@ -168,7 +168,7 @@ def _resumable(zoo: Zoo, resumed: str = "") -> Iterator[None]:
         raise
 
 
-def _print_rates(found: RateCurve, as_json: bool) -> None:
+def _print_rates(found: LRCurve, as_json: bool) -> None:
     if config.rank():
         return
     if as_json:

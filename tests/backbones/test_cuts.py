@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.testing.cuts import proves_cut
-from zoo.testing.entry import check_late_entry
+from zoo.testing.from_cut import check_from_cut
 
 
 class Chain(nn.Module):
@@ -151,7 +151,7 @@ def test_what_no_image_changes_is_no_step_and_is_kept() -> None:
     """
     module, hierarchy, images = prepared(Turned())
     assert hierarchy.units[0].modules == ("embed", "table")
-    assert check_late_entry(module, hierarchy, images) == [1, 2, 3, 4]
+    assert check_from_cut(module, hierarchy, images) == [1, 2, 3, 4]
 
 
 def test_module_is_left_as_it_was() -> None:

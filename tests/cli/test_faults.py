@@ -103,7 +103,7 @@ def test_an_interrupt(
     tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1)
     before = stored()
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.finetune.training.learn", interrupt)
+        patch.setattr("zoo.finetune.loop.train.learn", interrupt)
         done = small(*tune)
     assert (done.code, done.out) == (130, "")
     kept, said = (line for line in done.err.splitlines() if line)

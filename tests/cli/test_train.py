@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from zoo.finetune import run as tuning
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 from zoo.lookup import runs
 
 BASE, NET = "timm/tf_efficientnet_lite0.in1k", "team/net"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 
 __all__ = ["Cut", "cut_at"]
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.finetune import pictures
+from zoo.finetune.results import pictures
 
 __all__ = ["blank_pictures"]
 

@@ -38,8 +38,8 @@ LIMITS = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
 PRELOAD = (
     "torch", "torchvision", "timm", "safetensors.torch", "sklearn.linear_model", "accelerate",
     "torch.distributed.run", "torch.distributed.fsdp", "matplotlib.figure", "alembic.command",
-    "zoo.finetune.run", "zoo.finetune.sharded", "zoo.exchange.importing", "zoo.exchange.publishing",
-    "zoo.facade", "zoo.registry", "zoo_cli.main",
+    "zoo.finetune.run", "zoo.finetune.ranks.sharded", "zoo.exchange.importing",
+    "zoo.exchange.publishing", "zoo.facade", "zoo.registry", "zoo_cli.main",
 )  # fmt: skip
 
 

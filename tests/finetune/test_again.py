@@ -19,8 +19,8 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidData, InvalidOption
-from zoo.finetune import provenance as module
 from zoo.finetune import run as carrying
+from zoo.finetune.results import provenance as module
 from zoo.finetune.run import Result, finetune, rerun, resume
 from zoo.lookup import runs
 from zoo.lookup.runs import Run, find_run, list_runs, metrics

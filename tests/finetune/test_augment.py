@@ -13,8 +13,8 @@ from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.chance import seeded
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.rng import seeded
 
 PREPROCESSING = Preprocessing(
     input_size=(3, 24, 24), interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3,

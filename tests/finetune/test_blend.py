@@ -12,8 +12,9 @@ from torch import Tensor
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.blend import Kept, interpolated, soup
+from zoo.finetune.loop.snapshots import Snapshots
 from zoo.finetune.run import finetune
+from zoo.finetune.strategies.blend import interpolated, soup
 from zoo.workspace import Workspace
 
 
@@ -27,7 +28,7 @@ def test_a_share_of_the_way() -> None:
 
 def test_a_soup_takes_in_what_makes_it_no_worse(tmp_path: Path) -> None:
     """2.1 would be best."""
-    kept = Kept(tmp_path / "weights")
+    kept = Snapshots(tmp_path / "weights")
     for name, value in (("far", 90.0), ("low", 0.0), ("middle", 2.0), ("high", 4.0)):
         kept.keep(name, {"w": torch.tensor([value])})
 
@@ -53,7 +54,10 @@ def test_the_blend_that_does_best_is_saved(
     found = {}
     for best in (1, 3, 10):
         scores = iter([0.2, 0.5, *(0.9 if tenths == best else 0.1 for tenths in range(1, 10))])
-        monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})  # noqa: B023
+        monkeypatch.setattr(
+            "zoo.finetune.loop.evaluate.evaluate",
+            lambda *_: {"accuracy": next(scores)},  # noqa: B023
+        )
         save = Reference.parse(f"team/best{best}")
         result = finetune(workspace, base, recipe, save, device="cpu")
         assert result.freeze["kept"] == ("epoch 1" if best == 10 else f"{best}/10 of the way")

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo import config, plugins
-from zoo.backbones.entry import LateEntry
 from zoo.backbones.freeze import freeze
+from zoo.backbones.from_cut import FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import silent
 from zoo.errors import Unsupported
-from zoo.finetune import cache
-from zoo.finetune.cache import Crossings, below_digest, open_or_fill, shape_of
+from zoo.finetune.features import cache
+from zoo.finetune.features.cache import Activations, below_digest, open_or_fill, shape_of
 
 COUNT = 7
 
@@ -36,7 +36,7 @@ class Work:
         assert self.boundary
         freeze(self.module, self.hierarchy, self.boundary)
         self.module.train()
-        self.entry = LateEntry(self.module, self.hierarchy, self.boundary)
+        self.entry = FromCut(self.module, self.hierarchy, self.boundary)
         self.images = torch.randn(
             COUNT, *plugins.backbone("timm").preprocessing(self.module).input_size
         )
@@ -47,7 +47,7 @@ class Work:
         self.asked += 1
         yield from self.images.split(3)
 
-    def crossings(self, **more: Any) -> Crossings:
+    def crossings(self, **more: Any) -> Activations:
         description = {"below": below_digest(self.module, self.hierarchy, self.boundary), **more}
         shape = shape_of(self.entry, self.images[0])
         return open_or_fill(
@@ -60,7 +60,7 @@ def work(request: pytest.FixtureRequest, tmp_path: Path) -> Work:
     return Work(request.param, 3, tmp_path / "cache")
 
 
-def rows_equal(one: Crossings, other: Crossings) -> bool:
+def rows_equal(one: Activations, other: Activations) -> bool:
     return all(map(torch.equal, one.rows, other.rows))
 
 
@@ -71,7 +71,7 @@ def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
     assert kwargs.keys() == expected_kwargs.keys()
     assert len(args) == len(expected)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(args, expected, strict=True))
-    late = work.entry.enter((args, kwargs), work.images[[4, 0]])
+    late = work.entry.forward((args, kwargs), work.images[[4, 0]])
     assert torch.allclose(late, work.module(work.images[[4, 0]]), atol=1e-4)
 
 

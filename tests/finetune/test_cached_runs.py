@@ -16,9 +16,9 @@ from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.feeds import make_feeds
-from zoo.finetune.prepare import prepare
+from zoo.finetune.features.loaders import make_loaders
 from zoo.finetune.run import Result, finetune
+from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace
 
@@ -81,9 +81,9 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
         prepared = prepare(workspace, base, recipe, "cpu", silent)
         boundary = prepared.boundaries[0]
         freeze(prepared.model, prepared.hierarchy, boundary)
-        feeds = make_feeds(prepared, boundary, folder, silent)
+        feeds = make_loaders(prepared, boundary, folder)
         assert feeds.cut
-        (entering,) = next(feeds.train.epoch(0)).inputs.entering[0]
+        (entering,) = next(feeds.train.epoch(0)).inputs.at_cut[0]
         assert entering.is_contiguous(memory_format=torch.channels_last) == channels_last
     described = [json.loads(path.read_bytes()) for path in folder.glob("*/description.json")]
     assert {kept["channels_last"] for kept in described} == {True, False}

@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard
 
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.card import model_card
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.results.card import model_card
 from zoo.finetune.run import finetune
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace

@@ -205,7 +205,7 @@ def test_a_truncated_image_is_found(shapes: Path, suffix: str) -> None:
 def test_one_class_none_and_no_folder(shapes: Path, tmp_path: Path) -> None:
     shutil.rmtree(shapes / "10")
     shutil.rmtree(shapes / "Squares")
-    assert problems(shapes) == ("one class only: there is nothing to tell apart",)
+    assert problems(shapes) == ("only one class is there: training needs at least two classes",)
     shutil.rmtree(shapes / "2")
     assert "no class folders" in problems(shapes)[0]
     (shapes / "2").mkdir()

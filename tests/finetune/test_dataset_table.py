@@ -169,7 +169,11 @@ def test_an_unknown_split(shapes: Path) -> None:
     [
         ("path,labels", "{},{}", ("label 'rare' has one image; training and test need one each",)),
         ("path,a,b", "{},1,0", ("label 'b' has no image",)),
-        ("path,label", "{},same", ("one class only: there is nothing to tell apart",)),
+        (
+            "path,label",
+            "{},same",
+            ("only one class is there: training needs at least two classes",),
+        ),
         (
             "path,target",
             "{},4",

@@ -17,11 +17,11 @@ from zoo.backbones.codes import Tap, extract, find_taps
 from zoo.backbones.operated import backbone_of
 from zoo.domain.progress import silent
 from zoo.facade import Zoo
-from zoo.finetune import depth, linear
-from zoo.finetune.depth import AMPLE, Curve, depth_curve
-from zoo.finetune.linear import goodness
-from zoo.finetune.pictures import draw_depth
-from zoo.finetune.probe import fit_probe, neighbours
+from zoo.finetune.results.pictures import draw_depth
+from zoo.finetune.strategies import depth, linear
+from zoo.finetune.strategies.depth import AMPLE, Curve, depth_curve
+from zoo.finetune.strategies.linear import goodness
+from zoo.finetune.strategies.probe import fit_probe, neighbours
 from zoo.workspace import Workspace
 
 DATA = load_digits()

@@ -13,9 +13,9 @@ from safetensors import safe_open
 
 from zoo.errors import Conflict, InvalidData, InvalidImage, UnknownName
 from zoo.facade import Zoo
-from zoo.finetune import features as module
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.features import Features
+from zoo.finetune.features import write as module
+from zoo.finetune.features.write import Features
 from zoo.workspace import Workspace
 
 File = dict[str, Any]

@@ -21,7 +21,7 @@ from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample
 from zoo.finetune.dataset.groups import allot
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.split import Shares, split
-from zoo.finetune.linear import folds
+from zoo.finetune.strategies.linear import folds
 from zoo.lookup.runs import find_run, metrics
 
 

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import average_precision_score, r2_score
 
 from zoo.backbones.heads.tasks import metrics
-from zoo.finetune.interval import Array, interval, mean_average_precisions, r2s, wilson
+from zoo.finetune.results.interval import Array, interval, mean_average_precisions, r2s, wilson
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,18 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption
-from zoo.finetune.hinge import SquaredHinge
-from zoo.finetune.linear import CS, Kind, Path, Scaling, Split, best_c, folds, goodness, kind_for
+from zoo.finetune.strategies.hinge import SquaredHinge
+from zoo.finetune.strategies.linear import (
+    CS,
+    Fitter,
+    Kind,
+    Scaling,
+    Split,
+    best_c,
+    folds,
+    goodness,
+    kind_for,
+)
 
 
 def digits() -> Split:
@@ -34,7 +44,7 @@ def test_a_folded_softmax_gives_the_pipelines_probabilities() -> None:
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-9, max_iter=999))
     pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
     outputs = said(
-        Path("softmax", codes[:600], targets[:600], 10, exact=True).fit(0.1), codes[600:]
+        Fitter("softmax", codes[:600], targets[:600], 10, exact=True).fit(0.1), codes[600:]
     )
     expected = pipeline.predict_proba(codes[600:].double().numpy())
     assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-4
@@ -57,7 +67,7 @@ def test_a_fit_is_at_its_optimum(kind: Kind, c: float) -> None:
         squared.fit(features, labels.numpy())
         weight, bias = squared.coef_, squared.intercept_
     wanted = rest @ weight.T + bias
-    outputs = said(Path(kind, few, labels, 10, exact=True).fit(c), codes[200:]).numpy()
+    outputs = said(Fitter(kind, few, labels, 10, exact=True).fit(c), codes[200:]).numpy()
     assert np.abs(outputs - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
@@ -67,7 +77,9 @@ def test_two_classes_differ_by_their_logit() -> None:
     targets = torch.tensor(data.target)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-9, max_iter=9999))
     pipeline.fit(data.data[:400], data.target[:400])
-    outputs = said(Path("softmax", codes[:400], targets[:400], 2, exact=True).fit(1.0), codes[400:])
+    outputs = said(
+        Fitter("softmax", codes[:400], targets[:400], 2, exact=True).fit(1.0), codes[400:]
+    )
     expected = pipeline.predict_proba(data.data[400:])
     assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-4
 
@@ -76,17 +88,17 @@ def test_support_vectors_are_the_pipelines() -> None:
     codes, targets = digits()
     pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.01, dual=False, tol=1e-10))
     pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
-    outputs = said(Path("svm", codes[:600], targets[:600], 10, exact=True).fit(0.01), codes[600:])
+    outputs = said(Fitter("svm", codes[:600], targets[:600], 10, exact=True).fit(0.01), codes[600:])
     expected = pipeline.decision_function(codes[600:].double().numpy())
     assert np.abs(outputs.numpy() - expected).max() < 1e-3
 
 
 def test_support_vectors_go_on_from_one_c_to_the_next() -> None:
     codes, targets = digits()
-    path = Path("svm", codes[:600], targets[:600], 10)
+    path = Fitter("svm", codes[:600], targets[:600], 10)
     for c in CS:
         quick = said(path.fit(c), codes[600:])
-        exact = said(Path("svm", codes[:600], targets[:600], 10, exact=True).fit(c), codes[600:])
+        exact = said(Fitter("svm", codes[:600], targets[:600], 10, exact=True).fit(c), codes[600:])
         right = (quick.argmax(1) == targets[600:]).float().mean()
         assert abs(right - (exact.argmax(1) == targets[600:]).float().mean()) < 0.01
         assert (quick - exact).abs().mean() < 0.05 * exact.abs().mean()
@@ -97,7 +109,7 @@ def test_support_vectors_of_two_classes() -> None:
     codes, targets = torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
     pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.1, dual=False, tol=1e-10))
     pipeline.fit(data.data[:400], data.target[:400])
-    outputs = said(Path("svm", codes[:400], targets[:400], 2, exact=True).fit(0.1), codes[400:])
+    outputs = said(Fitter("svm", codes[:400], targets[:400], 2, exact=True).fit(0.1), codes[400:])
     expected = pipeline.decision_function(data.data[400:])
     assert np.abs((outputs[:, 1] - outputs[:, 0]).numpy() - expected).max() < 0.005
 
@@ -105,7 +117,9 @@ def test_support_vectors_of_two_classes() -> None:
 def test_each_label_has_its_own_regression() -> None:
     codes, digit = digits()
     labels = torch.stack([digit % 2 == 0, digit > 4, torch.zeros(len(digit))], dim=1).float()
-    outputs = said(Path("logistic", codes[:600], labels[:600], 3, exact=True).fit(0.1), codes[600:])
+    outputs = said(
+        Fitter("logistic", codes[:600], labels[:600], 3, exact=True).fit(0.1), codes[600:]
+    )
     for column in (0, 1):
         pipeline = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.1, tol=1e-9, max_iter=9999)
@@ -122,7 +136,7 @@ def test_numbers_are_regressed() -> None:
     targets = torch.tensor(data.target, dtype=torch.float32)
     pipeline = make_pipeline(StandardScaler(), Ridge(alpha=10))
     pipeline.fit(data.data[:15], data.target[:15])
-    outputs = said(Path("ridge", codes[:15], targets[:15], 3).fit(0.1), codes[15:])
+    outputs = said(Fitter("ridge", codes[:15], targets[:15], 3).fit(0.1), codes[15:])
     assert np.allclose(outputs.numpy(), pipeline.predict(data.data[15:]), rtol=1e-4)
 
 
@@ -143,7 +157,7 @@ def test_what_hardly_moves_cannot_drown_the_rest() -> None:
 def test_a_class_without_images_is_never_said() -> None:
     codes, targets = digits()
     few = targets < 5
-    weight, bias = Path("softmax", codes[few], targets[few], 10).fit(1.0)
+    weight, bias = Fitter("softmax", codes[few], targets[few], 10).fit(1.0)
     assert torch.equal(bias.isinf(), torch.arange(10) >= 5)
     assert weight.isfinite().all()
     assert said((weight, bias), codes).argmax(1).max() == 4
@@ -156,7 +170,7 @@ def test_the_smallest_of_the_best_cs_is_taken() -> None:
     fit, held = (codes[:200], targets[:200]), (codes[200:900], targets[200:900])
     c, scores = best_c("softmax", "classification", [(fit, held)], 10)
     for tried, score in scores.items():
-        afresh = said(Path("softmax", *fit, 10, exact=True).fit(tried), held[0])
+        afresh = said(Fitter("softmax", *fit, 10, exact=True).fit(tried), held[0])
         assert score == pytest.approx(
             goodness(afresh, held[1], "classification").mean().item(), abs=0.01
         )
@@ -172,7 +186,7 @@ def test_of_equal_scores_the_smaller_loss_chooses_c() -> None:
     fit, held = (codes[:30], targets[:30]), (codes[30:40], targets[30:40])
     c, scores = best_c("softmax", "classification", [(fit, held)], 3)
     assert scores[0.01] == scores[c] == 1
-    outputs = said(Path("softmax", *fit, 3, exact=True).fit(c), codes[40:])
+    outputs = said(Fitter("softmax", *fit, 3, exact=True).fit(c), codes[40:])
     assert outputs.softmax(1).max(1).values.median() > 0.9
 
 

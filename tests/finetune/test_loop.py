@@ -14,9 +14,11 @@ from zoo.backbones.freeze import freeze
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
-from zoo.finetune.loop import Batch, Learner, learn, outputs
-from zoo.finetune.rates import make_optimizer, parameter_groups, schedule
-from zoo.finetune.state import learner_state, restore_learner
+from zoo.finetune.features.loader import Batch
+from zoo.finetune.loop.evaluate import predict
+from zoo.finetune.loop.learner import Learner
+from zoo.finetune.loop.train import learn
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo_timm.backbone import TimmBackbone
 
 GOLDEN = (
@@ -208,15 +210,13 @@ def test_the_scale_of_gradients_is_restored(model: nn.Module, hierarchy: Hierarc
     list(learn(made, batches(), model))
     kept = made.scaler.state_dict()
     assert again.scaler.state_dict() != kept
-    restore_learner(again, learner_state(made))
+    again.load_state_dict(made.state_dict())
     assert again.scaler.state_dict() == kept
 
 
 def test_outputs_are_in_eval_mode_and_in_order(model: nn.Module) -> None:
     model.train()
-    said, targets = (
-        torch.cat(parts) for parts in zip(*outputs(model, batches(10), model), strict=True)
-    )
+    said, targets = predict(model, batches(10), model)
     assert said.shape == (10, 3)
     assert not said.requires_grad
     assert torch.equal(targets, torch.arange(10) % 3)

@@ -11,7 +11,7 @@ import torch
 from zoo import plugins
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.losses import make_loss
+from zoo.finetune.setup.losses import make_loss
 
 CPU = torch.device("cpu")
 

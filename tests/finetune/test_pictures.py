@@ -14,7 +14,7 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.pictures import draw_confusion, draw_curves
+from zoo.finetune.results.pictures import draw_confusion, draw_curves
 from zoo.finetune.run import finetune
 from zoo.lookup.runs import find_run, metrics
 from zoo.workspace import Workspace

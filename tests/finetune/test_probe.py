@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.linear import Path, Split, goodness
-from zoo.finetune.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.linear import Fitter, Split, goodness
+from zoo.finetune.strategies.probe import fit_probe, install, neighbours
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_validation_chooses_c_and_is_not_fitted_on(pixels: Split) -> None:
     codes, targets = pixels
     fit, held = (codes[:100], targets[:100]), (codes[100:600], targets[100:600])
     probe = fit_probe(*fit, validation=held)
-    weight, bias = Path("softmax", *fit, 10, exact=True).fit(probe.c)
+    weight, bias = Fitter("softmax", *fit, 10, exact=True).fit(probe.c)
     assert torch.equal(probe.weight, weight)
     assert torch.equal(probe.bias, bias)
     assert probe.scores[probe.c] == max(probe.scores.values())

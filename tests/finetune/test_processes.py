@@ -22,21 +22,22 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.prepare import prepare
-from zoo.finetune.processes import ALONE, Processes
-from zoo.finetune.statistics import apart
+from zoo.finetune.loop.batchnorm import not_synced
+from zoo.finetune.ranks.distributed import join
+from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import list_runs, metrics
 from zoo.workspace import Workspace
 
 IMPATIENT = """
 import sys, time, torch
 from datetime import timedelta
-from zoo.finetune import processes
+from zoo.finetune.ranks import distributed as processes
 processes.STEP = timedelta(seconds=2)
-met, _ = processes.Processes.join("cpu")
-with met.first_alone():
-    time.sleep(3 if met.first else 0)
-if met.first:
+met, _ = processes.join("cpu")
+with met.main_first():
+    time.sleep(3 if met.is_main else 0)
+if met.is_main:
     try:
         met.total(1.0, torch.device("cpu"))
     except RuntimeError:
@@ -47,12 +48,12 @@ TRY = """
 import json, sys, zoo
 from zoo.domain.recipe import Recipe
 recipe = Recipe(data=sys.argv[2], **json.loads(sys.argv[3]))
-curve = zoo.open(sys.argv[1]).try_rates(recipe, "team/vit", device="cpu")
+curve = zoo.open(sys.argv[1]).find_lr(recipe, "team/vit", device="cpu")
 sys.stdout.write(json.dumps(curve.losses[:50], separators=(",", ":")) + "\\n")
 """
 CUT = """
 import os, signal, sys, zoo
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 z, name, learn = zoo.open(sys.argv[1]), sys.argv[3], training.learn
 recipe = dict(strategy="partial", freeze="features.7", epochs=2, batch_size=8, image_size=64)
 def cut(*arguments):
@@ -126,11 +127,11 @@ def test_batch_norm_that_each_process_trains_is_remarked_on(
 ) -> None:
     recipe = Recipe(data=str(shapes), strategy="partial", batch_size=8, image_size=32)
     alone = prepare(workspace, base, recipe, "cpu", silent)
-    prepared = replace(alone, processes=Processes(0, 2))
-    assert "its own 4 images" in apart(prepared)
-    assert apart(alone) == ""
+    prepared = replace(alone, ranks=Ranks(0, 2))
+    assert "its own 4 images" in not_synced(prepared)
+    assert not_synced(alone) == ""
     freeze(prepared.model, prepared.hierarchy, prepared.units)
-    assert apart(prepared) == ""
+    assert not_synced(prepared) == ""
 
 
 def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
@@ -179,7 +180,7 @@ def test_rates_are_tried_together(
     first, second = run(tmp_path, 2, *arguments, text=TRY, settings=settings)
     assert first == second
     recipe = Recipe(data=str(shapes), **options)
-    alone = Zoo(workspace).try_rates(recipe, vit, device="cpu")
+    alone = Zoo(workspace).find_lr(recipe, vit, device="cpu")
     assert json.loads(first) == pytest.approx(alone.losses[:50], rel=1e-3)
 
 
@@ -197,11 +198,11 @@ def test_processes_that_would_not_meet_are_refused(
     monkeypatch.setenv(name, "2")
     try:
         with pytest.raises(Unsupported, match=reason):
-            Processes.join(device)
+            join(device)
     finally:
         PartialState._reset_state()
 
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    assert Processes.join("cpu") == (ALONE, "cpu")
+    assert join("cpu") == (ALONE, "cpu")

@@ -22,11 +22,13 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, InvalidData
-from zoo.finetune import run, training
+from zoo.finetune import conclude
 from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.loop import state as state_file
+from zoo.finetune.loop import train as training
+from zoo.finetune.loop.state import Saved, read_state, write_state
 from zoo.finetune.run import Result, finetune, resume
-from zoo.finetune.state import State, read_state, write_state
 from zoo.lookup.alive import LOCK
 from zoo.lookup.runs import STATE, find_run, list_runs, metrics
 from zoo.workspace import Workspace
@@ -191,8 +193,8 @@ def test_resumed_from_long_ago_gives_the_same_bits(
         raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "RARELY", 10**9)
-        patch.setattr(run, "publish", cut)
+        patch.setattr(state_file, "RARELY", 10**9)
+        patch.setattr(conclude, "publish", cut)
         with pytest.raises(Cut):
             finetune(workspace, base, recipe, Reference.parse("team/cut"), device="cpu")
     result = resume(workspace, list_runs(workspace)[0].id)
@@ -217,15 +219,15 @@ def test_saving_that_takes_long_is_seldom(
             clock += 1.0
             yield step
 
-    def timed_write(kept: State, path: Path) -> None:
+    def timed_write(kept: Saved, path: Path) -> None:
         nonlocal clock
         clock += seconds
         saved.append(kept.position.steps)
         write_state(kept, path)
 
-    monkeypatch.setattr(training, "monotonic", lambda: clock)
+    monkeypatch.setattr(state_file, "monotonic", lambda: clock)
     monkeypatch.setattr(training, "learn", timed_learn)
-    monkeypatch.setattr(training, "write_state", timed_write)
+    monkeypatch.setattr(state_file, "write_state", timed_write)
     for seconds, expected in ((0.1, range(7, 71, 7)), (1.0, (7, 63))):
         saved.clear()
         finetune(workspace, base, recipe, Reference.parse(f"team/s{seconds:.0f}"), device="cpu")

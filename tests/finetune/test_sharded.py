@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.network import Network, make_network
-from zoo.finetune.prepare import Prepared, prepare
-from zoo.finetune.processes import Processes
-from zoo.finetune.sharded import settings
+from zoo.finetune.ranks.distributed import join
+from zoo.finetune.ranks.sharded import Sharded, settings
+from zoo.finetune.setup.network import Network, make_network
+from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
 
 CUT = """
 import json, os, signal, sys, zoo
 from torch.distributed.tensor import DTensor
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 learn, cut_at, options = training.learn, int(sys.argv[4]), json.loads(sys.argv[5])
 def cut(learner, *arguments):
     moving = [p for group in learner.optimizer.param_groups for p in group["params"]]
@@ -49,20 +50,21 @@ else:
 SLOW = f"""
 import time
 from datetime import timedelta
-from zoo.finetune import processes, training
+from zoo.finetune.ranks import distributed as processes
+from zoo.finetune.loop import train as training
 processes.STEP = timedelta(seconds=3)
-consider = training.Training.consider
+validate = training.validate
 def slowly(*arguments):
     time.sleep(6)
-    return consider(*arguments)
-training.Training.consider = slowly
+    return validate(*arguments)
+training.validate = slowly
 {PROGRAM}
 """
 COPY = """
 import sys, timm, torch
 from torch import distributed as dist
 from torch.distributed.tensor import DTensor
-from zoo.finetune.sharded import shard, whole
+from zoo.finetune.ranks.sharded import shard, whole
 from zoo_timm.backbone import TimmBackbone
 dist.init_process_group("gloo")
 model = timm.create_model(sys.argv[1]).eval()
@@ -177,7 +179,7 @@ def test_ways_to_share_that_are_not_done_here(
         monkeypatch.setenv(name, value)
     try:
         with pytest.raises(Unsupported, match=reason):
-            Processes.join("cpu")
+            join("cpu")
     finally:
         PartialState._reset_state()
 
@@ -192,11 +194,15 @@ def test_what_a_config_says_of_weights_after_use(monkeypatch: pytest.MonkeyPatch
 def test_what_cannot_be_shared_is_refused_before_it_is_trained(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class Unmet(Sharded):
+        def main_first(self) -> AbstractContextManager[None]:  # type: ignore[override]
+            return nullcontext()
+
     def prepared(**options: Any) -> Prepared:
         recipe = Recipe(data=str(shapes), image_size=32, **options)
-        return prepare(workspace, base, recipe, "cpu", silent, Processes(sharded=True))
+        return prepare(workspace, base, recipe, "cpu", silent, Unmet())
 
-    assert prepared().processes.sharded
+    assert prepared().ranks.sharded
     with pytest.raises(InvalidOption, match="nothing is compiled"):
         prepared(compile=True)
     with pytest.raises(InvalidOption, match="take adamw, adam or sgd"):
@@ -207,6 +213,6 @@ def test_what_cannot_be_shared_is_refused_before_it_is_trained(
         network.model.gain = nn.Parameter(torch.tensor(1.0))
         return network
 
-    monkeypatch.setattr("zoo.finetune.prepare.make_network", with_a_gain)
+    monkeypatch.setattr("zoo.finetune.setup.prepare.make_network", with_a_gain)
     with pytest.raises(Unsupported, match="this network has gain: use MULTI_GPU"):
         prepared()

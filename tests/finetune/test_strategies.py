@@ -20,7 +20,7 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
-from zoo.finetune import training
+from zoo.finetune.loop import train as training
 from zoo.finetune.run import Result, finetune
 from zoo.lookup.runs import find_run, list_runs, metrics
 from zoo.workspace import Workspace
@@ -212,7 +212,9 @@ def test_batches_that_are_added_up_are_one_step(workspace: Workspace, run: Run) 
 
 def test_early_stopping(workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.7, 0.8, 0.95, 0.99])
-    monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})
+    monkeypatch.setattr(
+        "zoo.finetune.loop.evaluate.evaluate", lambda *_: {"accuracy": next(scores)}
+    )
     result = run(strategy="partial", freeze="all", epochs=6, patience=2)
     epochs = lines(workspace, result, "epoch")
     assert [line["accuracy"] for line in epochs] == [0.5, 0.9, 0.7, 0.8]
@@ -246,7 +248,9 @@ def test_each_phase_has_all_the_patience(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.9, 0.8, 0.7, 0.6, 0.5])
-    monkeypatch.setattr("zoo.finetune.training.measure", lambda *_: {"accuracy": next(scores)})
+    monkeypatch.setattr(
+        "zoo.finetune.loop.evaluate.evaluate", lambda *_: {"accuracy": next(scores)}
+    )
     result = run(strategy="gradual", phases=("all:2", "layer3:3"), patience=2)
     assert len(lines(workspace, result, "epoch")) == 4
 
@@ -354,7 +358,7 @@ def test_training_goes_on_where_the_probe_left_off(
 ) -> None:
     """Batch norm gives training other features than the probe saw, unless it is settled first."""
     settled = run("team/one", freeze="none", lr=1e-6, epochs=1)
-    monkeypatch.setattr("zoo.finetune.training.settle", lambda *_: None)
+    monkeypatch.setattr("zoo.finetune.strategies.probing.recalibrate", lambda *_: None)
     unsettled = run("team/two", freeze="none", lr=1e-6, epochs=1)
     one, two = (lines(workspace, r, "step")[0]["loss"] for r in (settled, unsettled))
     assert one < two / 2

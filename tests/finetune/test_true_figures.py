@@ -17,7 +17,7 @@ from fakes.tuned import draw, drawings, evaluated, inputs, network_of, quick, sm
 from torch.optim.swa_utils import update_bn
 
 import zoo
-from zoo.backbones.entry import LateEntry
+from zoo.backbones.from_cut import FromCut
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.run import Result
@@ -116,14 +116,14 @@ def test_activations_of_other_weights_are_refused(
     small: zoo.Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever changes what is below the cut, and forgets that there is a cache, is stopped."""
-    real = LateEntry.enter
+    real = FromCut.forward
 
-    def enter(self: LateEntry, *given: Any) -> Any:
+    def forward(self: FromCut, *given: Any) -> Any:
         with torch.no_grad():
             next(self.module.parameters()).mul_(1.01)
         return real(self, *given)
 
-    monkeypatch.setattr(LateEntry, "enter", enter)
+    monkeypatch.setattr(FromCut, "forward", forward)
     with pytest.raises(RuntimeError, match="activations are those of other weights"):
         tune(small, **PLANS["partial"])
 
@@ -137,7 +137,7 @@ def test_blends_have_the_running_statistics_that_torch_gives_them(
     def measured(*_: Any) -> dict[str, float]:
         return {"accuracy": next(scores), "loss": 1.0}
 
-    monkeypatch.setattr("zoo.finetune.training.measure", measured)
+    monkeypatch.setattr("zoo.finetune.loop.evaluate.evaluate", measured)
     result = tune(small, strategy="full", epochs=2, lr=0.05, blend="soup")
     assert result.freeze["kept"] == "mean of epoch 2, epoch 1"
     small.export("team/tuned", tmp_path)

@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import nn
 
-from zoo.backbones.hold import hold, holding
+from zoo.backbones.keep_in_eval import ancestors, keep_in_eval
 from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["freeze", "frozen_paths", "trainable_parameters"]
@@ -49,7 +49,7 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         _thaw(child)
     for child in module.modules():
         _freeze(child, frozen)
-    hold(module, hierarchy, boundary)
+    keep_in_eval(module, hierarchy, boundary)
     module.train(module.training)
 
 
@@ -59,8 +59,8 @@ def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:
     """
     below = [path for unit in hierarchy.units[:boundary] for path in unit.modules]
     above = [path for unit in hierarchy.units[boundary:] for path in unit.modules]
-    within = holding([*above, *hierarchy.head.modules]) | {""}
-    return {*below, *holding(below)} - within
+    within = ancestors([*above, *hierarchy.head.modules]) | {""}
+    return {*below, *ancestors(below)} - within
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -3,9 +3,9 @@
 A boundary is no cut if a value made before it is used after it without entering there. That is the
 live range of compiler textbooks (Aho et al., Compilers, section 8.4), taken over one recorded run.
 Only what depends on the image counts: the rest is the same for every image, so that a frozen unit
-that makes it need not run again (`zoo.backbones.entry` keeps it).
+that makes it need not run again (`zoo.backbones.from_cut` keeps it).
 It decides every boundary at once; the poison test (`zoo.testing.cuts`) proves one at a time by
-really entering late, and the tests hold the two against each other.
+really running from there, and the tests hold the two against each other.
 """
 
 from __future__ import annotations

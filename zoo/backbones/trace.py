@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from zoo.backbones.likeness import likeness
 from zoo.backbones.liveness import cuts, depending, is_chain
+from zoo.backbones.meta_copy import meta_copy
 from zoo.backbones.record import Call, Recording, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import Unsupported
@@ -73,7 +73,7 @@ def trace(
 
 
 def _recording(module: nn.Module, input_size: tuple[int, int, int]) -> Recording:
-    """A run of ``module`` on one image, or of a likeness of it.
+    """A run of ``module`` on one image, or of a meta copy of it.
 
     All that is made in a recorded run is kept until its end: gigabytes for large networks.
     """
@@ -81,7 +81,7 @@ def _recording(module: nn.Module, input_size: tuple[int, int, int]) -> Recording
     if device.type != "meta":
         # Code that reads values, or makes tensors on a device of its own, needs the network itself.
         with suppress(Exception):
-            return record(likeness(module), torch.zeros(1, *input_size, device="meta"))
+            return record(meta_copy(module), torch.zeros(1, *input_size, device="meta"))
     return record(module, torch.zeros(1, *input_size, device=device))
 
 

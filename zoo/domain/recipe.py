@@ -148,8 +148,8 @@ class Recipe:
 
     # how long and how fast
     epochs: int = _natural(5, "Passes over the training images.", 1)
-    batch_size: int = _natural(32, "Images per step.", 2)
-    accumulate: int = _natural(1, "Steps whose gradients are added up before weights move.", 1)
+    batch_size: int = _natural(32, "Images per batch.", 2)
+    accumulate: int = _natural(1, "Batches per optimizer step.", 1)
     optimizer: str = _option("adamw", "adamw, sgd, or any name that timm's optimizers have.")
     lr: float = _positive(3e-3, "Learning rate of a new head.")
     backbone_lr_ratio: float = _positive(0.1, "Rate of the last unit as a share of the head's.")

@@ -13,7 +13,7 @@ from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.store.rights import for_all_of
 
 if TYPE_CHECKING:
-    from zoo.finetune.find_rate import RateCurve
+    from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Result
 
 __all__ = ["Tuning"]
@@ -36,9 +36,9 @@ class Tuning(Opened):
         """
         freeze = str(options.pop("freeze", "none"))  # a count may be given as a number
         recipe = Recipe(data=str(data), freeze=freeze, **options)
-        return self.carry_out(recipe, base, save, device=device, save_every=save_every)
+        return self.run_recipe(recipe, base, save, device=device, save_every=save_every)
 
-    def carry_out(
+    def run_recipe(
         self, recipe: Recipe, base: str, save: str, *, device: str = "auto", save_every: int = 0
     ) -> Result:
         """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
@@ -50,19 +50,19 @@ class Tuning(Opened):
                 save_every=save_every, progress=self.progress,
             )  # fmt: skip
 
-    def try_rates(self, recipe: Recipe, base: str, *, device: str = "auto") -> RateCurve:
+    def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
         """Try learning rates for ``recipe`` on ``base``; nothing is kept.
 
         Raises:
             InvalidOption: The recipe trains nothing; else as `finetune`.
         """
-        from zoo.finetune.run import try_rates
+        from zoo.finetune.run import find_lr
 
         with for_all_of(self.workspace.root, CACHE):
-            return try_rates(self.workspace, base, recipe, device=device, progress=self.progress)
+            return find_lr(self.workspace, base, recipe, device=device, progress=self.progress)
 
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Result:
-        """Go on with a run that was cut off; ``last`` is the newest.
+        """Resume a run that was cut off; ``last`` is the newest.
 
         It goes on on the ``device`` that it was on, or on another, which gives other bits.
 
@@ -97,7 +97,7 @@ class Tuning(Opened):
             )  # fmt: skip
 
     def _shared(self) -> AbstractContextManager[None]:
-        """Whoever may use the zoo can go on with the run, and use what it has cached."""
+        """Whoever may use the zoo can resume the run, and use what it has cached."""
         return for_all_of(self.workspace.root, RUNS, CACHE)
 
     def runs(self) -> list[Run]:

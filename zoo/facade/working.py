@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from zoo.backbones.predict import Prediction
     from zoo.exchange.adapt import Adapted
-    from zoo.finetune.features import Features
+    from zoo.finetune.features.write import Features
 
 __all__ = ["Working"]
 
@@ -153,8 +153,8 @@ class Working(Trusting):
         task: Task | None = None, skip_bad: bool = False, batch_size: int = 32,
         device: str = "auto", force: bool = False,
     ) -> Features:  # fmt: skip
-        """Write the codes of all images in ``data`` at a unit (`zoo.finetune.features`)."""
-        from zoo.finetune.features import write_features
+        """Write the codes of all images in ``data`` at a unit (`zoo.finetune.features.write`)."""
+        from zoo.finetune.features.write import write_features
 
         return write_features(
             self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,

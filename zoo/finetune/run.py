@@ -1,89 +1,39 @@
-"""Run a recipe: prepare, probe, train, measure, publish; and go on where a run was cut off."""
+"""Run a recipe: prepare, probe, train, blend, conclude; and resume where a run was cut off."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
+from dataclasses import replace
+from functools import lru_cache
 
 from zoo.backbones.freeze import freeze
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.domain.task import SCORE, Task
-from zoo.errors import Conflict, Diverged, InvalidOption, Unsupported
-from zoo.exchange.reindexing import keep_hierarchy
-from zoo.finetune.device import pick_device
-from zoo.finetune.feeds import Feeds, image_feeds, make_feeds
-from zoo.finetune.find_rate import RateCurve, find_rate
-from zoo.finetune.interval import interval
-from zoo.finetune.journal import Journal, new_run
-from zoo.finetune.loop import outputs
-from zoo.finetune.outcome import warning
-from zoo.finetune.prepare import Prepared, prepare
-from zoo.finetune.probing import at_depth, probe_heads
-from zoo.finetune.processes import Processes
-from zoo.finetune.provenance import NOTHING, Earlier, continued, latest
-from zoo.finetune.publish import completed, publish
-from zoo.finetune.state import State, read_state
-from zoo.finetune.statistics import settle
-from zoo.finetune.training import Training, live_tensors, make_learner
+from zoo.errors import Conflict, InvalidOption, Unsupported
+from zoo.finetune.conclude import Result, conclude
+from zoo.finetune.features.loaders import Loaders, make_loaders
+from zoo.finetune.loop.batchnorm import not_synced
+from zoo.finetune.loop.find_lr import LRCurve, search
+from zoo.finetune.loop.learner import live_tensors, make_learner
+from zoo.finetune.loop.state import Saved, State, read_state
+from zoo.finetune.loop.train import train
+from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.distributed import join
+from zoo.finetune.ranks.ranks import Ranks
+from zoo.finetune.results.journal import Journal, new_run
+from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
+from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.strategies.blend import blend
+from zoo.finetune.strategies.probing import at_depth, probe, probe_heads
 from zoo.lookup.alive import Held
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
-__all__ = ["Result", "finetune", "rerun", "resume", "try_rates"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a fine-tune made.
-
-    Attributes:
-        ref: The name it was saved under.
-        manifest: The checkpoint.
-        parent: What it derives from.
-        run: Id of the run.
-        freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
-            that was trained, or ``head``; ``kept``, which weights were the best.
-        task: What was learned.
-        metrics: Results on the test split.
-        warning: Why it is no better than no training (`zoo.finetune.outcome`); else empty.
-        skipped: How many images were left out, because they cannot be used.
-        seconds: Wall-clock time of the whole run.
-    """
-
-    ref: Reference
-    manifest: Digest
-    parent: Digest
-    run: str
-    freeze: Mapping[str, Any]
-    task: Task
-    metrics: Mapping[str, float]
-    warning: str
-    skipped: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "ref": str(self.ref),
-            "manifest": str(self.manifest),
-            "parent": str(self.parent),
-            "run": self.run,
-            "freeze": dict(self.freeze),
-            "task": self.task,
-            "metrics": dict(self.metrics),
-            "warning": self.warning,
-            "skipped_images": self.skipped,
-            "seconds": round(self.seconds, 3),
-        }
+__all__ = ["Result", "find_lr", "finetune", "rerun", "resume"]
 
 
 def finetune(
@@ -105,30 +55,28 @@ def finetune(
         base: A reference or digest.
         recipe: All options that decide the result.
         save: The result's name.
-        device: See `zoo.finetune.device.pick_device`.
+        device: See `zoo.finetune.ranks.device.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
-        progress: Told how far it is.
+        progress: Progress callback.
         known_as: What the lineage calls the base, if not ``base``.
         earlier: How it was, if it is done again.
 
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
-            `zoo.finetune.prepare.prepare`; nothing was trained.
-        Diverged: The loss became no number, in training or on the test images; nothing was saved.
+            `zoo.finetune.setup.prepare.prepare`; nothing was trained.
+        Diverged: The loss is NaN or infinite, in training or on the test images; nothing was
+            saved.
     """
     began = time.monotonic()
     workspace.check_free(save)
-    processes, device = Processes.join(pick_device(device))
-    with earlier.threads(device, processes):
-        prepared = prepare(workspace, base, recipe, device, progress, processes, known_as)
-        if earlier is not NOTHING:
-            earlier.check_data(prepared)
-        run = processes.share(new_run(workspace, prepared, str(save)) if processes.first else None)
-        assert run is not None
-        with _held(run, processes), Journal(run, writes=processes.first) as journal:
-            if remark := earlier.remark(prepared):
-                journal.remark(remark)
-            return _carry_out(workspace, prepared, journal, None, save_every, began, progress)
+    ranks, device = join(pick_device(device))
+    with earlier.threads(device, ranks):
+        prepared = prepare(workspace, base, recipe, device, progress, ranks, known_as)
+        earlier.check_data(prepared)
+        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
+        with _locked(run, ranks), Journal(run, writes=ranks.is_main) as journal:
+            journal.remark(earlier.remark(prepared))
+            return _run(workspace, prepared, journal, None, save_every, began)
 
 
 def resume(
@@ -139,14 +87,14 @@ def resume(
     save_every: int = 0,
     progress: Progress = silent,
 ) -> Result:
-    """Go on with a run that was cut off; on a CPU, to the bits of one that was not.
+    """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
     Args:
         workspace: The zoo.
         name: The run's id, or the beginning of it; ``last`` is the newest.
         device: See `finetune`; None: what it ran on, if there is such a one here.
         save_every: See `finetune`.
-        progress: Told how far it is.
+        progress: Progress callback.
 
     Raises:
         UnknownName: No such run.
@@ -158,63 +106,117 @@ def resume(
     run = find_run(workspace, name)
     if run.status == "done":
         raise Conflict(f"the run {run.id} is done")
-    processes, device = Processes.join(pick_device(device or run.device))
-    with _held(run, processes):
-        return _go_on(workspace, run, processes, device, save_every, began, progress)
+    ranks, device = join(pick_device(device or run.device))
+    with _locked(run, ranks):
+        return _resume(workspace, run, ranks, device, save_every, began, progress)
 
 
-def _go_on(
+def _resume(
     workspace: Workspace,
     run: Run,
-    processes: Processes,
+    ranks: Ranks,
     device: str,
     save_every: int,
     began: float,
     progress: Progress,
 ) -> Result:
-    # Again, now that it is held: another process may have gone on with it meanwhile.
+    # Again, now that it is locked: another process may have resumed it meanwhile.
     run = Run.read(run.folder)
     if run.status == "done":
         raise Conflict(f"the run {run.id} is done")
     recipe = Recipe.recorded(run.recipe)
     earlier = Earlier(latest(run.provenance), "when the run began")
-    with earlier.threads(device, processes):
-        prepared = prepare(workspace, run.parent, recipe, device, progress, processes, run.base)
+    with earlier.threads(device, ranks):
+        prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, run.base)
         earlier.check_data(prepared)
         path = run.folder / STATE
-        # The first may write one before another has looked.
-        state = read_state(path) if processes.share(path.exists()) else None
-        steps = state.position.steps if state else 0
+        # The main rank may write one before another has looked.
+        saved = read_state(path) if ranks.on_main(path.exists) else None
+        steps = saved.position.steps if saved else 0
         # Without a state it begins anew.
-        before, remark = (run.provenance, earlier.remark(prepared)) if state else ({}, "")
-        made = continued(before, prepared)
-        run = replace(run, device=str(prepared.device), provenance=made)
-        with Journal(run, steps=steps, writes=processes.first) as journal:
-            if remark:
-                journal.remark(remark)
-            return _carry_out(workspace, prepared, journal, state, save_every, began, progress)
+        before, remark = (run.provenance, earlier.remark(prepared)) if saved else ({}, "")
+        provenance = continued(before, prepared)
+        run = replace(run, device=str(prepared.device), provenance=provenance)
+        with Journal(run, steps=steps, writes=ranks.is_main) as journal:
+            journal.remark(remark)
+            return _run(workspace, prepared, journal, saved, save_every, began)
 
 
 @contextmanager
-def _held(run: Run, processes: Processes) -> Iterator[None]:
-    """While the first process holds the run.
+def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
+    """While the main rank holds the run's lock.
 
     Raises:
-        Conflict: It goes on elsewhere; in all processes.
+        Conflict: It goes on elsewhere; on all ranks.
     """
-    held, problem = None, None
-    if processes.first:
+    lock: Held | None = None
+
+    def take() -> Conflict | None:
+        nonlocal lock
         try:
-            held = Held(run.folder, run.machine)
+            lock = Held(run.folder, run.machine)
         except Conflict as error:
-            problem = error
-    if problem := processes.share(problem):
+            return error
+        return None
+
+    if problem := ranks.on_main(take):
         raise problem
     try:
         yield
     finally:
-        if held:
-            held.release()
+        if lock:
+            lock.release()
+
+
+def _run(
+    workspace: Workspace,
+    prepared: Prepared,
+    journal: Journal,
+    saved: Saved | None,
+    save_every: int,
+    began: float,
+) -> Result:
+    """Probe, train, blend and conclude, from the beginning or from what was ``saved``."""
+    for text in prepared.dataset.remarks:
+        journal.remark(text)
+    if prepared.recipe.strategy == "probe":
+        prepared = at_depth(prepared, journal)
+    ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
+    loaders = _loaders(workspace, prepared, journal.remark)
+    ranks.seed(prepared.recipe.seed)
+    if saved:
+        state.load(saved)
+    else:
+        probe(prepared, loaders, journal, state)
+    train(prepared, loaders, journal, state)
+    blend(prepared, loaders, journal, state)
+    parts = loaders(prepared.lowest if prepared.recipe.blend != "none" else prepared.last)
+    # Those of the last phase may be activations of units that an earlier phase trained, and the
+    # best weights others there.
+    if not ranks.on_main(parts.fit):
+        parts = loaders(prepared.lowest)
+    kept = state.best.name
+    result = ranks.on_main(lambda: conclude(workspace, prepared, kept, parts.test, journal, began))
+    if ranks.is_main:
+        state.snapshots.clear()  # not before: a run that is cut off here blends again
+    ranks.wait()
+    return result
+
+
+def _loaders(
+    workspace: Workspace, prepared: Prepared, remark: Callable[[str], None]
+) -> Callable[[int], Loaders]:
+    """Freezes so many units, and gives the loaders for that: made once, until others are."""
+
+    @lru_cache(maxsize=1)
+    def loaders(boundary: int) -> Loaders:
+        freeze(prepared.model, prepared.hierarchy, boundary)
+        parts = make_loaders(prepared, boundary, workspace.root / CACHE / "crossings")
+        remark(parts.remark)
+        remark(not_synced(prepared))
+        return parts
+
+    return loaders
 
 
 def rerun(
@@ -237,7 +239,7 @@ def rerun(
         save: Name of the new result.
         data: Where the images are now; None: where they were.
         device: See `finetune`.
-        progress: Told how far it is.
+        progress: Progress callback.
 
     Raises:
         UnknownName: No such checkpoint, or its base is not here.
@@ -257,142 +259,48 @@ def rerun(
         )
     recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
     earlier = Earlier(known.provenance, f"when {name} was trained")
-    base = str(tuned[0].manifest)
-    return finetune(workspace, base, recipe, save, device=device, progress=progress,
-                    known_as=tuned[0].ref, earlier=earlier)  # fmt: skip
+    return finetune(
+        workspace,
+        str(tuned[0].manifest),
+        recipe,
+        save,
+        device=device,
+        progress=progress,
+        known_as=tuned[0].ref,
+        earlier=earlier,
+    )
 
 
 def _made_here(workspace: Workspace, digest: Digest) -> bool:
     return any(run.result.get("manifest") == str(digest) for run in list_runs(workspace))
 
 
-def try_rates(
+def find_lr(
     workspace: Workspace,
     base: str,
     recipe: Recipe,
     *,
     device: str = "auto",
     progress: Progress = silent,
-) -> RateCurve:
+) -> LRCurve:
     """Try learning rates for the first phase of ``recipe``; nothing is kept. Raises as `finetune`.
 
     Raises:
         InvalidOption: The recipe trains nothing.
     """
-    processes, device = Processes.join(pick_device(device))
-    prepared = prepare(workspace, base, recipe, device, progress, processes)
+    ranks, device = join(pick_device(device))
+    prepared = prepare(workspace, base, recipe, device, progress, ranks)
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
-    freeze(prepared.model, prepared.hierarchy, boundary)
-    feeds = make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
-    if prepared.recipe.strategy == "lp-ft" and processes.first:
-        settle(prepared, feeds.plain, progress)
-        probe_heads(prepared, feeds, progress)
-    processes.wait()
-    processes.align(live_tensors(prepared.model, prepared.hierarchy, boundary))
-    learner, feed = make_learner(prepared, phase, boundary, feeds)
-    found = find_rate(learner, feed, progress)
-    processes.wait()
+    parts = _loaders(workspace, prepared, lambda _: None)(boundary)
+    if prepared.recipe.strategy == "lp-ft":
+        ranks.on_main(lambda: probe_heads(prepared, parts))
+    ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))
+    learner, loader = make_learner(prepared, phase, boundary, parts)
+    curve = search(learner, loader, progress)
+    ranks.wait()
     if phase.own_rate:
-        return replace(found, phase=str(phase))
+        return replace(curve, phase=str(phase))
     # The recipe's rate is that of a new head; one that was fitted before has a share of it.
-    return found.scaled(prepared.recipe.lr / phase.lr)
-
-
-def _carry_out(
-    workspace: Workspace,
-    prepared: Prepared,
-    journal: Journal,
-    state: State | None,
-    save_every: int,
-    began: float,
-    progress: Progress,
-) -> Result:
-    run = journal.run
-    for text in prepared.dataset.remarks:
-        journal.remark(text)
-    if prepared.recipe.strategy == "probe":
-        prepared = at_depth(prepared, journal, progress)
-
-    def feeds(boundary: int) -> Feeds:
-        return make_feeds(prepared, boundary, workspace.root / CACHE / "crossings", progress)
-
-    training = Training(
-        prepared, feeds, journal, progress,
-        save_to=run.folder / STATE, save_every=save_every,
-    )  # fmt: skip
-    if state:
-        training.restore(state)
-    if prepared.processes.size > 1:
-        torch.manual_seed(prepared.recipe.seed + prepared.processes.rank)  # dropout of its own
-    last = training.run(state)
-    result = None
-    if prepared.processes.first:
-        result = _conclude(workspace, prepared, training.best.name, last, journal, began, progress)
-        training.kept.clear()  # not before: a run that is cut off here blends again
-    result = prepared.processes.share(result)
-    prepared.processes.wait()
-    assert result is not None
-    return result
-
-
-def _conclude(
-    workspace: Workspace,
-    prepared: Prepared,
-    kept: str,
-    feeds: Feeds,
-    journal: Journal,
-    began: float,
-    progress: Progress,
-) -> Result:
-    """Measure and publish what the training left in the model."""
-    metrics = _test(prepared, feeds, journal, progress)
-    keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
-    warned = warning(prepared, journal.lines(), metrics)
-    made = {**journal.run.provenance, **({"warning": warned} if warned else {})}
-    manifest = completed(prepared, kept, metrics, made)
-    save = Reference.parse(journal.run.save)
-    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, progress=progress)
-    journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
-    return Result(
-        ref=save,
-        manifest=digest,
-        parent=prepared.parent,
-        run=journal.run.id,
-        freeze=dict(manifest.freeze or {}),
-        task=prepared.task,
-        metrics=metrics,
-        warning=warned,
-        skipped=len(prepared.dataset.skipped),
-        seconds=time.monotonic() - began,
-    )
-
-
-def _test(
-    prepared: Prepared, feeds: Feeds, journal: Journal, progress: Progress
-) -> dict[str, float]:
-    """Measure the model on the test images, and draw what there is to see."""
-    from zoo.finetune.pictures import draw_confusion, draw_curves
-
-    # What was recorded in half precision is not what the network will be asked.
-    feed = feeds.test if prepared.recipe.precision == "fp32" else image_feeds(prepared).test
-    said = []
-    with progress("testing", len(prepared.dataset.test)) as task:
-        for batch in outputs(prepared.model, feed.whole(), feed.forward):
-            said.append(batch)
-            task.advance(len(batch[1]))
-    found, targets = (torch.cat(parts) for parts in zip(*said, strict=True))
-    score = SCORE[prepared.task]
-    figures = prepared.head.metrics(found, targets, prepared.task)
-    figures[f"{score}_low"], figures[f"{score}_high"] = interval(prepared.task, found, targets)
-    figures["test_images"] = float(len(prepared.dataset.test))
-    if not all(map(math.isfinite, figures.values())):
-        raise Diverged(max(line["steps"] for line in journal.lines()), prepared.recipe.lr)
-    journal.note("test", 0, **figures)
-    folder = journal.run.folder
-    draw_curves(journal.lines(), score).savefig(folder / "curves.png")
-    if prepared.task == "classification":
-        matrix = draw_confusion(found, targets, prepared.dataset.classes)
-        matrix.savefig(folder / "confusion.png")
-    return figures
+    return curve.scaled(prepared.recipe.lr / phase.lr)

@@ -50,7 +50,7 @@ class Run:
         machine: The same machine whatever it is called: see `zoo.lookup.alive.machine`.
         status: ``running``, ``done``, ``interrupted`` or ``failed``.
         error: Why it failed.
-        provenance: What the result depends on beside the recipe: see `zoo.finetune.provenance`.
+        provenance: What the result depends on beside the recipe (see `zoo.finetune.results`).
         result: ``manifest`` and ``metrics`` when done.
     """
 

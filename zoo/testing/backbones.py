@@ -25,7 +25,7 @@ from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing import freezing, variants
 from zoo.testing.cuts import check_cuts
-from zoo.testing.entry import check_larger_batch, check_late_entry
+from zoo.testing.from_cut import check_from_cut, check_larger_batch
 
 __all__ = ["BackboneSuite", "Network", "check_coverage", "check_order", "check_stages"]
 
@@ -141,7 +141,7 @@ class BackboneSuite:
     def test_training_from_a_cut_gives_the_same_bits(self, networks: list[Network]) -> None:
         """As training all of the network, frozen below; for a few of its cuts."""
         for network in networks:
-            check_late_entry(network.module, network.hierarchy, network.images)
+            check_from_cut(network.module, network.hierarchy, network.images)
 
     def test_batches_of_any_size_enter_at_a_cut(self, networks: list[Network]) -> None:
         """With what small ones have told."""

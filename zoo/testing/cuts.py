@@ -1,7 +1,7 @@
-"""The poison proof: a boundary is a cut if the network can be entered late there.
+"""The poison proof: a boundary is a cut if the network can run forward from there.
 
 The independent check on `zoo.backbones.liveness`, which reasons about one recorded run. Here the
-network is really entered late: what enters the unit at the boundary is recorded, everything before
+network really runs from there: what enters the unit at the boundary is recorded, everything before
 it is poisoned with NaN, and the recorded input is fed at the boundary. If the output is the
 ordinary one bit for bit, nothing that later units need passed by. Spared is only what an image of
 NaN does not change: tables of positions and the like. (Source: the project's own design document,
@@ -61,7 +61,7 @@ def check_cuts(
 def proves_cut(
     module: nn.Module, hierarchy: Hierarchy, depth: int, images: Tensor, *, train: bool = False
 ) -> bool:
-    """Whether ``module`` can be entered late at a boundary; it is left as it was.
+    """Whether ``module`` can run forward from a boundary; it is left as it was.
 
     Args:
         module: The network, with real weights: on the meta device nothing can be proven.

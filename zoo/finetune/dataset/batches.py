@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from zoo.config import cores
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform
-from zoo.finetune.dataset.chance import seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
+from zoo.finetune.dataset.rng import seeded
 
 __all__ = ["Batches", "ImageBatch", "targets_of"]
 
@@ -147,7 +147,7 @@ class Batches:
             reason = f"cannot be transformed: {error} ({type(error).__name__})"
             raise InvalidImage(self.samples[index].key, reason) from error
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Where worker processes are sent this rather than forked, they do without.
         return {**self.__dict__, "_kept": {}}
 

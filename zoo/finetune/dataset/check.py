@@ -61,7 +61,7 @@ def check_images(
     Args:
         images: Reads them.
         keys: Which ones.
-        progress: Told of each.
+        progress: Progress callback, called once per image.
         cache: A file that remembers which images were in order. An image is decoded again when
             its file's size, times or inode are others, or one of `VERSIONS` is.
     """

@@ -4,7 +4,7 @@
 - ``flowers/train/daisy/1.jpg``: if all folders are called as splits are (`PART_NAMES`), they are
   given splits, and what is in them are classes.
 
-Class names are in the order in which people count (`in_order`). Files and folders whose names begin
+Class names are in the order of `natural_sort`. Files and folders whose names begin
 with a dot are not looked at. A class folder may be a link, as may images; links to folders further
 in are not followed, so there are no loops.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, in_order
+from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, natural_sort
 
 __all__ = ["LAYOUT", "list_folders"]
 
@@ -74,7 +74,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
             )
     return Listing(
         task="classification",
-        classes=in_order(classes),
+        classes=natural_sort(classes),
         rows=tuple(rows),
         images=FileImages(root),
         place=str(root.resolve()),

@@ -10,7 +10,7 @@ from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.dataset.images import Images
 
-__all__ = ["PART_NAMES", "Label", "Listing", "Row", "in_order"]
+__all__ = ["PART_NAMES", "Label", "Listing", "Row", "natural_sort"]
 
 PART_NAMES = {
     "train": "train",
@@ -82,7 +82,7 @@ class Listing:
         return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
+def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
     """Names sorted as people count, ``2`` before ``10``, small and capital letters alike."""
     return tuple(sorted(set(names), key=_counted))
 

@@ -10,7 +10,7 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 
 from zoo.domain.task import Task
-from zoo.finetune.dataset.chance import seeded
+from zoo.finetune.dataset.rng import seeded
 
 __all__ = ["Mix"]
 

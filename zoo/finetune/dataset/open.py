@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from blake3 import blake3
@@ -59,7 +60,7 @@ def open_dataset(
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order, so that they are not decoded
             again as long as their files stay as they are.
-        progress: Told of every image.
+        progress: Progress callback, called once per image.
 
     Raises:
         InvalidData: Listing everything that is wrong.
@@ -69,28 +70,16 @@ def open_dataset(
     shares = Shares(validation_share, test_share)
     listing = _list(spec, task, group_by)
     memory = cache / f"{blake3(listing.place.encode()).hexdigest()[:32]}.json" if cache else None
-    checked = check_images(listing.images, _keys(listing), progress, memory)
+    keys = [row.key for row in listing.rows if not row.problem]
+    checked = check_images(listing.images, keys, progress, memory)
     bad = _bad(listing, checked)
-    # Counts are those of what is used: with bad images, unless these are left out.
-    rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
-    problems = [*listing.problems, *broken_rules(listing, _labelled(rows))]
-    if bad and not skip_bad:
-        problems += [f"{key} {reason}" for key, reason in bad.items()]
-    if problems:
-        helps = bad and not skip_bad
-        hint = f"--skip-bad leaves out {_images(len(bad))} that cannot be used" if helps else None
-        raise InvalidData(spec, problems, hint=hint)
-    if lost := {row.part for row in listing.rows if row.part} - {row.part for row in rows}:
-        problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
-        raise InvalidData(spec, problems)
-    rows = joined(rows, {} if apart else checked.digests)
+    rows = joined(_usable(spec, listing, bad, skip_bad), {} if apart else checked.digests)
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
     if test_share and not parts.test:
         raise InvalidData(spec, ["no image is left to test on: all are in one group"])
-    samples: list[Sample] = [sample for part in parts for sample in part]
     return Dataset(
         spec=spec,
         task=listing.task,
@@ -98,7 +87,7 @@ def open_dataset(
         train=tuple(parts.train),
         validation=tuple(parts.validation),
         test=tuple(parts.test),
-        digest=content_digest(listing.classes, samples, checked.digests),
+        digest=content_digest(listing.classes, chain.from_iterable(parts), checked.digests),
         split_digest=parts_digest(parts),
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
@@ -106,6 +95,28 @@ def open_dataset(
         groups=groups,
         remarks=(*listing.remarks, *crossings(parts, checked.digests, groups)),
     )
+
+
+def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool) -> list[Row]:
+    """The rows that are trained and measured on.
+
+    Raises:
+        InvalidData: Something is wrong with the dataset, or with images that are not left out.
+    """
+    # Counts are those of what is used: with bad images, unless these are left out.
+    rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
+    labelled = [row for row in rows if row.label is not None]
+    problems, hint = [*listing.problems, *broken_rules(listing, labelled)], None
+    if bad and not skip_bad:
+        problems += [f"{key} {reason}" for key, reason in bad.items()]
+        images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
+        hint = f"--skip-bad leaves out {images} that cannot be used"
+    if not problems:
+        lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
+        problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
+    if problems:
+        raise InvalidData(spec, problems, hint=hint)
+    return rows
 
 
 def absolute(spec: str) -> str:
@@ -139,14 +150,6 @@ def _listed(spec: str, task: Task | None, group_by: str) -> Listing:
     return list_table(path, task, group_by)
 
 
-def _images(count: int) -> str:
-    return "the image" if count == 1 else f"the {count} images"
-
-
-def _keys(listing: Listing) -> list[str]:
-    return [row.key for row in listing.rows if not row.problem]
-
-
 def _bad(listing: Listing, checked: Checked) -> Mapping[str, str]:
     """Why each row cannot be used that cannot, in the order of the listing."""
     reasons = {row.key: row.problem for row in listing.rows if row.problem}
@@ -155,10 +158,6 @@ def _bad(listing: Listing, checked: Checked) -> Mapping[str, str]:
         for row in listing.rows
         if row.key in reasons or row.key in checked.problems
     }
-
-
-def _labelled(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.label is not None]
 
 
 def _parts(

@@ -26,7 +26,7 @@ def broken_rules(listing: Listing, rows: Sequence[Row]) -> list[str]:
 def _counts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
     kind = _kind(listing)
     if listing.task == "classification" and len(listing.classes) == 1:
-        yield "one class only: there is nothing to tell apart"
+        yield "only one class is there: training needs at least two classes"
     counts = Counter(name for row in rows for name in _names(row))
     for name in listing.classes:
         if counts[name] < 2:

@@ -163,7 +163,7 @@ def _samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
         yield name, members
 
 
-def _target(members: Mapping[str, Span], label: str) -> Any:
+def _target(members: Mapping[str, Span], label: str) -> object:
     with suppress(KeyError, ValueError):
         if label:
             return json.loads(members["json"].read())[label]

@@ -12,7 +12,7 @@
 | what ``group_by`` names | optional: whom or what the image is of, which stays in one part |
 
 The table is the user's own: its paths may lead anywhere. Class names and labels are in the order in
-which people count (`in_order`), label columns and numbers in that of the columns.
+which people count (`natural_sort`), label columns and numbers in that of the columns.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.groups import is_rule
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, in_order
+from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, natural_sort
 
 __all__ = ["TABLES", "list_table"]
 
@@ -110,13 +110,13 @@ def _parquet(path: Path) -> list[Cells]:
             "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
         ) from error
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
         raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
     return [{name: _text(value) for name, value in row.items()} for row in rows]
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     if isinstance(value, list):
         return "|".join(map(str, value))
     # A column of whole numbers with a gap in it is one of floats to many programs.
@@ -251,7 +251,7 @@ def _is_number(text: str) -> bool:
 def _classes(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     labels = [row.label for row in rows if row.label is not None]
     if columns.task == "classification":
-        return in_order(map(str, labels))
+        return natural_sort(map(str, labels))
     if columns.labels == ("labels",):
-        return in_order(str(name) for label in labels for name in label)
+        return natural_sort(str(name) for label in labels for name in label)
     return columns.labels

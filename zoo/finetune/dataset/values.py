@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images
-from zoo.finetune.dataset.listing import Label, Listing, Row, in_order
+from zoo.finetune.dataset.listing import Label, Listing, Row, natural_sort
 
 __all__ = ["Entry", "list_entries"]
 
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     key: str
     part: str
-    value: Any
+    value: object
     problem: str = ""
 
 
@@ -63,11 +63,11 @@ def list_entries(
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _task(value: Any) -> Task:
+def _task(value: object) -> Task:
     if isinstance(value, list | tuple):
         return "regression" if any(isinstance(item, float) for item in value) else "multi-label"
     return "regression" if isinstance(value, float) else "classification"
@@ -95,7 +95,7 @@ def _label(value: Any, task: Task, names: Sequence[str]) -> Label:
     return numbers
 
 
-def _name(value: Any, names: Sequence[str]) -> str:
+def _name(value: object, names: Sequence[str]) -> str:
     if isinstance(value, str) and value:
         return value
     # Hidden labels are published as -1.
@@ -111,6 +111,6 @@ def _classes(rows: Sequence[Row], task: Task, names: Sequence[str]) -> tuple[str
         return ("target",) if count == 1 else tuple(f"target_{n}" for n in range(count))
     if names:
         return tuple(names)
-    return in_order(
+    return natural_sort(
         str(name) for label in labels for name in ((label,) if isinstance(label, str) else label)
     )

@@ -1,0 +1,115 @@
+"""The search for a learning rate leaves everything as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
+from zoo.finetune.features.loader import Batch, Loader
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.loop.find_lr import LRCurve, search
+from zoo.finetune.loop.learner import Learner, make_learner
+from zoo.finetune.run import find_lr
+from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.workspace import Workspace
+
+Make = Callable[..., tuple[Prepared, Loader, Learner]]
+
+
+@pytest.fixture
+def make(workspace: Workspace, base: str, shapes: Path) -> Make:
+    def make(**options: Any) -> tuple[Prepared, Loader, Learner]:
+        recipe = Recipe(
+            data=str(shapes), strategy="partial", batch_size=8, image_size=32, lr=0.01, **options
+        )
+        prepared = prepare(workspace, base, recipe, "cpu", silent)
+        learner, feed = make_learner(prepared, recipe.plan()[0], 0, image_loaders(prepared))
+        return prepared, feed, learner
+
+    return make
+
+
+@dataclass
+class Counted:
+    """A feed that counts its batches, and notes the head's rate in each."""
+
+    feed: Loader
+    learner: Learner
+    batches: int = 0
+    rates: list[float] = field(default_factory=list)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        for batch in self.feed.epoch(number):
+            self.batches += 1
+            yield batch
+
+    def forward(self, inputs: Any) -> torch.Tensor:
+        head = self.learner.model.fc.weight
+        self.rates += [
+            group["lr"]
+            for group in self.learner.optimizer.param_groups
+            if any(value is head for value in group["params"])
+        ]
+        return self.feed.forward(inputs)
+
+
+def test_steps_are_those_of_training(make: Make) -> None:
+    """Clipped to almost nothing, no rate is too high; a step takes all that are added up. The
+    rates are the head's, also where the backbone has higher ones.
+    """
+    _, feed, learner = make(clip_norm=1e-9, accumulate=2, optimizer="sgd", backbone_lr_ratio=10.0)
+    counted = Counted(feed, learner)
+    curve = search(learner, counted, silent, steps=10)  # type: ignore[arg-type]
+    assert counted.batches == 20
+    assert curve.rates[0] == pytest.approx(1e-6)
+    assert curve.rates[-1] == pytest.approx(1)
+    assert counted.rates[::2] == pytest.approx(curve.rates)
+    assert max(curve.losses) < 1.2 * min(curve.losses)
+
+
+@pytest.mark.parametrize(("precision", "steps"), [("fp32", 60), ("fp16", 20)])  # slow on a CPU
+def test_nothing_is_touched(make: Make, precision: str, steps: int) -> None:
+    prepared, feed, learner = make(precision=precision)
+    scale = learner.scaler.state_dict()
+    before = {n: v.clone() for n, v in prepared.model.state_dict().items()}
+    groups = [dict(group, params=None) for group in learner.optimizer.param_groups]
+    random = torch.random.get_rng_state()
+    curve = search(learner, feed, silent, steps=steps)
+    after = prepared.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [dict(g, params=None) for g in learner.optimizer.param_groups] == groups
+    assert not learner.optimizer.state_dict()["state"]
+    assert learner.scheduler.last_epoch == 0
+    assert learner.scaler.state_dict() == scale
+    assert all(parameter.grad is None for parameter in prepared.model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert list(curve.rates) == sorted(curve.rates)
+    assert curve.rates[0] < curve.suggestion < 1
+    assert min(curve.losses) < curve.losses[0]
+    assert curve.scaled(10).suggestion == curve.suggestion * 10
+
+
+def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    """The recipe's counts for nothing there."""
+
+    def tried(phase: str, lr: float) -> LRCurve:
+        recipe = Recipe(data=str(shapes), strategy="gradual", phases=(phase, "none:1"), lr=lr,
+                        image_size=32)  # fmt: skip
+        return find_lr(workspace, base, recipe, device="cpu")
+
+    own, other = tried("all:1@1e-4", 1e-2), tried("all:1@1e-4", 1e-1)
+    assert own == other
+    assert own.phase == "all:1"
+    assert own.rates[0] == pytest.approx(1e-6)
+    shared = tried("all:1", 1e-2)
+    assert shared.phase == ""
+    assert shared.rates == pytest.approx(own.rates)

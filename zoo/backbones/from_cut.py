@@ -1,0 +1,236 @@
+"""Forward from a cut: run a network from there on, with the inputs at the cut given.
+
+Below a cut that nothing trains, every epoch computes the same. What enters the first unit above it
+is recorded once; from then on all modules below are stubs that give tensors of the recorded shapes
+without computing them, and the record is fed in at the cut. What they give whatever the image is,
+such as tables of positions, they go on giving. That this changes nothing is what makes a boundary a
+cut (`zoo.backbones.liveness`), and is proven network by network with stubs that give NaN
+(`zoo.testing.cuts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+
+from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
+from zoo.domain.hierarchy import Hierarchy
+
+__all__ = ["CutInputs", "FromCut"]
+
+CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of the first module above a cut."""
+
+FEW = (2, 3)
+"""Images that tell what is given for any greater number of them."""
+
+
+class FromCut:
+    """A network that runs forward from one of its cuts.
+
+    Args:
+        module: The network, frozen below the cut.
+        hierarchy: Its hierarchy.
+        boundary: How many units lie below the cut; all of them: the cut before the head.
+    """
+
+    def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+        self.module = module
+        self.hierarchy = hierarchy
+        self.boundary = boundary
+        self._entry = module.get_submodule(_entry(module, hierarchy, boundary))
+        self._below = [
+            module.get_submodule(path)
+            for unit in hierarchy.units[:boundary]
+            for path in unit.modules
+        ]
+        self._given: dict[Hashable, Given] = {}
+        self._few: dict[Hashable, tuple[Given, Given]] = {}
+        self._learns: Callable[[CutInputs, Tensor], Given] = self._learn
+
+    def into(self, copy: nn.Module) -> FromCut:
+        """The same for a copy of the network, which will never be run below the cut."""
+        made = FromCut(copy, self.hierarchy, self.boundary)
+        made._given, made._learns = self._given, self._learns
+        return made
+
+    @torch.no_grad()
+    def record(self, images: Tensor) -> CutInputs:
+        """What enters the first module above the cut for ``images`` (N, C, H, W).
+
+        Nothing above is computed. The tensors may be views of one another.
+        """
+        with self._before_entry(_stop):
+            try:
+                self.module(images)
+            except _Reached as reached:
+                return reached.inputs
+        raise RuntimeError(f"{type(self.module).__name__} did not come to its cut")
+
+    def forward(self, inputs: CutInputs, images: Tensor) -> Any:
+        """The network's output for what entered; with gradients, where they are enabled.
+
+        Args:
+            inputs: As recorded; activations may write into its tensors.
+            images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
+        """
+        key = (images.shape, images.dtype, images.device)
+        if key not in self._given:
+            self._given[key] = self._learns(inputs, images)
+        with self._stubbed(self._given[key]), self._before_entry(_feed(inputs)):
+            return self.module(images)
+
+    def _learn(self, inputs: CutInputs, images: Tensor) -> Given:
+        """What each module below gives for so many images, call by call.
+
+        Few images tell it for many, unless the network does not take so few, or does not come to
+        its cut with what enters there.
+        """
+        if len(images) > max(FEW):
+            try:
+                two, three = self._of_few(images)
+                if told := extrapolated(two, three, len(images)):
+                    given, reached = self._tried(told, images)
+                    if _shapes(reached) == _shapes(inputs):
+                        return given
+            except torch.OutOfMemoryError:
+                raise  # what follows takes more
+            except Exception:  # noqa: BLE001, S110 - networks raise whatever they like
+                pass
+        return self._tried(self._seen(images), images)[0]
+
+    def _of_few(self, images: Tensor) -> tuple[Given, Given]:
+        """What each module below gives for two images, and for three: seen once."""
+        key = (images.shape[1:], images.dtype, images.device)
+        if key not in self._few:
+            two, three = (self._seen(images[:few]) for few in FEW)
+            self._few[key] = two, three
+        return self._few[key]
+
+    def _tried(self, given: Given, images: Tensor) -> tuple[Given, CutInputs]:
+        """``given`` as tensors, and what comes to the cut with them."""
+        light = filled(given)
+        try:
+            with self._stubbed(light):
+                return light, self.record(images)
+        except torch.OutOfMemoryError:
+            raise  # copies take more
+        except RuntimeError:  # the code between modules wants ordinary memory, to write into
+            heavy = _copied(light)
+            with self._stubbed(heavy):
+                return heavy, self.record(images)
+
+    @torch.no_grad()
+    def _seen(self, images: Tensor) -> Given:
+        """What each module below gives, call by call: the values of what is the same for two
+        batches of images that have not a pixel in common, and of the rest the shape.
+        """
+        given: Given = [[] for _ in self._below]
+        compared: Given = [[] for _ in self._below]
+
+        def compare(at: int, output: Any) -> None:
+            call = len(compared[at])
+            # By leaves: once torch.export is imported, the copy of a torch.Size is a tuple.
+            before, form = tree_flatten(given[at][call])
+            pairs = zip(before, tree_leaves(output), strict=True)
+            compared[at].append(tree_unflatten([_same_or_hollow(*pair) for pair in pairs], form))
+            given[at][call] = None  # one large batch in memory is enough
+
+        # Copies: what comes next may write in place.
+        self._watch(torch.zeros_like(images), lambda at, output: given[at].append(_copied(output)))
+        self._watch(torch.ones_like(images), compare)
+        return compared
+
+    def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
+        """Show ``see`` what each call of each module below gives, by its place in the order."""
+        with ExitStack() as hooks:
+            for at, child in enumerate(self._below):
+                handle = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
+                hooks.callback(handle.remove)
+            self.record(images)
+
+    @contextmanager
+    def _stubbed(self, given: Given) -> Iterator[None]:
+        own = [child.__dict__.get("forward") for child in self._below]
+        for child, outputs in zip(self._below, given, strict=True):
+            child.__dict__["forward"] = _Stub(outputs, child.forward)
+        try:
+            yield
+        finally:
+            for child, forward in zip(self._below, own, strict=True):
+                del child.__dict__["forward"]
+                if forward is not None:
+                    child.__dict__["forward"] = forward
+
+    @contextmanager
+    def _before_entry(self, hook: Callable[..., Any]) -> Iterator[None]:
+        handle = self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class _Stub:
+    """In the place of ``forward``: gives for each call what it gave for that call before the cut.
+
+    Calls past the cut are real: a module without parameters may serve on both sides (Visformer).
+    """
+
+    def __init__(self, outputs: list[Any], forward: Callable[..., Any]) -> None:
+        self.left = iter(outputs)
+        self.forward = forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for output in self.left:
+            return tree_map_only(Tensor, _own, output)
+        return self.forward(*args, **kwargs)
+
+
+class _Reached(Exception):
+    """No error: it ends a run early."""
+
+    def __init__(self, inputs: CutInputs) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
+def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
+    raise _Reached((args, kwargs))
+
+
+def _feed(inputs: CutInputs) -> Callable[..., Any]:
+    left = [inputs]
+    return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
+
+
+def _same_or_hollow(one: Any, other: Any) -> Any:
+    if not isinstance(one, Tensor) or torch.equal(one, other):
+        return one
+    return Hollow(one.new_zeros(()), tuple(one.shape))
+
+
+def _shapes(inputs: CutInputs) -> list[torch.Size]:
+    return [leaf.shape for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy of what has memory: code above the cut may write into it."""
+    return tensor.clone() if tensor.is_contiguous() else tensor
+
+
+def _copied(output: Any) -> Any:
+    return tree_map_only(Tensor, torch.clone, output)
+
+
+def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    if boundary == len(hierarchy.units):
+        return hierarchy.head.modules[0]
+    modules = hierarchy.units[boundary].modules
+    parametric = (p for p in modules if any(True for _ in module.get_submodule(p).parameters()))
+    return next(parametric, modules[0])

@@ -1,0 +1,139 @@
+"""Conclude a run: measure the network on the test images, and publish it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.domain.task import SCORE, Task
+from zoo.errors import Diverged
+from zoo.exchange.reindexing import keep_hierarchy
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.loop.evaluate import predict
+from zoo.finetune.results.interval import interval
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.results.outcome import warning
+from zoo.finetune.results.publish import completed, publish
+from zoo.finetune.setup.prepare import Prepared
+from zoo.workspace import Workspace
+
+__all__ = ["Result", "conclude"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a fine-tune made.
+
+    Attributes:
+        ref: The name it was saved under.
+        manifest: The checkpoint.
+        parent: What it derives from.
+        run: Id of the run.
+        freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
+            that was trained, or ``head``; ``kept``, which weights were the best.
+        task: What was learned.
+        metrics: Results on the test split.
+        warning: Why it is no better than no training (`zoo.finetune.results.outcome`); else empty.
+        skipped: How many images were left out, because they cannot be used.
+        seconds: Wall-clock time of the whole run.
+    """
+
+    ref: Reference
+    manifest: Digest
+    parent: Digest
+    run: str
+    freeze: Mapping[str, object]
+    task: Task
+    metrics: Mapping[str, float]
+    warning: str
+    skipped: int
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "ref": str(self.ref),
+            "manifest": str(self.manifest),
+            "parent": str(self.parent),
+            "run": self.run,
+            "freeze": dict(self.freeze),
+            "task": self.task,
+            "metrics": dict(self.metrics),
+            "warning": self.warning,
+            "skipped_images": self.skipped,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def conclude(
+    workspace: Workspace,
+    prepared: Prepared,
+    kept: str,
+    loader: Loader,
+    journal: Journal,
+    began: float,
+) -> Result:
+    """Measure and publish the network as it is.
+
+    Args:
+        workspace: The zoo.
+        prepared: The run.
+        kept: Which weights these are: ``epoch 3``.
+        loader: Of the test images.
+        journal: Notes the result.
+        began: When the run began, by `time.monotonic`.
+
+    Raises:
+        Diverged: A figure is NaN or infinite; nothing is published.
+    """
+    metrics = _test(prepared, loader, journal)
+    keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
+    warned = warning(prepared, journal.lines(), metrics)
+    provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
+    manifest = completed(prepared, kept, metrics, provenance)
+    save = Reference.parse(journal.run.save)
+    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, prepared.progress)
+    journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
+    return Result(
+        ref=save,
+        manifest=digest,
+        parent=prepared.parent,
+        run=journal.run.id,
+        freeze=dict(manifest.freeze or {}),
+        task=prepared.task,
+        metrics=metrics,
+        warning=warned,
+        skipped=len(prepared.dataset.skipped),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _test(prepared: Prepared, loader: Loader, journal: Journal) -> dict[str, float]:
+    """Measure the network on the test images, and draw what there is to see."""
+    from zoo.finetune.results.pictures import draw_confusion, draw_curves
+
+    # What was recorded in half precision is not what the network will be asked.
+    if prepared.recipe.precision != "fp32":
+        loader = image_loaders(prepared).test
+    with prepared.progress("testing", len(prepared.dataset.test)) as task:
+        logits, targets = predict(
+            prepared.model, loader.whole(), loader.forward, advance=task.advance
+        )
+    score = SCORE[prepared.task]
+    metrics = prepared.head.metrics(logits, targets, prepared.task)
+    metrics[f"{score}_low"], metrics[f"{score}_high"] = interval(prepared.task, logits, targets)
+    metrics["test_images"] = float(len(prepared.dataset.test))
+    if not all(map(math.isfinite, metrics.values())):
+        raise Diverged(max(line["steps"] for line in journal.lines()), prepared.recipe.lr)
+    journal.note("test", 0, **metrics)
+    folder = journal.run.folder
+    draw_curves(journal.lines(), score).savefig(folder / "curves.png")
+    if prepared.task == "classification":
+        matrix = draw_confusion(logits, targets, prepared.dataset.classes)
+        matrix.savefig(folder / "confusion.png")
+    return metrics

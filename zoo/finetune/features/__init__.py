@@ -1,0 +1,1 @@
+"""Features: cached activations at a cut, and loaders that give images or these."""

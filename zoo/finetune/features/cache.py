@@ -1,0 +1,336 @@
+"""The cache: the inputs at a cut for every image, computed once and memory-mapped.
+
+A file is named after everything that shapes it: the tensors below the cut, the images and their
+order, the transform, dtype, device and versions. The description lies beside it and is compared, so
+a stale one is never taken; its bytes are hashed before use. Losing the folder costs time only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from blake3 import blake3
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from zoo import config
+from zoo.backbones.from_cut import CutInputs, FromCut
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.progress import Progress
+from zoo.errors import Unsupported
+from zoo.store.atomic import write_whole
+
+__all__ = ["Below", "Activations", "Shape", "below_digest", "open_or_fill", "shape_of"]
+
+FORMAT = 1
+DESCRIPTION = "description.json"
+SHARE_OF_DISK = 0.5
+"""Of what is free, or taken by caches."""
+SHARE_OF_MEMORY = 0.5
+"""Of what is free, for a cache that the disk has no room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What crosses a cut, for one image.
+
+    Attributes:
+        spec: How the leaves make up the arguments.
+        rows: For each leaf that differs from image to image, its index, shape and dtype.
+        constants: The other leaves.
+        last: Those of the leaves whose channels lie last in memory.
+    """
+
+    spec: TreeSpec
+    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
+    constants: Mapping[int, object]
+    last: frozenset[int] = frozenset()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes for one image."""
+        return sum(torch.Size(shape).numel() * dtype.itemsize for _, shape, dtype in self.rows)
+
+
+class Activations:
+    """What crosses a cut for a list of images: one row of each tensor per image.
+
+    Args:
+        shape: How a row is made up.
+        rows: The tensors (N, …), in the order of ``shape.rows``.
+    """
+
+    def __init__(self, shape: Shape, rows: Sequence[Tensor]) -> None:
+        self.shape = shape
+        self.rows = tuple(rows)
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> CutInputs:
+        """What enters for the images at ``indices``, in memory of its own on ``device``."""
+        chosen = torch.tensor(indices)
+        leaves = dict(self.shape.constants)
+        for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
+            batch = rows.index_select(0, chosen.to(rows.device)).to(device)
+            if leaf in self.shape.last:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            leaves[leaf] = batch
+        args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
+        return args, kwargs
+
+    def to(self, device: torch.device) -> Activations:
+        """The same on another device, if it has ample room for it; else as it is."""
+        size = sum(rows.nbytes for rows in self.rows)
+        if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 4:
+            return self
+        return Activations(self.shape, [rows.to(device) for rows in self.rows])
+
+
+def shape_of(
+    entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
+) -> Shape:
+    """What crosses the cut for one image, found by recording two and three at once.
+
+    Args:
+        entry: Records them.
+        image: One (C, H, W).
+        layout: How images lie in memory.
+
+    Raises:
+        Unsupported: It cannot be kept image by image, or something random is below the cut.
+    """
+    images = torch.stack([image, image, image]).contiguous(memory_format=layout)
+    with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+        (two, spec), (again, _) = (
+            tree_flatten(_recorded(entry, images[:2], training)) for training in (True, False)
+        )
+        three, _ = tree_flatten(_recorded(entry, images, training=False))
+    rows, constants, last = [], {}, set()
+    for at, (pair, same, triple) in enumerate(zip(two, again, three, strict=True)):
+        if not isinstance(pair, Tensor) and pair == triple:
+            constants[at] = pair
+        elif not isinstance(pair, Tensor):
+            raise Unsupported("what crosses the cut depends on how many images there are")
+        elif not torch.equal(pair, same):
+            raise Unsupported("something random is below the cut")
+        elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
+            rows.append((at, tuple(pair.shape[1:]), pair.dtype))
+            if not pair.is_contiguous() and _channels_last(pair):
+                last.add(at)
+        elif pair.shape == triple.shape and torch.equal(pair, triple):
+            constants[at] = pair
+        else:
+            raise Unsupported("what crosses the cut does not go image by image")
+    return Shape(spec, tuple(rows), constants, frozenset(last))
+
+
+def _recorded(entry: FromCut, images: Tensor, training: bool) -> CutInputs:
+    """What enters in that mode: what is random in training, and not frozen, such as dropout between
+    the last unit and the head, gives something else in eval mode.
+    """
+    before = entry.module.training
+    entry.module.train(training)
+    try:
+        return entry.record(images)
+    finally:
+        entry.module.train(before)
+
+
+def _channels_last(value: Tensor) -> bool:
+    return value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+
+
+def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    """A digest of all parameters and buffers of the first ``boundary`` units, by name and bytes."""
+    hasher = blake3()
+    for name, tensor in _tensors(module, hierarchy, boundary):
+        value = tensor.detach().cpu().contiguous()
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return f"blake3:{hasher.hexdigest()}"
+
+
+class Below:
+    """The weights below a cut that made a cache, and whether they still are what they were.
+
+    Args:
+        module: The network.
+        hierarchy: Its hierarchy.
+        boundary: How many units lie below the cut.
+
+    Attributes:
+        digest: Of these weights; see `below_digest`.
+    """
+
+    def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+        self._where = module, hierarchy, boundary
+        self.digest = below_digest(module, hierarchy, boundary)
+        self._seen = self._versions()
+
+    def unchanged(self) -> bool:
+        """Whether the weights are those of the digest."""
+        # Torch counts what is written into a tensor: nothing is hashed while nothing was.
+        if (versions := self._versions()) != self._seen:
+            if below_digest(*self._where) != self.digest:
+                return False
+            self._seen = versions
+        return True
+
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(value.data_ptr(), value._version) for _, value in _tensors(*self._where)]
+
+
+def _tensors(
+    module: nn.Module, hierarchy: Hierarchy, boundary: int
+) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers of the first ``boundary`` units, sorted by name."""
+    names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return ((name, found[name]) for name in sorted(names))
+
+
+def open_or_fill(
+    folder: Path,
+    description: Mapping[str, object],
+    shape: Shape,
+    count: int,
+    batches: Callable[[], Iterable[Tensor]],
+    entry: FromCut,
+    progress: Progress,
+) -> Activations:
+    """The activations that ``description`` names, from ``folder`` or computed and kept there.
+
+    Args:
+        folder: Where caches lie.
+        description: All that shapes them, as plain data.
+        shape: Of what crosses.
+        count: Number of images.
+        batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
+        entry: Records them.
+        progress: Progress callback, called once per batch.
+
+    Raises:
+        Unsupported: Neither disk nor memory has room for them.
+    """
+    full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
+    text = json.dumps(full, sort_keys=True)
+    home = folder / blake3(text.encode()).hexdigest()
+    kept = _opened(home, full, shape, count)
+    if kept:
+        home.touch()  # the least recently used goes first
+        return Activations(shape, kept)
+    shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
+    filling, rows = _room(folder, shape, count)
+    at = 0
+    with progress("running the frozen part", count) as task:
+        for images in batches():
+            leaves, _ = tree_flatten(entry.record(images))
+            for (leaf, _, _), into in zip(shape.rows, rows, strict=True):
+                into[at : at + len(images)] = leaves[leaf]
+            at += len(images)
+            task.advance(len(images))
+    if filling:
+        with suppress(OSError):  # full disk, or another process was faster: the maps hold on
+            digests = [_digest(_path(filling, number)) for number in range(len(rows))]
+            write_whole(filling / DESCRIPTION, [json.dumps({**full, "digests": digests}).encode()])
+            filling.rename(home)
+        shutil.rmtree(filling, ignore_errors=True)
+    return Activations(shape, rows)
+
+
+def _plain(shape: Shape) -> list[object]:
+    return [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
+
+
+def _path(home: Path, number: int) -> Path:
+    return home / f"{number}.bin"
+
+
+def _digest(path: Path) -> str:
+    return f"blake3:{blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()}"
+
+
+def _opened(
+    home: Path, full: Mapping[str, object], shape: Shape, count: int
+) -> list[Tensor] | None:
+    """The rows kept in ``home``, if they are what ``full`` describes and sound."""
+    try:
+        known = json.loads((home / DESCRIPTION).read_bytes())
+        digests = known.pop("digests")
+        sound = known == full and all(
+            _digest(_path(home, number)) == digest for number, digest in enumerate(digests)
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return _mapped(home, shape, count) if sound and len(digests) == len(shape.rows) else None
+
+
+def _mapped(home: Path, shape: Shape, count: int) -> list[Tensor]:
+    return [
+        torch.from_file(
+            str(_path(home, number)),
+            shared=True,
+            size=count * torch.Size(size).numel(),
+            dtype=dtype,
+        ).reshape(count, *size)
+        for number, (_, size, dtype) in enumerate(shape.rows)
+    ]
+
+
+def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Tensor]]:
+    """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = count * shape.nbytes
+    free = shutil.disk_usage(folder).free + sum(map(_size, _homes(folder)))
+    limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
+    if needed <= limit:
+        _make_way(folder, limit - needed)
+        filling = folder / f".filling-{secrets.token_hex(4)}"
+        filling.mkdir()  # not as a temporary one, which would be for this user alone
+        try:
+            for number, (_, size, dtype) in enumerate(shape.rows):
+                _allocate(_path(filling, number), count * torch.Size(size).numel() * dtype.itemsize)
+            return filling, _mapped(filling, shape, count)
+        except OSError:
+            shutil.rmtree(filling, ignore_errors=True)
+    memory = psutil.virtual_memory().available
+    if needed > memory * SHARE_OF_MEMORY:
+        raise Unsupported(
+            f"a cache would take {needed / 1e9:.1f} GB: caches may take {limit / 1e9:.1f} GB "
+            f"(ZOO_CACHE_GB, and half of the disk), and {memory / 1e9:.1f} GB of memory are free"
+        )
+    return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
+
+
+def _allocate(path: Path, nbytes: int) -> None:
+    # Writing to the map of a sparse file on a full disk would end the process.
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
+
+
+def _make_way(folder: Path, budget: int) -> None:
+    """Delete the least recently used caches until the rest fit ``budget`` bytes."""
+    total = 0
+    for home in sorted(_homes(folder), key=_used, reverse=True):
+        total += _size(home)
+        if total > budget:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _homes(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _size(home: Path) -> int:
+    return sum(file.stat().st_size for file in home.iterdir())
+
+
+def _used(home: Path) -> float:
+    return home.stat().st_mtime

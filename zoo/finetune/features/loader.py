@@ -1,0 +1,194 @@
+"""Loaders: where batches come from, and how the network takes them: as images, or at a cut, from a
+cache.
+
+Both give the same images in the same order, so that one can stand in for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.from_cut import CutInputs, FromCut
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.mix import Mix
+from zoo.finetune.features.cache import Activations, Below
+from zoo.finetune.ranks.ranks import ALONE, Ranks
+
+__all__ = ["Batch", "CachedLoader", "Forward", "ImageLoader", "Loader"]
+
+Forward = Callable[[Any], Tensor]
+"""From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
+
+
+STAND_IN = 2
+"""Images that a rank without any of a batch runs where all share the weights, of which each is
+asked in every step; batch norm takes no fewer."""
+
+
+class Batch(NamedTuple):
+    """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
+
+    inputs: Any
+    targets: Tensor
+    images: int
+
+
+class Loader(Protocol):
+    """Batches of one part of a dataset, for one network."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch of training, without the first ``skip``."""
+
+    def whole(self) -> Iterator[Batch]:
+        """All images once, in file order."""
+
+    def forward(self, inputs: Any) -> Tensor:
+        """The network's outputs (N, K) for the inputs of a batch."""
+
+    def into(self, copy: nn.Module) -> Loader:
+        """The same for a copy of the network."""
+
+    def fits(self) -> bool:
+        """Whether the batches are still what the network would be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLoader:
+    """Images through the whole network.
+
+    Attributes:
+        model: The network.
+        batches: Reads them.
+        device: Where the network is.
+        layout: How they lie in memory.
+        mix: Mixes those of training, if anything does.
+        ranks: The processes that train together.
+    """
+
+    model: nn.Module
+    batches: Batches
+    device: torch.device
+    layout: torch.memory_format = torch.contiguous_format
+    mix: Mix | None = None
+    ranks: Ranks = ALONE
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Loader.epoch`."""
+        rank, size = self.ranks.rank, self.ranks.world_size
+        batches = self.batches.epoch(number, skip=skip, rank=rank, world=size)
+        for step, (images, targets, _) in enumerate(batches, skip):
+            if self.mix and len(images):
+                images, targets = self.mix(images, targets, epoch=number, step=step)
+            yield self._batch(images, targets)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Loader.whole`."""
+        for images, targets, _ in self.batches.view(0):
+            yield self._batch(images, targets)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See `Loader.forward`."""
+        outputs: Tensor = self.model(inputs)
+        return outputs
+
+    def into(self, copy: nn.Module) -> ImageLoader:
+        """See `Loader.into`."""
+        return replace(self, model=copy)
+
+    def fits(self) -> bool:
+        """See `Loader.fits`: images are, whatever the weights."""
+        return True
+
+    def _batch(self, images: Tensor, targets: Tensor) -> Batch:
+        if self.ranks.sharded and not len(images):
+            images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
+        # From memory that is not pinned, a copy that is not waited for may come too late: what it
+        # reads may be freed and written to before (pytorch/pytorch#139550, for MPS).
+        ahead = self.device.type == "cuda" and images.is_pinned()
+        moved = images.to(self.device, memory_format=self.layout, non_blocking=ahead)
+        return Batch(moved, targets, len(targets))
+
+
+class _Late(NamedTuple):
+    at_cut: CutInputs
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedLoader:
+    """What crosses a cut, through the part of the network above it.
+
+    Attributes:
+        entry: The network, to be entered at the cut.
+        views: What crosses; epochs take turns with the views.
+        rows: The row of each image of this part.
+        batches: Says which images make up a batch; reads none.
+        below: The weights that it was computed with.
+        device: Where the network is.
+        ranks: The processes that train together.
+    """
+
+    entry: FromCut
+    views: Sequence[Activations]
+    rows: Sequence[int]
+    batches: Batches
+    below: Below
+    device: torch.device
+    ranks: Ranks = ALONE
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Loader.epoch`."""
+        self._check()
+        view = self.views[number % len(self.views)]
+        rank, size = self.ranks.rank, self.ranks.world_size
+        for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
+            yield self._batch(view, indices)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Loader.whole`."""
+        self._check()
+        size = self.batches.size
+        for at in range(0, len(self.rows), size):
+            yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
+
+    def forward(self, inputs: _Late) -> Tensor:
+        """See `Loader.forward`."""
+        # Of the images only shape, dtype and device are asked for: they have no memory.
+        shape = (inputs.images, *self.batches.transform.size)
+        images = torch.zeros((), device=self.device).expand(shape)
+        outputs: Tensor = self.entry.forward(inputs.at_cut, images)
+        return outputs
+
+    def into(self, copy: nn.Module) -> CachedLoader:
+        """See `Loader.into`."""
+        return replace(self, entry=self.entry.into(copy))
+
+    def fits(self) -> bool:
+        """See `Loader.fits`."""
+        return self.below.unchanged()
+
+    def _check(self) -> None:
+        if not self.fits():
+            raise RuntimeError(
+                f"the cached activations are those of other weights ({self.below.digest}) than "
+                "the network now has below its cut"
+            )
+
+    def _batch(self, view: Activations, indices: Sequence[int]) -> Batch:
+        chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
+        entering = view.batch([self.rows[index] for index in chosen], self.device)
+        return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))

@@ -1,0 +1,250 @@
+"""The loaders of a phase: cached activations at a cut wherever the plan allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from operator import attrgetter
+from pathlib import Path
+from typing import cast
+
+import torch
+from blake3 import blake3
+from torch import Tensor, nn
+
+from zoo import plugins
+from zoo.backbones.from_cut import FromCut
+from zoo.backbones.rgb import READING
+from zoo.errors import Unsupported
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Sample
+from zoo.finetune.dataset.mix import Mix
+from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
+from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
+from zoo.finetune.setup.network import autocast
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["Loaders", "image_loaders", "make_loaders"]
+
+UNCOMPILED = (
+    "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
+    "runs it whole"
+)
+LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "pillow")
+"""What reads and transforms images and computes with them, whoever the network's plugin is from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """Where the parts of a dataset come from in one phase.
+
+    Attributes:
+        train: What is trained on.
+        validation: What choices are made on, if there is such a part.
+        test: What only measures the result.
+        plain: What is trained on, with nothing random about it.
+        cut: How many units lie below the cut where the network is entered; 0: it takes images.
+        remark: What was asked for, or would be expected, and is not so.
+    """
+
+    train: Loader
+    validation: Loader | None
+    test: Loader
+    plain: Loader
+    cut: int = 0
+    remark: str = ""
+
+    def fit(self) -> bool:
+        """Whether they are still what the network would be given; all come from below one cut."""
+        return self.test.fits()
+
+
+def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+    """The loaders of a phase that freezes ``boundary`` units.
+
+    Args:
+        prepared: The run.
+        boundary: Units that are frozen, already.
+        folder: Where caches lie.
+    """
+    if not boundary or not prepared.recipe.cache:
+        return image_loaders(prepared)
+    why = _obstacle(prepared, prepared.hierarchy.cut_below(boundary))
+    if not why:
+        try:
+            with autocast(prepared.model, prepared.recipe.precision):
+                return _cached(prepared, boundary, folder)
+        except Unsupported as error:
+            why = str(error)
+    return replace(image_loaders(prepared), remark=f"what is frozen runs in each epoch: {why}")
+
+
+def _obstacle(prepared: Prepared, cut: int) -> str:
+    recipe = prepared.recipe
+    if not cut:
+        return "no cut lies below the boundary (zoo tree shows them)"
+    if recipe.grad_checkpointing:
+        return "gradient checkpointing runs the network whole"
+    if recipe.mixup or recipe.cutmix:
+        return "images are mixed anew in each epoch"
+    if recipe.augment != "none" and not recipe.views:
+        return "images are changed anew in each epoch; --views would keep some"
+    return ""
+
+
+def image_loaders(prepared: Prepared) -> Loaders:
+    """Loaders of images, through the whole network."""
+    recipe, dataset = prepared.recipe, prepared.dataset
+    mix = None
+    if recipe.mixup or recipe.cutmix:
+        mix = Mix(
+            recipe.mixup,
+            recipe.cutmix,
+            task=dataset.task,
+            outputs=len(dataset.classes),
+            smoothing=recipe.label_smoothing,
+            seed=recipe.seed,
+        )
+    # Parameters stay those of the network: only its calls are compiled.
+    runs = cast(nn.Module, torch.compile(prepared.model)) if recipe.compile else prepared.model
+
+    def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageLoader:
+        batches = _batches(prepared, samples, level)
+        return ImageLoader(runs, batches, prepared.device, _layout(prepared), mix, prepared.ranks)
+
+    validation = feed(dataset.validation, "none") if dataset.validation else None
+    plain = feed(dataset.train, "none")
+    train = feed(dataset.train, recipe.augment, mix) if mix or recipe.augment != "none" else plain
+    return Loaders(train, validation, feed(dataset.test, "none"), plain)
+
+
+def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
+    """The highest cut below ``boundary`` whose inputs can be cached, and what they are like.
+
+    Where dropout lies right before the head, that is one below the last unit, so that training
+    still draws anew in each step.
+
+    Raises:
+        Unsupported: There is none; the reason at the highest one.
+    """
+    reason: Unsupported | None = None
+    cut = prepared.hierarchy.cut_below(boundary)
+    while cut:
+        entry = FromCut(prepared.model, prepared.hierarchy, cut)
+        try:
+            return entry, shape_of(entry, image, _layout(prepared))
+        except Unsupported as error:
+            reason = reason or error
+        cut = prepared.hierarchy.cut_below(cut - 1)
+    assert reason is not None
+    raise reason
+
+
+def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+    recipe, dataset = prepared.recipe, prepared.dataset
+    everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
+    whole = _batches(prepared, everything, "none")
+    entry, shape = _cut_entry(prepared, boundary, whole.image(0, 0).to(prepared.device))
+    below = Below(prepared.model, prepared.hierarchy, entry.boundary)
+    what = _description(prepared, entry, below)
+    plain = _activations(prepared, entry, whole, shape, what, 0, folder)
+    device, ranks = prepared.device, prepared.ranks
+    row = {sample.key: at for at, sample in enumerate(everything)}
+
+    def feed(samples: tuple[Sample, ...]) -> CachedLoader:
+        rows = [row[sample.key] for sample in samples]
+        batches = _batches(prepared, samples, "none")
+        return CachedLoader(entry, [plain], rows, batches, below, device, ranks)
+
+    known = feed(dataset.train)
+    train = known
+    if recipe.views:
+        changing = _batches(prepared, dataset.train, recipe.augment)
+        what = {**what, "augment": recipe.augment, "seed": recipe.seed}
+        views = [
+            _activations(prepared, entry, changing, shape, what, number, folder)
+            for number in range(recipe.views)
+        ]
+        rows = list(range(len(dataset.train)))
+        train = CachedLoader(entry, views, rows, changing, below, device, ranks)
+    validation = feed(dataset.validation) if dataset.validation else None
+    remark = UNCOMPILED if recipe.compile else ""
+    return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
+
+
+def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
+    recipe = prepared.recipe
+    transform = training_transform(prepared.planned.preprocessing, level)
+    return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
+
+
+def _layout(prepared: Prepared) -> torch.memory_format:
+    return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
+
+
+def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
+    """All that shapes what crosses the cut, but for the images."""
+    backbone, recipe = prepared.planned.backbone, prepared.recipe
+    return {
+        "plugin": backbone.plugin,
+        "version": plugins.backbone_version(backbone.plugin),
+        "architecture": backbone.architecture,
+        # The number of outputs is above every cut: another head may use the same cache.
+        "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},
+        "cut": prepared.hierarchy.boundary_name(entry.boundary),
+        "weights": below.digest,
+        "preprocessing": prepared.planned.to_json()["preprocessing"],
+        "precision": recipe.precision,
+        "device": prepared.device.type,
+        "arithmetic": _arithmetic(prepared.device),
+        "channels_last": recipe.channels_last,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "reading": READING,
+        "batch": recipe.batch_size,
+    }
+
+
+def _arithmetic(device: torch.device) -> list[str]:
+    """What, beside the kind of device, decides the last bits: its model, and how exactly it
+    multiplies.
+    """
+    if device.type != "cuda":
+        return [torch.backends.cpu.get_cpu_capability()]
+    backends = torch.backends
+    if hasattr(backends.cuda.matmul, "fp32_precision"):  # torch 2.9: do not ask the older names
+        names = "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision", "fp32_precision"
+        exact = attrgetter(*names)(backends)
+    else:
+        exact = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, False
+    return [torch.cuda.get_device_name(device), *map(str, exact)]
+
+
+def _activations(
+    prepared: Prepared,
+    entry: FromCut,
+    batches: Batches,
+    shape: Shape,
+    what: dict[str, object],
+    view: int,
+    folder: Path,
+) -> Activations:
+    keys = "\n".join(sample.key for sample in batches.samples)
+    images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
+
+    def moved() -> Iterator[Tensor]:
+        for batch in batches.view(view):
+            yield batch.images.to(prepared.device, memory_format=_layout(prepared))
+        prepared.dataset.check_unchanged()  # else they would be kept as those of other images
+
+    count = len(batches.samples)
+    description, why = {**what, **images, "view": view}, ""
+    with prepared.ranks.main_first():
+        try:
+            found = open_or_fill(folder, description, shape, count, moved, entry, prepared.progress)
+        except Unsupported as error:
+            why = str(error)
+    if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
+        raise Unsupported(reasons[0])  # in all of them, so that they go on together
+    return found.to(prepared.device)

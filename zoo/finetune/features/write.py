@@ -1,0 +1,163 @@
+"""Features: the codes of a whole dataset at one unit, as a file for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import nn
+
+from zoo.backbones.codes import Tap, extract, find_tap
+from zoo.backbones.load import load
+from zoo.backbones.operated import backbone_of
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress
+from zoo.domain.task import Task
+from zoo.errors import Conflict
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.ranks.device import pick_device
+from zoo.lookup.runs import CACHE
+from zoo.store.atomic import write_whole
+from zoo.store.rights import for_all_of
+from zoo.workspace import Workspace
+
+__all__ = ["Features", "write_features"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """A file of codes.
+
+    Attributes:
+        path: Where it is.
+        manifest: The checkpoint that made them.
+        unit: The unit that they are taken behind, or ``head``.
+        images: How many there are, N.
+        skipped: How many images were left out, because they cannot be used.
+        features: How many of each image, F.
+        classes: Class names in index order; names of labels or columns.
+    """
+
+    path: Path
+    manifest: Digest
+    unit: str
+    images: int
+    skipped: int
+    features: int
+    classes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "path": str(self.path),
+            "manifest": str(self.manifest),
+            "unit": self.unit,
+            "images": self.images,
+            "skipped_images": self.skipped,
+            "features": self.features,
+            "classes": list(self.classes),
+        }
+
+
+def write_features(
+    workspace: Workspace,
+    name: str,
+    data: str,
+    out: Path,
+    *,
+    at: str,
+    task: Task | None,
+    skip_bad: bool,
+    batch_size: int,
+    device: str,
+    force: bool,
+    progress: Progress,
+) -> Features:
+    """Write the codes of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
+
+    The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
+    float32 (N, K) for labels and numbers. Rows are sorted by path. Its metadata says ``ref``,
+    ``manifest``, ``architecture``, ``unit``, ``task`` and ``data_digest``, and as JSON lists
+    ``classes`` and ``paths``.
+
+    Args:
+        workspace: The zoo.
+        name: A reference or digest.
+        data: See `zoo.finetune.dataset.open`; its splits, if it has any, are put together.
+        out: The file.
+        at: A unit, a stage, or ``head``.
+        task: What the labels are; None: what the data looks like.
+        skip_bad: Leave out images that cannot be read or have no label.
+        batch_size: Images that run at once.
+        device: See `zoo.finetune.ranks.device.pick_device`.
+        force: Replace ``out`` if it exists.
+        progress: Progress callback, called once per image.
+
+    Raises:
+        Conflict: ``out`` exists.
+        UnknownName: No such checkpoint, or unit.
+        InvalidData: The images cannot be used.
+        InvalidOption: There is no such device here.
+        Unsupported: What is at the unit cannot be pooled.
+        DiskFull: There is no space for the file; what was there is as it was.
+    """
+    if out.is_dir():
+        raise Conflict(f"{out} is a folder")
+    if out.exists() and not force:
+        raise Conflict(f"{out} exists; --force replaces it")
+    ref, digest = workspace.resolve(name)
+    manifest = workspace.store.manifest(digest)
+    model = load(workspace.store, digest, device=pick_device(device))
+    transform = training_transform(manifest.preprocessing)
+    architecture = manifest.backbone.architecture
+    hierarchy = backbone_of(manifest).hierarchy(architecture, model, input_size=transform.size)
+    blank = next(model.parameters()).new_zeros(1, *transform.size)
+    tap = find_tap(model, hierarchy, blank, at)
+    with for_all_of(workspace.root, CACHE):
+        dataset = open_dataset(
+            data,
+            task=task,
+            validation_share=0,  # nothing is trained, so nothing is held out
+            test_share=0,
+            skip_bad=skip_bad,
+            cache=workspace.root / CACHE / "images",
+            progress=progress,
+        )
+    samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
+    about = {
+        "ref": str(ref or name),
+        "manifest": str(digest),
+        "architecture": architecture,
+        "unit": tap.unit,
+        "task": dataset.task,
+        "data_digest": dataset.digest,
+        "classes": json.dumps(dataset.classes),
+        "paths": json.dumps([sample.key for sample in samples]),
+    }
+    # A folder where nothing can be written shows before the images run, not after.
+    write_whole(
+        out, _content(model, tap, Batches(dataset, samples, transform, batch_size), about, progress)
+    )
+    return Features(
+        path=out,
+        manifest=digest,
+        unit=tap.unit,
+        images=len(samples),
+        skipped=len(dataset.skipped),
+        features=tap.features,
+        classes=dataset.classes,
+    )
+
+
+def _content(
+    model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
+) -> Iterator[bytes]:
+    with progress("extracting codes", len(batches.samples)) as task:
+        images = ((batch.images, batch.targets) for batch in batches.view(0))
+        (codes,), labels = extract(model, [tap], images, task)
+    yield save({"codes": codes, "labels": labels}, about)

@@ -1,0 +1,1 @@
+"""The loop: train, evaluate, keep the best, save the state."""

@@ -1,0 +1,141 @@
+"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.phase import Phase
+from zoo.domain.recipe import Recipe
+from zoo.errors import Diverged
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.loop.ema import EMA
+from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.setup.network import autocast
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["Learner", "Step", "live_tensors", "make_learner"]
+
+
+class Step(NamedTuple):
+    """What one step did: mean loss, the head's rate, images seen, and how many batches."""
+
+    loss: float
+    lr: float
+    images: int
+    batches: int
+
+
+@dataclass
+class Learner:
+    """All that training moves, and how.
+
+    Attributes:
+        model: Frozen to the phase's depth, on the device to train on.
+        optimizer: Over what is trainable.
+        scheduler: One factor for the rates of all groups.
+        loss: From outputs and targets to a scalar.
+        recipe: Precision, batches per step, clipping.
+        phase: The head's rate where the scheduler's factor is 1.
+        ema: Of the weights, if one is kept.
+        ranks: The processes that train together.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    loss: nn.Module
+    recipe: Recipe
+    phase: Phase
+    ema: EMA | None = None
+    ranks: Ranks = ALONE
+
+    def __post_init__(self) -> None:
+        # Only half precision's range is so small that gradients need scaling.
+        enabled = self.recipe.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=enabled)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer moves."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def lr(self) -> float:
+        """The head's, now."""
+        return self.phase.lr * float(self.scheduler.lr_lambdas[0](self.scheduler.last_epoch))
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the network runs in the recipe's precision."""
+        return autocast(self.model, self.recipe.precision)
+
+    def diverged(self) -> Diverged:
+        """The error that says so, and which rate was too high."""
+        phase, step = self.phase, self.scheduler.last_epoch
+        if phase.own_rate:
+            return Diverged(step, phase.lr, str(phase))
+        return Diverged(step, self.recipe.lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs; the weights are not among it. The keys are a format."""
+        scheduler, ema = self.scheduler, self.ema
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "rates": {"last_epoch": scheduler.last_epoch, "last": scheduler.get_last_lr()},
+            "scaler": self.scaler.state_dict(),
+            "average": {"values": ema.values, "updates": ema.updates} if ema else None,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go to where ``saved`` was taken."""
+        optimizer, parameters = saved["optimizer"], self.parameters
+        for group, old in zip(self.optimizer.param_groups, optimizer["param_groups"], strict=True):
+            old["fused"] = group.get("fused")  # how a step is done is no part of where it is
+        for at, state in optimizer["state"].items():
+            for name, value in state.items():
+                state[name] = self.ranks.like(value, parameters[at])
+        self.optimizer.load_state_dict(optimizer)
+        self.scheduler.last_epoch = saved["rates"]["last_epoch"]
+        self.scheduler._last_lr = saved["rates"]["last"]
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.ema:
+            self.ema.updates = saved["average"]["updates"]
+            for name, value in saved["average"]["values"].items():
+                mean = self.ema.values[name]
+                mean.copy_(self.ranks.like(value, mean))
+
+
+def make_learner(
+    prepared: Prepared, phase: Phase, boundary: int, loaders: Loaders
+) -> tuple[Learner, Loader]:
+    """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
+    hierarchy, recipe, ranks = prepared.hierarchy, prepared.recipe, prepared.ranks
+    model = ranks.shard(prepared.model, hierarchy, loaders.cut)
+    loader = loaders.train if model is prepared.model else loaders.train.into(model)
+    optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
+    steps = phase.epochs * -(-len(loader) // recipe.accumulate)
+    scheduler = schedule(optimizer, steps, recipe)
+    ema = EMA(live_tensors(model, hierarchy, boundary), recipe.ema) if recipe.ema else None
+    return Learner(model, optimizer, scheduler, prepared.loss, recipe, phase, ema, ranks), loader
+
+
+def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
+    """What training above ``boundary`` moves: parameters and buffers outside the frozen units."""
+    still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name: value for name, value in named if name not in still}

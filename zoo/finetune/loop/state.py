@@ -1,0 +1,244 @@
+"""State: all that a training which was cut off needs to go on to the same bits.
+
+`State.save` writes it and `State.load` and `State.restore` bring it back: weights at once, since
+caches and averages are made from them; the rest as soon as the phase has a learner again.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.domain.task import SCORE
+from zoo.errors import Invalid
+from zoo.finetune.loop.learner import Learner, live_tensors
+from zoo.finetune.loop.snapshots import Snapshots
+from zoo.finetune.setup.prepare import Prepared
+from zoo.store.atomic import write_whole
+from zoo.store.regular import open_regular
+
+__all__ = ["Best", "Saved", "State", "put", "rank", "read_state", "snapshot", "write_state"]
+
+RARELY = 50
+"""How many times as long as saving takes, training goes on until it is saved again."""
+
+
+@dataclass
+class Position:
+    """How far a training is: in which phase and epoch, and after how many of its batches.
+
+    Attributes:
+        phase: Index of the phase.
+        epoch: Within the phase.
+        batch: Batches of that epoch that are done.
+        steps: Steps since the training began.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+
+
+@dataclass
+class Best:
+    """The best weights so far.
+
+    Attributes:
+        name: What made them: ``probe``, or ``epoch 3``, or ``average of epoch 3``.
+        score: On the validation split; None where there is none.
+        since: Epochs that brought no better score.
+        tensors: What training has moved, by name.
+        loss: On the validation split.
+    """
+
+    name: str = ""
+    score: float | None = None
+    since: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    loss: float = math.nan  # states of older versions have none
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the better one has more of; see `rank`."""
+        return rank(self.score, self.loss)
+
+    def consider(
+        self, name: str, score: float | None, loss: float, live: Mapping[str, Tensor]
+    ) -> None:
+        """Keep what is ``live`` if it is better: of equal scores the smaller loss counts, and else
+        what was there before. Without a score the latest is the best.
+        """
+        if score is None or not self.name or rank(score, loss) > self.rank:
+            self.name, self.score, self.loss, self.tensors = name, score, loss, snapshot(live)
+
+    def end_epoch(self, reached: float, patience: int) -> bool:
+        """Count an epoch before which the score was ``reached``; whether patience is at its end.
+
+        A plateau ends, too: only a better score counts, not the same with a smaller loss.
+        """
+        self.since = 0 if self.rank[0] > reached else self.since + 1
+        return bool(patience) and self.score is not None and self.since >= patience
+
+
+@dataclass
+class Saved:
+    """A training between two steps, as it lies on disk.
+
+    Attributes:
+        position: Where it is.
+        best: The best so far.
+        tensors: What training moves, by name.
+        learner: Of `Learner.state_dict`; None between phases.
+        random: States of the random number generators of each rank.
+    """
+
+    position: Position
+    best: Best
+    tensors: dict[str, Tensor]
+    learner: dict[str, Any] | None = None
+    random: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+class State:
+    """Where a training is, and how that is saved.
+
+    Args:
+        prepared: What is trained.
+        path: The file.
+        save_every: Steps after which it is saved, and each epoch; 0: after an epoch, but where
+            saving takes long no more often than costs a fiftieth of the time.
+
+    Attributes:
+        live: What training moves, by name.
+        position: How far it is.
+        best: The best so far.
+        score: The latest, if any was taken.
+        snapshots: Weights that blends are made of.
+    """
+
+    def __init__(self, prepared: Prepared, path: Path, save_every: int = 0) -> None:
+        self.live = live_tensors(prepared.model, prepared.hierarchy, prepared.lowest)
+        self.ranks, self.measure = prepared.ranks, SCORE[prepared.task]
+        self.path, self.save_every = path, save_every
+        self.position, self.best = Position(), Best()
+        self.score: float | None = None
+        self.snapshots = Snapshots(path.parent / "weights")
+        self._saved: Saved | None = None
+        self._next_save = 0.0
+
+    def save(self, learner: Learner | None) -> None:
+        """Write all that is needed to go on from here; all ranks come here together."""
+        began, random, moving = monotonic(), self.ranks.gather(_random_state()), None
+        if learner:
+            self.ranks.collect(learner.model, self.live)
+            moving = self.ranks.full(learner.state_dict())
+        if self.ranks.is_main:
+            saved = Saved(self.position, self.best, snapshot(self.live), moving, random)
+            write_state(saved, self.path)
+            self._next_save = monotonic() + RARELY * (monotonic() - began)
+
+    def load(self, saved: Saved) -> None:
+        """Go to where ``saved`` was taken; `restore` does the rest, when there is a learner."""
+        self.position, self.best, self._saved = saved.position, saved.best, saved
+        put(saved.tensors, self.live)
+
+    def restore(self, learner: Learner) -> None:
+        """Bring the learner of a phase, and this rank's generators, to where the state that was
+        loaded has them; the phases after that begin anew.
+        """
+        saved, self._saved = self._saved, None
+        if not (self.position.epoch or self.position.batch):
+            self.best.since = 0  # each phase has all the patience
+        if saved and saved.learner:
+            learner.load_state_dict(saved.learner)
+        if saved and self.ranks.rank < len(saved.random):
+            _restore_random(saved.random[self.ranks.rank])
+
+    def due(self) -> bool:
+        """Whether to save after an epoch; all ranks ask together."""
+        return bool(self.save_every) or self.ranks.on_main(lambda: monotonic() >= self._next_save)
+
+    def consider(self, name: str, metrics: Mapping[str, float]) -> None:
+        """Take the live weights for the best, if their metrics on the validation split are."""
+        score = metrics.get(self.measure)
+        self.score = self.score if score is None else score
+        live = self.live if self.ranks.is_main else {}
+        self.best.consider(name, score, metrics.get("loss", math.nan), live)
+
+    def keep(self, name: str) -> None:
+        """Keep the live weights on disk, for blends."""
+        if self.ranks.is_main:
+            self.snapshots.keep(name, snapshot(self.live))
+
+    def end_epoch(self, last: bool) -> None:
+        """Go to the next epoch, or after the ``last`` one to the next phase."""
+        phase, epoch = self.position.phase, self.position.epoch
+        self.position = Position(phase + last, 0 if last else epoch + 1, 0, self.position.steps)
+
+
+def rank(score: float | None, loss: float) -> tuple[float, float]:
+    """The greater, the better: the score counts, and of equal scores the smaller loss."""
+    worst = -math.inf
+    known = worst if score is None or math.isnan(score) else score
+    return known, worst if math.isnan(loss) else -loss
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, each in memory of its own: mapped ones share what lies side by side."""
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy tensors in place, by name."""
+    for name, value in tensors.items():
+        into[name].copy_(value)
+
+
+def _random_state() -> dict[str, Tensor]:
+    """The generators that dropout draws from."""
+    states = {"cpu": torch.random.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random(states: Mapping[str, Tensor]) -> None:
+    torch.random.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def write_state(saved: Saved, path: Path) -> None:
+    """Write ``saved`` whole, in the place of an earlier one.
+
+    Raises:
+        DiskFull: There is no space; the earlier one is as it was.
+    """
+    buffer = io.BytesIO()
+    torch.save({**vars(saved), "position": vars(saved.position), "best": vars(saved.best)}, buffer)
+    write_whole(path, [buffer.getbuffer()])
+
+
+def read_state(path: Path) -> Saved:
+    """Inverse of `write_state`; runs nothing that the file holds.
+
+    Raises:
+        Invalid: It is damaged.
+    """
+    try:
+        with open_regular(path, path) as file:
+            raw = torch.load(file, map_location="cpu", weights_only=True)
+        position, best = Position(**raw.pop("position")), Best(**raw.pop("best"))
+        return Saved(position=position, best=best, **raw)
+    except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
+        raise Invalid(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,181 @@
+"""The training loop, on one page.
+
+For each phase, epoch and batch: forward, backward, step, average; then evaluate, keep the best, and
+save the state. What comes before (a probe) and after (a blend) is in `zoo.finetune.strategies`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import fmean
+from time import monotonic
+
+from torch import Tensor, nn
+
+from zoo.domain.progress import Task
+from zoo.finetune.features.loader import Batch, Forward, Loader
+from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.loop.evaluate import validate
+from zoo.finetune.loop.learner import Learner, Step, make_learner
+from zoo.finetune.loop.state import State
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["learn", "train"]
+
+NOTED = 10
+"""Every so many steps one is written to the journal."""
+
+
+def train(
+    prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal, state: State
+) -> None:
+    """Train what is left of the plan: the best weights are then in ``state.best``.
+
+    Args:
+        prepared: What is trained, on what, and how.
+        loaders: Freezes so many units, and gives the loaders for that.
+        journal: Notes what happens.
+        state: Where to begin.
+    """
+    ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
+    epochs = [phase.epochs for phase, _ in prepared.phases]
+    with prepared.progress("training", sum(epochs) * images) as bar:
+        bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
+        for number in range(state.position.phase, len(epochs)):
+            phase, boundary = prepared.phases[number]
+            parts = loaders(boundary)
+            learner, loader = make_learner(prepared, phase, boundary, parts)
+            state.restore(learner)
+            for epoch in range(state.position.epoch, phase.epochs):
+                count, losses, score = sum(epochs[:number]) + epoch, [], state.best.rank[0]
+                for step in _steps(learner, loader, count, state, journal, bar):
+                    losses.append(step.loss)
+                    if state.save_every and state.position.steps % state.save_every == 0:
+                        state.save(learner)
+                ranks.sync(dict(learner.model.named_buffers()))
+                name = f"epoch {count + 1}"
+                _evaluate(prepared, parts, learner, state, journal, name, losses)
+                if recipe.blend == "soup":
+                    state.keep(name)
+                if learner.ema:
+                    with learner.ema.in_place():
+                        _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
+                    ranks.collect(learner.model, state.live)
+                stop = state.best.end_epoch(score, recipe.patience)
+                state.end_epoch(last=stop or epoch + 1 == phase.epochs)
+                if state.due():
+                    state.save(learner if state.position.phase == number else None)
+                if stop:
+                    break
+
+
+def _steps(
+    learner: Learner, loader: Loader, epoch: int, state: State, journal: Journal, bar: Task
+) -> Iterator[Step]:
+    """The steps of an epoch that are left; each is shown, and some are noted."""
+    began, images = monotonic(), 0
+    batches = loader.epoch(epoch, skip=state.position.batch)
+    for step in learn(learner, batches, loader.forward):
+        state.position.batch += step.batches
+        state.position.steps += 1
+        images += step.images
+        speed = images / max(monotonic() - began, 1e-9)
+        if state.position.steps % NOTED == 1:
+            figures = {"loss": step.loss, "lr": step.lr, "images_per_second": round(speed, 1)}
+            journal.note("step", state.position.steps, epoch=epoch + 1, **figures)
+        shown = f"epoch {epoch + 1}, loss {step.loss:.3f}, rate {step.lr:.2g}, {speed:.0f} images/s"
+        if state.score is not None:
+            shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
+        bar.advance(step.images, shown)
+        yield step
+
+
+def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
+    """One pass over ``batches``; yields after each optimizer step, when the weights have moved.
+
+    Raises:
+        Diverged: The loss is NaN or infinite.
+    """
+    learner.model.train()
+    device, ranks = learner.device, learner.ranks
+    for group in _grouped(batches, learner.recipe.accumulate):
+        loss, images = 0.0, 0.0
+        masses = [_mass(learner.loss, batch.targets.to(device)) for batch in group]
+        whole = ranks.total(sum(masses), device)
+        for batch, mass in zip(group, masses, strict=True):
+            loss += ranks.total(_backward(learner, batch, forward, mass / whole), device)
+            images += ranks.total(batch.images, device)
+        lr = learner.lr
+        _optimizer_step(learner)
+        if not math.isfinite(loss):
+            raise learner.diverged()
+        yield Step(loss, lr, int(images), len(group))
+
+
+def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
+    """Add the gradients of this rank's part of a batch, ``share`` of the step; its share of the
+    loss.
+    """
+    none = not batch.images  # of a small last batch, of which other ranks have all
+    if none and not learner.ranks.sharded:
+        return 0.0
+    targets = batch.targets.to(learner.device)
+    with learner.autocast():
+        logits = forward(batch.inputs)
+    # Shards of weights are asked of all ranks in every step, whatever images they have.
+    loss = logits.float().sum() * 0 if none else learner.loss(logits.float(), targets) * share
+    learner.scaler.scale(loss).backward()
+    return float(loss.detach())
+
+
+def _optimizer_step(learner: Learner) -> None:
+    parameters = learner.parameters
+    learner.ranks.sum_gradients(parameters)
+    learner.scaler.unscale_(learner.optimizer)
+    if learner.recipe.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.scheduler.step()
+    if learner.ema:
+        learner.ema.update()
+
+
+def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _mass(loss: nn.Module, targets: Tensor) -> float:
+    """What a mean over images divides by: their number, or that of their classes' weights."""
+    weight = getattr(loss, "weight", None)
+    if isinstance(weight, Tensor) and targets.dim() == 1:
+        return float(weight[targets].sum())
+    return float(len(targets))
+
+
+def _evaluate(
+    prepared: Prepared,
+    parts: Loaders,
+    learner: Learner,
+    state: State,
+    journal: Journal,
+    name: str,
+    losses: Sequence[float] = (),
+) -> None:
+    """Measure the weights as they are, and keep them if they are the best."""
+    prepared.ranks.collect(learner.model, state.live)
+    metrics = prepared.ranks.on_main(lambda: validate(prepared, parts))
+    state.consider(name, metrics)
+    # No losses, where a run is resumed after the last step of an epoch.
+    note = {"train_loss": fmean(losses)} if losses else {}
+    journal.note("epoch", state.position.steps, name=name, **note, **metrics)

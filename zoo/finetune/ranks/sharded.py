@@ -1,0 +1,175 @@
+"""A network whose weights, gradients and optimizer's state are spread over the processes (FSDP).
+
+It is a copy that takes the steps. The network itself stays whole in each process, so that what only
+the first one does (measure, blend, keep, publish) is done in one way.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from accelerate import FullyShardedDataParallelPlugin
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+from zoo import config
+from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.ranks.distributed import Distributed
+
+__all__ = ["Sharded", "settings", "shard", "whole"]
+
+T = TypeVar("T")
+
+
+def settings() -> dict[str, bool]:
+    """What accelerate's settings say of FSDP and is heeded here, for `torch`'s ``fully_shard``.
+
+    Raises:
+        Unsupported: They ask for what is not done here.
+    """
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise Unsupported(f"FSDP takes a newer torch than {torch.__version__}: 2.14 is known to do")
+    if (found := config.fsdp_version()) != 2:
+        raise Unsupported(
+            f"FSDP of version {found} is not done here, but version 2: accelerate to-fsdp2 makes "
+            "such a config of yours"
+        )
+    try:
+        plugin = FullyShardedDataParallelPlugin()
+    except ValueError as error:
+        raise Unsupported(f"accelerate's settings of FSDP: {error}") from error
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
+        raise Unsupported("FSDP keeps weights on the devices here: leave fsdp_offload_params out")
+    if plugin.activation_checkpointing:
+        raise Unsupported(
+            "leave fsdp_activation_checkpointing out: --grad-checkpointing does the same here"
+        )
+    return {"reshard_after_forward": bool(plugin.reshard_after_forward)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sharded(Distributed):
+    """One of several processes, each with a shard of the weights."""
+
+    sharded: bool = True
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Nothing: those of shards are added up in the backward pass."""
+
+    def check(self, recipe: Recipe, model: nn.Module) -> None:
+        """Refuse what cannot be sharded.
+
+        Raises:
+            InvalidOption: A network that is compiled.
+            Unsupported: One of the weights is a single number, of which there is no shard.
+        """
+        if recipe.compile:
+            raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
+        if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
+            raise Unsupported(
+                f"FSDP shares no single numbers, and this network has {single[0]}: use MULTI_GPU"
+            )
+
+    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+        """See `shard`."""
+        self.wait()
+        return shard(model, hierarchy, cut)
+
+    @torch.no_grad()
+    def collect(self, model: nn.Module, into: Mapping[str, Tensor]) -> None:
+        """See `Ranks.collect`."""
+        self.wait()  # what the main rank did alone may have taken long
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name in into:
+                into[name].copy_(whole(value))
+
+    def full(self, state: T) -> T:
+        """See `Ranks.full`. One tensor at a time is whole on the device."""
+
+        def one(value: DTensor) -> Tensor | None:
+            full = value.full_tensor()
+            return full.cpu() if self.is_main else None
+
+        return cast(T, tree_map_only(DTensor, one, state))
+
+    def like(self, value: T, shard: Tensor) -> T:
+        """See `Ranks.like`."""
+        if isinstance(shard, DTensor) and isinstance(value, Tensor) and value.shape == shard.shape:
+            here = value.to(shard.device)
+            return cast(T, distribute_tensor(here, shard.device_mesh, shard.placements))
+        return value
+
+
+def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+    """A copy of ``model`` of which each process holds its share, unit by unit.
+
+    All processes call this together.
+
+    Args:
+        model: With the same weights in all; on the device to train on.
+        hierarchy: Its hierarchy.
+        cut: How many units lie below the cut where it is entered: they never run, and the copy has
+            the very tensors of ``model`` there.
+    """
+    gc.collect()  # an earlier copy refers to itself, and would lie beside this one
+    below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}
+    named = (*model.named_parameters(), *model.named_buffers())
+    # From the host: each group moves to the device as it is shared out.
+    copy = deepcopy(model, {id(t): t if name in below else _on_the_host(t) for name, t in named})
+    device = next(model.parameters()).device.type
+    everyone = dist.group.WORLD
+    assert everyone is not None
+    mesh = DeviceMesh.from_group(everyone, device)
+    split = partial(fully_shard, mesh=mesh, **settings())
+    for module in _groups(copy, hierarchy, cut):
+        split(module)
+    frozen = {p for n, p in copy.named_parameters() if n in below}
+    split(copy, ignored_params=frozen)
+    for module in copy.modules():
+        if isinstance(module, FSDPModule):
+            # Losses are each process's share of the batch's: gradients are summed, no mean of them.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    return copy
+
+
+def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]:
+    """The modules of units whose weights are gathered when they are called.
+
+    Containers are never called, and weights that two modules have in common are asked for by both:
+    these go with the whole network.
+    """
+    above = (path for unit in hierarchy.units[cut:] for path in unit.modules)
+    modules = [model.get_submodule(path) for path in (*above, *hierarchy.head.modules)]
+    holders = Counter(parameter for module in modules for parameter in module.parameters())
+    return [
+        module
+        for module in modules
+        if type(module).forward is not nn.Module.forward
+        if {holders[parameter] for parameter in module.parameters()} == {1}
+    ]
+
+
+def _on_the_host(value: Tensor) -> Tensor:
+    copy = value.detach().to("cpu", copy=True)
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(copy, requires_grad=value.requires_grad)
+    return copy
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor, and a sharded one as a whole; all processes call this together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -1,0 +1,137 @@
+"""The model card: what a person, or the HF Hub, reads of a fine-tune first.
+
+Front matter as the Hub documents it (https://huggingface.co/docs/hub/model-cards).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zoo.domain.manifest import Manifest
+from zoo.domain.task import PIPELINES
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.named import is_named
+
+__all__ = ["model_card"]
+
+SHOWN_CLASSES = 50
+REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+    """The card of the checkpoint ``name``, Markdown with YAML front matter.
+
+    ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
+    """
+    front = _front_matter(name, manifest, dataset, bases)
+    return f"---\n{front}---\n\n{_body(name, manifest, dataset)}"
+
+
+def _front_matter(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+    pipeline, task = PIPELINES[dataset.task]
+    data, published = _data(dataset.spec)
+    results = [
+        {"type": kind, "value": round(value, 6), "name": kind}
+        for kind, value in manifest.metrics.items()
+    ]
+    fields: dict[str, object] = {
+        "library_name": manifest.backbone.plugin,
+        "pipeline_tag": pipeline,
+        "tags": ["zoo", manifest.backbone.architecture, dataset.task],
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": task},
+                        "dataset": {"name": data, "type": data},
+                        "metrics": results,
+                    }
+                ],
+            }
+        ],
+    }
+    if manifest.license:
+        fields["license"] = manifest.license
+    if bases:
+        fields |= {"base_model": list(bases), "base_model_relation": "finetune"}
+    if published:
+        fields["datasets"] = [data]
+    # JSON is YAML, and safe from whatever characters a name holds.
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items())
+
+
+def _data(spec: str) -> tuple[str, bool]:
+    """What the data is called, and whether it is a dataset on the Hub; where it lies on this
+    machine is nobody's business.
+    """
+    address = spec.partition("?")[0] if is_named(spec) else spec
+    kind, _, name = address.partition("/")
+    if kind.lower() == "hfds" and REPOSITORY.fullmatch(name) and not Path(name).exists():
+        return name, True
+    return Path(address).resolve().name, False
+
+
+def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
+    plan, recipe = manifest.freeze or {}, manifest.recipe or {}
+    size = " x ".join(map(str, manifest.preprocessing.input_size))
+    parent = manifest.parents[0] if manifest.parents else None
+    lines = [
+        f"# {_plain(name)}",
+        "",
+        f"`{manifest.backbone.architecture}`, fine-tuned from "
+        f"`{_plain(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
+        f"({dataset.task}, {len(dataset.classes)} outputs).",
+        "",
+        f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
+        f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
+        f"- kept: {plan.get('kept', 'the last epoch')}",
+        f"- input: {size}, mean {list(manifest.preprocessing.mean)}, "
+        f"std {list(manifest.preprocessing.std)}",
+        f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
+        f"{len(dataset.test)} to test",
+        "",
+        "## Result on the test images",
+        "",
+        *_warned(manifest.provenance.get("warning", "")),
+        *_table(manifest.metrics),
+        "",
+        "## Outputs",
+        "",
+        _classes(manifest.classes),
+        "",
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
+        "```",
+        "",
+        f"Parent: `{parent.manifest if parent else ''}`, data: "
+        f"`{manifest.provenance.get('data_digest')}`, split: "
+        f"`{manifest.provenance.get('split_digest')}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _warned(text: str) -> list[str]:
+    return [f"**Warning:** {_plain(text)}.", ""] if text else []
+
+
+def _table(metrics: Mapping[str, float]) -> list[str]:
+    rows = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
+    return ["| figure | value |", "| --- | --- |", *rows]
+
+
+def _classes(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(f"`{_plain(label)}`" for label in classes[:SHOWN_CLASSES])
+    return shown + (
+        f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that is no markup, whatever it holds."""
+    return "".join(char if char.isprintable() and char not in "`<>|" else "?" for char in text)

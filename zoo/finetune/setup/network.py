@@ -1,0 +1,141 @@
+"""The network that is trained: the base's, with a new head, for other images or shallower."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from zoo.backbones.load import build, load
+from zoo.backbones.operated import backbone_of
+from zoo.backbones.untrained import on_meta, untrained
+from zoo.contracts import Backbone, Head
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import under
+from zoo.domain.surgery import Surgery
+from zoo.errors import InvalidOption, Unsupported
+from zoo.store import Store
+
+__all__ = ["Network", "autocast", "give_head", "make_network", "shallower"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+"""What networks raise for images of a size that they do not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network with an untrained head.
+
+    Attributes:
+        model: The network.
+        backbone: The plugin, with what surgery the network underwent.
+        planned: Its manifest, so far.
+        heads: What the head's plugin built: one module, of a distilled pair two.
+    """
+
+    model: nn.Module
+    backbone: Backbone
+    planned: m.Manifest
+    heads: tuple[nn.Module, ...]
+
+
+def make_network(
+    store: Store, digest: Digest, planned: m.Manifest, head: Head, seed: int
+) -> Network:
+    """The network of the checkpoint ``digest`` with a head for the classes of ``planned``.
+
+    Built for images of another size, if those of ``planned`` are none that it takes as it is.
+
+    Raises:
+        InvalidOption: It cannot take images of that size.
+    """
+    known = store.manifest(digest)
+    backbone, model = backbone_of(known), load(store, digest)
+    torch.manual_seed(seed)
+    heads = give_head(model, backbone, head, len(planned.classes))
+    network = Network(model, backbone, planned, heads)
+    refusal = _refusal(network)
+    if refusal is None:
+        return network
+    _, height, width = planned.preprocessing.input_size
+    try:
+        resized = _altered(network, head, seed, Surgery(image_size=(height, width)))
+        refusal = _refusal(resized)
+    except (Unsupported, *REFUSALS) as error:
+        refusal = error
+    if refusal is not None:
+        raise InvalidOption(
+            f"{planned.backbone.architecture} does not take images of {height} x {width} pixels: "
+            f"{refusal}"
+        ) from refusal
+    return resized
+
+
+def autocast(model: nn.Module, precision: str) -> AbstractContextManager[None]:
+    """The context in which ``model`` runs in ``precision``."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
+
+
+def shallower(network: Network, head: Head, seed: int, unit: str) -> Network:
+    """The network up to and with ``unit``, with a head on what that gives, pooled.
+
+    Raises:
+        Unsupported: It cannot be truncated there.
+    """
+    return _altered(network, head, seed, Surgery(truncate=unit))
+
+
+def give_head(
+    model: nn.Module, backbone: Backbone, head: Head, outputs: int
+) -> tuple[nn.Module, ...]:
+    """Put a new head in the place of the old one; what the head's plugin built for it."""
+    built: list[nn.Module] = []
+
+    def make(features: int) -> nn.Module:
+        built.append(head.build(features, outputs))
+        return built[-1]
+
+    backbone.replace_head(model, outputs, make)
+    return tuple(built)
+
+
+def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Network:
+    """The network after ``surgery``, with a new head."""
+    before, planned = network.backbone, network.planned
+    both = Surgery.parse(planned.backbone.options).then(surgery)
+    planned = replace(planned, backbone=replace(planned.backbone, options=both.to_options()))
+    backbone = backbone_of(planned)
+    old = before.head_modules(network.model)
+    state = {n: t for n, t in network.model.state_dict().items() if not under(n, old)}
+    with untrained():
+        model = build(backbone, planned)
+    torch.manual_seed(seed)
+    heads = give_head(model, backbone, head, len(planned.classes))
+    with on_meta():
+        empty = build(backbone, planned)
+    missing, left = model.load_state_dict(backbone.adapt(empty, state), strict=False)
+    missing = [name for name in missing if not under(name, backbone.head_modules(model))]
+    if missing or left:
+        name = planned.backbone.architecture
+        lost = ", ".join(missing or left)
+        raise Unsupported(f"{name} cannot be built with these options: no weights for {lost}")
+    return Network(model, backbone, planned, heads)
+
+
+@torch.no_grad()
+def _refusal(network: Network) -> Exception | None:
+    """Networks with a fixed input size (many transformers) refuse others in words of their own."""
+    try:
+        logits = network.model.eval()(torch.zeros(1, *network.planned.preprocessing.input_size))
+    except REFUSALS as error:
+        return error
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        return Unsupported("it gives a map of outputs, not one for each class")
+    return None

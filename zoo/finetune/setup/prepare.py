@@ -1,0 +1,302 @@
+"""Prepare a run: everything that can be refused is refused here, before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zoo import plugins
+from zoo.backbones.operated import unit_named
+from zoo.contracts import Head
+from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy, under
+from zoo.domain.phase import Phase
+from zoo.domain.progress import Progress, silent
+from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
+from zoo.domain.surgery import Surgery, adapted_preprocessing
+from zoo.domain.task import TASKS, Task
+from zoo.errors import DiskFull, InvalidOption, Unsupported
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.open import absolute, open_dataset
+from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.setup.losses import make_loss
+from zoo.finetune.setup.network import Network, make_network, shallower
+from zoo.finetune.setup.optimizer import check_optimizer
+from zoo.lookup.runs import CACHE
+from zoo.workspace import Workspace
+
+__all__ = ["LEAST", "Prepared", "prepare", "truncated"]
+
+LEAST = 6
+"""Fewest images that a probe is fitted on: two for each of its folds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A recipe met with its base and its data.
+
+    Attributes:
+        base: The name, or digest, that the base was given by.
+        parent: The base's manifest digest.
+        known: The base's manifest.
+        recipe: With nothing left to decide.
+        dataset: Checked and split.
+        head: The plugin of the new head.
+        network: With that head, on the device to train on.
+        hierarchy: Of that network.
+        boundaries: How many units each phase of the plan freezes.
+        loss: From outputs (N, K) and targets to a scalar.
+        device: Where it is trained.
+        ranks: The processes that train together.
+        progress: Progress callback.
+    """
+
+    base: str
+    parent: Digest
+    known: m.Manifest
+    recipe: Recipe
+    dataset: Dataset
+    head: Head
+    network: Network
+    hierarchy: Hierarchy
+    boundaries: tuple[int, ...]
+    loss: nn.Module
+    device: torch.device
+    ranks: Ranks = ALONE
+    progress: Progress = silent
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        return self.network.model
+
+    @property
+    def planned(self) -> m.Manifest:
+        """The result's manifest as far as it is known before training."""
+        return self.network.planned
+
+    @property
+    def units(self) -> int:
+        """How many the network has."""
+        return len(self.hierarchy.units)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.dataset.task
+
+    @property
+    def lowest(self) -> int:
+        """How many units no phase trains."""
+        return min(self.boundaries, default=self.units)
+
+    @property
+    def last(self) -> int:
+        """How many units the last phase freezes; all, where nothing is trained."""
+        return self.boundaries[-1] if self.boundaries else self.units
+
+    @property
+    def phases(self) -> tuple[tuple[Phase, int], ...]:
+        """The plan's phases, each with its boundary."""
+        return tuple(zip(self.recipe.plan(), self.boundaries, strict=True))
+
+
+def prepare(
+    workspace: Workspace,
+    base: str,
+    recipe: Recipe,
+    device: str,
+    progress: Progress,
+    ranks: Ranks = ALONE,
+    known_as: str | None = None,
+) -> Prepared:
+    """Load, read and check everything that ``recipe`` needs.
+
+    Args:
+        workspace: The zoo.
+        base: A reference or digest.
+        recipe: The options.
+        device: What torch calls it.
+        progress: Progress callback, called once per image.
+        ranks: The processes that train together.
+        known_as: What the result's lineage calls the base, if not ``base``.
+
+    Raises:
+        UnknownName: No such checkpoint, or head.
+        InvalidFreeze: The network has no such depth.
+        InvalidData: The images cannot be trained on.
+        InvalidOption: The network does not take images of that size, or an option does not apply,
+            such as an optimizer that is not there.
+        DiskFull: There is no space for the result.
+        Unsupported: Processes are to share weights that cannot be shared.
+    """
+    ref, parent = workspace.resolve(base)
+    known = workspace.store.manifest(parent)
+    head = plugins.head(recipe.head)
+    _check_space(workspace, known)
+    check_optimizer(recipe, device, sharded=ranks.sharded)
+    with ranks.main_first():  # one may have to download
+        dataset = _dataset(workspace, recipe, progress)
+    recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
+    network = make_network(
+        workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
+    )
+    ranks.check(recipe, network.model)
+    recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
+    hierarchy = _hierarchy(network)
+    boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())
+    _check_effects(recipe, dataset, boundaries)
+    if recipe.grad_checkpointing:
+        _checkpoint(network, hierarchy, min(boundaries, default=len(hierarchy.units)))
+    network.model.to(device)
+    return Prepared(
+        base=known_as or str(ref or base),
+        parent=parent,
+        known=known,
+        recipe=recipe,
+        dataset=dataset,
+        head=head,
+        network=_recorded(network, recipe),
+        hierarchy=hierarchy,
+        boundaries=boundaries,
+        loss=make_loss(recipe, head, dataset, torch.device(device)),
+        device=torch.device(device),
+        ranks=ranks,
+        progress=progress,
+    )
+
+
+def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Dataset:
+    return open_dataset(
+        recipe.data,
+        task=next((task for task in TASKS if task == recipe.task), None),
+        validation_share=recipe.validation_share,
+        test_share=recipe.test_share,
+        seed=recipe.seed,
+        group_by=recipe.group_by,
+        apart=recipe.duplicates == "apart",
+        skip_bad=recipe.skip_bad,
+        cache=workspace.root / CACHE / "images",
+        progress=progress,
+    )
+
+
+def truncated(prepared: Prepared, unit: str) -> Prepared:
+    """The same with a network that ends after ``unit``, and a new head there.
+
+    Raises:
+        UnknownName: It has no such unit.
+        Unsupported: It cannot be truncated there.
+    """
+    name = prepared.hierarchy.units[unit_named(prepared.hierarchy, unit)].name
+    network = shallower(prepared.network, prepared.head, prepared.recipe.seed, name)
+    network.model.to(prepared.device)
+    return replace(prepared, network=network, hierarchy=_hierarchy(network))
+
+
+def _hierarchy(network: Network) -> Hierarchy:
+    planned = network.planned
+    return network.backbone.hierarchy(
+        planned.backbone.architecture,
+        network.model,
+        input_size=planned.preprocessing.input_size,
+    )
+
+
+def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
+    """The recipe's, ``auto`` decided: a probe comes first where it can.
+
+    Raises:
+        Unsupported: It asks for a probe, and the head is none that one could be put into.
+    """
+    linear = all(isinstance(head, nn.Linear) for head in network.heads)
+    if recipe.strategy == "auto":
+        return "lp-ft" if linear and len(dataset.train) >= LEAST else "partial"
+    if recipe.strategy in ("probe", "lp-ft") and not linear:
+        raise Unsupported(
+            f"the strategy {recipe.strategy} needs a linear head; for the head {recipe.head} of "
+            f"{network.planned.backbone.architecture} there is partial"
+        )
+    return recipe.strategy
+
+
+def _check_effects(recipe: Recipe, dataset: Dataset, boundaries: tuple[int, ...]) -> None:
+    """Refuse what this network and these images leave without effect.
+
+    Raises:
+        InvalidOption: There is such an option.
+    """
+    if recipe.views and not any(boundaries):
+        raise InvalidOption(VIEWS_OF_NOTHING)
+    if dataset.validation:
+        return
+    if recipe.blend != "none":
+        raise InvalidOption("a blend is chosen on a validation split, and there is none")
+    if recipe.patience:
+        raise InvalidOption(
+            "patience waits for a better result on a validation split, and there is none"
+        )
+
+
+def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
+    """Let the network compute activations again on the way back.
+
+    Raises:
+        InvalidOption: It cannot, or batch norm above the boundary would move its running statistics
+            again.
+    """
+    name, model = network.planned.backbone.architecture, network.model
+    counting = {
+        path
+        for path, child in model.named_modules()
+        if isinstance(child, _BatchNorm) and child.track_running_stats
+    }
+    above = [
+        unit.name
+        for unit in hierarchy.units[boundary:]
+        if any(under(path, unit.modules) for path in counting)
+    ]
+    if above:
+        raise InvalidOption(
+            f"no gradient checkpointing for {name} while its batch norm is trained: freeze it "
+            f"(--freeze {above[-1]}), or leave checkpointing out"
+        )
+    enable = getattr(model, "set_grad_checkpointing", None)
+    try:
+        if enable is None:
+            raise NotImplementedError
+        enable(True)
+    except (AssertionError, NotImplementedError) as error:
+        raise InvalidOption(f"{name} has no gradient checkpointing") from error
+
+
+def _recorded(network: Network, recipe: Recipe) -> Network:
+    return replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
+
+
+def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Manifest:
+    preprocessing = base.preprocessing
+    if size := recipe.image_size:
+        preprocessing = adapted_preprocessing(preprocessing, (size, size), None)
+    surgery = replace(Surgery.parse(base.backbone.options), num_classes=len(classes))
+    return replace(
+        base,
+        head=m.Head(kind=recipe.head, num_classes=len(classes)),
+        backbone=replace(base.backbone, options=surgery.to_options()),
+        preprocessing=preprocessing,
+        classes=classes,
+        weights=(),
+        # Terms of use go with the weights; the rest speaks of the base.
+        files=tuple(f for f in base.files if f.name.upper().startswith(("LICENSE", "NOTICE"))),
+    )
+
+
+def _check_space(workspace: Workspace, base: m.Manifest) -> None:
+    """Before hours of training rather than after: the result, and the file it is stored from."""
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)

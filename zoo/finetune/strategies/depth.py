@@ -1,0 +1,195 @@
+"""The depth curve: how well a probe does at each unit, and which one to take.
+
+Validation is nested: C is chosen inside the images that a probe is fitted on, and its score is on
+images that chose nothing. The test split is never looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.codes import Tap
+from zoo.domain.progress import Progress
+from zoo.domain.task import Task
+from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
+from zoo.finetune.strategies.probe import FOLDS, check_codes, neighbours
+
+__all__ = ["Curve", "Point", "depth_curve"]
+
+AMPLE = 1000
+"""Images of a validation split from which it alone tells one unit from another; below, training
+images are held out in turn as well."""
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A probe at one unit.
+
+    Attributes:
+        unit: The unit, or ``head``.
+        features: Number of its features.
+        score: Mean of `zoo.finetune.strategies.linear.goodness` over the images held out.
+        error: Standard error of the score.
+        knn: Accuracy of the vote of the nearest codes on the same images; None where targets are
+            no classes.
+    """
+
+    unit: str
+    features: int
+    score: float
+    error: float
+    knn: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Probes at all units, in order of depth.
+
+    Attributes:
+        points: One for each unit.
+        chosen: Index of the one to take.
+    """
+
+    points: tuple[Point, ...]
+    chosen: int
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "chosen": self.points[self.chosen].unit,
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def depth_curve(
+    codes_by_tap: Sequence[tuple[Tap, Tensor]],
+    targets: Tensor,
+    *,
+    validation: tuple[Sequence[Tensor], Tensor] | None,
+    task: Task,
+    kind: Literal["softmax", "svm"],
+    seed: int,
+    groups: Sequence[str] = (),
+    progress: Progress,
+) -> Curve:
+    """Score a probe at each tap and choose one of them.
+
+    Scores are on the validation split. Where that is small, or missing, training images are held
+    out in turn as well, a third at a time.
+
+    Args:
+        codes_by_tap: Taps in order of depth, and the training images' codes there, float32 (N, F)
+            on the CPU.
+        targets: As `zoo.finetune.strategies.probe.fit_probe` takes them.
+        validation: Codes of the validation split at each tap, and its targets.
+        task: What the targets are.
+        kind: For classes.
+        seed: Seeds the folds.
+        groups: Of each training image; those of one stay in one fold.
+        progress: Progress callback, called once per tap.
+
+    Raises:
+        InvalidOption: There are no support vectors for regression, or too few images.
+        Unsupported: Codes are NaN or infinite.
+    """
+    solver = kind_for(task, kind)
+    groups = groups or [""] * len(targets)
+    held_out = folds(targets, FOLDS, seed, groups)
+    if validation and len(validation[1]) >= AMPLE:
+        held_out = []
+    points: list[Point] = []
+    good: list[Tensor] = []
+    before: Tensor | None = None
+    with progress("probing each unit", len(codes_by_tap)) as bar:
+        for at, (tap, codes) in enumerate(codes_by_tap):
+            outputs = check_codes(codes, targets)
+            if before is not None and _alike(before, codes):
+                points.append(replace(points[-1], unit=tap.unit))
+                good.append(good[-1])
+            else:
+                parts = [((codes[a], targets[a]), (codes[b], targets[b])) for a, b in held_out]
+                if validation:
+                    parts.append(((codes, targets), (validation[0][at], validation[1])))
+                grouped = [[groups[at] for at in a] for a, _ in held_out] + [groups]
+                good.append(_scored(parts, grouped, outputs, solver, task, seed))
+                points.append(_point(tap, good[-1], _nearest(parts, task)))
+            before = codes
+            bar.advance(note=tap.unit)
+    last = codes_by_tap[-1][1]
+    return Curve(tuple(points), _choose(good, [_alike(c, last) for _, c in codes_by_tap]))
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether codes are the same but for rounding, as those behind the last unit and before the
+    head often are.
+    """
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def _scored(
+    parts: Sequence[tuple[Split, Split]],
+    groups: Sequence[Sequence[str]],
+    outputs: int,
+    kind: Kind,
+    task: Task,
+    seed: int,
+) -> Tensor:
+    """The goodness of each image that is held out, of all parts."""
+    found = []
+    for ((codes, targets), (held, truth)), grouped in zip(parts, groups, strict=False):
+        inner = [
+            ((codes[a], targets[a]), (codes[b], targets[b]))
+            for a, b in folds(targets, FOLDS, seed, grouped)
+        ]
+        c, _ = best_c(kind, task, inner, outputs)
+        weight, bias = Fitter(kind, codes, targets, outputs).fit(c)
+        found.append(goodness(nn.functional.linear(held, weight, bias), truth, task))
+    return torch.cat(found)
+
+
+def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
+    if task != "classification":
+        return None
+    right = images = 0.0
+    for (codes, targets), held in parts:
+        k = min(NEIGHBOURS, len(codes))
+        right += neighbours(codes, targets, held, (k,))[k] * len(held[1])
+        images += len(held[1])
+    return right / images
+
+
+def _point(tap: Tap, good: Tensor, knn: float | None) -> Point:
+    return Point(
+        unit=tap.unit,
+        features=tap.features,
+        score=good.double().mean().item(),
+        error=_standard_error(good),
+        knn=knn,
+    )
+
+
+def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
+    """The shallowest whose score is within one standard error of the best one's.
+
+    One that cannot be told from the best is as good, and a shallower network is smaller and
+    faster. The error is that of the difference, image by image. What gives the last codes is the
+    whole network: then there is nothing to truncate.
+    """
+    best = max(good, key=lambda each: each.mean().item())
+    for at, each in enumerate(good):
+        less = best - each
+        if less.mean().item() <= _standard_error(less):
+            return len(good) - 1 if as_last[at] else at
+    raise AssertionError("unreachable: the best is as good as itself")
+
+
+def _standard_error(values: Tensor) -> float:
+    deviation: float = values.double().std().item()
+    return deviation / math.sqrt(len(values))

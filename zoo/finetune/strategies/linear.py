@@ -1,0 +1,299 @@
+"""Linear classifiers and regressions on codes: scaling, solvers, scores.
+
+The solvers are scikit-learn's, and `SquaredHinge`. They want features of one scale; a network's
+head gets them as they are. So codes are standardised, and the scaling is folded into weight and
+bias afterwards.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor, nn
+
+from zoo.domain.task import Task
+from zoo.errors import InvalidOption
+from zoo.finetune.dataset.groups import allot
+from zoo.finetune.strategies.blas import limit_blas_threads
+from zoo.finetune.strategies.hinge import SquaredHinge
+
+__all__ = ["CS", "Kind", "Fitter", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
+
+CS = tuple(10.0**power for power in range(-4, 3))
+"""Values of C to try: the weight of the data against that of small coefficients."""
+PATIENCE = 2
+"""How many values of C in a row may be no better before larger ones, which take longest to fit,
+are left out."""
+
+CONVERGED = 1e-8
+"""Largest gradient of the mean loss at which a fit with C = 1 is done, less for a larger C, whose
+optimum is flatter: logits are then within 1e-4 of the largest one of those at the optimum. With
+scikit-learn's own tolerance, 1e-4, they were off by up to three quarters of it (C = 10)."""
+
+STILL = 1e-5
+"""Smallest deviation of a feature, as a share of its mean: below it float32 would hold mostly
+rounding errors."""
+FLOOR = 1e-4
+"""Least scale of a feature, as a share of the median one. A feature that hardly moved in training,
+a unit that fired once, say, would otherwise drown all others as soon as it moves."""
+
+LEAST = -1e4
+"""In the place of an infinite logit, whose loss would hide all others."""
+
+Array = NDArray[np.float64]
+Estimator: TypeAlias = Any  # scikit-learn has no types
+Split = tuple[Tensor, Tensor]
+"""Codes (N, F) and targets."""
+Kind = Literal["softmax", "svm", "logistic", "ridge"]
+"""Multinomial logistic regression, one-vs-rest support vectors, a logistic regression for each
+label, least squares. The last is for numbers, the one before for labels by themselves."""
+
+
+def kind_for(task: Task, asked: Literal["softmax", "svm"]) -> Kind:
+    """The kind of probe for a task: where classes take a softmax, labels and numbers take theirs.
+
+    Raises:
+        InvalidOption: The task is regression, for which there are no support vectors here.
+    """
+    if asked == "svm":
+        if task == "regression":
+            raise InvalidOption("an svm probe is for classes or labels, not for regression")
+        return "svm"
+    kinds: dict[Task, Kind] = {
+        "classification": "softmax",
+        "multi-label": "logistic",
+        "regression": "ridge",
+    }
+    return kinds[task]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Features to mean 0 and deviation 1; what does not move is left out."""
+
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, codes: Tensor) -> Self:
+        """The scaling of codes (N, F)."""
+        values = codes.numpy()
+        mean = values.mean(axis=0, dtype=np.float64)
+        deviation = values.std(axis=0, dtype=np.float64)
+        still = deviation <= STILL * np.abs(mean)
+        moving = deviation[~still]
+        floor = FLOOR * float(np.median(moving)) if moving.size else 0.0
+        return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)))
+
+    def apply(self, codes: Tensor) -> Array:
+        """Codes (N, F), scaled, in float64."""
+        scaled: Array = (codes.numpy() - self.mean) / self.scale
+        return scaled
+
+    def fold(self, weight: Array, bias: Array) -> tuple[Tensor, Tensor]:
+        """Weight (K, F) and bias (K,) for scaled codes as those for codes as they are, float32."""
+        folded = weight / self.scale
+        shifted = bias - folded @ self.mean
+        return torch.tensor(folded, dtype=torch.float32), torch.tensor(shifted, dtype=torch.float32)
+
+
+class Fitter:
+    """Fits one training set with one C after another; L-BFGS starts from the solution before.
+
+    Args:
+        kind: The solver.
+        codes: Codes (N, F), as they are; they get a scaling of their own.
+        targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
+        outputs: K.
+        exact: Whether to converge to the optimum (`CONVERGED`), rather than far enough to tell one
+            C from another.
+    """
+
+    def __init__(
+        self, kind: Kind, codes: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
+    ) -> None:
+        self.kind, self.outputs, self.exact = kind, outputs, exact
+        self.scaling = Scaling.of(codes)
+        # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
+        single = not exact and kind != "ridge"
+        self.codes = self.scaling.apply(codes).astype(np.float32 if single else np.float64)
+        values = targets.numpy()
+        self.by_class = targets.dim() == 1
+        self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
+        self.estimators = [SOLVERS[kind](exact) for _ in self.columns]
+
+    def fit(self, c: float) -> tuple[Tensor, Tensor]:
+        """Weight (K, F) and bias (K,) for codes as they are, float32.
+
+        The difference of the outputs of two classes is the logit between them, so that a softmax
+        gives the solver's own probabilities. A class that is not in the training set has the
+        bias -inf.
+        """
+        fitted = [
+            self._fit(estimator, column, c)
+            for estimator, column in zip(self.estimators, self.columns, strict=True)
+        ]
+        weight, bias = (np.concatenate(parts) for parts in zip(*fitted, strict=True))
+        if self.by_class:
+            weight, bias = self._of_classes(weight, bias)
+        return self.scaling.fold(weight, bias)
+
+    def _fit(self, estimator: Estimator, column: Array, c: float) -> tuple[Array, Array]:
+        if self.kind != "ridge" and len(present := np.unique(column)) < 2:
+            # Nothing to tell apart: as sure of it as the number of images allows.
+            odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
+            return np.zeros((1, self.codes.shape[1])), np.array([odds])
+        options = {"alpha": 1 / c} if self.kind == "ridge" else {"C": c}
+        if self.exact and isinstance(estimator, LogisticRegression):
+            options["tol"] = CONVERGED / max(c, CONVERGED)
+        estimator.set_params(**options)
+        with _solving():
+            estimator.fit(self.codes, column)
+        return np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+
+    def _of_classes(self, weight: Array, bias: Array) -> tuple[Array, Array]:
+        """A row for each class, from one for each that is in the training set, or one for two."""
+        present = np.unique(self.columns[0])
+        if len(present) == 2:
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        rows, biases = np.zeros((self.outputs, weight.shape[1])), np.full(self.outputs, -np.inf)
+        rows[present], biases[present] = weight, bias
+        return rows, biases
+
+
+def _softmax(exact: bool) -> Estimator:
+    if exact:
+        return LogisticRegression(max_iter=10_000)
+    return LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
+
+
+def _svm(exact: bool) -> Estimator:
+    return SquaredHinge(1e-13, 10_000) if exact else SquaredHinge(1e-4, 200)
+
+
+def _ridge(exact: bool) -> Estimator:  # noqa: ARG001 - it has a closed form
+    return Ridge()
+
+
+SOLVERS: dict[Kind, Callable[[bool], Estimator]] = {
+    "softmax": _softmax,
+    "svm": _svm,
+    "logistic": _softmax,
+    "ridge": _ridge,
+}
+
+
+@contextmanager
+def _solving() -> Iterator[None]:
+    """A C for which the solver needs longer than it may is still a classifier, and is scored."""
+    with warnings.catch_warnings(), limit_blas_threads():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def best_c(
+    kind: Kind,
+    task: Task,
+    parts: Sequence[tuple[Split, Split]],
+    outputs: int,
+) -> tuple[float, dict[float, float]]:
+    """The C with the best score, and the scores of all that were tried.
+
+    Of equal scores the smaller loss counts, where outputs are logits of probabilities, and else the
+    smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
+    score is often as good as any.)
+
+    Args:
+        kind: The solver.
+        task: What the outputs mean.
+        parts: What to fit on and what to score on, once or several times.
+        outputs: K.
+    """
+    paths = [Fitter(kind, codes, targets, outputs) for (codes, targets), _ in parts]
+    scores: dict[float, float] = {}
+    ranks: dict[float, tuple[float, float]] = {}
+    best = CS[0]
+    for tried, c in enumerate(CS):
+        outcomes = [
+            (nn.functional.linear(codes, *path.fit(c)), targets)
+            for path, (_, (codes, targets)) in zip(paths, parts, strict=True)
+        ]
+        scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
+        ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)
+        best = c if ranks[c] > ranks[best] else best
+        if tried - CS.index(best) >= PATIENCE:
+            break
+    return best, scores
+
+
+def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
+    """Of all images together; 0 where outputs are no logits."""
+    if kind == "softmax":
+        # A class that a fold lacks has probability 0, whatever C is.
+        return nn.functional.cross_entropy(
+            outputs.clamp(min=LEAST), targets, reduction="sum"
+        ).item()
+    if kind == "logistic":
+        whole = nn.functional.binary_cross_entropy_with_logits
+        return whole(outputs, targets, reduction="sum").item()
+    return 0.0
+
+
+def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
+    """How well each image is told (N,); the mean is the score of all.
+
+    Whether the class is right; the F1 of its labels, 1 where there are none and none are given; for
+    numbers 1 less the squared error as a share of their variance, so that the mean is R2.
+    """
+    if task == "classification":
+        return (outputs.argmax(dim=1) == targets).float()
+    if task == "multi-label":
+        given, true = outputs > 0, targets > 0.5
+        amount = (given.sum(dim=1) + true.sum(dim=1)).float()
+        both = 2.0 * (given & true).sum(dim=1)
+        return torch.where(amount > 0, both / amount.clamp(min=1), torch.ones_like(both))
+    spread = (targets - targets.mean(dim=0)).square().sum(dim=1).mean()
+    error = (outputs - targets).square().sum(dim=1)
+    return 1 - error / spread.clamp(min=torch.finfo(spread.dtype).tiny)
+
+
+def folds(
+    targets: Tensor, number: int, seed: int, groups: Sequence[str] = ()
+) -> list[tuple[Tensor, Tensor]]:
+    """Indices to fit and indices to score, ``number`` times; each image is scored once.
+
+    Classes are spread evenly, however small they are. Images of one group are in one fold; too few
+    groups give fewer folds, and one alone is as none.
+    """
+    if len(set(groups) - {""}) and (found := _folds_of(targets, number, seed, groups)):
+        return found
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    if targets.dim() == 1:
+        order = order[targets[order].argsort(stable=True)]
+    fold = torch.empty(len(targets), dtype=torch.int64)
+    fold[order] = torch.arange(len(targets)) % number
+    return [
+        ((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in range(number)
+    ]
+
+
+def _folds_of(
+    targets: Tensor, number: int, seed: int, groups: Sequence[str]
+) -> list[tuple[Tensor, Tensor]]:
+    labels: list[Sequence[int]] = [()] * len(targets)
+    if targets.dim() == 1:
+        labels = [(label,) for label in targets.tolist()]
+    fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
+    kept = sorted(set(fold.tolist()))
+    if len(kept) < 2:
+        return []
+    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in kept]
