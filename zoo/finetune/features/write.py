@@ -14,6 +14,7 @@ from zoo.backbones.codes import Tap, extract, find_tap
 from zoo.backbones.load import load
 from zoo.backbones.operated import backbone_of
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.errors import Conflict
@@ -112,12 +113,9 @@ def write_features(
         raise Conflict(f"{out} exists; --force replaces it")
     ref, digest = workspace.resolve(name)
     manifest = workspace.store.manifest(digest)
-    model = load(workspace.store, digest, device=pick_device(device))
     transform = training_transform(manifest.preprocessing)
-    architecture = manifest.backbone.architecture
-    hierarchy = backbone_of(manifest).hierarchy(architecture, model, input_size=transform.size)
-    blank = next(model.parameters()).new_zeros(1, *transform.size)
-    tap = find_tap(model, hierarchy, blank, at)
+    model = load(workspace.store, digest, device=pick_device(device))
+    tap = _tap(model, manifest, at)
     with for_all_of(workspace.root, CACHE):
         dataset = open_dataset(
             data,
@@ -132,7 +130,7 @@ def write_features(
     about = {
         "ref": str(ref or name),
         "manifest": str(digest),
-        "architecture": architecture,
+        "architecture": manifest.backbone.architecture,
         "unit": tap.unit,
         "task": dataset.task,
         "data_digest": dataset.digest,
@@ -152,6 +150,14 @@ def write_features(
         features=tap.features,
         classes=dataset.classes,
     )
+
+
+def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
+    size = manifest.preprocessing.input_size
+    hierarchy = backbone_of(manifest).hierarchy(
+        manifest.backbone.architecture, model, input_size=size
+    )
+    return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
 
 
 def _content(
