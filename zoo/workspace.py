@@ -239,10 +239,11 @@ class Workspace:
         """Index all that the store holds again; how many ``refs`` and ``checkpoints``.
 
         What is derived from elsewhere (catalogs, what remotes have) stays, unless the index is
-        damaged: then it is made anew, ``replaced`` true. A name that cannot be read, or whose
-        checkpoint cannot, is left out, and told.
+        damaged, or a newer program's: then it is made anew, ``replaced`` true. A name that cannot
+        be read, or whose checkpoint cannot, is left out, and told.
         """
         before = self._index_file()
+        self._replace_newer()
         self.registry.renew_if_damaged()
         replaced = before != self._index_file()
         moves = list(self._index.moves())
@@ -253,6 +254,18 @@ class Workspace:
             "checkpoints": len({move.manifest for _, move in moves}),
             "replaced": replaced,
         }
+
+    def _replace_newer(self) -> None:
+        """Set an index aside that only a newer program can read; it is told."""
+        from zoo.registry import set_newer_aside
+
+        if config.database() is None:
+            aside = set_newer_aside(self.root / REGISTRY, self.store.disk.alone)
+            if aside:
+                LOG.warning(
+                    "the index of a newer zoo is made again from the store, as this zoo does it; "
+                    "the newer one is kept: %s", aside
+                )  # fmt: skip
 
     def _index_file(self) -> tuple[int, int] | None:
         """Which file the index is in, whatever its name; None if it is in none."""

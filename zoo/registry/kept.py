@@ -19,11 +19,12 @@ from tempfile import mkdtemp
 from zoo.errors import DiskFull, Forbidden, Unavailable, ZooError
 from zoo.registry import file
 from zoo.registry.damage import MET, damage
-from zoo.registry.engine import open_engine
+from zoo.registry.engine import open_engine, reading
 from zoo.registry.engines import sqlite
+from zoo.registry.migrate import check_known, is_newer, revision
 from zoo.registry.registry import Registry
 
-__all__ = ["open_kept"]
+__all__ = ["open_kept", "set_newer_aside"]
 
 LOG = logging.getLogger("zoo")
 Scratch = Callable[[], AbstractContextManager[Path]]
@@ -48,6 +49,25 @@ def open_kept(
         Conflict: Others have the folder locked for long.
     """
     return _Kept(path, scratch, fill, alone).open()
+
+
+def set_newer_aside(path: Path, alone: Alone) -> Path | None:
+    """Set the registry in ``path`` aside if a newer program made it: where it is now, else None.
+
+    Nobody but who asks for an index that is made again wants that: the newer program can read it.
+    """
+    with alone():
+        if not path.is_file() or file.obstacle(path):
+            return None
+        engine = open_engine(Registry.url(path))
+        try:
+            with reading(engine) as connection:
+                newer = is_newer(revision(connection))
+        except (*MET, ZooError):
+            return None  # whoever opens it tells what is wrong
+        finally:
+            engine.dispose()
+        return file.set_aside(path, "newer") if newer else None
 
 
 class _Kept:
@@ -122,7 +142,11 @@ class _Kept:
         if file.obstacle(self.path):
             engine = sqlite.create_read_only(self.path)
         try:
-            return damage(engine)
+            if found := damage(engine):
+                return found
+            with reading(engine) as connection:
+                check_known(connection)  # what failed may be new to this program only
+            return None
         finally:
             engine.dispose()
 

@@ -38,7 +38,7 @@ from zoo.registry.catalog import KnownEntry
 from zoo.registry.damage import MET
 from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.engines import read_url, sqlite
-from zoo.registry.migrate import HEAD, migrate, revision
+from zoo.registry.migrate import HEAD, check_known, migrate, revision
 from zoo.registry.near import near
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
@@ -178,6 +178,7 @@ class Registry:
         def once() -> T:
             self._check_writable()
             with writing(self._engine) as connection:
+                check_known(connection)  # a newer program may have opened it since
                 return change(connection, *args, **known)
 
         return self._mending(once)
