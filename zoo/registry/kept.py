@@ -59,7 +59,7 @@ def set_newer_aside(path: Path, alone: Alone) -> Path | None:
     with alone():
         if not path.is_file() or file.obstacle(path):
             return None
-        engine = open_engine(Registry.url(path))
+        engine = open_engine(sqlite.url_of(path, existing=True))
         try:
             with reading(engine) as connection:
                 newer = is_newer(revision(connection))
@@ -79,18 +79,21 @@ class _Kept:
         self.given_up = False
 
     def open(self) -> Registry:
-        try:
-            registry = self._open()
-        except MET:
-            if not self._replaced():
-                raise
-            registry = self._open()
+        registry = self._open_sound()
         registry.renewal = self.renew
         return registry
 
     def renew(self) -> Registry | None:
         """Another registry in the place of one that failed; None if nothing is wrong with it."""
-        return self._open() if self._replaced() else None
+        return self._open_sound() if self._replaced() else None
+
+    def _open_sound(self) -> Registry:
+        try:
+            return self._open()
+        except (*MET, FileNotFoundError):  # damaged; or somebody set it aside at this moment
+            if not self._replaced():
+                raise
+        return self._open()
 
     def _open(self) -> Registry:
         obstacle: ZooError | None = file.obstacle(self.path)
@@ -106,7 +109,7 @@ class _Kept:
         if obstacle is None:
             file.share(self.path, self.path.parent)
             try:
-                return Registry.open(self.path)
+                return Registry.open(self.path, existing=True)
             except DiskFull as full:
                 obstacle = full
         found = None
@@ -138,7 +141,7 @@ class _Kept:
         return True
 
     def _damage(self) -> str | None:
-        engine = open_engine(Registry.url(self.path))
+        engine = open_engine(sqlite.url_of(self.path, existing=True))
         if file.obstacle(self.path):
             engine = sqlite.create_read_only(self.path)
         try:

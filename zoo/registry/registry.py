@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
@@ -68,10 +68,11 @@ class Registry:
         self._kept: Registry | None = None  # the files of a passing one go with it
 
     @classmethod
-    def open(cls, where: Path | str) -> Self:
+    def open(cls, where: Path | str, *, existing: bool = False) -> Self:
         """Open the database ``where``: a file, or the URL of a database on a server.
 
-        The tables are made or brought up to date as needed.
+        The tables are made or brought up to date as needed; a file that is ``existing`` is not made
+        if it is gone by now.
 
         Raises:
             Unsupported: A newer program, or another one, made the database.
@@ -80,7 +81,10 @@ class Registry:
             InvalidOption: The URL is none, or of an engine that is not known.
             MissingPackage: The engine's driver is not installed.
         """
-        registry = cls(open_engine(cls.url(where)))
+        if isinstance(where, Path):
+            registry = cls(open_engine(sqlite.url_of(where, existing=existing)))
+        else:
+            registry = cls(open_engine(read_url(where)))
         try:
             migrate(registry._engine)
             registry._complete()
@@ -88,17 +92,6 @@ class Registry:
             registry.close()
             raise
         return registry
-
-    @staticmethod
-    def url(where: Path | str) -> URL:
-        """The URL of a file, or of a database on a server.
-
-        Raises:
-            InvalidOption: The text is no URL, or that of an engine that is not known.
-        """
-        if isinstance(where, Path):
-            return URL.create("sqlite", database=str(where))
-        return read_url(where)
 
     @classmethod
     def open_read_only(cls, path: Path, obstacle: ZooError) -> Self | None:
