@@ -47,7 +47,7 @@ class Index:
         """All moves of all names that can be read."""
         refs, unlisted = self.store.readable_refs()
         for folder, error in unlisted.items():
-            LOG.warning("the names in %s are left out: %s", folder, error)
+            LOG.warning("the names in %s are left out: %s", folder or "refs", error)
         for ref in refs:
             moves = one_read(self.store.history, ref)
             if isinstance(moves, Exception):
@@ -114,9 +114,10 @@ class Index:
         if move.deleted:
             self.registry.remove_ref(ref, move)
             return True
-        gone = self.store.was_pruned(move.manifest)
-        problem = None if gone else one_read(self.add_checkpoint, move.manifest)
-        if problem:
+        problem: object = one_read(self.store.was_pruned, move.manifest)
+        if not problem:  # else a prune has taken it on purpose
+            problem = one_read(self.add_checkpoint, move.manifest)
+        if isinstance(problem, Exception):
             LOG.warning("%s (move %s) is left out: %s", ref, move.number, problem)
             # Else the name would seem to be where it was before; if this very move is in already,
             # it goes, too, so that it is missed, and put in again, once its files are mended.

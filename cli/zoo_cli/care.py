@@ -87,8 +87,9 @@ def _tell(healed: tuple[Damage, ...], report: Report) -> None:
 def _tell_of_the_rest(report: Report) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
-        note("--repair does not mend refs, files that are no part of a store, and manifests that "
-             "say of files what is not so: see docs/store.md, Verify and repair")  # fmt: skip
+        note("--repair does not mend refs, folders that cannot be read, files that are no part of "
+             "a store, and manifests that say of files what is not so: see docs/store.md, Verify "
+             "and repair")  # fmt: skip
     if report.newer:
         note("a newer zoo can check what is of a newer format: pip install -U zoo-registry")
 

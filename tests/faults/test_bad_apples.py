@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -246,3 +247,20 @@ def test_very_many_classes(tmp_path: Path) -> None:
     found = zoo("--home", home, "search", 'classes:"the species of number 7"', "--json")
     assert [row["name"] for row in found.json] == [GOOD]
     shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("made", [Path.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_an_entry_that_is_no_file_says_what_lies_there(
+    tmp_path: Path, made: Callable[[Path], object], request: pytest.FixtureRequest
+) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    add_checkpoint(workspace, BAD)
+    workspace.close()
+    path = entry_of(workspace.store, BAD)
+    path.unlink()
+    made(path)
+    said = zoo("--home", tmp_path / "zoo", "tag", BAD, "team/x", "--json")
+    error = json.loads(said.err)["error"]
+    kind = request.node.callspec.id
+    assert error["message"] == f"{path} is damaged: expected a file, found {kind}"
+    assert (error["code"], f"ls -l {path}" in error["hint"]) == ("not_afile", True)

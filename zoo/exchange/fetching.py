@@ -41,7 +41,7 @@ class Fetcher:
     ) -> None:
         self._source = source
         self._release = release
-        self._staging = store.staging
+        self._disk = store.disk
         self._held = Held(store, release)
         self._scratch = scratch
         self._progress = progress
@@ -109,7 +109,7 @@ class Fetcher:
     def done(self) -> None:
         """Forget what earlier fetches of the same files have left."""
         for name in self._fetched:
-            partial.forget(self._staging, self._key(name))
+            partial.forget(self._disk, self._key(name))
 
     def _key(self, name: str) -> str:
         """What is known of the bytes, so that other revisions with the same ones go on with them;
@@ -143,16 +143,18 @@ class Fetcher:
         while True:
             # The last piece may go on past the end, so that `_difference` can tell of it.
             limit = promised.size + LARGEST_PIECE
-            with partial.download(self._staging, key, read, limit=limit, resume=resume) as whole:
+            with partial.download(self._disk, key, read, limit=limit, resume=resume) as whole:
                 whole.file.flush()
                 # By the open file: another pull of the same bytes may have forgotten its name.
                 wrong = _difference(promised, whole.file)
                 if wrong is None:
                     with suppress(FileNotFoundError):  # forgotten by another pull of the same bytes
-                        return whole.path.rename(self._scratch / Path(promised.path).name)
+                        return (self._disk.root / whole.name).rename(
+                            self._scratch / Path(promised.path).name
+                        )
                     task.advance(-promised.size)
                     continue
-            partial.forget(self._staging, key)
+            partial.forget(self._disk, key)
             if not begun:
                 raise wrong
             resume = False  # what was there already was damaged: once more, all of it

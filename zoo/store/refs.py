@@ -17,12 +17,11 @@ from zoo.errors import (
     NotAFile,
     ZooError,
 )
-from zoo.store.disk import Disk
+from zoo.store.disk import FOLDER_KIND, Disk
 
 __all__ = ["Refs"]
 
 FOLDER = "refs"
-FOLDER_KIND = "a folder"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 
@@ -129,6 +128,8 @@ class Refs:
         path = _path(ref, number)
         try:
             return RefEntry.from_bytes(self._disk.read(path, ENTRY_BYTES))
+        except NotAFile:
+            raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:
             raise InvalidManifest(f"{self._disk.root / path}: {error}") from error
 
