@@ -99,11 +99,12 @@ class RefEntry:
         return data
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Inverse of `to_bytes`.
+    def from_bytes(cls, data: bytes, number: int | None = None) -> Self:
+        """Inverse of `to_bytes`; ``number`` is the one that its file is called after, if any.
 
         Raises:
-            InvalidManifest: The bytes are no ref entry.
+            InvalidManifest: The bytes are no ref entry, or that of another move: nobody could move
+                the name on from it.
         """
         try:
             if len(data) > ENTRY_BYTES:
@@ -112,6 +113,8 @@ class RefEntry:
             # Entries of early versions have none.
             told = raw.pop(CHECKSUM, None)
             intact = told is None or told == _checksum(raw)
+            if number not in (None, raw["number"]):
+                raise ValueError(f"it is called move {number}, and says {raw['number']!r:.40}")
             return cls(
                 number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),
