@@ -48,6 +48,7 @@ from zoo.moves import (
 )
 from zoo.store import Store
 from zoo.store.disk import Disk
+from zoo.store.held import has_all_of
 from zoo.store.own import OwnFile
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
@@ -416,7 +417,11 @@ class Workspace:
         self.check_indexable()
         # In an upload, else a prune could take it before the name protects it.
         with self.store.upload(), self._noted(ref):
-            return append_restoration(self.store, ref)
+            try:
+                return append_restoration(self.store, ref)
+            except MissingObject as error:
+                error.hint = self._elsewhere(ref) or "a prune has deleted what it pointed at"
+                raise
 
     def protect(self, ref: Reference, *, on: bool) -> RefEntry:
         """Keep a name where it is, here, until it is unprotected.
@@ -471,15 +476,16 @@ class Workspace:
             return None, self._by_digest(name)
         ref = self.reference(name)
         entry = self.store.read_ref(ref)
-        if entry is not None and entry.deleted:
-            gone = self.store.missing("manifests", [entry.manifest])
-            hint = "" if gone else f"zoo delete --restore {ref}"
-            raise UnknownName("checkpoint", name, hint=hint)
-        if entry is None:
-            elsewhere = self.registry.entry(ref.path) or self.registry.holders(ref)
-            hint = f"zoo pull {ref}" if elsewhere else ""
-            raise UnknownName("checkpoint", name, self.registry.near(name), hint)
+        if entry is None or entry.deleted:
+            if entry and has_all_of(self.store, entry.manifest):
+                raise UnknownName("checkpoint", name, hint=f"zoo delete --restore {ref}")
+            raise UnknownName("checkpoint", name, self.registry.near(name), self._elsewhere(ref))
         return ref, entry.manifest
+
+    def _elsewhere(self, ref: Reference) -> str:
+        """The command that brings a name from where it is known to be; empty if from nowhere."""
+        known = self.registry.entry(ref.path) or self.registry.holders(ref)
+        return f"zoo pull {ref}" if known else ""
 
     def _by_digest(self, name: str) -> Digest:
         found = self.store.starting_with(name.removeprefix("blake3:"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +68,7 @@ def verify(
     else:
         _tell(healed, report)
     if any(damage.mendable for damage in left) and not repair and not as_json:
-        where = f"{remote} --repair" if remote else "--repair --from REMOTE"
+        where = f"{quote(remote)} --repair" if remote else "--repair --from REMOTE"
         note(f"mend it: zoo verify {where}")
     _tell_of_the_rest(report)
     context.exit(1 if left else 0)
@@ -128,7 +129,7 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)
         told = f"deleted {name}; restore it: zoo delete --restore {name}"
-        told += f" --from {remote}" if remote else ""
+        told += f" --from {quote(remote)}" if remote else ""
     if as_json:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:

@@ -6,6 +6,7 @@ Alembic is slow to import, so it is imported only where there is something to do
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -103,12 +104,17 @@ def check_known(connection: Connection) -> None:
     if not is_newer(version := revision(connection)):
         return
     where, file = shown(connection.engine), connection.dialect.name == "sqlite"
-    again = f"or make this one's from the store: zoo reindex --home {Path(where).parent}, which "
+    home = quote(str(Path(where).parent))
     raise Unsupported(
         f"{where} was made by a newer zoo: it has schema {version}, and this one knows up to "
         f"{HEAD}; nothing was changed",
         hint="upgrade this one: pip install -U zoo-registry\n"
-        + (f"{again}keeps the newer one beside it" if file else "or set ZOO_DB to another one"),
+        + (
+            "or make this one's from the store, which keeps the newer one beside it: "
+            f"zoo reindex --home {home}"
+            if file
+            else "or set ZOO_DB to another one"
+        ),
     )
 
 

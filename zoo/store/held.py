@@ -27,8 +27,8 @@ from zoo.errors import (
     ZooError,
 )
 
-__all__ = ["WORDS", "Holding", "each", "holding", "is_below", "name_of", "names_in", "one_read",
-           "pruned", "read_manifest"]  # fmt: skip
+__all__ = ["WORDS", "Holding", "each", "has_all_of", "holding", "is_below", "name_of", "names_in",
+           "one_read", "pruned", "read_manifest"]  # fmt: skip
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
 """What the system says where one file is not as it should be: another kind, or not ours to read."""
@@ -56,6 +56,16 @@ class Holding:
     files: dict[Digest, Stored] = field(default_factory=dict)
     strays: list[tuple[Stored, str]] = field(default_factory=list)
     unlisted: dict[str, ZooError] = field(default_factory=dict)
+
+
+def has_all_of(place: Remote, digest: Digest) -> bool:
+    """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
+    try:
+        needed = [item for item, _ in read_manifest(place, digest).objects()]
+        encoded = place.missing("objects", needed)
+        return not (encoded and place.missing("encoded", encoded))
+    except (ZooError, OSError):
+        return False
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from shlex import quote
 
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
@@ -13,13 +14,13 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo.moves import append_after, check_movable
 from zoo.store import Store
-from zoo.store.held import read_manifest
+from zoo.store.held import has_all_of, read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
 from zoo.workspace import OPEN, Workspace
 
-__all__ = ["holder", "present", "pull", "push"]
+__all__ = ["holder", "lost", "present", "pull", "push"]
 
 
 def push(
@@ -126,12 +127,20 @@ def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
         there = [str(known) for known in remote.refs()]
         raise UnknownName(f"checkpoint in {source}", str(ref), _near(str(ref), there))
     if entry.deleted:
-        raise UnknownName(
-            f"checkpoint in {source}", str(ref),
-            hint=f"{entry.by} deleted that name at {entry.at}; restore it: "
-            f"zoo delete --restore {ref} --from {source}",
-        )  # fmt: skip
+        way = lost(ref, source)
+        if has_all_of(remote, entry.manifest):
+            way = f"restore it: zoo delete --restore {ref} --from {quote(source)}"
+        hint = f"{entry.by} deleted that name at {entry.at}; {way}"
+        raise UnknownName(f"checkpoint in {source}", str(ref), hint=hint)
     return entry
+
+
+def lost(ref: Reference, source: str) -> str:
+    """What is to be said of a name whose checkpoint a remote does not have any more."""
+    return (
+        "a prune there has deleted what it pointed at; from a zoo that has it: "
+        f"zoo push {ref} --to {quote(source)}"
+    )
 
 
 def holder(workspace: Workspace, name: str) -> str | None:
