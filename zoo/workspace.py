@@ -189,8 +189,7 @@ class Workspace:
         else:
             path, alone = self.root / REGISTRY, self.store.disk.alone
             registry = open_kept(path, self.scratch, self._fill, alone)
-        if registry.obstacle is None:
-            Index(self.store, registry).follow_notes()
+        Index(self.store, registry).follow_notes()
         return registry
 
     def _id(self) -> str:
