@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from zoo import config, plugins
 from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
+from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.limits import OWN_BYTES
@@ -57,7 +58,7 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
 
-__all__ = ["MARKER", "OPEN", "Check", "Workspace", "check_store", "connect", "trust_in"]
+__all__ = ["MARKER", "Check", "Workspace", "check_store", "connect", "trust_in"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"
@@ -66,8 +67,6 @@ REMOTES = "remotes.json"
 USER = os.getuid() if hasattr(os, "getuid") else None
 """Whose list of what is trusted counts."""
 LOG = logging.getLogger("zoo")
-OPEN = frozenset({"hub"})
-"""Sources that list what anybody publishes, under names that anybody may have here."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 
+from zoo.domain.catalog import OPEN
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.place import hub_address
 from zoo.errors import ZooError
 from zoo.exchange.published import published
-from zoo.workspace import OPEN, Workspace
+from zoo.workspace import Workspace
 
 __all__ = ["base_models", "base_models_in"]
 

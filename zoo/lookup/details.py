@@ -53,7 +53,7 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "manifest": str(digest),
         "refs": [str(known) for known in workspace.registry.refs_of(digest)],
         "bytes": manifest.logical_bytes,
-        "sources": list(entry.sources) if entry else [],
+        "sources": list(entry.sources) if entry and _lists(workspace, ref, entry) else [],
         "at_remotes": at_remotes(workspace, ref),
         **data,
         "lineage": _lineage(manifest),
@@ -61,6 +61,11 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "terms": terms(workspace, str(ref or digest), manifest),
         "unproven": _unproven(manifest),
     }
+
+
+def _lists(workspace: Workspace, ref: Reference | None, entry: KnownEntry) -> bool:
+    """Whether an entry of the same name is of what is here, and not somebody else's work."""
+    return ref is None or not workspace.is_own(ref, entry)
 
 
 def _unproven(manifest: Manifest) -> str:

@@ -23,6 +23,8 @@ __all__ = ["Described", "add_checkpoint", "children", "described", "forget", "pa
            "refs", "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+BETTER = ("params", "dataset", "frozen", "text", "source", "locator")
+"""What may be known better once a checkpoint is indexed again."""
 MOST_CLASSES = 25_000
 """So many class names are indexed: enough for ImageNet-21k. A manifest may list any number."""
 
@@ -53,7 +55,7 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schema.checkpoint.c.manifest],
-            set_={key: statement.excluded[key] for key in ("params", "dataset", "frozen", "text")},
+            set_={key: statement.excluded[key] for key in BETTER},
         )
     )
     for table, rows in known.facts:
@@ -211,6 +213,8 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> dict[str, Any]:
         "text": _text(manifest),
         "dataset": _dataset(manifest),
         "frozen": _frozen(manifest),
+        "source": manifest.provenance.get("source"),
+        "locator": manifest.provenance.get("locator", "").partition("@")[0] or None,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from shlex import quote
 
 from zoo.contracts import Remote
+from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
@@ -18,7 +19,7 @@ from zoo.store.held import has_all_of, read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
-from zoo.workspace import OPEN, Workspace
+from zoo.workspace import Workspace
 
 __all__ = ["holder", "lost", "present", "pull", "push"]
 
