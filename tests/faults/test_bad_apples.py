@@ -227,7 +227,7 @@ def test_a_manifest_of_another_version_keeps_what_it_names(tmp_path: Path) -> No
 def test_of_very_many_classes_some_are_indexed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.registry.checkpoints.MOST_CLASSES", 2)
+    monkeypatch.setattr("zoo.registry.checkpoints.INDEXED_CLASSES", 2)
     workspace = Workspace.create(tmp_path)
     add_checkpoint(workspace, GOOD, classes=("ash", "elm", "oak"))
     workspace.close()

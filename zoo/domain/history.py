@@ -11,23 +11,12 @@ from typing import Any, Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
-from zoo.errors import InvalidManifest, InvalidReference
+from zoo.errors import MALFORMED, InvalidManifest
 
 __all__ = ["PULLED", "RefEntry", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
-
-MALFORMED = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-    InvalidReference,
-)
-
 
 CHECKSUM = "checksum"
 

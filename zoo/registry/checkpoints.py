@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Table, and_, delete, select
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import INDEXED_CLASSES
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
@@ -25,8 +26,6 @@ __all__ = ["Described", "add_checkpoint", "children", "described", "forget", "pa
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 BETTER = ("params", "dataset", "frozen", "text", "source", "locator")
 """What may be known better once a checkpoint is indexed again."""
-MOST_CLASSES = 25_000
-"""So many class names are indexed: enough for ImageNet-21k. A manifest may list any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +260,7 @@ def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[dict[str, 
     ]
     classes = [
         {**of, "position": position, "name": fold(name)}
-        for position, name in enumerate(manifest.classes[:MOST_CLASSES])
+        for position, name in enumerate(manifest.classes[:INDEXED_CLASSES])
     ]
     return [(schema.parent, parents), (schema.metric, metrics), (schema.class_name, classes)]
 
