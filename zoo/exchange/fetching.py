@@ -13,16 +13,16 @@ from typing import BinaryIO
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
+from zoo.domain.hashes import git_hash, sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
-from zoo.exchange.held import Held, git_hash
+from zoo.exchange.held import Held
 from zoo.exchange.parts import INDEX, parts
 from zoo.store import Store, partial
 
 __all__ = ["Fetcher"]
 
 LARGEST_PIECE = 64 << 20
-PIECE = 1 << 20
 
 
 class Fetcher:
@@ -167,7 +167,7 @@ def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
         return Corrupt(promised.path, f"{promised.size} bytes", found)
     for kind, wanted, digest in (
-        ("sha256", promised.sha256, _sha256),
+        ("sha256", promised.sha256, sha256),
         ("git", promised.git, git_hash),
     ):
         if wanted is not None and (found := digest(file)) != wanted:
@@ -175,14 +175,6 @@ def _difference(promised: SourceFile, file: BinaryIO) -> Corrupt | None:
     return None
 
 
-def _sha256(file: BinaryIO) -> str:
-    hasher = hashlib.sha256()
-    file.seek(0)
-    while piece := file.read(PIECE):
-        hasher.update(piece)
-    return hasher.hexdigest()
-
-
-def _holds(path: Path, sha256: str | None) -> bool:
+def _holds(path: Path, wanted: str | None) -> bool:
     with path.open("rb") as file:
-        return _sha256(file) == sha256
+        return sha256(file) == wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
+from zoo.domain.hashes import sha256
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
@@ -124,8 +124,12 @@ def import_file(
             add_weights(workspace.store, source, name=name, progress=progress)
             for source, name in zip(sources, names, strict=True)
         )
-        sha256 = weights[0].sha256.hex if sources == (path,) else _sha256(path)
-        provenance = {**origin.provenance, "file": path.name, "sha256": sha256}
+        if sources == (path,):
+            stated = weights[0].sha256.hex
+        else:
+            with path.open("rb") as file:
+                stated = sha256(file)
+        provenance = {**origin.provenance, "file": path.name, "sha256": stated}
         manifest = replace(
             _manifest(backbone, module, origin, weights, provenance),
             files=tuple(add_file(workspace.store, file, name=file.name) for file in files),
@@ -136,11 +140,6 @@ def import_file(
 def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:
     tower = origin.layout is not None and origin.layout.tower
     return not tower and all(map(is_safetensors, sources))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -22,14 +22,13 @@ from typing import BinaryIO
 
 from zoo.errors import (
     Conflict,
-    Corrupt,
     DiskFull,
     Forbidden,
     NotAFile,
     ZooError,
     disk_errors,
 )
-from zoo.store.regular import kind_of, open_regular
+from zoo.store.regular import kind_of, open_regular, read_whole
 from zoo.store.rights import Rights, forbidden
 
 __all__ = ["DEEPEST", "FOLDER_KIND", "STAGING", "Disk"]
@@ -97,10 +96,7 @@ class Disk:
             Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
         """
         with self.open(name) as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise Corrupt(str(self.root / name), f"at most {limit} bytes", "more")
-        return data
+            return read_whole(file, self.root / name, limit)
 
     def stat(self, name: str) -> os.stat_result | None:
         """What is known of a file; None if there is none, or something else in its place."""

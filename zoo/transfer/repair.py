@@ -58,7 +58,7 @@ def repair(
                 # What is damaged again right after it was mended, no repair can help.
                 if damage.mendable
                 and (damage.kind, damage.name) not in healed
-                and _heal(place, source, damage)
+                and _replaced(place, source, damage)
             }
         healed |= mended
         if not mended:
@@ -76,7 +76,7 @@ def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
         yield piece
 
 
-def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
+def _replaced(place: Maintained, source: Remote, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:
