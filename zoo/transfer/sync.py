@@ -71,7 +71,7 @@ def push(
 def pull(
     workspace: Workspace,
     name: str,
-    source: str,
+    where: str,
     *,
     save: str | None = None,
     force: bool = False,
@@ -93,8 +93,8 @@ def pull(
     if target != ref:
         workspace.check_free(target)
     workspace.store.check_new(target)
-    remote = workspace.remote(source)
-    entry = present(remote, ref, source)
+    remote = workspace.remote(where)
+    entry = present(remote, ref, where)
     digest = entry.manifest
 
     def known() -> Iterator[Digest]:
@@ -106,19 +106,19 @@ def pull(
             return
         check_movable(target, here)
         if not force:
-            check_pull(workspace.store, here, target, source, known)
+            check_pull(workspace.store, here, target, where, known)
 
     check(workspace.store.read_ref(target))
     with workspace.store.upload():
         copied = receive(remote, workspace.store, digest, progress)
         # Checked again: the copy may have taken hours.
-        workspace.move(target, digest, f"{PULLED}{source}", check=check)
-    workspace.note_remote(source, ref, entry)
+        workspace.move(target, digest, f"{PULLED}{where}", check=check)
+    workspace.note_remote(where, ref, entry)
     return target, copied
 
 
-def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
-    """What ``ref`` points at at the remote that was called ``source``.
+def present(remote: Remote, ref: Reference, where: str) -> RefEntry:
+    """What ``ref`` points at at the remote that was called ``where``.
 
     Raises:
         UnknownName: No such name there, or it was deleted; names that are there are suggested.
@@ -126,21 +126,21 @@ def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
     entry = remote.read_ref(ref)
     if entry is None:
         there = [str(known) for known in remote.refs()]
-        raise UnknownName(f"checkpoint in {source}", str(ref), _near(str(ref), there))
+        raise UnknownName(f"checkpoint in {where}", str(ref), _near(str(ref), there))
     if entry.deleted:
-        way = lost(ref, source)
+        way = lost(ref, where)
         if has_all_of(remote, entry.manifest):
-            way = f"restore it: zoo delete --restore {ref} --from {quote(source)}"
+            way = f"restore it: zoo delete --restore {ref} --from {quote(where)}"
         hint = f"{entry.by} deleted that name at {entry.at}; {way}"
-        raise UnknownName(f"checkpoint in {source}", str(ref), hint=hint)
+        raise UnknownName(f"checkpoint in {where}", str(ref), hint=hint)
     return entry
 
 
-def lost(ref: Reference, source: str) -> str:
+def lost(ref: Reference, where: str) -> str:
     """What is to be said of a name whose checkpoint a remote does not have any more."""
     return (
         "a prune there has deleted what it pointed at; from a zoo that has it: "
-        f"zoo push {ref} --to {quote(source)}"
+        f"zoo push {ref} --to {quote(where)}"
     )
 
 
