@@ -184,16 +184,7 @@ def verify(
         Unavailable: The place stopped answering, which says nothing about what it holds.
         DiskFull: No space for temporary files.
     """
-    refs, unlisted = names_in(place)
-    histories, damages = _histories(place, refs)
-    damages += [
-        Damage(kind="ref", name=name or "refs", problem=str(error))
-        for name, error in unlisted.items()
-    ]
-    told = {damage.name for damage in damages}
-    damages += [
-        damage for damage in _lost(histories, known or {}, unlisted) if damage.name not in told
-    ]
+    histories, damages = _histories(place, known or {})
     held = {kind: holding(place, kind) for kind in KINDS}
     names = _names(histories, pruned(place, held["manifests"].files))
     sizes: dict[File, int] = {
@@ -239,11 +230,17 @@ def _all_checks(
 
 
 def _histories(
-    place: Maintained, refs: list[Reference]
+    place: Maintained, known: Mapping[Reference, int]
 ) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
-    """The moves of every ref that can be read, and the refs that are damaged."""
+    """The moves of every ref that can be read, and the refs that are damaged, or lack a move that
+    is ``known``.
+    """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
-    damages: list[Damage] = []
+    refs, unlisted = names_in(place)
+    damages = [
+        Damage(kind="ref", name=name or "refs", problem=str(error))
+        for name, error in unlisted.items()
+    ]
     for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
@@ -251,7 +248,9 @@ def _histories(
         if problem := _gap(found):
             damages.append(Damage(kind="ref", name=str(ref), problem=problem))
         histories[ref] = found
-    return histories, damages
+    told = {damage.name for damage in damages}
+    lost = _lost(histories, known, unlisted)
+    return histories, damages + [damage for damage in lost if damage.name not in told]
 
 
 def _gap(moves: tuple[RefEntry, ...]) -> str:
