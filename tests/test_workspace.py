@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,11 +136,11 @@ class TestMove:
 
     def test_a_tag_moves_alone(self, zoo: Workspace) -> None:
         first = add_checkpoint(zoo, NAME)
-        zoo.move(REF.with_tag("v1"), first, "tag")
+        zoo.move(replace(REF, tag="v1"), first, "tag")
         second = add_checkpoint(zoo, NAME, tensors(1))
-        assert zoo.resolve(f"{NAME}:v1") == (REF.with_tag("v1"), first)
+        assert zoo.resolve(f"{NAME}:v1") == (replace(REF, tag="v1"), first)
         assert zoo.resolve(NAME) == (REF, second)
-        assert zoo.registry.refs_of(first) == [REF.with_tag("v1")]
+        assert zoo.registry.refs_of(first) == [replace(REF, tag="v1")]
 
     def test_append_after_an_entry_that_is_not_the_newest_is_refused(self, zoo: Workspace) -> None:
         first, second = (store_checkpoint(zoo.store, tensors(seed)) for seed in (0, 1))
@@ -207,7 +208,7 @@ class TestRegistryIsDerived:
                 zoo, NAME, tensors(seed), parents=(parent,), metrics={"accuracy": 0.5},
                 classes=("daisy", "rose", "tulip"), created=created,
             )  # fmt: skip
-        zoo.move(REF.with_tag("v1"), zoo.store.history(REF)[0].manifest, "tag")
+        zoo.move(replace(REF, tag="v1"), zoo.store.history(REF)[0].manifest, "tag")
         return zoo
 
     def answers(self, zoo: Workspace) -> list[object]:

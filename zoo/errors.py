@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Literal
 
 __all__ = [
+    "MALFORMED",
     "BrokenPlugin",
     "Conflict",
     "Corrupt",
@@ -267,6 +268,18 @@ class DiskFull(ZooError):
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
         super().__init__(f"no space left while writing {path}")
+
+
+MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    InvalidReference,
+)
+"""What reading plain data raises that is not as it should be."""
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Index:
         """All moves of all names that can be read."""
         refs, unlisted = self.store.readable_refs()
         for folder, error in unlisted.items():
-            LOG.warning("the names in %s are left out: %s", folder, error)
+            LOG.warning("the names in %s are left out: %s", folder or "refs", error)
         for ref in refs:
             moves = one_read(self.store.history, ref)
             if isinstance(moves, Exception):
@@ -75,11 +75,16 @@ class Index:
 
     def follow(self, ref: Reference) -> bool:
         """Put the newest move of a name in; whether it was not."""
+        newest = self._unfollowed(ref)
+        return newest is not None and self.put(ref, newest)
+
+    def _unfollowed(self, ref: Reference) -> RefEntry | None:
+        """The newest move of a name, unless the index has it or it cannot be read."""
         newest = one_read(self.store.read_ref, ref)
         if not isinstance(newest, RefEntry):
-            return False
+            return None
         there = None if newest.deleted else newest.manifest
-        return self.registry.ref(ref) != there and self.put(ref, newest)
+        return newest if self.registry.ref(ref) != there else None
 
     def put(self, ref: Reference, move: RefEntry) -> bool:
         """Put a move of a name in; whether it could be."""
@@ -89,13 +94,25 @@ class Index:
         return self._add(ref, move)
 
     def follow_notes(self) -> None:
-        """Put the moves in that were announced and made only: whoever made them was stopped."""
+        """Put the moves in that were announced and made only: whoever made them was stopped. Where
+        that cannot be done, they are told.
+        """
         with suppress(DiskFull, Unavailable):  # what can be read is read; later will do
+            if self.registry.obstacle:
+                self._tell_of_notes()
+                return
             for note in self.registry.moving():
                 self.follow(note.ref)
                 at = RefEntry.parse_time(note.at)
                 if at is None or abs(datetime.now(UTC) - at) > STOPPED:
                     self.registry.settle(note.number)
+
+    def _tell_of_notes(self) -> None:
+        noted = sorted({note.ref for note in self.registry.moving()})
+        if lacked := [str(ref) for ref in noted if self._unfollowed(ref)]:
+            LOG.warning("the index cannot be written here and lacks the newest move of %s: zoo log "
+                        "tells it, and whoever may write the index has it from the next command on",
+                        ", ".join(lacked))  # fmt: skip
 
     def add_checkpoint(self, digest: Digest) -> None:
         """Put a checkpoint in, under no name yet.
@@ -114,9 +131,10 @@ class Index:
         if move.deleted:
             self.registry.remove_ref(ref, move)
             return True
-        gone = self.store.was_pruned(move.manifest)
-        problem = None if gone else one_read(self.add_checkpoint, move.manifest)
-        if problem:
+        problem: object = one_read(self.store.was_pruned, move.manifest)
+        if not problem:  # else a prune has taken it on purpose
+            problem = one_read(self.add_checkpoint, move.manifest)
+        if isinstance(problem, Exception):
             LOG.warning("%s (move %s) is left out: %s", ref, move.number, problem)
             # Else the name would seem to be where it was before; if this very move is in already,
             # it goes, too, so that it is missed, and put in again, once its files are mended.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from zoo import config, plugins
 from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
+from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.limits import OWN_BYTES
@@ -48,6 +49,7 @@ from zoo.moves import (
 )
 from zoo.store import Store
 from zoo.store.disk import Disk
+from zoo.store.held import has_all_of
 from zoo.store.own import OwnFile
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
@@ -56,7 +58,7 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
 
-__all__ = ["MARKER", "OPEN", "Check", "Workspace", "check_store", "connect", "trust_in"]
+__all__ = ["MARKER", "Check", "Workspace", "check_store", "connect", "trust_in"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"
@@ -65,8 +67,6 @@ REMOTES = "remotes.json"
 USER = os.getuid() if hasattr(os, "getuid") else None
 """Whose list of what is trusted counts."""
 LOG = logging.getLogger("zoo")
-OPEN = frozenset({"hub"})
-"""Sources that list what anybody publishes, under names that anybody may have here."""
 DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -188,8 +188,7 @@ class Workspace:
         else:
             path, alone = self.root / REGISTRY, self.store.disk.alone
             registry = open_kept(path, self.scratch, self._fill, alone)
-        if registry.obstacle is None:
-            Index(self.store, registry).follow_notes()
+        Index(self.store, registry).follow_notes()
         return registry
 
     def _id(self) -> str:
@@ -239,10 +238,11 @@ class Workspace:
         """Index all that the store holds again; how many ``refs`` and ``checkpoints``.
 
         What is derived from elsewhere (catalogs, what remotes have) stays, unless the index is
-        damaged: then it is made anew, ``replaced`` true. A name that cannot be read, or whose
-        checkpoint cannot, is left out, and told.
+        damaged, or a newer program's: then it is made anew, ``replaced`` true. A name that cannot
+        be read, or whose checkpoint cannot, is left out, and told.
         """
         before = self._index_file()
+        self._replace_newer()
         self.registry.renew_if_damaged()
         replaced = before != self._index_file()
         moves = list(self._index.moves())
@@ -253,6 +253,18 @@ class Workspace:
             "checkpoints": len({move.manifest for _, move in moves}),
             "replaced": replaced,
         }
+
+    def _replace_newer(self) -> None:
+        """Set an index aside that only a newer program can read; it is told."""
+        from zoo.registry import set_newer_aside
+
+        if config.database() is None:
+            aside = set_newer_aside(self.root / REGISTRY, self.store.disk.alone)
+            if aside:
+                LOG.warning(
+                    "the index of a newer zoo is made again from the store, as this zoo does it; "
+                    "the newer one is kept: %s", aside
+                )  # fmt: skip
 
     def _index_file(self) -> tuple[int, int] | None:
         """Which file the index is in, whatever its name; None if it is in none."""
@@ -403,7 +415,11 @@ class Workspace:
         self.check_indexable()
         # In an upload, else a prune could take it before the name protects it.
         with self.store.upload(), self._noted(ref):
-            return append_restoration(self.store, ref)
+            try:
+                return append_restoration(self.store, ref)
+            except MissingObject as error:
+                error.hint = self._elsewhere(ref) or "a prune has deleted what it pointed at"
+                raise
 
     def protect(self, ref: Reference, *, on: bool) -> RefEntry:
         """Keep a name where it is, here, until it is unprotected.
@@ -458,15 +474,16 @@ class Workspace:
             return None, self._by_digest(name)
         ref = self.reference(name)
         entry = self.store.read_ref(ref)
-        if entry is not None and entry.deleted:
-            gone = self.store.missing("manifests", [entry.manifest])
-            hint = "" if gone else f"zoo delete --restore {ref}"
-            raise UnknownName("checkpoint", name, hint=hint)
-        if entry is None:
-            elsewhere = self.registry.entry(ref.path) or self.registry.holders(ref)
-            hint = f"zoo pull {ref}" if elsewhere else ""
-            raise UnknownName("checkpoint", name, self.registry.near(name), hint)
+        if entry is None or entry.deleted:
+            if entry and has_all_of(self.store, entry.manifest):
+                raise UnknownName("checkpoint", name, hint=f"zoo delete --restore {ref}")
+            raise UnknownName("checkpoint", name, self.registry.near(name), self._elsewhere(ref))
         return ref, entry.manifest
+
+    def _elsewhere(self, ref: Reference) -> str:
+        """The command that brings a name from where it is known to be; empty if from nowhere."""
+        known = self.registry.entry(ref.path) or self.registry.holders(ref)
+        return f"zoo pull {ref}" if known else ""
 
     def _by_digest(self, name: str) -> Digest:
         found = self.store.starting_with(name.removeprefix("blake3:"))

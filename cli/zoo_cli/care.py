@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +68,7 @@ def verify(
     else:
         _tell(healed, report)
     if any(damage.mendable for damage in left) and not repair and not as_json:
-        where = f"{remote} --repair" if remote else "--repair --from REMOTE"
+        where = f"{quote(remote)} --repair" if remote else "--repair --from REMOTE"
         note(f"mend it: zoo verify {where}")
     _tell_of_the_rest(report)
     context.exit(1 if left else 0)
@@ -87,8 +88,9 @@ def _tell(healed: tuple[Damage, ...], report: Report) -> None:
 def _tell_of_the_rest(report: Report) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
-        note("--repair does not mend refs, files that are no part of a store, and manifests that "
-             "say of files what is not so: see docs/store.md, Verify and repair")  # fmt: skip
+        note("--repair does not mend refs, folders that cannot be read, files that are no part of "
+             "a store, and manifests that say of files what is not so: see docs/store.md, Verify "
+             "and repair")  # fmt: skip
     if report.newer:
         note("a newer zoo can check what is of a newer format: pip install -U zoo-registry")
 
@@ -127,7 +129,7 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)
         told = f"deleted {name}; restore it: zoo delete --restore {name}"
-        told += f" --from {remote}" if remote else ""
+        told += f" --from {quote(remote)}" if remote else ""
     if as_json:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:

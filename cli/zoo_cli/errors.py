@@ -129,18 +129,18 @@ def _unknown(error: e.UnknownName) -> str:
 
 
 def _would_replace(error: e.WouldReplace) -> str:
-    mine = f"zoo tag {error.ref} {_other_tag(error.ref, 'mine')}"
+    mine, other = f"zoo tag {error.ref} {_other_tag(error.ref, 'mine')}", quote(error.other)
     if error.doing == "push":
         return (
-            f"nothing was changed; zoo pull {error.ref} --from {error.other} "
+            f"nothing was changed; zoo pull {error.ref} --from {other} "
             f"--as {_other_tag(error.ref, 'theirs')} brings that one here\n"
             f"or give yours another name and push that: {mine}\n"
             "or move the name there: push --force (its history keeps the other one)"
         )
     if error.other.lower().startswith("hf:"):
-        theirs = f"zoo pull {_other_tag(error.ref, 'theirs')} --from {error.other}"
+        theirs = f"zoo pull {_other_tag(error.ref, 'theirs')} --from {other}"
     else:
-        theirs = f"zoo pull {error.ref} --from {error.other} --as {_other_tag(error.ref, 'theirs')}"
+        theirs = f"zoo pull {error.ref} --from {other} --as {_other_tag(error.ref, 'theirs')}"
     return (
         f"nothing was changed; bring theirs under another name: {theirs}\n"
         f"or move the name: pull --force (zoo log {error.ref} keeps yours; {mine} names it)"
@@ -163,9 +163,10 @@ def _invalid_data(error: e.InvalidData) -> str:
 
 def _corrupt(error: e.Corrupt) -> str:
     if error.what.endswith("registry.db"):
+        home = quote(str(Path(error.what).parent))
         return (
-            f"it is an index only: zoo reindex --home {Path(error.what).parent} sets it aside and "
-            "makes it again from the store"
+            f"it is an index only: zoo reindex --home {home} sets it aside and makes it again from "
+            "the store"
         )
     kind, _, digest = error.what.partition(" blake3:")
     if kind in ("object", "encoded object", "manifest") and digest:
@@ -183,7 +184,7 @@ def _mending(where: str) -> str:
     and a remote none.
     """
     if where and not any(Path(where, name).exists() for name in ("registry.db", "registry.id")):
-        return f"mend it from a zoo that has it whole: zoo verify {where} --repair"
+        return f"mend it from a zoo that has it whole: zoo verify {quote(where)} --repair"
     here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
     return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"
 
@@ -212,7 +213,7 @@ HINTS: tuple[tuple[type[e.ZooError], Hint], ...] = (
                                    "a digest is blake3: and 64 hex digits"),
     (e.InvalidData, lambda x: _invalid_data(cast(e.InvalidData, x))),
     (e.Protected, lambda x: f"end that first: zoo protect --off {x.ref}"
-                            + (f" --at {x.where}" if x.where else "")),
+                            + (f" --at {quote(x.where)}" if x.where else "")),
     (e.WouldReplace, lambda x: _would_replace(cast(e.WouldReplace, x))),
     (e.Conflict, lambda _: "nothing was changed"),
     (e.NotAFile, lambda x: "zoo follows no links inside a zoo or remote, and opens nothing but "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -155,16 +156,16 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
     """What a push found and went around."""
     if copied.healed:
         note(f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
-             f"rest: zoo verify {to}")  # fmt: skip
+             f"rest: zoo verify {quote(to)}")  # fmt: skip
     for base in sorted(map(str, copied.damaged)):
         note(f"object {base} of a parent is damaged, here or there, so no difference from it was "
-             f"sent; find out: zoo verify, and zoo verify {to}")  # fmt: skip
+             f"sent; find out: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
 
 
 def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> None:
     zoo = open_zoo()
     done = zoo.publish(name, to, force=force, private=private)
-    _tell_who_loads(zoo, name, f"zoo pull NAME --from {to}")
+    _tell_who_loads(zoo, name, f"zoo pull NAME --from {quote(to)}")
     _tell_left_out(zoo, name)
     if as_json:
         print_json({"manifest": str(done.manifest), "location": done.location,

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import ENTRY_BYTES
@@ -67,11 +68,11 @@ class Refs:
     def newest(self, ref: Reference) -> RefEntry | None:
         """The entry with the highest number, or None."""
         numbers = self._numbers(ref)
-        return self._read(_key(ref, numbers[-1])) if numbers else None
+        return self._read(ref, numbers[-1]) if numbers else None
 
     def history(self, ref: Reference) -> tuple[RefEntry, ...]:
         """All entries, oldest first."""
-        return tuple(each(self._read, [_key(ref, number) for number in self._numbers(ref)]))
+        return tuple(each(partial(self._read, ref), self._numbers(ref)))
 
     def append(self, ref: Reference, entry: RefEntry) -> None:
         """Create entry ``entry.number``, exclusively.
@@ -107,9 +108,10 @@ class Refs:
         names = (key.removeprefix(below) for key in self._bucket.below(below))
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
-    def _read(self, key: str) -> RefEntry:
+    def _read(self, ref: Reference, number: int) -> RefEntry:
+        key = _key(ref, number)
         try:
-            return RefEntry.from_bytes(self._bucket.get(key, ENTRY_BYTES + 1) or b"")
+            return RefEntry.from_bytes(self._bucket.get(key, ENTRY_BYTES + 1) or b"", number)
         except InvalidManifest as error:
             raise InvalidManifest(f"{self._bucket.place}/{key}: {error}") from error
 

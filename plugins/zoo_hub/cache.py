@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
 
 from zoo.domain.catalog import SourceFile
+from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Unavailable
 
 __all__ = ["cached_file", "cached_snapshot", "is_sound", "read", "snapshot_files"]
@@ -38,16 +38,10 @@ def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
 
 def is_sound(path: Path, file: SourceFile) -> bool:
     """Whether a cached file has the bytes that the hub states, as far as it states them."""
-    stated = file.sha256 or file.git
-    if stated is None:
-        return True
-    hasher = hashlib.sha256()
-    if file.sha256 is None:
-        hasher = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as stream:
-        while piece := stream.read(PIECE):
-            hasher.update(piece)
-    return hasher.hexdigest() == stated
+        if file.sha256 is not None:
+            return sha256(stream) == file.sha256
+        return file.git is None or git_hash(stream) == file.git
 
 
 def cached_snapshot(repo: str, revision: str | None, weights: tuple[str, ...]) -> Path | None:

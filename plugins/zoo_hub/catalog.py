@@ -20,6 +20,7 @@ from huggingface_hub.errors import BadRequestError
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily
 
 from zoo.domain.catalog import CatalogEntry, Location, Page
+from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, Unavailable
 from zoo_hub import client
@@ -34,8 +35,6 @@ ASKED = (
     "author", "cardData", "config", "createdAt", "downloads", "gated", "lastModified",
     "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags",
 )  # fmt: skip
-WHOLE_LIMIT = 1 << 63
-"""Whole numbers from here on cannot be stored."""
 DEPTH = 8
 """How deep the data of a card are kept."""
 CARD_LIMIT = 1 << 16
@@ -260,7 +259,7 @@ def _stated(value: Any) -> str | None:
 
 
 def _natural(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < WHOLE_LIMIT else None
+    return value if type(value) is int and 0 <= value <= LARGEST else None
 
 
 def _number(value: Any) -> float | None:
@@ -290,7 +289,7 @@ def _plain(value: Any, depth: int = DEPTH) -> Any:
         case bool():
             return value
         case int():
-            return value if abs(value) < WHOLE_LIMIT else None
+            return value if abs(value) <= LARGEST else None
         case float():
             return value if math.isfinite(value) else None
         case list() if depth:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from huggingface_hub.utils._runtime import is_xet_available
 
 from zoo.config import bound_xet_retries
+from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
 from zoo_hub.card import completed_card, joined_card
@@ -262,17 +262,9 @@ def _arrived(api: HfApi, repo: str, folder: Path, stale: Sequence[str]) -> str |
         return None
     for path in folder.iterdir():
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if there.get(path.name) not in (sha256, _git_hash(path)):
-            return None
+            if there.get(path.name) not in (sha256(file), git_hash(file)):
+                return None
     return info.sha
-
-
-def _git_hash(path: Path) -> str:
-    """What Git calls the bytes of a file."""
-    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    hasher.update(path.read_bytes())
-    return hasher.hexdigest()
 
 
 def _head(api: HfApi, repo: str, *, private: bool) -> _Head:

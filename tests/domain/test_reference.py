@@ -95,10 +95,3 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_the_default_tag_is_left_out() -> None:
     assert str(Reference("team", "flowers", "latest")) == "team/flowers"
     assert Reference("team", "flowers", "v3").path == "team/flowers"
-
-
-def test_with_tag_changes_the_tag_only_and_checks_it() -> None:
-    ref = Reference("team", "flowers")
-    assert ref.with_tag("v1") == Reference("team", "flowers", "v1")
-    with pytest.raises(InvalidReference):
-        ref.with_tag("../v1")

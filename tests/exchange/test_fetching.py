@@ -98,7 +98,7 @@ def test_another_pull_of_the_same_bytes_ends_first(
     def forgotten(*given: Any, **options: Any) -> Iterator[partial.Download]:
         with receive(*given, **options) as whole:
             if next(ended):
-                partial.forget(store.staging, key_of(whole.path))
+                partial.forget(store.disk, key_of(whole.name))
             yield whole
 
     monkeypatch.setattr(partial, "download", forgotten)
@@ -106,5 +106,5 @@ def test_another_pull_of_the_same_bytes_ends_first(
     assert next(ended, None) is None
 
 
-def key_of(path: Path) -> str:
-    return path.name.split("-")[1]
+def key_of(name: str) -> str:
+    return name.split("-")[1]

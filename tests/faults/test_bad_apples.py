@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -67,11 +68,15 @@ def entry_of(store: Store, name: str) -> Path:
     return store.root / "refs" / name / "latest" / "00000001.json"
 
 
-def number(store: Store) -> None:
+def number(store: Store, number: int = HUGE) -> None:
     path = entry_of(store, BAD)
     raw = json.loads(path.read_bytes())
     path.unlink()
-    path.write_text(json.dumps({**raw, "number": HUGE}))
+    path.write_text(json.dumps({**raw, "number": number}))
+
+
+def another_number(store: Store) -> None:
+    number(store, 7)
 
 
 def folder(store: Store) -> None:
@@ -87,7 +92,7 @@ def half_character(store: Store) -> None:
     path.write_text(json.dumps({**raw, "at": "\ud800"}))
 
 
-NAMES = [number, folder, half_character]
+NAMES = [number, another_number, folder, half_character]
 
 
 @pytest.fixture(autouse=True)
@@ -174,15 +179,15 @@ def test_an_older_move_is_not_shown_for_a_newest_one_that_is_bad(tmp_path: Path)
 
 
 def test_a_bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (GOOD, "team/number", "team/format"):
+    for name in (GOOD, "team/another", "team/number", "team/format"):
         here = Store.create(tmp_path / "here")
         digest = plant_manifest(here, next_format) if "format" in name else store_checkpoint(here)
         append(here, Reference.parse(name), digest, "x")
     place_all(here, place)
-    raw = json.loads(place.read("refs/team/number/latest/00000001.json"))
-    place.plant(
-        "refs/team/number/latest/00000001.json", json.dumps({**raw, "number": HUGE}).encode()
-    )
+    for name, number in (("another", 7), ("number", HUGE)):
+        path = f"refs/team/{name}/latest/00000001.json"
+        raw = json.loads(place.read(path))
+        place.plant(path, json.dumps({**raw, "number": number}).encode())
     home = tmp_path / "mine"
     zoo("init", home).done()
     zoo("--home", home, "remote", "add", "lab", place.location).done()
@@ -195,7 +200,7 @@ def test_a_bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "no checkpoint is deleted" in planned.err
     said = zoo("--home", home, "verify", "lab", "--json")
     found = {damage["name"] for damage in said.json["damages"]}
-    assert found == {"team/number", str(digest)}
+    assert found == {"team/another", "team/number", str(digest)}
 
 
 def place_all(store: Store, place: Place) -> None:
@@ -222,7 +227,7 @@ def test_a_manifest_of_another_version_keeps_what_it_names(tmp_path: Path) -> No
 def test_of_very_many_classes_some_are_indexed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.registry.checkpoints.MOST_CLASSES", 2)
+    monkeypatch.setattr("zoo.registry.checkpoints.INDEXED_CLASSES", 2)
     workspace = Workspace.create(tmp_path)
     add_checkpoint(workspace, GOOD, classes=("ash", "elm", "oak"))
     workspace.close()
@@ -246,3 +251,38 @@ def test_very_many_classes(tmp_path: Path) -> None:
     found = zoo("--home", home, "search", 'classes:"the species of number 7"', "--json")
     assert [row["name"] for row in found.json] == [GOOD]
     shutil.rmtree(home)
+
+
+def test_an_entry_that_is_that_of_another_move(tmp_path: Path) -> None:
+    """Nobody could push to that name: so nobody pulls it either, and all are told why."""
+    team, home = Store.create(tmp_path / "team"), tmp_path / "mine"
+    append(team, Reference.parse(BAD), store_checkpoint(team, tensors(1)), "x")
+    another_number(team)
+    workspace = Workspace.create(home)
+    add_checkpoint(workspace, BAD)
+    workspace.close()
+    path = entry_of(team, BAD)
+    told = f"{path}: not a ref entry: it is called move 1, and says 7"
+    for line in (("pull", BAD, "--from"), ("push", BAD, "--to")):
+        zoo("--home", home, *line, team.root).refused(told, f"delete {path}")
+    said = zoo("--home", home, "verify", team.root)
+    assert (said.code, told in said.out) == (1, True)
+    path.unlink()
+    zoo("--home", home, "push", BAD, "--to", team.root).done()
+
+
+@pytest.mark.parametrize("made", [Path.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_an_entry_that_is_no_file_says_what_lies_there(
+    tmp_path: Path, made: Callable[[Path], object], request: pytest.FixtureRequest
+) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    add_checkpoint(workspace, BAD)
+    workspace.close()
+    path = entry_of(workspace.store, BAD)
+    path.unlink()
+    made(path)
+    said = zoo("--home", tmp_path / "zoo", "tag", BAD, "team/x", "--json")
+    error = json.loads(said.err)["error"]
+    kind = request.node.callspec.id
+    assert error["message"] == f"{path} is damaged: expected a file, found {kind}"
+    assert (error["code"], f"ls -l {path}" in error["hint"]) == ("not_afile", True)

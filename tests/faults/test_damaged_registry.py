@@ -8,7 +8,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from fakes.sampled import every, sampled
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.moves import now
-from zoo.registry import Registry, file
+from zoo.registry import Registry, file, open_kept
 from zoo.registry.damage import damage
 from zoo.registry.kept import _Kept
 from zoo.workspace import Workspace
@@ -362,4 +364,62 @@ def test_whatever_is_asked_mends_it(home: Path, ask: Callable[[Registry], object
     garbage(home / "registry.db")
     ask(workspace.registry)
     assert len(workspace.registry.refs()) == 3
+    workspace.close()
+
+
+def opening(home: Path) -> Registry:
+    """As a workspace does, which opens one at a time in all threads of a process."""
+    zoo = Workspace(home)
+    return open_kept(home / "registry.db", zoo.scratch, zoo._fill, zoo.store.disk.alone)
+
+
+@pytest.mark.parametrize("before", ["its rights are looked at", "it is opened"])
+def test_one_that_is_set_aside_while_another_opens_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """Who opens it has seen that it is there; it goes, and the new one comes only after that."""
+    garbage(home / "registry.db")
+    gone, opened = threading.Event(), threading.Event()
+    make, share, main = _Kept._make, file.share, threading.current_thread()
+
+    def replace() -> int:
+        with opening(home) as registry:
+            return len(registry.refs())
+
+    def make_late(kept: _Kept) -> None:
+        if threading.current_thread() is not main:
+            gone.set()
+            assert opened.wait(20)
+        make(kept)
+
+    def share_late(path: Path, folder: Path, *, fresh: bool = False) -> None:
+        if before == "it is opened":
+            share(path, folder, fresh=fresh)
+        if threading.current_thread() is main and not others:
+            others.append(pool.submit(replace))
+            assert gone.wait(20)
+        if before != "it is opened":
+            share(path, folder, fresh=fresh)
+
+    others: list[Future[int]] = []
+    monkeypatch.setattr(_Kept, "_make", make_late)
+    monkeypatch.setattr(file, "share", share_late)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with opening(home) as registry:
+                assert len(registry.refs()) == 3
+        finally:
+            opened.set()
+        assert others[0].result() == 3
+    with opening(home) as registry:
+        assert len(registry.refs()) == 3
+
+
+def test_who_has_it_open_makes_no_empty_one(home: Path) -> None:
+    workspace = Workspace.find(home)
+    assert len(workspace.registry.refs()) == 3
+    workspace.registry.close()
+    file.set_aside(home / "registry.db")  # by another process, which has not come further
+    assert len(workspace.registry.refs()) == 3
+    assert len(list(home.glob("registry.db.damaged-*"))) == 1
     workspace.close()

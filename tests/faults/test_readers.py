@@ -18,6 +18,7 @@ from zoo.domain.hierarchy import HeadPart, Hierarchy
 from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.moves import now
+from zoo.registry import Registry
 from zoo.registry.engines import sqlite
 from zoo.workspace import Workspace
 
@@ -296,3 +297,25 @@ def fill(disk: Path, ballast: Path, room: int) -> None:
     with ballast.open("wb", buffering=0) as file:
         while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - room) > 0:
             file.write(bytes(min(free, 65536)))
+
+
+def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
+    """A move that was noted and made, and then its writer was killed."""
+    make(shared, mode=0o755, umask=0o022)
+
+    def killed() -> None:
+        child = os.fork()
+        if not child:
+            Registry.set_ref = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            zoo("--home", shared, "tag", NAME, "team/mine")
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    as_user(OWNER, GROUP, killed)
+    for line in (("search",), ("show", "team/mine")):
+        said = command(shared, *line, by=READER).done()
+        assert "lacks the newest move of team/mine: zoo log" in said.err
+    assert "#1" in command(shared, "log", "team/mine", by=READER).done().out
+    assert "team/mine" in command(shared, "search", by=OWNER).done().out
+    said = command(shared, "search", by=READER).done()
+    assert ("team/mine" in said.out, said.err) == (True, "")

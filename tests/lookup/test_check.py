@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from fakes.derived import FREEZE, LITE0, LITE1, TRAINED, TUNED, derive, train, w
 import zoo as z
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
+from zoo.store import Store
+from zoo.workspace import Workspace
 
 
 def check_of(zoo: z.Zoo, name: str) -> dict[str, Any]:
@@ -126,3 +130,35 @@ def test_damage_spoils_the_check_and_not_the_log(zoo: z.Zoo, tuned: Digest) -> N
     assert [step["name"] for step in found["ancestors"]] == [TUNED, LITE0]
     assert found["ancestors"][1]["check"]["share"] is None
     assert "is damaged" in found["warnings"][0]
+
+
+@pytest.mark.parametrize("spoil", ["a folder", "unreadable"])
+def test_a_child_that_cannot_be_read_costs_its_own_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    workspace = Workspace.create(tmp_path / "zoo")
+    base = add_checkpoint(workspace, "team/base", tensors())
+    parent = Parent(manifest=base, relation="finetune", ref="team/base")
+    values = {f"other.{name}": value + 1 for name, value in tensors().items()}
+    child = add_checkpoint(workspace, TUNED, values, parents=(parent,))
+    largest = max(workspace.store.manifest(child).tensors, key=lambda tensor: tensor.nbytes)
+    path = workspace.store.path("objects", largest.object)
+    workspace.close()
+    if spoil == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        read = Store.read
+
+        def fail(store: Store, kind: Any, digest: Digest, offset: int = 0) -> Any:
+            if digest == largest.object:
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return read(store, kind, digest, offset)
+
+        monkeypatch.setattr(Store, "read", fail)
+    with z.open(tmp_path / "zoo") as opened:
+        found = opened.log(TUNED)
+    assert [step["name"] for step in found["ancestors"]] == [TUNED, "team/base"]
+    check = found["ancestors"][1]["check"]
+    assert check["warning"] == "no tensor has the name and shape of one of the parent"
+    assert check["resembles"] is None

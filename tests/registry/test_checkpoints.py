@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -113,13 +114,13 @@ def test_a_ref_only_moves_forward(registry: Registry, digest: Number, move: Move
 
 
 def test_refs_are_told_apart_and_sorted(registry: Registry, digest: Number, move: Move) -> None:
-    tagged, other = TEAM.with_tag("v1"), Reference.parse("team/birds")
+    tagged, other = replace(TEAM, tag="v1"), Reference.parse("team/birds")
     for ref, manifest in ((tagged, 1), (TEAM, 2), (other, 1)):
         registry.set_ref(ref, move(manifest))
     assert [ref for ref, _, _ in registry.refs()] == [other, TEAM, tagged]
     assert registry.refs_of(digest(1)) == [other, tagged]
     assert registry.refs_of(digest(7)) == []
-    assert registry.ref(TEAM.with_tag("v2")) is None
+    assert registry.ref(replace(TEAM, tag="v2")) is None
 
 
 def test_children_oldest_first(registry: Registry, make_manifest: Make, digest: Number) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,3 +179,12 @@ def test_what_is_no_file_is_not_taken_up(store: Store, tmp_path: Path) -> None:
     store.receive(DIGEST, line, limit=LIMIT)
     assert (line.offsets, kept(store)) == ([0], DATA)
     assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_part_has_the_rights_of_the_root(store: Store) -> None:
+    """Whatever those of scratch are: others go on with it."""
+    store.root.chmod(0o2775)
+    store.staging.chmod(0o700)
+    cut(store, 2 << 20)
+    (part,) = store.staging.glob("part-*")
+    assert stat.S_IMODE(part.stat().st_mode) == 0o664

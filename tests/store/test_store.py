@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_every_file_of_the_store_is_read_only(store: Store) -> None:
 
 
 def test_the_layout_of_a_ref(store: Store) -> None:
-    store.append_ref(FLOWERS.with_tag("v1"), entry(1, store.put("manifests", BODY)))
+    store.append_ref(replace(FLOWERS, tag="v1"), entry(1, store.put("manifests", BODY)))
     assert (store.root / "refs/team/flowers/v1/00000001.json").is_file()
 
 

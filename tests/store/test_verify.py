@@ -221,18 +221,18 @@ def test_a_place_that_does_not_answer_is_not_called_damaged(zoo: Workspace) -> N
 
 def test_a_push_meanwhile_is_no_damage(zoo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has been listed when it begins."""
-    files, history = Store.files, Store.history
+    files, history = Store.readable_files, Store.history
     seeds = iter(range(10, 30))
 
     def push_first(*_: object) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Store, "history", history)
-            patch.setattr(Store, "files", files)
+            patch.setattr(Store, "readable_files", files)
             add_checkpoint(zoo, f"team/new-{next(seeds)}", tensors(next(seeds)))
 
     def listed(self: Store, folder: str) -> object:
         push_first()
-        return list(files(self, folder))  # type: ignore[arg-type]
+        return files(self, folder)  # type: ignore[arg-type]
 
     def told(self: Store, ref: Reference) -> tuple[RefEntry, ...]:
         moves = history(self, ref)
@@ -240,7 +240,7 @@ def test_a_push_meanwhile_is_no_damage(zoo: Workspace, monkeypatch: pytest.Monke
             push_first()
         return moves
 
-    monkeypatch.setattr(Store, "files", listed)
+    monkeypatch.setattr(Store, "readable_files", listed)
     monkeypatch.setattr(Store, "history", told)
     assert verify(zoo.store).damages == ()
     assert next(seeds) >= 20  # it did happen

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from zoo.domain.limits import ARGUMENT_ITEMS
 from zoo.errors import Unsupported
 
 __all__ = ["Fits", "each", "named", "number", "one_or_each", "passed_on", "switch", "whole", "word"]
-
-MOST_ITEMS = 16
-"""Of a list: networks have fewer stages."""
 
 Fits = Callable[[Any], bool]
 
@@ -47,7 +45,7 @@ def switch(value: Any) -> bool:
 def each(fits: Fits) -> Fits:
     """A list, not too long, each item of which fits."""
     return lambda value: (
-        isinstance(value, list | tuple) and len(value) <= MOST_ITEMS and all(map(fits, value))
+        isinstance(value, list | tuple) and len(value) <= ARGUMENT_ITEMS and all(map(fits, value))
     )
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zoo.domain.limits import LARGEST
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidManifest
 
-__all__ = ["LARGEST", "check_numbers"]
-
-LARGEST = 2**63 - 1
+__all__ = ["check_numbers"]
 
 
 def check_numbers(manifest: Manifest) -> None:

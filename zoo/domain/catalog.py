@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CatalogEntry", "Location", "Page", "Release", "SourceFile"]
+__all__ = ["OPEN", "CatalogEntry", "Location", "Page", "Release", "SourceFile"]
+
+OPEN = frozenset({"hub"})
+"""Sources that list what anybody publishes, under names that anybody may have in a zoo."""
 
 
 @dataclass(frozen=True, slots=True)

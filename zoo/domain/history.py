@@ -11,23 +11,12 @@ from typing import Any, Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
-from zoo.errors import InvalidManifest, InvalidReference
+from zoo.errors import MALFORMED, InvalidManifest
 
 __all__ = ["PULLED", "RefEntry", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
-
-MALFORMED = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-    InvalidReference,
-)
-
 
 CHECKSUM = "checksum"
 
@@ -99,11 +88,12 @@ class RefEntry:
         return data
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Inverse of `to_bytes`.
+    def from_bytes(cls, data: bytes, number: int | None = None) -> Self:
+        """Inverse of `to_bytes`; ``number`` is the one that its file is called after, if any.
 
         Raises:
-            InvalidManifest: The bytes are no ref entry.
+            InvalidManifest: The bytes are no ref entry, or that of another move: nobody could move
+                the name on from it.
         """
         try:
             if len(data) > ENTRY_BYTES:
@@ -112,6 +102,8 @@ class RefEntry:
             # Entries of early versions have none.
             told = raw.pop(CHECKSUM, None)
             intact = told is None or told == _checksum(raw)
+            if number not in (None, raw["number"]):
+                raise ValueError(f"it is called move {number}, and says {raw['number']!r:.40}")
             return cls(
                 number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 __all__ = [
     "ARGUMENTS",
+    "ARGUMENT_ITEMS",
     "ARGUMENT_LENGTH",
+    "BASE_MODELS",
     "CHANNELS",
     "CHUNK_LEAST",
     "CHUNK_WORDS",
@@ -17,19 +19,21 @@ __all__ = [
     "CROP_LEAST",
     "CROP_MOST",
     "DIMENSIONS",
-    "ELEMENTS",
     "ENTRY_BYTES",
     "FILE_BYTES",
     "HEADER_BRACKETS",
     "HEADER_BYTES",
     "IMAGE_PIXELS",
     "IMAGE_SIDE",
+    "INDEXED_CLASSES",
+    "LARGEST",
     "LARGE_IMAGE",
     "MANIFEST_BYTES",
     "MANIFEST_NESTING",
     "MANIFEST_VALUES",
     "MARKER_BYTES",
     "METRICS_BYTES",
+    "NESTED_ANCESTORS",
     "OBJECT_BYTES",
     "OBJECT_SLACK",
     "OWN_BYTES",
@@ -56,8 +60,8 @@ TENSORS = 100_000
 DIMENSIONS = 64
 """Of a tensor: PyTorch has no more either."""
 
-ELEMENTS = 2**63 - 1
-"""Of a tensor, and the largest number in a header."""
+LARGEST = 2**63 - 1
+"""Number in a header, a manifest or a listing, and elements of a tensor: no index holds more."""
 
 PICKLE_BYTES = 8 * MIB
 """Of the pickle in a ``.pth`` file, without its tensors' bytes."""
@@ -134,6 +138,9 @@ MANIFEST_BYTES = 64 * MIB
 MANIFEST_VALUES = 2_000_000
 """Values in a manifest, counted before it is parsed: each takes memory."""
 
+NESTED_ANCESTORS = 50_000
+"""Ancestors that a manifest of format 1 tells of, each as often as it is in it."""
+
 MANIFEST_NESTING = 800
 """Lists and objects within each other in a manifest. Early versions nested one for each ancestor,
 and could not write more than about 700.
@@ -144,3 +151,12 @@ ARGUMENTS = 64
 
 ARGUMENT_LENGTH = 64
 """Letters of such an argument's value, or items if it is a list."""
+
+ARGUMENT_ITEMS = 16
+"""Items of a list that a library's own configuration gives: networks have fewer stages."""
+
+BASE_MODELS = 16
+"""Base models in a card that are looked at."""
+
+INDEXED_CLASSES = 25_000
+"""Class names of a checkpoint that are indexed: enough for ImageNet-21k. It may list any number."""

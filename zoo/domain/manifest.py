@@ -11,8 +11,14 @@ from typing import Any, Self
 
 from zoo.domain.bounded import parse, unrolled
 from zoo.domain.digest import Digest
-from zoo.domain.limits import FILE_BYTES, MANIFEST_BYTES, MANIFEST_NESTING, MANIFEST_VALUES
-from zoo.errors import InvalidManifest, InvalidReference, Unsupported
+from zoo.domain.limits import (
+    FILE_BYTES,
+    MANIFEST_BYTES,
+    MANIFEST_NESTING,
+    MANIFEST_VALUES,
+    NESTED_ANCESTORS,
+)
+from zoo.errors import MALFORMED, InvalidManifest, Unsupported
 
 __all__ = [
     "Backbone",
@@ -31,17 +37,6 @@ FLAT = 2
 """The parents of ancestors are in a table, so that lineage has any depth."""
 NESTED = 32
 """Ancestors in one line that are still written as format 1, which every version of zoo reads."""
-NODES = 50_000
-"""Ancestors that format 1 tells of, each as often as it is in it."""
-MALFORMED = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-    InvalidReference,
-)
 TYPES: Mapping[str, tuple[type, ...]] = {
     "license": (str, NoneType),
     "created": (str, NoneType),
@@ -392,7 +387,7 @@ def _nested(manifest: Manifest) -> list[dict[str, Any]]:
     """Inverse of `_unnested`."""
     top: list[dict[str, Any]] = []
     waiting = deque([(top, manifest.parents)])
-    left = NODES
+    left = NESTED_ANCESTORS
     while waiting:
         target, parents = waiting.popleft()
         for parent in parents:

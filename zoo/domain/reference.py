@@ -53,10 +53,6 @@ class Reference:
             )
         return cls(namespace, name, tag or DEFAULT_TAG)
 
-    def with_tag(self, tag: str) -> Reference:
-        """The same name under another tag."""
-        return Reference(self.namespace, self.name, tag)
-
     def check_portable(self) -> None:
         """See that every system can hold files of this name. Older zoos made others, too.
 

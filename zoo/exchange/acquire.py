@@ -13,7 +13,7 @@ from pathlib import Path
 from zoo import plugins
 from zoo.backbones.describe import describe, outline_of
 from zoo.contracts import Source
-from zoo.domain.catalog import CatalogEntry, Location, Release
+from zoo.domain.catalog import OPEN, CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
@@ -37,7 +37,7 @@ from zoo.exchange.origin import Origin
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
 from zoo.transfer.guard import check_pull
-from zoo.workspace import OPEN, Check, Workspace
+from zoo.workspace import Check, Workspace
 
 __all__ = ["acquire", "acquire_at"]
 

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
+from zoo.domain.hashes import sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
 from zoo.exchange.held import Held
@@ -22,7 +22,6 @@ from zoo.store import Store, partial
 __all__ = ["Fetcher"]
 
 LARGEST_PIECE = 64 << 20
-PIECE = 1 << 20
 
 
 class Fetcher:
@@ -41,7 +40,7 @@ class Fetcher:
     ) -> None:
         self._source = source
         self._release = release
-        self._staging = store.staging
+        self._disk = store.disk
         self._held = Held(store, release)
         self._scratch = scratch
         self._progress = progress
@@ -109,7 +108,7 @@ class Fetcher:
     def done(self) -> None:
         """Forget what earlier fetches of the same files have left."""
         for name in self._fetched:
-            partial.forget(self._staging, self._key(name))
+            partial.forget(self._disk, self._key(name))
 
     def _key(self, name: str) -> str:
         """What is known of the bytes, so that other revisions with the same ones go on with them;
@@ -144,17 +143,19 @@ class Fetcher:
             # The last piece may go on past the end, so that `_difference` can tell of it.
             limit = promised.size + LARGEST_PIECE
             with partial.download(
-                self._staging, key, read, limit=limit, resume=resume,
+                self._disk, key, read, limit=limit, resume=resume,
                 hashing=lambda: _hasher(promised),
             ) as whole:  # fmt: skip
                 whole.file.flush()
                 wrong = _difference(promised, whole)
                 if wrong is None:
                     with suppress(FileNotFoundError):  # forgotten by another pull of the same bytes
-                        return whole.path.rename(self._scratch / Path(promised.path).name)
+                        return (self._disk.root / whole.name).rename(
+                            self._scratch / Path(promised.path).name
+                        )
                     task.advance(-promised.size)
                     continue
-            partial.forget(self._staging, key)
+            partial.forget(self._disk, key)
             if not begun:
                 raise wrong
             resume = False  # what was there already was damaged: once more, all of it
@@ -182,14 +183,6 @@ def _difference(promised: SourceFile, whole: partial.Download) -> Corrupt | None
     return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{whole.digest}")
 
 
-def _sha256(file: BinaryIO) -> str:
-    hasher = hashlib.sha256()
-    file.seek(0)
-    while piece := file.read(PIECE):
-        hasher.update(piece)
-    return hasher.hexdigest()
-
-
-def _holds(path: Path, sha256: str | None) -> bool:
+def _holds(path: Path, wanted: str | None) -> bool:
     with path.open("rb") as file:
-        return _sha256(file) == sha256
+        return sha256(file) == wanted

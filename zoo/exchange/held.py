@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.digest import Digest
+from zoo.domain.hashes import git_hash
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.errors import ZooError
 from zoo.store import Store
 from zoo.store.files import restore_file
 
-__all__ = ["Held", "git_hash"]
+__all__ = ["Held"]
 
 LOOKED_AT = 1000
 """Manifests, the newest first: reading more would take longer than fetching what they may have."""
@@ -92,12 +90,3 @@ class Held:
             parsed += 1
             if parsed == PARSED:
                 return
-
-
-def git_hash(file: BinaryIO) -> str:
-    """What Git calls the bytes of a file; only small ones are not told by their SHA-256."""
-    size = os.fstat(file.fileno()).st_size
-    hasher = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    file.seek(0)
-    hasher.update(file.read())
-    return hasher.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
+from zoo.domain.hashes import sha256
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidWeights
@@ -84,11 +84,15 @@ def import_file(
             add_weights(workspace.store, source, name=name, progress=progress)
             for source, name in zip(sources, names, strict=True)
         )
-        sha256 = weights[0].sha256.hex if sources == (path,) else _sha256(path)
+        if sources == (path,):
+            stated = weights[0].sha256.hex
+        else:
+            with path.open("rb") as file:
+                stated = sha256(file)
         whole = replace(
             manifest,
             weights=weights,
-            provenance={**origin.provenance, "file": path.name, "sha256": sha256},
+            provenance={**origin.provenance, "file": path.name, "sha256": stated},
             files=tuple(add_file(workspace.store, file, name=file.name) for file in files),
         )
         return workspace.commit(whole, ref, why, check=check)
@@ -97,11 +101,6 @@ def import_file(
 def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:
     tower = origin.layout is not None and origin.layout.tower
     return not tower and all(map(is_safetensors, sources))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

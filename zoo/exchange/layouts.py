@@ -21,7 +21,7 @@ from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
-from zoo.errors import UnknownName, Unsupported, ZooError
+from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
 from zoo.exchange.origins import base_models_in
 
@@ -33,7 +33,6 @@ EXPLAINS = re.compile(
     r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|"
     + "|".join(map(re.escape, (CONFIG, PROCESSOR, OPEN_CLIP)))
 )
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 
+from zoo.domain.catalog import OPEN
+from zoo.domain.limits import BASE_MODELS
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.place import hub_address
 from zoo.errors import ZooError
 from zoo.exchange.published import published
-from zoo.workspace import OPEN, Workspace
+from zoo.workspace import Workspace
 
 __all__ = ["base_models", "base_models_in"]
 
@@ -18,8 +20,6 @@ SCHEME = "hf://"
 FRONT = re.compile(r"\s*---\r?\n(.*?)\n---", re.DOTALL)
 STATED = re.compile(r"^base_model:((?:.*)(?:\n\s*- .*)*)", re.MULTILINE)
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-MOST = 16
-"""Of base models in a card that are looked at."""
 
 
 def base_models_in(card: str) -> list[str]:
@@ -29,7 +29,7 @@ def base_models_in(card: str) -> list[str]:
     """
     front = FRONT.match(card)
     stated = front and STATED.search(front[1])
-    return REPOSITORY.findall(stated[1])[:MOST] if stated else []
+    return REPOSITORY.findall(stated[1])[:BASE_MODELS] if stated else []
 
 
 def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:

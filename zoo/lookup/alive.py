@@ -10,14 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo.domain.owner import boot
+from zoo.domain.owner import boot, renewing
 from zoo.errors import Conflict, NotAFile
 from zoo.store.regular import open_regular
 
@@ -81,21 +81,14 @@ class Held:
         except BaseException:
             self._file.close()
             raise
-        self._released = threading.Event()
-        self._signs = threading.Thread(target=self._give_signs, daemon=True)
-        self._signs.start()
+        self._signs = ExitStack()
+        self._signs.enter_context(renewing(partial(os.utime, self._file.fileno()), every=EVERY))
         _ALL.add(self)
 
     def release(self) -> None:
         """Let it go."""
-        self._released.set()
-        self._signs.join()
+        self._signs.close()
         self._file.close()
-
-    def _give_signs(self) -> None:
-        while not self._released.wait(EVERY):
-            with suppress(OSError):
-                os.utime(self._file.fileno())
 
 
 def _locked(file: BinaryIO) -> bool:

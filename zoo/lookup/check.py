@@ -34,7 +34,7 @@ def check_parent(
         warning = _thawed(workspace, found, child) or _strange(found, cosine)
     except (MissingObject, Unsupported):
         return None
-    except ZooError as error:  # the rest of the lineage is worth reading all the same
+    except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
         return {"share": None, "cosine": None, "units": [], "agrees": False,
                 "warning": str(error), "resembles": None}  # fmt: skip
     return {
@@ -109,9 +109,15 @@ def _cosine(workspace: Workspace, found: Comparison) -> float | None:
 
 
 def _resembles(workspace: Workspace, digest: Digest, child: Manifest, parent: Digest) -> str | None:
-    """A checkpoint here that shares tensors with the child, and is neither it nor its parent."""
+    """A checkpoint here that shares tensors with the child, and is neither it nor its parent; None
+    if the child's own bytes cannot be read, which `zoo verify` tells.
+    """
     registry = workspace.registry
-    for holder in registry.holders_of(checkpoint_keys(workspace.store, child)):
+    try:
+        keys = checkpoint_keys(workspace.store, child)
+    except (ZooError, OSError):
+        return None
+    for holder in registry.holders_of(keys):
         if holder.manifest not in (digest, parent) and holder.shared > 1:
             names = registry.refs_of(holder.manifest) or registry.remote_names(holder.manifest)
             return str(names[0] if names else holder.manifest)

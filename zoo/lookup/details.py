@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from zoo.domain.catalog import OPEN
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, UnknownName
@@ -53,7 +54,7 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "manifest": str(digest),
         "refs": [str(known) for known in workspace.registry.refs_of(digest)],
         "bytes": manifest.logical_bytes,
-        "sources": list(entry.sources) if entry else [],
+        "sources": _sources(workspace, ref, manifest, entry),
         "at_remotes": at_remotes(workspace, ref),
         **data,
         "lineage": _lineage(manifest),
@@ -61,6 +62,19 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
         "terms": terms(workspace, str(ref or digest), manifest),
         "unproven": _unproven(manifest),
     }
+
+
+def _sources(
+    workspace: Workspace, ref: Reference | None, manifest: Manifest, entry: KnownEntry | None
+) -> list[str]:
+    """Who lists it: an entry of the same name may be of somebody else's work."""
+    if entry is None or ref is None:
+        return []
+    if manifest.provenance.get("source"):
+        theirs = not workspace.is_own(ref, entry)
+    else:  # of early versions, and of other programs
+        theirs = not OPEN.issuperset(entry.sources)
+    return list(entry.sources) if theirs else []
 
 
 def _unproven(manifest: Manifest) -> str:

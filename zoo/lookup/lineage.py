@@ -105,7 +105,7 @@ def _ancestors(
 def _check(workspace: Workspace, child: Digest, parent: Digest) -> dict[str, Any] | None:
     try:
         manifest = workspace.store.manifest(child)
-    except ZooError:  # its own step tells
+    except (ZooError, OSError):  # its own step tells
         return None
     return check_parent(workspace, child, manifest, parent)
 
@@ -135,7 +135,7 @@ def _step(
         manifest = workspace.store.manifest(digest)
     except MissingObject:
         return {**step, "here": False}
-    except ZooError as error:  # the rest of the lineage is worth reading all the same
+    except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
         return {**step, "here": False, "problem": str(error)}
     return {
         **step,

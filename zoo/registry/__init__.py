@@ -2,9 +2,10 @@
 
 from zoo.domain.query import Query
 from zoo.registry.catalog import KnownEntry
-from zoo.registry.kept import open_kept
+from zoo.registry.kept import open_kept, set_newer_aside
 from zoo.registry.registry import Registry
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
 
-__all__ = ["Found", "KnownEntry", "Query", "Registry", "RemoteRef", "open_kept"]
+__all__ = ["Found", "KnownEntry", "Query", "Registry", "RemoteRef", "open_kept",
+           "set_newer_aside"]  # fmt: skip

@@ -236,11 +236,11 @@ def _unlist(connection: Connection, source: str, gone: list[int]) -> None:
     if not gone:
         return
     listed = and_(LISTING.c.source == source, among(LISTING.c.item_id, gone))
+    names = set(connection.scalars(select(ITEM.c.name).where(among(ITEM.c.id, gone))))
     connection.execute(delete(LISTING).where(listed))
     left = select(LISTING.c.item_id).where(LISTING.c.item_id == ITEM.c.id).exists()
-    forgotten = items.read(connection, and_(among(ITEM.c.id, gone), ~left))
-    items.drop(connection, forgotten)
-    _refresh_named(connection, {row["name"] for row in forgotten})
+    items.drop(connection, items.read(connection, and_(among(ITEM.c.id, gone), ~left)))
+    _refresh_named(connection, names)
 
 
 def _refresh_named(connection: Connection, names: set[str]) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Table, and_, delete, select
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import INDEXED_CLASSES
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
@@ -23,8 +24,8 @@ __all__ = ["Described", "add_checkpoint", "children", "described", "forget", "pa
            "refs", "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-MOST_CLASSES = 25_000
-"""So many class names are indexed: enough for ImageNet-21k. A manifest may list any number."""
+BETTER = ("params", "dataset", "frozen", "text", "source", "locator")
+"""What may be known better once a checkpoint is indexed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schema.checkpoint.c.manifest],
-            set_={key: statement.excluded[key] for key in ("params", "dataset", "frozen", "text")},
+            set_={key: statement.excluded[key] for key in BETTER},
         )
     )
     for table, rows in known.facts:
@@ -211,6 +212,8 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> dict[str, Any]:
         "text": _text(manifest),
         "dataset": _dataset(manifest),
         "frozen": _frozen(manifest),
+        "source": manifest.provenance.get("source"),
+        "locator": manifest.provenance.get("locator", "").partition("@")[0] or None,
     }
 
 
@@ -257,7 +260,7 @@ def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[dict[str, 
     ]
     classes = [
         {**of, "position": position, "name": fold(name)}
-        for position, name in enumerate(manifest.classes[:MOST_CLASSES])
+        for position, name in enumerate(manifest.classes[:INDEXED_CLASSES])
     ]
     return [(schema.parent, parents), (schema.metric, metrics), (schema.class_name, classes)]
 

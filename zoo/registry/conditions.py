@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
 )
 
+from zoo.domain.limits import LARGEST
 from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
@@ -38,7 +39,6 @@ __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted
 
 Condition = ColumnElement[bool]
 
-LARGEST = 2**63 - 1
 AFTER = "\x7f"
 """Comes after all that a date goes on with."""
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, "=": eq, ">=": ge, ">": gt}

@@ -57,10 +57,10 @@ def share(path: Path, folder: Path, *, fresh: bool = False) -> None:
         path.chmod(wanted if fresh else stat.S_IMODE(found.st_mode) | wanted)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged database, and what is beside it, to a name that says so; which one."""
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename a database, and what is beside it, to a name that says why; which one."""
     at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    kept = path.with_name(f"{path.name}.damaged-{at}")
+    kept = path.with_name(f"{path.name}.{why}-{at}")
     for side, aside in zip(sides(path), sides(kept), strict=True):
         with suppress(FileNotFoundError):
             side.rename(aside)

@@ -23,18 +23,20 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
 
+from zoo.domain.catalog import OPEN
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
 from zoo.registry.sql import among
 
 __all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "OTHER_IS_NAMED", "PREPROCESSING",
            "REMOTE", "Rows", "Scope", "TEXT", "add", "at_ref", "change", "complete", "drop",
-           "of_manifest", "of_names", "of_remotes", "path_of", "read", "rebuild", "refresh",
-           "search_text", "shown_name"]  # fmt: skip
+           "lists", "of_manifest", "of_names", "of_remotes", "path_of", "read", "rebuild",
+           "refresh", "search_text", "shown_name"]  # fmt: skip
 
 CHECKPOINT, REMOTE, CATALOG = "checkpoint", "remote", "catalog"
 BOTH = (CHECKPOINT, REMOTE)
@@ -46,7 +48,7 @@ WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""
 MEASURES = {"params": "params", "input": "height", "updated": "updated"}
 """What has steps among the terms, and its column."""
-NOT_SHOWN = ("bytes", "recipe", "license")
+NOT_SHOWN = ("bytes", "recipe", "license", "source", "locator")
 """What an item does not repeat of a checkpoint, or not as it is."""
 BATCH = 5_000
 
@@ -239,11 +241,27 @@ def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[st
         *(column for column in checkpoint.c if column.name not in NOT_SHOWN),
     ).select_from(
         named.join(checkpoint, checkpoint.c.manifest == named.c.manifest).outerjoin(
-            entry, and_(entry.c.name == path, entry.c.kind == CATALOG)
+            entry,
+            and_(entry.c.name == path, entry.c.kind == CATALOG, lists(entry, checkpoint)),
         )
     )
     for row in connection.execute(statement):
         yield _named(kind, dict(row._mapping))
+
+
+def lists(entry: FromClause, checkpoint: FromClause) -> ColumnElement[bool]:
+    """Whether an entry lists a checkpoint of the same name, rather than somebody else's work: the
+    rule is that of `zoo.workspace.Workspace.is_own`.
+    """
+    listing, locator = schema.listing.alias(), checkpoint.c.locator
+    listings = select(listing.c.item_id).where(listing.c.item_id == entry.c.id)
+    theirs = listing.c.location_source == checkpoint.c.source
+    revised = func.substr(listing.c.locator, 1, func.length(locator) + 1) == locator + "@"
+    closed = listings.where(listing.c.source.not_in(OPEN)).exists()
+    return or_(
+        and_(closed, or_(checkpoint.c.source.is_(None), listings.where(theirs).exists())),
+        listings.where(theirs, or_(listing.c.locator == locator, revised)).exists(),
+    )
 
 
 def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:

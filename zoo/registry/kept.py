@@ -19,11 +19,12 @@ from tempfile import mkdtemp
 from zoo.errors import DiskFull, Forbidden, Unavailable, ZooError
 from zoo.registry import file
 from zoo.registry.damage import MET, damage
-from zoo.registry.engine import open_engine
+from zoo.registry.engine import open_engine, reading
 from zoo.registry.engines import sqlite
+from zoo.registry.migrate import check_known, is_newer, revision
 from zoo.registry.registry import Registry
 
-__all__ = ["open_kept"]
+__all__ = ["open_kept", "set_newer_aside"]
 
 LOG = logging.getLogger("zoo")
 Scratch = Callable[[], AbstractContextManager[Path]]
@@ -50,6 +51,25 @@ def open_kept(
     return _Kept(path, scratch, fill, alone).open()
 
 
+def set_newer_aside(path: Path, alone: Alone) -> Path | None:
+    """Set the registry in ``path`` aside if a newer program made it: where it is now, else None.
+
+    Nobody but who asks for an index that is made again wants that: the newer program can read it.
+    """
+    with alone():
+        if not path.is_file() or file.obstacle(path):
+            return None
+        engine = open_engine(sqlite.url_of(path, existing=True))
+        try:
+            with reading(engine) as connection:
+                newer = is_newer(revision(connection))
+        except (*MET, ZooError):
+            return None  # whoever opens it tells what is wrong
+        finally:
+            engine.dispose()
+        return file.set_aside(path, "newer") if newer else None
+
+
 class _Kept:
     def __init__(
         self, path: Path, scratch: Scratch, fill: Callable[[Registry], None], alone: Alone
@@ -59,18 +79,21 @@ class _Kept:
         self.given_up = False
 
     def open(self) -> Registry:
-        try:
-            registry = self._open()
-        except MET:
-            if not self._replaced():
-                raise
-            registry = self._open()
+        registry = self._open_sound()
         registry.renewal = self.renew
         return registry
 
     def renew(self) -> Registry | None:
         """Another registry in the place of one that failed; None if nothing is wrong with it."""
-        return self._open() if self._replaced() else None
+        return self._open_sound() if self._replaced() else None
+
+    def _open_sound(self) -> Registry:
+        try:
+            return self._open()
+        except (*MET, FileNotFoundError):  # damaged; or somebody set it aside at this moment
+            if not self._replaced():
+                raise
+        return self._open()
 
     def _open(self) -> Registry:
         obstacle: ZooError | None = file.obstacle(self.path)
@@ -86,7 +109,7 @@ class _Kept:
         if obstacle is None:
             file.share(self.path, self.path.parent)
             try:
-                return Registry.open(self.path)
+                return Registry.open(self.path, existing=True)
             except DiskFull as full:
                 obstacle = full
         found = None
@@ -118,11 +141,15 @@ class _Kept:
         return True
 
     def _damage(self) -> str | None:
-        engine = open_engine(Registry.url(self.path))
+        engine = open_engine(sqlite.url_of(self.path, existing=True))
         if file.obstacle(self.path):
             engine = sqlite.create_read_only(self.path)
         try:
-            return damage(engine)
+            if found := damage(engine):
+                return found
+            with reading(engine) as connection:
+                check_known(connection)  # what failed may be new to this program only
+            return None
         finally:
             engine.dispose()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_mock_engine, inspect, text
@@ -18,9 +19,9 @@ from zoo.registry.engine import reading, shown, writing
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["HEAD", "migrate", "revision"]
+__all__ = ["HEAD", "check_known", "is_newer", "migrate", "revision"]
 
-HEAD = "0011"
+HEAD = "0012"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 CREATE_VERSION = f"""CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL,
@@ -35,6 +36,7 @@ def migrate(engine: Engine) -> None:
         Unsupported: A newer program, or another one, made the database.
     """
     with reading(engine) as connection:
+        check_known(connection)
         now = revision(connection)
     done = now == HEAD or (now is None and HEAD == schema.REVISION and _create(engine))
     while not done:
@@ -103,6 +105,34 @@ def revision(connection: Connection) -> str | None:
     return None
 
 
+def is_newer(version: str | None) -> bool:
+    """Whether only a newer program knows this schema."""
+    return version is not None and version.isdigit() and version > HEAD
+
+
+def check_known(connection: Connection) -> None:
+    """See that no newer program has made the database, or brought it up to date, by now.
+
+    Raises:
+        Unsupported: One has; what it keeps there is not known here.
+    """
+    if not is_newer(version := revision(connection)):
+        return
+    where, file = shown(connection.engine), connection.dialect.name == "sqlite"
+    home = quote(str(Path(where).parent))
+    raise Unsupported(
+        f"{where} was made by a newer zoo: it has schema {version}, and this one knows up to "
+        f"{HEAD}; nothing was changed",
+        hint="upgrade this one: pip install -U zoo-registry\n"
+        + (
+            "or make this one's from the store, which keeps the newer one beside it: "
+            f"zoo reindex --home {home}"
+            if file
+            else "or set ZOO_DB to another one"
+        ),
+    )
+
+
 def _run_next(connection: Connection) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -114,7 +144,7 @@ def _run_next(connection: Connection) -> None:
         where = shown(connection.engine)
         if not current.isdigit():
             raise Corrupt(where, "the version of its schema", repr(current))
-        raise Unsupported(f"{where} has schema {current}; this program knows up to {HEAD}")
+        raise Unsupported(f"{where} has schema {current}, which this program does not know")
     command.upgrade(config, "+1")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
@@ -38,7 +38,7 @@ from zoo.registry.catalog import KnownEntry
 from zoo.registry.damage import MET
 from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.engines import read_url, sqlite
-from zoo.registry.migrate import HEAD, migrate, revision
+from zoo.registry.migrate import HEAD, check_known, migrate, revision
 from zoo.registry.near import near
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
@@ -68,10 +68,11 @@ class Registry:
         self._kept: Registry | None = None  # the files of a passing one go with it
 
     @classmethod
-    def open(cls, where: Path | str) -> Self:
+    def open(cls, where: Path | str, *, existing: bool = False) -> Self:
         """Open the database ``where``: a file, or the URL of a database on a server.
 
-        The tables are made or brought up to date as needed.
+        The tables are made or brought up to date as needed; a file that is ``existing`` is not made
+        if it is gone by now.
 
         Raises:
             Unsupported: A newer program, or another one, made the database.
@@ -80,7 +81,10 @@ class Registry:
             InvalidOption: The URL is none, or of an engine that is not known.
             MissingPackage: The engine's driver is not installed.
         """
-        registry = cls(open_engine(cls.url(where)))
+        if isinstance(where, Path):
+            registry = cls(open_engine(sqlite.url_of(where, existing=existing)))
+        else:
+            registry = cls(open_engine(read_url(where)))
         try:
             migrate(registry._engine)
             registry._complete()
@@ -88,17 +92,6 @@ class Registry:
             registry.close()
             raise
         return registry
-
-    @staticmethod
-    def url(where: Path | str) -> URL:
-        """The URL of a file, or of a database on a server.
-
-        Raises:
-            InvalidOption: The text is no URL, or that of an engine that is not known.
-        """
-        if isinstance(where, Path):
-            return URL.create("sqlite", database=str(where))
-        return read_url(where)
 
     @classmethod
     def open_read_only(cls, path: Path, obstacle: ZooError) -> Self | None:
@@ -178,6 +171,7 @@ class Registry:
         def once() -> T:
             self._check_writable()
             with writing(self._engine) as connection:
+                check_known(connection)  # a newer program may have opened it since
                 return change(connection, *args, **known)
 
         return self._mending(once)

@@ -27,6 +27,9 @@ __all__ = [
 
 TABLE = schema.remote_ref
 
+HIDDEN = ("text", "source", "locator")
+"""What is kept of a checkpoint for searches alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRef:
@@ -164,7 +167,7 @@ def summary(connection: Connection, digest: Digest) -> dict[str, Any] | None:
         select(name.c.name).where(name.c.manifest == str(digest)).order_by(name.c.position)
     )
     return {
-        **{key: value for key, value in row._mapping.items() if key != "text"},
+        **{key: value for key, value in row._mapping.items() if key not in HIDDEN},
         "metrics": {each.name: each.value for each in metrics},
         "parents": [
             {"ref": each.ref, "manifest": each.parent, "relation": each.relation}

@@ -43,7 +43,7 @@ __all__ = [
     "term_version",
 ]
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration, after which the tables are as here."""
 NAMED = text("kind != 'catalog'")
 metadata = MetaData(
@@ -210,6 +210,9 @@ checkpoint = Table(
     Column("text", Text, nullable=False),
     Column("dataset", Text),
     Column("frozen", Float),
+    # Where it was pulled from: another program, or an earlier version of this one, left it out.
+    Column("source", Text),
+    Column("locator", Text),
 )
 
 # No foreign key on the parent: it may be in another zoo.

@@ -20,7 +20,9 @@ from zoo.registry.items import (
     CHECKPOINT,
     IS_NAMED,
     ITEM,
+    OTHER,
     REMOTE,
+    lists,
     path_of,
     shown_name,
 )
@@ -136,13 +138,13 @@ def _pages(sort: Sort | None) -> list[Page]:
 def _found(connection: Connection, ids: list[int]) -> list[Found]:
     rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
-    sources = _sources(connection, {row.name for row in shown})
+    sources = _sources(connection, ids)
     metrics = _metrics(connection, ids)
     remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
     return [
         _to_found(
             row,
-            tuple(sources[row.name]),
+            tuple(sources[row.id]),
             tuple(remotes[row.name, row.ref_tag, row.manifest]),
             metrics[row.id],
         )
@@ -150,16 +152,22 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     ]
 
 
-def _sources(connection: Connection, names: Iterable[str]) -> dict[str, list[str]]:
-    listing = schema.listing
-    statement = (
-        select(ITEM.c.name, listing.c.source)
-        .join(listing, listing.c.item_id == ITEM.c.id)
-        .where(ITEM.c.kind == CATALOG, among(ITEM.c.name, names))
+def _sources(connection: Connection, ids: Iterable[int]) -> dict[int, list[str]]:
+    """Who lists each item; of a name, who lists what it points at."""
+    listing, checkpoint, shown = schema.listing, schema.checkpoint, list(ids)
+    listed = select(ITEM.c.id, listing.c.source).join(listing, listing.c.item_id == ITEM.c.id)
+    named = (
+        select(ITEM.c.id, listing.c.source)
+        .join(OTHER, and_(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG))
+        .join(listing, listing.c.item_id == OTHER.c.id)
+        .join(checkpoint, checkpoint.c.manifest == ITEM.c.manifest)
+        .where(lists(OTHER, checkpoint))
     )
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for row in connection.execute(statement.order_by(listing.c.source)):
-        found[row.name].append(row.source)
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for statement in (listed, named):
+        chosen = statement.where(among(ITEM.c.id, shown)).order_by(listing.c.source)
+        for row in connection.execute(chosen):
+            found[row.id].append(row.source)
     return found
 
 

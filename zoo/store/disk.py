@@ -20,16 +20,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, NotAFile, disk_errors
-from zoo.store.regular import kind_of, open_regular
+from zoo.errors import (
+    Conflict,
+    DiskFull,
+    Forbidden,
+    NotAFile,
+    ZooError,
+    disk_errors,
+)
+from zoo.store.regular import kind_of, open_regular, read_whole
 from zoo.store.rights import Rights, forbidden
 
-__all__ = ["DEEPEST", "STAGING", "Disk"]
+__all__ = ["DEEPEST", "FOLDER_KIND", "STAGING", "Disk"]
 
 STAGING = "tmp"
 DEEPEST = 16
 """Folders below the one that is listed; zoo makes four."""
 LOOKS = 250
+FOLDER_KIND = "a folder"
+"""What `Disk.kinds` says of folders."""
 FULL = (ENOSPC, EDQUOT, EFBIG)
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,7 +47,7 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class Disk:
     """The files below ``root``, by their names there: ``objects/ab/abcdef…``.
 
-    Raises from all methods:
+    Raises from all methods, unless they say otherwise:
         NotAFile: There is a link, pipe or device where a file or folder should be.
         Forbidden: The rights of a folder or file do not allow it.
         DiskFull: No space left.
@@ -87,16 +96,13 @@ class Disk:
             Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
         """
         with self.open(name) as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise Corrupt(str(self.root / name), f"at most {limit} bytes", "more")
-        return data
+            return read_whole(file, self.root / name, limit)
 
     def stat(self, name: str) -> os.stat_result | None:
         """What is known of a file; None if there is none, or something else in its place."""
         above, _, last = name.rpartition("/")
         try:
-            with self.folder(above) as folder:
+            with self.folder(above) as folder, self._explained(name):
                 found = os.stat(last, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
@@ -107,7 +113,7 @@ class Disk:
         found = set()
         with suppress(FileNotFoundError), self.folder(folder) as here:
             for name in names:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError), self._explained(f"{folder}/{name}"):
                     known = os.stat(name, dir_fd=here, follow_symlinks=False)
                     found |= {name} if stat.S_ISREG(known.st_mode) else set()
         return found
@@ -123,45 +129,63 @@ class Disk:
     def folders(self, folder: str) -> list[str]:
         """The folders directly in a folder, sorted; links are none."""
         try:
-            with self.folder(folder) as here, os.scandir(here) as found:
-                return sorted(item.name for item in found if item.is_dir(follow_symlinks=False))
-        except (FileNotFoundError, NotAFile):
+            kinds = self.kinds(folder)
+        except NotAFile:
             return []
+        return [name for name, kind in kinds.items() if kind == FOLDER_KIND]
 
     def kinds(self, folder: str) -> dict[str, str]:
         """What lies directly in a folder, sorted, and what it is (``a folder``, ``a link``)."""
         try:
-            with self.folder(folder) as here, os.scandir(here) as found:
+            with (
+                self.folder(folder) as here,
+                self._explained(folder),
+                os.scandir(here) as found,
+            ):
                 modes = {item.name: item.stat(follow_symlinks=False).st_mode for item in found}
         except FileNotFoundError:
             return {}
         return {name: kind_of(mode) for name, mode in sorted(modes.items())}
 
-    def walk(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    def walk(
+        self, folder: str, unlisted: dict[str, ZooError] | None = None
+    ) -> Iterator[tuple[str, os.stat_result]]:
         """All below a folder that is no folder itself, with what is known of it.
 
-        Scratch of others that cannot be listed is left out.
+        Scratch of others that cannot be listed is left out. Whatever else cannot be listed, or
+        looked at, is put into ``unlisted``, if it is given, with the reason.
         """
         try:
             with self.folder(folder) as here:
-                yield from self._walk(folder, here, DEEPEST)
+                yield from self._walk(folder, here, DEEPEST, unlisted)
         except FileNotFoundError:
             return
+        except (Forbidden, NotAFile) as error:
+            if unlisted is None:
+                raise
+            unlisted[folder] = error
 
     @contextmanager
     def staged(self) -> Iterator[tuple[BinaryIO, str]]:
         """A new file in scratch, and its name; removed at the end unless it got another one."""
-        last = f"tmp{uuid.uuid4().hex[:8]}"
-        with self.folder(STAGING, make=True) as folder:
-            with self._explained(f"{STAGING}/{last}"):
-                handle = os.open(last, NEW, 0o600, dir_fd=folder)
-            try:
-                # The inner block closes the file first: a full disk may show only then.
-                with disk_errors(self.root / STAGING), os.fdopen(handle, "w+b") as file:
-                    yield file, f"{STAGING}/{last}"
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(last, dir_fd=folder)
+        name = "/".join((STAGING, f"tmp{uuid.uuid4().hex[:8]}"))
+        file = self.make(name)
+        try:
+            # The inner block closes the file first: a full disk may show only then.
+            with disk_errors(self.root / STAGING), file:
+                yield file, name
+        finally:
+            self.remove(name)
+
+    def make(self, name: str) -> BinaryIO:
+        """Make an empty file, for its owner alone until it is given other rights, and open it.
+
+        Raises:
+            FileExistsError: There is one.
+        """
+        above, _, last = name.rpartition("/")
+        with self.folder(above, make=True) as folder, self._explained(name):
+            return os.fdopen(os.open(last, NEW, 0o600, dir_fd=folder), "w+b")
 
     def settle(self, file: BinaryIO) -> None:
         """Force the bytes of a new file to disk and make it read-only."""
@@ -229,7 +253,7 @@ class Disk:
     def renew(self, name: str) -> None:
         """Date a file to now, by the clock of the file system."""
         above, _, last = name.rpartition("/")
-        with self.folder(above) as folder:
+        with self.folder(above) as folder, self._explained(name):
             os.utime(last, dir_fd=folder, follow_symlinks=False)
 
     @contextmanager
@@ -283,7 +307,7 @@ class Disk:
 
     def sync(self, folder: str) -> None:
         """Make the names in a folder durable, where the system can."""
-        with suppress(OSError), self.folder(folder) as here:
+        with suppress(OSError, Forbidden), self.folder(folder) as here:
             os.fsync(here)
 
     @cached_property
@@ -312,7 +336,7 @@ class Disk:
         except OSError as error:
             if error.errno in (ENOTDIR, ELOOP):
                 found = os.stat(part, dir_fd=here, follow_symlinks=False)
-                raise NotAFile(f"{self.root}{path}", "a folder", kind_of(found.st_mode)) from error
+                raise NotAFile(f"{self.root}{path}", FOLDER_KIND, kind_of(found.st_mode)) from error
             raise
         with suppress(FileExistsError):  # somebody was faster
             os.mkdir(part, dir_fd=here)
@@ -323,27 +347,33 @@ class Disk:
             os.fsync(here)
         return inner
 
-    def _walk(self, name: str, here: int, deeper: int) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(
+        self, name: str, here: int, deeper: int, unlisted: dict[str, ZooError] | None
+    ) -> Iterator[tuple[str, os.stat_result]]:
         with os.scandir(here) as found:
             items = [item.name for item in found]
         for item in items:
-            inner = f"{name}/{item}"
+            inner, below = f"{name}/{item}", None
             try:
-                known = os.stat(item, dir_fd=here, follow_symlinks=False)
-                if not stat.S_ISDIR(known.st_mode):
-                    yield inner, known
-                    continue
                 with self._explained(inner):
-                    below = os.open(item, FOLDER, dir_fd=here)
+                    known = os.stat(item, dir_fd=here, follow_symlinks=False)
+                    if stat.S_ISDIR(known.st_mode):
+                        below = os.open(item, FOLDER, dir_fd=here)
             except FileNotFoundError:
                 continue  # its writer has finished, or a prune deleted it, meanwhile
-            except PermissionError:
-                if not name.startswith(STAGING):
+            except Forbidden as error:
+                if inner.startswith(f"{STAGING}/"):
+                    continue
+                if unlisted is None:
                     raise
+                unlisted[inner] = error
+                continue
+            if below is None:
+                yield inner, known
                 continue
             try:
                 if deeper:
-                    yield from self._walk(inner, below, deeper - 1)
+                    yield from self._walk(inner, below, deeper - 1, unlisted)
             finally:
                 os.close(below)
 
@@ -370,5 +400,5 @@ class Disk:
             if error.errno in (EACCES, EPERM, EROFS):
                 raise forbidden(self.root, name, error) from error
             if error.errno in (EISDIR, ENOTDIR, ENOTEMPTY):
-                raise NotAFile(str(self.root / name), "a file", "a folder") from error
+                raise NotAFile(str(self.root / name), "a file", FOLDER_KIND) from error
             raise

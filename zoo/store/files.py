@@ -81,8 +81,11 @@ def restore_file(store: Store, file: WeightsFile | PlainFile, target: Path) -> N
     write_whole(target, _checked(store, file))
 
 
-def object_ranges(file: WeightsFile) -> Iterator[tuple[Digest, int, int]]:
+def object_ranges(file: WeightsFile | PlainFile) -> Iterator[tuple[Digest, int, int]]:
     """The file as ranges of objects, in order: object, offset, length."""
+    if isinstance(file, PlainFile):
+        yield file.object, 0, file.size
+        return
     yield file.header, 0, file.size - sum(tensor.nbytes for tensor in file.tensors)
     for tensor in file.tensors:
         yield tensor.object, tensor.offset, tensor.nbytes
@@ -140,8 +143,7 @@ def _put_group(store: Store, data: memoryview, group: list[Entry]) -> list[Tenso
 
 def _checked(store: Store, file: WeightsFile | PlainFile) -> Iterator[bytes]:
     hasher = hashlib.sha256()
-    ranges = object_ranges(file) if isinstance(file, WeightsFile) else [(file.object, 0, file.size)]
-    for digest, offset, length in ranges:
+    for digest, offset, length in object_ranges(file):
         left = length
         for piece in store.read("objects", digest, offset):
             part = piece[:left]

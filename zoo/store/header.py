@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.domain.limits import DIMENSIONS, ELEMENTS, HEADER_BRACKETS, HEADER_BYTES, TENSORS
+from zoo.domain.limits import DIMENSIONS, HEADER_BRACKETS, HEADER_BYTES, LARGEST, TENSORS
 from zoo.errors import InvalidWeights
 
 __all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header", "read_header"]
@@ -152,8 +152,8 @@ def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
         raise ValueError(f"{what} has a size that is no whole number")
     # No more than 64 numbers of 64 bits: their product is soon made. Beside a 0, too, it must be a
     # number that others can hold.
-    if max(numbers) > ELEMENTS or math.prod(size or 1 for size in shape) > ELEMENTS:
-        raise ValueError(f"{what} has a size above {ELEMENTS}")
+    if max(numbers) > LARGEST or math.prod(size or 1 for size in shape) > LARGEST:
+        raise ValueError(f"{what} has a size above {LARGEST}")
     if dtype not in BITS:
         raise ValueError(f"{what} has the unknown dtype {dtype!r:.100}")
     bits = math.prod(shape) * BITS[dtype]

@@ -27,8 +27,8 @@ from zoo.errors import (
     ZooError,
 )
 
-__all__ = ["WORDS", "Holding", "each", "holding", "name_of", "names_in", "one_read", "pruned",
-           "read_manifest"]  # fmt: skip
+__all__ = ["WORDS", "Holding", "each", "has_all_of", "holding", "is_below", "name_of", "names_in",
+           "one_read", "pruned", "read_manifest"]  # fmt: skip
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
 """What the system says where one file is not as it should be: another kind, or not ours to read."""
@@ -50,10 +50,33 @@ class Holding:
     Attributes:
         files: Each file where it belongs, by its digest; sorted.
         strays: What was found besides, each with what is wrong about it.
+        unlisted: Folders, such as ``objects/ab``, that cannot be listed, with the reason.
     """
 
     files: dict[Digest, Stored] = field(default_factory=dict)
     strays: list[tuple[Stored, str]] = field(default_factory=list)
+    unlisted: dict[str, ZooError] = field(default_factory=dict)
+
+
+def has_all_of(place: Remote, digest: Digest) -> bool:
+    """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
+    try:
+        needed = [item for item, _ in read_manifest(place, digest).objects()]
+        encoded = place.missing("objects", needed)
+        return not (encoded and place.missing("encoded", encoded))
+    except (ZooError, OSError):
+        return False
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A place that tells what in it cannot be listed."""
+
+    def readable_files(self, folder: Folder) -> tuple[list[Stored], dict[str, ZooError]]:
+        """All files below ``folder`` that can be listed, and what cannot be, with the reason."""
+
+    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
+        """All names that can be listed, sorted, and the folders whose names cannot be."""
 
 
 def name_of(folder: Folder, digest: Digest) -> str:
@@ -64,8 +87,13 @@ def name_of(folder: Folder, digest: Digest) -> str:
 
 def holding(place: Maintained, folder: Folder) -> Holding:
     """List one folder. Nothing is read."""
-    found = Holding()
-    for file in sorted(place.files(folder), key=lambda file: file.name):
+    listed = (
+        place.readable_files(folder)
+        if isinstance(place, Readable)
+        else (list(place.files(folder)), {})
+    )
+    found = Holding(unlisted=listed[1])
+    for file in sorted(listed[0], key=lambda file: file.name):
         try:
             digest = Digest("blake3", PurePosixPath(file.name).stem)
         except InvalidReference:
@@ -76,6 +104,13 @@ def holding(place: Maintained, folder: Folder) -> Holding:
         else:
             found.strays.append((file, "lies in the wrong place"))
     return found
+
+
+def is_below(name: str, folders: Iterable[str]) -> bool:
+    """Whether a name, such as ``objects/ab/abcdef…`` or ``team/flowers``, is one of these folders,
+    or in one.
+    """
+    return any(not folder or f"{name}/".startswith(f"{folder}/") for folder in folders)
 
 
 def pruned(place: Maintained, manifests: Iterable[Digest]) -> set[Digest]:
@@ -101,14 +136,6 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
     return Manifest.from_bytes(bytes(data))
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """A place that tells which of its names cannot be listed."""
-
-    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
-        """All names that can be listed, sorted, and the folders whose names cannot be."""
 
 
 def names_in(place: Remote) -> tuple[list[Reference], dict[str, ZooError]]:

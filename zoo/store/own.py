@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from zoo.domain.limits import OWN_BYTES
-from zoo.errors import Corrupt, Invalid, disk_errors
+from zoo.errors import Invalid, disk_errors
 from zoo.store.atomic import write_whole
 from zoo.store.disk import Disk
+from zoo.store.regular import read_whole
 
 __all__ = ["OwnFile"]
 
@@ -41,11 +42,7 @@ class OwnFile:
             with self._disk.open(self._name) as file:
                 if self._owner not in (None, os.fstat(file.fileno()).st_uid):
                     raise self.damaged("it belongs to another user")
-                data = file.read(OWN_BYTES + 1)
-            if len(data) > OWN_BYTES:
-                raise Corrupt(
-                    str(self._disk.root / self._name), f"at most {OWN_BYTES} bytes", "more"
-                )
+                data = read_whole(file, self._disk.root / self._name, OWN_BYTES)
             found = json.loads(data)
         except FileNotFoundError:
             return {}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from blake3 import blake3
 
-from zoo.errors import Corrupt, NotAFile, disk_errors
-from zoo.store.regular import open_regular
-from zoo.store.rights import Rights
+from zoo.errors import Corrupt, Forbidden, NotAFile, disk_errors
+from zoo.store.disk import STAGING, Disk
 
 __all__ = ["Download", "Hasher", "download", "forget"]
 
@@ -29,12 +28,12 @@ class Download:
 
     Attributes:
         file: The open file.
-        path: Where it is.
+        name: The file's name.
         digest: Hexadecimal digest of its bytes: BLAKE3, unless another one was asked for.
     """
 
     file: BinaryIO
-    path: Path
+    name: str
     digest: str
 
 
@@ -50,7 +49,7 @@ class Hasher(Protocol):
 
 @contextmanager
 def download(
-    staging: Path,
+    disk: Disk,
     name: str,
     read: Callable[[int], Iterator[bytes]],
     *,
@@ -58,7 +57,7 @@ def download(
     resume: bool = True,
     hashing: Callable[[], Hasher] = blake3,
 ) -> Iterator[Download]:
-    """Write what ``read(offset)`` gives to a temporary file in ``staging``, removed at the end.
+    """Write what ``read(offset)`` gives to a temporary file in scratch, removed at the end.
 
     If reading is cut off, by an error or by the end of the process, and much has arrived, the file
     stays, and the next download of the same ``name`` begins with it. What it holds is copied, not
@@ -66,7 +65,7 @@ def download(
     damage what one of them has published already. Once the whole is kept, `forget` the parts.
 
     Args:
-        staging: Where the file is made.
+        disk: Whose scratch it is.
         name: What is downloaded.
         read: Reads it from an offset on.
         limit: Bytes that it has at most; reading stops there.
@@ -77,15 +76,16 @@ def download(
         Corrupt: It has more than ``limit`` bytes.
         DiskFull: No space for it.
     """
-    path = staging / f"part-{name}-{uuid.uuid4().hex}"
-    keep = False
+    own = f"{STAGING}/part-{name}-{uuid.uuid4().hex}"
+    file, keep = disk.make(own), False
     try:
-        with disk_errors(staging), path.open("x+b") as file:
-            rights, hasher = Rights.of(staging), hashing()
-            rights.give(file.fileno(), rights.writable)
+        with disk_errors(disk.root / STAGING), file:
+            disk.rights.give(file.fileno(), disk.rights.writable)
+            hasher = hashing()
             if resume:
-                parts = _parts(staging, name, path)
-                _take_up([part for part in parts if parts[part] <= limit], file, hasher)
+                parts = _parts(disk, name)
+                usable = [part for part in parts if part != own and parts[part] <= limit]
+                _take_up(disk, usable, file, hasher)
             try:
                 for piece in read(file.tell()):
                     if file.tell() + len(piece) > limit:
@@ -97,38 +97,37 @@ def download(
             except BaseException:
                 keep = file.tell() >= KEPT
                 raise
-            yield Download(file, path, hasher.hexdigest())
+            yield Download(file, own, hasher.hexdigest())
     finally:
         if not keep:
-            path.unlink(missing_ok=True)
+            disk.remove(own)
 
 
-def forget(staging: Path, name: str) -> None:
+def forget(disk: Disk, name: str) -> None:
     """Delete all parts of what is kept whole now; a writer that lives finds it there."""
-    for path in _parts(staging, name):
-        with suppress(FileNotFoundError, PermissionError):  # others may keep theirs
-            path.unlink()
+    for part in _parts(disk, name):
+        with suppress(Forbidden, NotAFile):  # others may keep theirs
+            disk.remove(part)
 
 
-def _parts(staging: Path, name: str, own: Path | None = None) -> dict[Path, int]:
-    """What downloads of exactly this name have left, or are writing, with sizes, the longest first;
-    ``own`` not.
+def _parts(disk: Disk, name: str) -> dict[str, int]:
+    """What downloads of exactly this name have left, or are writing, with its sizes; the longest
+    first.
     """
-    sizes: dict[Path, int] = {}
-    for path in staging.glob(f"part-{name}-{'?' * 32}"):
-        with suppress(FileNotFoundError):  # it has arrived, or was forgotten, meanwhile
-            if path != own:
-                sizes[path] = path.lstat().st_size
+    made = re.compile(rf"part-{re.escape(name)}-[0-9a-f]{{32}}")
+    sizes: dict[str, int] = {}
+    for part in disk.names(STAGING):
+        if made.fullmatch(part) and (found := disk.stat(f"{STAGING}/{part}")):
+            sizes[f"{STAGING}/{part}"] = found.st_size
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
-def _take_up(parts: list[Path], file: BinaryIO, hasher: Hasher) -> None:
+def _take_up(disk: Disk, parts: list[str], file: BinaryIO, hasher: Hasher) -> None:
     """Begin ``file`` with the first of ``parts`` that can be read."""
-    for path in parts:
+    for part in parts:
         if file.tell():
             return
-        unusable = suppress(FileNotFoundError, PermissionError, NotAFile)
-        with unusable, open_regular(path, path) as earlier:
+        with suppress(FileNotFoundError, Forbidden, NotAFile), disk.open(part) as earlier:
             while piece := earlier.read(PIECE):
                 hasher.update(piece)
                 file.write(piece)

@@ -45,7 +45,7 @@ def files_of(manifest: Manifest) -> Iterator[File]:
 
 def key_of(file: File) -> str:
     """The same for files of which the same is to be proven."""
-    ranges = [(str(digest), *span) for digest, *span in _ranges(file)]
+    ranges = [(str(digest), *span) for digest, *span in object_ranges(file)]
     names: list[object] = [file.size, str(file.sha256)]
     if isinstance(file, WeightsFile):
         names += [(tensor.name, tensor.dtype, tensor.shape) for tensor in file.tensors]
@@ -60,7 +60,7 @@ def check_file(file: File, read: Callable[[Range], Iterable[Buffer]]) -> None:
             its header.
     """
     hasher, first = hashlib.sha256(), isinstance(file, WeightsFile)
-    for span in _ranges(file):
+    for span in object_ranges(file):
         pieces = read(span)
         if first:
             pieces = [_checked_header(file, span, pieces)]
@@ -99,9 +99,9 @@ class Objects:
     def __init__(self, place: Remote, plain: Container[Digest], file: File) -> None:
         self.sound: dict[tuple[Kind, Digest], bool] = {}
         self._place, self._plain = place, plain
-        self._uses = Counter(digest for digest, _, _ in _ranges(file))
+        self._uses = Counter(digest for digest, _, _ in object_ranges(file))
         self._least: Counter[Digest] = Counter()
-        for digest, offset, length in _ranges(file):
+        for digest, offset, length in object_ranges(file):
             self._least[digest] = max(self._least[digest], offset + length)
         self._kept: dict[Digest, int] = {}
         self._file = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - see __exit__
@@ -141,12 +141,6 @@ class Objects:
             hasher.update(piece)
             yield piece
         self.sound["objects", digest] = hasher.hexdigest() == digest.hex
-
-
-def _ranges(file: File) -> Iterator[Range]:
-    if isinstance(file, WeightsFile):
-        return object_ranges(file)
-    return iter([(file.object, 0, file.size)])
 
 
 def _cut(pieces: Iterable[Buffer], offset: int, length: int) -> Iterator[Buffer]:

@@ -25,7 +25,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, names_in, one_read, pruned, read_manifest
+from zoo.store.held import WORDS, each, holding, is_below, names_in, one_read, pruned, read_manifest
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
@@ -118,7 +118,7 @@ def plan(place: Maintained, *, keep: timedelta, grace: timedelta, known: Known =
 def _plan(place: Maintained, keep: timedelta, grace: timedelta, known: Known) -> Plan:
     now = place.now()
     before = _earlier(now, grace)
-    files = {kind: holding(place, kind).files for kind in KINDS}
+    files = {kind: _listed(place, kind) for kind in KINDS}
     young = {
         kind: {digest for digest, file in held.items() if file.at > before}
         for kind, held in files.items()
@@ -144,6 +144,18 @@ def _plan(place: Maintained, keep: timedelta, grace: timedelta, known: Known) ->
     doomed += _leftovers(place, before)
     doomed.sort(key=lambda item: item.turn)
     return Plan(doomed=tuple(doomed), young=spared, unread=tuple(unread))
+
+
+def _listed(place: Maintained, kind: Kind) -> dict[Digest, Stored]:
+    """All files of a kind.
+
+    Raises:
+        Forbidden, NotAFile: Some cannot be listed: it cannot be known what is needed.
+    """
+    found = holding(place, kind)
+    for error in found.unlisted.values():
+        raise error
+    return found.files
 
 
 def execute(
@@ -216,6 +228,8 @@ def _reached(
             if ended is None or (recent and move.manifest not in gone):
                 reached.add(move.manifest)
     for ref, number in known.items():
+        if is_below(f"{ref.path}/{ref.tag}", unlisted):
+            continue  # that is told already
         if last.get(ref, number if ref in refs else 0) < number:
             unread.append(f"{ref}: move {number}, which the index knows, is gone; {ALL_KEPT}")
     return reached

@@ -17,12 +17,11 @@ from zoo.errors import (
     NotAFile,
     ZooError,
 )
-from zoo.store.disk import Disk
+from zoo.store.disk import FOLDER_KIND, Disk
 
 __all__ = ["Refs"]
 
 FOLDER = "refs"
-FOLDER_KIND = "a folder"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 
@@ -128,9 +127,16 @@ class Refs:
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = _path(ref, number)
         try:
-            return RefEntry.from_bytes(self._disk.read(path, ENTRY_BYTES))
+            return RefEntry.from_bytes(self._disk.read(path, ENTRY_BYTES), number)
+        except NotAFile:
+            raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:
-            raise InvalidManifest(f"{self._disk.root / path}: {error}") from error
+            where = self._disk.root / path
+            raise InvalidManifest(
+                f"{where}: {error}",
+                hint="from where the history is whole, copy that file; if it is nowhere, delete "
+                f"{where}: the name is then what it was before",
+            ) from error
 
 
 def _reference(namespace: str, name: str, tag: str) -> Reference | None:

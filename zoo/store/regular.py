@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from zoo.errors import Corrupt, NotAFile
 
-__all__ = ["kind_of", "open_regular", "read_regular"]
+__all__ = ["kind_of", "open_regular", "read_regular", "read_whole"]
 
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 KINDS = {
@@ -59,11 +59,20 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     Raises:
         NotAFile: It is something else.
-        Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
+        Corrupt: It has more than ``limit`` bytes.
         OSError: It cannot be read.
     """
     with open_regular(path, path) as file:
-        data = file.read(limit + 1)
+        return read_whole(file, path, limit)
+
+
+def read_whole(file: BinaryIO, shown: str | Path, limit: int) -> bytes:
+    """All bytes of a small open file, which is called ``shown``.
+
+    Raises:
+        Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
+    """
+    data = file.read(limit + 1)
     if len(data) > limit:
-        raise Corrupt(str(path), f"at most {limit} bytes", "more")
+        raise Corrupt(str(shown), f"at most {limit} bytes", "more")
     return data

@@ -221,13 +221,12 @@ class Store:
         target = name_of("objects", digest)
         if self.disk.stat(target):
             return False
-        self.disk.make_folder(STAGING)
-        with download(self.staging, digest.hex, read, limit=limit, resume=resume) as got:
+        with download(self.disk, digest.hex, read, limit=limit, resume=resume) as got:
             if got.digest != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
             self.disk.settle(got.file)
-            published = self.disk.rename_first(f"{STAGING}/{got.path.name}", target)
-        forget(self.staging, digest.hex)
+            published = self.disk.rename_first(got.name, target)
+        forget(self.disk, digest.hex)
         self._unsynced.add(target.rpartition("/")[0])
         return published
 
@@ -299,6 +298,15 @@ class Store:
         """All files below ``folder``, also those that are no part of a store."""
         for name, found in self.disk.walk(folder):
             yield Stored(name, found.st_size, _at(found.st_mtime))
+
+    def readable_files(self, folder: Folder) -> tuple[list[Stored], dict[str, ZooError]]:
+        """All files below ``folder`` that can be listed, and what cannot be, with the reason."""
+        unlisted: dict[str, ZooError] = {}
+        found = [
+            Stored(name, known.st_size, _at(known.st_mtime))
+            for name, known in self.disk.walk(folder, unlisted)
+        ]
+        return found, unlisted
 
     def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
         """The first ``length`` bytes, or all if there are fewer.

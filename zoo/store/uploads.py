@@ -20,7 +20,7 @@ from functools import partial
 from zoo import config
 from zoo.domain.limits import SIGN_BYTES
 from zoo.domain.owner import Owner, is_stale, renewing, under_way
-from zoo.errors import Conflict, ZooError
+from zoo.errors import Conflict, Forbidden, ZooError
 from zoo.store.disk import DEEPEST, STAGING, Disk
 
 __all__ = ["UPLOADS", "pruning", "uploading"]
@@ -102,7 +102,11 @@ def _owner(disk: Disk, name: str) -> Owner | None:
 
 def _tidy(disk: Disk, folder: str, deeper: int) -> None:
     """Remove the empty scratch folders of processes that were killed."""
-    for name in disk.folders(folder):
+    try:
+        names = disk.folders(folder)
+    except Forbidden:
+        return  # somebody else's
+    for name in names:
         inner = f"{folder}/{name}"
         if inner == UPLOADS or not deeper:
             continue

@@ -21,7 +21,18 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import read_encoded
-from zoo.store.held import WORDS, Holding, each, holding, names_in, one_read, pruned, read_manifest
+from zoo.store.held import (
+    WORDS,
+    Holding,
+    each,
+    holding,
+    is_below,
+    name_of,
+    names_in,
+    one_read,
+    pruned,
+    read_manifest,
+)
 from zoo.store.proof import Objects, check_file, files_of, key_of
 
 __all__ = ["Damage", "Report", "verify"]
@@ -173,8 +184,7 @@ def verify(
         Unavailable: The place stopped answering, which says nothing about what it holds.
         DiskFull: No space for temporary files.
     """
-    histories, damages = _histories(place)
-    damages += _lost(histories, known or {}, {damage.name for damage in damages})
+    histories, damages = _histories(place, known or {})
     held = {kind: holding(place, kind) for kind in KINDS}
     names = _names(histories, pruned(place, held["manifests"].files))
     sizes: dict[File, int] = {
@@ -186,19 +196,15 @@ def verify(
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
-    lost = _Found(MISSING)
-    results = checks.found | {
-        ("manifests", digest): lost for digest in names.keys() - held["manifests"].files
-    }
-    there = held["objects"].files.keys() | held["encoded"].files.keys()
-    results |= {("objects", digest): lost for digest in checks.needs.keys() - there}
-    told = _damages(results, names, checks.needs)
-    damages += [*_strays(held), *(damage for damage in told if not damage.newer)]
+    users = _Users(names, checks.needs)
+    lacking, hidden = _lacking(held, users)
+    problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
+    damages += [*_strays(held), *hidden, *(damage for damage in problems if not damage.newer)]
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
         damages=tuple(sorted(damages, key=_order)),
-        newer=tuple(sorted((damage for damage in told if damage.newer), key=_order)),
+        newer=tuple(sorted((damage for damage in problems if damage.newer), key=_order)),
     )
 
 
@@ -223,13 +229,17 @@ def _all_checks(
     yield from zip(left, each(place, checks.content, left), strict=True)
 
 
-def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
-    """The moves of every ref that can be read, and the refs that are damaged."""
+def _histories(
+    place: Maintained, known: Mapping[Reference, int]
+) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
+    """The moves of every ref that can be read, and the refs that are damaged, or lack a move that
+    is ``known``.
+    """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
-    damages: list[Damage] = []
     refs, unlisted = names_in(place)
-    damages += [
-        Damage(kind="ref", name=name, problem=str(error)) for name, error in unlisted.items()
+    damages = [
+        Damage(kind="ref", name=name or "refs", problem=str(error))
+        for name, error in unlisted.items()
     ]
     for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
         if isinstance(found, str):
@@ -238,7 +248,9 @@ def _histories(place: Maintained) -> tuple[dict[Reference, tuple[RefEntry, ...]]
         if problem := _gap(found):
             damages.append(Damage(kind="ref", name=str(ref), problem=problem))
         histories[ref] = found
-    return histories, damages
+    told = {damage.name for damage in damages}
+    lost = _lost(histories, known, unlisted)
+    return histories, damages + [damage for damage in lost if damage.name not in told]
 
 
 def _gap(moves: tuple[RefEntry, ...]) -> str:
@@ -257,14 +269,14 @@ def _gap(moves: tuple[RefEntry, ...]) -> str:
 def _lost(
     histories: Mapping[Reference, tuple[RefEntry, ...]],
     known: Mapping[Reference, int],
-    damaged: Container[str],
+    unlisted: Mapping[str, ZooError],
 ) -> list[Damage]:
     """Newest moves that are gone: no other file tells of them."""
     last = {ref: moves[-1].number for ref, moves in histories.items()}
     return [
         Damage(kind="ref", name=str(ref), problem=f"move {number}, which the index knows, is gone")
         for ref, number in known.items()
-        if last.get(ref, 0) < number and str(ref) not in damaged
+        if last.get(ref, 0) < number and not is_below(f"{ref.path}/{ref.tag}", unlisted)
     ]
 
 
@@ -298,26 +310,59 @@ def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:
     ]
 
 
-def _damages(
-    found: Mapping[File, _Found],
-    names: Mapping[Digest, list[str]],
-    needs: Mapping[Digest, list[Digest]],
-) -> list[Damage]:
-    """Each problem, with all who need what has it."""
-    damages = []
-    for (kind, digest), what in found.items():
-        if not what.problem:
-            continue
-        users = [digest] if kind == "manifests" else needs.get(digest, ())
-        called = {name for user in users for name in names.get(user) or [str(user)]}
-        damages.append(
-            Damage(
-                kind=WORDS[kind],
-                name=str(digest),
-                problem=what.problem,
-                needed_by=tuple(sorted(called)),
-                mendable=what.mendable,
-                newer=what.newer,
+class _Users:
+    """Who needs what: the names of checkpoints, or the digests of those that have none."""
+
+    def __init__(
+        self, names: Mapping[Digest, list[str]], needs: Mapping[Digest, list[Digest]]
+    ) -> None:
+        self.names, self.needs = names, needs
+
+    def of(self, files: Iterable[File]) -> tuple[str, ...]:
+        """Those that need one of ``files``."""
+        called: set[str] = set()
+        for kind, digest in files:
+            for user in [digest] if kind == "manifests" else self.needs.get(digest, ()):
+                called.update(self.names.get(user) or [str(user)])
+        return tuple(sorted(called))
+
+
+def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], list[Damage]]:
+    """What is needed and is not there; and the folders that cannot be listed, with who needs what
+    may be in them.
+    """
+    there = held["objects"].files.keys() | held["encoded"].files.keys()
+    wanted: list[tuple[File, list[str]]] = [
+        (("manifests", digest), [name_of("manifests", digest)])
+        for digest in users.names.keys() - held["manifests"].files
+    ]
+    wanted += [
+        (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])
+        for digest in users.needs.keys() - there
+    ]
+    left, hidden = dict(wanted), []
+    for kind in KINDS:
+        for folder, error in held[kind].unlisted.items():
+            below = [file for file, at in wanted if any(is_below(name, [folder]) for name in at)]
+            hidden.append(
+                Damage(kind=WORDS[kind], name=folder, problem=str(error), needed_by=users.of(below))
             )
+            for file in below:
+                left.pop(file, None)
+    return list(left), hidden
+
+
+def _damages(found: Mapping[File, _Found], users: _Users) -> list[Damage]:
+    """Each problem, with all who need what has it."""
+    return [
+        Damage(
+            kind=WORDS[kind],
+            name=str(digest),
+            problem=what.problem,
+            needed_by=users.of([(kind, digest)]),
+            mendable=what.mendable,
+            newer=what.newer,
         )
-    return damages
+        for (kind, digest), what in found.items()
+        if what.problem
+    ]

@@ -22,7 +22,7 @@ from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
-from zoo.transfer.there import check_whole, heal, mend
+from zoo.transfer.whole import check_whole, repair_shared
 
 __all__ = ["Copied", "absent", "receive", "send"]
 
@@ -98,7 +98,8 @@ def send(
     manifest = read_manifest(store, digest)
     plan = _plan(store, manifest, lambda items: absent(remote, items))
     only_there = store.missing("objects", plan.shared)
-    healed, newer = mend(store, remote, plan.shared - only_there, progress)
+    both = {item: store.size("objects", item) for item in plan.shared - only_there}
+    healed, newer = repair_shared(remote, store, both, progress)
     if isinstance(remote, Store):
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
@@ -132,7 +133,7 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
 
     sizes = dict(manifest.objects())
-    healed = heal(store, remote, {item: sizes[item] for item in plan.shared})
+    healed, _ = repair_shared(store, remote, {item: sizes[item] for item in plan.shared})
 
     with Proving(store, digest, manifest, plan.shared) as proving:
 

@@ -18,7 +18,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
-from zoo.store.held import names_in, one_read, read_manifest
+from zoo.store.held import is_below, names_in, one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
@@ -74,7 +74,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     remote, registry = workspace.remote(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}
-    refs, unlisted = _names(remote)
+    refs, unlisted = names_in(remote)
     for ref, move in _moves(remote, refs, progress):
         if isinstance(move, RefEntry):
             moves[ref] = move
@@ -105,10 +105,10 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             ref
             for ref in before
             if ref not in sound and ref not in damaged
-            if unlisted.keys().isdisjoint((ref.namespace, f"{ref.namespace}/{ref.name}"))
+            if not is_below(f"{ref.path}/{ref.tag}", unlisted)
         ),
         damaged=damaged,
-        unlisted=unlisted,
+        unlisted={folder or "refs": str(error) for folder, error in unlisted.items()},
     )
 
 
@@ -143,12 +143,6 @@ def _histories(
                 digests = [entry.manifest for entry in history[-REMEMBERED:]]
                 found[ref] = tuple(dict.fromkeys(digests))
     return found
-
-
-def _names(remote: Remote) -> tuple[list[Reference], dict[str, str]]:
-    """All names, and the folders whose names cannot be listed, with the reason."""
-    refs, unlisted = names_in(remote)
-    return refs, {folder: str(error) for folder, error in unlisted.items()}
 
 
 def _moves(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
+from zoo.errors import MissingObject
 from zoo.moves import append_deletion, append_protection, append_restoration, check_movable
-from zoo.transfer.sync import present
+from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
 __all__ = ["delete", "entry", "protect", "restore"]
@@ -55,7 +56,11 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     place = workspace.remote(remote)
     if place.read_ref(ref) is None:
         present(place, ref, remote)
-    done = append_restoration(place, ref)
+    try:
+        done = append_restoration(place, ref)
+    except MissingObject as error:
+        error.hint = lost(ref, remote)
+        raise
     workspace.note_remote(remote, ref, done)
     return done
 

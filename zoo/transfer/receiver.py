@@ -12,7 +12,6 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_SLACK
 from zoo.errors import Corrupt
 from zoo.store import Store
-from zoo.store.disk import STAGING
 from zoo.store.encoded import decode_object, naming
 from zoo.store.partial import Download, download, forget
 from zoo.transfer.meter import Meter
@@ -86,8 +85,7 @@ class Receiver:
         read = self._read("encoded", digest, meter)
         # An encoding that is larger than the object has no reason to be.
         limit = self.sizes[digest] + OBJECT_SLACK
-        self.store.disk.make_folder(STAGING)
-        with download(self.store.staging, name, read, limit=limit, resume=resume) as got:
+        with download(self.store.disk, name, read, limit=limit, resume=resume) as got:
             size, near, data = self.sizes[digest], [self.store], _mapped(got)
             with naming(self.remote, digest):
                 check(data)
@@ -96,7 +94,7 @@ class Receiver:
                 self.store.write("objects", digest, plain)
             except Corrupt as error:
                 return error
-        forget(self.store.staging, name)
+        forget(self.store.disk, name)
         return None
 
     def _read(self, kind: Kind, digest: Digest, meter: Meter) -> Callable[[int], Iterator[bytes]]:

@@ -45,25 +45,25 @@ def repair(
 
     Raises:
         Conflict: A prune is under way; nothing was replaced.
-        DiskFull, Unavailable: One of the two can go on no more; what was mended stays so.
+        DiskFull, Unavailable: One of the two can go on no more; what was repaired stays so.
     """
-    healed: dict[tuple[str, str], Damage] = {}
+    repaired: dict[tuple[str, str], Damage] = {}
     while True:
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
         report = verify(place, known=known, progress=progress)
         with place.upload():
-            mended = {
+            found = {
                 (damage.kind, damage.name): damage
                 for damage in report.damages
-                # What is damaged again right after it was mended, no repair can help.
+                # What is damaged again right after it was repaired, no repair can help.
                 if damage.mendable
-                and (damage.kind, damage.name) not in healed
-                and _heal(place, source, damage)
+                and (damage.kind, damage.name) not in repaired
+                and _replaced(place, source, damage)
             }
-        healed |= mended
-        if not mended:
+        repaired |= found
+        if not found:
             left = {(damage.kind, damage.name) for damage in report.damages}
-            done = tuple(damage for key, damage in healed.items() if key not in left)
+            done = tuple(damage for key, damage in repaired.items() if key not in left)
             return Repaired(healed=done, report=report)
 
 
@@ -76,7 +76,7 @@ def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
         yield piece
 
 
-def _heal(place: Maintained, source: Remote, damage: Damage) -> bool:
+def _replaced(place: Maintained, source: Remote, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:

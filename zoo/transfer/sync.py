@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from shlex import quote
 
 from zoo.contracts import Remote
+from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
@@ -13,13 +15,13 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo.moves import append_after, check_movable
 from zoo.store import Store
-from zoo.store.held import read_manifest
+from zoo.store.held import has_all_of, read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
-from zoo.workspace import OPEN, Workspace
+from zoo.workspace import Workspace
 
-__all__ = ["holder", "present", "pull", "push"]
+__all__ = ["holder", "lost", "present", "pull", "push"]
 
 
 def push(
@@ -69,7 +71,7 @@ def push(
 def pull(
     workspace: Workspace,
     name: str,
-    source: str,
+    where: str,
     *,
     save: str | None = None,
     force: bool = False,
@@ -91,8 +93,8 @@ def pull(
     if target != ref:
         workspace.check_free(target)
     workspace.store.check_new(target)
-    remote = workspace.remote(source)
-    entry = present(remote, ref, source)
+    remote = workspace.remote(where)
+    entry = present(remote, ref, where)
     digest = entry.manifest
 
     def known() -> Iterator[Digest]:
@@ -104,19 +106,19 @@ def pull(
             return
         check_movable(target, here)
         if not force:
-            check_pull(workspace.store, here, target, source, known)
+            check_pull(workspace.store, here, target, where, known)
 
     check(workspace.store.read_ref(target))
     with workspace.store.upload():
         copied = receive(remote, workspace.store, digest, progress)
         # Checked again: the copy may have taken hours.
-        workspace.move(target, digest, f"{PULLED}{source}", check=check)
-    workspace.note_remote(source, ref, entry)
+        workspace.move(target, digest, f"{PULLED}{where}", check=check)
+    workspace.note_remote(where, ref, entry)
     return target, copied
 
 
-def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
-    """What ``ref`` points at at the remote that was called ``source``.
+def present(remote: Remote, ref: Reference, where: str) -> RefEntry:
+    """What ``ref`` points at at the remote that was called ``where``.
 
     Raises:
         UnknownName: No such name there, or it was deleted; names that are there are suggested.
@@ -124,14 +126,22 @@ def present(remote: Remote, ref: Reference, source: str) -> RefEntry:
     entry = remote.read_ref(ref)
     if entry is None:
         there = [str(known) for known in remote.refs()]
-        raise UnknownName(f"checkpoint in {source}", str(ref), _near(str(ref), there))
+        raise UnknownName(f"checkpoint in {where}", str(ref), _near(str(ref), there))
     if entry.deleted:
-        raise UnknownName(
-            f"checkpoint in {source}", str(ref),
-            hint=f"{entry.by} deleted that name at {entry.at}; restore it: "
-            f"zoo delete --restore {ref} --from {source}",
-        )  # fmt: skip
+        way = lost(ref, where)
+        if has_all_of(remote, entry.manifest):
+            way = f"restore it: zoo delete --restore {ref} --from {quote(where)}"
+        hint = f"{entry.by} deleted that name at {entry.at}; {way}"
+        raise UnknownName(f"checkpoint in {where}", str(ref), hint=hint)
     return entry
+
+
+def lost(ref: Reference, where: str) -> str:
+    """What is to be said of a name whose checkpoint a remote does not have any more."""
+    return (
+        "a prune there has deleted what it pointed at; from a zoo that has it: "
+        f"zoo push {ref} --to {quote(where)}"
+    )
 
 
 def holder(workspace: Workspace, name: str) -> str | None:

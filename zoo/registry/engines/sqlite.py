@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from zoo.errors import Corrupt, DiskFull, Unavailable, ZooError
 
-__all__ = ["begin", "create", "create_read_only", "meaning", "shown", "sides"]
+__all__ = ["begin", "create", "create_read_only", "meaning", "shown", "sides", "url_of"]
 
 BUSY_SECONDS = 60
 CACHE_KIB = 64 * 1024
@@ -44,12 +44,33 @@ UNUSABLE = {
 }
 
 
+def url_of(path: Path, *, existing: bool = False) -> URL:
+    """The URL of a file, which ``existing`` says is there: none is made in its place."""
+    return URL.create("sqlite", database=str(path), query={"mode": "rw"} if existing else {})
+
+
 def create(url: URL) -> Engine:
     """An engine on a file."""
-    # The driver's timeout is SQLite's busy_timeout.
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    path, mode = Path(url.database or ""), url.query.get("mode", "rwc")
+
+    def connect() -> sqlite3.Connection:
+        try:
+            return _connect(path, f"mode={mode}")
+        except sqlite3.OperationalError as error:
+            if mode == "rw" and not path.exists():  # somebody took it away just now
+                raise Corrupt(str(path), "an SQLite database", "no file") from error
+            raise
+
+    engine = create_engine(url.set(query={}), creator=connect)
     event.listen(engine, "connect", _configure)
     return engine
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
+    # The driver's timeout is SQLite's busy_timeout.
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?{how}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+    )
 
 
 def create_read_only(path: Path) -> Engine:
@@ -60,9 +81,7 @@ def create_read_only(path: Path) -> Engine:
     """
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            _read_only_uri(path), uri=True, timeout=BUSY_SECONDS, check_same_thread=False
-        )
+        connection = _connect(path, _read_only(path))
         connection.isolation_level = None
         return connection
 
@@ -71,13 +90,12 @@ def create_read_only(path: Path) -> Engine:
     )
 
 
-def _read_only_uri(path: Path) -> str:
+def _read_only(path: Path) -> str:
     log, shared = sides(path)
     # Without a log, all is in the file. SQLite would yet make the two files that belong to one,
     # in our name, and who owns the database could then not write it any more.
     logged = log.exists() and log.stat().st_size > 0
-    how = "mode=ro&readonly_shm=1" if logged and shared.exists() else "immutable=1"
-    return f"file:{quote(str(path))}?{how}"
+    return "mode=ro&readonly_shm=1" if logged and shared.exists() else "immutable=1"
 
 
 def sides(path: Path) -> tuple[Path, Path]:

@@ -1,22 +1,22 @@
-"""What the other side holds already: whether it is sound, and mending what is not."""
+"""What the other side holds already: whether it is whole, and the repair of what is not."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from zoo.contracts import Remote
 from zoo.domain.digest import Digest
-from zoo.domain.progress import Progress
+from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded, read_object, where_is
-from zoo.store.held import each, name_of
+from zoo.store.held import name_of
 from zoo.store.retry import maintained
 from zoo.transfer.at_once import WORKERS
 
-__all__ = ["check_whole", "heal", "mend", "seems_whole"]
+__all__ = ["check_whole", "repair_shared", "seems_whole"]
 
 
 def seems_whole(place: Remote, digest: Digest, size: int) -> bool:
@@ -54,36 +54,39 @@ def _stands(place: Remote, base: Digest) -> bool:
     return encoded_header(place, base).base is None
 
 
-def mend(
-    store: Store, remote: Remote, items: Collection[Digest], progress: Progress
+def repair_shared(
+    place: Remote, source: Remote, sizes: Mapping[Digest, int], progress: Progress = silent
 ) -> tuple[frozenset[Digest], frozenset[Digest]]:
-    """Replace what ``remote`` holds damaged of ``items``, which ``store`` holds.
+    """Replace what ``place`` holds damaged of objects that ``source`` holds, too.
+
+    Args:
+        place: Holds them.
+        source: Holds them, too.
+        sizes: Bytes of each; those that it has at least, where ``place`` is a folder.
+        progress: Told of the objects that are looked at.
 
     Returns:
         What was replaced, and what a newer version encoded there: nobody here can read that.
 
     Raises:
-        Corrupt: ``store`` holds it damaged too, or ``remote`` can replace nothing.
+        Corrupt: ``source`` holds it damaged too, or ``place`` can replace nothing.
     """
-    broken, newer = [], []
-    with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(items)) as task:
-        sizes = [store.size("objects", item) for item in items]
-        for item, whole in zip(items, _whole(pool, remote, items, sizes), strict=True):
+    whole = {}
+    with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
+        for item, found in zip(sizes, _whole(pool, place, sizes), strict=True):
             task.advance()
-            if whole is None:
-                newer.append(item)
-            elif not whole:
-                broken.append(item)
+            whole[item] = found
+    broken = [item for item, found in whole.items() if found is False]
+    target = maintained(place)
     for item in broken:
-        place = maintained(remote)
-        if place is None:
+        if target is None:
             raise Corrupt(f"object {item}", str(item), "other bytes")
-        place.replace("objects", item, [store.view("objects", item)])
-        place.remove(name_of("encoded", item))
-    return frozenset(broken), frozenset(newer)
+        target.replace("objects", item, read_object(source, item, least=sizes[item]))
+        target.remove(name_of("encoded", item))
+    return frozenset(broken), frozenset(item for item, found in whole.items() if found is None)
 
 
-def check_whole(store: Store, sizes: dict[Digest, int]) -> frozenset[Digest]:
+def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
     """Read objects that only the folder ``store`` holds, and nobody here could replace.
 
     Args:
@@ -97,7 +100,7 @@ def check_whole(store: Store, sizes: dict[Digest, int]) -> frozenset[Digest]:
         Corrupt: One is damaged, or cannot be decoded.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = dict(zip(sizes, _whole(pool, store, sizes, sizes.values()), strict=True))
+        found = dict(zip(sizes, _whole(pool, store, sizes), strict=True))
     for item, whole in found.items():
         if whole is False:
             what = "encoded object" if store.missing("objects", [item]) else "object"
@@ -106,35 +109,14 @@ def check_whole(store: Store, sizes: dict[Digest, int]) -> frozenset[Digest]:
 
 
 def _whole(
-    pool: ThreadPoolExecutor, remote: Remote, items: Iterable[Digest], sizes: Iterable[int]
+    pool: ThreadPoolExecutor, place: Remote, sizes: Mapping[Digest, int]
 ) -> Iterator[bool | None]:
     """As `seems_whole` of each; None for what a newer version encoded."""
 
-    def whole(item: Digest, size: int) -> bool | None:
+    def whole(item: Digest) -> bool | None:
         try:
-            return seems_whole(remote, item, size)
+            return seems_whole(place, item, sizes[item])
         except Unsupported:
             return None
 
-    return pool.map(whole, items, sizes)
-
-
-def heal(store: Store, source: Remote, sizes: dict[Digest, int]) -> frozenset[Digest]:
-    """Replace what ``store`` holds damaged of the objects of a checkpoint that ``source`` holds.
-
-    Args:
-        store: Holds them.
-        source: Holds them, too.
-        sizes: Bytes of each, at least.
-
-    Returns:
-        What was replaced.
-
-    Raises:
-        Corrupt, MissingObject: ``source`` does not hold one sound either.
-    """
-    sound = each(store, lambda item: store.is_sound("objects", item), sizes)
-    broken = frozenset(item for item, good in zip(sizes, sound, strict=True) if not good)
-    for item in broken:
-        store.replace("objects", item, read_object(source, item, least=sizes[item]))
-    return broken
+    return pool.map(whole, sizes)
