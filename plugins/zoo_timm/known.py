@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import zoo_timm
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.hierarchy import TRACE_VERSION, tuples
 from zoo.domain.network import Network
 from zoo.domain.outline import Outline
 from zoo.errors import Unsupported
-from zoo_timm import version
 from zoo_timm.config import read
 
 __all__ = ["CATALOG", "OUTLINES", "classes", "entries", "made_for", "outline", "read_config"]
@@ -45,7 +45,7 @@ MALFORMED = (
 
 def made_for() -> str:
     """What outlines depend on: they are used where it is what it was when they were made."""
-    return f"{version()}, trace {TRACE_VERSION}"
+    return f"{zoo_timm.version()}, trace {TRACE_VERSION}"
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from zoo import plugins
 from zoo.backbones.describe import describe
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
@@ -26,7 +27,8 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every architecture that is traced."""
+    """Every architecture that is traced, which all are of which nothing is known."""
+    monkeypatch.setattr(plugins, "known", lambda name: None)
     names: list[str] = []
     original = TimmBackbone.hierarchy
 

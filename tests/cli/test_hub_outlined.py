@@ -277,7 +277,7 @@ def test_outlines_of_another_version_are_not_used(
     assert found
     assert found.outputs == 1000
     assert known.outline("resnet18") is None
-    monkeypatch.setattr(known, "version", lambda: "timm 0.9")
+    monkeypatch.setattr("zoo_timm.version", lambda: "timm 0.9")
     known.outline.cache_clear()
     assert known.outline("test_resnet") is None
     assert known.entries() is None

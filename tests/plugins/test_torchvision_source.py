@@ -19,7 +19,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, InvalidWeights, Unavailable, UnknownName, Unsupported
 from zoo.facade import Zoo
 from zoo.testing.sources import SourceSuite
-from zoo_torchvision import catalog, download
+from zoo_torchvision import catalog, download, networks
 from zoo_torchvision.catalog import TorchvisionCatalog
 from zoo_torchvision.networks import pinned
 
@@ -93,7 +93,7 @@ def server(weights: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             monkeypatch.setenv(name, "127.0.0.1")
         digits = hashlib.sha256(weights).hexdigest()[:8]
         monkeypatch.setattr(catalog, "_url", lambda weights: f"{served.url}/{file_of(weights)}")
-        monkeypatch.setattr(catalog, "pinned", lambda weights: (file_of(weights), digits))
+        monkeypatch.setattr(networks, "pinned", lambda weights: (file_of(weights), digits))
         yield served
         http.shutdown()
         thread.join()
@@ -197,7 +197,7 @@ def test_wrong_bytes_are_noticed_where_they_are_read_whole(
 def test_weights_whose_file_name_says_no_digest(
     source: TorchvisionCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "pinned", lambda _: None)
+    monkeypatch.setattr(networks, "pinned", lambda _: None)
     with pytest.raises(Unsupported, match="digest"):
         source.resolve(LOCATOR)
     assert all(entry.location is None for entry in source.entries())
@@ -230,7 +230,7 @@ def test_what_is_not_the_weights_is_not_kept(
     if what == "code":
         server.body = b"cos\nsystem\n(S'true'\ntR."
         digits = hashlib.sha256(server.body).hexdigest()[:8]
-        monkeypatch.setattr(catalog, "pinned", lambda weights: (file_of(weights), digits))
+        monkeypatch.setattr(networks, "pinned", lambda weights: (file_of(weights), digits))
     with Zoo.init(tmp_path_factory.mktemp("pull") / "zoo") as z:
         z.index("torchvision")
         with pytest.raises(InvalidWeights if what == "code" else Corrupt):
