@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -260,7 +261,7 @@ def reference(number: int) -> Reference:
     group, tag = divmod(number, TAGS)
     team, subject = TEAMS[group % len(TEAMS)], SUBJECTS[group % len(SUBJECTS)]
     ref = Reference(team, f"{subject}-{group // len(SUBJECTS)}")
-    return ref.with_tag(f"v{tag}") if tag else ref
+    return replace(ref, tag=f"v{tag}") if tag else ref
 
 
 def main(count: int, folder: Path) -> None:

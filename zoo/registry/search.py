@@ -138,6 +138,8 @@ def _pages(sort: Sort | None) -> list[Page]:
 def _found(connection: Connection, ids: list[int]) -> list[Found]:
     rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
+    if not all(isinstance(row.name, str) for row in shown):
+        raise TypeError("the name of an item is no text")  # damage, which is then looked for
     sources = _sources(connection, ids)
     metrics = _metrics(connection, ids)
     remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})

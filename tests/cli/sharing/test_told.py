@@ -22,7 +22,7 @@ def test_a_remote_that_can_replace_nothing_is_not_named_like_a_folder(
     bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     flip_byte(next((lab / kind).glob("*/*")))
-    for module in ("there", "copy"):
+    for module in ("whole", "copy"):
         monkeypatch.setattr(f"zoo.transfer.{module}.maintained", lambda _: None)
     done = bare("push", NAME, "--to", "lab")
     assert (done.code, "the remote --repair" in done.err) == (1, False)
