@@ -7,34 +7,32 @@ Conformance suites for each are in `zoo.testing`.
 | ``zoo.backbones`` | `Backbone` | the first part of an architecture's full name, ``timm`` |
 | ``zoo.sources`` | `Catalog`, or `Source` where it also delivers files | ``zoo index timm`` |
 | ``zoo.heads`` | `Head` | ``--head linear`` |
-| ``zoo.remotes`` | `Remote`, or `Maintained` | the scheme of ``--to``; a plain path is ``folder`` |
+| ``zoo.remotes`` | `Backend` | the scheme of ``--to``; a plain path is ``folder`` |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
-from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
-from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Network
 from zoo.domain.outline import Outline
-from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.domain.task import Task
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Catalog", "Configured", "Folder", "Head", "Kind", "Known", "Local",
-           "Maintained", "Queried", "Remote", "Source", "Target"]  # fmt: skip
+__all__ = ["Backbone", "Backend", "Catalog", "Configured", "Folder", "Guarded", "Head", "Kind",
+           "Known", "Local", "Many", "Mapped", "Queried", "Settling", "Source",
+           "Target"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
@@ -294,125 +292,128 @@ class Head(Protocol):
         """Figures for a whole split, ``accuracy`` (0..1) among them for classes and labels."""
 
 
-class Remote(Protocol):
-    """A read-write place that holds a store.
+@runtime_checkable
+class Backend(Protocol):
+    """Bytes under keys: all that a remote plugin has to write. The one `zoo.store.Store` above it
+    knows the format: names, digests, history, verify, prune.
 
-    Writes are idempotent, and appear whole or not at all.
+    A key is made of parts with slashes between them, ``objects/ab/abcdef…``; a *folder* is what
+    keys begin with: empty, or ending with a slash. ``str()`` of a backend is its location, for
+    messages. Methods are called from several threads at once. Nothing is retried here, but
+    whoever calls may do anything again: `put` and `delete` may be done twice.
+
+    Raises from all methods:
+        Unavailable: The place does not answer, or refuses.
+        Forbidden: The user's rights do not allow it.
     """
 
     @classmethod
     def connect(cls, location: str, *, create: bool) -> Self:
-        """Open the store at ``location``; ``create`` makes an empty one where nothing is.
+        """Reach the place that a user calls ``location``; ``create`` may make it.
+
+        Whether a store is there, and whether one may be made, is not asked here.
 
         Raises:
-            Unavailable: It does not answer, is not there, or holds other things.
+            Unavailable: It does not answer, or is not there.
+            InvalidOption: The location is malformed.
         """
 
-    def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of ``digests`` that are not here."""
+    def stat(self, key: str) -> Stored | None:
+        """Size and date of what is under a key; None if nothing is."""
 
-    def size(self, kind: Kind, digest: Digest) -> int:
-        """Size in bytes.
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, at most ``length`` of them, in pieces; none past the end.
 
         Raises:
-            MissingObject: Not here.
+            FileNotFoundError: Nothing is under the key: at once, or in place of the first piece.
         """
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from ``offset`` on, in pieces. Not checked: whoever keeps them hashes them.
+    def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Keep the pieces under a key, in the place of what is there.
+
+        Nobody ever sees a part of them. If taking the next piece raises, or anything else does,
+        what was there before stays. It is durable when this returns (but see `Settling`).
 
         Raises:
-            MissingObject: Not here.
+            DiskFull: There is no space, here or there.
+            Corrupt: They did not arrive as they were sent.
         """
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
-        """Keep bytes under their digest; False if they were here already.
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        """As `put`, unless something is under the key already; whether it was kept.
 
-        An encoded object is kept under the digest that it has when decoded; what is checked here is
-        its own checksum.
+        Of many who do so at once, exactly one gets True: that is what keeps two people who push at
+        once from undoing each other's work.
 
         Raises:
-            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was kept.
-            DiskFull: No space; nothing was kept.
+            Unsupported: This place cannot do so.
         """
 
-    def upload(self) -> AbstractContextManager[None]:
-        """Announce that things are being written; while it is open, nothing is pruned here.
+    def list(self, folder: str) -> Iterator[Stored]:
+        """All that is in a folder and in those below, in any order, with what was put just now."""
 
-        Raises (on entry):
-            Conflict: A prune is under way.
-        """
+    def delete(self, key: str) -> None:
+        """Delete what is under a key, if anything is."""
 
-    def refs(self) -> Iterator[Reference]:
-        """All names that are here, deleted ones that can be restored included, sorted."""
+    def now(self) -> datetime:
+        """The time, by the clock that dates what is put; has a time zone."""
 
-    def read_ref(self, ref: Reference) -> RefEntry | None:
-        """The newest entry of ``ref``, or None."""
 
-    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        """All entries of ``ref``, oldest first; empty if there is none."""
+@runtime_checkable
+class Many(Protocol):
+    """A backend that can be asked about many keys in one go, or by many at once."""
 
-    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
-        """Create entry ``entry.number`` of ``ref``, exclusively.
+    at_once: int
+    """How many requests it serves well at a time."""
+
+    def present(self, keys: Collection[str]) -> set[str]:
+        """Those under which something is."""
+
+    def folders(self, folder: str) -> Collection[str]:
+        """The names of the folders directly in a folder."""
+
+
+@runtime_checkable
+class Mapped(Protocol):
+    """A backend on this machine, read at the speed of a disk: what it holds is read and hashed
+    where elsewhere sizes are compared, and is asked once only.
+    """
+
+    def view(self, key: str) -> memoryview:
+        """What is under a key, as a memory map.
 
         Raises:
-            Conflict: That number exists, or the one before it does not.
+            FileNotFoundError: Nothing is.
         """
 
 
 @runtime_checkable
-class Maintained(Remote, Protocol):
-    """A remote whose contents can be listed and deleted: what verify, repair and prune need.
+class Settling(Protocol):
+    """A backend that makes what was put durable in batches, which is faster."""
 
-    Files go by their names in the layout of ``docs/store.md``: ``objects/ab/abcdef…``.
-    """
+    def settle(self) -> None:
+        """Make all that was put and created so far durable."""
 
-    @property
-    def at_once(self) -> int:
-        """How many requests it serves well at a time."""
+    def touch(self, key: str, data: bytes) -> None:
+        """As `Backend.put`, of a small mark that need not last; no space is no error."""
 
-    def now(self) -> datetime:
-        """The time, by the clock that dates the files; has a time zone."""
 
-    def files(self, folder: Folder) -> Iterator[Stored]:
-        """All files below ``folder``, also those that are no part of a store, in any order."""
+@runtime_checkable
+class Guarded(Protocol):
+    """A backend with folders that may be closed to some, or be something else."""
 
-    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
-        """The first ``length`` bytes, or all if there are fewer. Not checked.
+    def readable(self, folder: str) -> tuple[Collection[Stored], dict[str, ZooError]]:
+        """What `Backend.list` lists and can be listed, and the folders that cannot be, such as
+        ``objects/ab``, with the reason.
+        """
+
+    def kinds(self, folder: str) -> Mapping[str, str]:
+        """What is directly in a folder, and what it is: ``a folder``, ``a file``, ``a link``.
 
         Raises:
-            MissingObject: Not here.
+            Forbidden: It cannot be listed.
+            NotAFile: It is no folder.
         """
 
-    def is_sound(self, kind: Kind, digest: Digest) -> bool:
-        """Whether the bytes of an object or manifest, read again, are what its digest says.
-
-        Raises:
-            MissingObject: Not here.
-        """
-
-    def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
-        """As `write`, but in the place of damaged bytes if such are here.
-
-        Raises:
-            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
-            DiskFull: No space; nothing was changed.
-        """
-
-    def remove(self, name: str) -> None:
-        """Delete the file of that name, if it is here."""
-
-    def remember_pruned(self, digest: Digest) -> None:
-        """Mark a manifest as deleted on purpose: an empty file below ``pruned``.
-
-        `write` and `replace` take the mark away when the manifest comes back.
-        """
-
-    def pruning(self) -> AbstractContextManager[None]:
-        """Announce that things are about to be deleted; the counterpart of `upload`.
-
-        The signs lie in ``tmp``, see ``docs/store.md``.
-
-        Raises (on entry):
-            Conflict: Somebody is writing, or pruning; nothing may be deleted.
-        """
+    def tidy(self) -> None:
+        """Remove the empty folders that killed writers have left."""

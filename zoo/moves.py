@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from zoo import config
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Protected, UnknownName
+from zoo.store import Store
 
 __all__ = [
     "append",
@@ -27,7 +27,7 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
+def append(place: Store, ref: Reference, digest: Digest, why: str) -> RefEntry:
     """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
 
     Raises:
@@ -37,7 +37,7 @@ def append(place: Remote, ref: Reference, digest: Digest, why: str) -> RefEntry:
 
 
 def append_after(
-    place: Remote, current: RefEntry | None, ref: Reference, digest: Digest, why: str
+    place: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
 ) -> RefEntry:
     """Move a ref as `append` does, but only from ``current``, its newest entry.
 
@@ -50,7 +50,7 @@ def append_after(
     return _append(place, ref, current, digest, why)
 
 
-def append_deletion(place: Remote, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
+def append_deletion(place: Store, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
     """Delete a name of a store or remote, so that it can be restored.
 
     Args:
@@ -67,7 +67,7 @@ def append_deletion(place: Remote, ref: Reference, *, of: RefEntry | None = None
     return _append(place, ref, current, current.manifest, "delete", deleted=True)
 
 
-def append_restoration(place: Remote, ref: Reference) -> RefEntry:
+def append_restoration(place: Store, ref: Reference) -> RefEntry:
     """Bring back a name of a store or remote that was deleted; no new entry if it is there.
 
     Raises:
@@ -85,7 +85,7 @@ def append_restoration(place: Remote, ref: Reference) -> RefEntry:
         return _append(place, ref, current, current.manifest, "restore")
 
 
-def append_protection(place: Remote, ref: Reference, *, on: bool) -> RefEntry:
+def append_protection(place: Store, ref: Reference, *, on: bool) -> RefEntry:
     """Protect a name from being moved and deleted, or end that; no new entry if it is so already.
 
     Raises:
@@ -99,7 +99,7 @@ def append_protection(place: Remote, ref: Reference, *, on: bool) -> RefEntry:
     return _append(place, ref, current, current.manifest, why, protected=on)
 
 
-def _present(place: Remote, ref: Reference) -> RefEntry:
+def _present(place: Store, ref: Reference) -> RefEntry:
     current = place.read_ref(ref)
     if current is None or current.deleted:
         raise UnknownName("checkpoint", str(ref))
@@ -118,7 +118,7 @@ def check_movable(ref: Reference, current: RefEntry | None, where: str = "") -> 
 
 
 def _append(
-    place: Remote,
+    place: Store,
     ref: Reference,
     current: RefEntry | None,
     digest: Digest,

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zoo.contracts import (
     Backbone,
+    Backend,
     Catalog,
+    Guarded,
     Head,
     Known,
     Local,
-    Maintained,
+    Many,
+    Mapped,
     Queried,
-    Remote,
+    Settling,
     Source,
     Target,
 )
@@ -38,12 +41,12 @@ CONTRACTS: dict[str, type] = {
     "zoo.backbones": Backbone,
     "zoo.sources": Catalog,
     "zoo.heads": Head,
-    "zoo.remotes": Remote,
+    "zoo.remotes": Backend,
 }
 
 OPTIONAL: dict[str, tuple[type, ...]] = {
     "zoo.sources": (Queried, Source, Local, Target),
-    "zoo.remotes": (Maintained,),
+    "zoo.remotes": (Many, Mapped, Settling, Guarded),
 }
 """What a plugin may be beyond its contract; it is, if it has all the methods."""
 
@@ -106,9 +109,9 @@ def head(name: str) -> Head:
     return cast(Head, _made("zoo.heads", name))
 
 
-def remote(name: str) -> type[Remote]:
+def remote(name: str) -> type[Backend]:
     """The remote plugin ``name``. Raises as `load` does."""
-    return cast("type[Remote]", load("zoo.remotes", name))
+    return cast("type[Backend]", load("zoo.remotes", name))
 
 
 def names(group: str) -> tuple[str, ...]:

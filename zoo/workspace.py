@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from zoo import config, plugins
-from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
@@ -75,7 +74,7 @@ Check = Callable[[RefEntry | None], None]
 """Gets the newest entry of a ref, and raises where the ref must not move on from it."""
 
 
-def connect(location: str, *, create: bool = False) -> Remote:
+def connect(location: str, *, create: bool = False) -> Store:
     """Connect to a folder, or to a URL whose scheme names a remote plugin.
 
     Raises:
@@ -87,13 +86,13 @@ def connect(location: str, *, create: bool = False) -> Remote:
     check_store(location)
     plugin = plugins.remote(scheme_of(location) or "folder")
     try:
-        remote = plugin.connect(location, create=create)
+        store = Store.connect(plugin.connect(location, create=create), create=create)
     except Unavailable as error:
         if error.hint is None:
             error.hint = "check the name and the connection; zoo remote lists known remotes"
         raise
     # A folder answers or does not; what is reached over a network may answer the next time.
-    return remote if isinstance(remote, Store) else Retrying(remote)
+    return store if store.is_near else Store(Retrying(store.backend))
 
 
 def trust_in(root: Path) -> Trust:
@@ -539,7 +538,7 @@ class Workspace:
             del remotes[name]
         self.registry.replace_remote(name, {})
 
-    def remote(self, where: str, *, create: bool = False) -> Remote:
+    def remote(self, where: str, *, create: bool = False) -> Store:
         """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.
 
         A single word is the name of a remote, or of a store in the current folder: none is made

@@ -1,129 +1,174 @@
-"""Requests to a bucket, and the one translation of what obstore raises."""
+"""A bucket as a backend: keys below a prefix, by requests that may be many at once."""
 
 from __future__ import annotations
 
-import re
+import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError
 
 from zoo.domain.stored import Stored
-from zoo.errors import Unavailable, Unsupported, ZooError
+from zoo.errors import Unavailable, Unsupported, disk_errors
+from zoo_bucket.errors import NO_BUCKET, NoSuchRange, translated
 from zoo_bucket.place import Place
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions
 
-__all__ = ["REQUESTS_AT_ONCE", "Bucket", "each"]
+__all__ = ["BucketBackend"]
 
 PIECE = 1 << 20
 PART = 8 << 20
 PARTS_AT_ONCE = 4
 REQUESTS_AT_ONCE = 16
 LISTED_AT_ONCE = 1000
+LIST_FROM = 8
+"""So many keys of one folder are looked up by listing it: a page costs what one question does."""
+HELD = 64 << 20
+"""Bytes that are held in memory until they are sent; more wait in a temporary file."""
+SCRATCH = "tmp/"
 WRITER = "zoowriter"  # a name that all three services allow for metadata
-NO_BUCKET = "the bucket does not exist"
-
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-# Who asks the machine itself for credentials has found none in the environment.
-_NO_CREDENTIALS = re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google")
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
-class _NoSuchRange(Exception):
-    """A part was asked for of an object that has no bytes there."""
+class BucketBackend:
+    """The keys below one prefix of a bucket. Implements `zoo.contracts.Backend` and `Many`.
 
-
-class Bucket:
-    """The keys below one prefix of a bucket.
-
-    Raises from all methods:
-        Unavailable: The service does not answer, or refuses.
+    Attributes:
+        place: Where it is.
+        at_once: Requests that it serves well at a time.
     """
+
+    at_once = REQUESTS_AT_ONCE
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        with self._translated():
+        self._is_exclusive = False
+        with translated(place):
             self._store, self._sender = place.clients()
 
-    def get(self, key: str, length: int | None = None) -> bytes | None:
-        """The bytes of a small object, or the first of a large one; None if there is none."""
-        options: GetOptions = {} if length is None else {"range": (0, length)}
+    @classmethod
+    def connect(cls, location: str, *, create: bool) -> Self:  # noqa: ARG003 - nobody makes buckets
+        """Reach ``scheme://bucket/prefix``; nothing is asked yet.
+
+        Raises:
+            InvalidOption: The location is malformed, or holds credentials.
+            Unavailable: What the environment says of the service is no use.
+        """
+        return cls(Place.parse(location))
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    def stat(self, key: str) -> Stored | None:
+        """Size and date of an object; None if there is none."""
         try:
-            with self._translated():
-                return bytes(obstore.get(self._store, self._path(key), options=options).bytes())
+            with translated(self.place):
+                found = obstore.head(self._store, self._path(key))
         except FileNotFoundError:
             return None
-        except _NoSuchRange:  # it is empty
-            return b""
+        return Stored(key, found["size"], found["last_modified"])
 
-    def stat(self, key: str) -> ObjectMeta | None:
-        """Size and age of an object, or None if there is none."""
-        try:
-            with self._translated():
-                return obstore.head(self._store, self._path(key))
-        except FileNotFoundError:
-            return None
+    def present(self, keys: Collection[str]) -> set[str]:
+        """Those of ``keys`` under which something is."""
+        folders: dict[str, list[str]] = defaultdict(list)
+        for key in keys:
+            folders[f"{key.rpartition('/')[0]}/"].append(key)
+        jobs: list[Callable[[], set[str]]] = []
+        for folder, wanted in folders.items():
+            if len(wanted) >= LIST_FROM:
+                jobs.append(partial(self._listed, folder, set(wanted)))
+            else:
+                jobs += [partial(self._asked, key) for key in wanted]
+        if len(jobs) < 2:
+            return set[str]().union(*(job() for job in jobs))
+        with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(jobs))) as pool:
+            return set[str]().union(*pool.map(lambda job: job(), jobs))
 
-    def open(self, key: str, offset: int) -> Iterator[bytes] | None:
-        """The bytes of an object from ``offset`` on, in pieces; None if there is no object."""
+    def _listed(self, folder: str, keys: set[str]) -> set[str]:
+        return keys & {file.name for file in self.list(folder)}
+
+    def _asked(self, key: str) -> set[str]:
+        return {key} if self.stat(key) else set()
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of an object from ``offset`` on, at most ``length`` of them, in pieces; a lost
+        connection is taken up where it ended.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        options: GetOptions = {"range": {"offset": offset}} if offset else {}
+        if length is not None:
+            options = {"range": (offset, offset + length)}
         if offset:  # a range of no bytes is an error to every service
             found = self.stat(key)
-            if found is None or offset >= found["size"]:
-                return None if found is None else iter(())
+            if found is None:
+                raise FileNotFoundError(key)
+            if offset >= found.bytes or length == 0:
+                return iter(())
         try:
-            with self._translated():
-                options: GetOptions = {"range": {"offset": offset}} if offset else {}
+            with translated(self.place):
                 result = obstore.get(self._store, self._path(key), options=options)
                 return self._pieces(iter(result.stream(min_chunk_size=PIECE)))
-        except FileNotFoundError:
-            return None
+        except NoSuchRange:  # it is empty
+            return iter(())
 
     def _pieces(self, stream: Iterator[bytes]) -> Iterator[bytes]:
         while True:
             # Only the waiting: what the reader does with a piece is no failure of the service.
-            with self._translated():
+            with translated(self.place):
                 piece = next(stream, None)
             if piece is None:
                 return
             yield bytes(piece)
 
-    def put(self, key: str, content: bytes | IO[bytes]) -> None:
-        """Write an object whole, in parts where it is large, over one that may be there."""
-        try:
-            with self._translated():
-                obstore.put(
-                    self._sender,
-                    self._path(key),
-                    content,
-                    chunk_size=PART,
-                    max_concurrency=PARTS_AT_ONCE,
-                )
-        except FileNotFoundError:
-            raise Unavailable(str(self.place), NO_BUCKET) from None
+    def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write an object whole, in parts where it is large, over one that may be there.
+
+        All pieces are taken before any is sent; what is larger than 64 MiB waits in a file.
+
+        Raises:
+            DiskFull: No space for that file; nothing was sent.
+        """
+        with tempfile.SpooledTemporaryFile(max_size=HELD) as file:
+            with disk_errors(tempfile.gettempdir()):
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+            file.seek(0)
+            try:
+                with translated(self.place):
+                    obstore.put(
+                        self._sender,
+                        self._path(key),
+                        file,
+                        chunk_size=PART,
+                        max_concurrency=PARTS_AT_ONCE,
+                    )
+            except FileNotFoundError:
+                raise Unavailable(str(self.place), NO_BUCKET) from None
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
         """Write an object, in one part, unless its key is taken; whether it was written.
 
         Raises:
-            Unsupported: The service cannot write on condition.
+            Unsupported: The service cannot write on condition, or says that it can and does not.
         """
+        self._prove_exclusive()
+        return self._create(key, data)
+
+    def _create(self, key: str, data: bytes | memoryview) -> bool:
         writer = uuid.uuid4().hex
         try:
-            with self._translated():
+            with translated(self.place):
                 obstore.put(
                     self._sender if len(data) > PIECE else self._store,
                     self._path(key),
@@ -141,23 +186,41 @@ class Bucket:
 
     def _writer(self, key: str) -> str | None:
         try:
-            with self._translated():
+            with translated(self.place):
                 return obstore.get(self._store, self._path(key)).attributes.get(WRITER)
         except FileNotFoundError:
             return None
 
-    def below(self, folder: str = "") -> Iterator[str]:
-        """All keys that begin with ``folder``, which is empty or ends with a slash."""
-        return (file.name for file in self.files(folder))
+    def _prove_exclusive(self) -> None:
+        """Try once whether this service really refuses to create what is there.
 
-    def files(self, folder: str) -> Iterator[Stored]:
-        """As `below`, each with its size and when it was written, by the clock of the service."""
-        prefix = self.place.prefix + folder
-        with self._translated():
+        Some that speak S3 ignore the condition: of two writers, one would silently undo the other.
+        """
+        if self._is_exclusive:
+            return
+        key = f"{SCRATCH}probe-{uuid.uuid4().hex}"
+        try:
+            exclusive = self._create(key, b"1") and not self._create(key, b"2")
+        except Unsupported:
+            exclusive = False
+        finally:
+            with suppress(Unavailable, Unsupported):  # what stays does no harm
+                self.delete(key)
+        if not exclusive:
+            raise Unsupported(
+                f"{self.place} does not honour conditional writes (If-None-Match), so that "
+                "two people who push at once would undo each other's work"
+            )
+        self._is_exclusive = True
+
+    def list(self, folder: str) -> Iterator[Stored]:
+        """All objects below ``folder``, dated by the clock of the service."""
+        prefix = self._path(folder)
+        with translated(self.place):
             batches = iter(obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE))
         while True:
             try:
-                with self._translated():
+                with translated(self.place):
                     batch = next(batches, None)
             except FileNotFoundError:
                 raise Unavailable(str(self.place), NO_BUCKET) from None
@@ -167,75 +230,29 @@ class Bucket:
                 name = meta["path"][len(self.place.prefix) :]
                 yield Stored(name, meta["size"], meta["last_modified"])
 
-    def folders(self, folder: str) -> list[str]:
+    def folders(self, folder: str) -> Collection[str]:
         """The names of what looks like a folder directly below ``folder``."""
-        prefix = self.place.prefix + folder
-        with self._translated():
-            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        with translated(self.place):
+            found = obstore.list_with_delimiter(self._store, self._path(folder))["common_prefixes"]
         return [name.rstrip("/").rpartition("/")[2] for name in found]
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
+        with suppress(FileNotFoundError), translated(self.place):
+            obstore.delete(self._store, self._path(key))
+
+    def now(self) -> datetime:
+        """The time of the service, which dates nothing but what is written."""
+        key = f"{SCRATCH}probe-{uuid.uuid4().hex}"
+        self.put(key, [])
         try:
-            with self._translated():
-                obstore.delete(self._store, self._path(key))
-        except FileNotFoundError:
-            return
+            for file in self.list(SCRATCH):
+                if file.name == key:
+                    return file.at
+        finally:
+            with suppress(Unavailable, Unsupported):
+                self.delete(key)
+        raise Unavailable(str(self.place), "its listing lacks what was written just now")
 
     def _path(self, key: str) -> str:
         return self.place.prefix + key
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except AlreadyExistsError:
-            raise
-        except (BaseError, NotImplementedError, ValueError) as error:
-            if _status(error) == "416":
-                raise _NoSuchRange from None
-            # Not from the original: its text may hold key ids, signed URLs and the server's words.
-            raise _translation(str(self.place), error) from None
-
-
-def each(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-    """``function`` of every item, in order, with many requests under way at once."""
-    items = list(items)
-    if len(items) < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(items))) as pool:
-        return list(pool.map(function, items))
-
-
-def _status(error: Exception) -> str:
-    found = _STATUS.search(str(error))
-    return found[1] if found else ""
-
-
-def _translation(place: str, error: Exception) -> ZooError:
-    text, number = str(error), _status(error)
-    code = _CODE.search(text)
-    word = f" ({code[1]})" if code else ""
-    if isinstance(error, NotImplementedError) or number == "501":
-        return Unsupported(
-            f"{place} cannot do what a store needs: its service says 'not implemented'"
-        )
-    if _NO_CREDENTIALS.search(text):
-        why = "no credentials: set those of the service in the environment"
-        return Unavailable(place, why, hint="")
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-        reason = f"access is refused{word}: check the credentials and their rights"
-    elif number == "404":
-        reason = NO_BUCKET
-    elif "redirect" in text:
-        reason = "the bucket is in another region: set AWS_REGION"
-    elif number:
-        reason = f"the service answered {number}{word}"
-    elif "builder error" in text:
-        reason = "the endpoint is no https:// address"
-    elif "HTTP error" in text:
-        reason = "no answer from the service, or the connection was lost"
-    else:
-        reason = "the settings of the service in the environment are incomplete or wrong"
-    # Most reasons say themselves what to do.
-    return Unavailable(place, reason, hint=None if reason == NO_BUCKET else "")

@@ -10,7 +10,6 @@ import pytest
 from fakes.clock import earlier
 from fakes.places import BucketPlace, flip
 
-from zoo import plugins
 from zoo.domain.reference import Reference
 from zoo.moves import append_deletion
 
@@ -125,15 +124,3 @@ def test_whoever_writes_and_whoever_prunes_give_way(run: Any, team: BucketPlace)
         stopped = run("push", BASE, "--to", team.location)
     assert (stopped.code != 0, "prune" in stopped.err) == (True, True)
     assert team.names("objects", "encoded", "manifests") == names
-
-
-def test_a_remote_that_cannot_list_is_told_apart(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Plain:
-        @staticmethod
-        def connect(location: str, *, create: bool) -> object:
-            return object()
-
-    monkeypatch.setattr(plugins, "remote", lambda scheme: Plain)
-    for command in ("verify", "prune"):
-        done = run(command, "plain://somewhere")
-        assert (done.code, "cannot list what it holds" in done.err) == (1, True)

@@ -15,7 +15,7 @@ from fakes.checkpoints import flip_byte
 from fakes.sampled import every
 from fakes.users import TEAM, User
 
-from zoo.store import Store
+from zoo.store.disk import Disk
 from zoo.workspace import Workspace
 
 UMASKS = (0o000, 0o002, 0o022, 0o027, 0o077)
@@ -102,7 +102,7 @@ def work_together(root: Path, ann: User, bob: User) -> None:
         flip_byte(damaged)
         damaged.chmod(0o444)
         left = f"tmp/tmp{user.id}abc"
-        other.do(lambda left=left: Store(root).disk.touch(left, b"half"))  # type: ignore[misc]
+        other.do(lambda left=left: Disk(root).touch(left, b"half"))  # type: ignore[misc]
         os.utime(root / left, (0, 0))
         well(user, ("verify", root, "--repair"), ("prune", root, *PRUNE), ("verify", root))
         assert not (root / left).exists()
@@ -196,7 +196,7 @@ def test_a_leftover_that_only_its_owner_may_delete_stops_no_prune(base: Path) ->
     (root / "tmp").chmod(0o3775)
     for user in (ann, bob):
         left = f"tmp/tmp{user.id}abc"
-        user.do(lambda left=left: Store(root).disk.touch(left))  # type: ignore[misc]
+        user.do(lambda left=left: Disk(root).touch(left))  # type: ignore[misc]
         os.utime(root / left, (0, 0))
     well(bob, ("prune", root, *PRUNE))
     assert [path.name for path in (root / "tmp").glob("tmp*")] == ["tmp61001abc"]

@@ -12,7 +12,7 @@ import numpy as np
 from blake3 import blake3
 from safetensors.numpy import save_file
 
-from zoo.contracts import Kind
+from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Backbone, Head, Manifest, Preprocessing, WeightsFile
@@ -53,8 +53,8 @@ class FailingStore(Store):
 
     fails_at = 0
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self.writes: list[Kind] = []
         self._counting = threading.Lock()
 

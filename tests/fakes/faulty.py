@@ -1,41 +1,41 @@
-"""A remote on a bad line."""
+"""A backend on a bad line."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from datetime import datetime
 from random import Random
 from typing import Self, TypeVar
 
-from zoo.contracts import Kind, Remote
-from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
-from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Unavailable
+from zoo.contracts import Backend
+from zoo.domain.stored import Stored
+from zoo.errors import Corrupt, Unavailable
 
-__all__ = ["FAULTS", "SILENT_FAULTS", "FaultyRemote"]
+__all__ = ["FAULTS", "SILENT_FAULTS", "FaultyBackend"]
 
 FAULTS = ("fails", "loses the answer", "stalls", "duplicates", "damages", "truncates")
 SILENT_FAULTS = FAULTS[4:]
 """What only whoever keeps the bytes can notice."""
 
+CONTENT = ("objects/", "encoded/", "manifests/")
 STALL_SECONDS = 0.001
 T = TypeVar("T")
 
 
-class FaultyRemote:
-    """Wraps a remote; a share of the operations goes wrong, drawn by seed.
+class FaultyBackend:
+    """Wraps a backend; a share of the operations goes wrong, drawn by seed. Signs are spared, as
+    one that stays stops others by design. What is sent is checked at the other end.
 
     Attributes:
         met: How often which fault was met.
     """
 
     def __init__(
-        self, remote: Remote, seed: int, *, share: float, faults: tuple[str, ...] = FAULTS
+        self, backend: Backend, seed: int, *, share: float, faults: tuple[str, ...] = FAULTS
     ) -> None:
-        self.remote = remote
+        self.backend = backend
         self.share = share
         self.faults = faults
         self.met: Counter[str] = Counter()
@@ -45,69 +45,57 @@ class FaultyRemote:
     def connect(cls, location: str, *, create: bool) -> Self:
         raise NotImplementedError
 
-    def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
-        wanted = list(digests)
-        return self._do(lambda: self.remote.missing(kind, wanted))
+    def __str__(self) -> str:
+        return str(self.backend)
 
-    def size(self, kind: Kind, digest: Digest) -> int:
-        return self._do(lambda: self.remote.size(kind, digest))
+    def stat(self, key: str) -> Stored | None:
+        return self._do(key, lambda: self.backend.stat(key))
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        fault = self._fault()
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        fault = self._fault(key)
         self._before(fault)
-        data = b"".join(self.remote.read(kind, digest, offset))
-        half = len(data) // 2
-        yield from self._spoilt(fault, [data[:half], data[half:]])
+        data = self._spoilt(key, fault, b"".join(self.backend.open(key, offset, length)))
+        yield data[: len(data) // 2]
+        yield data[len(data) // 2 :]
         if fault == "loses the answer":
             raise self._unavailable()
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
-        fault = self._fault()
+    def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        fault = self._fault(key)
         self._before(fault)
-        kept = list(pieces)
-        written = self.remote.write(kind, digest, self._spoilt(fault, kept))
+        kept = b"".join(pieces)
+        if self._spoilt(key, fault, kept) != kept:
+            raise Corrupt(key, "what was sent", "something else")
+        self.backend.put(key, [kept])
         if fault == "duplicates":
-            self.remote.write(kind, digest, kept)
+            self.backend.put(key, [kept])
         if fault == "loses the answer":
             raise self._unavailable()
-        return written
 
-    def upload(self) -> AbstractContextManager[None]:
-        return self.remote.upload()
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        return self._do(key, lambda: self.backend.create(key, data))
 
-    def refs(self) -> Iterator[Reference]:
-        return iter(self._do(lambda: list(self.remote.refs())))
+    def list(self, folder: str) -> Iterator[Stored]:
+        return iter(self._do(folder, lambda: [*self.backend.list(folder)]))
 
-    def read_ref(self, ref: Reference) -> RefEntry | None:
-        return self._do(lambda: self.remote.read_ref(ref))
+    def delete(self, key: str) -> None:
+        self._do(key, lambda: self.backend.delete(key))
 
-    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        return self._do(lambda: self.remote.history(ref))
+    def now(self) -> datetime:
+        return self.backend.now()
 
-    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
-        def append() -> None:
-            try:
-                self.remote.append_ref(ref, entry)
-            except Conflict:
-                if not done:
-                    raise
-            done.append(True)
-
-        done: list[bool] = []  # a duplicate of one's own is refused, and nobody is told
-        self._do(append)
-
-    def _do(self, work: Callable[[], T]) -> T:
-        fault = self._fault()
+    def _do(self, key: str, work: Callable[[], T]) -> T:
+        fault = self._fault(key)
         self._before(fault)
         answer = work()
         if fault == "duplicates":
-            work()
+            work()  # what this one says is not heard
         if fault == "loses the answer":
             raise self._unavailable()
         return answer
 
-    def _fault(self) -> str:
-        if self._draw.random() >= self.share:
+    def _fault(self, key: str) -> str:
+        if key.startswith("tmp/") or self._draw.random() >= self.share:
             return ""
         fault = self._draw.choice(self.faults)
         self.met[fault] += 1
@@ -119,16 +107,15 @@ class FaultyRemote:
         if fault == "stalls":
             time.sleep(STALL_SECONDS)
 
-    def _spoilt(self, fault: str, pieces: list[bytes]) -> Iterator[bytes]:
-        if fault not in SILENT_FAULTS:
-            yield from pieces
-            return
-        data = bytearray(b"".join(pieces))
+    def _spoilt(self, key: str, fault: str, sent: bytes) -> bytes:
+        if fault not in SILENT_FAULTS or not key.startswith(CONTENT) or not sent:
+            return sent
+        data = bytearray(sent)
         # Every other time in the first bytes, which decide how the rest is read.
         place = self._draw.randrange(min(len(data), self._draw.choice([88, len(data)])))
         if fault == "damages":
             data[place] ^= self._draw.randrange(1, 256)
-        yield bytes(data[:place] if fault == "truncates" else data)
+        return bytes(data[:place] if fault == "truncates" else data)
 
     def _unavailable(self) -> Unavailable:
         return Unavailable("the faulty remote", "stopped answering")

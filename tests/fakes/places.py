@@ -7,12 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from zoo.contracts import Maintained
 from zoo.store import Store
-from zoo.store.retry import Retrying, maintained
-from zoo_bucket.bucket import Bucket
-from zoo_bucket.place import Place as Location
-from zoo_bucket.remote import BucketRemote
+from zoo.store.retry import Retrying
+from zoo_bucket.bucket import BucketBackend
 
 __all__ = ["BucketPlace", "FolderPlace", "Place", "ago", "flip", "mirror", "write"]
 
@@ -28,7 +25,7 @@ class Place(Protocol):
     """
 
     location: str
-    remote: Maintained
+    remote: Store
 
     def names(self, *folders: str) -> list[str]: ...
     def read(self, name: str) -> bytes: ...
@@ -70,7 +67,7 @@ class FolderPlace:
 
     def __init__(self, root: Path) -> None:
         self.root, self.location = root, str(root)
-        self.remote: Maintained = Store.create(root)
+        self.remote = Store.create(root)
 
     def names(self, *folders: str) -> list[str]:
         paths = [path for folder in folders for path in (self.root / folder).rglob("*")]
@@ -94,23 +91,18 @@ class BucketPlace:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        remote = maintained(
-            Retrying(BucketRemote.connect(location, create=True), pause=lambda _: None)
-        )
-        assert remote is not None
-        self.remote = remote
-        self._bucket = Bucket(Location.parse(location))
+        self._bucket = BucketBackend.connect(location, create=True)
+        Store.connect(self._bucket, create=True)
+        self.remote = Store(Retrying(self._bucket, pause=lambda _: None))
 
     def names(self, *folders: str) -> list[str]:
-        return sorted(name for folder in folders for name in self._bucket.below(f"{folder}/"))
+        return sorted(file.name for folder in folders for file in self._bucket.list(f"{folder}/"))
 
     def read(self, name: str) -> bytes:
-        data = self._bucket.get(name)
-        assert data is not None
-        return data
+        return b"".join(self._bucket.open(name))
 
     def plant(self, name: str, data: bytes) -> None:
-        self._bucket.put(name, data)
+        self._bucket.put(name, [data])
 
     def lose(self, name: str) -> None:
         self._bucket.delete(name)

@@ -37,13 +37,11 @@ REMOTE = """
 class Plugin:
     @classmethod
     def {connect}: pass
-    def missing(self, kind, digests): pass
-    def size(self, kind, digest): pass
-    def read(self, kind, digest, offset=0): pass
-    def write(self, kind, digest, pieces): pass
-    def upload(self): pass
-    def refs(self): pass
-    def read_ref(self, ref): pass
-    def history(self, ref): pass
-    def append_ref(self, ref, entry): pass
+    def stat(self, key): pass
+    def open(self, key, offset=0, length=None): pass
+    def put(self, key, pieces): pass
+    def create(self, key, data): pass
+    def list(self, folder): pass
+    def delete(self, key): pass
+    def now(self): pass
 """

@@ -10,12 +10,13 @@ from typing import ClassVar
 
 from fakes import work
 
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.moves import append_deletion
 from zoo.store import Store
+from zoo.store.folder import FolderBackend
 from zoo.transfer import sync
 from zoo.workspace import Workspace
 
@@ -27,8 +28,8 @@ NAME = "team/loop"
 class CountingStore(Store):
     """Remembers what was really written."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self.written: list[Digest] = []
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
@@ -44,10 +45,10 @@ class Counting(Workspace):
 
     def __init__(self, root: Path, remote: Path | None = None) -> None:
         super().__init__(root)
-        self.store = CountingStore(root)
-        self.place = CountingStore(remote or root)
+        self.store = CountingStore(FolderBackend(root))
+        self.place = CountingStore(FolderBackend(remote or root))
 
-    def remote(self, where: str, *, create: bool = False) -> Remote:
+    def remote(self, where: str, *, create: bool = False) -> Store:
         return self.place if where == str(self.place.root) else super().remote(where, create=create)
 
 
@@ -138,7 +139,7 @@ class Push(Scene):
         return self.shared
 
     def again(self) -> list[Digest]:
-        Store.connect(str(self.shared), create=True)
+        Store.create(self.shared)
         zoo = Counting(self.home, self.shared)
         sync.push(zoo, *self.args()[1:])
         return zoo.place.written

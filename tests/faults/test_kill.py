@@ -23,6 +23,7 @@ from fakes.scenes import Delete, FirstPush, Import, Prune, Pull, Push, Scene, Ta
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.store import Store
+from zoo.store.folder import FolderBackend
 from zoo.store.verify import verify
 
 WARM = 3
@@ -47,7 +48,7 @@ def held(root: Path) -> set[str]:
 
 
 def moves(root: Path) -> dict[Reference, tuple[RefEntry, ...]]:
-    store = Store(root)
+    store = Store(FolderBackend(root))
     return {ref: store.history(ref) for ref in store.refs()}
 
 

@@ -22,7 +22,7 @@ from zoo.store.encoded import encoded_header, read_encoded
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 from zoo.transfer.sync import push
-from zoo.workspace import Workspace
+from zoo.workspace import Workspace, connect
 
 NAME = "team/flowers"
 REF = Reference.parse(NAME)
@@ -59,7 +59,7 @@ class TestCutShort:
         (tmp_path / "shared" / "objects").mkdir(parents=True)
         (tmp_path / "shared" / "tmp").mkdir()
         (tmp_path / "shared" / "tmp" / "tmpabcdefgh").touch()
-        Store.connect(str(tmp_path / "shared"), create=True)
+        connect(str(tmp_path / "shared"), create=True)
         assert (tmp_path / "shared" / "zoo.json").exists()
 
     @pytest.mark.parametrize("stray", ["photo.jpg", "objects/ab/cd"])
@@ -68,7 +68,7 @@ class TestCutShort:
         path.parent.mkdir(parents=True)
         path.touch()
         with pytest.raises(Unavailable):
-            Store.connect(str(tmp_path / "shared"), create=True)
+            connect(str(tmp_path / "shared"), create=True)
 
     def test_a_prune_between_the_mark_and_the_deletion(self, zoo: Workspace) -> None:
         digest = add_checkpoint(zoo, NAME)
@@ -197,12 +197,12 @@ class TestMeet:
         digest = add_checkpoint(zoo, NAME)
         read = Store.read
 
-        def gone(self: Store, kind: Kind, asked: Digest) -> Iterator[bytes]:
+        def gone(self: Store, kind: Kind, asked: Digest, *part: int) -> Iterator[bytes]:
             if not self.missing("manifests", [digest]):
                 append_deletion(self, REF)
                 self.remember_pruned(digest)
                 self.path("manifests", digest).unlink()
-            return read(self, kind, asked)
+            return read(self, kind, asked, *part)
 
         monkeypatch.setattr(Store, "read", gone)
         assert {item.kind for item in plan(zoo.store, keep=MONTH, grace=-MONTH).doomed} == {

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from fakes import work
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
-from fakes.faulty import FAULTS, SILENT_FAULTS, FaultyRemote
+from fakes.faulty import FAULTS, SILENT_FAULTS, FaultyBackend
 
-from zoo.contracts import Remote
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, Unavailable, Unsupported
@@ -30,9 +29,9 @@ TRIES = 60
 class Wired(Workspace):
     """A zoo whose every remote is ``wire``."""
 
-    wire: Remote
+    wire: Store
 
-    def remote(self, where: str, *, create: bool = False) -> Remote:
+    def remote(self, where: str, *, create: bool = False) -> Store:
         return self.wire
 
 
@@ -61,9 +60,11 @@ class Line:
             assert verify(store).damages == ()
             assert [path for path in store.staging.rglob("*") if path.is_file()] == []
 
-    def attempt(self, zoo: Wired, what: str, name: str, wire: FaultyRemote, *, retry: bool) -> bool:
+    def attempt(
+        self, zoo: Wired, what: str, name: str, wire: FaultyBackend, *, retry: bool
+    ) -> bool:
         """One push or pull; whether it completed."""
-        zoo.wire = Retrying(wire, pause=lambda _: None) if retry else wire
+        zoo.wire = Store(Retrying(wire, pause=lambda _: None) if retry else wire)
         try:
             (push if what == "push" else pull)(zoo, name, "anywhere")
         except (Corrupt, Unavailable, Unsupported) as error:
@@ -90,7 +91,9 @@ class Line:
 def endure(folder: Path, seed: int) -> Counter[str]:
     """Push and pull again and again until it is done; what was met."""
     line = Line(folder)
-    wire = FaultyRemote(line.shared, seed, share=random.Random(seed).choice([0.03, 0.1, 0.25]))
+    wire = FaultyBackend(
+        line.shared.backend, seed, share=random.Random(seed).choice([0.03, 0.1, 0.25])
+    )
     steps = [(line.mine, "push", BASE), (line.mine, "push", TUNED),
              (line.theirs, "pull", TUNED), (line.theirs, "pull", BASE)]  # fmt: skip
     for zoo, what, name in steps:
@@ -127,7 +130,7 @@ def test_for_long(tmp_path: Path, told: Callable[[str], None]) -> None:
 def test_with_retries_nobody_notices(tmp_path: Path, seed: int) -> None:
     """What a retry can mend, it does; no name moves twice."""
     line = Line(tmp_path)
-    wire = FaultyRemote(line.shared, seed, share=0.2, faults=LOUD_FAULTS)
+    wire = FaultyBackend(line.shared.backend, seed, share=0.2, faults=LOUD_FAULTS)
     assert line.attempt(line.mine, "push", BASE, wire, retry=True)
     assert line.attempt(line.mine, "push", TUNED, wire, retry=True)
     assert line.attempt(line.theirs, "pull", TUNED, wire, retry=True)
@@ -141,7 +144,7 @@ def test_with_retries_nobody_notices(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("fault", SILENT_FAULTS)
 def test_a_line_that_spoils_all_is_given_up(tmp_path: Path, fault: str) -> None:
     line = Line(tmp_path)
-    wire = FaultyRemote(line.shared, 1, share=1.0, faults=(fault,))
+    wire = FaultyBackend(line.shared.backend, 1, share=1.0, faults=(fault,))
     assert not line.attempt(line.mine, "push", BASE, wire, retry=True)
     assert line.errors == {"Corrupt": 1}
     assert line.met[fault] < 60

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 from fakes.checkpoints import entry
-from fakes.places import write
 
 from zoo import plugins
-from zoo.contracts import Kind
+from zoo.contracts import Backend
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, DiskFull, MissingObject, Unavailable, ZooError
+from zoo.domain.stored import Stored
+from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, ZooError
 from zoo.store import Store
-from zoo.store.retry import (
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
-    TRIES,
-    Retrying,
-    RetryingMaintained,
-    maintained,
-)
-from zoo.testing.remotes import MaintainedSuite, RemoteSuite
+from zoo.store.retry import FIRST_PAUSE, LONGEST_PAUSE, TRIES, Retrying
+from zoo.testing.memory import MemoryBackend
+from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.workspace import Workspace
 
 REF = Reference("team", "flowers")
+KEY = "objects/ab/abcd"
 DATA = b"0123456789"
-DIGEST = Digest("blake3", blake3(DATA).hexdigest())
+DIGEST = Digest("blake3", "b" * 64)
 DOWN = Unavailable("it", "stopped answering")
 BAD = Corrupt("it", "this", "that")
 
 
-class Scripted(Store):
+class Scripted(MemoryBackend):
     """Raises what the script says, one item an operation, then works.
 
     Attributes:
         script: What is next; None works.
-        late: Do the work before raising, as if the answer were lost.
+        late: The answer to the next exclusive creation is lost.
         calls: Number of operations.
     """
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    at_once = 3
+
+    def __init__(self, location: str = "memory") -> None:
+        super().__init__(location)
         self.script: list[ZooError | None] = []
         self.late = False
         self.calls = 0
@@ -56,187 +51,206 @@ class Scripted(Store):
         if error:
             raise error
 
-    def size(self, kind: Kind, digest: Digest) -> int:
+    def stat(self, key: str) -> Stored | None:
         self.next()
-        return super().size(kind, digest)
+        return super().stat(key)
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        data = b"".join(super().read(kind, digest, offset))
+    def present(self, keys: Collection[str]) -> set[str]:
+        self.next()
+        return set(keys) & self._kept.keys()
+
+    def folders(self, folder: str) -> Collection[str]:
+        self.next()
+        return [] if folder else ["objects"]
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        data = b"".join(super().open(key, offset, length))
         yield data[:3]
         self.next()
         yield data[3:]
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
+    def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
         data = list(pieces)
         self.next()
-        return super().write(kind, digest, data)
+        super().put(key, data)
 
-    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
-        if self.late:
-            super().append_ref(ref, entry)
+    def create(self, key: str, data: bytes | memoryview) -> bool:
         self.next()
-        if not self.late:
-            super().append_ref(ref, entry)
+        if created := key not in self._kept:
+            super().put(key, [data])
+        if self.late:
+            self.late = False
+            raise DOWN
+        return created
+
+    def list(self, folder: str) -> Iterator[Stored]:
+        found = [*super().list(folder)]
+        yield from found[:1]
+        self.next()
+        yield from found[1:]
+
+    def delete(self, key: str) -> None:
+        self.next()
+        super().delete(key)
 
 
 class Line:
-    """A scripted remote, retried, with a clock that is only written down."""
+    """A scripted backend, retried, with a clock that is only written down."""
 
-    def __init__(self, root: Path) -> None:
-        self.remote = Scripted.create(root)
+    def __init__(self) -> None:
+        self.backend = Scripted()
         self.pauses: list[float] = []
         self.drawn = 1.0
-        self.retrying = Retrying(self.remote, pause=self.pauses.append, draw=lambda: self.drawn)
+        self.retrying = Retrying(self.backend, pause=self.pauses.append, draw=lambda: self.drawn)
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Line:
-    return Line(tmp_path / "remote")
+def line() -> Line:
+    return Line()
 
 
-class TestConformance(RemoteSuite):
-    """What wraps a remote is one."""
-
-    @pytest.fixture
-    def remote(self, tmp_path: Path) -> Retrying:
-        return Retrying(Store.create(tmp_path / "remote"))
-
-
-class TestMaintainedConformance(MaintainedSuite):
-    """What wraps one that can be pruned can be, too."""
+class OfRetrying:
+    """What wraps a backend is one."""
 
     @pytest.fixture
-    def remote(self, tmp_path: Path) -> RetryingMaintained:
-        return RetryingMaintained(Store.create(tmp_path / "remote"))
+    def backend(self) -> Backend:
+        return Retrying(MemoryBackend(), pause=lambda _: None)
 
-    @pytest.fixture
-    def plant(self, tmp_path: Path) -> Callable[[str, bytes], None]:
-        return lambda name, data: write(tmp_path / "remote" / name, data)
+
+class TestConformance(OfRetrying, BackendSuite):
+    pass
+
+
+class TestStoreConformance(OfRetrying, StoreSuite):
+    pass
 
 
 def test_pauses_grow(line: Line) -> None:
-    line.remote.write("objects", DIGEST, [DATA])
-    line.remote.script = [DOWN] * (TRIES - 1)
-    assert line.retrying.size("objects", DIGEST) == len(DATA)
+    line.backend.put(KEY, [DATA])
+    line.backend.script = [DOWN] * (TRIES - 1)
+    found = line.retrying.stat(KEY)
+    assert found is not None
+    assert found.bytes == len(DATA)
     assert line.pauses == [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4, FIRST_PAUSE * 8]
     assert max(line.pauses) <= LONGEST_PAUSE
 
 
 def test_pauses_differ_by_up_to_half(line: Line) -> None:
-    line.remote.script = [None, DOWN]
-    line.remote.write("objects", DIGEST, [DATA])
+    line.backend.script = [DOWN]
     line.drawn = 0.0
-    line.retrying.size("objects", DIGEST)
+    line.retrying.stat(KEY)
     assert line.pauses == [FIRST_PAUSE / 2]
 
 
 def test_it_gives_up(line: Line) -> None:
-    line.remote.script = [DOWN] * TRIES
+    line.backend.script = [DOWN] * TRIES
     with pytest.raises(Unavailable):
-        line.retrying.write("objects", DIGEST, iter([DATA]))
-    assert line.remote.calls == TRIES
+        line.retrying.put(KEY, iter([DATA]))
+    assert line.backend.calls == TRIES
     assert len(line.pauses) == TRIES - 1
 
 
 def test_what_is_sent_again_is_whole(line: Line) -> None:
-    line.remote.script = [DOWN, BAD]
-    assert line.retrying.write("objects", DIGEST, iter([DATA[:4], DATA[4:]]))
-    assert b"".join(line.retrying.read("objects", DIGEST)) == DATA
+    line.backend.script = [DOWN, BAD]
+    line.retrying.put(KEY, iter([DATA[:4], DATA[4:]]))
+    assert b"".join(line.retrying.open(KEY)) == DATA
 
 
 def test_damage_is_met_twice_only(line: Line) -> None:
-    line.remote.script = [BAD] * TRIES
+    line.backend.script = [BAD] * TRIES
     with pytest.raises(Corrupt):
-        line.retrying.write("objects", DIGEST, iter([DATA]))
-    assert line.remote.calls == 3
+        line.retrying.put(KEY, iter([DATA]))
+    assert line.backend.calls == 3
 
 
-@pytest.mark.parametrize("error", [Conflict("moved"), DiskFull("/"), MissingObject("a", "b", "c")])
+def test_what_is_wrong_before_it_is_sent_is_not_sent_again(line: Line) -> None:
+    store = Store(line.retrying)
+    with pytest.raises(Corrupt):
+        store.write("objects", DIGEST, iter([DATA]))
+    assert line.pauses == []
+    assert list(line.backend.list("")) == []
+
+
+@pytest.mark.parametrize("error", [Conflict("moved"), DiskFull("/"), Forbidden("/", "no", "")])
 def test_what_waiting_cannot_mend_is_raised_at_once(line: Line, error: ZooError) -> None:
-    line.remote.script = [error]
+    line.backend.script = [error]
     with pytest.raises(type(error)):
-        line.retrying.write("objects", DIGEST, iter([DATA]))
+        line.retrying.put(KEY, iter([DATA]))
     assert line.pauses == []
 
 
 def test_a_read_goes_on_where_it_was_cut_off(line: Line) -> None:
-    line.remote.write("objects", DIGEST, [DATA])
-    line.remote.script = [DOWN, DOWN]
-    assert list(line.retrying.read("objects", DIGEST, 1)) == [b"123", b"456", b"789", b""]
+    line.backend.put(KEY, [DATA])
+    line.backend.script = [DOWN, DOWN]
+    assert list(line.retrying.open(KEY, 1)) == [b"123", b"456", b"789", b""]
+
+
+def test_a_part_ends_where_it_should_wherever_it_was_cut_off(line: Line) -> None:
+    line.backend.put(KEY, [DATA])
+    line.backend.script = [DOWN, DOWN]
+    assert b"".join(line.retrying.open(KEY, 1, 7)) == b"1234567"
+    line.backend.script = [DOWN]
+    assert b"".join(line.retrying.open(KEY, 1, 3)) == b"123"
 
 
 class TestMove:
-    def test_an_answer_that_was_lost_is_no_conflict(self, line: Line) -> None:
-        line.remote.late = True
-        line.remote.script = [DOWN]
-        line.retrying.append_ref(REF, entry(1, DIGEST))
-        assert line.remote.history(REF) == (entry(1, DIGEST),)
+    @pytest.fixture
+    def store(self, line: Line) -> Store:
+        return Store(line.retrying)
+
+    def test_an_answer_that_was_lost_is_no_conflict(self, line: Line, store: Store) -> None:
+        line.backend.late = True
+        store.append_ref(REF, entry(1, DIGEST))
+        assert line.pauses == [FIRST_PAUSE]
+        assert store.history(REF) == (entry(1, DIGEST),)
 
     def test_somebody_elses_move_is(self, line: Line) -> None:
-        other = entry(1, Digest("blake3", "a" * 64))
-        Store(line.remote.root).append_ref(REF, other)
-        line.remote.script = [DOWN]
-        with pytest.raises(Conflict) as caught:
-            line.retrying.append_ref(REF, entry(1, DIGEST))
-        assert caught.value.current == str(other.manifest)
-        assert line.remote.history(REF) == (other,)
+        line.backend.put(KEY, [b"other"])
+        line.backend.script = [DOWN]
+        assert line.retrying.create(KEY, DATA) is False
+        assert b"".join(line.backend.open(KEY)) == b"other"
 
-    def test_ones_own_move_is_if_made_before(self, line: Line) -> None:
-        line.retrying.append_ref(REF, entry(1, DIGEST))
+    def test_ones_own_move_is_if_made_before(self, line: Line, store: Store) -> None:
+        store.append_ref(REF, entry(1, DIGEST))
         with pytest.raises(Conflict):
-            line.retrying.append_ref(REF, entry(1, DIGEST))
+            store.append_ref(REF, entry(1, DIGEST))
+        assert line.retrying.create(KEY, DATA) is True
+        assert line.retrying.create(KEY, DATA) is False
 
 
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
-        ("now", ()),
-        ("files", ("objects",)),
-        ("start", ("objects", DIGEST, 4)),
-        ("is_sound", ("objects", DIGEST)),
-        ("replace", ("objects", DIGEST, [DATA])),
-        ("remove", ("objects/none",)),
-        ("remember_pruned", (DIGEST,)),
+        ("stat", (KEY,)),
+        ("present", ([KEY],)),
+        ("folders", ("",)),
+        ("put", (KEY, [DATA])),
+        ("create", (f"{KEY}e", DATA)),
+        ("list", ("objects/",)),
+        ("delete", (KEY,)),
     ],
 )
-def test_what_maintains_a_remote_is_retried(
-    line: Line, monkeypatch: pytest.MonkeyPatch, method: str, arguments: tuple[object, ...]
-) -> None:
-    line.remote.write("objects", DIGEST, [DATA])
-    real, calls = getattr(Store, method), []
-
-    def flaky(self: Store, *args: object) -> object:
-        calls.append(args)
-        if len(calls) < 3:
-            raise DOWN
-        return real(self, *args)
-
-    monkeypatch.setattr(Store, method, flaky)
-    place = maintained(line.retrying)
-    assert place is not None
-    getattr(place, method)(*arguments)
-    assert (len(calls), len(line.pauses)) == (3, 2)
+def test_every_operation_is_retried(line: Line, method: str, arguments: tuple[object, ...]) -> None:
+    line.backend.put(KEY, [DATA])
+    line.backend.script = [DOWN, DOWN]
+    answer = getattr(line.retrying, method)(*arguments)
+    assert (line.backend.script, len(line.pauses)) == ([], 2)
+    expected = method == "create" or getattr(line.backend, method)(*arguments)
+    if method == "list":
+        answer, expected = list(answer), list(expected)
+    assert answer == expected
 
 
-def test_what_cannot_be_listed_cannot_be_maintained(line: Line) -> None:
-    class Plain:
-        pass
-
-    assert maintained(Retrying(Plain())) is None  # type: ignore[arg-type]
-    assert maintained(line.remote) is line.remote
+def test_it_serves_as_many_at_once_as_what_it_wraps(line: Line) -> None:
+    assert line.retrying.at_once == 3
 
 
 def test_what_is_reached_over_a_network_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Far:
-        @staticmethod
-        def connect(location: str, *, create: bool) -> object:
-            return object()
-
     zoo = Workspace.create(tmp_path / "zoo")
     Store.create(tmp_path / "shared")
-    assert isinstance(zoo.remote(str(tmp_path / "shared")), Store)
-    monkeypatch.setattr(plugins, "remote", lambda scheme: Far)
-    assert isinstance(zoo.remote("far://away"), Retrying)
+    assert not isinstance(zoo.remote(str(tmp_path / "shared")).backend, Retrying)
+    monkeypatch.setattr(plugins, "remote", lambda scheme: MemoryBackend)
+    assert isinstance(zoo.remote("far://away", create=True).backend, Retrying)
     zoo.close()

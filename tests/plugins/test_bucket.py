@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from zoo import plugins
 from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
-from zoo.contracts import Maintained
+from zoo.contracts import Backend
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.owner import Owner
@@ -33,24 +33,32 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.store import Store
-from zoo.testing.remotes import MaintainedSuite
+from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
-from zoo_bucket import place, remote
-from zoo_bucket.bucket import Bucket
-from zoo_bucket.remote import BucketRemote
+from zoo_bucket import bucket as module
+from zoo_bucket import place
+from zoo_bucket.bucket import BucketBackend
 
 REF = Reference("team", "flowers")
 
 
-class TestBucket(MaintainedSuite):
-    @pytest.fixture
-    def remote(self, s3: str) -> Maintained:
-        return BucketRemote.connect(s3, create=True)
+def connect(location: str, *, create: bool = True) -> Store:
+    return Store.connect(BucketBackend.connect(location, create=create), create=create)
 
+
+class OfBucket:
     @pytest.fixture
-    def plant(self, s3: str) -> Callable[[str, bytes], None]:
-        return Bucket(place.Place.parse(s3)).put
+    def backend(self, s3: str) -> Backend:
+        return BucketBackend.connect(s3, create=True)
+
+
+class TestBucket(OfBucket, BackendSuite):
+    pass
+
+
+class TestStore(OfBucket, StoreSuite):
+    pass
 
 
 def digest_of(data: bytes) -> Digest:
@@ -69,7 +77,7 @@ def move(number: int, who: str = "me") -> RefEntry:
 
 
 def keys(location: str) -> set[str]:
-    return set(Bucket(place.Place.parse(location)).below())
+    return {file.name for file in BucketBackend.connect(location, create=False).list("")}
 
 
 def encoded(data: bytes) -> bytes:
@@ -94,8 +102,8 @@ def test_what_one_pushes_another_pulls(tmp_path: Path, s3: str) -> None:
 
 
 def test_the_layout_is_that_of_a_folder(tmp_path: Path, s3: str) -> None:
-    folder = Store.connect(str(tmp_path / "folder"), create=True)
-    bucket = BucketRemote.connect(s3, create=True)
+    folder = Store.create(tmp_path / "folder")
+    bucket = connect(s3)
     for target in (folder, bucket):
         for kind in ("objects", "manifests"):
             target.write(kind, digest_of(b"body"), [b"body"])
@@ -107,7 +115,7 @@ def test_the_layout_is_that_of_a_folder(tmp_path: Path, s3: str) -> None:
 
 class TestMoves:
     def test_of_many_writers_one_wins(self, front: Front, s3: str) -> None:
-        remotes = [BucketRemote.connect(s3, create=True) for _ in range(16)]
+        remotes = [connect(s3) for _ in range(16)]
 
         def attempt(number: int, writer: int) -> bool:
             try:
@@ -125,10 +133,10 @@ class TestMoves:
         assert remotes[0].history(REF) == tuple(winners)
 
     def test_equal_entries_of_two_writers_are_two(self, front: Front, s3: str) -> None:
-        remotes = [BucketRemote.connect(s3, create=True) for _ in range(8)]
+        remotes = [connect(s3) for _ in range(8)]
         done = []
 
-        def attempt(remote: BucketRemote) -> None:
+        def attempt(remote: Store) -> None:
             try:
                 remote.append_ref(REF, move(1))
                 done.append(remote)
@@ -140,44 +148,44 @@ class TestMoves:
         assert len(done) == 1
 
     def test_a_lost_answer_is_no_conflict(self, front: Front, s3: str) -> None:
-        remote = BucketRemote.connect(s3, create=True)
+        remote = connect(s3)
         front.fails = [("PUT", "/refs/", 503, True)]  # done, but not said
         remote.append_ref(REF, move(1))
         assert remote.history(REF) == (move(1),)
 
     def test_a_service_that_ignores_the_condition_is_refused(self, front: Front, s3: str) -> None:
-        existing = BucketRemote.connect(s3, create=True)
+        existing = connect(s3)
         front.ignores = {"if-none-match"}
         with pytest.raises(Unsupported, match="If-None-Match"):
-            BucketRemote.connect(f"{s3}2", create=True)
+            connect(f"{s3}2")
         assert keys(f"{s3}2") == set()
         existing.append_ref(REF, move(1))  # it was tried when it was made
         with pytest.raises(Unsupported, match="If-None-Match"):
-            BucketRemote.connect(s3, create=True).append_ref(REF, move(2))
+            connect(s3).append_ref(REF, move(2))
         assert existing.history(REF) == (move(1),)
 
     def test_a_service_that_refuses_conditions_is_refused(self, front: Front, s3: str) -> None:
         front.fails = [("PUT", "tmp/probe", 501, False)] * (place.TRIES + 1)
         with pytest.raises(Unsupported, match="If-None-Match"):
-            BucketRemote.connect(s3, create=True)
+            connect(s3)
         assert keys(s3) == set()
 
     def test_a_connection_tries_once(self, front: Front, s3: str) -> None:
-        remote = BucketRemote.connect(s3, create=True)
+        remote = connect(s3)
         for number in (1, 2, 3):
             remote.append_ref(REF, move(number))
         assert sum(seen.startswith("PUT") and "probe" in seen for seen in front.seen) == 2
 
     def test_foreign_objects_below_refs_are_no_names(self, s3: str) -> None:
-        remote = BucketRemote.connect(s3, create=True)
+        remote = connect(s3)
         for key in ("refs/a", "refs/a/b/c/1.json", "refs/.a/b/c/00000001.json", "refs/a/b/x/y/z"):
-            Bucket(remote.place).put(key, b"")
+            remote.backend.put(key, [b""])
         assert list(remote.refs()) == []
 
 
 class TestObjects:
     def test_wrong_bytes_are_never_sent(self, front: Front, s3: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
         front.seen.clear()
         for kind in ("objects", "manifests", "encoded"):
             for wrong in (b"wrong", b"", encoded(bytes(400))[:-1] + b"\1"):
@@ -188,8 +196,8 @@ class TestObjects:
     def test_what_is_large_waits_in_a_file_and_goes_in_parts(
         self, front: Front, s3: str, bucket_env: pytest.MonkeyPatch
     ) -> None:
-        bucket_env.setattr(remote, "HELD", 1 << 20)
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket_env.setattr(module, "HELD", 1 << 20)
+        bucket = connect(s3)
         body = os.urandom(1 << 20) * 20
         pieces = (body[at : at + 100_000] for at in range(0, len(body), 100_000))
         assert bucket.write("objects", digest_of(body), pieces) is True
@@ -199,15 +207,15 @@ class TestObjects:
         assert max(map(len, pieces)) < 16 << 20
 
     def test_the_first_encoding_stays(self, s3: str, bucket_env: pytest.MonkeyPatch) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
         first, second = encoded(bytes(400)), encoded(bytes(800))
         assert bucket.write("encoded", digest_of(b"x"), [first[:10], first[10:]]) is True
-        bucket_env.setattr(Bucket, "stat", lambda *_: None)  # nobody was there a moment ago
+        bucket_env.setattr(BucketBackend, "stat", lambda *_: None)  # nobody was there a moment ago
         assert bucket.write("encoded", digest_of(b"x"), [second]) is False
         assert b"".join(bucket.read("encoded", digest_of(b"x"))) == first
 
     def test_a_full_disk_is_told(self, s3: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
 
         def pieces() -> Iterator[bytes]:
             yield b"body"
@@ -218,7 +226,7 @@ class TestObjects:
         assert bucket.missing("objects", [digest_of(b"body")])
 
     def test_missing_asks_or_lists(self, s3: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
         here = [digest_of(b"%d" % number) for number in range(20)]
         for number, digest in enumerate(here):
             bucket.write("manifests", digest, [b"%d" % number])
@@ -228,7 +236,7 @@ class TestObjects:
         assert bucket.missing("manifests", iter(asked)) == {*crowd, *absent}
 
     def test_a_bucket_that_went_away_has_no_bytes(self, front: Front, s3: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
         front.fails = [("GET", "objects", 404, False), ("PUT", "objects", 404, False)]
         with pytest.raises(MissingObject):
             list(bucket.read("objects", digest_of(b"x")))
@@ -238,15 +246,15 @@ class TestObjects:
 
 class TestSigns:
     def test_an_upload_shows_while_it_is_open(self, s3: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
+        bucket = connect(s3)
         with bucket.upload():
             assert len([key for key in keys(s3) if key.startswith("tmp/uploads/")]) == 1
         assert keys(s3) == {"zoo.json"}
 
     @pytest.mark.parametrize("sign", ["tmp/prune", "tmp/prune-0123"])
     def test_no_upload_starts_during_a_prune(self, s3: str, sign: str) -> None:
-        bucket = BucketRemote.connect(s3, create=True)
-        Bucket(bucket.place).put(sign, b"")
+        bucket = connect(s3)
+        bucket.backend.put(sign, [b""])
         with pytest.raises(Conflict, match="prune"), bucket.upload():
             pytest.fail("it started")
         assert keys(s3) == {"zoo.json", sign}

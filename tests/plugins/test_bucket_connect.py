@@ -14,9 +14,9 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, Unavailable, Unsupported
+from zoo.store import Store
 from zoo_bucket import place
-from zoo_bucket.bucket import Bucket
-from zoo_bucket.remote import BucketRemote
+from zoo_bucket.bucket import BucketBackend
 
 REF = Reference("team", "flowers")
 MOVE = RefEntry(
@@ -29,54 +29,58 @@ MOVE = RefEntry(
 )
 
 
+def connect(location: str, *, create: bool) -> Store:
+    return Store.connect(BucketBackend.connect(location, create=create), create=create)
+
+
 def keys(location: str) -> set[str]:
-    return set(Bucket(place.Place.parse(location)).below())
+    return {file.name for file in BucketBackend.connect(location, create=False).list("")}
 
 
 class TestConnect:
     def test_what_is_made_can_be_opened(self, s3: str) -> None:
-        BucketRemote.connect(s3, create=True).append_ref(REF, MOVE)
+        connect(s3, create=True).append_ref(REF, MOVE)
         for create in (False, True):
-            assert BucketRemote.connect(f"{s3}/", create=create).read_ref(REF) == MOVE
+            assert connect(f"{s3}/", create=create).read_ref(REF) == MOVE
 
     def test_nothing_is_made_unasked(self, s3: str) -> None:
         with pytest.raises(Unavailable, match="is not a zoo store"):
-            BucketRemote.connect(s3, create=False)
+            connect(s3, create=False)
         assert keys(s3) == set()
 
     def test_a_bucket_that_does_not_exist_is_said_so(self, s3: str) -> None:
         for create in (False, True):
             with pytest.raises(Unavailable, match="s3://other/zoo: the bucket does not exist"):
-                BucketRemote.connect("s3://other/zoo", create=create)
+                connect("s3://other/zoo", create=create)
 
     def test_other_things_are_left_alone(self, s3: str) -> None:
-        Bucket(place.Place.parse(s3)).put("holiday.jpg", b"")
+        BucketBackend.connect(s3, create=True).put("holiday.jpg", [b""])
         with pytest.raises(Unavailable, match="not empty"):
-            BucketRemote.connect(s3, create=True)
+            connect(s3, create=True)
         assert keys(s3) == {"holiday.jpg"}
 
     def test_things_beside_the_prefix_do_not_matter(self, s3: str) -> None:
-        Bucket(place.Place.parse(f"{s3}/zoo2")).put("holiday.jpg", b"")
-        assert list(BucketRemote.connect(f"{s3}/zoo", create=True).refs()) == []
+        BucketBackend.connect(f"{s3}/zoo2", create=True).put("holiday.jpg", [b""])
+        assert list(connect(f"{s3}/zoo", create=True).refs()) == []
 
     def test_what_a_killed_attempt_left_does_not_matter(self, s3: str) -> None:
-        Bucket(place.Place.parse(s3)).put("tmp/probe-1", b"")
-        BucketRemote.connect(s3, create=True)
+        BucketBackend.connect(s3, create=True).put("tmp/probe-1", [b""])
+        connect(s3, create=True)
 
     def test_another_format_is_refused(self, s3: str) -> None:
-        Bucket(place.Place.parse(s3)).put("zoo.json", b'{"format": 9}')
+        BucketBackend.connect(s3, create=True).put("zoo.json", [b'{"format": 9}'])
         with pytest.raises(Unsupported, match="format 9"):
-            BucketRemote.connect(s3, create=True)
+            connect(s3, create=True)
 
     @pytest.mark.parametrize("text", [b"", b"[]", b"\xff", b"{}"])
     def test_a_damaged_marker_is_refused(self, s3: str, text: bytes) -> None:
-        Bucket(place.Place.parse(s3)).put("zoo.json", text)
+        BucketBackend.connect(s3, create=True).put("zoo.json", [text])
         with pytest.raises(Unavailable, match="cannot be read"):
-            BucketRemote.connect(s3, create=True)
+            connect(s3, create=True)
 
     def test_many_may_make_it_at_once(self, front: Front, s3: str) -> None:
         with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda _: BucketRemote.connect(s3, create=True), range(8)))
+            made = list(pool.map(lambda _: connect(s3, create=True), range(8)))
         made[0].append_ref(REF, MOVE)
         assert made[7].read_ref(REF) == MOVE
 
@@ -95,7 +99,7 @@ class TestConnect:
     )
     def test_a_malformed_location_is_refused_and_not_repeated(self, location: str) -> None:
         with pytest.raises(InvalidOption) as caught:
-            BucketRemote.connect(location, create=True)
+            connect(location, create=True)
         assert SECRET not in str(caught.value)
 
     @pytest.mark.parametrize("text", ["s3://a", "gs://a.b/c", "az://a-b/c/d.e=f/g_h"])
@@ -118,7 +122,7 @@ class TestNoAnswer:
         with socket.socket() as held:  # bound, and not listening
             held.bind(("127.0.0.1", 0))
             bucket_env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{held.getsockname()[1]}")
-            self.check(lambda: BucketRemote.connect("s3://models/zoo", create=True), "no answer")
+            self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
 
     def test_silence(self, bucket_env: pytest.MonkeyPatch) -> None:
         timeouts, patience = place.ASKING
@@ -126,7 +130,7 @@ class TestNoAnswer:
         bucket_env.setattr(place, "ASKING", (short, patience / 20))
         with socket.create_server(("127.0.0.1", 0)) as silent:
             bucket_env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            self.check(lambda: BucketRemote.connect("s3://models/zoo", create=True), "no answer")
+            self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
 
     @pytest.mark.parametrize(
         ("status", "reason"),
@@ -134,7 +138,7 @@ class TestNoAnswer:
     )
     def test_a_refusal(self, front: Front, s3: str, status: int, reason: str) -> None:
         front.fails = [("GET", "zoo.json", status, False)]
-        self.check(lambda: BucketRemote.connect(s3, create=True), reason)
+        self.check(lambda: connect(s3, create=True), reason)
 
     def test_an_endpoint_over_plain_http_must_say_so(
         self, bucket_env: pytest.MonkeyPatch, s3: str
@@ -142,21 +146,19 @@ class TestNoAnswer:
         bucket_env.setenv("AWS_ALLOW_HTTP", "true")
         bucket_env.setenv("AWS_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])
         bucket_env.delenv("AWS_ENDPOINT_URL")
-        self.check(lambda: BucketRemote.connect(s3, create=True), "no https://")
+        self.check(lambda: connect(s3, create=True), "no https://")
 
     def test_settings_that_are_no_use(self, bucket_env: pytest.MonkeyPatch) -> None:
         bucket_env.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", f"{{bad {SECRET}")
         for location in ("gs://models", "az://models"):
-            self.check(
-                lambda location=location: BucketRemote.connect(location, create=True), "settings"
-            )
+            self.check(lambda location=location: connect(location, create=True), "settings")
 
     def test_a_passing_failure_is_not_seen(self, front: Front, s3: str) -> None:
         front.fails = [(method, "zoo.json", 503, False) for method in ("GET", "GET", "PUT")]
-        BucketRemote.connect(s3, create=True)
+        connect(s3, create=True)
         assert front.fails == []
         front.fails = [("HEAD", "objects", 500, False), ("PUT", "objects", 503, False)]
-        assert BucketRemote.connect(s3, create=False).write(
+        assert connect(s3, create=False).write(
             "objects", Digest("blake3", blake3(b"a").hexdigest()), [b"a"]
         )
         assert front.fails == []

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.places import write
 
-from zoo.contracts import Maintained
-from zoo.store import Store
-from zoo.testing.remotes import MaintainedSuite
+from zoo.contracts import Backend, Guarded, Many, Mapped, Settling
+from zoo.store.folder import FolderBackend
+from zoo.testing.remotes import BackendSuite, StoreSuite
 
 
-class TestStore(MaintainedSuite):
+class OfFolder:
     @pytest.fixture
-    def remote(self, tmp_path: Path) -> Maintained:
-        return Store.connect(str(tmp_path / "zoo"), create=True)
+    def backend(self, tmp_path: Path) -> Backend:
+        return FolderBackend.connect(str(tmp_path / "zoo"), create=True)
 
-    @pytest.fixture
-    def plant(self, tmp_path: Path) -> Callable[[str, bytes], None]:
-        return lambda name, data: write(tmp_path / "zoo" / name, data)
+
+class TestFolder(OfFolder, BackendSuite):
+    def test_it_does_all_that_a_disk_can(self, backend: Backend) -> None:
+        for capability in (Many, Mapped, Settling, Guarded):
+            assert isinstance(backend, capability)
+
+
+class TestStore(OfFolder, StoreSuite):
+    pass

@@ -36,7 +36,6 @@ CALLS: dict[str, Callable[[Disk], object]] = {
     "create": lambda disk: disk.create("objects/ab/created", b"x"),
     "put": lambda disk: disk.put("objects/ab/file", b"x"),
     "touch": lambda disk: disk.touch("objects/ab/touched", b"x"),
-    "renew": lambda disk: disk.renew("objects/ab/file"),
     "remove": lambda disk: disk.remove("objects/ab/file"),
     "age": lambda disk: disk.age("objects/ab"),
     "remove_folder": lambda disk: disk.remove_folder("objects/ab/below"),

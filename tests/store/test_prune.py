@@ -9,11 +9,11 @@ import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
 from fakes.places import BucketPlace, Place, ago, mirror
 
-from zoo.contracts import Maintained
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, UnknownName
 from zoo.moves import append_deletion
+from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.held import name_of
 from zoo.store.prune import Plan, execute, plan
@@ -32,7 +32,7 @@ def zoo(tmp_path: Path) -> Workspace:
     return Workspace.create(tmp_path / "zoo")
 
 
-def prune(store: Maintained, *, keep: timedelta = NOW, grace: timedelta = NOW) -> Plan:
+def prune(store: Store, *, keep: timedelta = NOW, grace: timedelta = NOW) -> Plan:
     shown = plan(store, keep=keep, grace=grace)
     return execute(store, shown, keep=keep, grace=grace)
 

@@ -59,7 +59,6 @@ class PruneMachine(RuleBasedStateMachine):
         self.patches = [
             patch("zoo.moves.now", stamp),
             patch("zoo.store.Store.now", lambda _: _Clock.at),
-            patch("zoo_bucket.signs.now", lambda _: _Clock.at),
         ]
         for change in self.patches:
             change.start()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, InvalidManifest, MissingObject, Unavailable, Unsupported
 from zoo.store import Store
+from zoo.workspace import connect
 
 FLOWERS = Reference("team", "flowers")
 BODY = b"some bytes"
@@ -132,43 +135,65 @@ def test_files_of_others_among_the_refs_are_passed_over(store: Store) -> None:
     assert [move.number for move in store.history(FLOWERS)] == [1]
 
 
+def test_a_file_that_goes_while_names_are_listed_hides_no_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = entry(1, store.put("manifests", BODY))
+    store.append_ref(FLOWERS, move)
+    swap = store.root / "refs/team/flowers/latest/.00000001.json.swp"
+    swap.touch()
+    scandir = os.scandir
+
+    @contextmanager
+    def gone(folder: int) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(folder) as found:
+            items = list(found)
+        if swap.name in [item.name for item in items]:
+            swap.unlink()
+        yield items
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert store.read_ref(FLOWERS) == move
+    assert not swap.exists()
+
+
 class TestConnect:
     def test_makes_the_folder_when_asked(self, tmp_path: Path) -> None:
-        Store.connect(str(tmp_path / "new"), create=True)
+        connect(str(tmp_path / "new"), create=True)
         assert Store.open(tmp_path / "new").root == tmp_path / "new"
 
     def test_makes_nothing_unasked(self, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="does not exist"):
-            Store.connect(str(tmp_path / "new"), create=False)
+            connect(str(tmp_path / "new"), create=False)
         assert list(tmp_path.iterdir()) == []
 
     def test_fills_an_empty_folder(self, tmp_path: Path) -> None:
-        Store.connect(str(tmp_path), create=True)
+        connect(str(tmp_path), create=True)
         assert (tmp_path / "zoo.json").is_file()
 
     def test_opens_what_is_there(self, store: Store) -> None:
         digest = store.put("objects", BODY)
         for create in (True, False):
-            found = Store.connect(str(store.root), create=create)
+            found = connect(str(store.root), create=create)
             assert found.missing("objects", [digest]) == set()
 
     def test_leaves_a_folder_of_other_things_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("mine")
         with pytest.raises(Unavailable, match="not an empty folder"):
-            Store.connect(str(tmp_path), create=True)
+            connect(str(tmp_path), create=True)
         assert tree(tmp_path) == {"thesis.tex": b"mine"}
 
     def test_leaves_a_file_alone(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
         with pytest.raises(Unavailable):
-            Store.connect(str(tmp_path / "file"), create=True)
+            connect(str(tmp_path / "file"), create=True)
         assert (tmp_path / "file").read_text() == "mine"
 
     def test_makes_no_chain_of_folders(self, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="does not exist"):
-            Store.connect(str(tmp_path / "typo" / "zoo"), create=True)
+            connect(str(tmp_path / "typo" / "zoo"), create=True)
         assert list(tmp_path.iterdir()) == []
 
     def test_knows_the_home_folder(self, isolated: Path) -> None:
-        Store.connect("~/zoo", create=True)
+        connect("~/zoo", create=True)
         assert (isolated / "zoo/zoo.json").is_file()

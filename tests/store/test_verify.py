@@ -10,15 +10,15 @@ import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.places import Place, flip, mirror
 
-from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.store import Store
+from zoo.store.folder import FolderBackend
 from zoo.store.held import name_of
-from zoo.store.retry import Retrying, maintained
+from zoo.store.retry import Retrying
 from zoo.store.verify import Report, verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
@@ -207,16 +207,14 @@ def test_progress_tells_of_every_byte(full: Place) -> None:
 
 
 def test_a_place_that_does_not_answer_is_not_called_damaged(zoo: Workspace) -> None:
-    class Down(Store):
-        def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-            if kind == "objects":
+    class Down(FolderBackend):
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+            if key.startswith("objects/"):
                 raise Unavailable("it", "stopped answering")
-            return super().read(kind, digest, offset)
+            return super().open(key, offset, length)
 
-    down = maintained(Retrying(Down(zoo.root), pause=lambda _: None))
-    assert down is not None
     with pytest.raises(Unavailable):
-        verify(down)
+        verify(Store(Retrying(Down(zoo.root), pause=lambda _: None)))
 
 
 def test_a_push_meanwhile_is_no_damage(zoo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

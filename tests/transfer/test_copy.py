@@ -31,8 +31,10 @@ class FlippingStore(Store):
 
     flips: Kind = "objects"
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        for piece in super().read(kind, digest, offset):
+    def read(
+        self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        for piece in super().read(kind, digest, offset, length):
             yield bytes([piece[0] ^ 1]) + piece[1:] if kind == self.flips else piece
 
 

@@ -63,7 +63,7 @@ def test_what_has_no_parent_goes_into_a_folder_as_it_is(mine: Workspace, shared:
 
 
 def test_over_a_network_what_has_no_parent_stands_alone(mine: Workspace, shared: str) -> None:
-    remote = Retrying(Store.create(Path(shared)))
+    remote = Store(Retrying(Store.create(Path(shared)).backend))
     mine.remote = lambda *_, **__: remote  # type: ignore[method-assign]
     push(mine, BASE, "anywhere")
     assert encoded_header(remote, large_object(mine, BASE)).codec == Codec.FULL

@@ -1,4 +1,4 @@
-"""A remote in memory keeps the contract, and pushes and pulls work with it as with any."""
+"""A backend in memory keeps the contract, and pushes and pulls work with it as with any."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
 
-from zoo.contracts import Remote
+from zoo.contracts import Backend
 from zoo.domain.manifest import Parent
-from zoo.testing.memory import MemoryRemote
-from zoo.testing.remotes import RemoteSuite
+from zoo.store import Store
+from zoo.testing.memory import MemoryBackend
+from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
 
-class TestMemory(RemoteSuite):
+class OfMemory:
     @pytest.fixture
-    def remote(self) -> Remote:
-        return MemoryRemote.connect("memory://zoo", create=True)
+    def backend(self) -> Backend:
+        return MemoryBackend.connect("memory://zoo", create=True)
+
+
+class TestMemory(OfMemory, BackendSuite):
+    pass
+
+
+class TestStore(OfMemory, StoreSuite):
+    pass
 
 
 def test_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = Workspace.create(tmp_path / "mine"), Workspace.create(tmp_path / "theirs")
-    memory = MemoryRemote()
+    memory = Store.connect(MemoryBackend(), create=True)
     for workspace in (mine, theirs):
         monkeypatch.setattr(workspace, "remote", lambda *_, **__: memory)
     values = tensors()

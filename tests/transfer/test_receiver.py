@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fakes.checkpoints import assert_sound, objects_in, store_checkpoint
 
-from zoo.contracts import Kind
+from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import silent
 from zoo.errors import Corrupt, Unavailable
@@ -30,19 +30,21 @@ class Breaking(Store):
 
     breaks = True
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self.offsets: dict[Digest, list[int]] = {}
         self.broken: Callable[[], None] = self._fail
 
     def _fail(self) -> None:
         raise Unavailable("the line", "broke")
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+    def read(
+        self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
         if kind != "manifests":
             self.offsets.setdefault(digest, []).append(offset)
         passed = offset
-        for piece in super().read(kind, digest, offset):
+        for piece in super().read(kind, digest, offset, length):
             if self.breaks and passed >= HALF:
                 self.broken()
             passed += len(piece)
@@ -52,8 +54,8 @@ class Breaking(Store):
 class Together(Store):
     """Writes of objects wait for one another: alone, none would ever end."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self.meet = threading.Barrier(3)
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
@@ -149,8 +151,10 @@ def test_bytes_damaged_on_the_way_are_asked_for_again(
     class Flipping(Store):
         left = times
 
-        def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-            for piece in super().read(kind, digest, offset):
+        def read(
+            self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
+        ) -> Iterator[bytes]:
+            for piece in super().read(kind, digest, offset, length):
                 flip = kind == "objects" and Flipping.left > 0
                 Flipping.left -= flip
                 yield bytes([piece[0] ^ 1]) + piece[1:] if flip else piece

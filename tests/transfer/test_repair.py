@@ -132,5 +132,5 @@ def test_what_is_damaged_again_at_once_is_not_mended_for_ever(
     source = Store.create(tmp_path / "source")
     mirror(zoo.store, FolderPlace(source.root))
     flip(mine, mine.names("objects")[0])
-    repaired = repair(Rotten(zoo.root), source)
+    repaired = repair(Rotten(zoo.store.backend), source)
     assert (repaired.healed, len(repaired.report.damages)) == ((), 1)

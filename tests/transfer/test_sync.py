@@ -15,7 +15,7 @@ from fakes.checkpoints import (
     tree,
 )
 
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
@@ -54,9 +54,9 @@ def shared(tmp_path: Path) -> str:
 class Wired(Workspace):
     """A zoo whose every remote is ``wire``."""
 
-    wire: Remote
+    wire: Store
 
-    def remote(self, where: str, *, create: bool = False) -> Remote:
+    def remote(self, where: str, *, create: bool = False) -> Store:
         return self.wire
 
 

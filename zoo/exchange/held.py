@@ -81,7 +81,7 @@ class Held:
         for file in kept[:LOOKED_AT]:
             try:
                 digest = Digest("blake3", Path(file.name).stem)
-                text = self._store.start("manifests", digest, MANIFEST_BYTES)
+                text = b"".join(self._store.read("manifests", digest, 0, MANIFEST_BYTES))
                 if not any(each in text for each in wanted):
                     continue
                 yield self._store.manifest(digest)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Self
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, Unsupported
+from zoo.errors import InvalidOption
 from zoo.facade.opened import Opened
-from zoo.store.retry import maintained
 from zoo.workspace import connect
 
 if TYPE_CHECKING:
-    from zoo.contracts import Maintained
     from zoo.domain.catalog import Release
     from zoo.domain.history import RefEntry
     from zoo.exchange.publishing import Published
+    from zoo.store import Store
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
     from zoo.transfer.copy import Copied
@@ -165,7 +164,7 @@ class Sharing(Opened):
 
         keep, grace = _span(keep_days), _span(grace_days)
         known = self.workspace.known_moves(remote)
-        return plan(self._maintained(remote), keep=keep, grace=grace, known=known)
+        return plan(self._store(remote), keep=keep, grace=grace, known=known)
 
     def prune(
         self,
@@ -187,7 +186,7 @@ class Sharing(Opened):
         keep, grace = _span(keep_days), _span(grace_days)
         known = self.workspace.known_moves(remote)
         done = execute(
-            self._maintained(remote), plan, keep=keep, grace=grace, known=known,
+            self._store(remote), plan, keep=keep, grace=grace, known=known,
             progress=self.progress,
         )  # fmt: skip
         if not remote:
@@ -203,7 +202,7 @@ class Sharing(Opened):
         from zoo.store.verify import verify
 
         known = self.workspace.known_moves(remote)
-        report = verify(self._maintained(remote), known=known, progress=self.progress)
+        report = verify(self._store(remote), known=known, progress=self.progress)
         if not remote:
             self.workspace.catch_up()
         return report
@@ -217,18 +216,13 @@ class Sharing(Opened):
 
         place = self.workspace.remote(source) if source else self.workspace.store
         known = self.workspace.known_moves(remote)
-        done = repair(self._maintained(remote), place, known=known, progress=self.progress)
+        done = repair(self._store(remote), place, known=known, progress=self.progress)
         if not remote:
             self.workspace.catch_up()
         return done
 
-    def _maintained(self, remote: str | None) -> Maintained:
-        if not remote:
-            return self.workspace.store
-        place = maintained(self.workspace.remote(remote))
-        if place is None:
-            raise Unsupported(f"the remote '{remote}' cannot list what it holds")
-        return place
+    def _store(self, remote: str | None) -> Store:
+        return self.workspace.remote(remote) if remote else self.workspace.store
 
 
 def _span(days: float) -> timedelta:

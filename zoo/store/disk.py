@@ -136,15 +136,16 @@ class Disk:
 
     def kinds(self, folder: str) -> dict[str, str]:
         """What lies directly in a folder, sorted, and what it is (``a folder``, ``a link``)."""
-        try:
-            with (
-                self.folder(folder) as here,
-                self._explained(folder),
-                os.scandir(here) as found,
-            ):
-                modes = {item.name: item.stat(follow_symlinks=False).st_mode for item in found}
-        except FileNotFoundError:
-            return {}
+        modes: dict[str, int] = {}
+        with (
+            suppress(FileNotFoundError),
+            self.folder(folder) as here,
+            self._explained(folder),
+            os.scandir(here) as found,
+        ):
+            for item in found:
+                with suppress(FileNotFoundError):  # it is gone meanwhile; the others are not
+                    modes[item.name] = item.stat(follow_symlinks=False).st_mode
         return {name: kind_of(mode) for name, mode in sorted(modes.items())}
 
     def walk(
@@ -250,12 +251,6 @@ class Disk:
                 os.write(file.fileno(), data)
             self.rename(staged, name)
 
-    def renew(self, name: str) -> None:
-        """Date a file to now, by the clock of the file system."""
-        above, _, last = name.rpartition("/")
-        with self.folder(above) as folder, self._explained(name):
-            os.utime(last, dir_fd=folder, follow_symlinks=False)
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else on this machine in here; whoever is in here goes first.
@@ -353,7 +348,7 @@ class Disk:
         with os.scandir(here) as found:
             items = [item.name for item in found]
         for item in items:
-            inner, below = f"{name}/{item}", None
+            inner, below = f"{name}/{item}" if name else item, None
             try:
                 with self._explained(inner):
                     known = os.stat(item, dir_fd=here, follow_symlinks=False)

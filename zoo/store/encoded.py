@@ -6,35 +6,23 @@ temporary file; a few chunks at a time are decoded; and nothing is larger than `
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from mmap import ACCESS_READ, mmap
 
 from blake3 import blake3
 
 from zoo.codec.header import FIXED, Buffer, Header, check, read_header
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
-from zoo.errors import Corrupt, MissingObject, Unsupported, disk_errors
+from zoo.errors import Corrupt, MissingObject, Unsupported
+from zoo.store.pieces import Pieces
 from zoo.store.store import Store
 
-__all__ = ["Pieces", "decode_object", "encoded_header", "object_size", "read_encoded",
+__all__ = ["decode_object", "encoded_header", "object_size", "read_encoded",
            "read_object", "where_is"]  # fmt: skip
 
 
-class Pieces:
-    """The bytes of an object in pieces, read or decoded anew each time that they are asked for."""
-
-    def __init__(self, read: Callable[[], Iterable[Buffer]]) -> None:
-        self._read = read
-
-    def __iter__(self) -> Iterator[Buffer]:
-        return iter(self._read())
-
-
-def encoded_header(place: Remote, digest: Digest) -> Header:
+def encoded_header(place: Store, digest: Digest) -> Header:
     """The header of the encoded form that ``place`` holds, read without the rest.
 
     Raises:
@@ -42,15 +30,10 @@ def encoded_header(place: Remote, digest: Digest) -> Header:
         Corrupt: It is damaged, or claims more than `OBJECT_BYTES`.
         Unsupported: It is of a newer format.
     """
-    data = bytearray()
-    for piece in place.read("encoded", digest):
-        data += piece
-        if len(data) >= FIXED.size:
-            break
-    return header_of(place, digest, bytes(data))
+    return header_of(place, digest, b"".join(place.read("encoded", digest, 0, FIXED.size)))
 
 
-def header_of(place: Remote, digest: Digest, data: Buffer) -> Header:
+def header_of(place: Store, digest: Digest, data: Buffer) -> Header:
     """As `encoded_header`, of an encoded object that begins with ``data``."""
     with naming(place, digest):
         header = read_header(data)
@@ -59,14 +42,14 @@ def header_of(place: Remote, digest: Digest, data: Buffer) -> Header:
     return header
 
 
-def object_size(place: Remote, digest: Digest) -> int:
+def object_size(place: Store, digest: Digest) -> int:
     """Bytes of an object that ``place`` holds as it is or encoded. Raises as `encoded_header`."""
     if not place.missing("objects", [digest]):
         return place.size("objects", digest)
     return encoded_header(place, digest).size
 
 
-def read_object(place: Remote, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
+def read_object(place: Store, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
     """The bytes of an object that ``place`` holds as they are or encoded. Whoever keeps them hashes
     them.
 
@@ -91,18 +74,18 @@ def read_object(place: Remote, digest: Digest, *, least: int, near: Sequence[Sto
 
 
 def read_encoded(
-    place: Remote, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
+    place: Store, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
 ) -> Pieces:
     """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`.
 
     Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
     `OBJECT_BYTES`.
     """
-    return decode_object(place, digest, _mapped(place, digest), least=least, near=near)
+    return decode_object(place, digest, place.view("encoded", digest), least=least, near=near)
 
 
 def decode_object(
-    place: Remote, digest: Digest, data: Buffer, *, least: int | None, near: Sequence[Store] = ()
+    place: Store, digest: Digest, data: Buffer, *, least: int | None, near: Sequence[Store] = ()
 ) -> Pieces:
     """The object whose encoded form, ``data``, was read from ``place``; as `read_encoded`.
 
@@ -122,13 +105,13 @@ def decode_object(
     return Pieces(lambda: _decoded(place, digest, data, header, base))
 
 
-def where_is(place: Remote) -> str:
+def where_is(place: Store) -> str:
     """The folder of a store, for messages; nothing for what is elsewhere."""
-    return str(place.root) if isinstance(place, Store) else ""
+    return str(place) if place.is_near else ""
 
 
 @contextmanager
-def naming(place: Remote, digest: Digest) -> Iterator[None]:
+def naming(place: Store, digest: Digest) -> Iterator[None]:
     """Say which encoded object it is that turns out to be damaged."""
     try:
         yield
@@ -144,7 +127,7 @@ def naming(place: Remote, digest: Digest) -> Iterator[None]:
 class _Base:
     """What a delta was coded against, and where it was found."""
 
-    def __init__(self, digest: Digest, place: Remote, pieces: Pieces) -> None:
+    def __init__(self, digest: Digest, place: Store, pieces: Pieces) -> None:
         self.digest, self.place, self.pieces = digest, place, pieces
 
     def check(self) -> None:
@@ -161,7 +144,7 @@ class _Base:
             raise Corrupt(f"object {self.digest}", str(self.digest), found, where_is(self.place))
 
 
-def _base(place: Remote, digest: Digest, size: int, near: Sequence[Store]) -> _Base:
+def _base(place: Store, digest: Digest, size: int, near: Sequence[Store]) -> _Base:
     for store in near:
         if not store.missing("objects", [digest]):
             return _Base(digest, store, read_object(store, digest, least=size))
@@ -172,7 +155,7 @@ def _base(place: Remote, digest: Digest, size: int, near: Sequence[Store]) -> _B
 
 
 def _decoded(
-    place: Remote, digest: Digest, data: Buffer, header: Header, base: _Base | None
+    place: Store, digest: Digest, data: Buffer, header: Header, base: _Base | None
 ) -> Iterator[Buffer]:
     from zoo.codec.frame import decode  # numpy and the coders, where they are needed
 
@@ -189,18 +172,3 @@ def _decoded(
             if base:  # more often than not it is the base that changed
                 base.check()
             raise
-
-
-def _mapped(place: Remote, digest: Digest) -> Buffer:
-    """An encoded object in whole, in no memory of this process's own."""
-    if isinstance(place, Store):
-        return place.view("encoded", digest)
-    with tempfile.TemporaryFile() as file, disk_errors(tempfile.gettempdir()):
-        size = 0
-        for piece in place.read("encoded", digest):
-            file.write(piece)
-            size += len(piece)
-            if size > OBJECT_BYTES:
-                raise Corrupt(f"encoded object {digest}", f"at most {OBJECT_BYTES} bytes", "more")
-        file.flush()
-        return memoryview(mmap(file.fileno(), size, access=ACCESS_READ)) if size else b""

@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, ENXIO, EPERM
 from pathlib import PurePosixPath
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from blake3 import blake3
 
-from zoo.contracts import Folder, Kind, Maintained, Remote
+from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.manifest import Manifest
-from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -27,8 +26,11 @@ from zoo.errors import (
     ZooError,
 )
 
-__all__ = ["WORDS", "Holding", "each", "has_all_of", "holding", "is_below", "name_of", "names_in",
-           "one_read", "pruned", "read_manifest"]  # fmt: skip
+if TYPE_CHECKING:
+    from zoo.store.store import Store
+
+__all__ = ["WORDS", "Holding", "each", "has_all_of", "holding", "is_below", "name_of", "one_read",
+           "pruned", "read_manifest"]  # fmt: skip
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
 """What the system says where one file is not as it should be: another kind, or not ours to read."""
@@ -58,7 +60,7 @@ class Holding:
     unlisted: dict[str, ZooError] = field(default_factory=dict)
 
 
-def has_all_of(place: Remote, digest: Digest) -> bool:
+def has_all_of(place: Store, digest: Digest) -> bool:
     """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
     try:
         needed = [item for item, _ in read_manifest(place, digest).objects()]
@@ -68,32 +70,17 @@ def has_all_of(place: Remote, digest: Digest) -> bool:
         return False
 
 
-@runtime_checkable
-class Readable(Protocol):
-    """A place that tells what in it cannot be listed."""
-
-    def readable_files(self, folder: Folder) -> tuple[list[Stored], dict[str, ZooError]]:
-        """All files below ``folder`` that can be listed, and what cannot be, with the reason."""
-
-    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
-        """All names that can be listed, sorted, and the folders whose names cannot be."""
-
-
 def name_of(folder: Folder, digest: Digest) -> str:
     """The name in the store of what is kept under a digest."""
     suffix = ".json" if folder == "manifests" else ""
     return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
 
 
-def holding(place: Maintained, folder: Folder) -> Holding:
+def holding(place: Store, folder: Folder) -> Holding:
     """List one folder. Nothing is read."""
-    listed = (
-        place.readable_files(folder)
-        if isinstance(place, Readable)
-        else (list(place.files(folder)), {})
-    )
-    found = Holding(unlisted=listed[1])
-    for file in sorted(listed[0], key=lambda file: file.name):
+    files, unlisted = place.readable_files(folder)
+    found = Holding(unlisted=unlisted)
+    for file in sorted(files, key=lambda file: file.name):
         try:
             digest = Digest("blake3", PurePosixPath(file.name).stem)
         except InvalidReference:
@@ -113,13 +100,13 @@ def is_below(name: str, folders: Iterable[str]) -> bool:
     return any(not folder or f"{name}/".startswith(f"{folder}/") for folder in folders)
 
 
-def pruned(place: Maintained, manifests: Iterable[Digest]) -> set[Digest]:
+def pruned(place: Store, manifests: Iterable[Digest]) -> set[Digest]:
     """The manifests that were deleted on purpose, and are not back among ``manifests``."""
     # The mark alone proves nothing: a prune may have been killed between it and the deletion.
     return set(holding(place, "pruned").files) - set(manifests)
 
 
-def read_manifest(place: Remote, digest: Digest) -> Manifest:
+def read_manifest(place: Store, digest: Digest) -> Manifest:
     """Read and check a manifest.
 
     Raises:
@@ -127,20 +114,13 @@ def read_manifest(place: Remote, digest: Digest) -> Manifest:
         Corrupt: Its bytes are not what ``digest`` says.
         InvalidManifest: They are, but break the format.
     """
-    data = bytearray()
-    for piece in place.read("manifests", digest):
-        data += piece
-        if len(data) > MANIFEST_BYTES:
-            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
+    data = b"".join(place.read("manifests", digest, 0, MANIFEST_BYTES + 1))
+    if len(data) > MANIFEST_BYTES:
+        raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
     found = blake3(data).hexdigest()
     if found != digest.hex:
         raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
-    return Manifest.from_bytes(bytes(data))
-
-
-def names_in(place: Remote) -> tuple[list[Reference], dict[str, ZooError]]:
-    """All names of a place, and the folders whose names cannot be listed, with the reason."""
-    return place.readable_refs() if isinstance(place, Readable) else (list(place.refs()), {})
+    return Manifest.from_bytes(data)
 
 
 def one_read(
@@ -162,7 +142,7 @@ def one_read(
 
 
 def each(
-    place: Maintained, function: Callable[[Item], Answer], items: Iterable[Item]
+    place: Store, function: Callable[[Item], Answer], items: Iterable[Item]
 ) -> Iterator[Answer]:
     """``function`` of every item, in order, as many at once as ``place`` serves well."""
     with ThreadPoolExecutor(place.at_once) as pool:

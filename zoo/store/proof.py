@@ -17,7 +17,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import HEADER_BYTES
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
@@ -96,7 +96,7 @@ class Objects:
         sound: Those that were read, and whether they are what their digests say.
     """
 
-    def __init__(self, place: Remote, plain: Container[Digest], file: File) -> None:
+    def __init__(self, place: Store, plain: Container[Digest], file: File) -> None:
         self.sound: dict[tuple[Kind, Digest], bool] = {}
         self._place, self._plain = place, plain
         self._uses = Counter(digest for digest, _, _ in object_ranges(file))

@@ -11,7 +11,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from zoo.codec.header import FIXED, Header, read_header
-from zoo.contracts import Kind, Maintained
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
@@ -25,7 +25,8 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, is_below, names_in, one_read, pruned, read_manifest
+from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned, read_manifest
+from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
@@ -91,7 +92,7 @@ class Plan:
         return sum(item.bytes for item in self.doomed)
 
 
-def plan(place: Maintained, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
+def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
     """What a prune would delete. Nothing is changed.
 
     ``known`` are the numbers of the newest moves that an index knows: a name that lacks one counts
@@ -115,7 +116,7 @@ def plan(place: Maintained, *, keep: timedelta, grace: timedelta, known: Known =
         return _plan(place, keep, grace, known)
 
 
-def _plan(place: Maintained, keep: timedelta, grace: timedelta, known: Known) -> Plan:
+def _plan(place: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan:
     now = place.now()
     before = _earlier(now, grace)
     files = {kind: _listed(place, kind) for kind in KINDS}
@@ -146,7 +147,7 @@ def _plan(place: Maintained, keep: timedelta, grace: timedelta, known: Known) ->
     return Plan(doomed=tuple(doomed), young=spared, unread=tuple(unread))
 
 
-def _listed(place: Maintained, kind: Kind) -> dict[Digest, Stored]:
+def _listed(place: Store, kind: Kind) -> dict[Digest, Stored]:
     """All files of a kind.
 
     Raises:
@@ -159,7 +160,7 @@ def _listed(place: Maintained, kind: Kind) -> dict[Digest, Stored]:
 
 
 def execute(
-    place: Maintained,
+    place: Store,
     shown: Plan,
     *,
     keep: timedelta,
@@ -186,7 +187,7 @@ def execute(
     return Plan(doomed=tuple(gone), young=shown.young, unread=again.unread)
 
 
-def _delete(place: Maintained, item: Doomed) -> Doomed | None:
+def _delete(place: Store, item: Doomed) -> Doomed | None:
     """Delete one; None if it is a leftover of somebody who alone may delete it."""
     if item.kind == WORDS["manifests"]:
         place.remember_pruned(Digest.parse(item.name))
@@ -205,7 +206,7 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
 
 
 def _reached(
-    place: Maintained, since: datetime, gone: set[Digest], known: Known, unread: list[str]
+    place: Store, since: datetime, gone: set[Digest], known: Known, unread: list[str]
 ) -> set[Digest]:
     """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
 
@@ -213,7 +214,7 @@ def _reached(
     """
     reached: set[Digest] = set()
     last: dict[Reference, int] = {}
-    refs, unlisted = names_in(place)
+    refs, unlisted = place.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
     histories = each(place, partial(one_read, place.history), refs)
     for ref, moves in zip(refs, histories, strict=True):
@@ -236,7 +237,7 @@ def _reached(
 
 
 def _needs(
-    place: Maintained, manifests: Iterable[Digest], headers: Headers, unread: list[str]
+    place: Store, manifests: Iterable[Digest], headers: Headers, unread: list[str]
 ) -> set[Digest]:
     """All objects of these checkpoints, and the bases that those are coded against.
 
@@ -249,7 +250,7 @@ def _needs(
     return objects | _bases(headers, objects)
 
 
-def _named(place: Maintained, digest: Digest) -> tuple[set[Digest], str]:
+def _named(place: Store, digest: Digest) -> tuple[set[Digest], str]:
     """The objects of a checkpoint, and what is wrong with its manifest if it cannot be read."""
     try:
         return {item for item, _ in read_manifest(place, digest).objects()}, ""
@@ -261,13 +262,13 @@ def _named(place: Maintained, digest: Digest) -> tuple[set[Digest], str]:
         return found, f"manifest {digest}: {error}; all that it names is kept"
 
 
-def _headers(place: Maintained, encoded: Iterable[Digest]) -> Headers:
+def _headers(place: Store, encoded: Iterable[Digest]) -> Headers:
     """What each encoded object says of itself, or why it does not."""
 
     def read(digest: Digest) -> Header | ZooError:
         try:
             with naming(place, digest):
-                return read_header(place.start("encoded", digest, FIXED.size))
+                return read_header(b"".join(place.read("encoded", digest, 0, FIXED.size)))
         except (Corrupt, Unsupported, MissingObject) as error:
             return error
 
@@ -294,7 +295,7 @@ def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
     return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
 
 
-def _leftovers(place: Maintained, before: datetime) -> Iterator[Doomed]:
+def _leftovers(place: Store, before: datetime) -> Iterator[Doomed]:
     for file in sorted(place.files("tmp"), key=lambda file: file.name):
         if file.at < before and MADE.fullmatch(file.name):
             why = "an unfinished write left it"

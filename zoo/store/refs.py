@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+from zoo.contracts import Backend, Guarded
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
@@ -17,56 +19,71 @@ from zoo.errors import (
     NotAFile,
     ZooError,
 )
-from zoo.store.disk import FOLDER_KIND, Disk
+from zoo.store.asking import at_once, folders, read_small, settle
+from zoo.store.disk import FOLDER_KIND
 
 __all__ = ["Refs"]
 
-FOLDER = "refs"
+ROOT = "refs/"
 NUMBERED = re.compile(r"(\d{8})\.json")
 
 
 class Refs:
-    """The folder ``refs/``. Creating the next number exclusively is the compare-and-swap."""
+    """The names of a store. Creating the next number exclusively is the compare-and-swap.
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    Attributes:
+        backend: What keeps the bytes.
+    """
 
-    def __iter__(self) -> Iterator[Reference]:
-        """All names, sorted.
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def refs(self) -> Iterator[Reference]:
+        """All names that are here, deleted ones that can be restored included, sorted.
 
         Raises:
             Forbidden: A folder of names cannot be listed.
             NotAFile: Something else, such as a link, is in the place of one.
         """
-        found, unlisted = self.readable()
+        found, unlisted = self.readable_refs()
         for error in unlisted.values():
             raise error
         yield from found
 
-    def readable(self) -> tuple[list[Reference], dict[str, ZooError]]:
+    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
         """All names that can be listed, sorted, and the folders, such as ``team`` or
         ``team/flowers``, whose names cannot be: no rights, or something else in their place.
         """
+        if isinstance(self.backend, Guarded):
+            return self._walked(self.backend)
+        found = set()
+        for file in self.backend.list(ROOT):
+            _, *parts, last = file.name.split("/")
+            if len(parts) == 3 and NUMBERED.fullmatch(last) and (ref := _reference(*parts)):
+                found.add(ref)
+        return sorted(found), {}
+
+    def _walked(self, backend: Guarded) -> tuple[list[Reference], dict[str, ZooError]]:
         found: list[Reference] = []
         unlisted: dict[str, ZooError] = {}
 
-        def folders(*above: str) -> list[str]:
-            folder = "/".join((FOLDER, *above))
+        def inner(*above: str) -> list[str]:
+            folder = ROOT + "".join(f"{part}/" for part in above)
             try:
-                kinds = self._disk.kinds(folder)
+                kinds = backend.kinds(folder)
             except (Forbidden, NotAFile) as error:
                 unlisted["/".join(above)] = error
                 return []
             kinds = {name: kind for name, kind in kinds.items() if _reference(name, name, name)}
             for name, kind in kinds.items():
                 if kind != FOLDER_KIND:
-                    path = str(self._disk.root / folder / name)
-                    unlisted["/".join((*above, name))] = NotAFile(path, FOLDER_KIND, kind)
+                    where = f"{backend}/{folder}{name}"
+                    unlisted["/".join((*above, name))] = NotAFile(where, FOLDER_KIND, kind)
             return [name for name, kind in kinds.items() if kind == FOLDER_KIND]
 
-        for namespace in folders():
-            for name in folders(namespace):
-                tags = folders(namespace, name)
+        for namespace in inner():
+            for name in inner(namespace):
+                tags = inner(namespace, name)
                 found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
         return sorted(ref for ref in found if self._is_there(ref)), unlisted
 
@@ -76,32 +93,38 @@ class Refs:
         except Forbidden:
             return True  # who reads it is told so
 
-    def newest(self, ref: Reference) -> RefEntry | None:
-        """The entry with the highest number, or None."""
+    def read_ref(self, ref: Reference) -> RefEntry | None:
+        """The newest entry of ``ref``, or None."""
         numbers = self._numbers(ref)
         return self._read(ref, numbers[-1]) if numbers else None
 
     def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        """All entries, oldest first."""
-        return tuple(self._read(ref, number) for number in self._numbers(ref))
+        """All entries of ``ref``, oldest first; empty if there is none."""
+        numbers = self._numbers(ref)
+        if len(numbers) < 2 or isinstance(self.backend, Guarded):
+            return tuple(self._read(ref, number) for number in numbers)
+        with ThreadPoolExecutor(min(len(numbers), at_once(self.backend))) as pool:
+            return tuple(pool.map(lambda number: self._read(ref, number), numbers))
 
-    def append(self, ref: Reference, entry: RefEntry) -> None:
-        """Create entry ``entry.number``, exclusively.
+    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
+        """Create entry ``entry.number`` of ``ref``, exclusively.
 
         Raises:
             Conflict: That number exists, or the one before it does not.
+            InvalidReference: The name is new, and not every system can hold it beside the others.
+            Unsupported: The place cannot do so exclusively.
         """
         numbers = self._numbers(ref)
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
-        self.check_new(ref)
-        try:
-            self._disk.create(_path(ref, entry.number), entry.to_bytes())
-        except FileExistsError as error:
-            raise self._conflict(ref) from error
+        if not numbers:
+            self._check_new(ref)
+        if not self.backend.create(_path(ref, entry.number), entry.to_bytes()):
+            raise self._conflict(ref)
+        settle(self.backend)
 
     def _conflict(self, ref: Reference) -> Conflict:
-        current = self.newest(ref)
+        current = self.read_ref(ref)
         return Conflict(
             f"{ref} was moved by someone else", str(current.manifest) if current else ""
         )
@@ -112,26 +135,35 @@ class Refs:
         Raises:
             InvalidReference: It cannot, or differs in nothing but case from one that is here.
         """
-        if self._numbers(ref):
-            return
+        if not self._numbers(ref):
+            self._check_new(ref)
+
+    def _check_new(self, ref: Reference) -> None:
         ref.check_portable()
-        above = FOLDER
+        above = ROOT
         for part in (ref.namespace, ref.name, ref.tag):
-            check_case(str(ref), part, self._disk.folders(above))
-            above += f"/{part}"
+            check_case(str(ref), part, folders(self.backend, above))
+            above += f"{part}/"
 
     def _numbers(self, ref: Reference) -> list[int]:
-        names = self._disk.names(_folder(ref))
+        folder, backend = _folder(ref), self.backend
+        try:
+            if isinstance(backend, Guarded):
+                names = [*backend.kinds(folder)]  # what is no file has a number, too
+            else:
+                names = [file.name.removeprefix(folder) for file in backend.list(folder)]
+        except NotAFile:  # something else is in the place of the folder
+            return []
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = _path(ref, number)
         try:
-            return RefEntry.from_bytes(self._disk.read(path, ENTRY_BYTES), number)
+            return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
         except NotAFile:
             raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:
-            where = self._disk.root / path
+            where = f"{self.backend}/{path}"
             raise InvalidManifest(
                 f"{where}: {error}",
                 hint="from where the history is whole, copy that file; if it is nowhere, delete "
@@ -147,8 +179,8 @@ def _reference(namespace: str, name: str, tag: str) -> Reference | None:
 
 
 def _folder(ref: Reference) -> str:
-    return f"{FOLDER}/{ref.namespace}/{ref.name}/{ref.tag}"
+    return f"{ROOT}{ref.namespace}/{ref.name}/{ref.tag}/"
 
 
 def _path(ref: Reference, number: int) -> str:
-    return f"{_folder(ref)}/{number:08d}.json"
+    return f"{_folder(ref)}{number:08d}.json"

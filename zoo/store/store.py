@@ -1,30 +1,26 @@
-"""Store: objects, manifests and refs in a folder. It is a remote, too: both have one layout."""
+"""Store: objects, manifests and refs over any backend. A zoo's own and a remote have one layout."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
+import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from blake3 import blake3
 
 from zoo.codec.header import check
-from zoo.config import cores
-from zoo.contracts import Folder, Kind
+from zoo.contracts import Backend, Folder, Guarded, Kind, Mapped
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
-from zoo.domain.limits import MARKER_BYTES
+from zoo.domain.limits import MARKER_BYTES, OBJECT_BYTES
 from zoo.domain.manifest import Manifest
-from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -33,119 +29,132 @@ from zoo.errors import (
     Unavailable,
     Unsupported,
     ZooError,
+    disk_errors,
 )
-from zoo.store.disk import STAGING, Disk
+from zoo.store.asking import at_once, present, read_small, settle, touch
+from zoo.store.disk import FOLDER_KIND, STAGING, Disk
+from zoo.store.folder import FolderBackend
 from zoo.store.held import WORDS, name_of, read_manifest
 from zoo.store.partial import download, forget
+from zoo.store.pieces import Pieces
 from zoo.store.refs import Refs
-from zoo.store.regular import kind_of
-from zoo.store.rights import forbidden, make_root
-from zoo.store.uploads import UPLOADS, pruning, uploading
+from zoo.store.rights import make_root
+from zoo.store.uploads import pruning, uploading
 
 __all__ = ["MARKER", "Store"]
 
 FORMAT = 1
 MARKER = "zoo.json"
-PIECE = 256 * 1024  # larger ones are mapped and unmapped by the allocator, one by one
 FOLDERS = ("objects", "manifests", "refs", STAGING)
 HEX = re.compile("[0-9a-f]{64}")
 OWN = (*FOLDERS, "encoded", "pruned")
 
 
-class Store:
-    """A folder of immutable, content-addressed files. Implements `zoo.contracts.Maintained`.
+class Store(Refs):
+    """Immutable, content-addressed bytes, and names that move, over a backend."""
 
-    Attributes:
-        root: The folder that holds ``zoo.json``.
-        disk: Its files.
-        staging: Where files are written before they are renamed into place.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.disk = Disk(root)
-        self.staging = root / STAGING
-        self._refs = Refs(self.disk)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self._thread = threading.local()
-        self._unsynced: set[str] = set()
-        self._syncing = threading.Lock()
 
     @classmethod
     def create(cls, root: Path) -> Self:
-        """Make an empty store, or open the one that is there.
+        """Make an empty store in a folder, or open the one that is there.
 
         Raises:
             Unsupported: A store of another format version is there.
             Forbidden: The folder may not be written to.
         """
         make_root(root)
-        disk = Disk(root)
-        for name in FOLDERS:
-            disk.make_folder(name)
-        text = json.dumps({"format": FORMAT}) + "\n"
-        with suppress(FileExistsError):
-            disk.create(MARKER, text.encode())
+        cls(FolderBackend(root))._make()
         return cls.open(root)
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """Open the store in ``root``.
-
-        Raises:
-            Unavailable: There is none.
-            Unsupported: It has another format version.
-            NotAFile: One of its folders is a link.
-            Forbidden: It may not be read.
-        """
-        try:
-            found = json.loads(Disk(root).read(MARKER, MARKER_BYTES))
-            version = found["format"]
-        except FileNotFoundError as error:
-            reason = "is not a zoo store" if root.is_dir() else "does not exist"
-            raise Unavailable(str(root), reason) from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, Corrupt) as error:
-            if not root.is_dir():
-                raise Unavailable(str(root), "is not a zoo store") from error
-            raise Unavailable(str(root / MARKER), f"cannot be read: {error}") from error
-        if type(version) is not int or version != FORMAT:
-            raise Unsupported(f"{root} is a store of format {version}; this program reads {FORMAT}")
-        _refuse_links(root)
-        return cls(root)
+        """Open the store in the folder ``root``; otherwise as `connect`."""
+        return cls.connect(FolderBackend.connect(str(root), create=False), create=False)
 
     @classmethod
-    def connect(cls, location: str, *, create: bool) -> Self:
-        """Open a folder as a remote; ``create`` makes it where an empty or no folder is.
+    def connect(cls, backend: Backend, *, create: bool) -> Self:
+        """Open the store that a backend holds; ``create`` makes it where nothing is.
 
         Raises:
-            Unavailable: It is not there and may not be created, or holds other things.
-            Forbidden: Its rights, or those of the folder above it, do not allow that.
+            Unavailable: There is none and it may not be created, or other things are there.
+            Unsupported: It has another format version, or names are not safe in such a place.
+            NotAFile: One of its folders is a link.
+            Forbidden: It may not be read, or made.
         """
-        root = Path(location.removeprefix("folder://")).expanduser()
+        store = cls(backend)
+        if not store._is_marked():
+            if store.is_near and not create:
+                raise Unavailable(str(backend), "is not a zoo store")
+            # Listing also tells a bucket that does not exist from one without a store.
+            found = (file for file in backend.list("") if not file.name.startswith(f"{STAGING}/"))
+            other = next(found, None)
+            if not create:
+                raise Unavailable(str(backend), "is not a zoo store")
+            # Whoever makes the same store at the same time may have begun to fill it.
+            if other is not None and not store._is_marked():
+                what = "an empty folder" if store.is_near else "empty"
+                raise Unavailable(str(backend), f"is not a zoo store and not {what}")
+            store._make()
+            store._is_marked()  # somebody else's marker, of another format, may have been faster
+        if isinstance(backend, Guarded):
+            _refuse_links(backend)
+        return store
+
+    def _is_marked(self) -> bool:
         try:
-            if not create or (root / MARKER).exists():
-                return cls.open(root)
-            if not root.parent.is_dir():
-                raise Unavailable(str(root), f"the folder {root.parent} does not exist")
-            if root.exists() and not _is_empty(root) and not (root / MARKER).exists():
-                raise Unavailable(str(root), "is not a zoo store and not an empty folder")
-            return cls.create(root)
-        except PermissionError as error:
-            raise forbidden(root, "", error) from error
+            version = json.loads(read_small(self.backend, MARKER, MARKER_BYTES))["format"]
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, Corrupt) as error:
+            raise Unavailable(f"{self.backend}/{MARKER}", f"cannot be read: {error}") from error
+        if type(version) is not int or version != FORMAT:
+            what = f"{self.backend} is a store of format {version}; this program reads {FORMAT}"
+            raise Unsupported(what)
+        return True
+
+    def _make(self) -> None:
+        if isinstance(self.backend, FolderBackend):
+            for name in FOLDERS:
+                self.disk.make_folder(name)
+        self.backend.create(MARKER, (json.dumps({"format": FORMAT}) + "\n").encode())
+        settle(self.backend)
+
+    def __str__(self) -> str:
+        return str(self.backend)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether reading all of it costs no more than reading a disk."""
+        return isinstance(self.backend, Mapped)
+
+    @property
+    def disk(self) -> Disk:
+        """The files of a store that is in a folder."""
+        assert isinstance(self.backend, FolderBackend), self.backend
+        return self.backend.disk
+
+    @property
+    def root(self) -> Path:
+        """The folder of a store that is in one."""
+        return self.disk.root
+
+    @property
+    def staging(self) -> Path:
+        """Where files of a store that is in a folder are written before they have their names."""
+        return self.root / STAGING
 
     def path(self, kind: Kind, digest: Digest) -> Path:
-        """Where a digest's bytes are, or would be."""
+        """Where a digest's bytes are, or would be, in a store that is in a folder."""
         return self.root / name_of(kind, digest)
 
     def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not here."""
-        shards: dict[str, list[Digest]] = defaultdict(list)
-        for digest in digests:
-            shards[digest.hex[:2]].append(digest)
-        missing: set[Digest] = set()
-        for shard, wanted in shards.items():
-            there = self.disk.holds(f"{kind}/{shard}", [_last(kind, digest) for digest in wanted])
-            missing.update(digest for digest in wanted if _last(kind, digest) not in there)
-        return missing
+        names = {name_of(kind, digest): digest for digest in digests}
+        there = present(self.backend, names.keys())
+        return {digest for name, digest in names.items() if name not in there}
 
     def size(self, kind: Kind, digest: Digest) -> int:
         """Size in bytes.
@@ -153,43 +162,66 @@ class Store:
         Raises:
             MissingObject: Not here.
         """
-        with self._opened(kind, digest) as file:
-            return os.fstat(file.fileno()).st_size
+        found = self.backend.stat(name_of(kind, digest))
+        if found is None:
+            raise self._lacks(kind, digest)
+        return found.bytes
 
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from ``offset`` on, in pieces of at most 256 KiB.
+    def read(
+        self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, at most ``length`` of them, in pieces. Not checked: whoever
+        keeps them hashes them.
 
         Raises:
             MissingObject: Not here.
         """
-        with self._opened(kind, digest) as file:
-            file.seek(offset)
-            while piece := file.read(PIECE):
-                yield piece
+        try:
+            yield from self.backend.open(name_of(kind, digest), offset, length)
+        except FileNotFoundError as error:
+            raise self._lacks(kind, digest) from error
 
     def view(self, kind: Kind, digest: Digest) -> memoryview:
-        """The bytes as a memory map.
+        """The bytes in whole, in no memory of this process's own: a map of the file, or of a copy
+        in a temporary one.
 
         Raises:
             MissingObject: Not here.
+            Corrupt: There are more than an object may have.
         """
-        with self._opened(kind, digest) as file:
-            if not os.fstat(file.fileno()).st_size:
-                return memoryview(b"")  # nothing cannot be mapped
-            return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+        if isinstance(self.backend, Mapped):
+            try:
+                return self.backend.view(name_of(kind, digest))
+            except FileNotFoundError as error:
+                raise self._lacks(kind, digest) from error
+        with tempfile.TemporaryFile() as file, disk_errors(tempfile.gettempdir()):
+            for piece in self.read(kind, digest):
+                file.write(piece)
+                if file.tell() > OBJECT_BYTES:
+                    most = f"at most {OBJECT_BYTES} bytes"
+                    raise Corrupt(f"{WORDS[kind]} {digest}", most, "more")
+            file.flush()
+            size = file.tell()
+            return memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
 
     def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
         """Keep bytes under their digest; False if they were here already.
 
+        An encoded object is kept under the digest that it has when decoded; what is checked here is
+        its own checksum.
+
         Raises:
-            Corrupt: The bytes are not what ``digest`` says; nothing was kept.
+            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was kept.
             DiskFull: No space; nothing was kept.
         """
-        if self.disk.stat(name_of(kind, digest)):
+        if self.backend.stat(name_of(kind, digest)):
             return False
-        # Of an object there are several encodings. The first stays: another writer may be coding
-        # against it already, which it could not do if a delta took its place.
-        return self._keep(kind, digest, pieces, self.disk.rename_first)
+        if kind == "encoded":
+            # Of an object there are several encodings. The first stays: another writer may be
+            # coding against it already, which it could not do if a delta took its place.
+            return self.backend.create(name_of(kind, digest), _encoded(pieces))
+        self.replace(kind, digest, pieces)
+        return True
 
     def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
         """Keep bytes under their digest, in the place of damaged ones if such are there.
@@ -198,7 +230,25 @@ class Store:
             Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
             DiskFull: No space; nothing was changed.
         """
-        self._keep(kind, digest, pieces, self.disk.rename)
+        if kind == "encoded":
+            self.backend.put(name_of(kind, digest), [_encoded(pieces)])
+            return
+        checked = partial(_checked, kind, digest, pieces)
+        if kind == "manifests":
+            settle(self.backend)  # what it names, before it
+        # What can be taken once only is not asked for again by a backend that tries again.
+        once = isinstance(pieces, Iterator)
+        self.backend.put(name_of(kind, digest), checked() if once else Pieces(checked))
+        if kind == "manifests":
+            settle(self.backend)  # itself, before any name leads to it
+            self._unmark(digest)
+
+    def _unmark(self, manifest: Digest) -> None:
+        mark = name_of("pruned", manifest)
+        if self.backend.stat(mark):
+            # One that stays hides nothing while the manifest is here.
+            with suppress(Unavailable, Unsupported):
+                self.backend.delete(mark)
 
     def receive(
         self,
@@ -208,7 +258,8 @@ class Store:
         limit: int,
         resume: bool = True,
     ) -> bool:
-        """Keep the object that ``read(offset)`` gives; False if it was here already.
+        """Keep the object that ``read(offset)`` gives in a store that is in a folder; False if it
+        was here already.
 
         A large one that was cut off goes on where it ended, the next time, unless ``resume`` is
         off.
@@ -227,43 +278,9 @@ class Store:
             self.disk.settle(got.file)
             published = self.disk.rename_first(got.name, target)
         forget(self.disk, digest.hex)
-        self._unsynced.add(target.rpartition("/")[0])
+        assert isinstance(self.backend, FolderBackend)
+        self.backend.note(target)
         return published
-
-    def _keep(
-        self,
-        kind: Kind,
-        digest: Digest,
-        pieces: Iterable[bytes | memoryview],
-        publish: Callable[[str, str], bool],
-    ) -> bool:
-        if kind == "encoded":
-            pieces = [b"".join(pieces)]
-            check(pieces[0])
-        hasher = blake3()
-        with self.disk.staged() as (file, name):
-            for piece in pieces:
-                hasher.update(piece)
-                file.write(piece)
-            if kind != "encoded" and f"blake3:{hasher.hexdigest()}" != str(digest):
-                raise Corrupt(
-                    f"{WORDS[kind]} {digest}", str(digest), f"blake3:{hasher.hexdigest()}"
-                )
-            self.disk.settle(file)
-            if kind == "manifests":
-                self._sync()  # what it names, before it
-            published = publish(name, name_of(kind, digest))
-        self._unsynced.add(name_of(kind, digest).rpartition("/")[0])
-        if kind == "manifests":
-            self._sync()  # itself, before any name leads to it
-            self.disk.remove(name_of("pruned", digest))
-        return published
-
-    def _sync(self) -> None:
-        """Make the names given so far durable: once a folder, not once a file."""
-        with self._syncing:  # whoever waits here may rely on what the other one syncs
-            while self._unsynced:
-                self.disk.sync(self._unsynced.pop())
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
         """Keep ``data`` under the digest of its bytes.
@@ -277,53 +294,40 @@ class Store:
 
     def starting_with(self, digits: str) -> list[Digest]:
         """The manifests whose digest begins with these hex digits (two or more), sorted."""
-        names = self.disk.names(f"manifests/{digits[:2]}")
-        stems = [name.removesuffix(".json") for name in names if name.startswith(digits)]
-        return [Digest("blake3", stem) for stem in stems if HEX.fullmatch(stem)]
+        files = self.backend.list(f"manifests/{digits[:2]}/")
+        stems = [file.name.rpartition("/")[2].removesuffix(".json") for file in files]
+        found = sorted(stem for stem in stems if stem.startswith(digits))
+        return [Digest("blake3", stem) for stem in found if HEX.fullmatch(stem)]
 
     @property
     def at_once(self) -> int:
-        """How many files can be hashed at a time: one on each core."""
-        return cores()
+        """How many requests it serves well at a time."""
+        return at_once(self.backend)
 
     def now(self) -> datetime:
-        """The time, by the clock of the file system, which may be another machine's."""
-        try:
-            with self.disk.staged() as (file, _):
-                return _at(os.fstat(file.fileno()).st_mtime)
-        except (ZooError, OSError):  # nothing can be written there
-            return datetime.now(UTC)
+        """The time, by the clock that dates the files; has a time zone."""
+        return self.backend.now()
 
     def files(self, folder: Folder) -> Iterator[Stored]:
-        """All files below ``folder``, also those that are no part of a store."""
-        for name, found in self.disk.walk(folder):
-            yield Stored(name, found.st_size, _at(found.st_mtime))
+        """All files below ``folder``, also those that are no part of a store, in any order."""
+        return self.backend.list(f"{folder}/")
 
-    def readable_files(self, folder: Folder) -> tuple[list[Stored], dict[str, ZooError]]:
+    def readable_files(self, folder: Folder) -> tuple[Collection[Stored], dict[str, ZooError]]:
         """All files below ``folder`` that can be listed, and what cannot be, with the reason."""
-        unlisted: dict[str, ZooError] = {}
-        found = [
-            Stored(name, known.st_size, _at(known.st_mtime))
-            for name, known in self.disk.walk(folder, unlisted)
-        ]
-        return found, unlisted
-
-    def start(self, kind: Kind, digest: Digest, length: int) -> bytes:
-        """The first ``length`` bytes, or all if there are fewer.
-
-        Raises:
-            MissingObject: Not here.
-        """
-        with self._opened(kind, digest) as file:
-            return file.read(length)
+        if isinstance(self.backend, Guarded):
+            return self.backend.readable(f"{folder}/")
+        return list(self.files(folder)), {}
 
     def is_sound(self, kind: Kind, digest: Digest) -> bool:
-        """Whether the bytes of an object or manifest are what its digest says.
+        """Whether the bytes of an object or manifest, read again, are what its digest says.
 
         Raises:
             MissingObject: Not here.
         """
-        return blake3(self.view(kind, digest)).hexdigest() == digest.hex
+        hasher = blake3()
+        for piece in [self.view(kind, digest)] if self.is_near else self.read(kind, digest):
+            hasher.update(piece)
+        return hasher.hexdigest() == digest.hex
 
     def manifest(self, digest: Digest) -> Manifest:
         """Read and check a manifest.
@@ -335,23 +339,20 @@ class Store:
         return read_manifest(self, digest)
 
     def remove(self, name: str) -> None:
-        """Delete the file of that name, if it is here, and scratch folders that get empty so."""
-        self.disk.remove(name)
-        folder = name.rpartition("/")[0]
-        while folder.startswith(f"{STAGING}/") and folder != UPLOADS:
-            if not self.disk.remove_folder(folder):
-                break
-            folder = folder.rpartition("/")[0]
+        """Delete the file of that name, if it is here."""
+        self.backend.delete(name)
 
     def remember_pruned(self, digest: Digest) -> None:
-        """Note that a manifest is deleted on purpose, so that verify does not miss it."""
-        self.disk.touch(name_of("pruned", digest))
+        """Note that a manifest is deleted on purpose, so that verify does not miss it: by an empty
+        file below ``pruned``, which goes when the manifest comes back.
+        """
+        touch(self.backend, name_of("pruned", digest))
 
     def was_pruned(self, digest: Digest) -> bool:
         """Whether a manifest was deleted on purpose and has not come back."""
         # The mark alone proves nothing: a prune may have been killed between it and the deletion.
-        marked = self.disk.stat(name_of("pruned", digest))
-        return bool(marked and not self.disk.stat(name_of("manifests", digest)))
+        marked = self.backend.stat(name_of("pruned", digest))
+        return bool(marked and not self.backend.stat(name_of("manifests", digest)))
 
     def pruning(self) -> AbstractContextManager[None]:
         """Announce that things are about to be deleted, so that no upload begins meanwhile.
@@ -359,7 +360,7 @@ class Store:
         Raises (on entry):
             Conflict: Somebody is writing, or pruning; nothing may be deleted.
         """
-        return pruning(self.disk)
+        return pruning(self.backend)
 
     @contextmanager
     def upload(self) -> Iterator[None]:
@@ -373,75 +374,41 @@ class Store:
             # not stop it here.
             yield
             return
-        with uploading(self.disk):
+        with uploading(self.backend):
             self._thread.uploads = True
             try:
                 yield
             finally:
                 self._thread.uploads = False
-                self._sync()
+                settle(self.backend)
 
-    def refs(self) -> Iterator[Reference]:
-        """All names, sorted."""
-        return iter(self._refs)
-
-    def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
-        """All names that can be listed, sorted, and the folders whose names cannot be."""
-        return self._refs.readable()
-
-    def read_ref(self, ref: Reference) -> RefEntry | None:
-        """The newest entry of ``ref``, or None."""
-        return self._refs.newest(ref)
-
-    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        """All entries of ``ref``, oldest first."""
-        return self._refs.history(ref)
-
-    def check_new(self, ref: Reference) -> None:
-        """See that ``ref`` is here, or can be made.
-
-        Raises:
-            InvalidReference: Not every system can hold it beside those that are here.
-        """
-        self._refs.check_new(ref)
-
-    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
-        """Create entry ``entry.number`` of ``ref``, exclusively.
-
-        Raises:
-            Conflict: That number exists, or the one before it does not.
-        """
-        self._refs.append(ref, entry)
-
-    def _opened(self, kind: Kind, digest: Digest) -> BinaryIO:
-        try:
-            return self.disk.open(name_of(kind, digest))
-        except FileNotFoundError as error:
-            raise MissingObject(WORDS[kind], str(digest), str(self.root)) from error
+    def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
+        return MissingObject(WORDS[kind], str(digest), str(self.backend))
 
 
-def _last(kind: Kind, digest: Digest) -> str:
-    return name_of(kind, digest).rpartition("/")[2]
+def _checked(
+    kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]
+) -> Iterator[bytes | memoryview]:
+    """The same pieces; an error at their end, if they are not what ``digest`` says, keeps a backend
+    from keeping them.
+    """
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    if f"blake3:{hasher.hexdigest()}" != str(digest):
+        what = f"{WORDS[kind]} {digest}"
+        raise Corrupt(what, str(digest), f"blake3:{hasher.hexdigest()}")
 
 
-def _at(mtime: float) -> datetime:
-    try:
-        return datetime.fromtimestamp(mtime, UTC)
-    except (OverflowError, ValueError, OSError):  # some file systems keep any number
-        return datetime.max.replace(tzinfo=UTC) if mtime > 0 else datetime.min.replace(tzinfo=UTC)
+def _encoded(pieces: Iterable[bytes | memoryview]) -> bytes:
+    data = b"".join(pieces)
+    check(data)
+    return data
 
 
-def _refuse_links(root: Path) -> None:
+def _refuse_links(backend: Guarded) -> None:
     """Refuse a store whose own folders lie elsewhere: another store's, or what is no store's."""
-    for name in OWN:
-        with suppress(FileNotFoundError):
-            mode = (root / name).lstat().st_mode
-            if not stat.S_ISDIR(mode):
-                raise NotAFile(str(root / name), "a folder", kind_of(mode))
-
-
-def _is_empty(root: Path) -> bool:
-    """Whether a folder holds nothing, or no more than a `Store.create` that was cut short."""
-    if not root.is_dir() or any(path.name not in FOLDERS for path in root.iterdir()):
-        return False
-    return not any(path for name in FOLDERS[:-1] for path in (root / name).glob("*"))
+    for name, kind in backend.kinds("").items():
+        if name in OWN and kind != FOLDER_KIND:
+            raise NotAFile(f"{backend}/{name}", FOLDER_KIND, kind)

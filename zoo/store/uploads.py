@@ -11,105 +11,90 @@ may be alive: on the same machine one can look, elsewhere the age of the last da
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from zoo import config
+from zoo.contracts import Backend, Guarded
 from zoo.domain.limits import SIGN_BYTES
 from zoo.domain.owner import Owner, is_stale, renewing, under_way
-from zoo.errors import Conflict, Forbidden, ZooError
-from zoo.store.disk import DEEPEST, STAGING, Disk
+from zoo.errors import Conflict, Unavailable, Unsupported, ZooError
+from zoo.store.asking import read_small, touch
+from zoo.store.disk import STAGING
 
-__all__ = ["UPLOADS", "pruning", "uploading"]
+__all__ = ["pruning", "uploading"]
 
-UPLOADS = f"{STAGING}/uploads"
-SCRATCH_SECONDS = 24 * 3600
-"""An empty scratch folder may be in use for so long."""
+UPLOADS = f"{STAGING}/uploads/"
+PRUNES = f"{STAGING}/prune"  # and more
 
 
 @contextmanager
-def uploading(disk: Disk) -> Iterator[None]:
+def uploading(backend: Backend) -> Iterator[None]:
     """Announce that objects, and what refers to them, are being written.
 
     Raises:
         Conflict: A prune is under way; nothing may be written that relies on what it may delete.
     """
-    with _sign(disk, f"{UPLOADS}/{uuid.uuid4().hex}") as sign:
-        for text in _alive(disk, _prunes(disk), sign, "a prune of this store is"):
-            raise Conflict(text)
+    with _sign(backend, UPLOADS) as sign:
+        _give_way(backend, sign, {PRUNES: "a prune of this store is"})
         yield
 
 
 @contextmanager
-def pruning(disk: Disk) -> Iterator[None]:
+def pruning(backend: Backend) -> Iterator[None]:
     """Announce that things are about to be deleted.
 
     Raises:
         Conflict: Somebody is writing, or pruning; nothing may be deleted.
     """
     # A sign that two prunes shared would be gone when the first of them is done.
-    with _sign(disk, f"{STAGING}/prune-{uuid.uuid4().hex}") as sign:
-        writers = [f"{UPLOADS}/{name}" for name in disk.names(UPLOADS)]
-        for text in _alive(disk, _prunes(disk), sign, "another prune of this store is"):
-            raise Conflict(text)
-        for text in _alive(disk, writers, sign, "an upload to this store is"):
-            raise Conflict(text)
+    with _sign(backend, f"{PRUNES}-") as sign:
+        others = {PRUNES: "another prune of this store is", UPLOADS: "an upload to this store is"}
+        _give_way(backend, sign, others)
         yield
-        _tidy(disk, STAGING, DEEPEST)
+        if isinstance(backend, Guarded):
+            backend.tidy()
 
 
 @contextmanager
-def _sign(disk: Disk, name: str) -> Iterator[str]:
+def _sign(backend: Backend, prefix: str) -> Iterator[str]:
+    key, data = prefix + uuid.uuid4().hex, Owner.here(config.author()).to_bytes()
     try:
-        disk.touch(name, Owner.here(config.author()).to_bytes())
+        touch(backend, key, data)
     except FileNotFoundError as error:
         # A prune without grace has deleted the sign before it had its name.
-        raise Conflict(f"{disk.root}/{STAGING} was cleared meanwhile; try again") from error
+        raise Conflict(f"{backend}/{STAGING} was cleared meanwhile; try again") from error
     try:
-        with renewing(partial(disk.renew, name)):
-            yield name
+        with renewing(partial(touch, backend, key, data)):
+            yield key
     finally:
-        disk.remove(name)
+        # A sign that stays counts for some minutes; that must not hide what went wrong before.
+        with suppress(Unavailable, Unsupported):
+            backend.delete(key)
 
 
-def _prunes(disk: Disk) -> list[str]:
-    return [f"{STAGING}/{name}" for name in disk.names(STAGING) if name.startswith("prune")]
+def _give_way(backend: Backend, sign: str, others: dict[str, str]) -> None:
+    """Raise `Conflict` if the sign of another process begins with one of ``others`` and counts."""
+    dates = {file.name: file.at for file in backend.list(f"{STAGING}/")}
+    now = dates[sign] if sign in dates else backend.now()
+    for prefix, what in others.items():
+        for name in dates:
+            found = backend.stat(name) if name.startswith(prefix) and name != sign else None
+            if found is None:  # it has ended meanwhile, or is no file
+                continue
+            age, owner = (now - found.at).total_seconds(), _owner(backend, name)
+            if not is_stale(age, owner) and not (owner and owner.has_ended):
+                raise Conflict(under_way(what, f"{backend}/{name}", owner, age))
+    if sign not in dates:  # who does not see itself would not see others
+        raise Unavailable(str(backend), "its listing lacks what was written just now")
 
 
-def _alive(disk: Disk, signs: list[str], own: str, what: str) -> Iterator[str]:
-    """What stands in the way: the signs of others that count."""
-    mine = disk.stat(own)
-    now = mine.st_mtime if mine else time.time()
-    for name in signs:
-        found = disk.stat(name)
-        if name == own or found is None:
-            continue
-        age = now - found.st_mtime
-        owner = _owner(disk, name)
-        if not is_stale(age, owner) and not (owner and owner.has_ended):
-            yield under_way(what, str(disk.root / name), owner, age)
-
-
-def _owner(disk: Disk, name: str) -> Owner | None:
+def _owner(backend: Backend, name: str) -> Owner | None:
     try:
-        return Owner.from_bytes(disk.read(name, SIGN_BYTES))
+        return Owner.from_bytes(read_small(backend, name, SIGN_BYTES))
+    except Unavailable:
+        raise
     except (ZooError, OSError):  # it is gone, or is none of ours: its age decides
         return None
-
-
-def _tidy(disk: Disk, folder: str, deeper: int) -> None:
-    """Remove the empty scratch folders of processes that were killed."""
-    try:
-        names = disk.folders(folder)
-    except Forbidden:
-        return  # somebody else's
-    for name in names:
-        inner = f"{folder}/{name}"
-        if inner == UPLOADS or not deeper:
-            continue
-        _tidy(disk, inner, deeper - 1)
-        if disk.age(inner) > SCRATCH_SECONDS:
-            disk.remove_folder(inner)

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from zoo.contracts import Kind, Maintained
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import PlainFile, WeightsFile
@@ -28,12 +28,12 @@ from zoo.store.held import (
     holding,
     is_below,
     name_of,
-    names_in,
     one_read,
     pruned,
     read_manifest,
 )
 from zoo.store.proof import Objects, check_file, files_of, key_of
+from zoo.store.store import Store
 
 __all__ = ["Damage", "Report", "verify"]
 
@@ -105,7 +105,7 @@ class _Checks:
         needs: Of an object, the manifests.
     """
 
-    def __init__(self, place: Maintained, plain: Container[Digest]) -> None:
+    def __init__(self, place: Store, plain: Container[Digest]) -> None:
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
         self._place, self._plain = place, plain
@@ -165,7 +165,7 @@ def _problem(error: ZooError | OSError, digest: Digest) -> _Found:
 
 
 def verify(
-    place: Maintained,
+    place: Store,
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
@@ -213,7 +213,7 @@ def _order(damage: Damage) -> tuple[str, str]:
 
 
 def _all_checks(
-    place: Maintained, checks: _Checks, held: Mapping[Kind, Holding]
+    place: Store, checks: _Checks, held: Mapping[Kind, Holding]
 ) -> Iterator[tuple[File, _Found]]:
     """What was found of each file; first of what manifests need, as that is read for them."""
     manifests = held["manifests"].files
@@ -230,13 +230,13 @@ def _all_checks(
 
 
 def _histories(
-    place: Maintained, known: Mapping[Reference, int]
+    place: Store, known: Mapping[Reference, int]
 ) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
     """The moves of every ref that can be read, and the refs that are damaged, or lack a move that
     is ``known``.
     """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
-    refs, unlisted = names_in(place)
+    refs, unlisted = place.readable_refs()
     damages = [
         Damage(kind="ref", name=name or "refs", problem=str(error))
         for name, error in unlisted.items()
@@ -280,7 +280,7 @@ def _lost(
     ]
 
 
-def _history(place: Maintained, ref: Reference) -> tuple[RefEntry, ...] | str:
+def _history(place: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
     found = one_read(place.history, ref)
     return found if isinstance(found, tuple) else str(found)
 

@@ -1,34 +1,25 @@
-"""A remote in this process's memory: for tests of what talks to remotes, and the contract at its
+"""A backend in this process's memory: for tests of what talks to remotes, and the contract at its
 plainest.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from typing import Self
 
-from blake3 import blake3
+from zoo.domain.stored import Stored
 
-from zoo.codec.header import check
-from zoo.contracts import Kind
-from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
-from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, MissingObject
-
-__all__ = ["MemoryRemote"]
+__all__ = ["MemoryBackend"]
 
 
-class MemoryRemote:
-    """Implements `zoo.contracts.Remote`. Nothing prunes it, and it ends with the process."""
+class MemoryBackend:
+    """Implements `zoo.contracts.Backend`, and ends with the process."""
 
     def __init__(self, location: str = "memory") -> None:
         self.location = location
-        self._bodies: dict[tuple[Kind, Digest], bytes] = {}
-        self._moves: dict[Reference, list[RefEntry]] = defaultdict(list)
+        self._kept: dict[str, tuple[bytes, datetime]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -36,73 +27,48 @@ class MemoryRemote:
         """An empty one."""
         return cls(location)
 
-    def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of ``digests`` that are not here."""
-        return {digest for digest in digests if (kind, digest) not in self._bodies}
+    def __str__(self) -> str:
+        return self.location
 
-    def size(self, kind: Kind, digest: Digest) -> int:
-        """Size in bytes.
+    def stat(self, key: str) -> Stored | None:
+        """Size and date of what is under a key; None if nothing is."""
+        if key not in self._kept:
+            return None
+        data, at = self._kept[key]
+        return Stored(key, len(data), at)
 
-        Raises:
-            MissingObject: Not here.
-        """
-        return len(self._body(kind, digest))
-
-    def read(self, kind: Kind, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from ``offset`` on.
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, at most ``length`` of them.
 
         Raises:
-            MissingObject: Not here.
+            FileNotFoundError: Nothing is under the key.
         """
-        yield self._body(kind, digest)[offset:]
+        if key not in self._kept:
+            raise FileNotFoundError(key)
+        yield self._kept[key][0][offset : None if length is None else offset + length]
 
-    def write(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> bool:
-        """Keep bytes under their digest; False if they were here already.
+    def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Keep the pieces under a key, in the place of what is there."""
+        self._kept[key] = b"".join(pieces), self.now()
 
-        Raises:
-            Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was kept.
-        """
-        body = b"".join(pieces)
-        if kind == "encoded":
-            check(body)
-        elif (found := f"blake3:{blake3(body).hexdigest()}") != str(digest):
-            raise Corrupt(str(digest), str(digest), found)
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        """As `put`, unless something is under the key already; whether it was kept."""
         with self._lock:
-            new = (kind, digest) not in self._bodies
-            self._bodies.setdefault((kind, digest), body)
-        return new
+            if key in self._kept:
+                return False
+            self.put(key, [data])
+            return True
 
-    def upload(self) -> AbstractContextManager[None]:
-        """Announce that things are being written; there is nobody to hear it."""
-        return nullcontext()
+    def list(self, folder: str) -> Iterator[Stored]:
+        """All that is in a folder and in those below."""
+        for key, (data, at) in self._kept.copy().items():
+            if key.startswith(folder):
+                yield Stored(key, len(data), at)
 
-    def refs(self) -> Iterator[Reference]:
-        """All names, sorted."""
-        return iter(sorted(ref for ref, moves in self._moves.items() if moves))
+    def delete(self, key: str) -> None:
+        """Delete what is under a key, if anything is."""
+        self._kept.pop(key, None)
 
-    def read_ref(self, ref: Reference) -> RefEntry | None:
-        """The newest entry of ``ref``, or None."""
-        return next(reversed(self.history(ref)), None)
-
-    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        """All entries of ``ref``, oldest first."""
-        return tuple(self._moves.get(ref, ()))
-
-    def append_ref(self, ref: Reference, entry: RefEntry) -> None:
-        """Create entry ``entry.number`` of ``ref``, exclusively.
-
-        Raises:
-            Conflict: That number exists, or the one before it does not.
-        """
-        with self._lock:
-            moves = self._moves[ref]
-            if entry.number != len(moves) + 1:
-                current = str(moves[-1].manifest) if moves else ""
-                raise Conflict(f"{ref} was moved by someone else", current)
-            moves.append(entry)
-
-    def _body(self, kind: Kind, digest: Digest) -> bytes:
-        try:
-            return self._bodies[kind, digest]
-        except KeyError:
-            raise MissingObject(kind, str(digest), self.location) from None
+    def now(self) -> datetime:
+        """The time of this machine."""
+        return datetime.now(UTC)

@@ -1,37 +1,209 @@
-"""Conformance of remotes: what every `zoo.contracts.Remote`, and every `Maintained`, must do.
-
-The suites check the instance that a subclass supplies; what `Remote.connect` refuses differs from
-place to place and is the author's own to test.
+"""Conformance of remotes: what every `zoo.contracts.Backend` must do, and that a store over it
+works. What `Backend.connect` refuses differs from place to place and is the author's own to test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from blake3 import blake3
 
 from zoo.codec.frame import encode
-from zoo.codec.header import FIXED, Codec
+from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
-from zoo.contracts import Folder, Kind, Maintained, Remote
+from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Settling
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject
+from zoo.store import Store
+from zoo.store.held import name_of
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 
-__all__ = ["MaintainedSuite", "RemoteSuite"]
+__all__ = ["BackendSuite", "StoreSuite"]
 
 BODY = bytes(range(256)) * 20
 LARGE = 3 * (1 << 20) + 5
+KEY = "objects/ab/abcd"
 FLOWERS = Reference("team", "flowers")
 AT_ONCE = timedelta(seconds=-5)
 """A grace that spares nothing, also where times are whole seconds."""
 
-Plant = Callable[[str, bytes], None]
+
+def get(backend: Backend, key: str, offset: int = 0, length: int | None = None) -> bytes:
+    """Bytes of what is under a key."""
+    return b"".join(backend.open(key, offset, length))
+
+
+def keys(backend: Backend, folder: str) -> list[str]:
+    """All keys in a folder, sorted."""
+    return sorted(file.name for file in backend.list(folder))
+
+
+class BackendSuite:
+    """Subclass it, and supply a fixture ``backend`` that returns a new, empty backend.
+
+    class TestShelf(BackendSuite):
+        @pytest.fixture
+        def backend(self, tmp_path: Path) -> Backend:
+            return Shelf.connect(f"shelf://{tmp_path}/team", create=True)
+
+    Call the class ``Test…`` and the file ``test_….py``, so that pytest collects the tests.
+    Subclass `StoreSuite` likewise.
+    """
+
+    def test_a_new_one_is_empty(self, backend: Backend) -> None:
+        """And says where it is."""
+        assert backend.stat(KEY) is None
+        assert list(backend.list("")) == []
+        assert not str(backend).startswith("<")
+
+    def test_bytes_come_back_as_they_were(self, backend: Backend) -> None:
+        """What is put in pieces is read back whole."""
+        pieces: list[bytes | memoryview] = [BODY[:100], b"", memoryview(BODY)[100:]]
+        backend.put(KEY, iter(pieces))
+        assert get(backend, KEY) == BODY
+
+    def test_much_comes_back_as_it_was(self, backend: Backend) -> None:
+        """More than the piece that a backend is likely to read at a time."""
+        body = (BODY * (LARGE // len(BODY) + 1))[:LARGE]
+        backend.put(KEY, [body[:70000], body[70000:]])
+        assert get(backend, KEY) == body
+        assert get(backend, KEY, 12345, 2 << 20) == body[12345 : 12345 + (2 << 20)]
+
+    @pytest.mark.parametrize("offset", [0, 1, 255, len(BODY) - 1, len(BODY), len(BODY) + 1])
+    @pytest.mark.parametrize("length", [None, 1, 100, len(BODY), len(BODY) + 1])
+    def test_a_part_is_read(self, backend: Backend, offset: int, length: int | None) -> None:
+        """From the offset on, no more than asked for, and nothing past the end."""
+        backend.put(KEY, [BODY])
+        expected = BODY[offset:] if length is None else BODY[offset : offset + length]
+        assert get(backend, KEY, offset, length) == expected
+
+    @pytest.mark.parametrize("length", [None, 1, 88])
+    def test_nothing_is_something(self, backend: Backend, length: int | None) -> None:
+        """No bytes are kept under a key, too."""
+        backend.put(KEY, [])
+        found = backend.stat(KEY)
+        assert found is not None
+        assert found.bytes == 0
+        assert get(backend, KEY, 0, length) == b""
+
+    @pytest.mark.parametrize("offset", [0, 1])
+    def test_what_is_absent_has_no_size_and_no_bytes(self, backend: Backend, offset: int) -> None:
+        """Also where something is beside it."""
+        backend.put(KEY, [BODY])
+        for key in ("objects/ab/abce", "objects/ab/abc", "objects/ac/abcd"):
+            assert backend.stat(key) is None
+            with pytest.raises(FileNotFoundError):
+                get(backend, key, offset)
+
+    def test_what_is_put_again_takes_the_place(self, backend: Backend) -> None:
+        """Whatever size it has."""
+        for body in (BODY, BODY[:10], b"", BODY * 2):
+            backend.put(KEY, [body])
+            assert get(backend, KEY) == body
+
+    @pytest.mark.parametrize("before", [None, b"before"])
+    def test_what_is_cut_short_changes_nothing(
+        self, backend: Backend, before: bytes | None
+    ) -> None:
+        """And the error is the caller's own."""
+
+        def pieces() -> Iterator[bytes]:
+            yield BODY[:100]
+            raise InterruptedError
+
+        if before is not None:
+            backend.put(KEY, [before])
+        with pytest.raises(InterruptedError):
+            backend.put(KEY, pieces())
+        assert (backend.stat(KEY) and get(backend, KEY)) == before
+        assert keys(backend, "") == ([] if before is None else [KEY])
+
+    def test_what_is_there_is_not_created(self, backend: Backend) -> None:
+        """The first one stays."""
+        assert backend.create(KEY, BODY) is True
+        assert backend.create(KEY, b"second") is False
+        assert backend.create(KEY, BODY) is False
+        assert get(backend, KEY) == BODY
+        backend.delete(KEY)
+        assert backend.create(KEY, memoryview(b"third")) is True
+        assert get(backend, KEY) == b"third"
+
+    def test_of_many_who_create_one_does(self, backend: Backend) -> None:
+        """And what it created is what is there."""
+        texts = [b"%d" % number for number in range(8)]
+        with ThreadPoolExecutor(len(texts)) as pool:
+            created = list(pool.map(lambda text: backend.create(KEY, text), texts))
+        assert sum(created) == 1
+        assert get(backend, KEY) == texts[created.index(True)]
+
+    def test_what_is_put_is_listed(self, backend: Backend) -> None:
+        """By its key, with its size and a date by the backend's own clock, as `stat` has it."""
+        before = backend.now()
+        backend.put(KEY, [BODY])
+        (file,) = backend.list("objects/")
+        assert (file.name, file.bytes) == (KEY, len(BODY))
+        second = timedelta(seconds=1)  # as exact as some services are
+        found = backend.stat(KEY)
+        assert found is not None
+        assert (found.name, found.bytes) == (KEY, len(BODY))
+        assert abs(found.at - file.at) <= second
+        assert before - second <= file.at <= backend.now() + second
+
+    def test_folders_are_listed_apart(self, backend: Backend) -> None:
+        """With those below; what one holds is not in another, whose name may begin alike."""
+        names = ["a/b", "a/b.c/d", "a/bc/d", "a/b-/c/d/e", "ab/c", "c"]
+        for name in names:
+            backend.put(name, [b""])
+        for folder in ("", "a/", "a/b.c/", "a/b-/", "a/b-/c/", "ab/", "b/"):
+            assert keys(backend, folder) == sorted(n for n in names if n.startswith(folder))
+
+    def test_many_are_listed(self, backend: Backend) -> None:
+        """As many as do not fit into the first folders."""
+        names = sorted(f"objects/{number % 7}/{number}" for number in range(40))
+        for name in names:
+            backend.put(name, [b"x"])
+        assert keys(backend, "objects/") == names
+
+    def test_what_is_deleted_is_gone(self, backend: Backend) -> None:
+        """And only that; deleting it again is no error."""
+        backend.put(KEY, [BODY])
+        backend.put(f"{KEY}e", [BODY])
+        for _ in range(2):
+            backend.delete(KEY)
+            assert keys(backend, "") == [f"{KEY}e"]
+        assert backend.stat(KEY) is None
+
+    def test_what_it_does_better_it_does_right(self, backend: Backend) -> None:
+        """Each of the capabilities of `zoo.contracts` that it has."""
+        names = [f"objects/ab/{number}" for number in range(20)] + [KEY, "objects/cd/1"]
+        for name in names:
+            backend.put(name, [BODY])
+        absent = ["objects/ab/x", *(f"objects/ef/{number}" for number in range(20))]
+        if isinstance(backend, Many):
+            assert backend.at_once >= 1
+            assert backend.present([*names, *absent]) == set(names)
+            assert backend.present([]) == set()
+            assert sorted(backend.folders("objects/")) == ["ab", "cd"]
+            assert list(backend.folders("refs/")) == []
+        if isinstance(backend, Mapped):
+            assert backend.view(KEY) == BODY
+            with pytest.raises(FileNotFoundError):
+                backend.view(absent[0])
+        if isinstance(backend, Settling):
+            backend.touch("tmp/sign", b"mine")
+            backend.settle()
+            assert get(backend, "tmp/sign") == b"mine"
+        if isinstance(backend, Guarded):
+            assert backend.kinds("objects/") == {"ab": "a folder", "cd": "a folder"}
+            assert backend.kinds("objects/cd/") == {"1": "a file"}
+            assert backend.kinds("objects/ef/") == {}
+            backend.tidy()
 
 
 def digest_of(data: bytes) -> Digest:
@@ -39,16 +211,9 @@ def digest_of(data: bytes) -> Digest:
     return Digest("blake3", blake3(data).hexdigest())
 
 
-def put(remote: Remote, data: bytes, kind: Kind = "objects") -> Digest:
-    """Write ``data`` under its own digest."""
-    digest = digest_of(data)
-    remote.write(kind, digest, [data])
-    return digest
-
-
-def read(remote: Remote, digest: Digest, offset: int = 0, kind: Kind = "objects") -> bytes:
+def read(store: Store, digest: Digest, offset: int = 0, kind: Kind = "objects") -> bytes:
     """All bytes from ``offset`` on."""
-    return b"".join(remote.read(kind, digest, offset))
+    return b"".join(store.read(kind, digest, offset))
 
 
 def entry(number: int, content: bytes = b"") -> RefEntry:
@@ -63,70 +228,58 @@ def entry(number: int, content: bytes = b"") -> RefEntry:
     )
 
 
-class RemoteSuite:
-    """Subclass it, and supply a fixture ``remote`` that returns a new, empty remote.
+def names(store: Store, folder: Folder) -> list[str]:
+    """All names below ``folder``, sorted."""
+    return sorted(file.name for file in store.files(folder))
 
-    class TestBucket(RemoteSuite):
-        @pytest.fixture
-        def remote(self, tmp_path: Path) -> Remote:
-            return Bucket.connect(f"bucket://{tmp_path}/zoo", create=True)
 
-    Call the class ``Test…`` and the file ``test_….py``, so that pytest collects the tests.
-    """
+class StoreSuite:
+    """A store over a backend: as `BackendSuite`, with the same fixture ``backend``."""
 
-    def test_a_new_remote_is_empty(self, remote: Remote) -> None:
+    @pytest.fixture
+    def store(self, backend: Backend) -> Store:
+        """A new store."""
+        return Store.connect(backend, create=True)
+
+    def test_a_new_store_is_empty(self, store: Store) -> None:
         """No name, no object."""
-        assert list(remote.refs()) == []
-        assert remote.missing("objects", [digest_of(BODY)]) == {digest_of(BODY)}
+        assert list(store.refs()) == []
+        assert store.missing("objects", [digest_of(BODY)]) == {digest_of(BODY)}
 
-    def test_bytes_come_back_as_they_were(self, remote: Remote) -> None:
+    def test_bytes_come_back_as_they_were(self, store: Store) -> None:
         """What is written in pieces is read back whole."""
-        assert remote.write("objects", digest_of(BODY), [BODY[:100], b"", BODY[100:]]) is True
-        assert read(remote, digest_of(BODY)) == BODY
+        assert store.write("objects", digest_of(BODY), [BODY[:100], b"", BODY[100:]]) is True
+        assert read(store, digest_of(BODY)) == BODY
 
-    def test_a_large_object_comes_back_as_it_was(self, remote: Remote) -> None:
-        """An object larger than the piece that a remote is likely to read at a time."""
-        body = (BODY * (LARGE // len(BODY) + 1))[:LARGE]
-        assert read(remote, put(remote, body)) == body
-
-    @pytest.mark.parametrize("offset", [0, 1, 255, len(BODY) - 1])
-    def test_reading_starts_at_the_offset(self, remote: Remote, offset: int) -> None:
-        """`Remote.read` leaves out the bytes before the offset, and those only."""
-        assert read(remote, put(remote, BODY), offset) == BODY[offset:]
-
-    def test_nothing_follows_the_last_byte(self, remote: Remote) -> None:
-        """Reading from the very end gives no bytes and no error."""
-        assert read(remote, put(remote, BODY), len(BODY)) == b""
-
-    def test_an_empty_object_is_an_object(self, remote: Remote) -> None:
+    def test_an_empty_object_is_an_object(self, store: Store) -> None:
         """No bytes are kept under a digest, too."""
-        digest = put(remote, b"")
-        assert remote.missing("objects", [digest]) == set()
-        assert remote.size("objects", digest) == 0
-        assert read(remote, digest) == b""
+        digest = store.put("objects", b"")
+        assert store.missing("objects", [digest]) == set()
+        assert store.size("objects", digest) == 0
+        assert read(store, digest) == b""
 
-    def test_writing_again_changes_nothing(self, remote: Remote) -> None:
+    def test_writing_again_changes_nothing(self, store: Store) -> None:
         """The second write says False."""
-        digest = put(remote, BODY)
-        assert remote.write("objects", digest, [BODY]) is False
-        assert read(remote, digest) == BODY
+        digest = store.put("objects", BODY)
+        assert store.write("objects", digest, [BODY]) is False
+        assert read(store, digest) == BODY
 
     @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
-    def test_wrong_bytes_are_refused(self, remote: Remote, found: bytes) -> None:
+    def test_wrong_bytes_are_refused(self, store: Store, found: bytes) -> None:
         """Truncated, lengthened, none or flipped: nothing is kept, the right ones still can be."""
         digest = digest_of(BODY)
         with pytest.raises(Corrupt):
-            remote.write("objects", digest, [found])
-        assert remote.missing("objects", [digest]) == {digest}
-        assert remote.write("objects", digest, [BODY]) is True
+            store.write("objects", digest, [found])
+        assert store.missing("objects", [digest]) == {digest}
+        assert store.write("objects", digest, [BODY]) is True
 
-    def test_bytes_under_a_digest_of_another_algorithm_are_refused(self, remote: Remote) -> None:
+    def test_bytes_under_a_digest_of_another_algorithm_are_refused(self, store: Store) -> None:
         """Objects are named by BLAKE3 and nothing else."""
         digest = Digest("sha256", digest_of(BODY).hex)
         with pytest.raises(Corrupt):
-            remote.write("objects", digest, [BODY])
+            store.write("objects", digest, [BODY])
 
-    def test_an_interrupted_write_keeps_nothing(self, remote: Remote) -> None:
+    def test_an_interrupted_write_keeps_nothing(self, store: Store) -> None:
         """An object appears whole or not at all, and the error is the caller's own."""
 
         def pieces() -> Iterator[bytes]:
@@ -135,255 +288,178 @@ class RemoteSuite:
 
         digest = digest_of(BODY)
         with pytest.raises(InterruptedError):
-            remote.write("objects", digest, pieces())
-        assert remote.missing("objects", [digest]) == {digest}
+            store.write("objects", digest, pieces())
+        assert store.missing("objects", [digest]) == {digest}
 
-    def test_missing_names_what_is_not_here(self, remote: Remote) -> None:
+    def test_missing_names_what_is_not_here(self, store: Store) -> None:
         """Of those asked for, only those absent."""
-        here, absent = put(remote, BODY), digest_of(b"absent")
-        assert remote.missing("objects", [here, absent]) == {absent}
-        assert remote.missing("objects", []) == set()
+        here, absent = store.put("objects", BODY), digest_of(b"absent")
+        assert store.missing("objects", [here, absent]) == {absent}
+        assert store.missing("objects", []) == set()
 
-    def test_size_is_that_of_the_bytes(self, remote: Remote) -> None:
-        """Decoded bytes, whatever the remote does to keep them."""
-        assert remote.size("objects", put(remote, BODY)) == len(BODY)
+    def test_size_is_that_of_the_bytes(self, store: Store) -> None:
+        """Decoded bytes, whatever the backend does to keep them."""
+        assert store.size("objects", store.put("objects", BODY)) == len(BODY)
 
     @pytest.mark.parametrize("kind", ["objects", "manifests"])
-    def test_what_is_absent_has_no_size_and_no_bytes(self, remote: Remote, kind: Kind) -> None:
+    def test_what_is_absent_has_no_size_and_no_bytes(self, store: Store, kind: Kind) -> None:
         """`MissingObject` carries the digest."""
         digest = digest_of(b"absent")
         with pytest.raises(MissingObject) as caught:
-            remote.size(kind, digest)
+            store.size(kind, digest)
         assert caught.value.digest == str(digest)
         with pytest.raises(MissingObject):
-            read(remote, digest, kind=kind)
+            read(store, digest, kind=kind)
 
-    def test_manifests_are_kept_apart_from_objects(self, remote: Remote) -> None:
+    def test_manifests_are_kept_apart_from_objects(self, store: Store) -> None:
         """The same digest is a manifest, an object, both or neither."""
-        digest = put(remote, BODY, kind="manifests")
-        assert remote.missing("objects", [digest]) == {digest}
-        assert read(remote, digest, kind="manifests") == BODY
-        assert remote.write("objects", digest, [BODY]) is True
+        digest = store.put("manifests", BODY)
+        assert store.missing("objects", [digest]) == {digest}
+        assert read(store, digest, kind="manifests") == BODY
+        assert store.write("objects", digest, [BODY]) is True
 
-    def test_a_ref_is_the_newest_of_its_entries(self, remote: Remote) -> None:
+    def test_a_ref_is_the_newest_of_its_entries(self, store: Store) -> None:
         """Entries come back equal; the history is oldest first."""
         moves = [entry(1, b"one"), entry(2, b"two"), entry(3, b"three")]
         for move in moves:
-            remote.append_ref(FLOWERS, move)
-        assert remote.read_ref(FLOWERS) == moves[-1]
-        assert remote.history(FLOWERS) == tuple(moves)
+            store.append_ref(FLOWERS, move)
+        assert store.read_ref(FLOWERS) == moves[-1]
+        assert store.history(FLOWERS) == tuple(moves)
 
-    def test_an_unknown_ref_has_no_entries(self, remote: Remote) -> None:
+    def test_an_unknown_ref_has_no_entries(self, store: Store) -> None:
         """No error: to ask is how one finds out."""
-        assert remote.read_ref(FLOWERS) is None
-        assert remote.history(FLOWERS) == ()
+        assert store.read_ref(FLOWERS) is None
+        assert store.history(FLOWERS) == ()
 
-    def test_ten_moves_and_more_stay_in_order(self, remote: Remote) -> None:
+    def test_ten_moves_and_more_stay_in_order(self, store: Store) -> None:
         """Numbers are ordered as numbers, not as text."""
         for number in range(1, 13):
-            remote.append_ref(FLOWERS, entry(number))
-        assert [move.number for move in remote.history(FLOWERS)] == list(range(1, 13))
-        newest = remote.read_ref(FLOWERS)
+            store.append_ref(FLOWERS, entry(number))
+        assert [move.number for move in store.history(FLOWERS)] == list(range(1, 13))
+        newest = store.read_ref(FLOWERS)
         assert newest is not None
         assert newest.number == 12
 
-    def test_a_taken_number_is_refused(self, remote: Remote) -> None:
+    def test_a_taken_number_is_refused(self, store: Store) -> None:
         """The first one stays, and the error says what it is."""
-        remote.append_ref(FLOWERS, entry(1, b"first"))
+        store.append_ref(FLOWERS, entry(1, b"first"))
         with pytest.raises(Conflict) as caught:
-            remote.append_ref(FLOWERS, entry(1, b"second"))
+            store.append_ref(FLOWERS, entry(1, b"second"))
         assert caught.value.current == str(digest_of(b"first"))
-        assert remote.history(FLOWERS) == (entry(1, b"first"),)
+        assert store.history(FLOWERS) == (entry(1, b"first"),)
 
     @pytest.mark.parametrize(("have", "number"), [(0, 2), (1, 3), (1, 0)])
-    def test_a_number_out_of_turn_is_refused(self, remote: Remote, have: int, number: int) -> None:
+    def test_a_number_out_of_turn_is_refused(self, store: Store, have: int, number: int) -> None:
         """Each entry follows the one before it."""
         moves = [entry(n) for n in range(1, have + 1)]
         for move in moves:
-            remote.append_ref(FLOWERS, move)
+            store.append_ref(FLOWERS, move)
         with pytest.raises(Conflict):
-            remote.append_ref(FLOWERS, entry(number))
-        assert remote.history(FLOWERS) == tuple(moves)
+            store.append_ref(FLOWERS, entry(number))
+        assert store.history(FLOWERS) == tuple(moves)
 
-    def test_refs_are_sorted_and_apart(self, remote: Remote) -> None:
+    def test_refs_are_sorted_and_apart(self, store: Store) -> None:
         """Namespace, name and tag all tell refs apart."""
         names = ["b/a:v1", "a/b", "a/b:v2", "b/a", "a/b-c", "a/b.c:v1.0", "c/D", "_/0"]
         refs = [Reference.parse(name) for name in names]
         for number, ref in enumerate(refs):
-            remote.append_ref(ref, entry(1, bytes([number])))
-        assert list(remote.refs()) == sorted(refs)
+            store.append_ref(ref, entry(1, bytes([number])))
+        assert list(store.refs()) == sorted(refs)
         for number, ref in enumerate(refs):
-            assert remote.read_ref(ref) == entry(1, bytes([number]))
-
-
-def name_of(folder: Folder, digest: Digest) -> str:
-    """The name of what a store keeps under a digest, by ``docs/store.md``."""
-    suffix = ".json" if folder == "manifests" else ""
-    return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
-
-
-def names(remote: Maintained, folder: Folder) -> list[str]:
-    """All names below ``folder``, sorted."""
-    return sorted(file.name for file in remote.files(folder))
-
-
-class MaintainedSuite(RemoteSuite):
-    """As `RemoteSuite`, with a fixture ``plant`` besides: what writes a file past the remote.
-
-    class TestBucket(MaintainedSuite):
-        ...
-
-        @pytest.fixture
-        def plant(self, tmp_path: Path, remote: Remote) -> Plant:
-            return lambda name, data: write_file(tmp_path / "zoo" / name, data)
-    """
-
-    def test_it_can_be_maintained(self, remote: Maintained) -> None:
-        """All methods are there, and it serves one request at a time at least."""
-        assert isinstance(remote, Maintained)
-        assert remote.at_once >= 1
-
-    @pytest.mark.parametrize("kind", ["objects", "manifests"])
-    def test_what_is_written_is_listed(self, remote: Maintained, kind: Kind) -> None:
-        """Name by the layout, size, and an age by the remote's own clock."""
-        before = remote.now()
-        digest = put(remote, BODY, kind=kind)
-        (file,) = remote.files(kind)
-        assert (file.name, file.bytes) == (name_of(kind, digest), len(BODY))
-        second = timedelta(seconds=1)  # as exact as some services are
-        assert before - second <= file.at <= remote.now() + second
-
-    def test_folders_are_listed_apart(self, remote: Maintained) -> None:
-        """What one holds is not in another, whose name may begin alike."""
-        put(remote, BODY)
-        for folder in ("encoded", "manifests", "pruned", "tmp"):
-            assert names(remote, folder) == []
-
-    def test_many_are_listed(self, remote: Maintained) -> None:
-        """As many as do not fit into the first shards."""
-        expected = sorted(name_of("objects", put(remote, b"%d" % n)) for n in range(40))
-        assert names(remote, "objects") == expected
-
-    def test_strays_are_listed(self, remote: Maintained, plant: Plant) -> None:
-        """Whatever lies in the store, so that `verify` can tell of it."""
-        plant("objects/notes.txt", b"mine")
-        plant("tmp/abc/half", b"half an object")
-        assert names(remote, "objects") == ["objects/notes.txt"]
-        assert names(remote, "tmp") == ["tmp/abc/half"]
-
-    def test_what_is_removed_is_gone(self, remote: Maintained) -> None:
-        """And only that; removing it again is no error."""
-        gone, stays = put(remote, BODY), put(remote, b"stays")
-        for _ in range(2):
-            remote.remove(name_of("objects", gone))
-            assert names(remote, "objects") == [name_of("objects", stays)]
-        assert remote.missing("objects", [gone, stays]) == {gone}
-
-    @pytest.mark.parametrize("length", [1, 88, len(BODY), len(BODY) + 1])
-    def test_the_start_is_the_first_bytes(self, remote: Maintained, length: int) -> None:
-        """Or all, if there are fewer."""
-        assert remote.start("objects", put(remote, BODY), length) == BODY[:length]
-
-    def test_the_start_of_nothing_is_nothing(self, remote: Maintained) -> None:
-        """Of an empty object, no bytes; of an absent one, an error."""
-        assert remote.start("objects", put(remote, b""), FIXED.size) == b""
-        with pytest.raises(MissingObject):
-            remote.start("encoded", digest_of(b""), FIXED.size)
+            assert store.read_ref(ref) == entry(1, bytes([number]))
 
     @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
     @pytest.mark.parametrize("kind", ["objects", "manifests"])
-    def test_damage_is_noticed_and_replaced(
-        self, remote: Maintained, plant: Plant, kind: Kind, found: bytes
-    ) -> None:
+    def test_damage_is_noticed_and_replaced(self, store: Store, kind: Kind, found: bytes) -> None:
         """Truncated, lengthened, none or flipped; wrong bytes do not take their place."""
-        digest = put(remote, BODY, kind=kind)
-        assert remote.is_sound(kind, digest)
-        plant(name_of(kind, digest), found)
-        assert not remote.is_sound(kind, digest)
+        digest = store.put(kind, BODY)
+        assert store.is_sound(kind, digest)
+        store.backend.put(name_of(kind, digest), [found])
+        assert not store.is_sound(kind, digest)
         with pytest.raises(Corrupt):
-            remote.replace(kind, digest, [b"wrong"])
-        assert read(remote, digest, kind=kind) == found
-        remote.replace(kind, digest, [BODY[:9], BODY[9:]])
-        assert remote.is_sound(kind, digest)
+            store.replace(kind, digest, [b"wrong"])
+        assert read(store, digest, kind=kind) == found
+        store.replace(kind, digest, [BODY[:9], BODY[9:]])
+        assert store.is_sound(kind, digest)
 
-    def test_what_is_lost_is_replaced_too(self, remote: Maintained) -> None:
+    def test_what_is_lost_is_replaced_too(self, store: Store) -> None:
         """An absent object is neither sound nor damaged."""
         with pytest.raises(MissingObject):
-            remote.is_sound("objects", digest_of(BODY))
-        remote.replace("objects", digest_of(BODY), [BODY])
-        assert read(remote, digest_of(BODY)) == BODY
+            store.is_sound("objects", digest_of(BODY))
+        store.replace("objects", digest_of(BODY), [BODY])
+        assert read(store, digest_of(BODY)) == BODY
 
-    def test_an_encoded_object_is_replaced(self, remote: Maintained, plant: Plant) -> None:
+    def test_an_encoded_object_is_replaced(self, store: Store) -> None:
         """If its checksum is right."""
         plain, digest = bytes(4096), digest_of(bytes(4096))
         data = encode(Codec.FULL, plain, LAYOUTS["F32"])
-        plant(name_of("encoded", digest), b"damaged")
+        store.backend.put(name_of("encoded", digest), [b"damaged"])
         with pytest.raises(Corrupt):
-            remote.replace("encoded", digest, [data[:-1]])
-        assert read(remote, digest, kind="encoded") == b"damaged"
-        remote.replace("encoded", digest, [data])
-        assert verify(remote).damages == ()
+            store.replace("encoded", digest, [data[:-1]])
+        assert read(store, digest, kind="encoded") == b"damaged"
+        store.replace("encoded", digest, [data])
+        assert verify(store).damages == ()
 
-    def test_a_pruned_manifest_is_remembered_until_it_is_back(self, remote: Maintained) -> None:
+    def test_a_pruned_manifest_is_remembered_until_it_is_back(self, store: Store) -> None:
         """By an empty file."""
-        digest = put(remote, BODY, kind="manifests")
-        for back in (remote.write, remote.replace):
-            remote.remember_pruned(digest)
-            remote.remove(name_of("manifests", digest))
-            (mark,) = remote.files("pruned")
+        digest = store.put("manifests", BODY)
+        for back in (store.write, store.replace):
+            store.remember_pruned(digest)
+            store.remove(name_of("manifests", digest))
+            (mark,) = store.files("pruned")
             assert (mark.name, mark.bytes) == (name_of("pruned", digest), 0)
             back("manifests", digest, [BODY])
-            assert names(remote, "pruned") == []
+            assert names(store, "pruned") == []
 
-    def test_an_upload_keeps_prunes_away(self, remote: Maintained) -> None:
+    def test_an_upload_keeps_prunes_away(self, store: Store) -> None:
         """While it is open; other uploads do not mind."""
-        with remote.upload():
-            with remote.upload():
-                assert len([n for n in names(remote, "tmp") if n.startswith("tmp/uploads/")]) >= 1
-            with pytest.raises(Conflict, match="upload"), remote.pruning():
+        with store.upload():
+            with store.upload():
+                assert len([n for n in names(store, "tmp") if n.startswith("tmp/uploads/")]) >= 1
+            with pytest.raises(Conflict, match="upload"), store.pruning():
                 pytest.fail("it started")
-        with remote.pruning():
+        with store.pruning():
             pass
-        assert names(remote, "tmp") == []
+        assert names(store, "tmp") == []
 
-    def test_a_prune_keeps_uploads_and_prunes_away(self, remote: Maintained) -> None:
+    def test_a_prune_keeps_uploads_and_prunes_away(self, store: Store) -> None:
         """While it is under way."""
-        with remote.pruning():
-            assert [name[:10] for name in names(remote, "tmp")] == ["tmp/prune-"]
-            for other in (remote.upload, remote.pruning):
+        with store.pruning():
+            assert [name[:10] for name in names(store, "tmp")] == ["tmp/prune-"]
+            for other in (store.upload, store.pruning):
                 with pytest.raises(Conflict, match="prune"), other():
                     pytest.fail("it started")
-        with remote.upload():
+        with store.upload():
             pass
-        assert names(remote, "tmp") == []
+        assert names(store, "tmp") == []
 
-    def test_signs_of_others_count(self, remote: Maintained, plant: Plant) -> None:
+    def test_signs_of_others_count(self, store: Store) -> None:
         """As a program leaves them that reaches the same store another way."""
-        plant("tmp/prune-0123", b"")
-        with pytest.raises(Conflict), remote.upload():
+        store.backend.put("tmp/prune-0123", [b""])
+        with pytest.raises(Conflict), store.upload():
             pytest.fail("it started")
-        remote.remove("tmp/prune-0123")
-        plant("tmp/uploads/0123", b"")
-        with pytest.raises(Conflict), remote.pruning():
+        store.remove("tmp/prune-0123")
+        store.backend.put("tmp/uploads/0123", [b""])
+        with pytest.raises(Conflict), store.pruning():
             pytest.fail("it started")
 
-    def test_verify_finds_damage(self, remote: Maintained, plant: Plant) -> None:
+    def test_verify_finds_damage(self, store: Store) -> None:
         """And counts what is sound."""
-        digest = put(remote, BODY)
-        put(remote, b"sound")
-        assert (verify(remote).files, verify(remote).damages) == (2, ())
-        plant(name_of("objects", digest), b"damaged")
-        (damage,) = verify(remote).damages
+        digest = store.put("objects", BODY)
+        store.put("objects", b"sound")
+        assert (verify(store).files, verify(store).damages) == (2, ())
+        store.backend.put(name_of("objects", digest), [b"damaged"])
+        (damage,) = verify(store).damages
         assert (damage.kind, damage.name) == ("object", str(digest))
 
-    def test_prune_deletes_what_is_old_and_unneeded(self, remote: Maintained, plant: Plant) -> None:
+    def test_prune_deletes_what_is_old_and_unneeded(self, store: Store) -> None:
         """After a plan, which changes nothing; what is young is spared."""
-        digest = put(remote, BODY)
-        plant("tmp/tmphalf0000", b"half an object")
-        spared = plan(remote, keep=timedelta(0), grace=timedelta(days=1))
+        digest = store.put("objects", BODY)
+        store.backend.put("tmp/tmphalf0000", [b"half an object"])
+        spared = plan(store, keep=timedelta(0), grace=timedelta(days=1))
         assert (spared.doomed, spared.young) == ((), 1)
-        shown = plan(remote, keep=timedelta(0), grace=AT_ONCE)
+        shown = plan(store, keep=timedelta(0), grace=AT_ONCE)
         assert [item.name for item in shown.doomed] == [str(digest), "tmp/tmphalf0000"]
-        assert remote.missing("objects", [digest]) == set()
-        assert execute(remote, shown, keep=timedelta(0), grace=AT_ONCE).doomed == shown.doomed
-        assert names(remote, "objects") == names(remote, "tmp") == []
+        assert store.missing("objects", [digest]) == set()
+        assert execute(store, shown, keep=timedelta(0), grace=AT_ONCE).doomed == shown.doomed
+        assert names(store, "objects") == names(store, "tmp") == []

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 
-from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
-from zoo.errors import Corrupt, MissingObject
+from zoo.errors import MissingObject
 from zoo.store import Store
 from zoo.store.held import read_manifest
-from zoo.store.retry import maintained
 from zoo.transfer.at_once import Mover, at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.proving import Proving
@@ -82,7 +80,7 @@ class Copied:
 
 
 def send(
-    store: Store, remote: Remote, digest: Digest, progress: Progress, *, coding: Coding
+    store: Store, remote: Store, digest: Digest, progress: Progress, *, coding: Coding
 ) -> Copied:
     """Copy a checkpoint to a remote: the objects that it lacks, several at once, then the manifest.
 
@@ -100,7 +98,7 @@ def send(
     only_there = store.missing("objects", plan.shared)
     both = {item: store.size("objects", item) for item in plan.shared - only_there}
     healed, newer = repair_shared(remote, store, both, progress)
-    if isinstance(remote, Store):
+    if remote.is_near:
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
     encoder = Encoder(store, remote, manifest, coding)
@@ -110,12 +108,12 @@ def send(
 
     sent = _move(plan, mover, partial(progress, "sending"))
     copied = _conclude(remote, digest, manifest, plan, sent)
-    hashed = isinstance(remote, Store) or not (plan.shared or encoder.bases)
+    hashed = remote.is_near or not (plan.shared or encoder.bases)
     read = hashed and not newer
     return replace(copied, read=read, healed=healed, damaged=encoder.damaged)
 
 
-def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) -> Copied:
+def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> Copied:
     """Copy a checkpoint from a remote: the objects that are not here, several at once, then the
     manifest. Each is checked on arrival; what is here is hashed, and replaced where it is damaged;
     and meanwhile files are put together and compared with their SHA-256.
@@ -145,7 +143,7 @@ def receive(remote: Remote, store: Store, digest: Digest, progress: Progress) ->
     return replace(_conclude(store, digest, manifest, plan, sent), healed=healed)
 
 
-def absent(place: Remote, digests: Iterable[Digest]) -> set[Digest]:
+def absent(place: Store, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` that ``place`` holds neither as they are nor encoded."""
     missing = place.missing("objects", digests)
     return place.missing("encoded", missing) if missing else missing
@@ -163,16 +161,13 @@ def _move(
         return sum(at_once(mover(task.advance, stop).move, plan.sizes, stop))
 
 
-def _conclude(target: Remote, digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
+def _conclude(target: Store, digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
     """Write the manifest, also in the place of a damaged one."""
     data = manifest.to_bytes()
     if target.write("manifests", digest, [data]):
         sent += len(data)
     elif not _same(target.read("manifests", digest), data):
-        place = maintained(target)
-        if place is None:
-            raise Corrupt(f"manifest {digest}", str(digest), "other bytes")
-        place.replace("manifests", digest, [data])
+        target.replace("manifests", digest, [data])
     return Copied(
         manifest=digest,
         logical_bytes=manifest.logical_bytes,
@@ -193,7 +188,7 @@ def _same(pieces: Iterable[bytes], data: bytes) -> bool:
 
 
 def _plan(
-    source: Remote, manifest: Manifest, missing_of: Callable[[Iterable[Digest]], set[Digest]]
+    source: Store, manifest: Manifest, missing_of: Callable[[Iterable[Digest]], set[Digest]]
 ) -> Plan:
     sizes = dict(manifest.objects())
     missing = missing_of(sizes)

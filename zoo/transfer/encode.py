@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent, Tensor
 from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
@@ -43,7 +42,7 @@ class Encoder:
         coding: How small.
     """
 
-    def __init__(self, store: Store, target: Remote, manifest: Manifest, coding: Coding) -> None:
+    def __init__(self, store: Store, target: Store, manifest: Manifest, coding: Coding) -> None:
         self.store = store
         self.target = target
         self.coding = coding

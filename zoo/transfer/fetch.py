@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zoo.contracts import Remote
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -18,7 +17,8 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
-from zoo.store.held import is_below, names_in, one_read, read_manifest
+from zoo.store import Store
+from zoo.store.held import is_below, one_read, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
@@ -74,7 +74,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     remote, registry = workspace.remote(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}
-    refs, unlisted = names_in(remote)
+    refs, unlisted = remote.readable_refs()
     for ref, move in _moves(remote, refs, progress):
         if isinstance(move, RefEntry):
             moves[ref] = move
@@ -126,7 +126,7 @@ def _shown(name: str) -> str:
 
 def _histories(
     workspace: Workspace,
-    remote: Remote,
+    remote: Store,
     moves: Mapping[Reference, RefEntry],
     before: Mapping[Reference, RemoteRef],
 ) -> dict[Reference, tuple[Digest, ...]]:
@@ -146,7 +146,7 @@ def _histories(
 
 
 def _moves(
-    remote: Remote, refs: Sequence[Reference], progress: Progress
+    remote: Store, refs: Sequence[Reference], progress: Progress
 ) -> Iterator[tuple[Reference, RefEntry | Exception]]:
     """The newest move of every name that is not deleted, or why it cannot be read."""
     read = partial(one_read, remote.read_ref)
@@ -158,7 +158,7 @@ def _moves(
 
 
 def _manifests(
-    remote: Remote, digests: Iterable[Digest]
+    remote: Store, digests: Iterable[Digest]
 ) -> Iterator[tuple[Digest, Manifest | Exception]]:
     def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
         return digest, one_read(partial(read_manifest, remote), digest)

@@ -7,7 +7,7 @@ from mmap import ACCESS_READ, mmap
 from threading import Event
 
 from zoo.codec.header import check
-from zoo.contracts import Kind, Remote
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_SLACK
 from zoo.errors import Corrupt
@@ -37,7 +37,7 @@ class Receiver:
 
     def __init__(
         self,
-        remote: Remote,
+        remote: Store,
         store: Store,
         sizes: Mapping[Digest, int],
         encoded: Set[Digest],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zoo.contracts import Maintained, Remote
 from zoo.domain.digest import Digest
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, DiskFull, InvalidReference, Unavailable, ZooError
+from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
 from zoo.store.held import name_of
 from zoo.store.verify import Damage, Report, verify
@@ -32,8 +32,8 @@ class Repaired:
 
 
 def repair(
-    place: Maintained,
-    source: Remote,
+    place: Store,
+    source: Store,
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
@@ -67,7 +67,7 @@ def repair(
             return Repaired(healed=done, report=report)
 
 
-def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
+def _manifest(source: Store, digest: Digest) -> Iterator[bytes]:
     left = MANIFEST_BYTES
     for piece in source.read("manifests", digest):
         left -= len(piece)
@@ -76,7 +76,7 @@ def _manifest(source: Remote, digest: Digest) -> Iterator[bytes]:
         yield piece
 
 
-def _replaced(place: Maintained, source: Remote, damage: Damage) -> bool:
+def _replaced(place: Store, source: Store, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:

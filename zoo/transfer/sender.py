@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from threading import Event
 
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.store import Store
 from zoo.transfer.encode import Encoder
@@ -30,7 +29,7 @@ class Sender:
     def __init__(
         self,
         store: Store,
-        remote: Remote,
+        remote: Store,
         encoder: Encoder,
         advance: Callable[[float], None],
         stop: Event,

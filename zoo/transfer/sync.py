@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterator
 from shlex import quote
 
-from zoo.contracts import Remote
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
@@ -58,7 +57,7 @@ def push(
 
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
-    coding = Coding(alone=smallest or not isinstance(remote, Store), smallest=smallest)
+    coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)
@@ -117,7 +116,7 @@ def pull(
     return target, copied
 
 
-def present(remote: Remote, ref: Reference, where: str) -> RefEntry:
+def present(remote: Store, ref: Reference, where: str) -> RefEntry:
     """What ``ref`` points at at the remote that was called ``where``.
 
     Raises:

@@ -6,20 +6,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from zoo.contracts import Remote
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded, read_object, where_is
 from zoo.store.held import name_of
-from zoo.store.retry import maintained
 from zoo.transfer.at_once import WORKERS
 
 __all__ = ["check_whole", "repair_shared", "seems_whole"]
 
 
-def seems_whole(place: Remote, digest: Digest, size: int) -> bool:
+def seems_whole(place: Store, digest: Digest, size: int) -> bool:
     """Whether an object that ``place`` holds, as it is or encoded, can be had from there.
 
     In a folder it is read and hashed. Elsewhere that would be a download: its size is compared, and
@@ -35,7 +33,7 @@ def seems_whole(place: Remote, digest: Digest, size: int) -> bool:
     """
     plain = not place.missing("objects", [digest])
     try:
-        if isinstance(place, Store):
+        if place.is_near:
             if plain:
                 return place.is_sound("objects", digest)
             deque(read_encoded(place, digest), maxlen=0)  # that hashes it
@@ -48,14 +46,14 @@ def seems_whole(place: Remote, digest: Digest, size: int) -> bool:
         return False
 
 
-def _stands(place: Remote, base: Digest) -> bool:
+def _stands(place: Store, base: Digest) -> bool:
     if not place.missing("objects", [base]):
         return True
     return encoded_header(place, base).base is None
 
 
 def repair_shared(
-    place: Remote, source: Remote, sizes: Mapping[Digest, int], progress: Progress = silent
+    place: Store, source: Store, sizes: Mapping[Digest, int], progress: Progress = silent
 ) -> tuple[frozenset[Digest], frozenset[Digest]]:
     """Replace what ``place`` holds damaged of objects that ``source`` holds, too.
 
@@ -69,7 +67,7 @@ def repair_shared(
         What was replaced, and what a newer version encoded there: nobody here can read that.
 
     Raises:
-        Corrupt: ``source`` holds it damaged too, or ``place`` can replace nothing.
+        Corrupt: ``source`` holds it damaged too.
     """
     whole = {}
     with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
@@ -77,12 +75,9 @@ def repair_shared(
             task.advance()
             whole[item] = found
     broken = [item for item, found in whole.items() if found is False]
-    target = maintained(place)
     for item in broken:
-        if target is None:
-            raise Corrupt(f"object {item}", str(item), "other bytes")
-        target.replace("objects", item, read_object(source, item, least=sizes[item]))
-        target.remove(name_of("encoded", item))
+        place.replace("objects", item, read_object(source, item, least=sizes[item]))
+        place.remove(name_of("encoded", item))
     return frozenset(broken), frozenset(item for item, found in whole.items() if found is None)
 
 
@@ -109,7 +104,7 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
 
 
 def _whole(
-    pool: ThreadPoolExecutor, place: Remote, sizes: Mapping[Digest, int]
+    pool: ThreadPoolExecutor, place: Store, sizes: Mapping[Digest, int]
 ) -> Iterator[bool | None]:
     """As `seems_whole` of each; None for what a newer version encoded."""
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import flip_byte
 from fakes.prepared import Run
 from fakes.teammates import NAME
 
@@ -15,18 +14,6 @@ from zoo.errors import (
     Corrupt,
 )
 from zoo_cli.errors import failure
-
-
-@pytest.mark.parametrize("kind", ["objects", "manifests"])
-def test_a_remote_that_can_replace_nothing_is_not_named_like_a_folder(
-    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    flip_byte(next((lab / kind).glob("*/*")))
-    for module in ("whole", "copy"):
-        monkeypatch.setattr(f"zoo.transfer.{module}.maintained", lambda _: None)
-    done = bare("push", NAME, "--to", "lab")
-    assert (done.code, "the remote --repair" in done.err) == (1, False)
-    assert "zoo verify REMOTE --repair" in done.err
 
 
 def test_a_zoo_whose_index_is_on_a_server_is_no_remote(mine: Path) -> None:

@@ -1,0 +1,65 @@
+"""Asking: what some backends do better, and how it is done with those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+
+from zoo.contracts import Backend, Many, Settling
+from zoo.errors import Corrupt
+
+__all__ = ["at_once", "folders", "present", "read_small", "settle", "stat_each", "touch"]
+
+AT_ONCE = 8
+"""Requests at a time to a backend that does not say how many it serves well."""
+
+
+def at_once(backend: Backend) -> int:
+    """How many requests it serves well at a time."""
+    return backend.at_once if isinstance(backend, Many) else AT_ONCE
+
+
+def present(backend: Backend, keys: Collection[str]) -> set[str]:
+    """Those of ``keys`` under which something is."""
+    return backend.present(keys) if isinstance(backend, Many) else stat_each(backend, keys)
+
+
+def stat_each(backend: Backend, keys: Collection[str]) -> set[str]:
+    """As `present`, one question a key."""
+    with ThreadPoolExecutor(at_once(backend)) as pool:
+        return {found.name for found in pool.map(backend.stat, keys) if found}
+
+
+def folders(backend: Backend, folder: str) -> Collection[str]:
+    """The names of the folders directly in a folder."""
+    if isinstance(backend, Many):
+        return backend.folders(folder)
+    below = (file.name.removeprefix(folder) for file in backend.list(folder))
+    return {name.partition("/")[0] for name in below if "/" in name}
+
+
+def settle(backend: Backend) -> None:
+    """Make all that was put so far durable."""
+    if isinstance(backend, Settling):
+        backend.settle()
+
+
+def touch(backend: Backend, key: str, data: bytes = b"") -> None:
+    """Put a small mark that need not last."""
+    if isinstance(backend, Settling):
+        backend.touch(key, data)
+    else:
+        backend.put(key, [data])
+
+
+def read_small(backend: Backend, key: str, limit: int) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        Corrupt: It has more than ``limit`` bytes, which zoo never writes there.
+    """
+    data = b"".join(backend.open(key, 0, limit + 1))
+    if len(data) > limit:
+        raise Corrupt(f"{backend}/{key}", f"at most {limit} bytes", "more")
+    return data
