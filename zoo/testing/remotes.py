@@ -203,6 +203,8 @@ class BackendSuite:
             assert backend.kinds("objects/") == {"ab": "a folder", "cd": "a folder"}
             assert backend.kinds("objects/cd/") == {"1": "a file"}
             assert backend.kinds("objects/ef/") == {}
+            files, unlisted = backend.readable("objects/")
+            assert (sorted(file.name for file in files), unlisted) == (sorted(names), {})
             backend.tidy()
 
 
