@@ -150,10 +150,10 @@ def test_a_child_that_cannot_be_read_costs_its_own_check(
     else:
         read = Store.read
 
-        def fail(store: Store, kind: Any, digest: Digest, offset: int = 0) -> Any:
+        def fail(store: Store, kind: Any, digest: Digest, *part: int) -> Any:
             if digest == largest.object:
                 raise OSError(errno.EIO, "Input/output error", str(path))
-            return read(store, kind, digest, offset)
+            return read(store, kind, digest, *part)
 
         monkeypatch.setattr(Store, "read", fail)
     with z.open(tmp_path / "zoo") as opened:
