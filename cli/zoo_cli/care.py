@@ -67,9 +67,8 @@ def verify(
         })  # fmt: skip
     else:
         _tell(healed, report)
-    if any(damage.mendable for damage in left) and not repair and not as_json:
-        where = f"{quote(remote)} --repair" if remote else "--repair --from REMOTE"
-        note(f"mend it: zoo verify {where}")
+    if any(damage.mendable for damage in left) and not as_json:
+        note(_advice(remote, source, repaired=repair))
     _tell_of_the_rest(report)
     context.exit(1 if left else 0)
 
@@ -83,6 +82,17 @@ def _tell(healed: tuple[Damage, ...], report: Report) -> None:
         for name in damage.needed_by:
             click.echo(clean(f"         needed by {name}"))
     click.echo(f"{report.files} files, {size(report.bytes)}: {_verdict(report)}")
+
+
+def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
+    """What mends the damage that is left."""
+    line = f"zoo verify {quote(remote)} --repair" if remote else "zoo verify --repair"
+    if not repaired:
+        return f"mend it: {line}" + ("" if remote else " --from REMOTE")
+    return (
+        f"{source or 'this zoo'} has no sound copy of what is left; in a zoo that has one, "
+        f"or with a remote that has: {line} --from REMOTE"
+    )
 
 
 def _tell_of_the_rest(report: Report) -> None:

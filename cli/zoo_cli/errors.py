@@ -109,7 +109,7 @@ def _hint(error: e.ZooError) -> str:
     if known.startswith("zoo delete --restore"):
         return f"the name was deleted; restore it: {known}"
     if known.startswith("zoo pull"):
-        return f"it is known, but not here: {known}"
+        return f"it can be pulled: {known}"
     near = getattr(error, "near", ())
     if near and "did you mean" not in known:
         known = f"did you mean {' or '.join(near)}?\n{known}"

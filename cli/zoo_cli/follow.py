@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,9 @@ def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: 
         ])  # fmt: skip
         return
     for name, fetched in found.items():
-        click.echo(f"{name}: {len(fetched.refs)} names, {len(fetched.new)} new checkpoints")
+        click.echo(
+            f"{name}: {_count(fetched.refs, 'name')}, {_count(fetched.new, 'new checkpoint')}"
+        )
         _list("new", [f"{ref}  {fetched.refs[ref].short}" for ref in fetched.added])
         _list("moved", [f"{ref}  {old.short} to {new.short}"
                         for ref, (old, new) in fetched.moved.items()])  # fmt: skip
@@ -98,6 +101,10 @@ def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: 
             note(clean(f"names in {folder} at {name} are left out: {problem}"))
     for name in [*failed][:-1]:  # the last one ends the command
         note(f"{name}: {failed[name]}")
+
+
+def _count(items: Collection[object], what: str) -> str:
+    return f"{len(items)} {what}" + ("" if len(items) == 1 else "s")
 
 
 def _list(what: str, lines: list[str]) -> None:

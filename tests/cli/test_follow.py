@@ -20,7 +20,7 @@ def test_clone_search_and_pull(run: Any, team: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     made = run("clone", team, theirs)
     assert made.code == 0
-    assert "origin: 1 names, 1 new checkpoints" in made.out
+    assert "origin: 1 name, 1 new checkpoint" in made.out
     (row,) = run("search", "digits", "--json", "--home", theirs).json
     assert (row["kind"], row["remotes"], row["pulled"]) == ("remote", ["origin"], False)
     shown = run("show", TUNED, "--json", "--home", theirs).json
@@ -72,5 +72,5 @@ def test_one_that_is_away_does_not_hide_the_others(run: Any, team: Path, tmp_pat
         run("remote", "add", name, tmp_path / "away", "--home", theirs)
     done = run("fetch", "--home", theirs)
     assert done.code == 1
-    assert "origin: 1 names" in done.out
+    assert "origin: 1 name" in done.out
     assert done.err.count("is not a zoo store") == 2

@@ -66,6 +66,25 @@ def test_a_remote_can_be_verified(run: Any, home: Path, tmp_path: Path) -> None:
     assert (healed.code, "healed" in healed.out) == (0, True)
 
 
+def test_a_remote_that_a_pull_finds_damaged(run: Any, home: Path, tmp_path: Path) -> None:
+    """It is named, with the command for whoever has the checkpoint; here, that cannot help."""
+    team, mine = tmp_path / "team", tmp_path / "mine"
+    run("push", TUNED, "--to", team)
+    damaged = an_object(team)
+    harm(damaged)
+    run("init", mine)
+    done = run("--home", mine, "pull", TUNED, "--from", team)
+    assert done.code == 1
+    assert f"object blake3:{damaged.name} is damaged in {team}" in done.err
+    assert f"mend it from a zoo that has it whole: zoo verify {team} --repair" in done.err
+    left = run("--home", mine, "verify", team, "--repair")
+    assert left.code == 1
+    assert "this zoo has no sound copy" in left.err
+    assert f"zoo verify {team} --repair --from REMOTE" in left.err
+    assert run("verify", team, "--repair").code == 0
+    assert run("--home", mine, "pull", TUNED, "--from", team).code == 0
+
+
 def test_repair_needs_a_place_to_repair_from(run: Any, home: Path) -> None:
     assert run("verify", "--repair").code == 2
     assert run("verify", "--from", "x").code == 2

@@ -243,7 +243,7 @@ def test_what_cannot_be_kept_is_traced_all_the_same(
     monkeypatch.setattr("zoo.backbones.describe.traced", lambda *_: traced)
     workspace = Workspace.create(tmp_path / "zoo")
     workspace.registry.obstacle = Unavailable("registry.db", "it is read-only")
-    assert describe(workspace.registry, "timm", "resnet18") is traced
+    assert describe(workspace.registry, "torchvision", "resnet18") is traced
     workspace.close()
 
 

@@ -70,7 +70,8 @@ def outputs(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 def plain(folder: Path, make_net: Any) -> torch.nn.Module:
     """Loaded as ``docs/plugins.md`` tells users to."""
     page = (TESTS.parent / "docs/plugins.md").read_text()
-    code = re.findall(r"```python\n(.*?)```", page.partition("## torch\n")[2], re.DOTALL)[-1]
+    section = page.partition("## torch\n")[2].partition("\n## ")[0]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[-1]
     scope: dict[str, Any] = {
         "json": json, "torch": torch, "load_file": load_file, "Path": Path, "make_net": make_net,
     }  # fmt: skip

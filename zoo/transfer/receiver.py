@@ -65,9 +65,9 @@ class Receiver:
             try:
                 wrong = receive(digest, meter, resume=attempt == 1)
                 break
-            except Corrupt:
+            except Corrupt as error:
                 if attempt == TRIES:
-                    raise
+                    raise self._there(error) from None
         if wrong:
             raise wrong
         meter.done()
@@ -96,6 +96,12 @@ class Receiver:
                 return error
         forget(self.store.disk, name)
         return None
+
+    def _there(self, error: Corrupt) -> Corrupt:
+        """The error of bytes that come damaged each time: they lie so at the remote."""
+        if type(error) is not Corrupt or error.where:
+            return error
+        return Corrupt(error.what, error.expected, error.found, str(self.remote))
 
     def _read(self, kind: Kind, digest: Digest, meter: Meter) -> Callable[[int], Iterator[bytes]]:
         return lambda offset: meter.through(self.remote.read(kind, digest, offset))
