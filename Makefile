@@ -32,7 +32,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 test: $(VENV)/.dev  ## The test suite, for every commit (about 9 minutes on 2 quiet cores)
 	$(PYTEST) --durations 10
 
-test-long: $(VENV)/.dev  ## What takes longer (CI runs it, too)
+test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
 	$(PYTEST) -m 'long and not whole' --durations 10
 
 test-whole: $(VENV)/.dev  ## All of it, with each of very many alike
