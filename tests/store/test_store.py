@@ -14,8 +14,16 @@ from fakes.checkpoints import entry, flip_byte, objects_in, store_checkpoint, tr
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, InvalidManifest, MissingObject, Unavailable, Unsupported
+from zoo.errors import (
+    Corrupt,
+    Forbidden,
+    InvalidManifest,
+    MissingObject,
+    Unavailable,
+    Unsupported,
+)
 from zoo.store import Store
+from zoo.store.disk import Disk
 from zoo.workspace import connect
 
 FLOWERS = Reference("team", "flowers")
@@ -197,3 +205,21 @@ class TestConnect:
     def test_knows_the_home_folder(self, isolated: Path) -> None:
         connect("~/zoo", create=True)
         assert (isolated / "zoo/zoo.json").is_file()
+
+
+def test_somebody_else_writes_the_same_in_a_sticky_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename over the file of another user is forbidden there, and not needed."""
+    store, data = Store.create(tmp_path / "store"), b"the same bytes"
+    renaming = Disk.rename
+
+    def rename(disk: Disk, name: str, target: str) -> bool:
+        renaming(disk, name, target)
+        raise Forbidden(target, "it belongs to somebody else", "")
+
+    monkeypatch.setattr(Disk, "rename", rename)
+    digest = Digest("blake3", blake3(data).hexdigest())
+    assert not store.write("objects", digest, [data])
+    assert b"".join(store.read("objects", digest)) == data
+    assert list(store.staging.iterdir()) == []

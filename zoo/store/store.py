@@ -24,6 +24,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
+    Forbidden,
     MissingObject,
     NotAFile,
     Unavailable,
@@ -220,7 +221,13 @@ class Store(Refs):
             # Of an object there are several encodings. The first stays: another writer may be
             # coding against it already, which it could not do if a delta took its place.
             return self.backend.create(name_of(kind, digest), _encoded(pieces))
-        self.replace(kind, digest, pieces)
+        try:
+            self.replace(kind, digest, pieces)
+        except Forbidden:
+            # In a sticky folder nobody may take the place of what somebody else has just written.
+            if not self.backend.stat(name_of(kind, digest)):
+                raise
+            return False
         return True
 
     def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
