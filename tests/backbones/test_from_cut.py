@@ -16,7 +16,7 @@ from zoo import plugins
 from zoo.backbones.from_cut import FromCut
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
-from zoo.testing.from_cut import check_from_cut, train_late
+from zoo.testing.from_cut import check_from_cut, train_from_cut
 
 DIVERSE = (
     "test_byobnet",
@@ -57,7 +57,7 @@ def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
     images = torch.randn(2, *plugins.backbone("timm").preprocessing(module).input_size)
     boundary = hierarchy.cut_below(3)
     found = [
-        train_late(module, hierarchy, boundary, images * scale, seed=seed)
+        train_from_cut(module, hierarchy, boundary, images * scale, seed=seed)
         for scale, seed in ((1, 0), (1, 0), (1, 1), (2, 0))
     ]
     assert found[0] == found[1]

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from timm.models import save_for_hf
 
 from zoo import plugins
+from zoo.domain.outline import Outline
 from zoo.domain.reference import Reference
 from zoo.exchange import built
 from zoo.workspace import Workspace
@@ -253,13 +254,21 @@ def test_what_is_unusual_ends_as_it_does_where_the_network_is_built(
     assert ours == theirs
 
 
-def test_an_encoder_that_is_said_to_have_classes_is_built(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def found(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outline]:
+    """The outline of a network, in a file that has no others."""
+    cached = known.outline  # which a test may put something else in the place of
     monkeypatch.setattr(known, "OUTLINES", file)
-    known.outline.cache_clear()
-    found = known.outline("test_resnet")
-    assert found
+    cached.cache_clear()
+    outline = cached("test_resnet")
+    assert outline
+    yield outline
+    cached.cache_clear()
+
+
+def test_an_encoder_that_is_said_to_have_classes_is_built(
+    found: Outline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = replace(found, outputs=0, per_output=())
     monkeypatch.setattr(known, "outline", lambda name: encoder)
     told = flat(architecture="test_resnet")
@@ -269,16 +278,11 @@ def test_an_encoder_that_is_said_to_have_classes_is_built(
 
 
 def test_outlines_of_another_version_are_not_used(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    found: Outline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known, "OUTLINES", file)
-    known.outline.cache_clear()
-    found = known.outline("test_resnet")
-    assert found
     assert found.outputs == 1000
     assert known.outline("resnet18") is None
     monkeypatch.setattr("zoo_timm.version", lambda: "timm 0.9")
     known.outline.cache_clear()
     assert known.outline("test_resnet") is None
     assert known.entries() is None
-    known.outline.cache_clear()

@@ -12,10 +12,13 @@ import torch
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
+from torch import nn
 
+from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.workspace import Workspace
+from zoo_timm.backbone import TimmBackbone
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -102,3 +105,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 draw.rectangle((at, at, at + 14, at + 14), outline=(250, 40, 40), width=3)
             image.save(root / name / f"{number:02}.png")
     return root
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet", num_classes=3)
+
+
+@pytest.fixture
+def hierarchy(model: nn.Module) -> Hierarchy:
+    return TimmBackbone().hierarchy("test_resnet", model)

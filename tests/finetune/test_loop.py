@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -19,7 +18,6 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.learner import Learner
 from zoo.finetune.loop.train import learn
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
-from zoo_timm.backbone import TimmBackbone
 
 GOLDEN = (
     1.471045970916748, 0.8731448650360107, 0.7383185625076294,
@@ -28,17 +26,6 @@ GOLDEN = (
 )  # fmt: skip
 """Three epochs of three steps each, torch 2.14 on x86. Adam's first steps are as long for the
 smallest gradients, so that their rounding shows in the fourth digit."""
-
-
-@pytest.fixture
-def model() -> nn.Module:
-    torch.manual_seed(0)
-    return timm.create_model("test_resnet", num_classes=3)
-
-
-@pytest.fixture
-def hierarchy(model: nn.Module) -> Hierarchy:
-    return TimmBackbone().hierarchy("test_resnet", model)
 
 
 def recipe(**options: Any) -> Recipe:

@@ -26,17 +26,6 @@ def recipe(**options: Any) -> Recipe:
     return Recipe(data="", **{**given, **options})
 
 
-@pytest.fixture
-def model() -> nn.Module:
-    torch.manual_seed(0)
-    return timm.create_model("test_resnet", num_classes=3)
-
-
-@pytest.fixture
-def hierarchy(model: nn.Module) -> Hierarchy:
-    return TimmBackbone().hierarchy("test_resnet", model)
-
-
 def groups(model: nn.Module, hierarchy: Hierarchy, how: Recipe) -> list[dict[str, Any]]:
     return parameter_groups(model, hierarchy, how.plan()[0], how)
 

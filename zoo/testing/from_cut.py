@@ -43,7 +43,7 @@ def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> l
     entered = boundaries(hierarchy)
     for boundary in entered:
         expected = train_whole(module, hierarchy, boundary, images)
-        found = train_late(module, hierarchy, boundary, images)
+        found = train_from_cut(module, hierarchy, boundary, images)
         for step, (one, other) in enumerate(zip(expected, found, strict=True)):
             assert one.keys() == other.keys()
             wrong = [name for name in one if one[name] != other[name]]
@@ -98,7 +98,7 @@ def train_whole(
     return _train(whole, lambda: whole(images), seed)
 
 
-def train_late(
+def train_from_cut(
     module: nn.Module, hierarchy: Hierarchy, boundary: int, images: Tensor, *, seed: int = SEED
 ) -> list[Step]:
     """Train a copy of ``module`` from ``boundary`` on, with what was recorded of the images."""
