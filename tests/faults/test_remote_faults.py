@@ -116,9 +116,12 @@ def test_both_sides_stay_sound_and_a_rerun_completes(tmp_path: Path, seed: int) 
 
 
 @pytest.mark.long
-def test_for_long(tmp_path: Path, told: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(100, 160), pytest.param(range(160, 400), marks=pytest.mark.whole)]
+)
+def test_for_long(tmp_path: Path, told: Callable[[str], None], seeds: range) -> None:
     met: Counter[str] = Counter()
-    for seed in range(100, 400):
+    for seed in seeds:
         met += endure(tmp_path / str(seed), seed)
     told(f"faults and errors of a remote | {dict(met)}")
     assert all(met[fault] > 20 for fault in FAULTS)

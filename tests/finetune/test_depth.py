@@ -181,4 +181,4 @@ def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
         assert chosen.startswith(("blocks.4.", "blocks.5.")), chosen
         inner, last = (accuracy(codes[at], train, test) for at in (found.chosen, -1))
         assert inner > 0.92
-        assert inner > last + 0.04
+        assert inner > last + 0.03
