@@ -1,7 +1,8 @@
 """Every error that zoo raises on purpose.
 
-Errors carry data; ``str(error)`` states the fact. What to do about it is said by the command line,
-in one table (``zoo_cli.errors``), unless whoever raises the error knows better: its ``hint``.
+Errors carry data; ``str(error)`` states the fact, and ``error.advice`` says what to do about it:
+what whoever raised the error knows (its ``hint``), else what usually helps with its kind. Python
+prints the advice below a traceback, as it does with notes, and the command line below the message.
 
     ZooError
     |-- NotFound
@@ -33,10 +34,12 @@ in one table (``zoo_cli.errors``), unless whoever raises the error knows better:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 __all__ = [
@@ -71,16 +74,58 @@ __all__ = [
 ]
 
 
+CHECKPOINTS = (
+    "zoo search WORD lists what is known here; zoo fetch learns what remotes have, and\n"
+    "zoo index timm (or hub, torchvision, transformers) what is published"
+)
+LISTS = {
+    "architecture": "zoo list-arch lists the architectures",
+    "remote": "zoo remote lists the remotes that have a name; a folder is written ./team or /team",
+    "run": "zoo runs lists the runs",
+}
+"""How to see what there is of a kind."""
+
+
 class ZooError(Exception):
     """Base of every error that zoo raises on purpose.
 
     Attributes:
-        hint: What to do about it; None leaves that to the command line, empty is nothing.
+        hint: What to do about it; None is what usually helps, empty is nothing.
+        near: Names that resemble one that nothing answers to.
     """
+
+    hint: str | None = None
+    near: tuple[str, ...] = ()
+    _added: tuple[str, ...] = ()
 
     def __init__(self, text: str, *, hint: str | None = None) -> None:
         self.hint = hint
         super().__init__(text)
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, in lines; empty if nothing is known to help."""
+        known = self._usual() if self.hint is None else self.hint
+        if known.startswith("zoo delete --restore"):
+            return f"the name was deleted; restore it: {known}"
+        if known.startswith("zoo pull"):
+            return f"it can be pulled: {known}"
+        if self.near and "did you mean" not in known:
+            known = f"did you mean {' or '.join(self.near)}?\n{known}"
+        return known.strip()
+
+    def _usual(self) -> str:
+        """What helps with errors of this kind."""
+        return ""
+
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override] # declared as an attribute
+        """What Python prints below a traceback."""
+        return [note for note in (self.advice, *self._added) if note]
+
+    def add_note(self, note: str) -> None:
+        """Add to what Python prints below a traceback."""
+        self._added = (*self._added, note)
 
 
 class NotFound(ZooError):
@@ -94,6 +139,9 @@ class NoZoo(NotFound):
         self.start, self.upward = start, upward
         super().__init__(f"no zoo in {start}" + (" or any folder above it" if upward else ""))
 
+    def _usual(self) -> str:
+        return "make one here: zoo init\nor name one: --home DIR, or ZOO_HOME=DIR"
+
 
 class UnknownName(NotFound):
     """Nothing of this ``kind`` is called ``name``; ``near`` holds similar names."""
@@ -103,8 +151,11 @@ class UnknownName(NotFound):
     ) -> None:
         self.kind, self.name, self.near = kind, name, tuple(near)
         super().__init__(f"unknown {kind} '{name}'", hint=hint)
-        if near:
-            self.add_note(f"did you mean {' or '.join(near)}?")
+
+    def _usual(self) -> str:
+        if self.near:
+            return ""
+        return CHECKPOINTS if self.kind.startswith("checkpoint") else LISTS.get(self.kind, "")
 
 
 class MissingObject(NotFound):
@@ -114,6 +165,9 @@ class MissingObject(NotFound):
         self.kind, self.digest, self.where = kind, digest, where
         super().__init__(f"{kind} {digest} is missing from {where}")
 
+    def _usual(self) -> str:
+        return "pull it again from where it is whole, or: zoo verify --repair --from REMOTE"
+
 
 class Invalid(ZooError):
     """An input that cannot be used; the text says what was found."""
@@ -121,6 +175,12 @@ class Invalid(ZooError):
 
 class InvalidReference(Invalid):
     """A malformed name, tag or digest."""
+
+    def _usual(self) -> str:
+        return (
+            "a reference looks like team/flowers or team/flowers:v3; a digest is blake3: and 64 "
+            "hex digits"
+        )
 
 
 class InvalidManifest(Invalid):
@@ -142,6 +202,12 @@ class InvalidFreeze(Invalid):
         self.spec, self.reason, self.near = spec, reason, tuple(near)
         super().__init__(f"cannot freeze '{spec}': {reason}")
 
+    def _usual(self) -> str:
+        return (
+            "a freeze spec is none, all, a unit or stage (zoo tree lists them), a count (6, or -2 "
+            "for all but two), or a share (75%)"
+        )
+
 
 class InvalidImage(Invalid):
     """An image that is missing, unreadable, or cannot be transformed."""
@@ -160,6 +226,14 @@ class InvalidData(Invalid):
         self.where, self.problems = str(where), tuple(problems)
         super().__init__(f"{where}: " + "; ".join(problems), hint=hint)
 
+    def _usual(self) -> str:
+        if Path(self.where).suffix.lower() not in (".csv", ".tsv", ".parquet"):
+            return ""
+        return (
+            "a table has a row for each image: its path, and its label (a class), labels (a|b), or "
+            "target (a number)"
+        )
+
 
 class InvalidOption(Invalid):
     """An option out of range, or one that does not apply here."""
@@ -174,6 +248,10 @@ class Diverged(ZooError):
         self.step, self.lr, self.phase = step, lr, phase
         super().__init__(f"the training diverged at step {step}: its loss is NaN or infinite")
 
+    def _usual(self) -> str:
+        option = f"--phases {self.phase}@" if self.phase else "--lr "
+        return f"nothing was saved; try a smaller rate: {option}{self.lr / 10:g}"
+
 
 class Conflict(ZooError):
     """A name that somebody else moved meanwhile, or that is taken; ``current`` is its value."""
@@ -182,6 +260,9 @@ class Conflict(ZooError):
         self.what, self.current = what, current
         super().__init__(f"{what}; it is now {current}" if current else what, hint=hint)
 
+    def _usual(self) -> str:
+        return "nothing was changed"
+
 
 class Protected(Conflict):
     """The name ``ref`` may be neither moved nor deleted here, or at the remote ``where``."""
@@ -189,6 +270,10 @@ class Protected(Conflict):
     def __init__(self, ref: str, current: str, where: str = "") -> None:
         self.ref, self.where = ref, where
         super().__init__(f"{ref} is protected" + (f" at {where}" if where else ""), current)
+
+    def _usual(self) -> str:
+        at = f" --at {quote(self.where)}" if self.where else ""
+        return f"end that first: zoo protect --off {self.ref}{at}"
 
 
 class WouldReplace(Conflict):
@@ -202,6 +287,23 @@ class WouldReplace(Conflict):
         self.doing, self.ref, self.other = doing, ref, other
         super().__init__(what, current)
 
+    def _usual(self) -> str:
+        mine, theirs = (_other_tag(self.ref, whose) for whose in ("mine", "theirs"))
+        other, tag = quote(self.other), f"zoo tag {self.ref} {mine}"
+        if self.doing == "push":
+            return (
+                f"nothing was changed; zoo pull {self.ref} --from {other} --as {theirs} brings "
+                f"that one here\nor give yours another name and push that: {tag}\n"
+                "or move the name there: push --force (its history keeps the other one)"
+            )
+        pull = f"zoo pull {self.ref} --from {other} --as {theirs}"
+        if self.other.lower().startswith("hf:"):
+            pull = f"zoo pull {theirs} --from {other}"
+        return (
+            f"nothing was changed; bring theirs under another name: {pull}\n"
+            f"or move the name: pull --force (zoo log {self.ref} keeps yours; {tag} names it)"
+        )
+
 
 class Corrupt(ZooError):
     """Bytes that are not what their digest says; ``where`` is the store that holds them."""
@@ -211,13 +313,41 @@ class Corrupt(ZooError):
         place = f" in {where}" if where else ""
         super().__init__(f"{what} is damaged{place}: expected {expected}, found {found}")
 
+    def _usual(self) -> str:
+        if self.what.endswith("registry.db"):
+            home = quote(str(Path(self.what).parent))
+            return (
+                f"it is an index only: zoo reindex --home {home} sets it aside and makes it again "
+                "from the store"
+            )
+        kind, _, digest = self.what.partition(" blake3:")
+        if kind in ("object", "encoded object", "manifest") and digest:
+            folder = "encoded" if kind.startswith("encoded") else f"{kind}s"
+            suffix = ".json" if kind == "manifest" else ""
+            return (
+                f"nothing was kept or loaded; {_mending(self.where)}\n"
+                f"it is {folder}/{digest[:2]}/{digest}{suffix}"
+            )
+        return "nothing was kept or loaded; pull it again from where it is whole"
+
 
 class NotAFile(Corrupt):
     """A link, pipe or device where a file or folder should be; nothing was read through it."""
 
+    def _usual(self) -> str:
+        return (
+            "zoo follows no links inside a zoo or remote, and opens nothing but files there; look "
+            f"what it is:\nls -l {quote(self.what)}\nto keep a zoo on another disk, move all of it "
+            "there and link its own folder"
+        )
+
 
 class Unsupported(ZooError):
     """A format, plugin or network that this version cannot handle."""
+
+    def _usual(self) -> str:
+        newer = re.search(r"\b(format|codec) \d", str(self))
+        return "a newer zoo may know it: pip install -U zoo-registry" if newer else ""
 
 
 class Untrusted(ZooError):
@@ -233,6 +363,12 @@ class Untrusted(ZooError):
             f"module '{module}', and so run {file}"
         )
 
+    def _usual(self) -> str:
+        return (
+            f"if you trust that file: zoo trust {self.name}\nor, in Python, register what makes "
+            f"it: zoo_torch.register({self.name!r}, factory)"
+        )
+
 
 class Unavailable(ZooError):
     """A source or remote that does not answer or does not exist."""
@@ -240,6 +376,13 @@ class Unavailable(ZooError):
     def __init__(self, what: str, reason: str, *, hint: str | None = None) -> None:
         self.what, self.reason = what, reason
         super().__init__(f"{what}: {reason}", hint=hint)
+
+    def _usual(self) -> str:
+        if not self.what.endswith("registry.db"):
+            return ""
+        if "index" in self.reason:  # it says who can help, and how
+            return "what is here can be read all the same; nothing was changed"
+        return "the zoo's folder must be writable: its index is a database"
 
 
 class MissingPackage(ZooError):
@@ -249,9 +392,15 @@ class MissingPackage(ZooError):
         self.what, self.install = what, install
         super().__init__(f"{what} is not installed")
 
+    def _usual(self) -> str:
+        return self.install
+
 
 class BrokenPlugin(ZooError):
     """A plugin that fails to import, or shares its name with another."""
+
+    def _usual(self) -> str:
+        return "zoo plugins lists which plugins work"
 
 
 class Forbidden(ZooError):
@@ -261,6 +410,9 @@ class Forbidden(ZooError):
         self.path, self.reason, self.mend = str(path), reason, mend
         super().__init__(f"{path}: {reason}")
 
+    def _usual(self) -> str:
+        return self.mend
+
 
 class DiskFull(ZooError):
     """No space left (or a quota or size limit reached) at ``path``."""
@@ -268,6 +420,9 @@ class DiskFull(ZooError):
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
         super().__init__(f"no space left while writing {path}")
+
+    def _usual(self) -> str:
+        return "free some space and run the same command again; nothing was lost"
 
 
 MALFORMED = (
@@ -295,3 +450,18 @@ def disk_errors(path: Path | str) -> Iterator[None]:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise DiskFull(path) from error
         raise
+
+
+def _other_tag(ref: str, tag: str) -> str:
+    path, _, old = ref.partition(":")
+    return f"{path}:{old}-{tag}" if old else f"{path}:{tag}"
+
+
+def _mending(where: str) -> str:
+    """The command that replaces what is damaged; a zoo has an index, or the id of one on a server,
+    and a remote none.
+    """
+    if where and not any(Path(where, name).exists() for name in ("registry.db", "registry.id")):
+        return f"mend it from a zoo that has it whole: zoo verify {quote(where)} --repair"
+    here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
+    return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"

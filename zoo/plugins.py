@@ -355,7 +355,9 @@ def _claim(group: str, name: str) -> EntryPoint:
     if name not in found:
         near = difflib.get_close_matches(name, found, n=3, cutoff=0.3)
         kind = "kind of remote" if group == "zoo.remotes" else _kind(group)
-        raise UnknownName(kind, name, near)
+        known = "kinds of remotes known here" if group == "zoo.remotes" else "known here"
+        hint = None if near else f"{known}: {', '.join(sorted(found))}"
+        raise UnknownName(kind, name, near, hint)
     claims = found[name]
     if len(claims) > 1:
         owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))

@@ -476,7 +476,8 @@ class Workspace:
         if entry is None or entry.deleted:
             if entry and has_all_of(self.store, entry.manifest):
                 raise UnknownName("checkpoint", name, hint=f"zoo delete --restore {ref}")
-            raise UnknownName("checkpoint", name, self.registry.near(name), self._elsewhere(ref))
+            pull = self._elsewhere(ref) or None
+            raise UnknownName("checkpoint", name, self.registry.near(name), pull)
         return ref, entry.manifest
 
     def _elsewhere(self, ref: Reference) -> str:

@@ -90,7 +90,7 @@ def _tell(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        for line in (str(told) if told.code != "interrupted" else told.message).splitlines():
+        for line in str(told).splitlines():
             note(line)
     return STATUS.get(told.code, 1)
 

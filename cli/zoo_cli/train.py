@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from os import getpid
 from pathlib import Path
-from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +11,10 @@ from click.core import ParameterSource
 from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, note, print_json, scored, table
+from zoo_cli.output import clean, print_json, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
-    from zoo import Zoo
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Result
 
@@ -99,9 +94,7 @@ def finetune(
                 "--resume goes on as the run began: beside it there are --device, --save-every and "
                 "--launch only."
             )
-        resume = zoo.run(resume).id
-        with _resumable(zoo, resume):
-            result = zoo.resume(resume, device=_given("device"), save_every=save_every)
+        result = zoo.resume(resume, device=_given("device"), save_every=save_every)
     else:
         if base is None:
             raise click.UsageError("Missing argument 'BASE'.")
@@ -111,8 +104,7 @@ def finetune(
             return
         if save is None:
             raise click.UsageError("Missing option '--save'.")
-        with _resumable(zoo):
-            result = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
+        result = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
     _print(result, as_json)
 
 
@@ -141,8 +133,7 @@ def rerun(
     if launch is not None:
         launch_processes(launch, device)
     zoo = open_zoo()
-    with _resumable(zoo):
-        result = zoo.rerun(name, save, data=data, device=device)
+    result = zoo.rerun(name, save, data=data, device=device)
     _print(result, as_json)
 
 
@@ -152,20 +143,6 @@ def _given(option: str) -> str | None:
     if context.get_parameter_source(option) is ParameterSource.DEFAULT:
         return None
     return str(context.params[option])
-
-
-@contextmanager
-def _resumable(zoo: Zoo, resumed: str = "") -> Iterator[None]:
-    """Tell how to go on after an interrupt, if that cut off the run ``resumed`` or a new one."""
-    before = {run.id for run in zoo.runs()}
-    try:
-        yield
-    except KeyboardInterrupt:
-        for run in [] if config.rank() else zoo.runs():
-            own = run.id not in before and (run.pid, run.host) == (getpid(), gethostname())
-            if run.resumable and (own or run.id == resumed):
-                note(f"what is done is kept: zoo finetune --resume {run.id}")
-        raise
 
 
 def _print_rates(found: LRCurve, as_json: bool) -> None:

@@ -21,7 +21,6 @@ from zoo.errors import (
     MissingPackage,
     UnknownName,
     Unsupported,
-    Untrusted,
     ZooError,
 )
 from zoo.trust import check_trusted, import_path
@@ -115,19 +114,14 @@ def _imported(module: str, name: str) -> Any:
     try:
         check_trusted(name)
         return import_module(module)
-    except Untrusted as error:
-        error.add_note(f"zoo trust {name}\nor: zoo_torch.register({name!r}, factory)")
-        raise
     except ZooError:
         raise
     except ModuleNotFoundError as error:
-        missing = MissingPackage(
+        raise MissingPackage(
             f"'{error.name or module}', which the network '{name}' needs,",
             "install the package that has it, or name its folder: PYTHONPATH=DIR\n"
             f"or, in Python, register what makes it: zoo_torch.register({name!r}, factory)",
-        )
-        missing.add_note(missing.install)  # in Python, nobody else would print it
-        raise missing from error
+        ) from error
     except Exception as error:
         raise BrokenPlugin(f"the module of the network '{name}' fails: {error}") from error
 
@@ -160,8 +154,4 @@ def _unknown(name: str, near: list[str]) -> UnknownName:
         f"register what makes it, before it is used: zoo_torch.register({name!r}, factory)\n"
         "or name an import path, package.module:function, of something installed"
     )
-    if near:
-        help_ = f"did you mean {' or '.join(near)}?\n{help_}"
-    error = UnknownName("network", name, near, help_)
-    error.add_note(help_)
-    return error
+    return UnknownName("network", name, near, help_)

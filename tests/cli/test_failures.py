@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -333,3 +334,45 @@ def test_a_failure_stays_one_though_nobody_reads_of_it(
         main(["show", "team/none"])
     assert left.value.code == 1
     pipe.close()
+
+
+# In Python
+
+
+def test_a_traceback_ends_with_the_hint_of_the_command_line(
+    bare: Run, home: Path, tmp_path: Path
+) -> None:
+    def told(name: str) -> list[str]:
+        with zoo.open(home) as made, pytest.raises(e.ZooError) as caught:
+            made.show(name)
+        return traceback.format_exception_only(caught.value)[1:]
+
+    for name in ("team/flower", "other/birds", "a/b/c"):
+        lines = "".join(told(name)).splitlines()
+        assert lines == [line.strip() for line in bare("show", name).err.splitlines()[1:]], name
+        assert lines
+    assert told("team/flower") == [f"did you mean {NAME}?\n"]
+
+
+def test_notes_of_others_come_after_the_hint() -> None:
+    error = e.Conflict("x moved")
+    error.add_note("found by a test")
+    assert traceback.format_exception_only(error)[1:] == [
+        "nothing was changed\n",
+        "found by a test\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("diff", NAME, "other/birds"), ("diff", "other/birds", NAME), ("show", "other/birds"),
+     ("log", "other/birds"), ("tree", "other/birds"), ("predict", "other/birds", "a.png")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_name_that_no_index_lists_is_met_with_where_to_look(
+    bare: Run, home: Path, line: tuple[str, ...]
+) -> None:
+    done = bare(*line)
+    assert (done.code, done.err.splitlines()[0]) == (1, "error: unknown checkpoint 'other/birds'")
+    for command in ("zoo search WORD", "zoo fetch", "zoo index timm"):
+        assert command in done.err

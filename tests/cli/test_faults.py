@@ -106,10 +106,11 @@ def test_an_interrupt(
         patch.setattr("zoo.finetune.loop.train.learn", interrupt)
         done = small(*tune)
     assert (done.code, done.out) == (130, "")
-    kept, said = (line for line in done.err.splitlines() if line)
+    said, kept, python = (line.strip() for line in done.err.splitlines() if line)
     assert said == "interrupted"
     assert kept.startswith("what is done is kept: zoo finetune --resume ")
     assert stored() == before
+    assert kept.split()[-1] in python
     assert small(*kept.split()[6:]).code == 0
 
 

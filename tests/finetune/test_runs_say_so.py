@@ -197,3 +197,21 @@ def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: T
     assert not torch.allclose(uncached, without, atol=1e-3)
     kept = list((small.root / "cache" / "crossings").glob("*/description.json"))
     assert "late.1" in {json.loads(path.read_text())["cut"] for path in kept}
+
+
+def test_an_interrupt_in_python_carries_how_to_resume(
+    small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.loop.train.learn", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            tune(freeze="all", epochs=1)
+    run = small.runs()[0]
+    command, python = "\n".join(caught.value.__notes__).splitlines()
+    assert command == f"what is done is kept: zoo finetune --resume {run.id}"
+    call = python.removeprefix("in Python: ")
+    assert call.startswith(f"zoo.open({str(small.root)!r})")
+    assert eval(call, {"zoo": zoo}).run == run.id

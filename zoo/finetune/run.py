@@ -74,7 +74,7 @@ def finetune(
         prepared = prepare(workspace, base, recipe, device, progress, ranks, known_as)
         earlier.check_data(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
-        with _locked(run, ranks), Journal(run, writes=ranks.is_main) as journal:
+        with _locked(workspace, run, ranks), Journal(run, writes=ranks.is_main) as journal:
             journal.remark(earlier.remark(prepared))
             return _run(workspace, prepared, journal, None, save_every, began)
 
@@ -107,7 +107,7 @@ def resume(
     if run.status == "done":
         raise Conflict(f"the run {run.id} is done")
     ranks, device = join(pick_device(device or run.device))
-    with _locked(run, ranks):
+    with _locked(workspace, run, ranks):
         return _resume(workspace, run, ranks, device, save_every, began, progress)
 
 
@@ -143,8 +143,8 @@ def _resume(
 
 
 @contextmanager
-def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
-    """While the main rank holds the run's lock.
+def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
+    """While the main rank holds the run's lock; an interrupt says how to resume the run.
 
     Raises:
         Conflict: It goes on elsewhere; on all ranks.
@@ -163,6 +163,13 @@ def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
         raise problem
     try:
         yield
+    except KeyboardInterrupt as error:
+        if ranks.is_main and Run.read(run.folder).resumable:
+            error.add_note(
+                f"what is done is kept: zoo finetune --resume {run.id}\n"
+                f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
+            )
+        raise
     finally:
         if lock:
             lock.release()
