@@ -18,13 +18,10 @@ from pathlib import Path
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, natural_sort
+from zoo.finetune.dataset.misplaced import SUFFIXES, folders_in, one_above
 
-__all__ = ["LAYOUT", "list_folders"]
+__all__ = ["list_folders"]
 
-LAYOUT = "put the images of each class in a folder of its own: DATA/daisy/1.jpg, DATA/rose/2.jpg"
-"""What to do where there are no class folders."""
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
 """What people take for images, too."""
 
@@ -35,9 +32,10 @@ def list_folders(root: Path) -> Listing:
     Raises:
         InvalidData: It holds no folder, or two for the same split.
     """
-    folders = _folders(root)
+    folders = folders_in(root)
     if not folders:
-        raise InvalidData(root, ["no class folders"], hint=LAYOUT)
+        found, hint = one_above(root)
+        raise InvalidData(root, [found], hint=hint)
     if not all(folder.name.lower() in PART_NAMES for folder in folders):
         return _listing(root, {"": root})
     parts: dict[str, Path] = {}
@@ -56,7 +54,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
     problems: list[str] = []
     for part, top in parts.items():
         before = len(rows) + len(problems)
-        for folder in _folders(top):
+        for folder in folders_in(top):
             problem = _unfit(folder, top)
             if problem:
                 problems.append(f"class folder {folder.name!a} {problem}")
@@ -91,10 +89,6 @@ def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
             f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
             f"folders, and are {', '.join(sorted(SUFFIXES))}"
         )
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _unfit(folder: Path, top: Path) -> str:

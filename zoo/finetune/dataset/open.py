@@ -21,10 +21,11 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
-from zoo.finetune.dataset.folders import LAYOUT, list_folders
+from zoo.finetune.dataset.folders import list_folders
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
 from zoo.finetune.dataset.leaks import crossings
 from zoo.finetune.dataset.listing import Listing, Row
+from zoo.finetune.dataset.misplaced import LAYOUT, one_below
 from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.rules import broken_rules
 from zoo.finetune.dataset.split import Parts, Shares, split
@@ -106,16 +107,20 @@ def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool)
     # Counts are those of what is used: with bad images, unless these are left out.
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labelled = [row for row in rows if row.label is not None]
-    problems, hint = [*listing.problems, *broken_rules(listing, labelled)], None
+    problems, hint = [*listing.problems, *broken_rules(listing, labelled)], ""
+    folder = Path(spec).expanduser()
+    if problems and not is_named(spec) and folder.is_dir():
+        found, hint = one_below(folder)
+        problems += [found] if found else []
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
-        hint = f"--skip-bad leaves out {images} that cannot be used"
+        hint = hint or f"--skip-bad leaves out {images} that cannot be used"
     if not problems:
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
     if problems:
-        raise InvalidData(spec, problems, hint=hint)
+        raise InvalidData(spec, problems, hint=hint or None)
     return rows
 
 
