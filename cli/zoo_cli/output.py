@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -30,6 +31,7 @@ __all__ = [
     "on_terminal",
     "print_error",
     "print_json",
+    "print_json_list",
     "readers_may_leave",
     "scored",
     "size",
@@ -42,6 +44,15 @@ __all__ = [
 def print_json(data: Any) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
     click.echo(_json(data, indent=2))
+
+
+def print_json_list(items: Iterable[Any]) -> None:
+    """As `print_json` prints a list, each item as soon as it is there."""
+    begin = "[\n"
+    for item in items:
+        click.echo(begin + indent(_json(item, indent=2), "  "), nl=False)
+        begin = ",\n"
+    click.echo("[]" if begin == "[\n" else "\n]")
 
 
 def print_error(error: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ $ zoo show team/flower --json
 "hint": "did you mean team/flowers?"}}
 ```
 
-`hint` is null where nothing is known to help. A code is the name of the error's class in Python
+`hint` is null where nothing is known to help. In Python it is the error's `advice`, and the end of
+its traceback. A code is the name of the error's class in Python
 (`zoo.errors`) in small letters; the classes are a tree there, so that catching `Conflict` catches
 `Protected`.
 

@@ -11,10 +11,12 @@ from click.core import ParameterSource
 from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, print_json, scored, table
+from zoo_cli.output import clean, note, print_json, print_json_list, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
+    from zoo.backbones.predict import Prediction
+    from zoo.errors import InvalidImage
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Result
 
@@ -189,16 +191,30 @@ def _print(result: Result, as_json: bool) -> None:
 def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> None:
     """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
 
+    Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
+    printed as soon as it is known. An image that cannot be read is told, the others go on, and the
+    exit status is 1.
+
     \b
-    Example:
+    Examples:
       zoo predict team/flowers photo.jpg
+      zoo predict team/flowers photos/ --json > predictions.json
     """
-    found = open_zoo().predict(name, images, top=top)
+    bad: list[InvalidImage] = []
+    found = open_zoo().predictions(name, images, top=top, bad=bad)
     if as_json:
-        print_json([prediction.to_json() for prediction in found])
-        return
-    for prediction in found:
-        values = prediction.probabilities or prediction.logits
-        pairs = zip(prediction.classes, values, strict=True)
-        likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
-        click.echo(f"{clean(prediction.image)}: {likely}")
+        print_json_list(prediction.to_json() for prediction in found)
+    else:
+        for prediction in found:
+            click.echo(_likely(prediction))
+    for error in bad[:-1]:  # the last one ends the command
+        note(str(error))
+    if bad:
+        raise bad[-1]
+
+
+def _likely(prediction: Prediction) -> str:
+    values = prediction.probabilities or prediction.logits
+    pairs = zip(prediction.classes, values, strict=True)
+    likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
+    return f"{clean(prediction.image)}: {likely}"

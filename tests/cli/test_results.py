@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import timm
 import torch
 from fakes.prepared import BASE, TUNED, Run
 from safetensors.torch import load_file, save_file
+
+import zoo
+from zoo.backbones import predict
 
 PUSHED = {"ref", "manifest", "logical_bytes", "sent_bytes", "sent_objects", "shared_objects",
           "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
@@ -225,3 +230,48 @@ def test_remote_json(run: Run, tmp_path: Path) -> None:
     assert run("remote", "remove", "team").code == 0
     assert run("remote", "--json").json == []
     assert (tmp_path / "team" / "zoo.json").is_file()
+
+
+def test_predict_takes_all_images_of_a_folder(run: Run, digits: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for number, name in enumerate(("b.png", "a/z.JPG", "a/.hidden.png", ".cache/x.png", "a/n.txt")):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sorted((digits / "7").iterdir())[number], photos / name)
+    done = run("predict", TUNED, photos)
+    named = [line.partition(": ")[0] for line in done.out.splitlines()]
+    assert (done.code, named) == (0, [str(photos / name) for name in ("b.png", "a/z.JPG")])
+    one_by_one = [run("predict", TUNED, image, "--json").json[0] for image in named]
+    assert run("predict", TUNED, photos, "--json").json == one_by_one
+    with zoo.open() as z:
+        assert [each.to_json() for each in z.predict(TUNED, photos, top=3)] == one_by_one
+
+
+def test_a_bad_image_keeps_no_other_from_predict(run: Run, digits: Path, tmp_path: Path) -> None:
+    good = sorted((digits / "7").iterdir())[0]
+    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "void").mkdir()
+    named = (tmp_path / "bad.png", tmp_path / "void", good)
+    done = run("predict", TUNED, *named)
+    assert (done.code, len(done.out.splitlines())) == (1, 1)
+    assert done.out.startswith(f"{good}: ")
+    assert "bad.png: is not a readable image" in done.err
+    assert "void: is a folder without images" in done.err
+    done = run("predict", TUNED, *named, "--json")
+    assert (done.code, [one["image"] for one in done.json]) == (1, [str(good)])
+    assert run("predict", TUNED, tmp_path / "void", "--json").json == []
+
+
+def test_predictions_are_printed_as_they_come(
+    run: Run, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed, read = io.StringIO(), []
+    real = predict.read_image
+
+    def reading(path: Path) -> Any:
+        read.append(len(printed.getvalue().splitlines()))
+        return real(path)
+
+    monkeypatch.setattr(predict, "read_image", reading)
+    monkeypatch.setattr("click.echo", lambda text, **_: printed.write(f"{text}\n"))
+    run("predict", TUNED, *sorted((digits / "7").iterdir())[:3])
+    assert read == [0, 1, 2]

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
 from zoo.errors import InvalidImage, Unsupported
@@ -46,23 +47,34 @@ class Prediction:
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, images: Iterable[Path | str], *, top: int = 5
+    model: nn.Module,
+    images: Iterable[Path | str],
+    *,
+    top: int = 5,
+    bad: list[InvalidImage] | None = None,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbours.
 
     Args:
         model: A module that `zoo.backbones.load.load` returned.
-        images: Image files.
+        images: Image files, and folders of them.
         top: How many classes to name.
+        bad: Gets what is wrong with images that are missing or unreadable; the rest goes on.
 
     Raises:
-        InvalidImage: An image is missing or unreadable.
+        InvalidImage: Without ``bad``: an image is missing or unreadable.
         Unsupported: The network gives a map of outputs, not one for each class.
     """
     card = cast(Card, model.zoo)
     device = next(model.parameters()).device
-    for path in images:
-        batch = _input(card, path).unsqueeze(0).to(device)
+    for path in named_images(images):
+        try:
+            batch = _input(card, path).unsqueeze(0).to(device)
+        except InvalidImage as error:
+            if bad is None:
+                raise
+            bad.append(error)
+            continue
         logits = model(batch)[0].float().cpu()
         if logits.dim() != 1:
             raise Unsupported(
@@ -71,7 +83,9 @@ def predict(
         yield _read(str(path), logits, card, top)
 
 
-def _input(card: Card, path: Path | str) -> Tensor:
+def _input(card: Card, path: Path) -> Tensor:
+    if path.is_dir():
+        raise InvalidImage(path, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
     image = read_image(path)
     try:
         return card.preprocess(image)

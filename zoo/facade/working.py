@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.backbones.predict import Prediction
+    from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
     from zoo.finetune.features.write import Features
 
@@ -142,11 +143,21 @@ class Working(Trusting):
         _, digest = self.workspace.resolve(name)
         return load(self.workspace.store, digest, device=device)
 
-    def predict(self, name: str, images: Iterable[Path | str], *, top: int = 5) -> list[Prediction]:
-        """The likeliest classes of each image, and all logits."""
+    def predict(
+        self, name: str, images: Iterable[Path | str] | Path | str, *, top: int = 5
+    ) -> list[Prediction]:
+        """The likeliest classes of each image, and all logits; of folders, all images in them."""
+        paths = [images] if isinstance(images, Path | str) else images
+        return list(self.predictions(name, paths, top=top))
+
+    def predictions(
+        self, name: str, images: Iterable[Path | str], *, top: int = 5,
+        bad: list[InvalidImage] | None = None,
+    ) -> Iterator[Prediction]:  # fmt: skip
+        """As `predict`, one after the other (`zoo.backbones.predict.predict`)."""
         from zoo.backbones.predict import predict
 
-        return list(predict(self.load(name), images, top=top))
+        return predict(self.load(name), images, top=top, bad=bad)
 
     def features(
         self, name: str, data: Path | str, out: Path | str, *, at: str = "head",

@@ -11,14 +11,14 @@ in are not followed, so there are no loops.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from zoo.backbones.image_files import SUFFIXES, image_files
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, natural_sort
-from zoo.finetune.dataset.misplaced import SUFFIXES, folders_in, one_above
+from zoo.finetune.dataset.misplaced import folders_in, one_above
 
 __all__ = ["list_folders"]
 
@@ -62,7 +62,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
             classes.add(folder.name)
             rows += [
                 Row(key=path.relative_to(root).as_posix(), label=folder.name, part=part)
-                for path in _files(folder, SUFFIXES)
+                for path in image_files(folder)
             ]
         if part and len(rows) + len(problems) == before:
             # Another split must not be drawn in its place: somebody meant this one.
@@ -83,7 +83,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
 
 def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
     """A remark on what looks like images and is not taken, if there is any."""
-    paths = (path.relative_to(root).as_posix() for path in _files(root, SUFFIXES | OTHERS))
+    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
     if left := [path for path in paths if path not in taken]:
         yield (
             f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
@@ -99,11 +99,3 @@ def _unfit(folder: Path, top: Path) -> str:
     if folder.is_symlink() and top.resolve().is_relative_to(folder.resolve()):
         return "is a link to a folder that it lies in"
     return ""
-
-
-def _files(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(files):
-            if name[0] != "." and Path(name).suffix.lower() in suffixes:
-                yield Path(place, name)

@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
+from zoo.backbones.image_files import SUFFIXES
 from zoo.finetune.dataset.listing import PART_NAMES, natural_sort
 
-__all__ = ["LAYOUT", "SUFFIXES", "folders_in", "one_above", "one_below"]
+__all__ = ["LAYOUT", "folders_in", "one_above", "one_below"]
 
 LAYOUT = (
     "put the images of each class in a folder of its own (DATA/daisy/1.jpg, DATA/rose/2.jpg),\n"
@@ -18,7 +19,6 @@ LAYOUT = (
 )
 """What to do where there are no class folders."""
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEEPEST = 3
 LOOKED_AT = 1000
 """So many entries of a folder are looked at for an image: what is found is a hint only."""
