@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo.errors import UnknownName
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
@@ -133,8 +135,13 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
     """
     zoo = open_zoo()
     if restore:
+        there: RefEntry | None = None
+        with suppress(UnknownName):
+            there = zoo.entry(name, remote=remote)
         entry = zoo.restore(name, remote=remote)
         told = f"restored {name}  {entry.manifest.short}"
+        if there == entry:
+            told = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
     else:
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from zoo_cli.output import note
 __all__ = ["demo"]
 
 BASE = "timm/tf_efficientnet_lite0.in1k"
-SEARCH = ("efficientnet", "lite", "--license", "apache-2.0")
+SEARCH = ("efficientnet lite params<30M license:apache-2.0",)
 FINETUNE = (
     "finetune", BASE, "--data", "../digits", "--freeze", "blocks.4", "--head", "linear",
     "--image-size", "96", "--epochs", "4", "--save", "demo/digits",
@@ -77,11 +78,11 @@ def _step(title: str) -> None:
 def _zoo(place: Path, *arguments: str, quiet: bool = False) -> str:
     """Run a command in the zoo ``place`` as a user would, and print it with its result."""
     if not quiet:
-        click.echo(f"{place.name}$ zoo {' '.join(arguments)}")
+        click.echo(f"{place.name}$ zoo {shlex.join(arguments)}")
     command = [sys.executable, "-m", "zoo_cli", *arguments]
     done = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        note(f"the step failed: zoo {' '.join(arguments)}")
+        note(f"the step failed: zoo {shlex.join(arguments)}")
         click.get_current_context().exit(1)
     if not quiet:
         click.echo(done.stdout.rstrip())

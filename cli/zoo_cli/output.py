@@ -8,9 +8,9 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from textwrap import indent
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from zoo.domain.digest import Digest
     from zoo.domain.progress import Task as Shown
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "print_json",
     "print_json_list",
     "readers_may_leave",
+    "result",
     "scored",
     "size",
     "table",
@@ -50,7 +52,7 @@ def print_json_list(items: Iterable[Any]) -> None:
     """As `print_json` prints a list, each item as soon as it is there."""
     begin = "[\n"
     for item in items:
-        click.echo(begin + indent(_json(item, indent=2), "  "), nl=False)
+        click.echo(begin + textwrap.indent(_json(item, indent=2), "  "), nl=False)
         begin = ",\n"
     click.echo("[]" if begin == "[\n" else "\n]")
 
@@ -121,6 +123,18 @@ def count(number: int | None) -> str:
         if number >= limit:
             return f"{number / limit:.1f}{unit}"
     return str(number)
+
+
+def result(name: object, digest: Digest, *lines: str) -> None:
+    """Print a checkpoint that came about, and below it what there is to say of it; lines that are
+    too long for a terminal are broken, never in a pipe.
+    """
+    click.echo(clean(f"{name}  {digest.short}"))
+    columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    broken = textwrap.TextWrapper(columns, initial_indent="  ", subsequent_indent="    ",
+                                  break_on_hyphens=False, break_long_words=False)  # fmt: skip
+    for line in lines:
+        click.echo(broken.fill(clean(line)))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

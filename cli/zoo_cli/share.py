@@ -11,7 +11,7 @@ import click
 
 from zoo.domain.place import hub_address
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import clean, note, print_json, size
+from zoo_cli.output import note, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo import Digest, Reference, Zoo
@@ -87,7 +87,7 @@ def _tell_pulled(
     if as_json:
         print_json({"ref": str(ref), "manifest": str(digest), **report})
     else:
-        click.echo(clean(f"{ref}  {digest.short}  from {got}"))
+        result(ref, digest, f"from {got}")
 
 
 @click.command()
@@ -144,10 +144,11 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
         })  # fmt: skip
     else:
         unread = "" if copied.read else "; what was there was compared by size, not read"
-        click.echo(
-            f"{ref}  {copied.manifest.short}  to {to}: {size(copied.logical_bytes)}; "
-            f"{copied.shared_objects} objects were there, {copied.sent_objects} sent in "
-            f"{size(copied.sent_bytes)}{unread}"
+        result(
+            ref,
+            copied.manifest,
+            f"to {to}: {size(copied.logical_bytes)}; {copied.shared_objects} objects were there, "
+            f"{copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
         )
     _tell_of_damage(copied, to)
 
@@ -171,7 +172,7 @@ def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> N
         print_json({"manifest": str(done.manifest), "location": done.location,
                     "revision": done.revision})  # fmt: skip
     else:
-        click.echo(f"{name}  {done.manifest.short}  to {done.location}: commit {done.revision}")
+        result(name, done.manifest, f"to {done.location}: commit {done.revision}")
 
 
 @click.command()

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, note, print_json, print_json_list, scored, table
+from zoo_cli.output import clean, note, print_json, print_json_list, result, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def finetune(
                 "--resume goes on as the run began: beside it there are --device, --save-every and "
                 "--launch only."
             )
-        result = zoo.resume(resume, device=_given("device"), save_every=save_every)
+        done = zoo.resume(resume, device=_given("device"), save_every=save_every)
     else:
         if base is None:
             raise click.UsageError("Missing argument 'BASE'.")
@@ -106,8 +106,8 @@ def finetune(
             return
         if save is None:
             raise click.UsageError("Missing option '--save'.")
-        result = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
-    _print(result, as_json)
+        done = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
+    _print(done, as_json)
 
 
 @click.command()
@@ -135,8 +135,8 @@ def rerun(
     if launch is not None:
         launch_processes(launch, device)
     zoo = open_zoo()
-    result = zoo.rerun(name, save, data=data, device=device)
-    _print(result, as_json)
+    done = zoo.rerun(name, save, data=data, device=device)
+    _print(done, as_json)
 
 
 def _given(option: str) -> str | None:
@@ -159,20 +159,22 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
     click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
 
 
-def _print(result: Result, as_json: bool) -> None:
+def _print(done: Result, as_json: bool) -> None:
     if config.rank():
         return  # of several processes the first one speaks
     if as_json:
-        print_json(result.to_json())
+        print_json(done.to_json())
         return
-    plan, metrics = result.freeze, result.metrics
-    text = scored(result.task, metrics)
-    skipped = f" ({result.skipped} bad ones left out)" if result.skipped else ""
-    warned = f"; WARNING: {result.warning}" if result.warning else ""
-    click.echo(
-        f"{result.ref}  {result.manifest.short}  {text} on {metrics['test_images']:.0f} held-out "
-        f"images{skipped}; {plan['frozen_units']} units frozen, trained from {plan['boundary']}, "
-        f"kept {plan['kept']}; {result.seconds:.0f} s{warned}"
+    plan, metrics = done.freeze, done.metrics
+    text = scored(done.task, metrics)
+    skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
+    result(
+        done.ref,
+        done.manifest,
+        f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
+        f"{plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
+        f"{plan['kept']}; {done.seconds:.0f} s",
+        *([f"WARNING: {done.warning}"] if done.warning else ()),
     )
 
 

@@ -59,7 +59,9 @@ def outline(architecture: str) -> Outline | None:
 
 
 def entries() -> list[CatalogEntry] | None:
-    """What the installed timm lists; None if that is not known."""
+    """What the installed timm lists, with the parameters of each network; None if that is not
+    known.
+    """
     with _kept() as kept:
         if kept is None:
             return None

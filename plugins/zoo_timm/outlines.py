@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -122,12 +122,13 @@ def write(architectures: Iterable[str], path: Path) -> None:
     """Write the outlines of ``architectures``, those that have one."""
     with ZipFile(path, "w", ZIP_LZMA) as file:
         file.comment = made_for().encode()
-        _put(file, CATALOG, [_row(entry) for entry in listed()])
-        names = sorted(architectures)
+        names, params = sorted(architectures), dict[str, int]()
         for first in range(0, len(names), TOGETHER):
             told = {name: _told(name) for name in names[first : first + TOGETHER]}
             found = {name: each for name, each in told.items() if each}
-            _put(file, min(told), found)
+            _put(file, min(told), {name: each.to_json() for name, each in found.items()})
+            params |= {name: each.hierarchy.params for name, each in found.items()}
+        _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
 
 
 def _put(file: ZipFile, name: str, data: Any) -> None:
@@ -136,18 +137,17 @@ def _put(file: ZipFile, name: str, data: Any) -> None:
     file.writestr(member, json.dumps(data, separators=(",", ":")))
 
 
-def _row(entry: CatalogEntry) -> dict[str, Any]:
-    row = asdict(replace(entry, location=None))
+def _row(entry: CatalogEntry, params: int | None) -> dict[str, Any]:
+    row = asdict(replace(entry, location=None, params=params))
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _told(architecture: str) -> Mapping[str, Any] | None:
+def _told(architecture: str) -> Outline | None:
     try:
-        found = outlined(architecture)
+        return outlined(architecture)
     except Unsupported as error:
         warnings.warn(f"{architecture}: {error}", stacklevel=1)
         return None
-    return found.to_json() if found else None
 
 
 if __name__ == "__main__":

@@ -56,5 +56,5 @@ def test_bad_images_are_counted(small: Run, few: Path, tmp_path: Path) -> None:
     assert refused.code == 1
     assert "is not a readable image" in refused.err
     assert len(small("runs", "--json").json) == 0  # nothing was begun
-    assert "held-out images (2 bad ones left out); " in small(*tune, "--skip-bad").out
+    assert "held-out images (2 bad ones left out)\n" in small(*tune, "--skip-bad").out
     assert small(*tune, "--skip-bad", "--json").json["skipped_images"] == 2

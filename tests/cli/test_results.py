@@ -70,6 +70,9 @@ def test_search_filters(run: Run) -> None:
         return rows
 
     assert {row["name"] for row in found("--pulled")} == {BASE, TUNED}
+    known = {row["name"]: row["params"] for row in found("efficientnet lite", "params<30M")}
+    assert known[BASE] == 4_652_008, "without --deep, and without having traced it"
+    assert len(found("source:timm", "params>0")) == len(timm.list_pretrained())
     small = found("--max-params", "5M", "--pulled")
     assert small
     assert all(row["params"] <= 5_000_000 for row in small)

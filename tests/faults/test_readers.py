@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from zoo.errors import Unavailable
 from zoo.moves import now
 from zoo.registry import Registry
 from zoo.registry.engines import sqlite
+from zoo.store.rights import forbidden
 from zoo.workspace import Workspace
 
 OWNER, READER, GROUP = 61001, 61002, 61000
@@ -319,3 +321,34 @@ def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     assert "team/mine" in command(shared, "search", by=OWNER).done().out
     said = command(shared, "search", by=READER).done()
     assert ("team/mine" in said.out, said.err) == (True, "")
+
+
+def test_a_remote_that_is_only_read_says_whose_it_is_and_what_still_works(shared: Path) -> None:
+    lab, mine = shared.parent / "lab", shared.parent / "mine"
+    for folder, user in ((lab, OWNER), (mine, READER)):
+        folder.mkdir()
+        os.chown(folder, user, GROUP)
+    make(shared, mode=0o755, umask=0o022)
+
+    def begin() -> None:
+        workspace = Workspace.create(mine)
+        add_checkpoint(workspace, "me/mine")
+        workspace.close()
+
+    as_user(READER, GROUP, begin)
+    command(shared, "push", NAME, "--to", str(lab), by=OWNER).done()
+    for line in (("push", "me/mine", "--to"), ("delete", NAME, "--yes", "--from")):
+        said = command(mine, *line, str(lab), by=READER)
+        first, works, mends, *_ = said.refused(str(OWNER), "drwxr-xr-x").err.splitlines()
+        assert first.startswith(f"error: {lab}: cannot be written to: it belongs to {OWNER}")
+        assert "can be read all the same" in works
+        assert f"{OWNER} can allow it to the group" in mends
+    command(mine, "pull", NAME, "--from", str(lab), by=READER).done()
+    command(mine, "verify", str(lab), by=READER).done()
+
+
+def test_so_does_one_on_a_disk_that_is_mounted_read_only(shared: Path) -> None:
+    told = forbidden(shared, "refs/x", OSError(errno.EROFS, "Read-only file system"))
+    assert str(told).startswith(f"{shared}: lies on a file system that is mounted read-only")
+    assert f"it belongs to {OWNER}" in str(told)
+    assert "can be read all the same" in told.advice

@@ -87,7 +87,7 @@ def said(small: zoo.Zoo, capsys: pytest.CaptureFixture[str], *options: object) -
               "team/said", "--image-size", "32", "--batch-size", "9", "--device", "cpu",
               *map(str, options)])  # fmt: skip
     assert not left.value.code
-    _, _, warning = capsys.readouterr().out.strip().partition("; WARNING: ")
+    _, _, warning = capsys.readouterr().out.strip().partition("\n  WARNING: ")
     assert small.show("team/said")["provenance"].get("warning", "") == warning
     return warning
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -10,6 +12,7 @@ from timm.data import ImageNetInfo
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from zoo import plugins
+from zoo.backbones.describe import traced
 from zoo.contracts import Known
 from zoo_timm import config, known, outlines
 from zoo_timm.names import own_names
@@ -54,7 +57,27 @@ def test_nothing_is_known_of_what_timm_does_not_have(shipped: None) -> None:
 
 
 def test_the_listing_is_that_of_timm(shipped: None) -> None:
-    assert known.entries() == list(outlines.listed())
+    listed = known.entries() or []
+    assert [replace(entry, params=None) for entry in listed] == list(outlines.listed())
+    params = {entry.architecture: entry.params for entry in listed}
+    assert all(params.values())
+    for name in ("resnet18", "test_convnext", "test_vit", "tf_efficientnet_lite0"):
+        outline = known.outline(name)
+        assert outline
+        assert params[name] == outline.hierarchy.params
+
+
+def test_outlines_are_written_with_the_parameters_in_the_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlines.write(["test_vit", "test_convnext"], tmp_path / "outlines.zip")
+    monkeypatch.setattr(known, "OUTLINES", tmp_path / "outlines.zip")
+    known.outline.cache_clear()
+    params = {entry.architecture: entry.params for entry in known.entries() or []}
+    for name in ("test_vit", "test_convnext"):
+        assert params[name] == traced("timm", name).params
+    assert params["resnet18"] is None
+    known.outline.cache_clear()
 
 
 def test_classes_and_defaults_are_those_of_timm() -> None:

@@ -16,6 +16,9 @@ from zoo.errors import Forbidden
 
 __all__ = ["Rights", "for_all_of", "forbidden", "make_root"]
 
+READABLE = "what is in it can be read all the same: zoo search, show, predict, verify, pull --from"
+"""What still works in a store that cannot be written to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -121,7 +124,8 @@ def make_root(root: Path) -> None:
 def forbidden(root: Path, name: str, error: OSError) -> Forbidden:
     """Why the file or folder ``name`` of the store ``root`` could not be used; what mends it."""
     if error.errno == EROFS:
-        return Forbidden(root, "lies on a file system that is mounted read-only", "")
+        why = f"lies on a file system that is mounted read-only; {_shown(root)}"
+        return Forbidden(root, why, READABLE)
     folder = path = root
     for part in ("", *filter(None, name.split("/"))):
         path = path / part
@@ -134,8 +138,11 @@ def forbidden(root: Path, name: str, error: OSError) -> Forbidden:
             return Forbidden(path, f"cannot be read: {_shown(path)}", _mend(root, path, "g+rX"))
         folder = path if is_folder else folder
     if not _allows(folder, os.W_OK | os.X_OK):
+        if not _allows(root, os.W_OK | os.X_OK):
+            folder = root  # what is meant, whatever folder in it came first
         mend = _mend(root, folder, "g+rwxs", only="-type d ")
-        return Forbidden(folder, f"cannot be written to: {_shown(folder)}", mend)
+        why = f"cannot be written to: {_shown(folder)}"
+        return Forbidden(folder, why, f"{READABLE}\n{mend}")
     return Forbidden(
         path,
         f"cannot be replaced or deleted: {_shown(path)}, and its folder is sticky (t)",

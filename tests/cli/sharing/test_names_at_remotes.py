@@ -101,6 +101,17 @@ def test_a_name_here_is_restored(bare: Run, mine: Path) -> None:
     assert bare("search", NAME, "--json").json[0]["name"] == NAME
 
 
+def test_a_name_that_is_there_is_not_said_to_be_restored(bare: Run, mine: Path, lab: Path) -> None:
+    for where in ((), ("--from", "lab")):
+        for _ in range(2):
+            done = bare("delete", "--restore", NAME, *where)
+            assert done.code == 0
+            assert done.out.startswith(f"{NAME} is not deleted, nothing was changed"), where
+        bare("delete", NAME, *where, *(("--yes",) if where else ()))
+        assert bare("delete", "--restore", NAME, *where).out.startswith(f"restored {NAME}")
+        assert bare("delete", "--restore", NAME, *where).out.startswith(f"{NAME} is not deleted")
+
+
 def test_what_is_restored_at_a_remote_is_safe_from_a_prune_meanwhile(
     bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
