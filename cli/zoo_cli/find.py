@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.task import SCORE
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.found import show_found, standing
 from zoo_cli.output import clean, count, note, print_json, size, table
@@ -108,24 +109,32 @@ def _note_nothing(zoo: Zoo, asked: str) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--all", "all_", is_flag=True, help="Show all that is known, not only the most "
+              "asked for: recipe, provenance, files, preprocessing, metrics, card.")  # fmt: skip
 @as_json
 @home_option
-def show(name: str, as_json: bool) -> None:
-    """Show all that is known of NAME: a checkpoint here, or one in the catalog.
+def show(name: str, all_: bool, as_json: bool) -> None:
+    """Show what is known of NAME: a checkpoint here, or one in the catalog.
+
+    The JSON has all of it, with --all or without.
 
     \b
     Examples:
       zoo show timm/resnet50.a1_in1k
+      zoo show team/flowers:v3 --all
       zoo show team/flowers:v3 --json
     """
     data = open_zoo().show(name)
     if as_json:
         print_json(data)
         return
-    lines = [(clean(key), clean(value)) for key, value in _lines(data)]
+    known = [(clean(key), clean(value)) for key, value in _lines(data)]
+    lines = [(key, value) for key, value in known if all_ or key in FIRST]
     width = max(len(key) for key, _ in lines) + 1
     for key, value in lines:
         click.echo(f"{key + ':':{width}} {value}")
+    if len(lines) < len(known):
+        note(f"--all shows {len(known) - len(lines)} lines more")
 
 
 def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -136,8 +145,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if value in (None, "", [], {}):
             continue
         if name == "classes":
-            shown = "; ".join(value[:8])
-            lines.append((key, f"{len(value)}: {shown}" + ("; …" if len(value) > 8 else "")))
+            lines.append((key, f"{len(value)}: {_listed(value)}"))
         elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]
         elif name in EACH:
@@ -158,6 +166,31 @@ EACH: dict[str, Callable[[dict[str, Any]], str]] = {
     "parents": lambda each: f"{each['ref']}  {each['manifest']}",
 }
 """What has a line for each."""
+
+
+CLASSES = 60
+"""Characters of class names that are shown, beside the first one."""
+
+
+def _listed(classes: Sequence[str]) -> str:
+    shown = classes[0]
+    for name in classes[1:]:
+        if len(shown) + len(name) > CLASSES:
+            return f"{shown}; …"
+        shown += f"; {name}"
+    return shown
+
+
+FIRST = frozenset({
+    "kind", "name", "manifest", "refs", "remotes", "at_remotes", "bytes", "license", "backbone",
+    "backbone.plugin", "backbone.architecture", "architecture", "tag", "params", "head.kind",
+    "input_size", "preprocessing.input_size", "num_classes", "head.num_classes", "classes",
+    "parents", "freeze.boundary", "recipe.data", "recipe.strategy", "recipe.epochs", "datasets",
+    "updated", "provenance.source", "provenance.warning", "sources", "children", "pull",
+    "terms.limits", "terms.unknown", "terms.warning", "unproven", "metrics.downloads",
+    *(f"metrics.{score}{end}" for score in SCORE.values() for end in ("", "_low", "_high")),
+})  # fmt: skip
+"""What `zoo show` prints without --all."""
 
 
 def _short(value: object) -> str:

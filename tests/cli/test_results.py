@@ -64,6 +64,24 @@ def test_search_json(run: Run) -> None:
     assert run("search", "no-such-thing-at-all", "--json").json == []
 
 
+@pytest.mark.parametrize("name", [TUNED, BASE, "timm/resnet18.a1_in1k"])
+def test_show_has_one_screen_and_the_rest_behind_all(run: Run, name: str) -> None:
+    def keys(*options: str) -> list[str]:
+        return [line.partition(":")[0] for line in run("show", name, *options).out.splitlines()]
+
+    first, whole = keys(), keys("--all")
+    assert set(first) < set(whole)
+    assert len(first) <= 24
+    assert f"--all shows {len(whole) - len(first)} lines more" in run("show", name).err
+    assert run("show", name, "--all").err == ""
+    asked = {"name", "license", "pull" if name not in (TUNED, BASE) else "manifest"}
+    if name == TUNED:
+        asked |= {"metrics.accuracy", "parents", "freeze.boundary", "classes"}
+        assert {"recipe.lr", "preprocessing.mean"} <= set(whole) - set(first)
+    assert asked <= set(first)
+    assert run("show", name, "--all", "--json").json == run("show", name, "--json").json
+
+
 def test_search_filters(run: Run) -> None:
     def found(*arguments: str) -> list[Any]:
         rows: list[Any] = run("search", *arguments, "--limit", 5000, "--json").json
