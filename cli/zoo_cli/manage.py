@@ -65,8 +65,8 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
     weights of the installed version), package (weights that installed Python packages ship), or
     hub (repositories of the HF Hub, newest first; the next run lists only what changed since).
 
-    With --deep, all sizes are known to zoo search, and zoo tree answers at once, for networks
-    without published weights, too. An interrupted run goes on where it was.
+    With --deep, zoo tree answers at once, for networks without published weights, too, and zoo
+    search knows sizes that the source does not tell. An interrupted run goes on where it was.
 
     \b
     Examples:
