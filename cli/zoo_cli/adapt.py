@@ -8,7 +8,7 @@ import click
 
 from zoo.domain.surgery import parse_size
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.output import print_json, size
+from zoo_cli.output import print_json, result, size
 
 __all__ = ["adapt"]
 
@@ -58,7 +58,5 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
     if as_json:
         print_json(made.to_json())
     else:
-        click.echo(
-            f"{made.ref}  {made.manifest.short}  from {name}: {size(made.nbytes)}, of which "
-            f"{size(made.shared)} were here"
-        )
+        told = f"from {name}: {size(made.nbytes)}, of which {size(made.shared)} were here"
+        result(made.ref, made.manifest, told)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 from PIL import Image
 
+from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.folders import SUFFIXES
 from zoo.finetune.dataset.images import decode
 from zoo.finetune.dataset.listing import PART_NAMES, Listing
 from zoo.finetune.dataset.named import ELSEWHERE, Named
