@@ -21,8 +21,8 @@ image) may say of itself what it likes. What it may ask for is limited. All limi
 What goes beyond one is refused in a line that names it, before memory is taken for it.
 
 `tests/strangers/test_bombs.py` runs every file that we know of to ask for more than it is, each
-under a limit of memory and time: weights within 700 MB and 30 s of CPU beyond the program itself,
-narrow images within 300 MB and 10 s, the largest images within 3 GB.
+under a limit of memory and time. Weights stay within 700 MB and 30 s of CPU beyond the program
+itself, narrow images within 300 MB and 10 s, the largest images within 3 GB.
 
 | limit | value | |
 | --- | --- | --- |
