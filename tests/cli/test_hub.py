@@ -37,7 +37,7 @@ def test_index_search_and_show(run: Any, hub: HubServer) -> None:
     found = run("search", "source:hub metric.downloads>1000", "license:mit", "--json").json
     assert [row["name"] for row in found] == ["lab/net"]
     assert found[0]["params"] == 470_000
-    shown = run("show", "lab/net").out
+    shown = run("show", "lab/net", "--all").out
     for line in ("metrics.downloads:", "facts.library:", "facts.parameters.F32:", BASE):
         assert line in shown
 
