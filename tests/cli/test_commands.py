@@ -4,6 +4,7 @@ what goes where.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ import pytest
 from fakes import warm
 from fakes.prepared import BASE, TUNED, Run
 
+from zoo_cli.command import _load
 from zoo_cli.main import cli
 
 Words = tuple[str, ...]
@@ -98,6 +100,18 @@ def test_the_zoo_is_named_by_the_environment_or_found_upward(
 
 
 # What goes where
+
+
+def test_a_command_leaves_the_garbage_collector_on(run: Run) -> None:
+    _load.cache_clear()
+    before = gc.get_freeze_count()
+    run("search")
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before
+    frozen = gc.get_freeze_count()
+    run("search")
+    assert gc.get_freeze_count() <= frozen  # once for a process: what is frozen is never freed
+    gc.unfreeze()
 
 
 def test_notes_go_to_stderr(run: Run, bare: Run) -> None:

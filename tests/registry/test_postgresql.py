@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event, text
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.errors import Invalid, InvalidOption, MissingPackage, Unavailable
-from zoo.registry import Query, Registry
+from zoo.registry import Query, Registry, staging
 from zoo.registry.engine import reading, writing
 from zoo.registry.engines import postgresql
 
@@ -38,6 +38,31 @@ def test_names_are_in_the_order_of_their_characters(registry: Registry, make_ent
     assert [found.name for found in registry.search(Query.parse("name:H/*b*"))] == [
         "h/B.x", "h/a-b.x", "h/aB.x"
     ]  # fmt: skip
+
+
+def test_what_is_no_longer_listed_is_found_without_a_look_at_all_names_for_each(
+    registry: Registry, make_entry: Make
+) -> None:
+    registry.replace_entries("h", "1", [make_entry("h/a.x"), make_entry("h/b.x")], "now")
+    asked: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, statement: str, values: object, *___: object) -> None:
+        asked.append((statement, values))
+
+    with registry._engine.connect() as connection:
+        staging.stage(connection, [make_entry("h/b.x")])
+        event.listen(connection, "before_cursor_execute", note)
+        (gone,) = staging.unlisted(connection, "h")
+        event.remove(connection, "before_cursor_execute", note)
+        statement, values = asked[0]
+        # As if a million names were staged: they do not fit in what a query may keep in memory.
+        connection.exec_driver_sql("SET work_mem = '64kB'")
+        more = (make_entry(f"h/{number}.x") for number in range(3000))
+        staging.stage(connection, more)
+        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars().all()
+        name = connection.scalar(text("SELECT name FROM item WHERE id = :id"), {"id": gone})
+    assert name == "h/a.x"
+    assert not [line for line in plan if "SubPlan" in line], "\n".join(plan)
 
 
 def test_the_character_0_is_kept_in_lists_too(registry: Registry, make_entry: Make) -> None:

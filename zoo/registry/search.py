@@ -140,7 +140,8 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is no text")  # damage, which is then looked for
-    sources = _sources(connection, ids)
+    any_named = any(row.kind != CATALOG for row in shown)
+    sources = _sources(connection, ids, any_named=any_named)
     metrics = _metrics(connection, ids)
     remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
     return [
@@ -154,7 +155,9 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     ]
 
 
-def _sources(connection: Connection, ids: Iterable[int]) -> dict[int, list[str]]:
+def _sources(
+    connection: Connection, ids: Iterable[int], *, any_named: bool
+) -> dict[int, list[str]]:
     """Who lists each item; of a name, who lists what it points at."""
     listing, checkpoint, shown = schema.listing, schema.checkpoint, list(ids)
     listed = select(ITEM.c.id, listing.c.source).join(listing, listing.c.item_id == ITEM.c.id)
@@ -166,7 +169,7 @@ def _sources(connection: Connection, ids: Iterable[int]) -> dict[int, list[str]]
         .where(lists(OTHER, checkpoint))
     )
     found: defaultdict[int, list[str]] = defaultdict(list)
-    for statement in (listed, named):
+    for statement in (listed, named) if any_named else (listed,):
         chosen = statement.where(among(ITEM.c.id, shown)).order_by(listing.c.source)
         for row in connection.execute(chosen):
             found[row.id].append(row.source)
@@ -182,13 +185,13 @@ def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, 
     return found
 
 
-def _remotes(
-    connection: Connection, manifests: Iterable[str]
-) -> dict[tuple[str, str, str], list[str]]:
+def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str, str], list[str]]:
+    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    if not manifests:
+        return found
     table = schema.remote_ref
     statement = select(path_of(table).label("path"), table.c.tag, table.c.manifest, table.c.remote)
     shown = statement.where(among(table.c.manifest, manifests))
-    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row in connection.execute(shown.order_by(table.c.remote)):
         tag = "" if row.tag == DEFAULT_TAG else row.tag
         found[row.path, tag, row.manifest].append(row.remote)
