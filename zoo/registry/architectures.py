@@ -34,7 +34,7 @@ class KnownArchitecture:
     catalog: int
 
 
-def known_architectures(connection: Connection, pattern: str) -> list[KnownArchitecture]:
+def known_architectures(connection: Connection, pattern: str = "*") -> list[KnownArchitecture]:
     """All whose name fits ``pattern`` (``*`` stands for any characters), by name."""
 
     def of_kind(kind: str) -> ColumnElement[int]:

@@ -62,13 +62,13 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     _record(connection, source, version, total, at)
     bulk = total > max(MANY, known)
     if bulk:
-        index.in_bulk(connection, begin=True)
+        index.of(connection).in_bulk(connection, begin=True)
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
     if bulk:
-        index.in_bulk(connection, begin=False)
+        index.of(connection).in_bulk(connection, begin=False)
     return total
 
 

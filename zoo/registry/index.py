@@ -28,68 +28,29 @@ from zoo.registry import fts5, tsvector
 from zoo.registry.sql import POSTGRESQL, SQLITE, Test
 from zoo.registry.terms import Wanted
 
-__all__ = ["add", "clear", "create", "having", "holds", "in_bulk", "remove", "thinned"]
+__all__ = ["having", "holds", "of"]
 
 NAME = "item_term"
 INDEX = table(NAME, column("rowid"), column("terms"))
 
 
-class Index(Protocol):
-    """What an engine's module has."""
-
-    def create(self, connection: Connection) -> None:
-        """Make an empty index."""
-
-    def add(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
-        """Put items in: the id of each and what `terms_of` says."""
-
-    def remove(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
-        """Take items out, each with the terms that it was put in with."""
-
-    def clear(self, connection: Connection) -> None:
-        """Take everything out."""
-
-    def in_bulk(self, connection: Connection, *, begin: bool) -> None:
-        """Tell that very many items will be put in, or that they were."""
-
-    def expression(self, wanted: Wanted) -> str:
-        """What is wanted, in the engine's own words."""
-
-    def thinned(self, connection: Connection, wanted: Wanted) -> Wanted:
-        """Terms that are quicker to find, and that all have which have the wanted ones."""
+class _Index(Protocol):
+    # What an engine's module has; it says there what each does.
+    def create(self, connection: Connection) -> None: ...
+    def add(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None: ...
+    def remove(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None: ...
+    def clear(self, connection: Connection) -> None: ...
+    def in_bulk(self, connection: Connection, *, begin: bool) -> None: ...
+    def expression(self, wanted: Wanted) -> str: ...
+    def thinned(self, connection: Connection, wanted: Wanted) -> Wanted: ...
 
 
-INDEXES: dict[str, Index] = {SQLITE: fts5, POSTGRESQL: tsvector}
+INDEXES: dict[str, _Index] = {SQLITE: fts5, POSTGRESQL: tsvector}
 
 
-def create(connection: Connection) -> None:
-    """Make an empty index."""
-    INDEXES[connection.dialect.name].create(connection)
-
-
-def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
-    """Put items in: the id of each and what `terms_of` says."""
-    INDEXES[connection.dialect.name].add(connection, terms)
-
-
-def remove(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
-    """Take items out, each with the terms that it was put in with."""
-    INDEXES[connection.dialect.name].remove(connection, terms)
-
-
-def clear(connection: Connection) -> None:
-    """Take everything out."""
-    INDEXES[connection.dialect.name].clear(connection)
-
-
-def in_bulk(connection: Connection, *, begin: bool) -> None:
-    """Tell that very many items will be put in, or that they were."""
-    INDEXES[connection.dialect.name].in_bulk(connection, begin=begin)
-
-
-def thinned(connection: Connection, wanted: Wanted) -> Wanted:
-    """Terms that are quicker to find, and that all have which have the wanted ones."""
-    return INDEXES[connection.dialect.name].thinned(connection, wanted)
+def of(connection: Connection) -> _Index:
+    """The engine's own index of terms: `zoo.registry.fts5` or `zoo.registry.tsvector`."""
+    return INDEXES[connection.dialect.name]
 
 
 def having(wanted: Wanted) -> Select[tuple[int]]:

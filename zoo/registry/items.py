@@ -152,7 +152,7 @@ def add(connection: Connection, rows: Rows) -> None:
     connection.execute(insert(ITEM), rows)
     _add_cards(connection, rows)
     _add_measures(connection, rows)
-    index.add(connection, _terms(connection, rows))
+    index.of(connection).add(connection, _terms(connection, rows))
 
 
 def change(connection: Connection, old: Rows, new: Rows) -> None:
@@ -160,7 +160,7 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
     if not new:
         return
     before, after = set(_terms(connection, old)), set(_terms(connection, new))
-    index.remove(connection, sorted(before - after))
+    index.of(connection).remove(connection, sorted(before - after))
     values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
     connection.execute(
         update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
@@ -171,13 +171,13 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
         connection.execute(delete(table).where(among(table.c.item_id, [row["id"] for row in new])))
     _add_cards(connection, new)
     _add_measures(connection, new)
-    index.add(connection, sorted(after - before))
+    index.of(connection).add(connection, sorted(after - before))
 
 
 def drop(connection: Connection, rows: Rows) -> None:
     """Take items out that were read."""
     if rows:
-        index.remove(connection, _terms(connection, rows))
+        index.of(connection).remove(connection, _terms(connection, rows))
         connection.execute(delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
 
 
@@ -188,7 +188,7 @@ def complete(connection: Connection) -> bool:
 
 def rebuild(connection: Connection) -> None:
     """Make the items of all names, and all terms, from nothing."""
-    index.clear(connection)
+    index.of(connection).clear(connection)
     connection.execute(delete(ITEM).where(IS_NAMED))
     last = 0
     while rows := read(connection, ITEM.c.id.in_(_ids_after(last))):
@@ -198,7 +198,7 @@ def rebuild(connection: Connection) -> None:
         renamed = [{"which": row["id"], "words": row["text"]} for row in rows]
         statement = update(ITEM).where(ITEM.c.id == bindparam("which"))
         connection.execute(statement.values(text=bindparam("words")), renamed)
-        index.add(connection, _terms(connection, rows))
+        index.of(connection).add(connection, _terms(connection, rows))
     refresh(connection, everything())
     connection.execute(update(schema.term_version).values(version=terms.VERSION))
 

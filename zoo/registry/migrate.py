@@ -53,7 +53,7 @@ def _create(engine: Engine) -> bool:
             return False
         for statement in _tables(connection.dialect.name):
             connection.exec_driver_sql(statement)
-        index.create(connection)
+        index.of(connection).create(connection)
         connection.execute(schema.term_version.insert().values(version=terms.VERSION))
         connection.execute(text(CREATE_VERSION))
         connection.execute(

@@ -20,7 +20,7 @@ LOOKED_AT = 400
 PARTS = 4
 
 
-def near(connection: Connection, name: str, limit: int) -> list[str]:
+def near(connection: Connection, name: str, limit: int = 4) -> list[str]:
     """Up to ``limit`` known names that resemble ``name``, closest first.
 
     A name that goes on where ``name`` stops is closest. Parts that ``name`` leaves out (namespace,

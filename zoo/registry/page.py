@@ -153,7 +153,7 @@ def _proposed(
 
 def _having(connection: Connection, terms: Wanted) -> Wanted:
     """The terms to look for."""
-    return index.thinned(connection, terms) if _largest(connection) > MANY else terms
+    return index.of(connection).thinned(connection, terms) if _largest(connection) > MANY else terms
 
 
 def _few(connection: Connection, driver: Select[tuple[int]], at_most: int) -> list[int] | None:

@@ -6,47 +6,65 @@ tell again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import Hierarchy
-from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
-from zoo.domain.query import Query
-from zoo.domain.reference import Reference
 from zoo.errors import ZooError
-from zoo.registry import (
-    catalog,
-    checkpoints,
-    hierarchies,
-    items,
-    moving,
-    owner,
-    remotes,
-    search,
-    staging,
-    tensors,
-)
-from zoo.registry.architectures import KnownArchitecture, known_architectures
-from zoo.registry.catalog import KnownEntry
+from zoo.registry import architectures as shapes
+from zoo.registry import catalog as catalogs
+from zoo.registry import checkpoints, hierarchies, items, owner, remotes, staging, tensors
+from zoo.registry import moving as notes
+from zoo.registry import near as names
+from zoo.registry import search as searches
 from zoo.registry.damage import MET
 from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.engines import read_url, sqlite
 from zoo.registry.migrate import HEAD, check_known, migrate, revision
-from zoo.registry.near import near
-from zoo.registry.remotes import RemoteRef
-from zoo.registry.search import Found
 
 __all__ = ["Registry"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _reads(
+    look: Callable[Concatenate[Connection, P], T],
+) -> Callable[Concatenate[Registry, P], T]:
+    """A method that calls ``look`` in a transaction which reads."""
+    return _method(look, lambda registry: reading(registry._engine))
+
+
+def _writes(
+    change: Callable[Concatenate[Connection, P], T],
+) -> Callable[Concatenate[Registry, P], T]:
+    """A method that calls ``change`` in a transaction which writes."""
+    return _method(change, lambda registry: registry._writing())
+
+
+def _method(
+    call: Callable[Concatenate[Connection, P], T],
+    transaction: Callable[[Registry], AbstractContextManager[Connection]],
+) -> Callable[Concatenate[Registry, P], T]:
+    @wraps(call)
+    def method(registry: Registry, /, *args: P.args, **known: P.kwargs) -> T:
+        # An iterator would be used up when a damaged index is made again, and asked once more.
+        fixed: Any = [list(each) if isinstance(each, Iterator) else each for each in args]
+
+        def once() -> T:
+            with transaction(registry) as connection:
+                return call(connection, *fixed, **known)
+
+        return registry._mending(once)
+
+    return method
 
 
 class Registry:
@@ -150,31 +168,21 @@ class Registry:
             self._kept = fresh
         return bool(fresh)
 
-    def _read(
-        self,
-        look: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **known: P.kwargs,
-    ) -> T:
-        def once() -> T:
-            with reading(self._engine) as connection:
-                return look(connection, *args, **known)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._check_writable()
+        with writing(self._engine) as connection:
+            check_known(connection)  # a newer program may have opened it since
+            yield connection
 
-        return self._mending(once)
+    @contextmanager
+    def _staged(self, entries: Iterable[CatalogEntry]) -> Iterator[Connection]:
+        def stage(connection: Connection) -> None:  # before the lock: the source may be slow
+            staging.stage(connection, entries)
 
-    def _write(
-        self,
-        change: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **known: P.kwargs,
-    ) -> T:
-        def once() -> T:
-            self._check_writable()
-            with writing(self._engine) as connection:
-                check_known(connection)  # a newer program may have opened it since
-                return change(connection, *args, **known)
-
-        return self._mending(once)
+        self._check_writable()
+        with writing_after(self._engine, stage, staging.discard) as connection:
+            yield connection
 
     def _mending(self, once: Callable[[], T]) -> T:
         try:
@@ -194,9 +202,52 @@ class Registry:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def indexed_version(self, source: str) -> str | None:
-        """The version of ``source`` that was indexed last; None if it never was."""
-        return self._read(catalog.indexed_version, source)
+    # Each of these is the function of another module, which says what it does, in a transaction.
+    indexed_version = _reads(catalogs.indexed_version)
+    forget_entries = _writes(catalogs.forget_entries)
+    entry = _reads(catalogs.entry)
+    entry_licenses = _reads(catalogs.licenses)
+
+    near = _reads(names.near)
+    search = _reads(searches.search)
+    count = _reads(searches.count)
+    known_architectures = _reads(shapes.known_architectures)
+    make_terms = _writes(items.rebuild)
+
+    checkpoint_licenses = _reads(checkpoints.licenses)
+    unknown = _reads(checkpoints.unknown)
+    forget = _writes(checkpoints.forget)
+    parents = _reads(checkpoints.parents)
+    children = _reads(checkpoints.children)
+    summary = _reads(remotes.summary)
+
+    ref = _reads(checkpoints.ref)
+    refs = _reads(checkpoints.refs)
+    refs_of = _reads(checkpoints.refs_of)
+    set_ref = _writes(checkpoints.set_ref)
+    remove_ref = _writes(checkpoints.remove_ref)
+    announce = _writes(notes.announce)
+    moving = _reads(notes.notes)
+    settle = _writes(notes.settle)
+
+    replace_remote = _writes(remotes.replace_remote)
+    note_remote = _writes(remotes.note_remote)
+    remote_refs = _reads(remotes.remote_refs)
+    at_remotes = _reads(remotes.at_remotes)
+    holders = _reads(remotes.holders)
+    remote_names = _reads(remotes.remote_names)
+
+    keep_keys = _writes(tensors.keep_keys)
+    without_keys = _reads(tensors.without_keys)
+    holders_of = _reads(tensors.holders)
+
+    keep_hierarchy = _writes(hierarchies.keep_hierarchy)
+    hierarchy = _reads(hierarchies.hierarchy)
+    keep_network = _writes(hierarchies.keep_network)
+    network = _reads(hierarchies.network)
+    backbones_of = _reads(hierarchies.backbones_of)
+    architectures = _reads(hierarchies.architectures)
+    traced = _reads(hierarchies.traced)
 
     def replace_entries(
         self, source: str, version: str, entries: Iterable[CatalogEntry], at: str
@@ -206,13 +257,8 @@ class Registry:
         What this source does not know (None) leaves what another one told. Entries that no source
         lists any more are forgotten.
         """
-
-        def stage(connection: Connection) -> None:  # before the lock: the source may be slow
-            staging.stage(connection, entries)
-
-        self._check_writable()
-        with writing_after(self._engine, stage, staging.discard) as connection:
-            return catalog.replace_entries(connection, source, version, at)
+        with self._staged(entries) as connection:
+            return catalogs.replace_entries(connection, source, version, at)
 
     def add_entries(
         self, source: str, version: str, entries: Iterable[CatalogEntry], at: str
@@ -220,177 +266,13 @@ class Registry:
         """Add ``entries`` to the listings of ``source``, or put them in the place of those of the
         same name; how many it then has. The rest is as for `replace_entries`.
         """
-
-        def stage(connection: Connection) -> None:
-            staging.stage(connection, entries)
-
-        self._check_writable()
-        with writing_after(self._engine, stage, staging.discard) as connection:
-            return catalog.add_entries(connection, source, version, at)
-
-    def forget_entries(self, source: str, version: str | None, author: str | None, at: str) -> int:
-        """Forget what ``source`` lists (`zoo.registry.catalog.forget_entries`)."""
-        return self._write(catalog.forget_entries, source, version, author, at)
-
-    def entry(self, name: str) -> KnownEntry | None:
-        """The catalog entry of exactly this name."""
-        return self._read(catalog.entry, name)
-
-    def entry_licenses(self, names: Iterable[str]) -> dict[str, str | None]:
-        """Licenses of the catalog entries among ``names``."""
-        return self._read(catalog.licenses, list(names))
-
-    def checkpoint_licenses(self, digests: Iterable[Digest]) -> dict[Digest, str | None]:
-        """Licenses of the indexed checkpoints among ``digests``."""
-        return self._read(checkpoints.licenses, list(digests))
-
-    def near(self, name: str, limit: int = 4) -> list[str]:
-        """Known names, entries and refs, that resemble ``name``, closest first."""
-        return self._read(near, name, limit)
-
-    def search(self, query: Query) -> list[Found]:
-        """What matches: checkpoints by ref, newest first, then entries not here, by name."""
-        return self._read(search.search, query)
-
-    def count(self, query: Query, *, at_most: int | None = None) -> int:
-        """How many match ``query``, whatever its limit; no more than ``at_most`` are counted."""
-        return self._read(search.count, query, at_most)
+        with self._staged(entries) as connection:
+            return catalogs.add_entries(connection, source, version, at)
 
     def add_checkpoint(self, digest: Digest, manifest: Manifest) -> None:
         """Index a checkpoint; harmless if it is known."""
-        known = self._read(checkpoints.described, digest, manifest)  # before the lock
-        self._write(checkpoints.add_checkpoint, known)
+        known = self._described(digest, manifest)  # before the lock
+        self._add_described(known)
 
-    def set_ref(self, ref: Reference, entry: RefEntry) -> None:
-        """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
-        self._write(checkpoints.set_ref, ref, entry)
-
-    def remove_ref(self, ref: Reference, entry: RefEntry) -> None:
-        """Forget ``ref``, which ``entry`` deletes, unless a later move is known already."""
-        self._write(checkpoints.remove_ref, ref, entry)
-
-    def announce(self, ref: Reference, at: str) -> int:
-        """Note that ``ref`` is about to move in the store; the note's number."""
-        return self._write(moving.announce, ref, at)
-
-    def moving(self) -> list[moving.Note]:
-        """The moves that were announced, and not yet settled."""
-        return self._read(moving.notes)
-
-    def settle(self, note: int) -> None:
-        """Forget a note: `set_ref` or `remove_ref` has put in what there is to know of the move."""
-        self._write(moving.settle, note)
-
-    def make_terms(self) -> None:
-        """Make what searches read again from all that is known here."""
-        self._write(items.rebuild)
-
-    def forget(self, digests: Iterable[Digest]) -> None:
-        """Forget checkpoints that the store no longer holds."""
-        self._write(checkpoints.forget, list(digests))
-
-    def unknown(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of ``digests`` that are not indexed."""
-        return self._read(checkpoints.unknown, list(digests))
-
-    def replace_remote(
-        self,
-        remote: str,
-        refs: Mapping[Reference, RefEntry],
-        histories: Mapping[Reference, Sequence[Digest]] = MappingProxyType({}),
-    ) -> None:
-        """Make what is known of ``remote`` exactly ``refs``; of some it is known what they were."""
-        self._write(remotes.replace_remote, remote, refs, histories)
-
-    def note_remote(self, remote: str, ref: Reference, entry: RefEntry) -> None:
-        """Make what is known of one name of ``remote`` its newest ``entry``."""
-        self._write(remotes.note_remote, remote, ref, entry)
-
-    def remote_refs(self, remote: str) -> dict[Reference, RemoteRef]:
-        """What is known of ``remote``."""
-        return self._read(remotes.remote_refs, remote)
-
-    def at_remotes(self, refs: Iterable[Reference]) -> list[RemoteRef]:
-        """What the remotes have under these names, by remote."""
-        return self._read(remotes.at_remotes, list(refs))
-
-    def holders(self, ref: Reference) -> dict[str, Digest]:
-        """The remotes that have this name, sorted, each with what it points at there."""
-        return self._read(remotes.holders, ref)
-
-    def remote_names(self, digest: Digest) -> list[Reference]:
-        """The names that some remote has for a checkpoint, sorted."""
-        return self._read(remotes.remote_names, digest)
-
-    def summary(self, digest: Digest) -> dict[str, Any] | None:
-        """What is indexed of a checkpoint, as plain data; None if it is not indexed."""
-        return self._read(remotes.summary, digest)
-
-    def ref(self, ref: Reference) -> Digest | None:
-        """What ``ref`` points at."""
-        return self._read(checkpoints.ref, ref)
-
-    def refs(self) -> list[tuple[Reference, Digest, int]]:
-        """All refs, sorted, with what they point at and the number of the move."""
-        return self._read(checkpoints.refs)
-
-    def refs_of(self, digest: Digest) -> list[Reference]:
-        """The refs that point at a checkpoint, sorted."""
-        return self._read(checkpoints.refs_of, digest)
-
-    def parents(self, digest: Digest) -> list[Digest]:
-        """The checkpoints that this one derives from directly, as far as it is indexed."""
-        return self._read(checkpoints.parents, digest)
-
-    def children(self, digest: Digest) -> list[Digest]:
-        """The checkpoints that derive from this one directly, oldest first."""
-        return self._read(checkpoints.children, digest)
-
-    def known_architectures(self, pattern: str = "*") -> list[KnownArchitecture]:
-        """The architectures that there are weights of, by name; ``*`` is any characters."""
-        return self._read(known_architectures, pattern)
-
-    def keep_keys(self, digest: Digest, keys: Iterable[int], *, sampled: bool = True) -> None:
-        """Keep by which keys the tensors of an indexed checkpoint are found.
-
-        ``sampled`` says whether those are among them that need its bytes.
-        """
-        self._write(tensors.keep_keys, digest, list(keys), sampled=sampled)
-
-    def without_keys(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of ``digests`` whose tensors cannot all be found by keys yet."""
-        return self._read(tensors.without_keys, list(digests))
-
-    def holders_of(self, keys: Iterable[int], limit: int = 8) -> list[tensors.Holder]:
-        """The checkpoints that share most of these keys."""
-        return self._read(tensors.holders, list(keys), limit)
-
-    def keep_hierarchy(self, plugin: str, version: str, hierarchy: Hierarchy) -> None:
-        """Keep what version ``version`` of a backbone plugin says of one architecture."""
-        self._write(hierarchies.keep_hierarchy, plugin, version, hierarchy)
-
-    def hierarchy(self, plugin: str, version: str, architecture: str) -> Hierarchy | None:
-        """The hierarchy kept for exactly this version of the plugin."""
-        return self._read(hierarchies.hierarchy, plugin, version, architecture)
-
-    def keep_network(self, plugin: str, version: str, network: str, hierarchy: Hierarchy) -> None:
-        """Keep what version ``version`` of a backbone plugin says of a network that is not as its
-        architecture has it; ``network`` tells of how it differs.
-        """
-        self._write(hierarchies.keep_network, plugin, version, network, hierarchy)
-
-    def network(self, plugin: str, version: str, network: str) -> Hierarchy | None:
-        """What was kept for exactly this version of the plugin and this network."""
-        return self._read(hierarchies.network, plugin, version, network)
-
-    def backbones_of(self, architecture: str) -> set[str]:
-        """The backbone plugins that are known here to have an architecture of that name."""
-        return self._read(hierarchies.backbones_of, architecture)
-
-    def architectures(self, source: str) -> dict[str, set[str]]:
-        """The architectures of all entries that ``source`` lists, by backbone plugin."""
-        return self._read(hierarchies.architectures, source)
-
-    def traced(self, plugin: str, version: str) -> set[str]:
-        """The architectures whose hierarchy is kept for exactly this version of the plugin."""
-        return self._read(hierarchies.traced, plugin, version)
+    _described = _reads(checkpoints.described)
+    _add_described = _writes(checkpoints.add_checkpoint)

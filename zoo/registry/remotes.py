@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
@@ -56,7 +57,7 @@ def replace_remote(
     connection: Connection,
     remote: str,
     refs: Mapping[Reference, RefEntry],
-    histories: Mapping[Reference, Sequence[Digest]],
+    histories: Mapping[Reference, Sequence[Digest]] = MappingProxyType({}),
 ) -> None:
     """Make what is known of ``remote`` exactly ``refs``; of some it is known what they were."""
     connection.execute(delete(TABLE).where(TABLE.c.remote == remote))

@@ -70,9 +70,12 @@ class Holder:
 
 
 def keep_keys(
-    connection: Connection, digest: Digest, keys: Iterable[int], *, sampled: bool
+    connection: Connection, digest: Digest, keys: Iterable[int], *, sampled: bool = True
 ) -> None:
-    """Keep the keys of an indexed checkpoint, in addition to what is known."""
+    """Keep by which keys the tensors of an indexed checkpoint are found, beside those known.
+
+    ``sampled`` says whether those are among them that need its bytes.
+    """
     listed = sorted(set(keys))
     connection.execute(
         insert(connection, fingerprint).on_conflict_do_nothing(),
@@ -90,7 +93,7 @@ def keep_keys(
     connection.execute(fingerprint.update().where(fingerprint.c.id == number).values(known))
 
 
-def holders(connection: Connection, keys: Iterable[int], limit: int) -> list[Holder]:
+def holders(connection: Connection, keys: Iterable[int], limit: int = 8) -> list[Holder]:
     """The checkpoints that share most of these keys."""
     shared = func.count().label("shared")
     statement = (
