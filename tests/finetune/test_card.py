@@ -77,6 +77,20 @@ def test_the_front_matter(
     assert ModelCard(str(card)).data.to_dict() == data.to_dict()
 
 
+def test_any_name_and_figure_is_read_back_as_it_is(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    metrics = {"loss": 1e-06, "accuracy": 1.0}  # YAML takes 1e-06 for a text
+    odd = "odd/'\"\x85\u2028: - #\x07é"
+    manifest = replace(workspace.store.manifest(workspace.resolve(base)[1]), metrics=metrics)
+    manifest = replace(manifest, license="other")
+    card = model_card(odd, manifest, open_dataset(str(shapes)), [])
+    data: Any = ModelCard(card).data
+    assert data.model_name == odd
+    assert {r.metric_type: r.metric_value for r in data.eval_results} == metrics
+    assert "base_model" not in data.to_dict()
+
+
 @pytest.mark.parametrize(
     ("spec", "name", "linked"),
     [

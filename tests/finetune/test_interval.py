@@ -9,7 +9,14 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import average_precision_score, r2_score
 
 from zoo.backbones.heads.tasks import metrics
-from zoo.finetune.results.interval import Array, interval, mean_average_precisions, r2s, wilson
+from zoo.finetune.results.interval import Array, interval, mean_average_precisions, r2s
+
+
+def accuracy(right: int, count: int) -> tuple[float, float]:
+    """The interval of an accuracy."""
+    targets = torch.zeros(count, dtype=torch.long)
+    outputs = torch.eye(2)[[0] * right + [1] * (count - right)]
+    return interval("classification", outputs, targets)
 
 
 @pytest.mark.parametrize(
@@ -17,19 +24,19 @@ from zoo.finetune.results.interval import Array, interval, mean_average_precisio
 )
 def test_shares_have_wilsons(right: int, count: int) -> None:
     expected = binomtest(right, count).proportion_ci(method="wilson")
-    assert wilson(right / count, count) == pytest.approx(tuple(expected), abs=1e-12)
+    assert accuracy(right, count) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_wilsons_as_published() -> None:
     """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
     for right, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605)):
-        assert wilson(right / count, count) == pytest.approx((low, high), abs=5e-5)
+        assert accuracy(right, count) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_accuracy_is_a_share() -> None:
-    outputs = torch.eye(3)[[0, 1, 2, 0, 1]]
-    targets = torch.tensor([0, 1, 2, 1, 1])
-    assert interval("classification", outputs, targets) == wilson(0.8, 5)
+def test_of_one_image_there_is_one_figure() -> None:
+    outputs, targets = torch.tensor([[0.4, 0.1]]), torch.tensor([[1.0, 0.0]])
+    assert interval("multi-label", outputs, targets) == (1.0, 1.0)
+    assert interval("regression", outputs, targets) == (0.0, 0.0)
 
 
 @pytest.fixture

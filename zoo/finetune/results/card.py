@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES
 from zoo.finetune.dataset.dataset import Dataset
@@ -27,41 +29,36 @@ def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[
     ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
     """
     front = _front_matter(name, manifest, dataset, bases)
-    return f"---\n{front}---\n\n{_body(name, manifest, dataset)}"
+    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset)}"
 
 
-def _front_matter(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+def _front_matter(
+    name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]
+) -> ModelCardData:
     pipeline, task = PIPELINES[dataset.task]
     data, published = _data(dataset.spec)
     results = [
-        {"type": kind, "value": round(value, 6), "name": kind}
+        EvalResult(
+            task_type=task,
+            dataset_type=data,
+            dataset_name=data,
+            metric_type=kind,
+            metric_name=kind,
+            metric_value=round(value, 6),
+        )
         for kind, value in manifest.metrics.items()
     ]
-    fields: dict[str, object] = {
-        "library_name": manifest.backbone.plugin,
-        "pipeline_tag": pipeline,
-        "tags": ["zoo", manifest.backbone.architecture, dataset.task],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    {
-                        "task": {"type": task},
-                        "dataset": {"name": data, "type": data},
-                        "metrics": results,
-                    }
-                ],
-            }
-        ],
-    }
-    if manifest.license:
-        fields["license"] = manifest.license
-    if bases:
-        fields |= {"base_model": list(bases), "base_model_relation": "finetune"}
-    if published:
-        fields["datasets"] = [data]
-    # JSON is YAML, and safe from whatever characters a name holds.
-    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items())
+    return ModelCardData(
+        library_name=manifest.backbone.plugin,
+        pipeline_tag=pipeline,
+        tags=["zoo", manifest.backbone.architecture, dataset.task],
+        model_name=name,
+        eval_results=results,
+        license=manifest.license,
+        datasets=[data] if published else None,
+        base_model=list(bases) or None,
+        base_model_relation="finetune" if bases else None,
+    )
 
 
 def _data(spec: str) -> tuple[str, bool]:

@@ -1,27 +1,26 @@
 """How far to trust a figure: the 95 % interval that the number of test images allows.
 
-Shares have a formula. For figures without one, images are drawn again, with replacement, and the
-figure is taken anew, a thousand times; the interval leaves out a fortieth of the results at each
-end (the percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-chapter 13).
+A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1.
+For figures without a formula, images are drawn again, with replacement, and the figure is taken
+anew, a thousand times; the interval leaves out a fortieth of the results at each end (the
+percentile bootstrap).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
 from zoo.domain.task import Task
 
-__all__ = ["interval", "mean_average_precisions", "r2s", "wilson"]
+__all__ = ["interval", "mean_average_precisions", "r2s"]
 
 Array = NDArray[np.float64]
 
-Z_95 = 1.959963984540054
 DRAWS = 1000
 SEED = 0
 """The interval of the same outputs is the same each time."""
@@ -38,21 +37,11 @@ def interval(task: Task, outputs: Tensor, targets: Tensor) -> tuple[float, float
         targets: As `zoo.backbones.heads.tasks.loss` has them, N of them.
     """
     if task == "classification":
-        correct = (outputs.argmax(dim=1) == targets).double().mean().item()
-        return wilson(correct, len(targets))
+        correct = int((outputs.argmax(dim=1) == targets).sum())
+        low, high = binomtest(correct, len(targets)).proportion_ci(method="wilson")
+        return float(low), float(high)
     figures = mean_average_precisions if task == "multi-label" else r2s
     return _bootstrap(figures, outputs.double().numpy(), targets.double().numpy())
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of ``count`` (Wilson, JASA 22, 1927).
-
-    Unlike the textbook interval it is right for small counts and for shares near 0 and 1.
-    """
-    square = Z_95 * Z_95 / count
-    middle = (share + square / 2) / (1 + square)
-    spread = Z_95 / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return max(middle - spread, 0.0), min(middle + spread, 1.0)
 
 
 def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
@@ -96,12 +85,17 @@ def _bootstrap(
     figures: Callable[[Array, Array, Array], Array], outputs: Array, targets: Array
 ) -> tuple[float, float]:
     count = len(outputs)
-    draw = np.random.default_rng(SEED)
-    found: list[Array] = []
-    step = max(NUMBERS // count, 1)
-    for begun in range(0, DRAWS, step):
-        size = min(step, DRAWS - begun)
-        times = draw.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        found.append(figures(outputs, targets, times))
-    low, high = np.quantile(np.concatenate(found), (0.025, 0.975))
+    if count == 1:  # of which nothing else can be drawn, and scipy draws nothing
+        only = float(figures(outputs, targets, np.ones((1, 1)))[0])
+        return only, only
+
+    def drawn(images: Array, axis: int) -> Array:  # noqa: ARG001 - as scipy calls it
+        # How often each image is there says as much as a copy of each, and is 30 times as quick.
+        times = [np.bincount(row, minlength=count) for row in images]
+        return figures(outputs, targets, np.array(times, np.float64))
+
+    low, high = bootstrap(
+        (np.arange(count),), drawn, vectorized=True, n_resamples=DRAWS, random_state=SEED,
+        batch=max(NUMBERS // count, 1), method="percentile",
+    ).confidence_interval  # fmt: skip
     return float(low), float(high)
