@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from zoo.config import hub_endpoint
+from zoo.domain.resumed import after, resumed
 from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
 from zoo_hub.said import LOG, asked_wait, host, in_our_words, reason
 
@@ -209,17 +210,11 @@ def stream(url: str, start: int, size: int, attempts: Attempts) -> Iterator[byte
         Unavailable: The hub does not answer, refuses, or stopped answering.
         Corrupt: What it sends has another size.
     """
-    position = start
-    while position < size:
-        try:
-            for piece in _gathered(_body(url, position, size, attempts)):
-                position += len(piece)
-                attempts.delivered()
-                yield piece
-            if position < size:
-                raise EOFError("closed early")
-        except (HTTPError, EOFError) as error:
-            attempts.pause(error)
+
+    def body(position: int) -> Iterator[bytes]:
+        return _gathered(_body(url, position, size, attempts))
+
+    return resumed(body, start, size, attempts, (HTTPError,))
 
 
 def _body(url: str, position: int, size: int, attempts: Attempts) -> Iterator[bytes]:
@@ -230,13 +225,9 @@ def _body(url: str, position: int, size: int, attempts: Attempts) -> Iterator[by
         "GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True
     ) as response:
         hf_raise_for_status(response)
-        # A server that does not know ranges starts again from the beginning.
         skip = position if response.status_code == 200 else 0
         _check_announced(response, size - position + skip, attempts)
-        for chunk in response.iter_bytes():
-            if len(chunk) > skip:
-                yield chunk[skip:]
-            skip = max(0, skip - len(chunk))
+        yield from after(response.iter_bytes(), skip)
 
 
 def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:

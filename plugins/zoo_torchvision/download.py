@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from time import sleep
 from typing import cast
@@ -10,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from zoo.domain.resumed import after, resumed
 from zoo.errors import Unavailable
 
 __all__ = ["size_of", "stream"]
@@ -17,6 +20,7 @@ __all__ = ["size_of", "stream"]
 PIECE = 1 << 20
 TIMEOUT = 15
 RETRIES = 4
+FAILURES = (OSError, HTTPException)
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -26,16 +30,17 @@ def size_of(url: str) -> int:
     Raises:
         Unavailable: The server does not answer, has no such file, or states no size.
     """
-    failed = 0
+    attempts = _Attempts(url)
     while True:
         try:
             with _answer(Request(url, method="HEAD")) as answer:  # noqa: S310
                 stated = answer.headers.get("Content-Length", "")
             break
-        except (OSError, HTTPException) as error:
-            failed += 1
-            # A server that was never reached is not there: nobody shall wait without a network.
-            _pause(url, error, failed if isinstance(error, HTTPError) else RETRIES + 1)
+        except FAILURES as error:
+            if not isinstance(error, HTTPError):
+                # A server that was never reached is not there: nobody shall wait without a network.
+                attempts.failed = RETRIES
+            attempts.pause(error)
     if not stated.isdigit():
         raise Unavailable(_host(url), f"it states no size for '{_file(url)}'")
     return int(stated)
@@ -47,45 +52,35 @@ def stream(url: str, size: int, start: int = 0) -> Iterator[bytes]:
     Raises:
         Unavailable: The server does not answer, refuses, or stopped answering.
     """
-    position, failed = start, 0
-    while position < size:
-        try:
-            for piece in _body(url, position):
-                position, failed = position + len(piece), 0
-                yield piece
-            if position < size:
-                raise EOFError("closed early")
-        except (OSError, HTTPException, EOFError) as error:
-            failed += 1
-            _pause(url, error, failed)
+    return resumed(partial(_body, url), start, size, _Attempts(url), FAILURES)
 
 
 def _body(url: str, position: int) -> Iterator[bytes]:
     request = Request(url, headers={"Range": f"bytes={position}-"} if position else {})  # noqa: S310
     with _answer(request) as answer:
-        # A server that does not know ranges starts again from the beginning.
-        skip = position if answer.status == 200 else 0
         # Unlike read(), this gives what arrived before a connection ended.
-        while piece := answer.read1(PIECE):
-            if len(piece) > skip:
-                yield piece[skip:]
-            skip = max(0, skip - len(piece))
+        pieces = iter(lambda: answer.read1(PIECE), b"")
+        yield from after(pieces, position if answer.status == 200 else 0)
 
 
 def _answer(request: Request) -> HTTPResponse:
     return cast(HTTPResponse, urlopen(request, timeout=TIMEOUT))  # noqa: S310
 
 
-def _pause(url: str, error: Exception, failed: int) -> None:
-    """Wait before the next try, or raise where another would not help.
+@dataclass(slots=True)
+class _Attempts:
+    url: str
+    failed: int = 0
 
-    Raises:
-        Unavailable: The last of several failures, or one that will not pass.
-    """
-    refused = isinstance(error, HTTPError) and error.code not in PASSING
-    if refused or failed > RETRIES:
-        raise Unavailable(_host(url), _reason(url, error)) from error
-    sleep(2.0 ** (failed - 2))
+    def delivered(self) -> None:
+        self.failed = 0
+
+    def pause(self, error: Exception) -> None:
+        self.failed += 1
+        refused = isinstance(error, HTTPError) and error.code not in PASSING
+        if refused or self.failed > RETRIES:
+            raise Unavailable(_host(self.url), _reason(self.url, error)) from error
+        sleep(2.0 ** (self.failed - 2))
 
 
 def _reason(url: str, error: Exception) -> str:
