@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, entry_points
-from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.contracts import (
     Backbone,
     Backend,
     Catalog,
-    Guarded,
     Head,
     Known,
-    Local,
-    Many,
-    Mapped,
-    Queried,
-    Settling,
-    Source,
-    Target,
 )
 from zoo.domain.hierarchy import TRACE_VERSION
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
@@ -43,12 +33,6 @@ CONTRACTS: dict[str, type] = {
     "zoo.heads": Head,
     "zoo.remotes": Backend,
 }
-
-OPTIONAL: dict[str, tuple[type, ...]] = {
-    "zoo.sources": (Queried, Source, Local, Target),
-    "zoo.remotes": (Many, Mapped, Settling, Guarded),
-}
-"""What a plugin may be beyond its contract; it is, if it has all the methods."""
 
 
 def backbone(name: str) -> Backbone:
@@ -141,7 +125,7 @@ def load(group: str, name: str) -> Any:
     """
     with blaming(group, name):
         found = _claim(group, name).load()
-    _check(group, name, [*_lacks(found, _methods(CONTRACTS[group])), *_misfits(group, found)])
+    _check(group, name, _lacks(found, _methods(CONTRACTS[group])))
     return found
 
 
@@ -187,53 +171,6 @@ def _check(group: str, name: str, problems: Sequence[str]) -> None:
 def _lacks(found: Any, members: Iterable[str]) -> list[str]:
     lacks = sorted(member for member in members if not hasattr(found, member))
     return [f"it lacks {', '.join(lacks)}"] if lacks else []
-
-
-def _misfits(group: str, found: Any) -> list[str]:
-    """The methods of a plugin's class that do not take what they are called with."""
-    contracts = [CONTRACTS[group]]
-    contracts += [each for each in OPTIONAL.get(group, ()) if not _lacks(found, _methods(each))]
-    methods = [(each, method) for each in contracts for method in _methods(each)]
-    tried = (_misfit(each, found, method) for each, method in methods if hasattr(found, method))
-    return [misfit for misfit in tried if misfit]
-
-
-def _misfit(contract: type, found: Any, method: str) -> str | None:
-    """How a method differs, if it cannot be called with all that the contract's takes, and with no
-    more than that must be given.
-    """
-    if not callable(getattr(contract, method)):  # a property
-        return None
-    asked = _signature(contract, method)
-    try:
-        has = _signature(found, method)
-    except ValueError:  # code in C need not tell
-        return None
-    except TypeError:
-        return f"its {method} is no method"
-    every = list(asked.parameters.values())
-    for given in (every, [each for each in every if each.default is each.empty]):
-        named = {each.name: each for each in given if each.kind is each.KEYWORD_ONLY}
-        try:
-            has.bind(*(each for each in given if each.name not in named), **named)
-        except TypeError:
-            return f"it has {method}{has} for {method}{asked}"
-    return None
-
-
-def _signature(owner: Any, method: str) -> inspect.Signature:
-    """What a method takes where it is called on an instance of ``owner``, without types.
-
-    Raises:
-        TypeError: It is no method.
-        ValueError: It does not tell.
-    """
-    called, own = getattr(owner, method), inspect.getattr_static(owner, method, None)
-    if hasattr(own, "__get__") and not isinstance(own, classmethod | staticmethod):
-        called = MethodType(called, owner)
-    found = inspect.signature(called)
-    bare = [each.replace(annotation=each.empty) for each in found.parameters.values()]
-    return found.replace(parameters=bare, return_annotation=found.empty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["BACKBONE", "FAILS", "HEAD", "REMOTE", "SOURCE", "Install"]
+__all__ = ["BACKBONE", "FAILS", "HEAD", "SOURCE", "Install"]
 
 Install = Callable[..., None]
 HEAD = """
@@ -32,16 +32,4 @@ class Plugin:
     def convert(self, module, names): pass
     def adapt(self, module, state): pass
     def export_config(self, module, manifest): pass
-"""
-REMOTE = """
-class Plugin:
-    @classmethod
-    def {connect}: pass
-    def stat(self, key): pass
-    def open(self, key, offset=0, length=None): pass
-    def put(self, key, pieces): pass
-    def create(self, key, data): pass
-    def list(self, folder): pass
-    def delete(self, key): pass
-    def now(self): pass
 """
