@@ -34,8 +34,11 @@ def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -
 def test_one_that_is_called_with_what_it_does_not_take_is_blamed(
     install: Install, tmp_path: Path
 ) -> None:
-    old = BACKBONE.format("return ['net']").replace("architecture, **how", "architecture")
-    assert old != BACKBONE.format("return ['net']")
+    code = BACKBONE.format("return ['net']").replace("raise RuntimeError(architecture)", "pass")
+    old = code.replace("architecture, module, *, input_size=None", "module")
+    assert old != code
     install("acme_x", "zoo.backbones", "aaa = acme_x:Plugin", old)
-    with pytest.raises(BrokenPlugin, match=r"'aaa' of acme_x fails: .*build\(\) got an unexpected"):
+    with pytest.raises(
+        BrokenPlugin, match=r"'aaa' of acme_x fails: .*hierarchy\(\) takes 2 positional"
+    ):
         hierarchy_of(Workspace.create(tmp_path / "zoo"), "aaa/net")

@@ -21,7 +21,6 @@ __all__ = ["search", "show", "tree"]
 
 MOST_COUNTED = 1000
 """To count millions takes seconds, and nobody looks at them all."""
-SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
 class Amount(click.ParamType[int]):
@@ -31,6 +30,8 @@ class Amount(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the text, or fail as click does."""
+        from zoo.domain.query import SUFFIXES  # here, as other commands do without
+
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", str(value))
         if match is None:
             self.fail(f"'{value}' is no count: write 5000000, 5M or 1.2G", param, ctx)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["git_hash", "sha256"]
+__all__ = ["git_hash", "git_hasher", "sha256"]
 
 PIECE = 1 << 20
 
@@ -21,8 +21,12 @@ def sha256(file: BinaryIO) -> str:
 
 def git_hash(file: BinaryIO) -> str:
     """What Git calls the bytes of a file, which a hub states of small ones."""
-    size = os.fstat(file.fileno()).st_size
-    return _fed(hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False), file)
+    return _fed(git_hasher(os.fstat(file.fileno()).st_size), file)
+
+
+def git_hasher(size: int) -> _Hash:
+    """What makes that hash of a file of ``size`` bytes, fed with these."""
+    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
 
 
 def _fed(hasher: _Hash, file: BinaryIO) -> str:

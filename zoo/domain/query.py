@@ -21,7 +21,7 @@ from typing import Self
 
 from zoo.errors import InvalidOption, UnknownName
 
-__all__ = ["FIELDS", "SORTS", "Field", "Filter", "Kind", "Query", "Sort", "Value"]
+__all__ = ["FIELDS", "SORTS", "SUFFIXES", "Field", "Filter", "Kind", "Query", "Sort", "Value"]
 
 Value = str | int | float | bool
 
@@ -32,7 +32,7 @@ KEYWORDS = {
     "max_params": ("params", "<="),
 }
 """Keywords that are not spelled as their field."""
-SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
@@ -334,8 +334,7 @@ def _number(field: Field, text: str) -> int | float:
         raise InvalidOption(f"'{field.name}' cannot be {text[:20]}…: it is too large")
     # Decimals, or 57% would be 0.5700000000000001.
     number = Decimal(match[1])
-    if match[2]:
-        number = number / 100 if match[2] == "%" else number * SUFFIXES[match[2].lower()]
+    number = number / 100 if match[2] == "%" else number * SUFFIXES[match[2].lower()]
     return int(number) if float(number).is_integer() else float(number)
 
 

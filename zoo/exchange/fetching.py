@@ -12,7 +12,7 @@ from threading import Event
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
-from zoo.domain.hashes import sha256
+from zoo.domain.hashes import git_hasher, sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
 from zoo.exchange.held import Held
@@ -165,7 +165,7 @@ class Fetcher:
 def _hasher(promised: SourceFile) -> partial.Hasher:
     """Of what the source promises of the bytes: their SHA-256, or what Git calls them."""
     if promised.sha256 is None and promised.git is not None:
-        return hashlib.sha1(f"blob {promised.size}\0".encode(), usedforsecurity=False)
+        return git_hasher(promised.size)
     return hashlib.sha256()
 
 

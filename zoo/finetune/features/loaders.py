@@ -24,7 +24,7 @@ from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
 from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
 from zoo.finetune.setup.network import autocast
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import COMPUTING, Prepared
 
 __all__ = ["Loaders", "image_loaders", "make_loaders"]
 
@@ -32,8 +32,6 @@ UNCOMPILED = (
     "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
     "runs it whole"
 )
-LIBRARIES = ("zoo-registry", "torch", "torchvision", "timm", "pillow")
-"""What reads and transforms images and computes with them, whoever the network's plugin is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "device": prepared.device.type,
         "arithmetic": _arithmetic(prepared.device),
         "channels_last": recipe.channels_last,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in (*COMPUTING, "pillow")},
         "reading": READING,
         "batch": recipe.batch_size,
     }

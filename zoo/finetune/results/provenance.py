@@ -14,11 +14,10 @@ from threadpoolctl import threadpool_limits
 from zoo.backbones.rgb import READING
 from zoo.errors import InvalidData
 from zoo.finetune.ranks.ranks import Ranks
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import COMPUTING, Prepared
 
 __all__ = ["NOTHING", "Earlier", "continued", "latest", "provenance"]
 
-COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 LIBRARIES = (*COMPUTING, "numpy", "scipy", "scikit-learn", "pillow")
 TRAINING = 2
 """How a recipe is run; another number gives other bits. Until 2, of equal epochs the latest

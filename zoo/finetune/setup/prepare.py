@@ -30,8 +30,10 @@ from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
-__all__ = ["LEAST", "Prepared", "prepare", "truncated"]
+__all__ = ["COMPUTING", "LEAST", "Prepared", "prepare", "truncated"]
 
+COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
+"""The libraries that images and numbers go through, whoever the network's plugin is from."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
