@@ -61,9 +61,14 @@ class Index:
         for ref, digest, number in self.registry.refs():
             if ref not in here:  # somebody took its files away, or they cannot be read any more
                 gone = RefEntry(
-                    number=number + 1, manifest=digest, previous=digest, at="", by="", why="",
+                    number=number + 1,
+                    manifest=digest,
+                    previous=digest,
+                    at="",
+                    by="",
+                    why="",
                     deleted=True,
-                )  # fmt: skip
+                )
                 self.registry.remove_ref(ref, gone)
         self.registry.make_terms()
         fresh: set[Digest] = set()
@@ -110,9 +115,11 @@ class Index:
     def _tell_of_notes(self) -> None:
         noted = sorted({note.ref for note in self.registry.moving()})
         if lacked := [str(ref) for ref in noted if self._unfollowed(ref)]:
-            LOG.warning("the index cannot be written here and lacks the newest move of %s: zoo log "
-                        "tells it, and whoever may write the index has it from the next command on",
-                        ", ".join(lacked))  # fmt: skip
+            LOG.warning(
+                "the index cannot be written here and lacks the newest move of %s: zoo log "
+                "tells it, and whoever may write the index has it from the next command on",
+                ", ".join(lacked),
+            )
 
     def add_checkpoint(self, digest: Digest) -> None:
         """Put a checkpoint in, under no name yet.

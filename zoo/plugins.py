@@ -24,8 +24,20 @@ from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["architectures", "backbone", "backbone_version", "blaming", "catalog",
-           "check_packages", "head", "installed", "known", "names", "origin", "remote"]  # fmt: skip
+__all__ = [
+    "architectures",
+    "backbone",
+    "backbone_version",
+    "blaming",
+    "catalog",
+    "check_packages",
+    "head",
+    "installed",
+    "known",
+    "names",
+    "origin",
+    "remote",
+]
 
 CONTRACTS: dict[str, type] = {
     "zoo.backbones": Backbone,

@@ -32,8 +32,9 @@ def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
         if name is not None and form.fullmatch(name):
             paths.append(folder / "blobs" / name)
     # A copy of another length is damaged; the hub still has a good one.
-    return next((path for path in paths if path.is_file() and path.stat().st_size == file.size),
-                None)  # fmt: skip
+    return next(
+        (path for path in paths if path.is_file() and path.stat().st_size == file.size), None
+    )
 
 
 def is_sound(path: Path, file: SourceFile) -> bool:

@@ -32,9 +32,21 @@ PAGE = 500
 PATIENCE = 330
 """Seconds: the hub counts requests over five minutes, and says how many of these are left."""
 ASKED = (
-    "author", "cardData", "config", "createdAt", "downloads", "gated", "lastModified",
-    "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags",
-)  # fmt: skip
+    "author",
+    "cardData",
+    "config",
+    "createdAt",
+    "downloads",
+    "gated",
+    "lastModified",
+    "library_name",
+    "likes",
+    "pipeline_tag",
+    "private",
+    "safetensors",
+    "sha",
+    "tags",
+)
 DEPTH = 8
 """How deep the data of a card are kept."""
 CARD_LIMIT = 1 << 16
@@ -82,9 +94,10 @@ def _page(query: Query) -> Page:
 
     def request() -> Page:
         response = get_session().get(
-            f"{endpoint}/api/models?{urlencode(query)}", headers=build_hf_headers(),
+            f"{endpoint}/api/models?{urlencode(query)}",
+            headers=build_hf_headers(),
             timeout=client.TIMEOUT,
-        )  # fmt: skip
+        )
         hf_raise_for_status(response)
         # Only the query of the link is used: its host could be another one, and gets no token.
         following = response.links.get("next", {}).get("url")
@@ -93,8 +106,15 @@ def _page(query: Query) -> Page:
         for raw in _rows(response.text):
             try:
                 entries += _listed(raw)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
-                    RecursionError, InvalidReference):  # fmt: skip
+            except (
+                ArithmeticError,
+                AttributeError,
+                LookupError,
+                TypeError,
+                ValueError,
+                RecursionError,
+                InvalidReference,
+            ):
                 skipped.append(_called(raw))
         return Page(tuple(entries), cursor, tuple(skipped))
 

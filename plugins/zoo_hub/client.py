@@ -76,9 +76,10 @@ def endpoint() -> str:
     if not usable:
         # The value is not repeated: it may hold a password.
         raise Unavailable(
-            "the hub", "HF_ENDPOINT is not an http:// or https:// address",
+            "the hub",
+            "HF_ENDPOINT is not an http:// or https:// address",
             hint="unset HF_ENDPOINT for the usual hub, https://huggingface.co",
-        )  # fmt: skip
+        )
     return url
 
 

@@ -175,9 +175,14 @@ class HubSource:
         from zoo_hub.target import publish
 
         return publish(
-            wanted.repo, folder, facts=facts, lineage=lineage, known=known, force=force,
+            wanted.repo,
+            folder,
+            facts=facts,
+            lineage=lineage,
+            known=known,
+            force=force,
             private=private,
-        )  # fmt: skip
+        )
 
 
 def _offline() -> bool:
@@ -189,9 +194,10 @@ def _is_offline(asked: str, damaged: Path | None = None) -> Unavailable:
     if damaged:
         return Unavailable("the hub", f"HF_HUB_OFFLINE forbids asking it, and {damaged} is damaged")
     return Unavailable(
-        "the hub", f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache",
+        "the hub",
+        f"HF_HUB_OFFLINE forbids asking it, and '{asked}' is not in its cache",
         hint=ONLINE,
-    )  # fmt: skip
+    )
 
 
 def _cached_release(wanted: _Locator) -> Release:
@@ -215,8 +221,10 @@ def _told(endpoint: str, wanted: _Locator) -> Any:
     at = f"/revision/{quote(wanted.revision, safe='')}" if wanted.revision else ""
     answer = get_session().get(
         f"{endpoint}/api/models/{wanted.repo}{at}",
-        params={"blobs": True}, headers=build_hf_headers(), timeout=client.TIMEOUT,
-    )  # fmt: skip
+        params={"blobs": True},
+        headers=build_hf_headers(),
+        timeout=client.TIMEOUT,
+    )
     hf_raise_for_status(answer)
     return answer.json()
 

@@ -165,8 +165,10 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
     if stale:
         LOG.warning(
             "deleted in hf://%s, as it would be loaded in the place of what was pushed, or with "
-            "it: %s", repo, ", ".join(stale),
-        )  # fmt: skip
+            "it: %s",
+            repo,
+            ", ".join(stale),
+        )
     return oid
 
 
@@ -214,8 +216,9 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
         response = get_session().post(
             f"{api.endpoint}/api/validate-yaml",
             json={"content": card.read_text(encoding="utf-8"), "repoType": "model"},
-            headers=build_hf_headers(), timeout=client.TIMEOUT,
-        )  # fmt: skip
+            headers=build_hf_headers(),
+            timeout=client.TIMEOUT,
+        )
         if response.status_code != 400:
             hf_raise_for_status(response)
             return []

@@ -92,6 +92,12 @@ def _input_layer(module: nn.Module) -> str:
 def _conv_arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
     """The positional arguments that make such a layer."""
     return (
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-        conv.dilation, conv.groups, conv.bias is not None,
-    )  # fmt: skip
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        conv.bias is not None,
+    )

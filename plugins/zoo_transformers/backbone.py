@@ -73,9 +73,12 @@ class TransformersBackbone:
         size = input_size or self.preprocessing(module).input_size
         networks.fill_caches(module, size[1:])
         return trace(
-            architecture, module, input_size=size, head=self.head_modules(module),
+            architecture,
+            module,
+            input_size=size,
+            head=self.head_modules(module),
             containers=networks.models(module),
-        )  # fmt: skip
+        )
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Paths of the layers that give the classes; empty where transformers has none."""

@@ -50,10 +50,25 @@ REFUSED = ("auto_map", "quantization_config", "pruned_heads", "adapter_config")
 """What makes transformers run a repository's code, or change the network after it was built."""
 
 ACTIVATIONS = (
-    "gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python",
-    "gelu_pytorch_tanh", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6",
-    "sigmoid", "silu", "swish", "tanh",
-)  # fmt: skip
+    "gelu",
+    "gelu_10",
+    "gelu_accurate",
+    "gelu_fast",
+    "gelu_new",
+    "gelu_python",
+    "gelu_pytorch_tanh",
+    "leaky_relu",
+    "linear",
+    "mish",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "swish",
+    "tanh",
+)
 WIDEST_WINDOW = 64
 """Places along a side: a window's table of positions grows with the fourth power."""
 
@@ -74,21 +89,31 @@ KINDS: tuple[tuple[Fits, str], ...] = (
     (each(whole(1, 65536)), "hidden_sizes neck_hidden_sizes num_heads"),
     (number(64), "mlp_ratio expand_ratio"),
     (number(1e6), "layer_norm_eps layer_scale_init_value layerscale_value rope_theta"),
-    (number(1.0), "hidden_dropout_prob attention_probs_dropout_prob attention_dropout "
-                   "drop_path_rate classifier_dropout_prob"),
-    (switch,
-     "qkv_bias query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp use_swiglu_ffn "
-     "use_mean_pooling use_absolute_position_embeddings use_relative_position_bias "
-     "use_shared_relative_position_bias use_absolute_embeddings downsample_in_first_stage "
-     "downsample_in_bottleneck"),
-)  # fmt: skip
+    (
+        number(1.0),
+        "hidden_dropout_prob attention_probs_dropout_prob attention_dropout "
+        "drop_path_rate classifier_dropout_prob",
+    ),
+    (
+        switch,
+        "qkv_bias query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp use_swiglu_ffn "
+        "use_mean_pooling use_absolute_position_embeddings use_relative_position_bias "
+        "use_shared_relative_position_bias use_absolute_embeddings downsample_in_first_stage "
+        "downsample_in_bottleneck",
+    ),
+)
 """Fields of configurations that change what a network computes: what a value must be, and which."""
 
 FITS: Mapping[str, Fits] = named(KINDS)
-TRAINING = frozenset({
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "drop_path_rate",
-    "classifier_dropout_prob",
-})  # fmt: skip
+TRAINING = frozenset(
+    {
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "attention_dropout",
+        "drop_path_rate",
+        "classifier_dropout_prob",
+    }
+)
 """Those that make no difference after training; they are no reason to take another row."""
 POSITIONED = ("Beit", "Dinov2")
 """Networks that take images of any size, but whose weights depend on ``image_size``."""

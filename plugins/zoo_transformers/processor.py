@@ -13,8 +13,17 @@ __all__ = ["read", "write"]
 
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Resize filters by their numbers in Pillow."""
-SHORTER_SIDE = ("CLIP", "Chinese", "ConvNext", "Bit", "EfficientFormer", "LeViT", "MobileViT",
-                "PoolFormer", "Pvt")  # fmt: skip
+SHORTER_SIDE = (
+    "CLIP",
+    "Chinese",
+    "ConvNext",
+    "Bit",
+    "EfficientFormer",
+    "LeViT",
+    "MobileViT",
+    "PoolFormer",
+    "Pvt",
+)
 """Whose ``size``, where it is one number, is that of the shorter side; else both have it."""
 CONVNEXT_CROP, CONVNEXT_WHOLE = 224 / 256, 384
 """ConvNeXt's processor crops by itself, but not images of this size or larger."""
@@ -29,9 +38,11 @@ def read(processor: Mapping[str, Any], *, bgr: bool) -> Preprocessing:
         KeyError, TypeError, ValueError, AttributeError, OverflowError: It is malformed.
     """
     for name, unlike in (
-        ("do_resize", False), ("do_pad", True), ("rescale_offset", True),
+        ("do_resize", False),
+        ("do_pad", True),
+        ("rescale_offset", True),
         ("do_flip_channel_order", not bgr),
-    ):  # fmt: skip
+    ):
         if processor.get(name) is unlike:
             raise Unsupported(f"{PROCESSOR} says '{name}': {unlike}, which zoo does not do")
     if processor.get("resample", 2) not in FILTERS:
@@ -56,8 +67,9 @@ def _geometry(processor: Mapping[str, Any]) -> tuple[tuple[int, int], float, str
         size = {"shortest_edge": size} if kind.startswith(SHORTER_SIDE) else _square(size)
     edge = size.get("shortest_edge")
     if edge is None and "height" not in size:
-        raise Unsupported(f"{PROCESSOR} has a 'size' of {', '.join(map(str, size))!s:.80}, which "
-                          "zoo does not do")  # fmt: skip
+        raise Unsupported(
+            f"{PROCESSOR} has a 'size' of {', '.join(map(str, size))!s:.80}, which zoo does not do"
+        )
     crop = processor.get("crop_size") if processor.get("do_center_crop", True) else None
     if crop is not None:
         out = crop if isinstance(crop, dict) else _square(crop)

@@ -19,10 +19,20 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["Activation", "Following", "watching"]
 
-ACTIVATIONS = frozenset((
-    functional.gelu, functional.hardswish, functional.leaky_relu, functional.relu,
-    functional.relu6, functional.silu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
-))  # fmt: skip
+ACTIVATIONS = frozenset(
+    (
+        functional.gelu,
+        functional.hardswish,
+        functional.leaky_relu,
+        functional.relu,
+        functional.relu6,
+        functional.silu,
+        torch.relu,
+        torch.relu_,
+        Tensor.relu,
+        Tensor.relu_,
+    )
+)
 """What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
 
 

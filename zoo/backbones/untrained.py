@@ -13,9 +13,18 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["on_meta", "untrained"]
 
 STEPS = (
-    "add_", "clamp_", "div_", "erfinv_", "exponential_", "fill_", "mul_", "normal_", "sub_",
-    "uniform_", "zero_",
-)  # fmt: skip
+    "add_",
+    "clamp_",
+    "div_",
+    "erfinv_",
+    "exponential_",
+    "fill_",
+    "mul_",
+    "normal_",
+    "sub_",
+    "uniform_",
+    "zero_",
+)
 """What initialisers are made of."""
 
 FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS) | frozenset(

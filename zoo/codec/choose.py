@@ -16,9 +16,18 @@ PROBE = 64 * 1024
 SMALLEST = 1024
 WORTH = 0.98
 NAMES = {
-    "F16": "F16", "BF16": "BF16", "F32": "F32", "F64": "F64", "C64": "F32",
-    "I16": "I16", "U16": "I16", "I32": "I32", "U32": "I32", "I64": "I64", "U64": "I64",
-}  # fmt: skip
+    "F16": "F16",
+    "BF16": "BF16",
+    "F32": "F32",
+    "F64": "F64",
+    "C64": "F32",
+    "I16": "I16",
+    "U16": "I16",
+    "I32": "I32",
+    "U32": "I32",
+    "I64": "I64",
+    "U64": "I64",
+}
 
 
 def layout_of(tensors: Iterable[Tensor], size: int) -> Layout:
@@ -32,9 +41,14 @@ def layout_of(tensors: Iterable[Tensor], size: int) -> Layout:
 
 
 def encode_best(
-    data: Buffer, layout: Layout, base: Buffer | None, base_digest: Digest | None, *,
-    alone: bool = True, smallest: bool = False,
-) -> bytes | None:  # fmt: skip
+    data: Buffer,
+    layout: Layout,
+    base: Buffer | None,
+    base_digest: Digest | None,
+    *,
+    alone: bool = True,
+    smallest: bool = False,
+) -> bytes | None:
     """The encoded object, or None where that would save less than 2 %.
 
     A delta is taken where it is at least 2 % smaller than coding alone, on a probe of 64 Ki words.

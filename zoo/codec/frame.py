@@ -30,9 +30,12 @@ T = TypeVar("T")
 
 
 def encode(
-    codec: Codec, data: Buffer, layout: Layout, base: Buffer | None = None,
+    codec: Codec,
+    data: Buffer,
+    layout: Layout,
+    base: Buffer | None = None,
     base_digest: Digest | None = None,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Encode an object, on all cores.
 
     Args:

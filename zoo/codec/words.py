@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from zoo.codec.layouts import Layout
 
-__all__ = ["Words", "from_delta", "from_planes", "rotate", "to_delta", "to_planes",
-           "unrotate"]  # fmt: skip
+__all__ = ["Words", "from_delta", "from_planes", "rotate", "to_delta", "to_planes", "unrotate"]
 
 Words = NDArray[Any]
 

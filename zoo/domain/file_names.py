@@ -12,11 +12,33 @@ from zoo.domain.manifest import is_file_name
 
 __all__ = ["fits_everywhere", "why_unsafe"]
 
-SUFFIXES = frozenset({
-    ".bib", ".cff", ".csv", ".gif", ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".md", ".npy",
-    ".npz", ".onnx", ".parquet", ".pdf", ".png", ".rst", ".safetensors", ".tsv", ".txt", ".webp",
-    ".yaml", ".yml",
-})  # fmt: skip
+SUFFIXES = frozenset(
+    {
+        ".bib",
+        ".cff",
+        ".csv",
+        ".gif",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".jsonl",
+        ".log",
+        ".md",
+        ".npy",
+        ".npz",
+        ".onnx",
+        ".parquet",
+        ".pdf",
+        ".png",
+        ".rst",
+        ".safetensors",
+        ".tsv",
+        ".txt",
+        ".webp",
+        ".yaml",
+        ".yml",
+    }
+)
 TEXTS = re.compile(
     r"(AUTHORS|CHANGELOG|CITATION|COPYING|LICEN[CS]E|NOTICE|README)([-_][\w-]*)?"
     r"(\.(apache|bsd|gpl|mit|[\d.-]+|apache-[\d.]+|bsd-\d))?",

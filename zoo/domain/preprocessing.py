@@ -22,18 +22,33 @@ def check_preprocessing(how: Preprocessing) -> None:
     """
     channels, *sides = how.input_size
     checks: tuple[tuple[str, Any, bool, str], ...] = (
-        ("input_size", [*how.input_size],
-         1 <= channels <= CHANNELS and all(1 <= side <= IMAGE_SIDE for side in sides),
-         f"1 to {CHANNELS} channels, and a height and a width from 1 to {IMAGE_SIDE}"),
-        ("crop_pct", how.crop_pct, CROP_LEAST <= how.crop_pct <= CROP_MOST,
-         f"from {CROP_LEAST} to {CROP_MOST}"),
-        ("mean", [*how.mean], all(abs(each) <= STATISTIC for each in how.mean),
-         f"from -{STATISTIC:g} to {STATISTIC:g}"),
-        ("std", [*how.std], all(1 / STATISTIC <= each <= STATISTIC for each in how.std),
-         f"from {1 / STATISTIC:g} to {STATISTIC:g}"),
+        (
+            "input_size",
+            [*how.input_size],
+            1 <= channels <= CHANNELS and all(1 <= side <= IMAGE_SIDE for side in sides),
+            f"1 to {CHANNELS} channels, and a height and a width from 1 to {IMAGE_SIDE}",
+        ),
+        (
+            "crop_pct",
+            how.crop_pct,
+            CROP_LEAST <= how.crop_pct <= CROP_MOST,
+            f"from {CROP_LEAST} to {CROP_MOST}",
+        ),
+        (
+            "mean",
+            [*how.mean],
+            all(abs(each) <= STATISTIC for each in how.mean),
+            f"from -{STATISTIC:g} to {STATISTIC:g}",
+        ),
+        (
+            "std",
+            [*how.std],
+            all(1 / STATISTIC <= each <= STATISTIC for each in how.std),
+            f"from {1 / STATISTIC:g} to {STATISTIC:g}",
+        ),
         ("interpolation", how.interpolation, how.interpolation in FILTERS, ", ".join(FILTERS)),
         ("crop_mode", how.crop_mode, how.crop_mode in MODES, ", ".join(MODES)),
-    )  # fmt: skip
+    )
     for name, value, holds, wanted in checks:
         if not holds:
             raise Unsupported(

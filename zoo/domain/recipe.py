@@ -24,14 +24,31 @@ Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small s
 
 IDLE: Mapping[str, tuple[str, ...]] = {
     "probe": (
-        "augment", "views", "mixup", "cutmix", "freeze", "epochs", "accumulate", "optimizer", "lr",
-        "backbone_lr_ratio", "layer_decay", "schedule", "weight_decay", "clip_norm",
-        "label_smoothing", "class_weights", "ema", "blend", "patience", "grad_checkpointing",
+        "augment",
+        "views",
+        "mixup",
+        "cutmix",
+        "freeze",
+        "epochs",
+        "accumulate",
+        "optimizer",
+        "lr",
+        "backbone_lr_ratio",
+        "layer_decay",
+        "schedule",
+        "weight_decay",
+        "clip_norm",
+        "label_smoothing",
+        "class_weights",
+        "ema",
+        "blend",
+        "patience",
+        "grad_checkpointing",
     ),
     "partial": ("probe",),
     "full": ("probe",),
     "gradual": ("probe", "epochs"),
-}  # fmt: skip
+}
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
@@ -89,35 +106,42 @@ class Recipe:
     # data
     data: str = _option(MISSING, "Class folders, a table of paths and labels, or a named dataset.")
     task: str = _option(
-        "auto", "What is learned; auto: what the data looks like.",
+        "auto",
+        "What is learned; auto: what the data looks like.",
         one_of=("auto", "classification", "multi-label", "regression"),
-    )  # fmt: skip
+    )
     validation_share: float = _share(
         0.1, "Share of each class that options are chosen on, where the data has no such split."
     )
     test_share: float = _option(
-        0.2, "Share of each class that only measures the result, where the data has no such split.",
-        must="between 0 and 1", check=lambda x: 0 < x < 1,
-    )  # fmt: skip
+        0.2,
+        "Share of each class that only measures the result, where the data has no such split.",
+        must="between 0 and 1",
+        check=lambda x: 0 < x < 1,
+    )
     group_by: str = _option(
-        "", "Keep together in one part what is of one patient, video, …: a column of the table; "
+        "",
+        "Keep together in one part what is of one patient, video, …: a column of the table; "
         "'folder', the one that an image lies in; or a regular expression with a group, found in "
         "its path: '(patient[0-9]+)_'.",
-    )  # fmt: skip
+    )
     duplicates: str = _option(
-        "together", "Copies of an image: together in one part, or apart, as runs of older versions "
-        "had them.",
+        "together",
+        "Copies of an image: together in one part, or apart, as runs of older versions had them.",
         one_of=("together", "apart"),
-    )  # fmt: skip
+    )
     skip_bad: bool = _option(False, "Leave out what cannot be read, and count it.")
     image_size: int | None = _option(
-        None, "Height and width in pixels; default: the base's.",
-        must="at least 8", check=lambda x: x is None or x >= 8,
-    )  # fmt: skip
+        None,
+        "Height and width in pixels; default: the base's.",
+        must="at least 8",
+        check=lambda x: x is None or x >= 8,
+    )
     augment: str = _option(
-        "none", "Random changes of training images. Without any, what is frozen runs only once.",
+        "none",
+        "Random changes of training images. Without any, what is frozen runs only once.",
         one_of=("none", "light", "medium", "heavy"),
-    )  # fmt: skip
+    )
     views: int = _natural(
         0, "Augmented views kept of each image, so that what is frozen runs once on each; 0: none."
     )
@@ -126,22 +150,25 @@ class Recipe:
 
     # what is trained
     strategy: str = _option(
-        "auto", "How: a probe alone, training to a depth, everything, a probe and then training, "
+        "auto",
+        "How: a probe alone, training to a depth, everything, a probe and then training, "
         "or phases; auto: lp-ft for a linear head, else partial.",
         one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual"),
-    )  # fmt: skip
+    )
     freeze: str = _option(
-        "none", "none, all, a unit or stage up to which to freeze (zoo tree lists them), a count "
+        "none",
+        "none, all, a unit or stage up to which to freeze (zoo tree lists them), a count "
         "(6, -2), or a share (75%).",
-    )  # fmt: skip
+    )
     phases: tuple[str, ...] = _option(
         (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
     )
     head: str = _option("linear", "Kind of the new head.")
     probe: str = _option(
-        "softmax", "Classifier of a probe; what k nearest neighbours reach is told beside it.",
+        "softmax",
+        "Classifier of a probe; what k nearest neighbours reach is told beside it.",
         one_of=("softmax", "svm"),
-    )  # fmt: skip
+    )
     at: str = _option(
         "head", "Unit whose activations a probe takes; auto: chosen by nested validation."
     )
@@ -154,17 +181,20 @@ class Recipe:
     lr: float = _positive(3e-3, "Learning rate of a new head.")
     backbone_lr_ratio: float = _positive(0.1, "Rate of the last unit as a share of the head's.")
     layer_decay: float | None = _option(
-        None, "Rate of a unit as a share of the next one's; default: 0.75 for transformers, else "
-        "0.9.",
-        must="above 0 and at most 1", check=lambda x: x is None or 0 < x <= 1,
-    )  # fmt: skip
+        None,
+        "Rate of a unit as a share of the next one's; default: 0.75 for transformers, else 0.9.",
+        must="above 0 and at most 1",
+        check=lambda x: x is None or 0 < x <= 1,
+    )
     schedule: str = _option(
         "cosine", "Course of the rates.", one_of=("cosine", "one-cycle", "constant")
     )
     warmup: float | None = _option(
-        None, "Share of the steps in which rates rise; default: 0.3 for one-cycle, else 0.1.",
-        must="0 or more and below 1", check=lambda x: x is None or 0 <= x < 1,
-    )  # fmt: skip
+        None,
+        "Share of the steps in which rates rise; default: 0.3 for one-cycle, else 0.1.",
+        must="0 or more and below 1",
+        check=lambda x: x is None or 0 <= x < 1,
+    )
     weight_decay: float = _amount(0.01, "Never applied to norms, biases and scales.")
     clip_norm: float = _amount(0.0, "Largest norm of the gradients; 0: any.")
     label_smoothing: float = _share(0.0, "Share of a label that is spread over all classes.")
@@ -175,10 +205,11 @@ class Recipe:
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
     blend: str = _option(
-        "none", "Also try means of weights, chosen on the validation split: wise-ft (with lp-ft), "
+        "none",
+        "Also try means of weights, chosen on the validation split: wise-ft (with lp-ft), "
         "of the first and the last; soup, of those epochs that do best together.",
         one_of=("none", "wise-ft", "soup"),
-    )  # fmt: skip
+    )
     patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
 
     # how it is computed

@@ -117,9 +117,14 @@ def _check(workspace: Workspace, ref: Reference, location: Location, *, force: b
 
 
 def _take(
-    workspace: Workspace, ref: Reference, location: Location, described: CatalogEntry | None,
-    bases: tuple[str, ...], check: Check, progress: Progress,
-) -> Acquired:  # fmt: skip
+    workspace: Workspace,
+    ref: Reference,
+    location: Location,
+    described: CatalogEntry | None,
+    bases: tuple[str, ...],
+    check: Check,
+    progress: Progress,
+) -> Acquired:
     """``described`` is the network as a catalog says it; None: read the files that come with it."""
     plugin = plugins.catalog(location.source)
     if not isinstance(plugin, Source):
@@ -141,10 +146,16 @@ def _take(
                 weights = fetched(name)
                 try:
                     return import_file(
-                        workspace, weights[0], ref, origin, parts=weights[1:],
+                        workspace,
+                        weights[0],
+                        ref,
+                        origin,
+                        parts=weights[1:],
                         files=[*companions, *weights[:1]] if weights[1:] else companions,
-                        why=f"{PULLED}{location.source}", check=check, progress=progress,
-                    )  # fmt: skip
+                        why=f"{PULLED}{location.source}",
+                        check=check,
+                        progress=progress,
+                    )
                 except InvalidWeights as error:  # the file itself is gone when this is read
                     raise InvalidWeights(f"{release.locator}/{name}", error.reason) from error
 
@@ -259,9 +270,10 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
         has = ", ".join(sorted(place.source for place in entry.locations)) or "no source"
         raise InvalidOption(f"the source '{source}' does not have {name}; {has} has")
     raise Unavailable(
-        name, "is known, but no source here delivers its weights",
+        name,
+        "is known, but no source here delivers its weights",
         hint="zoo plugins lists the sources; zoo import FILE takes weights that you have",
-    )  # fmt: skip
+    )
 
 
 def _companions(release: Release) -> list[str]:

@@ -18,22 +18,44 @@ __all__ = ["read"]
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 TOWERS = {
-    (10, 256): ("xsmall", 64), (8, 512): ("medium", 64), (12, 768): ("base", 64),
-    (24, 1024): ("large", 64), (32, 1280): ("huge", 80), (40, 1408): ("giant", 88),
+    (10, 256): ("xsmall", 64),
+    (8, 512): ("medium", 64),
+    (12, 768): ("base", 64),
+    (24, 1024): ("large", 64),
+    (32, 1280): ("huge", 80),
+    (40, 1408): ("giant", 88),
     (48, 1664): ("gigantic", 104),
-}  # fmt: skip
+}
 """timm's word for a vision tower of so many layers of such a width, and the width of its heads."""
 OWN: Mapping[str, Any] = {
-    "ls_init_value": None, "attentional_pool": False, "no_ln_pre": False,
-    "pos_embed_type": "learnable", "final_ln_after_pool": False, "pool_type": "tok",
-    "output_tokens": False, "act_kwargs": None, "norm_kwargs": None, "block_type": None,
-    "qk_norm": False, "scaled_cosine_attn": False, "scale_heads": False,
-    "scale_attn_inner": False, "scale_attn": False, "scale_fc": False,
-}  # fmt: skip
+    "ls_init_value": None,
+    "attentional_pool": False,
+    "no_ln_pre": False,
+    "pos_embed_type": "learnable",
+    "final_ln_after_pool": False,
+    "pool_type": "tok",
+    "output_tokens": False,
+    "act_kwargs": None,
+    "norm_kwargs": None,
+    "block_type": None,
+    "qk_norm": False,
+    "scaled_cosine_attn": False,
+    "scale_heads": False,
+    "scale_attn_inner": False,
+    "scale_attn": False,
+    "scale_fc": False,
+}
 """What timm's networks do as open_clip does it by default, and not otherwise."""
 SHAPE = ("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size")
-NO_EFFECT = ("attn_pooler_queries", "attn_pooler_heads", "patch_dropout", "timm_drop",
-             "timm_drop_path", "timm_model_pretrained", "timm_proj_bias")  # fmt: skip
+NO_EFFECT = (
+    "attn_pooler_queries",
+    "attn_pooler_heads",
+    "patch_dropout",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_model_pretrained",
+    "timm_proj_bias",
+)
 """Fields of training, and of what is left out."""
 TIMM = ("timm_model_name", "timm_pool", "timm_proj")
 POOLS = ("", "avg", "max", "avgmax", "catavgmax", "map", "token")

@@ -143,9 +143,13 @@ class Fetcher:
             # The last piece may go on past the end, so that `_difference` can tell of it.
             limit = promised.size + LARGEST_PIECE
             with partial.download(
-                self._disk, key, read, limit=limit, resume=resume,
+                self._disk,
+                key,
+                read,
+                limit=limit,
+                resume=resume,
                 hashing=lambda: _hasher(promised),
-            ) as whole:  # fmt: skip
+            ) as whole:
                 whole.file.flush()
                 wrong = _difference(promised, whole)
                 if wrong is None:

@@ -59,9 +59,14 @@ def import_folder(
             if folder / name not in skipped and _belongs(folder / name, layout)
         ]
         return import_file(
-            workspace, path, ref, _origin(layout, license), parts=several,
-            files=[*beside, *files], progress=progress,
-        )  # fmt: skip
+            workspace,
+            path,
+            ref,
+            _origin(layout, license),
+            parts=several,
+            files=[*beside, *files],
+            progress=progress,
+        )
 
     return first_that_fits(layouts, keep)
 

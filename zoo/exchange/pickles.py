@@ -53,9 +53,19 @@ GATHERS = re.compile(r"collections\.(OrderedDict|Counter)|(builtins|__builtin__)
 """What goes through what it is given: only lists and dicts that are in the file."""
 
 WIDTHS = {
-    "Bool": 1, "Byte": 1, "Char": 1, "Short": 2, "Half": 2, "BFloat16": 2, "Int": 4, "Float": 4,
-    "Long": 8, "Double": 8, "ComplexFloat": 8, "ComplexDouble": 16,
-}  # fmt: skip
+    "Bool": 1,
+    "Byte": 1,
+    "Char": 1,
+    "Short": 2,
+    "Half": 2,
+    "BFloat16": 2,
+    "Int": 4,
+    "Float": 4,
+    "Long": 8,
+    "Double": 8,
+    "ComplexFloat": 8,
+    "ComplexDouble": 16,
+}
 """Bytes of an element, by kind of storage."""
 
 

@@ -126,7 +126,7 @@ def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "tags": ["zoo", manifest.backbone.plugin],
         "base_model": bases,
         "base_model_relation": "finetune" if bases else None,
-    }  # fmt: skip
+    }
     return {key: value for key, value in facts.items() if value}
 
 

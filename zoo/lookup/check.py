@@ -35,8 +35,14 @@ def check_parent(
     except (MissingObject, Unsupported):
         return None
     except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
-        return {"share": None, "cosine": None, "units": [], "agrees": False,
-                "warning": str(error), "resembles": None}  # fmt: skip
+        return {
+            "share": None,
+            "cosine": None,
+            "units": [],
+            "agrees": False,
+            "warning": str(error),
+            "resembles": None,
+        }
     return {
         "share": found.share,
         "cosine": cosine,

@@ -112,8 +112,12 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"id": self.id, **{k: v for k, v in _fields(self).items() if k != "folder"},
-                "folder": str(self.folder), "resumable": self.resumable}  # fmt: skip
+        return {
+            "id": self.id,
+            **{k: v for k, v in _fields(self).items() if k != "folder"},
+            "folder": str(self.folder),
+            "resumable": self.resumable,
+        }
 
 
 def _fields(run: Run) -> dict[str, Any]:

@@ -7,5 +7,4 @@ from zoo.registry.registry import Registry
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
 
-__all__ = ["Found", "KnownEntry", "Query", "Registry", "RemoteRef", "open_kept",
-           "set_newer_aside"]  # fmt: skip
+__all__ = ["Found", "KnownEntry", "Query", "Registry", "RemoteRef", "open_kept", "set_newer_aside"]

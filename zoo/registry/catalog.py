@@ -24,8 +24,18 @@ __all__ = [
     "vector",
 ]
 
-PLAIN = (*items.TEXT, "interpolation", "crop_pct", "crop_mode", "num_classes", "params", "card",
-         "updated", "metrics", "facts")  # fmt: skip
+PLAIN = (
+    *items.TEXT,
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+    "num_classes",
+    "params",
+    "card",
+    "updated",
+    "metrics",
+    "facts",
+)
 LISTS = ("mean", "std", "datasets", "keywords")
 MANY = 100_000
 
@@ -166,8 +176,12 @@ def _params(connection: Connection) -> dict[tuple[str, str], int]:
     return {(row.plugin, row.architecture): row.params for row in rows}
 
 
-def _merge(connection: Connection, source: str, told: list[tuple[CatalogEntry, int]],
-           params: dict[tuple[str, str], int]) -> None:  # fmt: skip
+def _merge(
+    connection: Connection,
+    source: str,
+    told: list[tuple[CatalogEntry, int]],
+    params: dict[tuple[str, str], int],
+) -> None:
     """Take in what the source says; what it does not know (None) leaves what another one told."""
     names = {each.name for each, _ in told}
     here = and_(ITEM.c.kind == CATALOG, among(ITEM.c.name, names))
@@ -192,8 +206,11 @@ def _merge(connection: Connection, source: str, told: list[tuple[CatalogEntry, i
 
 
 BLANK = {column.name: None for column in ITEM.c if column.name != "id"} | {
-    "card": None, "kind": CATALOG, "ref_tag": "", "manifest": "",
-}  # fmt: skip
+    "card": None,
+    "kind": CATALOG,
+    "ref_tag": "",
+    "manifest": "",
+}
 
 
 def _facts(each: CatalogEntry) -> Iterator[tuple[str, Any]]:
@@ -206,8 +223,9 @@ def _facts(each: CatalogEntry) -> Iterator[tuple[str, Any]]:
         yield key, None if value is None else list(value)
 
 
-def _list(connection: Connection, source: str, told: list[tuple[CatalogEntry, int]],
-          ids: dict[str, int]) -> None:  # fmt: skip
+def _list(
+    connection: Connection, source: str, told: list[tuple[CatalogEntry, int]], ids: dict[str, int]
+) -> None:
     places = {each.name: each.location for each, _ in told if each.location}
     rows = [
         {

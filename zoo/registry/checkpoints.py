@@ -20,8 +20,20 @@ from zoo.registry.hierarchies import any_hierarchy
 from zoo.registry.sql import among, insert
 from zoo.registry.terms import fold, join
 
-__all__ = ["Described", "add_checkpoint", "children", "described", "forget", "parents", "ref",
-           "refs", "refs_of", "remove_ref", "set_ref", "unknown"]  # fmt: skip
+__all__ = [
+    "Described",
+    "add_checkpoint",
+    "children",
+    "described",
+    "forget",
+    "parents",
+    "ref",
+    "refs",
+    "refs_of",
+    "remove_ref",
+    "set_ref",
+    "unknown",
+]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 BETTER = ("params", "dataset", "frozen", "text", "source", "locator")

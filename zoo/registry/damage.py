@@ -18,8 +18,16 @@ from zoo.registry.migrate import HEAD, revision
 
 __all__ = ["MET", "damage"]
 
-MET = (Corrupt, StatementError, InvalidRequestError, InvalidReference, LookupError, TypeError,
-       ValueError, AttributeError)  # fmt: skip
+MET = (
+    Corrupt,
+    StatementError,
+    InvalidRequestError,
+    InvalidReference,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
 """What damage shows as, and mistakes of ours may, too: which it is, `damage` tells."""
 BATCH = 1000
 

@@ -33,16 +33,47 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
 from zoo.registry.sql import among
 
-__all__ = ["CATALOG", "CHECKPOINT", "IS_NAMED", "ITEM", "OTHER", "OTHER_IS_NAMED", "PREPROCESSING",
-           "REMOTE", "Rows", "Scope", "TEXT", "add", "at_ref", "change", "complete", "drop",
-           "lists", "of_manifest", "of_names", "of_remotes", "path_of", "read", "rebuild",
-           "refresh", "search_text", "shown_name"]  # fmt: skip
+__all__ = [
+    "CATALOG",
+    "CHECKPOINT",
+    "IS_NAMED",
+    "ITEM",
+    "OTHER",
+    "OTHER_IS_NAMED",
+    "PREPROCESSING",
+    "REMOTE",
+    "Rows",
+    "Scope",
+    "TEXT",
+    "add",
+    "at_ref",
+    "change",
+    "complete",
+    "drop",
+    "lists",
+    "of_manifest",
+    "of_names",
+    "of_remotes",
+    "path_of",
+    "read",
+    "rebuild",
+    "refresh",
+    "search_text",
+    "shown_name",
+]
 
 CHECKPOINT, REMOTE, CATALOG = "checkpoint", "remote", "catalog"
 BOTH = (CHECKPOINT, REMOTE)
 PREPROCESSING = (
-    "channels", "height", "width", "mean", "std", "interpolation", "crop_pct", "crop_mode",
-)  # fmt: skip
+    "channels",
+    "height",
+    "width",
+    "mean",
+    "std",
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+)
 TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
 WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""

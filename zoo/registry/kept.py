@@ -116,8 +116,11 @@ class _Kept:
         with suppress(Unavailable):  # we may not even read it
             found = None if self.given_up else Registry.open_read_only(self.path, obstacle)
         if found is None:
-            LOG.warning("%s cannot be used or replaced: what the store holds is found all the "
-                        "same, what sources and remotes list is not", self.path)  # fmt: skip
+            LOG.warning(
+                "%s cannot be used or replaced: what the store holds is found all the "
+                "same, what sources and remotes list is not",
+                self.path,
+            )
         return found or self._passing(obstacle)
 
     def _replaced(self) -> bool:
@@ -135,9 +138,13 @@ class _Kept:
                 return not before
             aside = file.set_aside(self.path)
         self._make()
-        LOG.warning("%s was damaged (%s) and is made again from the store; zoo index and zoo fetch "
-                    "bring back what sources and remotes list; the old one is kept: %s",
-                    self.path, problem, aside)  # fmt: skip
+        LOG.warning(
+            "%s was damaged (%s) and is made again from the store; zoo index and zoo fetch "
+            "bring back what sources and remotes list; the old one is kept: %s",
+            self.path,
+            problem,
+            aside,
+        )
         return True
 
     def _damage(self) -> str | None:

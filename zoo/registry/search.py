@@ -130,8 +130,9 @@ def _pages(sort: Sort | None) -> list[Page]:
         rows = measure.join(ITEM, OF_METRIC)
         walk = Walk(rows, order(measure.c.value), measure.c.name == sort.metric)
         first = Page(order(value), value.is_not(None), walk=walk)
-    lacking = (replace(page, condition=and_(page.condition, value.is_(None)))
-               for page in (NAMED, LISTED))  # fmt: skip
+    lacking = (
+        replace(page, condition=and_(page.condition, value.is_(None))) for page in (NAMED, LISTED)
+    )
     return [first, *lacking]
 
 

@@ -34,8 +34,20 @@ from sqlalchemy.types import TypeEngine
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["POSTGRESQL", "SQLITE", "Test", "Text", "Whole", "among", "each_of", "insert", "like",
-           "lower", "position", "size"]  # fmt: skip
+__all__ = [
+    "POSTGRESQL",
+    "SQLITE",
+    "Test",
+    "Text",
+    "Whole",
+    "among",
+    "each_of",
+    "insert",
+    "like",
+    "lower",
+    "position",
+    "size",
+]
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 Text = String().with_variant(String(collation="C"), POSTGRESQL)

@@ -95,7 +95,12 @@ def _bootstrap(
         return figures(outputs, targets, np.array(times, np.float64))
 
     low, high = bootstrap(
-        (np.arange(count),), drawn, vectorized=True, n_resamples=DRAWS, random_state=SEED,
-        batch=max(NUMBERS // count, 1), method="percentile",
-    ).confidence_interval  # fmt: skip
+        (np.arange(count),),
+        drawn,
+        vectorized=True,
+        n_resamples=DRAWS,
+        random_state=SEED,
+        batch=max(NUMBERS // count, 1),
+        method="percentile",
+    ).confidence_interval
     return float(low), float(high)

@@ -62,9 +62,13 @@ class Journal:
         if not writes:
             return
         run = self.run = replace(
-            run, status="running", error="", host=socket.gethostname(), pid=getpid(),
+            run,
+            status="running",
+            error="",
+            host=socket.gethostname(),
+            pid=getpid(),
             machine=machine(),
-        ).write()  # fmt: skip
+        ).write()
         kept = [line for line in metrics(run) if line.get("steps", 0) <= steps]
         self._remarked = {line.get("text") for line in kept if line["kind"] == "remark"}
         path = run.folder / METRICS

@@ -14,8 +14,10 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-KEPT = ("id, name, backbone, architecture, tag, license, hub_id, channels, height, width, mean, "
-        "std, interpolation, crop_pct, crop_mode, num_classes, text")  # fmt: skip
+KEPT = (
+    "id, name, backbone, architecture, tag, license, hub_id, channels, height, width, mean, "
+    "std, interpolation, crop_pct, crop_mode, num_classes, text"
+)
 
 
 def upgrade() -> None:
