@@ -46,7 +46,7 @@ def outlined(architecture: str) -> Outline | None:
     own = timm.get_pretrained_cfg(architecture)
     configs: dict[str, dict[str, Any]] = {"": cast(Any, module).pretrained_cfg}
     for name in timm.list_pretrained(f"{architecture}.*"):
-        config = timm.get_pretrained_cfg(name).to_dict()
+        config = _pretrained(name).to_dict()
         configs[config["tag"]] = config
     shapes, classes = _shapes(module), int(getattr(module, "num_classes", 0))
     outputs = _outputs(backbone, module)
@@ -95,10 +95,15 @@ def _per_output(shapes: Shapes, others: Shapes) -> Iterator[str]:
     return (name for name, shape in shapes.items() if others.get(name, shape) != shape)
 
 
+def _pretrained(name: str) -> Any:
+    # One that is listed has a configuration with an architecture, which timm's types do not say.
+    return timm.get_pretrained_cfg(name)
+
+
 def listed() -> Iterator[CatalogEntry]:
     """One entry per pretrained tag, as timm lists them."""
     for name in timm.list_pretrained():
-        config = timm.get_pretrained_cfg(name)
+        config = _pretrained(name)
         hub_id = config.hf_hub_id
         yield CatalogEntry(
             name=f"timm/{name}",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from timm.data import create_transform
@@ -30,7 +31,7 @@ from zoo.errors import InvalidOption
 
 __all__ = ["LEVELS", "Transform", "training_transform"]
 
-LEVELS: Mapping[str, Mapping[str, object]] = {
+LEVELS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
     "light": {"scale": (0.7, 1.0), "color_jitter": None},
     "medium": {"scale": (0.35, 1.0), "color_jitter": 0.4},

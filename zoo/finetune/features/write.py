@@ -166,4 +166,4 @@ def _content(
     with progress("extracting codes", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (codes,), labels = extract(model, [tap], images, task)
-    yield save({"codes": codes, "labels": labels}, about)
+    yield save({"codes": codes, "labels": labels}, dict(about))

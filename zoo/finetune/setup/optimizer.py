@@ -133,7 +133,7 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     Raises:
         InvalidOption: There is none, or it needs more than gradients.
     """
-    name, known = recipe.optimizer, timm.optim.list_optimizers()
+    name, known = recipe.optimizer, list(map(str, timm.optim.list_optimizers()))
     if name == "lbfgs" or (name in known and timm.optim.get_optimizer_info(name).second_order):
         raise InvalidOption(
             f"the optimizer {name} needs more than a batch's gradients (second derivatives, or the "
@@ -147,7 +147,7 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     # the time of a training from a cut.
     made_by = timm.optim.get_optimizer_info(name).opt_class
     device = groups[0]["params"][0].device.type
-    options = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
+    options: dict[str, Any] = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
     made: Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
