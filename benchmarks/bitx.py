@@ -7,6 +7,7 @@ rest in streams of their own, zstd level 3.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -15,26 +16,32 @@ from numpy.typing import NDArray
 from zoo.store.header import parse_header
 
 LEVEL = 3
-WORDS = {"F32": np.dtype(np.uint32), "BF16": np.dtype(np.uint16), "I64": np.dtype(np.uint64)}
+WORDS: dict[str, Any] = {
+    "F32": np.dtype(np.uint32),
+    "BF16": np.dtype(np.uint16),
+    "I64": np.dtype(np.uint64),
+}
 MANTISSA = {4: 23, 2: 7}  # bits of it, by the bytes of a float
 
 
-def encode(one: NDArray, base: NDArray) -> list[bytes]:
+def encode(one: NDArray[Any], base: NDArray[Any]) -> list[bytes]:
     """The streams of ``one``, given its parent; a stream that zstd does not shrink is kept raw."""
     packer = zstandard.ZstdCompressor(level=LEVEL)
     raw = [part.tobytes() for part in split(one ^ base)]
     return [min(part, packer.compress(part), key=len) for part in raw]
 
 
-def decode(streams: list[bytes], base: NDArray) -> NDArray:
+def decode(streams: list[bytes], base: NDArray[Any]) -> NDArray[Any]:
     """What `encode` was given, from its streams and the parent."""
     size = len(base) * (1 if base.itemsize in MANTISSA else base.itemsize)
     unpacker = zstandard.ZstdDecompressor()
     raw = [part if len(part) == size else unpacker.decompress(part) for part in streams]
-    return joined([np.frombuffer(part, np.uint8) for part in raw], base.dtype) ^ base
+    words = joined([np.frombuffer(part, np.uint8) for part in raw], base.dtype)
+    one: NDArray[Any] = words ^ base
+    return one
 
 
-def split(words: NDArray) -> list[NDArray]:
+def split(words: NDArray[Any]) -> list[NDArray[Any]]:
     """The exponents, and each byte of sign and mantissa; words that are no floats stay whole."""
     width = MANTISSA.get(words.itemsize)
     if width is None:
@@ -45,7 +52,7 @@ def split(words: NDArray) -> list[NDArray]:
     return [exponent, *np.ascontiguousarray(octets.T)]
 
 
-def joined(parts: list[NDArray], dtype: np.dtype) -> NDArray:
+def joined(parts: list[NDArray[Any]], dtype: np.dtype) -> NDArray[Any]:
     """The words that `split` took apart."""
     width = MANTISSA.get(dtype.itemsize)
     if width is None:
@@ -67,8 +74,8 @@ class BitX:
     """
 
     def __init__(self, _: Path) -> None:
-        self.parent: dict[str, NDArray] = {}
-        self.newest: dict[str, NDArray] = {}
+        self.parent: dict[str, NDArray[Any]] = {}
+        self.newest: dict[str, NDArray[Any]] = {}
         self.streams: dict[str, list[bytes]] = {}
         self.header = b""
         self.size = 0
@@ -81,7 +88,7 @@ class BitX:
         self.streams = {
             name: encode(words, self._base(name, words))
             for name, words in self.newest.items()
-            if not np.array_equal(words, self.parent.get(name))
+            if name not in self.parent or not np.array_equal(words, self.parent[name])
         }
         self.size += len(self.header)
         self.size += sum(len(part) for streams in self.streams.values() for part in streams)
@@ -101,12 +108,12 @@ class BitX:
         header = zstandard.ZstdDecompressor().decompress(self.header)
         target.write_bytes(header + b"".join(body.tobytes() for body in bodies))
 
-    def _base(self, name: str, words: NDArray) -> NDArray:
+    def _base(self, name: str, words: NDArray[Any]) -> NDArray[Any]:
         base = self.parent.get(name)
         return base if base is not None and len(base) == len(words) else np.zeros_like(words)
 
 
-def tensors(file: Path) -> tuple[bytes, dict[str, NDArray]]:
+def tensors(file: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """The header of a safetensors file verbatim, and its tensors as unsigned integers."""
     data = file.read_bytes()
     header = parse_header(file, memoryview(data))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import bitx
 import numpy as np
@@ -25,6 +26,7 @@ import torch
 from digits import train
 from lite0 import ARCHITECTURE, State, pretrained
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.codec.frame import decode, encode
 from zoo.codec.header import Codec
@@ -32,6 +34,8 @@ from zoo.codec.layouts import LAYOUTS
 from zoo.domain.digest import Digest
 
 STEPS = 100
+Words = NDArray[Any]
+Pairs = list[tuple[Words, Words]]
 NAME = Digest("blake3", "0" * 64)
 
 
@@ -64,21 +68,20 @@ def finetuned(parent: State, rate: float) -> State:
     return model.state_dict()
 
 
-def bits(parent: State, child: State, dtype: torch.dtype) -> list[tuple[NDArray, NDArray]]:
+def bits(parent: State, child: State, dtype: torch.dtype) -> Pairs:
     """Child and parent of each float tensor, as unsigned integers."""
     view = torch.int32 if dtype == torch.float32 else torch.int16
     unsigned = np.uint32 if dtype == torch.float32 else np.uint16
-    return [
-        tuple(
-            state[key].to(dtype).flatten().contiguous().view(view).numpy().view(unsigned)
-            for state in (child, parent)
-        )
-        for key in parent
-        if parent[key].is_floating_point()
-    ]
+
+    def words(values: Tensor) -> Words:
+        found: Words = values.to(dtype).flatten().contiguous().view(view).numpy().view(unsigned)
+        return found
+
+    floats = [key for key in parent if parent[key].is_floating_point()]
+    return [(words(child[key]), words(parent[key])) for key in floats]
 
 
-def measure(pairs: list[tuple[NDArray, NDArray]], name: str) -> dict[str, tuple[int, float, float]]:
+def measure(pairs: Pairs, name: str) -> dict[str, tuple[int, float, float]]:
     """Bytes, seconds to encode and seconds to decode, by codec."""
     rows = {f"zoo {codec.name}": ours(pairs, name, codec) for codec in Codec}
     rows["BitX layout"] = theirs(pairs, lambda one, base: sum(map(len, bitx.encode(one, base))))
@@ -86,7 +89,7 @@ def measure(pairs: list[tuple[NDArray, NDArray]], name: str) -> dict[str, tuple[
     return rows
 
 
-def ours(pairs: list, name: str, codec: Codec) -> tuple[int, float, float]:
+def ours(pairs: Pairs, name: str, codec: Codec) -> tuple[int, float, float]:
     """Encode and decode every tensor; the median of three rounds."""
     layout, alone, rounds = LAYOUTS[name], codec == Codec.FULL, []
     for _ in range(3):
@@ -106,12 +109,15 @@ def ours(pairs: list, name: str, codec: Codec) -> tuple[int, float, float]:
     return sum(map(len, forms)), encoding, decoding
 
 
-def theirs(pairs: list, code: Callable[[NDArray, NDArray], int]) -> tuple[int, float, float]:
+def theirs(
+    pairs: Pairs,
+    code: Callable[[Words, Words], int],
+) -> tuple[int, float, float]:
     """The peers' sizes; their Python speed here would say nothing of theirs."""
     return sum(code(one, base) for one, base in pairs), 0.0, 0.0
 
 
-def fm_delta(one: NDArray, base: NDArray) -> int:
+def fm_delta(one: Words, base: Words) -> int:
     """Bytes of FM-Delta's model at its entropy: (sign, bit length) coded, lower bits stored."""
     difference = one.astype(np.int64) - base.astype(np.int64)
     length = np.zeros(len(one), np.int64)
@@ -121,7 +127,7 @@ def fm_delta(one: NDArray, base: NDArray) -> int:
     share = counts / counts.sum()
     entropy = -(share * np.log2(share)).sum() * len(one)
     stored = np.maximum(length - 1, 0).sum()
-    return math.ceil((entropy + stored) / 8)
+    return math.ceil(float(entropy + stored) / 8)
 
 
 if __name__ == "__main__":

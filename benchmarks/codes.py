@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -130,8 +131,12 @@ def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None
     times = in_turns({
         "forward": lambda: network.forward(images),
         **{
-            kind: lambda kind=kind: fit_probe(
-                codes[fit], labels[fit], kind=kind, validation=(codes[held], labels[held])
+            kind: partial(
+                fit_probe,
+                codes[fit],
+                labels[fit],
+                kind=kind,
+                validation=(codes[held], labels[held]),
             )
             for kind in ("softmax", "svm")
         },

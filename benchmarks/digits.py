@@ -18,5 +18,5 @@ def train(model: nn.Module, *, steps: int, rate: float) -> None:
         batch = torch.arange(step * 16, step * 16 + 16) % len(images)
         loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -47,7 +47,7 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.ranks.device import pick_device
-from zoo.finetune.run import CACHE
+from zoo.lookup.runs import CACHE
 from zoo_timm.backbone import TimmBackbone
 
 SIZE, BATCH, RATE, RATIO, DECAY, WARMUP = 96, 32, 3e-3, 0.1, 0.01, 0.1
@@ -91,7 +91,7 @@ class Clock:
         self.seconds = 0.0
 
     @contextmanager
-    def __call__(self, label: str, *_: Any) -> Iterator[Task]:
+    def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:  # noqa: ARG002
         """See `zoo.domain.progress.Progress`."""
         began = seconds_now()
         yield _Nothing()
@@ -122,15 +122,15 @@ def ours(
 BASE = "timm/tf_efficientnet_lite0.in1k"
 
 
-def network(parts: Parts) -> nn.Module:
+def network(parts: Parts) -> Any:
     """The pretrained network with a new head."""
-    model = timm.create_model(ARCHITECTURE)
+    model: Any = timm.create_model(ARCHITECTURE)
     model.load_state_dict(pretrained())
     model.reset_classifier(parts.classes)
     return model.to(parts.device)
 
 
-def frozen_modules(model: nn.Module, depth: str) -> tuple[list[nn.Module], list[nn.Module]]:
+def frozen_modules(model: Any, depth: str) -> tuple[list[nn.Module], list[nn.Module]]:
     """The chain of modules below and above the boundary at ``depth``."""
     whole = timm.create_model(ARCHITECTURE)
     hierarchy = TimmBackbone().hierarchy(ARCHITECTURE, whole, input_size=(3, SIZE, SIZE))
@@ -192,10 +192,10 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         mode()
-        for chosen in torch.randperm(len(train[1]), generator=generator).split(BATCH):
+        for chosen in torch.randperm(len(train[1]), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]
             loss = nn.functional.cross_entropy(model(train[0][chosen]), train[1][chosen])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
         model.eval()
@@ -205,7 +205,8 @@ def fit(
 @torch.no_grad()
 def accuracy(model: nn.Module, split: Split) -> float:
     """Share that is right."""
-    said = torch.cat([model(images).argmax(1) for images in split[0].split(BATCH)])
+    batches = split[0].split(BATCH)  # type: ignore[no-untyped-call]
+    said = torch.cat([model(images).argmax(1) for images in batches])
     return (said == split[1]).float().mean().item()
 
 
@@ -248,7 +249,7 @@ def fastai(parts: Parts, seed: int, epochs: int) -> tuple[float, float]:
     ))  # fmt: skip
     model = network(parts)
 
-    def halves(module: nn.Module) -> list[list[nn.Parameter]]:
+    def halves(module: Any) -> list[list[nn.Parameter]]:
         head = list(module.classifier.parameters())
         known = set(head)
         return [[p for p in module.parameters() if p not in known], head]

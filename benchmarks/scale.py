@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ KINDS = ("young", "old", "pale", "dark", "torn", "whole", "small", "large", "wet
 CLASSES = (2, 5, 10, 20, 37, 50)
 LICENSES = ("apache-2.0", "apache-2.0", "cc-by-4.0", "mit", None)
 
-State = dict[str, NDArray]
+State = dict[str, NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]
 Times = dict[str, list[float]]
 Calls = dict[str, Callable[[], object]]
@@ -212,10 +212,11 @@ class Team:
         }
         return base.state | moved | self._new_head(network, classes)
 
-    def _nudged(self, values: NDArray) -> NDArray:
+    def _nudged(self, values: NDArray[Any]) -> NDArray[Any]:
         if not values.ndim:
             return np.asarray(values + 100)  # batches seen
-        return values + 1e-3 * self.draw.standard_normal(values.shape, np.float32)
+        moved: NDArray[Any] = values + 1e-3 * self.draw.standard_normal(values.shape, np.float32)
+        return moved
 
     def _new_head(self, network: Network, classes: int) -> State:
         shapes: Shapes = {f"{network.head}.weight": (classes, network.width),
@@ -235,7 +236,7 @@ class Team:
         return path
 
 
-def facts(number: int) -> dict:
+def facts(number: int) -> dict[str, Any]:
     """What a manifest says beside weights and parent; one name has one data set."""
     draw = np.random.default_rng(number)
     group = number // TAGS
@@ -267,7 +268,8 @@ def reference(number: int) -> Reference:
 def main(count: int, folder: Path) -> None:
     """Fill the zoo, print a table and draw the plot."""
     team, step = Team(folder), max(1, count // STEPS)
-    counts, times = [], {}
+    counts: list[int] = []
+    times: Times = {}
     for number in range(0, step * STEPS, step):
         taken = [team.add(each) for each in range(number, number + step)]
         for name, seconds in (middles(taken) | measure(calls(team, number))).items():
@@ -312,6 +314,8 @@ def calls(team: Team, number: int) -> Calls:
     """What is measured beside import and push; ``number`` is that of a known fine-tune."""
     workspace, registry = team.workspace, team.workspace.registry
     many = Query(words=("vit_large",), limit=50)
+    newest = team.newest
+    assert newest is not None
     return {
         "search a name: 10 found": lambda: registry.search(Query(words=("apples-0",))),
         "search a word in half of all, 50 shown": lambda: registry.search(many),
@@ -323,7 +327,7 @@ def calls(team: Team, number: int) -> Calls:
         ),
         "count a word in half of all": lambda: registry.count(many),
         "resolve a name": lambda: workspace.resolve(str(reference(number))),
-        "resolve a digest": lambda: workspace.resolve(team.newest.hex[:12]),
+        "resolve a digest": lambda: workspace.resolve(newest.hex[:12]),
         "suggest names for a mistyped one": lambda: mistyped(workspace),
         "open the registry": lambda: Registry.open(workspace.root / REGISTRY).close(),
     }

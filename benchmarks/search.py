@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,13 @@ def made_up(draw: random.Random) -> str:
 def queries(count: int, rows: int) -> list[tuple[str, Query]]:
     """Mixed queries with their kinds."""
     draw = random.Random(1)
-    family, subject = lambda: draw.choice(FAMILIES), lambda: draw.choice(SUBJECTS)
+
+    def family() -> str:
+        return draw.choice(FAMILIES)
+
+    def subject() -> str:
+        return draw.choice(SUBJECTS)
+
     kinds: dict[str, Callable[[], Query]] = {
         "a rare word": lambda: Query.parse(f"{draw.randrange(rows):x}"),
         "a word of cards": lambda: Query.parse(made_up(draw)),
@@ -163,7 +170,7 @@ def main(rows: int, folder: Path) -> None:
         print_queries(registry, rows)
         names = sample(rows)
         typed = [mistyped(name) for name in names]
-        near = [took(lambda name=name: registry.near(name)) for name in typed]
+        near = [took(partial(registry.near, name)) for name in typed]
         right = sum(name in registry.near(wrong) for name, wrong in zip(names, typed, strict=True))
         print(f"| names for a mistyped one | {spread(near)}; {right} of {len(near)} right |")
 
@@ -173,8 +180,8 @@ def print_queries(registry: Registry, rows: int) -> None:
     times: dict[str, list[Took]] = {}
     counts = []
     for kind, query in queries(QUERIES, rows):
-        times.setdefault(kind, []).append(took(lambda query=query: registry.search(query)))
-        counts.append(took(lambda query=query: registry.count(query, at_most=1000)))
+        times.setdefault(kind, []).append(took(partial(registry.search, query)))
+        counts.append(took(partial(registry.count, query, at_most=1000)))
     print(f"| {QUERIES} queries | {spread([each for some in times.values() for each in some])} |")
     for kind, some in times.items():
         print(f"| … {kind} | {spread(some)} |")
@@ -189,7 +196,13 @@ def print_mlflow(versions: int, folder: Path) -> None:
     filled = took(lambda: fill(client, versions))
     print(f"| MLflow: {versions:,} versions | {filled} |")
     draw = random.Random(1)
-    family, license_ = lambda: draw.choice(FAMILIES), lambda: draw.choice(LICENSES)
+
+    def family() -> str:
+        return draw.choice(FAMILIES)
+
+    def license_() -> str:
+        return draw.choice(LICENSES)
+
     kinds: dict[str, Callable[[], object]] = {
         "a part of a name": lambda: client.search_registered_models(
             f"name ILIKE '%{family()}%'", max_results=50

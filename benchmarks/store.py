@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import timm
 import torch
@@ -215,7 +215,7 @@ def trained(
 ) -> State:
     """Train the modules that ``trains`` names; norms outside them stand still unless moving."""
     torch.manual_seed(0)
-    model = timm.create_model(ARCHITECTURE)
+    model: Any = timm.create_model(ARCHITECTURE)
     model.load_state_dict(parent)
     model.reset_classifier(10)
     model.requires_grad_(False)
@@ -227,7 +227,8 @@ def trained(
         elif moving_norms and isinstance(module, nn.BatchNorm2d):
             module.train()
     train(model, steps=STEPS, rate=rate)
-    return model.state_dict()
+    state: State = model.state_dict()
+    return state
 
 
 def save(state: State, path: Path, dtype: torch.dtype) -> None:

@@ -38,10 +38,11 @@ def train(values: Tensors, parts: tuple[str, ...], size: float = 0.01) -> Tensor
     classes.
     """
     draw = np.random.default_rng(7)
+    value: Any
     for name, value in values.items():
         if name.startswith(parts) and value.dtype == np.float32:
             noise = draw.standard_normal(value.shape).astype(np.float32)
-            length = np.linalg.norm(value) / np.linalg.norm(noise)
+            length = float(np.linalg.norm(value) / np.linalg.norm(noise))
             values[name] = (value + noise * length * size).astype(np.float32)
     values["classifier.weight"] = draw.standard_normal((10, 1280)).astype(np.float32)
     values["classifier.bias"] = draw.standard_normal(10).astype(np.float32)

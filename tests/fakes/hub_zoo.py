@@ -29,7 +29,7 @@ def weights(seed: int = 0) -> bytes:
 
 @cache
 def _config() -> bytes:
-    how = timm.create_model(NET, num_classes=3).pretrained_cfg
+    how: Any = timm.create_model(NET, num_classes=3).pretrained_cfg
     known = {key: how[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
     config: dict[str, Any] = {"architecture": NET, "num_classes": 3, "pretrained_cfg": known}
     return json.dumps(config).encode()

@@ -58,7 +58,7 @@ class Server:
             english = connection.info.server_version >= 150000
             options = f"TEMPLATE template0 {ENGLISH}" if english else ""
             if new:
-                connection.execute(f"CREATE DATABASE {name} {options}")  # type: ignore[call-overload]
+                connection.execute(f"CREATE DATABASE {name} {options}")
         if not new:
             with self.connect(name) as connection:
                 connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -69,7 +69,7 @@ class Server:
         with self.connect(database) as connection:
             tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
             names = ", ".join(name for (name,) in tables if name not in keep)
-            connection.execute(f"SET lock_timeout = '5s'; TRUNCATE {names}")  # type: ignore[call-overload]
+            connection.execute(f"SET lock_timeout = '5s'; TRUNCATE {names}")
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self.folder), user="zoo", dbname=database, autocommit=True)

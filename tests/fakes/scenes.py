@@ -66,6 +66,7 @@ class Scene:
 
     work: ClassVar[str]
     fresh_remote: ClassVar[bool] = False
+    digest: str
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

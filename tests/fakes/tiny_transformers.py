@@ -46,5 +46,5 @@ def tiny_rows() -> Iterator[None]:
         for name, (config, size) in TINY.items():
             row = ARCHITECTURES[name]
             small = replace(row, size=size, config={**row.config, **config})
-            patch.setitem(ARCHITECTURES, name, small)  # type: ignore[arg-type]
+            patch.setitem(ARCHITECTURES, name, small)
         yield

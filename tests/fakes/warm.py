@@ -188,7 +188,8 @@ def _look_after(client: socket.socket) -> None:
     for file in files:
         os.close(file)
     ended = os.pidfd_open(child)
-    ready, _, _ = select.select([client, ended], [], [])
+    either: list[Any] = [client, ended]
+    ready, _, _ = select.select(either, [], [])
     if ended not in ready:
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -107,7 +107,7 @@ def prune(root: str) -> int:
 
 def race(root: str, me: str, rounds: int) -> dict[str, Any]:
     """Move one ref ``rounds`` times, against everybody else; what was won, and what losing said."""
-    fcntl.flock = fcntl.lockf = lambda *_: None  # type: ignore[assignment,misc]  # as on some network file systems
+    fcntl.flock = fcntl.lockf = lambda *_: None  # as on some network file systems
     store, ref = Store.open(Path(root)), Reference("team", "race")
     won: list[int] = []
     lost: list[str] = []
