@@ -7,7 +7,7 @@ Frozen means four things at once: no gradient asked for, none left over, eval mo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from zoo.backbones.keep_in_eval import ancestors, keep_in_eval
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["freeze", "frozen_paths", "trainable_parameters"]
+__all__ = ["freeze", "frozen_paths", "parametric", "trainable_parameters"]
 
 FROZEN = "zoo_frozen"
 """Attribute of a module, copied and pickled with it: names of its parameters that were frozen."""
@@ -51,6 +51,11 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         _freeze(child, frozen)
     keep_in_eval(module, hierarchy, boundary)
     module.train(module.training)
+
+
+def parametric(module: nn.Module, paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` in ``module`` at or below which there are parameters."""
+    return [path for path in paths if any(True for _ in module.get_submodule(path).parameters())]
 
 
 def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:

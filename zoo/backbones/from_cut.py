@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
+from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["CutInputs", "FromCut"]
@@ -232,5 +233,4 @@ def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
     if boundary == len(hierarchy.units):
         return hierarchy.head.modules[0]
     modules = hierarchy.units[boundary].modules
-    parametric = (p for p in modules if any(True for _ in module.get_submodule(p).parameters()))
-    return next(parametric, modules[0])
+    return next(iter(parametric(module, modules)), modules[0])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 
@@ -115,12 +116,10 @@ def _zeros(tensor: Tensor) -> Tensor:
 
 def _block(module: nn.Module, unit: Unit) -> str:
     """The one module of ``unit`` that has parameters."""
-    parametric = [
-        path for path in unit.modules if any(True for _ in module.get_submodule(path).parameters())
-    ]
-    if len(parametric) != 1:
-        raise _refused(unit, f"it is made of {', '.join(parametric)}, one after the other")
-    return parametric[0]
+    layers = parametric(module, unit.modules)
+    if len(layers) != 1:
+        raise _refused(unit, f"it is made of {', '.join(layers)}, one after the other")
+    return layers[0]
 
 
 def _refused(unit: Unit, reason: str) -> Unsupported:

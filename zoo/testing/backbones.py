@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from zoo.backbones.freeze import parametric
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
@@ -287,13 +288,13 @@ def check_coverage(module: nn.Module, hierarchy: Hierarchy) -> None:
 def check_order(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None:
     """Assert that units, and the modules in each, are entered first in the order listed."""
     modules = [path for unit in hierarchy.units for path in unit.modules]
-    parametric = [path for path in modules if any(True for _ in _parameters(module, path))]
+    paths = parametric(module, modules)
     entered: list[str] = []
     hooks = [
         module.get_submodule(path).register_forward_pre_hook(
             lambda _, __, path=path: entered.append(path)
         )
-        for path in parametric
+        for path in paths
     ]
     with torch.no_grad():
         module.eval()(images)
@@ -302,10 +303,10 @@ def check_order(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None
     found = list(dict.fromkeys(entered))
     late = [
         f"{path} where {seen} runs"
-        for path, seen in zip(parametric, found, strict=False)
+        for path, seen in zip(paths, found, strict=False)
         if path != seen
     ]
-    assert found == parametric, late[:1]
+    assert found == paths, late[:1]
 
 
 def check_stages(hierarchy: Hierarchy) -> None:
@@ -332,10 +333,6 @@ def _network(plugin: type[Backbone], architecture: str) -> Network:
 
 def _outside(module: nn.Module, head: Sequence[str]) -> set[str]:
     return {name for name, _ in module.named_parameters() if not under(name, head)}
-
-
-def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
-    return module.get_submodule(path).parameters()
 
 
 @torch.no_grad()

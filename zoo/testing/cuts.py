@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
+from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy, Unit
 
 __all__ = ["check_cuts", "proves_cut"]
@@ -75,7 +76,7 @@ def proves_cut(
     earlier = [
         module.get_submodule(path)
         for unit in hierarchy.units[:depth]
-        for path in _parametric(module, unit)
+        for path in parametric(module, unit.modules)
     ]
     frozen = hierarchy.units[:depth] if train else None
     with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
@@ -91,19 +92,11 @@ def proves_cut(
     return feed.fed and _bit_equal(ordinary, late)
 
 
-def _parametric(module: nn.Module, unit: Unit) -> list[str]:
-    return [path for path in unit.modules if any(True for _ in _parameters(module, path))]
-
-
-def _parameters(module: nn.Module, path: str) -> Iterator[nn.Parameter]:
-    return module.get_submodule(path).parameters()
-
-
 def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
     if depth == len(hierarchy.units):
         return hierarchy.head.modules[0]
     unit = hierarchy.units[depth]
-    return next(iter(_parametric(module, unit)), unit.modules[0])
+    return next(iter(parametric(module, unit.modules)), unit.modules[0])
 
 
 def _ordinary_run(
