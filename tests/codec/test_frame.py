@@ -46,7 +46,8 @@ def weights(count: int, seed: int) -> np.ndarray:
     state ^= state >> np.uint64(33)
     state *= np.uint64(0xFF51AFD7ED558CCD)
     unit = (state >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24) - np.float32(0.5)
-    return unit * unit * unit
+    cubed: np.ndarray = unit * unit * unit
+    return cubed
 
 
 @pytest.mark.parametrize(("codec", "name"), CASES)
@@ -86,8 +87,8 @@ def test_whole_and_broken_chunks_come_back(codec: Codec, count: int) -> None:
 @pytest.mark.parametrize("name", ["F32", "BF16"])
 def test_golden_files_decode(codec: Codec, name: str) -> None:
     """The format is a promise: what was written once can be read for ever."""
-    base = weights(5000, 3)
-    child = base + weights(5000, 4) * np.float32(1e-4)
+    base: np.ndarray = weights(5000, 3)
+    child: np.ndarray = base + weights(5000, 4) * np.float32(1e-4)
     if name == "BF16":
         base, child = ((a.view(np.uint32) >> 16).astype(np.uint16) for a in (base, child))
     path = GOLDEN / f"{codec.name.lower()}-{name.lower()}.zooc"

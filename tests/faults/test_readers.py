@@ -308,7 +308,7 @@ def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     def killed() -> None:
         child = os.fork()
         if not child:
-            Registry.set_ref = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            Registry.set_ref = lambda *_: os._exit(9)
             zoo("--home", shared, "tag", NAME, "team/mine")
             os._exit(0)
         os.waitpid(child, 0)

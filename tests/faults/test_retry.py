@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.checkpoints import entry
@@ -235,7 +236,7 @@ def test_every_operation_is_retried(line: Line, method: str, arguments: tuple[ob
     line.backend.script = [DOWN, DOWN]
     answer = getattr(line.retrying, method)(*arguments)
     assert (line.backend.script, len(line.pauses)) == ([], 2)
-    expected = method == "create" or getattr(line.backend, method)(*arguments)
+    expected: Any = method == "create" or getattr(line.backend, method)(*arguments)
     if method == "list":
         answer, expected = list(answer), list(expected)
     assert answer == expected

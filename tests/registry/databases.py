@@ -34,7 +34,7 @@ def execute(where: Path | str, script: str) -> None:
         connection.close()
     else:
         with connect(where) as session:
-            session.execute(script)  # type: ignore[call-overload]
+            session.execute(script)
 
 
 def definitions(where: Path | str, *, whole: bool = False) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -44,7 +45,7 @@ def test_what_is_no_longer_listed_is_found_without_a_look_at_all_names_for_each(
     registry: Registry, make_entry: Make
 ) -> None:
     registry.replace_entries("h", "1", [make_entry("h/a.x"), make_entry("h/b.x")], "now")
-    asked: list[tuple[str, object]] = []
+    asked: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, statement: str, values: object, *___: object) -> None:
         asked.append((statement, values))

@@ -40,7 +40,7 @@ def entries() -> Iterator[CatalogEntry]:
             architecture=f"{family}_{size}",
             tag=f"n{number}",
             license=draw.choice(("MIT", "apache-2.0", None)),
-            input_size=height and (3, height, height),
+            input_size=(3, height, height) if height else None,
             params=draw.choice(PARAMS),
             datasets=(draw.choice(("flowers", "imagenet-1k")),),
             card=" ".join(draw.sample(PROSE, 2)) + ".",
@@ -86,7 +86,7 @@ def holds(entry: CatalogEntry, each: Filter) -> bool:
         "dataset": (entry.datasets or ("",))[0],
         "owner": "hub",
         "source": "hub",
-        "top1": entry.metrics.get("top1"),
+        "top1": (entry.metrics or {}).get("top1"),
         "tag": entry.tag,
     }[each.metric or each.field]
     if known is None:
@@ -115,7 +115,7 @@ def key(query: Query) -> Callable[[CatalogEntry], tuple[bool, object]]:
 
     def value(entry: CatalogEntry) -> object:
         if query.sort and query.sort.metric:
-            return entry.metrics.get(query.sort.metric)
+            return (entry.metrics or {}).get(query.sort.metric)
         height = entry.input_size and entry.input_size[1]
         return height if field == "input" else getattr(entry, field)
 

@@ -35,7 +35,7 @@ def found(home: Path, *words: str) -> list[dict[str, Any]]:
 def told(home: Path, name: str) -> bool:
     """Whether all that the listing says is said of the checkpoint; else nothing of it is."""
     (row,) = found(home)
-    said = [row["license"] == "mit", row["hub_id"] is not None, bool(row["metrics"])]
+    said: list[bool] = [row["license"] == "mit", row["hub_id"] is not None, bool(row["metrics"])]
     said += [bool(row["sources"])]
     said += [bool(found(home, words)) for words in ("remarkable", "accuracy>0.5", "license:mit")]
     said += [bool(zoo("--home", home, "show", name, "--json").json["sources"])]

@@ -118,7 +118,7 @@ def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
     """Where that is behind by years, an upload of today does not look abandoned."""
     from moto.s3 import models
 
-    now = models.utcnow
+    now = models.utcnow  # type: ignore[attr-defined]
     monkeypatch.setattr(models, "utcnow", lambda: now() - NEVER)
     place = BucketPlace(s3)
     store_checkpoint(zoo.store)

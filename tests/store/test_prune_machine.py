@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -39,7 +40,7 @@ class _Clock(datetime):
     at = datetime(2026, 1, 1, tzinfo=UTC)
 
     @classmethod
-    def now(cls, tz: object = None) -> datetime:
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
         return cls.at
 
 
@@ -56,7 +57,7 @@ class PruneMachine(RuleBasedStateMachine):
         self.needs: dict[Digest, set[Digest]] = {}
         self.written: dict[str, datetime] = {}
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
-        self.patches = [
+        self.patches: list[Any] = [
             patch("zoo.moves.now", stamp),
             patch("zoo.store.Store.now", lambda _: _Clock.at),
         ]

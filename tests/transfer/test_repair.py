@@ -125,7 +125,7 @@ def test_what_is_damaged_again_at_once_is_not_mended_for_ever(
     zoo: Workspace, mine: Place, tmp_path: Path
 ) -> None:
     class Rotten(Store):
-        def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes]) -> None:
+        def replace(self, kind: Kind, digest: Digest, pieces: Iterable[bytes | memoryview]) -> None:
             super().replace(kind, digest, pieces)
             flip(mine, name_of(kind, digest))
 
