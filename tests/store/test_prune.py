@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
+from fakes.clock import earlier
 from fakes.places import BucketPlace, Place, ago, mirror
 
 from zoo.domain.manifest import Parent
@@ -83,6 +84,18 @@ def test_what_a_name_pointed_at_lately_stays(zoo: Workspace, place: Place) -> No
     assert prune(place.remote, keep=NOW).doomed
     assert place.names("manifests") == [name_of("manifests", newest)]
     assert verify(place.remote).damages == ()
+
+
+def test_a_clock_that_was_wrong_hides_no_move(zoo: Workspace, place: Place) -> None:
+    """Whoever moved and deleted the names had a clock that was behind by years."""
+    add_checkpoint(zoo, NAME)
+    add_checkpoint(zoo, OTHER, tensors(1))
+    with earlier(seconds=1000 * 86400):
+        add_checkpoint(zoo, NAME, tensors(2))
+        zoo.delete(Reference.parse(OTHER))
+    mirror(zoo.store, place)
+    assert prune(place.remote, keep=timedelta(days=90)).doomed == ()
+    assert len(prune(place.remote).doomed) > 2
 
 
 def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:

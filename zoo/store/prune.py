@@ -26,6 +26,7 @@ from zoo.errors import (
 )
 from zoo.store.encoded import naming
 from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned, read_manifest
+from zoo.store.refs import move_name
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -214,6 +215,8 @@ def _reached(
     """
     reached: set[Digest] = set()
     last: dict[Reference, int] = {}
+    # A move says when it was made by the clock of whoever made it, which may have been wrong.
+    dates = {file.name: file.at for file in place.readable_files("refs")[0]}
     refs, unlisted = place.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
     histories = each(place, partial(one_read, place.history), refs)
@@ -225,7 +228,11 @@ def _reached(
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
-            recent = ended and (ended.when is None or ended.when >= since)
+            recent = ended and (
+                ended.when is None
+                or ended.when >= since
+                or dates.get(move_name(ref, ended.number), since) > since
+            )
             if ended is None or (recent and move.manifest not in gone):
                 reached.add(move.manifest)
     for ref, number in known.items():

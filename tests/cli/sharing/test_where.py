@@ -77,6 +77,22 @@ def test_what_is_no_store_says_what_takes_it(bare: Run, mine: Path, where: str) 
     assert bare("remote", "--json").json[0]["name"] == "lab"
 
 
+@pytest.mark.parametrize("left", ["an empty folder", "nothing"])
+def test_a_disk_that_is_not_mounted_gets_no_new_store(
+    bare: Run, mine: Path, lab: Path, left: str
+) -> None:
+    bare("push", NAME, "--to", "lab").done()
+    lab.rename(lab.with_name("unmounted"))
+    if left == "an empty folder":
+        lab.mkdir()
+    said = bare("push", NAME, "--to", "lab")
+    said.refused("1 names were there when it was last seen: is its disk mounted?")
+    assert not lab.exists() or not [*lab.iterdir()]
+    bare("remote", "remove", "lab").done()
+    bare("remote", "add", "lab", lab).done()
+    assert "6 sent" in bare("push", NAME, "--to", "lab").done().out
+
+
 def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
     new = move_at_lab(bare, theirs)
     own = grow(mine, NAME, NAME, bias=3)
