@@ -10,9 +10,10 @@ from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, te
 from fakes.clock import earlier
 from fakes.places import BucketPlace, Place, ago, mirror
 
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, UnknownName
+from zoo.errors import Conflict, Corrupt, DiskFull, UnknownName
 from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.disk import Disk
@@ -139,6 +140,25 @@ def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
     assert prune(place.remote, grace=timedelta(days=14)).doomed == ()
     assert len(place.names("objects", "manifests")) == 7
     assert len(prune(place.remote).doomed) == 7
+
+
+def test_a_disk_that_is_too_full_for_marks_gets_them_afterwards(
+    zoo: Workspace, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = add_checkpoint(zoo, NAME)
+    zoo.delete(Reference.parse(NAME))
+    mirror(zoo.store, place)
+    mark = Store.remember_pruned
+
+    def mark_if_there_is_room(store: Store, digest: Digest) -> None:
+        if place.names("objects"):
+            raise DiskFull(Path("disk"))
+        mark(store, digest)
+
+    monkeypatch.setattr(Store, "remember_pruned", mark_if_there_is_room)
+    assert len(prune(place.remote).doomed) == 7
+    assert place.names("pruned") == [name_of("pruned", gone)]
+    assert verify(place.remote).damages == ()
 
 
 def test_leftovers_of_killed_writers_go(place: Place) -> None:

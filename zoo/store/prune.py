@@ -18,6 +18,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
+    DiskFull,
     Forbidden,
     InvalidManifest,
     MissingObject,
@@ -180,18 +181,29 @@ def execute(
         again = plan(place, keep=keep, grace=grace, known=known)
         doomed = tuple(item for item in again.doomed if item.file in listed)
         gone: list[Doomed] = []
-        with progress("deleting", len(doomed)) as task:
-            for _, items in groupby(doomed, lambda item: item.turn):
-                for item in each(place, partial(_delete, place), items):
-                    gone += [item] if item else []
-                    task.advance()
+        unmarked: list[Digest] = []
+        try:
+            with progress("deleting", len(doomed)) as task:
+                for _, items in groupby(doomed, lambda item: item.turn):
+                    for item in each(place, partial(_delete, place, unmarked), items):
+                        gone += [item] if item else []
+                        task.advance()
+        finally:
+            for digest in unmarked:  # now there is room
+                place.remember_pruned(digest)
     return Plan(doomed=tuple(gone), young=shown.young, unread=again.unread)
 
 
-def _delete(place: Store, item: Doomed) -> Doomed | None:
-    """Delete one; None if it is a leftover of somebody who alone may delete it."""
+def _delete(place: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
+    """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
+    whose mark there is no room is added to ``unmarked``.
+    """
     if item.kind == WORDS["manifests"]:
-        place.remember_pruned(Digest.parse(item.name))
+        digest = Digest.parse(item.name)
+        try:
+            place.remember_pruned(digest)
+        except DiskFull:
+            unmarked.append(digest)
     try:
         place.remove(item.file)
     except Forbidden:
