@@ -116,6 +116,14 @@ def check_secrets(location: str) -> None:
         raise InvalidOption("a location must not hold credentials: they would be stored and shown")
 
 
+def _is_place(location: object) -> bool:
+    """Whether the system could take it for a path or URL."""
+    try:
+        return isinstance(location, str) and b"\0" not in os.fsencode(location)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_store(location: str) -> None:
     """See that a location is not one of the model hub, where no stores are.
 
@@ -499,7 +507,10 @@ class Workspace:
             Invalid, NotAFile, Forbidden: The list of them cannot be read.
         """
         found = self._remotes.read()
-        return {str(name): str(location) for name, location in found.items()}
+        for name, location in found.items():
+            if not _is_place(location):
+                raise self._remotes.damaged(f"where '{name}' is: {location!r:.40}")
+        return found
 
     def add_remote(self, name: str, location: str) -> None:
         """Give a remote a short name.

@@ -17,15 +17,18 @@ from zoo.errors import (
     InvalidManifest,
     InvalidReference,
     NotAFile,
+    Unavailable,
     Unsupported,
     ZooError,
 )
 from zoo.store.asking import at_once, folders, read_small, settle
 from zoo.store.disk import FOLDER_KIND
 
-__all__ = ["Refs", "move_name"]
+__all__ = ["MARKER", "Refs", "move_name"]
 
 ROOT = "refs/"
+MARKER = "zoo.json"
+"""What says that a place is a store."""
 NUMBERED = re.compile(r"(\d{8})\.json")
 LAST = 10**8 - 1
 """The largest number that fits."""
@@ -115,6 +118,7 @@ class Refs:
         Raises:
             Conflict: That number exists, or the one before it does not.
             InvalidReference: The name is new, and not every system can hold it beside the others.
+            Unavailable: The store is gone from there.
             Unsupported: The place cannot do so exclusively, or no number is left.
         """
         numbers = self._numbers(ref)
@@ -124,6 +128,8 @@ class Refs:
             raise Unsupported(f"{ref} is at move {LAST}, the last that a name can have: "
                               f"give it another name: zoo tag {ref} NAME")  # fmt: skip
         if not numbers:
+            if not self.backend.stat(MARKER):
+                raise Unavailable(str(self.backend), "is no zoo store any more: was it unmounted?")
             self._check_new(ref)
         if not self.backend.create(move_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)
