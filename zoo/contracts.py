@@ -38,9 +38,10 @@ Kind = Literal["objects", "encoded", "manifests"]
 """What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
 or a manifest."""
 
-Folder = Literal[Kind, "pruned", "tmp"]
+Folder = Literal[Kind, "pruned", "refs", "tmp"]
 """What can be listed of a store: what is kept under digests, the marks of manifests that were
-deleted on purpose, and scratch: unfinished writes, and the signs of uploads and prunes."""
+deleted on purpose, the moves of names, and scratch: unfinished writes, and the signs of uploads and
+prunes."""
 
 
 class Backbone(Protocol):

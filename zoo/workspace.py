@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
@@ -113,6 +114,14 @@ def check_secrets(location: str) -> None:
     """
     if SECRET.match(location):
         raise InvalidOption("a location must not hold credentials: they would be stored and shown")
+
+
+def _is_place(location: object) -> bool:
+    """Whether the system could take it for a path or URL."""
+    try:
+        return isinstance(location, str) and b"\0" not in os.fsencode(location)
+    except UnicodeEncodeError:
+        return False
 
 
 def check_store(location: str) -> None:
@@ -498,7 +507,10 @@ class Workspace:
             Invalid, NotAFile, Forbidden: The list of them cannot be read.
         """
         found = self._remotes.read()
-        return {str(name): str(location) for name, location in found.items()}
+        for name, location in found.items():
+            if not _is_place(location):
+                raise self._remotes.damaged(f"where '{name}' is: {location!r:.40}")
+        return found
 
     def add_remote(self, name: str, location: str) -> None:
         """Give a remote a short name.
@@ -546,7 +558,8 @@ class Workspace:
         under it.
 
         Raises:
-            Unavailable: It does not answer, or is not there and ``create`` is off.
+            Unavailable: It does not answer, or is not there and ``create`` is off, or names are
+                known to have been there.
             UnknownName: No remote is called so, or no plugin is for the scheme.
         """
         named = self.remotes()
@@ -558,7 +571,18 @@ class Workspace:
             )
         if "://" not in location and Path(location).expanduser().resolve() == self.root:
             raise InvalidOption("a zoo cannot be its own remote")
-        return connect(location, create=create)
+        # In the folder of a disk that is not mounted, a push would begin another store.
+        known = len(self.known_moves(where)) if create and where in named else 0
+        try:
+            return connect(location, create=create and not known)
+        except Unavailable as error:
+            if known:
+                error.hint = (
+                    f"{known} names were there when it was last seen: is its disk mounted?\n"
+                    f"to begin anew there: zoo remote remove {where} && "
+                    f"zoo remote add {where} {quote(location)}"
+                )
+            raise
 
     def note_remote(self, where: str, ref: Reference, entry: RefEntry) -> None:
         """Let the index know the newest entry of a ref at a remote, if that has a name here."""

@@ -73,6 +73,9 @@ def _translation(place: str, error: Exception) -> ZooError:
     elif "HTTP error" in text:
         reason = "no answer from the service, or the connection was lost"
     else:
-        reason = "the settings of the service in the environment are incomplete or wrong"
+        reason = (
+            "its answer is no use: the service does not do as it should, or its settings in the "
+            "environment are incomplete or wrong"
+        )
     # Most reasons say themselves what to do.
     return Unavailable(place, reason, hint=None if reason == NO_BUCKET else "")

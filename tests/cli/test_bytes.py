@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,9 @@ from fakes.program import zoo as typed
 from safetensors.torch import save_file
 
 from zoo.codec.header import FIXED
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
+from zoo.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,24 @@ def test_a_damaged_manifest_of_a_parent_stops_no_push(
     flip_byte(file_of(mine.home, "manifests", mine.base))
     assert typed("push", TUNED, "--to", team).code == 0
     arrives(TUNED, team, theirs)
+
+
+def test_what_is_far_too_large_there_is_replaced_unread(
+    mine: Family, team: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("push", BASE, "--to", team)
+    grown = file_of(team, "objects", mine.conv(BASE))
+    grown.chmod(0o644)
+    os.truncate(grown, 1 << 40)
+    view = Store.view
+
+    def small_view(store: Store, kind: Kind, digest: Digest) -> memoryview:
+        assert store.size(kind, digest) < 1 << 30
+        return view(store, kind, digest)
+
+    monkeypatch.setattr(Store, "view", small_view)
+    assert "1 objects there were damaged and were replaced" in typed("push", BASE, "--to", team).err
+    arrives(BASE, team, theirs)
 
 
 def test_what_was_there_is_read_and_replaced_where_it_is_damaged(

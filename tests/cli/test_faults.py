@@ -81,10 +81,16 @@ def test_a_damaged_ref(fails: Run, home: Path) -> None:
     fails("show", TUNED, says=(TUNED, "00000001.json"))
 
 
-@pytest.mark.parametrize("text", ["junk", "[]", "[" * 100_000], ids=["junk", "list", "deep"])
+@pytest.mark.parametrize(
+    "text",
+    ["junk", "[]", "[" * 100_000, '{"team": null}', r'{"team": "\u0000"}', r'{"team": "\ud800"}'],
+    ids=["junk", "list", "deep", "nothing", "zero", "half a character"],
+)
 def test_a_damaged_list_of_remotes(fails: Run, home: Path, text: str) -> None:
     (home / "remotes.json").write_text(text)
-    fails("remote", says=("remotes.json",))
+    for line in (("remote",), ("fetch", "team"), ("push", TUNED, "--to", "team")):
+        fails(*line, says=("remotes.json", "mend or delete it"))
+    assert not (home / "None").exists()
 
 
 def test_an_interrupt(

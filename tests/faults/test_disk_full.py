@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from fakes import work
-from fakes.checkpoints import assert_sound, raw_file
+from fakes.checkpoints import add_checkpoint, assert_sound, raw_file
 from fakes.forks import Forks
+from fakes.program import zoo
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
@@ -171,6 +172,21 @@ class TestRealDisk:
         disk.relieve()
         work.push(str(far), NAME, str(shared))
         assert_sound(store)
+
+    def test_a_prune_makes_room_in_the_own_zoo(self, disk: Disk) -> None:
+        """Its index cannot be written before, but must be afterwards."""
+        root = disk.root / "zoo"
+        workspace = Workspace.create(root)
+        gone = add_checkpoint(workspace, NAME)
+        workspace.close()
+        zoo("--home", root, "delete", NAME).done()
+        disk.fill()
+        zoo("--home", root, "tag", str(gone), "team/other").refused("no space left")
+        zoo("--home", root, "prune", "--keep", "0", "--grace", "0", "--yes").done()
+        assert disk.free() > 64 * KIB
+        zoo("--home", root, "verify").done()
+        with Workspace(root).registry as registry:
+            assert registry.unknown([gone]) == {gone}
 
     def test_a_file_of_the_user_stays_as_it_was(self, disk: Disk, far: Path) -> None:
         target = disk.root / "model.safetensors"

@@ -135,6 +135,18 @@ def test_scratch_of_others_that_cannot_be_listed_is_left(home: Path) -> None:
     command(home, "verify").done()
 
 
+@pytest.mark.parametrize("mode", [0o700, 0o744])
+def test_a_prune_refuses_where_it_cannot_see_who_writes(home: Path, mode: int) -> None:
+    command(home, "delete", NAME).done()
+    folder = home / "tmp/uploads"
+    folder.rmdir()
+    folder.mkdir()  # another user's, who may be writing
+    (folder / ("0" * 32)).write_bytes(b"")
+    folder.chmod(mode)
+    command(home, "prune", "--keep", "0", "--grace", "0", "--yes").refused(str(folder))
+    command(home, "verify").done()
+
+
 def test_the_index_catches_up_with_the_others(home: Path) -> None:
     """Both were moved past it: of the first one, the manifest cannot be read."""
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
+from fakes.clock import earlier
 from fakes.places import BucketPlace, Place, ago, mirror
 
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, UnknownName
+from zoo.errors import Conflict, Corrupt, DiskFull, UnknownName
 from zoo.moves import append_deletion
 from zoo.store import Store
 from zoo.store.disk import Disk
@@ -85,6 +87,18 @@ def test_what_a_name_pointed_at_lately_stays(zoo: Workspace, place: Place) -> No
     assert verify(place.remote).damages == ()
 
 
+def test_a_clock_that_was_wrong_hides_no_move(zoo: Workspace, place: Place) -> None:
+    """Whoever moved and deleted the names had a clock that was behind by years."""
+    add_checkpoint(zoo, NAME)
+    add_checkpoint(zoo, OTHER, tensors(1))
+    with earlier(seconds=1000 * 86400):
+        add_checkpoint(zoo, NAME, tensors(2))
+        zoo.delete(Reference.parse(OTHER))
+    mirror(zoo.store, place)
+    assert prune(place.remote, keep=timedelta(days=90)).doomed == ()
+    assert len(prune(place.remote).doomed) > 2
+
+
 def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     digest = add_checkpoint(zoo, NAME)
     ref = Reference.parse(NAME)
@@ -126,6 +140,25 @@ def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
     assert prune(place.remote, grace=timedelta(days=14)).doomed == ()
     assert len(place.names("objects", "manifests")) == 7
     assert len(prune(place.remote).doomed) == 7
+
+
+def test_a_disk_that_is_too_full_for_marks_gets_them_afterwards(
+    zoo: Workspace, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = add_checkpoint(zoo, NAME)
+    zoo.delete(Reference.parse(NAME))
+    mirror(zoo.store, place)
+    mark = Store.remember_pruned
+
+    def mark_if_there_is_room(store: Store, digest: Digest) -> None:
+        if place.names("objects"):
+            raise DiskFull(Path("disk"))
+        mark(store, digest)
+
+    monkeypatch.setattr(Store, "remember_pruned", mark_if_there_is_room)
+    assert len(prune(place.remote).doomed) == 7
+    assert place.names("pruned") == [name_of("pruned", gone)]
+    assert verify(place.remote).damages == ()
 
 
 def test_leftovers_of_killed_writers_go(place: Place) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption
+from zoo.errors import DiskFull, InvalidOption
 from zoo.facade.opened import Opened
 from zoo.workspace import connect
 
@@ -181,7 +181,9 @@ class Sharing(Opened):
         """
         from zoo.store.prune import execute
 
-        if not remote:
+        # A full disk is what a prune mends: the index gets its room by that.
+        full = not remote and isinstance(self.workspace.registry.obstacle, DiskFull)
+        if not (remote or full):
             self.workspace.check_indexable()  # before anything is deleted
         keep, grace = _span(keep_days), _span(grace_days)
         known = self.workspace.known_moves(remote)
@@ -191,6 +193,8 @@ class Sharing(Opened):
         )  # fmt: skip
         if not remote:
             gone = [item.name for item in done.doomed if item.kind == "manifest"]
+            if full:
+                self.workspace.close()  # opened again, it can be written
             self.workspace.registry.forget(Digest.parse(name) for name in gone)
         return done
 

@@ -18,6 +18,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
+    DiskFull,
     Forbidden,
     InvalidManifest,
     MissingObject,
@@ -26,6 +27,7 @@ from zoo.errors import (
 )
 from zoo.store.encoded import naming
 from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned, read_manifest
+from zoo.store.refs import move_name
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -179,18 +181,29 @@ def execute(
         again = plan(place, keep=keep, grace=grace, known=known)
         doomed = tuple(item for item in again.doomed if item.file in listed)
         gone: list[Doomed] = []
-        with progress("deleting", len(doomed)) as task:
-            for _, items in groupby(doomed, lambda item: item.turn):
-                for item in each(place, partial(_delete, place), items):
-                    gone += [item] if item else []
-                    task.advance()
+        unmarked: list[Digest] = []
+        try:
+            with progress("deleting", len(doomed)) as task:
+                for _, items in groupby(doomed, lambda item: item.turn):
+                    for item in each(place, partial(_delete, place, unmarked), items):
+                        gone += [item] if item else []
+                        task.advance()
+        finally:
+            for digest in unmarked:  # now there is room
+                place.remember_pruned(digest)
     return Plan(doomed=tuple(gone), young=shown.young, unread=again.unread)
 
 
-def _delete(place: Store, item: Doomed) -> Doomed | None:
-    """Delete one; None if it is a leftover of somebody who alone may delete it."""
+def _delete(place: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
+    """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
+    whose mark there is no room is added to ``unmarked``.
+    """
     if item.kind == WORDS["manifests"]:
-        place.remember_pruned(Digest.parse(item.name))
+        digest = Digest.parse(item.name)
+        try:
+            place.remember_pruned(digest)
+        except DiskFull:
+            unmarked.append(digest)
     try:
         place.remove(item.file)
     except Forbidden:
@@ -214,6 +227,8 @@ def _reached(
     """
     reached: set[Digest] = set()
     last: dict[Reference, int] = {}
+    # A move says when it was made by the clock of whoever made it, which may have been wrong.
+    dates = {file.name: file.at for file in place.readable_files("refs")[0]}
     refs, unlisted = place.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
     histories = each(place, partial(one_read, place.history), refs)
@@ -225,7 +240,11 @@ def _reached(
         # What a move named was in use until the next one, and at least until a deletion.
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             ended = move if move.deleted else following
-            recent = ended and (ended.when is None or ended.when >= since)
+            recent = ended and (
+                ended.when is None
+                or ended.when >= since
+                or dates.get(move_name(ref, ended.number), since) > since
+            )
             if ended is None or (recent and move.manifest not in gone):
                 reached.add(move.manifest)
     for ref, number in known.items():

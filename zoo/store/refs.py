@@ -17,15 +17,21 @@ from zoo.errors import (
     InvalidManifest,
     InvalidReference,
     NotAFile,
+    Unavailable,
+    Unsupported,
     ZooError,
 )
 from zoo.store.asking import at_once, folders, read_small, settle
 from zoo.store.disk import FOLDER_KIND
 
-__all__ = ["Refs"]
+__all__ = ["MARKER", "Refs", "move_name"]
 
 ROOT = "refs/"
+MARKER = "zoo.json"
+"""What says that a place is a store."""
 NUMBERED = re.compile(r"(\d{8})\.json")
+LAST = 10**8 - 1
+"""The largest number that fits."""
 
 
 class Refs:
@@ -112,14 +118,20 @@ class Refs:
         Raises:
             Conflict: That number exists, or the one before it does not.
             InvalidReference: The name is new, and not every system can hold it beside the others.
-            Unsupported: The place cannot do so exclusively.
+            Unavailable: The store is gone from there.
+            Unsupported: The place cannot do so exclusively, or no number is left.
         """
         numbers = self._numbers(ref)
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
+        if entry.number > LAST:
+            raise Unsupported(f"{ref} is at move {LAST}, the last that a name can have: "
+                              f"give it another name: zoo tag {ref} NAME")  # fmt: skip
         if not numbers:
+            if not self.backend.stat(MARKER):
+                raise Unavailable(str(self.backend), "is no zoo store any more: was it unmounted?")
             self._check_new(ref)
-        if not self.backend.create(_path(ref, entry.number), entry.to_bytes()):
+        if not self.backend.create(move_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)
         settle(self.backend)
 
@@ -157,7 +169,7 @@ class Refs:
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
-        path = _path(ref, number)
+        path = move_name(ref, number)
         try:
             return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
         except NotAFile:
@@ -182,5 +194,6 @@ def _folder(ref: Reference) -> str:
     return f"{ROOT}{ref.namespace}/{ref.name}/{ref.tag}/"
 
 
-def _path(ref: Reference, number: int) -> str:
+def move_name(ref: Reference, number: int) -> str:
+    """The name in the store of a move."""
     return f"{_folder(ref)}{number:08d}.json"

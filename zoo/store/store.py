@@ -38,14 +38,13 @@ from zoo.store.folder import FolderBackend
 from zoo.store.held import WORDS, name_of, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.pieces import Pieces
-from zoo.store.refs import Refs
+from zoo.store.refs import MARKER, Refs
 from zoo.store.rights import make_root
 from zoo.store.uploads import pruning, uploading
 
 __all__ = ["MARKER", "Store"]
 
 FORMAT = 1
-MARKER = "zoo.json"
 FOLDERS = ("objects", "manifests", "refs", STAGING)
 HEX = re.compile("[0-9a-f]{64}")
 OWN = (*FOLDERS, "encoded", "pruned")

@@ -48,10 +48,13 @@ def pruning(backend: Backend) -> Iterator[None]:
 
     Raises:
         Conflict: Somebody is writing, or pruning; nothing may be deleted.
+        Forbidden: Who is writing cannot be seen.
     """
     # A sign that two prunes shared would be gone when the first of them is done.
     with _sign(backend, f"{PRUNES}-") as sign:
         others = {PRUNES: "another prune of this store is", UPLOADS: "an upload to this store is"}
+        if isinstance(backend, Guarded):
+            backend.kinds(UPLOADS)  # scratch that cannot be listed is left out of what is listed
         _give_way(backend, sign, others)
         yield
         if isinstance(backend, Guarded):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from zoo.domain.digest import Digest
+from zoo.domain.limits import OBJECT_SLACK
 from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
@@ -35,7 +36,8 @@ def seems_whole(place: Store, digest: Digest, size: int) -> bool:
     try:
         if place.is_near:
             if plain:
-                return place.is_sound("objects", digest)
+                most = size + OBJECT_SLACK  # what is larger is not read
+                return place.size("objects", digest) <= most and place.is_sound("objects", digest)
             deque(read_encoded(place, digest), maxlen=0)  # that hashes it
             return True
         if plain:

@@ -38,6 +38,15 @@ def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: 
     assert bare("pull", NAME, "--from", "lab").code == 0
 
 
+def test_a_name_without_a_number_left_is_not_said_to_move(bare: Run, mine: Path, lab: Path) -> None:
+    moves = lab / "refs" / NAME / "latest"
+    entry = json.loads((moves / "00000001.json").read_bytes())
+    (moves / "99999999.json").write_text(json.dumps({**entry, "number": 99_999_999}))
+    for line in (("delete", NAME, "--from", "lab", "--yes"), ("protect", NAME, "--at", "lab")):
+        bare(*line).refused("the last that a name can have", f"zoo tag {NAME} NAME")
+    assert {path.name for path in moves.iterdir()} == {"00000001.json", "99999999.json"}
+
+
 def test_a_name_is_deleted_in_a_bucket(bare: Run, mine: Path, s3: str) -> None:
     bare("push", NAME, "--to", s3)
     assert bare("delete", NAME, "--from", s3, "--yes").code == 0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.prepared import Run
 from fakes.teammates import NAME, grow, move_at_lab
 
 import zoo
+from zoo.contracts import Kind
 from zoo.errors import (
     InvalidOption,
     Protected,
     UnknownName,
     WouldReplace,
 )
+from zoo.store import Store
 
 
 @pytest.mark.parametrize("word", ["lap", "nosuch", "team.v2"])
@@ -75,6 +78,39 @@ def test_what_is_no_store_says_what_takes_it(bare: Run, mine: Path, where: str) 
     done = bare("pull", NAME, "--from", where)
     assert "zoo pull team/flowers:theirs --from hf://org/net" in done.err
     assert bare("remote", "--json").json[0]["name"] == "lab"
+
+
+@pytest.mark.parametrize("left", ["an empty folder", "nothing"])
+def test_a_disk_that_is_not_mounted_gets_no_new_store(
+    bare: Run, mine: Path, lab: Path, left: str
+) -> None:
+    bare("push", NAME, "--to", "lab").done()
+    lab.rename(lab.with_name("unmounted"))
+    if left == "an empty folder":
+        lab.mkdir()
+    said = bare("push", NAME, "--to", "lab")
+    said.refused("1 names were there when it was last seen: is its disk mounted?")
+    assert not lab.exists() or not [*lab.iterdir()]
+    bare("remote", "remove", "lab").done()
+    bare("remote", "add", "lab", lab).done()
+    assert "6 sent" in bare("push", NAME, "--to", "lab").done().out
+
+
+def test_a_disk_that_goes_away_under_a_push(
+    bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def unmount_first(store: Store, kind: Kind, *what: Any) -> bool:
+        if kind == "manifests":
+            lab.rename(lab.with_name("unmounted"))
+            lab.mkdir()
+        return write(store, kind, *what)
+
+    grow(mine, "team/new", bias=1)
+    monkeypatch.setattr(Store, "write", unmount_first)
+    bare("push", "team/new", "--to", "lab").refused(f"{lab}: is no zoo store any more")
+    assert not (lab / "refs").exists()
 
 
 def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
