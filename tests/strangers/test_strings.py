@@ -148,7 +148,7 @@ def tell(seen: list[str], said: Said, command: tuple[object, ...]) -> None:
 def commands(name: str, out: Path, images: Path) -> list[tuple[object, ...]]:
     return [
         ("reindex",),
-        ("show", name),
+        ("show", name, "--all"),
         ("log", name),
         ("tree", name),
         ("predict", name, images / "a" / "0.png"),
