@@ -34,9 +34,9 @@ __all__ = ["Backbone", "Backend", "Catalog", "Configured", "Folder", "Guarded", 
            "Known", "Local", "Many", "Mapped", "Queried", "Settling", "Source",
            "Target"]  # fmt: skip
 
-Kind = Literal["objects", "encoded", "manifests"]
-"""What a store holds under a digest: an object as it is, an object encoded (see ``docs/store.md``),
-or a manifest."""
+Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
+"""What a store holds under a digest: an object as it is or encoded (see ``docs/store.md``), or a
+manifest, as it is or encoded."""
 
 Folder = Literal[Kind, "pruned", "refs", "tmp"]
 """What can be listed of a store: what is kept under digests, the marks of manifests that were

@@ -305,6 +305,15 @@ class WouldReplace(Conflict):
         )
 
 
+FOLDERS = {
+    "object": "objects",
+    "encoded object": "encoded",
+    "manifest": "manifests",
+    "encoded manifest": "encoded-manifests",
+}
+"""Where a store keeps what."""
+
+
 class Corrupt(ZooError):
     """Bytes that are not what their digest says; ``where`` is the store that holds them."""
 
@@ -321,12 +330,11 @@ class Corrupt(ZooError):
                 "from the store"
             )
         kind, _, digest = self.what.partition(" blake3:")
-        if kind in ("object", "encoded object", "manifest") and digest:
-            folder = "encoded" if kind.startswith("encoded") else f"{kind}s"
+        if kind in FOLDERS and digest:
             suffix = ".json" if kind == "manifest" else ""
             return (
                 f"nothing was kept or loaded; {_mending(self.where)}\n"
-                f"it is {folder}/{digest[:2]}/{digest}{suffix}"
+                f"it is {FOLDERS[kind]}/{digest[:2]}/{digest}{suffix}"
             )
         return "nothing was kept or loaded; pull it again from where it is whole"
 

@@ -81,7 +81,7 @@ def append_restoration(place: Store, ref: Reference) -> RefEntry:
     if not current.deleted:
         return current
     with place.upload():  # else a prune could take it before the name protects it
-        place.size("manifests", current.manifest)
+        place.require_manifest(current.manifest)
         return _append(place, ref, current, current.manifest, "restore")
 
 

@@ -49,7 +49,7 @@ from zoo.moves import (
 )
 from zoo.store import Store
 from zoo.store.disk import Disk
-from zoo.store.held import has_all_of
+from zoo.store.manifests import has_all_of
 from zoo.store.own import OwnFile
 from zoo.store.retry import Retrying
 from zoo.store.store import MARKER
@@ -332,7 +332,7 @@ class Workspace:
         """
         self.check_indexable()  # if it cannot be, nothing moves
         with self.store.upload():  # else a prune could delete it before the name protects it
-            self.store.size("manifests", digest)
+            self.store.require_manifest(digest)
             # First, so that what cannot be indexed gets no name.
             self._index.add_checkpoint(digest)
             current = self.store.read_ref(ref)

@@ -159,7 +159,7 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
         note(f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
              f"rest: zoo verify {quote(to)}")  # fmt: skip
     for base in sorted(map(str, copied.damaged)):
-        note(f"object {base} of a parent is damaged, here or there, so no difference from it was "
+        note(f"{base} of a parent is damaged, here or there, so no difference from it was "
              f"sent; find out: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
 
 

@@ -59,17 +59,19 @@ def encode_best(
         base: A candidate to code the difference from; of the same size.
         base_digest: Its name.
         alone: Code it alone if the base is no help; otherwise it stays as it is.
-        smallest: Take MAX rather than FAST: smaller and slower.
+        smallest: Take MAX rather than FAST where it is smaller; it is slower.
     """
     if len(data) < SMALLEST:
         return None
     end = PROBE * layout.width
     probe = len(encode(Codec.FULL, data[:end], layout))
     if base is not None:
-        tried = len(encode(Codec.FAST, data[:end], layout, base[:end], base_digest))
-        if tried <= probe * WORTH:
+        tried = encode(Codec.FAST, data[:end], layout, base[:end], base_digest)
+        if len(tried) <= probe * WORTH:
             codec = Codec.MAX if smallest and layout.exponent else Codec.FAST
-            return encode(codec, data, layout, base, base_digest)
+            encoded = encode(codec, data, layout, base, base_digest)
+            # What is as small as the probe has little to group.
+            return min(encoded, tried, key=len) if end >= len(data) else encoded
     if not alone or probe > len(data[:end]) * WORTH:
         return None
     encoded = encode(Codec.FULL, data, layout)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
-from zoo.codec.header import FIXED, MAGIC, VERSION, Buffer, Codec, Header, check, checksum
+from zoo.codec.header import FIXED, Buffer, Codec, Header, check, sealed, start_of_chunks
 from zoo.codec.huffman import pack_planes, unpack_planes
 from zoo.codec.layouts import Layout
+from zoo.codec.text import decode_text
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
 from zoo.config import cores
 from zoo.domain.digest import Digest
@@ -39,7 +40,7 @@ def encode(
     """Encode an object, on all cores.
 
     Args:
-        codec: FAST and MAX need a base.
+        codec: FULL, or FAST or MAX, which need a base.
         data: The object; a whole number of words.
         layout: Layout of its words.
         base: The object to code the difference from; of the same size.
@@ -54,13 +55,7 @@ def encode(
         return _pack(codec, part, parent, layout)
 
     chunks = _on_all_cores(pack, range(0, len(words), CHUNK_WORDS))
-    ends = np.cumsum([len(chunk) for chunk in chunks], dtype="<u8").tobytes()
-    body = b"".join([ends, *chunks])
-    name = bytes.fromhex(base_digest.hex) if base_digest else bytes(32)
-    fixed = FIXED.pack(
-        MAGIC, VERSION, codec, layout.number, len(data), name, bytes(32), CHUNK_WORDS, len(chunks)
-    )
-    return b"".join([fixed[:48], checksum(fixed + body), fixed[80:], body])
+    return sealed(codec, layout, len(data), base_digest, CHUNK_WORDS, chunks)
 
 
 def decode(
@@ -83,6 +78,8 @@ def decode(
         raise Corrupt("an encoded object", f"at most {limit} bytes", f"{header.size} bytes")
     if header.base is not None and base is None:
         raise Corrupt("the base of an encoded object", f"{header.size} bytes", "none")
+    if header.codec == Codec.ZSTD:
+        return iter([memoryview(decode_text(data, limit=limit, base=base or ()))])
     ends, view = _table(data, header)
 
     def unpack(index: int, parent: Buffer | None) -> memoryview:
@@ -127,7 +124,7 @@ def _cut(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:
 
 def _table(data: Buffer, header: Header) -> tuple[NDArray[np.uint64], memoryview]:
     """End of each chunk, counted from the first byte of the first, and the bytes of all chunks."""
-    start = FIXED.size + 8 * header.chunks
+    start = start_of_chunks(header)
     if start > len(data):
         raise Corrupt("an encoded object", f"{header.chunks} chunks", f"{len(data)} bytes")
     view = memoryview(data)

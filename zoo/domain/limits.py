@@ -44,6 +44,7 @@ __all__ = [
     "SIGN_BYTES",
     "STATISTIC",
     "TENSORS",
+    "TEXT_BYTES",
 ]
 
 MIB = 1 << 20
@@ -122,6 +123,10 @@ CHUNK_WORDS = 256 * 1024
 
 CHUNK_LEAST = 1024
 """Fewest words in a chunk of an encoded object that has several."""
+
+TEXT_BYTES = 4 * MIB
+"""Of a manifest, or a header of a weights file, that is encoded with zstd, and of what it is the
+difference from. Larger ones are not encoded so."""
 
 OBJECT_BYTES = 8 << 30
 """Of an encoded object when it is decoded; no tensor that we know of is larger."""

@@ -192,7 +192,7 @@ class Sharing(Opened):
             progress=self.progress,
         )  # fmt: skip
         if not remote:
-            gone = [item.name for item in done.doomed if item.kind == "manifest"]
+            gone = [item.name for item in done.doomed if item.kind.endswith("manifest")]
             if full:
                 self.workspace.close()  # opened again, it can be written
             self.workspace.registry.forget(Digest.parse(name) for name in gone)

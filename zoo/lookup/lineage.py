@@ -49,7 +49,7 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
         "warnings": [*_warnings(ancestors), *filter(None, [of_license["warning"]])],
         "at_remotes": at_remotes(workspace, ref),
         "history": [
-            {**entry.to_json(), "here": not workspace.store.missing("manifests", [entry.manifest])}
+            {**entry.to_json(), "here": workspace.store.has_manifest(entry.manifest)}
             for entry in reversed(workspace.store.history(ref) if ref else ())
         ],
     }
@@ -63,7 +63,7 @@ def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, b
         with suppress(InvalidReference):  # it is a digest
             ref = Reference.parse(name)
             entry = workspace.store.read_ref(ref)
-            if entry and not workspace.store.missing("manifests", [entry.manifest]):
+            if entry and workspace.store.has_manifest(entry.manifest):
                 return ref, entry.manifest, True
         raise
 

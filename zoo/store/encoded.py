@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from zoo.codec.header import FIXED, Buffer, Header, check, read_header
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
 from zoo.errors import Corrupt, MissingObject, Unsupported
+from zoo.store.held import WORDS
 from zoo.store.pieces import Pieces
-from zoo.store.store import Store
+
+if TYPE_CHECKING:
+    from zoo.store.store import Store
 
 __all__ = ["decode_object", "encoded_header", "object_size", "read_encoded",
            "read_object", "where_is"]  # fmt: skip
@@ -33,9 +38,9 @@ def encoded_header(place: Store, digest: Digest) -> Header:
     return header_of(place, digest, b"".join(place.read("encoded", digest, 0, FIXED.size)))
 
 
-def header_of(place: Store, digest: Digest, data: Buffer) -> Header:
-    """As `encoded_header`, of an encoded object that begins with ``data``."""
-    with naming(place, digest):
+def header_of(place: Store, digest: Digest, data: Buffer, kind: Kind = "encoded") -> Header:
+    """As `encoded_header`, of an encoded object or manifest that begins with ``data``."""
+    with naming(place, digest, kind):
         header = read_header(data)
         if header.size > OBJECT_BYTES:
             raise Corrupt("", f"at most {OBJECT_BYTES} bytes", f"{header.size} bytes")
@@ -111,8 +116,8 @@ def where_is(place: Store) -> str:
 
 
 @contextmanager
-def naming(place: Store, digest: Digest) -> Iterator[None]:
-    """Say which encoded object it is that turns out to be damaged."""
+def naming(place: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[None]:
+    """Say which encoded object or manifest it is that turns out to be damaged."""
     try:
         yield
     except Unsupported as error:
@@ -120,7 +125,7 @@ def naming(place: Store, digest: Digest) -> Iterator[None]:
     except Corrupt as error:
         if "blake3:" in error.what:  # it says already, as where it is another one
             raise
-        name = f"encoded object {digest}"
+        name = f"{WORDS[kind]} {digest}"
         raise Corrupt(name, error.expected, error.found, where_is(place)) from error
 
 

@@ -1,4 +1,4 @@
-"""Held: what a place holds under digests, read off its listing; and manifests, read and checked."""
+"""Held: what a place holds under digests, read off its listing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, ENXIO, EPERM
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from blake3 import blake3
-
 from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
-from zoo.domain.limits import MANIFEST_BYTES
-from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -29,8 +25,7 @@ from zoo.errors import (
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-__all__ = ["WORDS", "Holding", "each", "has_all_of", "holding", "is_below", "name_of", "one_read",
-           "pruned", "read_manifest"]  # fmt: skip
+__all__ = ["WORDS", "Holding", "each", "holding", "is_below", "name_of", "one_read", "pruned"]
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
 """What the system says where one file is not as it should be: another kind, or not ours to read."""
@@ -38,6 +33,7 @@ WORDS: dict[Kind, str] = {
     "objects": "object",
     "encoded": "encoded object",
     "manifests": "manifest",
+    "encoded-manifests": "encoded manifest",
 }
 
 P = ParamSpec("P")
@@ -58,16 +54,6 @@ class Holding:
     files: dict[Digest, Stored] = field(default_factory=dict)
     strays: list[tuple[Stored, str]] = field(default_factory=list)
     unlisted: dict[str, ZooError] = field(default_factory=dict)
-
-
-def has_all_of(place: Store, digest: Digest) -> bool:
-    """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
-    try:
-        needed = [item for item, _ in read_manifest(place, digest).objects()]
-        encoded = place.missing("objects", needed)
-        return not (encoded and place.missing("encoded", encoded))
-    except (ZooError, OSError):
-        return False
 
 
 def name_of(folder: Folder, digest: Digest) -> str:
@@ -104,23 +90,6 @@ def pruned(place: Store, manifests: Iterable[Digest]) -> set[Digest]:
     """The manifests that were deleted on purpose, and are not back among ``manifests``."""
     # The mark alone proves nothing: a prune may have been killed between it and the deletion.
     return set(holding(place, "pruned").files) - set(manifests)
-
-
-def read_manifest(place: Store, digest: Digest) -> Manifest:
-    """Read and check a manifest.
-
-    Raises:
-        MissingObject: Not there.
-        Corrupt: Its bytes are not what ``digest`` says.
-        InvalidManifest: They are, but break the format.
-    """
-    data = b"".join(place.read("manifests", digest, 0, MANIFEST_BYTES + 1))
-    if len(data) > MANIFEST_BYTES:
-        raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
-    found = blake3(data).hexdigest()
-    if found != digest.hex:
-        raise Corrupt(f"manifest {digest}", str(digest), f"blake3:{found}")
-    return Manifest.from_bytes(data)
 
 
 def one_read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,14 +26,19 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned, read_manifest
+from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned
+from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
 from zoo.store.refs import move_name
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
 
-KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
-TURNS = {"manifests": 0, "deltas": 1, "encoded": 2, "objects": 3, "leftovers": 4}
+KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
+ENCODED: tuple[Kind, ...] = ("encoded-manifests", "encoded")
+TURNS = {kind: turn for turn, kind in enumerate(
+    ("differing manifests", "encoded-manifests", "manifests", "differing objects", "encoded",
+     "objects", "leftovers")
+)}  # fmt: skip
 """Manifests go first and what they listed after them, so that whoever is interrupted leaves no
 manifest without objects; deltas go before what stands alone, as that may be their base."""
 
@@ -58,7 +63,7 @@ class Doomed:
     """One file that is to be deleted.
 
     Attributes:
-        kind: ``manifest``, ``object``, ``encoded object`` or ``leftover``.
+        kind: ``manifest``, ``encoded manifest``, ``object``, ``encoded object`` or ``leftover``.
         name: The digest; of a leftover, the file's name in the store.
         file: The file's name in the store.
         bytes: Its size.
@@ -81,11 +86,13 @@ class Plan:
     Attributes:
         doomed: The files to delete.
         young: Number of files that nothing reaches either, but that are spared for their age.
+        rebased: Manifests that stay, encoded against one that goes: they are encoded anew.
         unread: What cannot be read, with the reason; all that it may need is kept.
     """
 
     doomed: tuple[Doomed, ...]
     young: int
+    rebased: tuple[Digest, ...] = ()
     unread: tuple[str, ...] = ()
 
     @property
@@ -102,7 +109,8 @@ def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
     it moved or was deleted; every object that these need, and every base that an encoded one is
-    coded against. What nothing reaches is spared while its file is younger than ``grace``, and so
+    coded against. A manifest is not kept as a base: what is encoded against it is encoded anew,
+    alone. What nothing reaches is spared while its file is younger than ``grace``, and so
     is all that it needs: its upload may be going on, or be taken up again. Where a name cannot be
     read, no checkpoint is deleted; of a manifest that another version wrote, whatever it names is
     kept.
@@ -126,27 +134,41 @@ def _plan(place: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
         kind: {digest for digest, file in held.items() if file.at > before}
         for kind, held in files.items()
     }
-    headers = _headers(place, files["encoded"])
+    headers = {kind: _headers(place, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
-    gone = pruned(place, files["manifests"])
+    gone = pruned(place, _either(files))
     reached = _reached(place, _earlier(now, keep), gone, known, unread)
     if unread:
-        reached |= files["manifests"].keys()
-    needs = _needs(place, reached, headers, unread)
+        reached |= _either(files)
+    needs = _needs(place, reached, headers["encoded"], unread)
     # An upload may rely on old objects and bases that nothing else needs.
-    relied = _needs(place, young["manifests"], headers, []) | _bases(headers, young["encoded"])
+    young_manifests = _either(young)
+    relied = _needs(place, young_manifests, headers["encoded"], [])
+    relied |= _bases(headers["encoded"], young["encoded"])
     doomed, spared = [], 0
     for kind, held in files.items():
+        of_manifests = kind in FORMS
         for digest, file in held.items():
-            if digest in (reached if kind == "manifests" else needs):
+            if digest in (reached if of_manifests else needs):
                 continue
-            if digest in young[kind] or (kind != "manifests" and digest in relied):
+            if digest in young[kind] or digest in (young_manifests if of_manifests else relied):
                 spared += 1
                 continue
-            doomed.append(_doom(kind, digest, file, headers))
+            doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(place, before)
     doomed.sort(key=lambda item: item.turn)
-    return Plan(doomed=tuple(doomed), young=spared, unread=tuple(unread))
+    rebased = _rebased(headers["encoded-manifests"], reached | young_manifests)
+    return Plan(doomed=tuple(doomed), young=spared, rebased=rebased, unread=tuple(unread))
+
+
+def _either(files: Mapping[Kind, Iterable[Digest]]) -> set[Digest]:
+    """The manifests among files, however they are kept."""
+    return {digest for form in FORMS for digest in files[form]}
+
+
+def _rebased(headers: Headers, kept: Set[Digest]) -> tuple[Digest, ...]:
+    """Of the manifests that are kept and encoded, those whose base is not kept."""
+    return tuple(sorted(d for d in headers.keys() & kept if _bases(headers, [d]) - kept))
 
 
 def _listed(place: Store, kind: Kind) -> dict[Digest, Stored]:
@@ -184,21 +206,46 @@ def execute(
         unmarked: list[Digest] = []
         try:
             with progress("deleting", len(doomed)) as task:
-                for _, items in groupby(doomed, lambda item: item.turn):
+                for items in _in_turn(place, doomed, again.rebased):
                     for item in each(place, partial(_delete, place, unmarked), items):
                         gone += [item] if item else []
                         task.advance()
         finally:
             for digest in unmarked:  # now there is room
                 place.remember_pruned(digest)
-    return Plan(doomed=tuple(gone), young=shown.young, unread=again.unread)
+    return Plan(doomed=tuple(gone), young=shown.young, rebased=again.rebased, unread=again.unread)
+
+
+def _in_turn(
+    place: Store, doomed: Sequence[Doomed], rebased: Iterable[Digest]
+) -> Iterator[Iterable[Doomed]]:
+    """What may be deleted at once, one after the other. Before a manifest, those that are encoded
+    against it are encoded anew: at first, or at last if the disk is full.
+    """
+    full = [digest for digest in rebased if not _encoded_alone(place, digest)]
+    bases = {str(manifest_header(place, digest).base) for digest in full}
+    first = (item for item in doomed if item.name not in bases)
+    for _, items in groupby(first, lambda item: item.turn):
+        yield items
+    for digest in full:  # now there is room
+        encode_alone(place, digest)
+    yield [item for item in doomed if item.name in bases]
+
+
+def _encoded_alone(place: Store, digest: Digest) -> bool:
+    """Encode a manifest anew, alone, in one step; False if there is no room for that."""
+    try:
+        encode_alone(place, digest)
+    except DiskFull:
+        return False
+    return True
 
 
 def _delete(place: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
     """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
     whose mark there is no room is added to ``unmarked``.
     """
-    if item.kind == WORDS["manifests"]:
+    if item.kind in (WORDS[form] for form in FORMS):
         digest = Digest.parse(item.name)
         try:
             place.remember_pruned(digest)
@@ -276,18 +323,18 @@ def _named(place: Store, digest: Digest) -> tuple[set[Digest], str]:
     except (InvalidManifest, Unsupported) as error:
         # Its bytes are what its digest says: another version wrote it so. It names its objects by
         # their digests, as every version does.
-        data = b"".join(place.read("manifests", digest))
+        data = manifest_bytes(place, digest)
         found = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
         return found, f"manifest {digest}: {error}; all that it names is kept"
 
 
-def _headers(place: Store, encoded: Iterable[Digest]) -> Headers:
-    """What each encoded object says of itself, or why it does not."""
+def _headers(place: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
+    """What each encoded object or manifest says of itself, or why it does not."""
 
     def read(digest: Digest) -> Header | ZooError:
         try:
-            with naming(place, digest):
-                return read_header(b"".join(place.read("encoded", digest, 0, FIXED.size)))
+            with naming(place, digest, kind):
+                return read_header(b"".join(place.read(kind, digest, 0, FIXED.size)))
         except (Corrupt, Unsupported, MissingObject) as error:
             return error
 
@@ -306,11 +353,12 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
-    why = "no name leads to it" if kind == "manifests" else "no checkpoint needs it"
+    why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
-    alone = kind == "encoded" and isinstance(header, Header) and header.base is None
-    turn = TURNS["deltas" if kind == "encoded" and not alone else kind]
+    differs = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
+    what = "differing manifests" if kind in FORMS else "differing objects"
+    turn = TURNS[what if differs else kind]
     return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
 
 

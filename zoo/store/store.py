@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Self
@@ -35,7 +35,8 @@ from zoo.errors import (
 from zoo.store.asking import at_once, present, read_small, settle, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.folder import FolderBackend
-from zoo.store.held import WORDS, name_of, read_manifest
+from zoo.store.held import WORDS, name_of
+from zoo.store.manifests import FORMS, read_base, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.pieces import Pieces
 from zoo.store.refs import MARKER, Refs
@@ -45,9 +46,13 @@ from zoo.store.uploads import pruning, uploading
 __all__ = ["MARKER", "Store"]
 
 FORMAT = 1
+ENCODED = 2
+"""Manifests are encoded, too: earlier programs would miss them. Anything else is as in format 1."""
+BASES = 8
+"""Manifests that others are encoded against are kept in memory, so many at most."""
 FOLDERS = ("objects", "manifests", "refs", STAGING)
 HEX = re.compile("[0-9a-f]{64}")
-OWN = (*FOLDERS, "encoded", "pruned")
+OWN = (*FOLDERS, "encoded", "encoded-manifests", "pruned")
 
 
 class Store(Refs):
@@ -56,6 +61,8 @@ class Store(Refs):
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self._thread = threading.local()
+        self.base = lru_cache(BASES)(partial(read_base, self))
+        """A manifest that others are encoded against (`zoo.store.manifests.read_base`)."""
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -85,7 +92,7 @@ class Store(Refs):
             Forbidden: It may not be read, or made.
         """
         store = cls(backend)
-        if not store._is_marked():
+        if store._format() is None:
             if store.is_near and not create:
                 raise Unavailable(str(backend), "is not a zoo store")
             # Listing also tells a bucket that does not exist from one without a store.
@@ -94,33 +101,49 @@ class Store(Refs):
             if not create:
                 raise Unavailable(str(backend), "is not a zoo store")
             # Whoever makes the same store at the same time may have begun to fill it.
-            if other is not None and not store._is_marked():
+            if other is not None and store._format() is None:
                 what = "an empty folder" if store.is_near else "empty"
                 raise Unavailable(str(backend), f"is not a zoo store and not {what}")
             store._make()
-            store._is_marked()  # somebody else's marker, of another format, may have been faster
+            store._format()  # somebody else's marker, of another format, may have been faster
         if isinstance(backend, Guarded):
             _refuse_links(backend)
         return store
 
-    def _is_marked(self) -> bool:
+    def _format(self) -> int | None:
+        """What its marker says; None if there is none."""
         try:
-            version = json.loads(read_small(self.backend, MARKER, MARKER_BYTES))["format"]
+            version: object = json.loads(read_small(self.backend, MARKER, MARKER_BYTES))["format"]
         except FileNotFoundError:
-            return False
+            return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError, Corrupt) as error:
             raise Unavailable(f"{self.backend}/{MARKER}", f"cannot be read: {error}") from error
-        if type(version) is not int or version != FORMAT:
-            what = f"{self.backend} is a store of format {version}; this program reads {FORMAT}"
-            raise Unsupported(what)
-        return True
+        if type(version) is not int or version not in (FORMAT, ENCODED):
+            known = f"this program reads {FORMAT} and {ENCODED}"
+            raise Unsupported(f"{self.backend} is a store of format {version}; {known}")
+        return version
 
     def _make(self) -> None:
         if isinstance(self.backend, FolderBackend):
             for name in FOLDERS:
                 self.disk.make_folder(name)
-        self.backend.create(MARKER, (json.dumps({"format": FORMAT}) + "\n").encode())
+        self.backend.create(MARKER, _marker(FORMAT))
         settle(self.backend)
+
+    def admit_encoded_manifests(self) -> bool:
+        """Have earlier programs refuse this store, as they would miss manifests that are encoded;
+        False if its marker may not be replaced: it is another user's, in a sticky folder.
+        """
+        found = self._format()
+        if found is None:  # the disk was unmounted meanwhile
+            raise Unavailable(str(self.backend), "is not a zoo store any more")
+        if found != ENCODED:
+            try:
+                self.backend.put(MARKER, [_marker(ENCODED)])
+            except Forbidden:
+                return False
+            settle(self.backend)
+        return True
 
     def __str__(self) -> str:
         return str(self.backend)
@@ -220,6 +243,11 @@ class Store(Refs):
             # Of an object there are several encodings. The first stays: another writer may be
             # coding against it already, which it could not do if a delta took its place.
             return self.backend.create(name_of(kind, digest), _encoded(pieces))
+        if kind == "encoded-manifests":
+            settle(self.backend)
+            created = self.backend.create(name_of(kind, digest), _encoded(pieces))
+            self._manifest_kept(digest)
+            return created
         try:
             self.replace(kind, digest, pieces)
         except Forbidden:
@@ -236,20 +264,20 @@ class Store(Refs):
             Corrupt: The bytes are not what ``digest`` (or the checksum) says; nothing was changed.
             DiskFull: No space; nothing was changed.
         """
-        if kind == "encoded":
-            self.backend.put(name_of(kind, digest), [_encoded(pieces)])
-            return
-        checked = partial(_checked, kind, digest, pieces)
-        if kind == "manifests":
+        if kind in FORMS:
             settle(self.backend)  # what it names, before it
-        # What can be taken once only is not asked for again by a backend that tries again.
-        once = isinstance(pieces, Iterator)
-        self.backend.put(name_of(kind, digest), checked() if once else Pieces(checked))
-        if kind == "manifests":
-            settle(self.backend)  # itself, before any name leads to it
-            self._unmark(digest)
+        if kind in ("encoded", "encoded-manifests"):
+            self.backend.put(name_of(kind, digest), [_encoded(pieces)])
+        else:
+            checked = partial(_checked, kind, digest, pieces)
+            # What can be taken once only is not asked for again by a backend that tries again.
+            once = isinstance(pieces, Iterator)
+            self.backend.put(name_of(kind, digest), checked() if once else Pieces(checked))
+        if kind in FORMS:
+            self._manifest_kept(digest)
 
-    def _unmark(self, manifest: Digest) -> None:
+    def _manifest_kept(self, manifest: Digest) -> None:
+        settle(self.backend)  # itself, before any name leads to it
         mark = name_of("pruned", manifest)
         if self.backend.stat(mark):
             # One that stays hides nothing while the manifest is here.
@@ -300,8 +328,8 @@ class Store(Refs):
 
     def starting_with(self, digits: str) -> list[Digest]:
         """The manifests whose digest begins with these hex digits (two or more), sorted."""
-        files = self.backend.list(f"manifests/{digits[:2]}/")
-        stems = [file.name.rpartition("/")[2].removesuffix(".json") for file in files]
+        files = [file for form in FORMS for file in self.backend.list(f"{form}/{digits[:2]}/")]
+        stems = {file.name.rpartition("/")[2].removesuffix(".json") for file in files}
         found = sorted(stem for stem in stems if stem.startswith(digits))
         return [Digest("blake3", stem) for stem in found if HEX.fullmatch(stem)]
 
@@ -336,13 +364,17 @@ class Store(Refs):
         return hasher.hexdigest() == digest.hex
 
     def manifest(self, digest: Digest) -> Manifest:
-        """Read and check a manifest.
-
-        Raises:
-            MissingObject: Not here.
-            Corrupt: Its bytes are not what ``digest`` says.
-        """
+        """Read and check a manifest (`zoo.store.manifests.read_manifest`)."""
         return read_manifest(self, digest)
+
+    def has_manifest(self, digest: Digest) -> bool:
+        """Whether a manifest is here, as it is or encoded."""
+        return any(self.backend.stat(name_of(form, digest)) for form in FORMS)
+
+    def require_manifest(self, digest: Digest) -> None:
+        """Raise `MissingObject` if a manifest is not here."""
+        if not self.has_manifest(digest):
+            raise self._lacks("manifests", digest)
 
     def remove(self, name: str) -> None:
         """Delete the file of that name, if it is here."""
@@ -358,7 +390,7 @@ class Store(Refs):
         """Whether a manifest was deleted on purpose and has not come back."""
         # The mark alone proves nothing: a prune may have been killed between it and the deletion.
         marked = self.backend.stat(name_of("pruned", digest))
-        return bool(marked and not self.backend.stat(name_of("manifests", digest)))
+        return bool(marked and not self.has_manifest(digest))
 
     def pruning(self) -> AbstractContextManager[None]:
         """Announce that things are about to be deleted, so that no upload begins meanwhile.
@@ -405,6 +437,10 @@ def _checked(
     if f"blake3:{hasher.hexdigest()}" != str(digest):
         what = f"{WORDS[kind]} {digest}"
         raise Corrupt(what, str(digest), f"blake3:{hasher.hexdigest()}")
+
+
+def _marker(version: int) -> bytes:
+    return (json.dumps({"format": version}) + "\n").encode()
 
 
 def _encoded(pieces: Iterable[bytes | memoryview]) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import PlainFile, WeightsFile
+from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -30,14 +30,14 @@ from zoo.store.held import (
     name_of,
     one_read,
     pruned,
-    read_manifest,
 )
+from zoo.store.manifests import FORMS, decode_manifest, read_manifest
 from zoo.store.proof import Objects, check_file, files_of, key_of
 from zoo.store.store import Store
 
 __all__ = ["Damage", "Report", "verify"]
 
-KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
+KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 """In the order of listing, which comes after the names. Writers go the other way, so that of what
 is pushed meanwhile nothing seems to be missing."""
 
@@ -52,7 +52,7 @@ class Damage:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: ``object``, ``encoded object``, ``manifest`` or ``ref``.
+        kind: ``object``, ``encoded object``, ``manifest``, ``encoded manifest`` or ``ref``.
         name: The digest, or the ref; the file's name where it is neither.
         problem: What was found.
         needed_by: Names, or digests where they have none, of the checkpoints that need it.
@@ -73,7 +73,7 @@ class Report:
     """What was checked, and what was found.
 
     Attributes:
-        files: Objects, encoded objects and manifests that were hashed.
+        files: Objects and manifests, encoded or not, that were hashed.
         bytes: Their size together.
         damages: All that is wrong, sorted; empty for a sound store.
         newer: What is of a newer format, and could not be checked.
@@ -111,18 +111,22 @@ class _Checks:
         self._place, self._plain = place, plain
         self._proven: dict[str, _Found | None] = {}
 
-    def manifest(self, digest: Digest) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
+    def manifest(self, file: File) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
         """What is wrong with it, which objects it needs, and which of them were read for that."""
         read: dict[File, _Found] = {}
+        kind, digest = file
         try:
-            manifest = read_manifest(self._place, digest)
+            if kind == "manifests":
+                manifest = read_manifest(self._place, digest)
+            else:
+                manifest = Manifest.from_bytes(decode_manifest(self._place, digest))
         except (ZooError, OSError) as error:
             return _problem(error, digest), (), read
         found = SOUND
-        for file in files_of(manifest):
-            key = key_of(file)
+        for part in files_of(manifest):
+            key = key_of(part)
             if key not in self._proven:  # two at once do no harm
-                self._proven[key] = self._prove(file, read)
+                self._proven[key] = self._prove(part, read)
             found = self._proven[key] or found
         return found, [item for item, _ in manifest.objects()], read
 
@@ -170,7 +174,7 @@ def verify(
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Hash every object and manifest, decode every encoded object, put every file of a checkpoint
+    """Hash every object and manifest, decode what is encoded, put every file of a checkpoint
     together and compare its SHA-256, and follow every ref.
 
     Nothing is changed. What is in a file is hashed on the way, so that it is read once.
@@ -186,7 +190,8 @@ def verify(
     """
     histories, damages = _histories(place, known or {})
     held = {kind: holding(place, kind) for kind in KINDS}
-    names = _names(histories, pruned(place, held["manifests"].files))
+    manifests = {digest for form in FORMS for digest in held[form].files}
+    names = _names(histories, pruned(place, manifests))
     sizes: dict[File, int] = {
         (kind, digest): file.bytes for kind in KINDS for digest, file in held[kind].files.items()
     }
@@ -216,12 +221,12 @@ def _all_checks(
     place: Store, checks: _Checks, held: Mapping[Kind, Holding]
 ) -> Iterator[tuple[File, _Found]]:
     """What was found of each file; first of what manifests need, as that is read for them."""
-    manifests = held["manifests"].files
-    for digest, found in zip(manifests, each(place, checks.manifest, manifests), strict=True):
+    manifests: list[File] = [(form, digest) for form in FORMS for digest in held[form].files]
+    for file, found in zip(manifests, each(place, checks.manifest, manifests), strict=True):
         problem, items, read = found
         for item in items:
-            checks.needs[item].append(digest)
-        yield ("manifests", digest), problem
+            checks.needs[item].append(file[1])
+        yield file, problem
         yield from read.items()
     kinds: tuple[Kind, ...] = ("encoded", "objects")
     left = [(kind, digest) for kind in kinds for digest in held[kind].files]
@@ -322,7 +327,7 @@ class _Users:
         """Those that need one of ``files``."""
         called: set[str] = set()
         for kind, digest in files:
-            for user in [digest] if kind == "manifests" else self.needs.get(digest, ()):
+            for user in [digest] if kind in FORMS else self.needs.get(digest, ()):
                 called.update(self.names.get(user) or [str(user)])
         return tuple(sorted(called))
 
@@ -333,8 +338,8 @@ def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], l
     """
     there = held["objects"].files.keys() | held["encoded"].files.keys()
     wanted: list[tuple[File, list[str]]] = [
-        (("manifests", digest), [name_of("manifests", digest)])
-        for digest in users.names.keys() - held["manifests"].files
+        (("manifests", digest), [name_of(form, digest) for form in FORMS])
+        for digest in users.names.keys() - {item for form in FORMS for item in held[form].files}
     ]
     wanted += [
         (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])

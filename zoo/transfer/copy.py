@@ -14,9 +14,10 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
 from zoo.errors import MissingObject
 from zoo.store import Store
-from zoo.store.held import read_manifest
+from zoo.store.manifests import read_manifest
 from zoo.transfer.at_once import Mover, at_once
 from zoo.transfer.encode import Coding, Encoder
+from zoo.transfer.manifests import encode_manifest, keep_manifest
 from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
@@ -56,7 +57,7 @@ class Copied:
         read: Whether all that it had, and is relied on, was read; else only sizes were compared, or
             a newer version encoded some of it.
         healed: Those that it had damaged, and that were replaced.
-        damaged: Objects of parents, damaged here or there, that nothing was coded against.
+        damaged: What parents need, damaged here or there, so that nothing was coded against it.
     """
 
     manifest: Digest
@@ -101,16 +102,20 @@ def send(
     if remote.is_near:
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
-    encoder = Encoder(store, remote, manifest, coding)
+    data = manifest.to_bytes()
+    encoded = encode_manifest(store, remote, digest, data, manifest.parents)
+    encoder = Encoder(store, remote, manifest, coding, as_text=encoded.data is not None)
 
     def mover(advance: Advance, stop: Event) -> Mover:
         return Sender(store, remote, encoder, advance, stop)
 
     sent = _move(plan, mover, partial(progress, "sending"))
-    copied = _conclude(remote, digest, manifest, plan, sent)
+    sent += keep_manifest(remote, digest, data, encoded.data, near=store)
+    copied = _copied(digest, manifest, plan, sent)
     hashed = remote.is_near or not (plan.shared or encoder.bases)
     read = hashed and not newer
-    return replace(copied, read=read, healed=healed, damaged=encoder.damaged)
+    damaged = encoder.damaged | encoded.damaged
+    return replace(copied, read=read, healed=healed, damaged=damaged)
 
 
 def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> Copied:
@@ -125,7 +130,7 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
         MissingObject: The remote lacks something; nothing was written.
         DiskFull: No space here; the manifest was not written.
     """
-    manifest = read_manifest(remote, digest)
+    manifest = read_manifest(remote, digest, [store])
     check_numbers(manifest)  # what cannot be indexed would be kept under no name
     # What is here encoded only (somebody pushed it to this zoo) cannot be loaded.
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
@@ -140,7 +145,8 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
             return proving.told_of(receiver)
 
         sent = _move(plan, mover, partial(progress, "receiving"))
-    return replace(_conclude(store, digest, manifest, plan, sent), healed=healed)
+    sent += keep_manifest(store, digest, manifest.to_bytes(), None)
+    return replace(_copied(digest, manifest, plan, sent), healed=healed)
 
 
 def absent(place: Store, digests: Iterable[Digest]) -> set[Digest]:
@@ -161,13 +167,7 @@ def _move(
         return sum(at_once(mover(task.advance, stop).move, plan.sizes, stop))
 
 
-def _conclude(target: Store, digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
-    """Write the manifest, also in the place of a damaged one."""
-    data = manifest.to_bytes()
-    if target.write("manifests", digest, [data]):
-        sent += len(data)
-    elif not _same(target.read("manifests", digest), data):
-        target.replace("manifests", digest, [data])
+def _copied(digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
     return Copied(
         manifest=digest,
         logical_bytes=manifest.logical_bytes,
@@ -175,16 +175,6 @@ def _conclude(target: Store, digest: Digest, manifest: Manifest, plan: Plan, sen
         sent=frozenset(plan.sizes),
         shared=plan.shared,
     )
-
-
-def _same(pieces: Iterable[bytes], data: bytes) -> bool:
-    """Whether these are the bytes; no more than that many are read."""
-    at = 0
-    for piece in pieces:
-        if data[at : at + len(piece)] != piece:
-            return False
-        at += len(piece)
-    return at == len(data)
 
 
 def _plan(

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from zoo.codec.text import encode_text
 from zoo.domain.digest import Digest
+from zoo.domain.limits import TEXT_BYTES
 from zoo.domain.manifest import Manifest, Parent, Tensor
 from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
@@ -16,6 +18,10 @@ from zoo.store.encoded import encoded_header, where_is
 from zoo.transfer.whole import seems_whole
 
 __all__ = ["Coding", "Encoder"]
+
+SMALL = 4 << 20
+"""Bytes of what a folder takes coded alone from a fine-tune: a new head. It takes some hundredth of
+a second, where the whole of a checkpoint would take longer than writing it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +46,33 @@ class Encoder:
         target: The remote, asked which bases it holds.
         manifest: The checkpoint.
         coding: How small.
+        as_text: Whether a parent is at the remote, and it takes what is encoded as text: then
+            headers of files are, and what is small is coded alone where it has no base.
     """
 
-    def __init__(self, store: Store, target: Store, manifest: Manifest, coding: Coding) -> None:
+    def __init__(
+        self, store: Store, target: Store, manifest: Manifest, coding: Coding, *, as_text: bool
+    ) -> None:
         self.store = store
         self.target = target
         self.coding = coding
+        self.as_text = as_text
         self._bases: dict[Digest, bool | None] = {}
         self._tensors: dict[Digest, list[Tensor]] = {}
         for tensor in manifest.tensors:
             self._tensors.setdefault(tensor.object, []).append(tensor)
-        self._parents = list(self._tensors_of(manifest.parents))
+        self._headers = {file.header: file.name for file in manifest.weights}
+        parents = list(self._readable(manifest.parents))
+        self._parents = [{each.name: each for each in parent.tensors} for parent in parents]
+        self._parent_headers = [
+            {file.name: file.header for file in parent.weights} for parent in parents
+        ]
 
-    def _tensors_of(self, parents: Iterable[Parent]) -> Iterator[dict[str, Tensor]]:
-        """By name, of each parent that is here and can be read."""
+    def _readable(self, parents: Iterable[Parent]) -> Iterator[Manifest]:
+        """Each parent that is here and can be read."""
         for parent in parents:
             with suppress(MissingObject, Corrupt, Invalid, Unsupported):
-                manifest = self.store.manifest(parent.manifest)
-                yield {tensor.name: tensor for tensor in manifest.tensors}
+                yield self.store.manifest(parent.manifest)
 
     def encode(self, digest: Digest, data: memoryview) -> bytes | None:
         """The object ``data`` encoded, or None where it is better sent as it is.
@@ -65,20 +80,23 @@ class Encoder:
         Raises:
             Corrupt: It is damaged; encoded, nobody would notice before a pull.
         """
-        base = self._base(digest, len(data))
-        if base is None and not self.coding.alone:
+        is_text = self.as_text and digest in self._headers and len(data) <= TEXT_BYTES
+        base = self._base_of_header(digest) if is_text else self._base(digest, len(data))
+        alone = self.coding.alone or (self.as_text and len(data) <= SMALL)
+        if base is None and not alone:
             return None
         found = blake3(data).hexdigest()
         if found != digest.hex:
             where = where_is(self.store)
             raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", where)
+        plain = None if base is None else self.store.view("objects", base)
+        if is_text:
+            text = encode_text(data, plain or b"", base)
+            return text if len(text) < len(data) else None
         from zoo.codec.choose import encode_best, layout_of  # numpy and the coders, if needed
 
-        plain = None if base is None else self.store.view("objects", base)
         layout = layout_of(self._tensors.get(digest, ()), len(data))
-        return encode_best(
-            data, layout, plain, base, alone=self.coding.alone, smallest=self.coding.smallest
-        )
+        return encode_best(data, layout, plain, base, alone=alone, smallest=self.coding.smallest)
 
     @property
     def bases(self) -> frozenset[Digest]:
@@ -101,6 +119,18 @@ class Encoder:
             if base is None or self.store.missing("objects", [base]):
                 continue
             if self.store.size("objects", base) == size and self._is_sound(base, size):
+                return base
+        return None
+
+    def _base_of_header(self, digest: Digest) -> Digest | None:
+        """As `_base`, of the header of a file: a parent's of the file of that name, of any size."""
+        for headers in self._parent_headers:
+            twin = headers.get(self._headers[digest])
+            base = None if twin is None else self._standing(twin)
+            if base is None or self.store.missing("objects", [base]):
+                continue
+            size = self.store.size("objects", base)
+            if size <= TEXT_BYTES and self._is_sound(base, size):
                 return base
         return None
 

@@ -18,7 +18,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
 from zoo.store import Store
-from zoo.store.held import is_below, one_read, read_manifest
+from zoo.store.held import is_below, one_read
+from zoo.store.manifests import read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
@@ -83,7 +84,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     new = registry.unknown({move.manifest for move in moves.values()})
     problems: dict[Digest, str] = {}
     with progress("reading manifests", len(new)) as task:
-        for digest, manifest in _manifests(remote, sorted(new)):
+        for digest, manifest in _manifests(remote, sorted(new), workspace.store):
             problem = one_read(_index, manifest, registry, digest)
             if problem:
                 problems[digest] = str(problem)
@@ -158,10 +159,10 @@ def _moves(
 
 
 def _manifests(
-    remote: Store, digests: Iterable[Digest]
+    remote: Store, digests: Iterable[Digest], near: Store
 ) -> Iterator[tuple[Digest, Manifest | Exception]]:
     def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
-        return digest, one_read(partial(read_manifest, remote), digest)
+        return digest, one_read(partial(read_manifest, remote), digest, near=[near])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(read, digests)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
-from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, DiskFull, InvalidReference, Unavailable, ZooError
+from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import name_of
+from zoo.store.held import WORDS, name_of
+from zoo.store.manifests import FORMS, manifest_bytes
 from zoo.store.verify import Damage, Report, verify
 
 __all__ = ["Repaired", "repair"]
+
+ENCODED: tuple[Kind, ...] = ("encoded", "encoded-manifests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,30 +70,22 @@ def repair(
             return Repaired(healed=done, report=report)
 
 
-def _manifest(source: Store, digest: Digest) -> Iterator[bytes]:
-    left = MANIFEST_BYTES
-    for piece in source.read("manifests", digest):
-        left -= len(piece)
-        if left < 0:
-            raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
-        yield piece
-
-
 def _replaced(place: Store, source: Store, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:
         return False
     try:
-        if damage.kind == "manifest":
-            place.replace("manifests", digest, _manifest(source, digest))
-            return True
-        plain = read_object(source, digest, least=object_size(source, digest))
-        place.replace("objects", digest, plain)
+        if damage.kind in (WORDS[form] for form in FORMS):
+            place.replace("manifests", digest, [manifest_bytes(source, digest)])
+        else:
+            plain = read_object(source, digest, least=object_size(source, digest))
+            place.replace("objects", digest, plain)
     except (DiskFull, Unavailable):
         raise
     except ZooError:
         return False  # the source lacks it, or has it damaged too
-    if damage.kind == "encoded object":
-        place.remove(name_of("encoded", digest))
+    for kind in ENCODED:
+        if damage.kind == WORDS[kind]:
+            place.remove(name_of(kind, digest))
     return True

@@ -14,7 +14,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo.moves import append_after, check_movable
 from zoo.store import Store
-from zoo.store.held import has_all_of, read_manifest
+from zoo.store.manifests import has_all_of, read_manifest
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
@@ -97,7 +97,7 @@ def pull(
     digest = entry.manifest
 
     def known() -> Iterator[Digest]:
-        yield from read_manifest(remote, digest).ancestry()
+        yield from read_manifest(remote, digest, [workspace.store]).ancestry()
         yield from (entry.manifest for entry in remote.history(ref))
 
     def check(here: RefEntry | None) -> None:

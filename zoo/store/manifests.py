@@ -1,0 +1,139 @@
+"""Manifests, read and checked: as they are, or encoded as the difference from another one.
+
+What is encoded has the digest of the plain JSON. Its base stands alone: one step leads to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from zoo.codec.header import FIXED, Header
+from zoo.codec.text import decode_text, encode_text
+from zoo.contracts import Kind
+from zoo.domain.digest import Digest
+from zoo.domain.limits import MANIFEST_BYTES, TEXT_BYTES
+from zoo.domain.manifest import Manifest
+from zoo.errors import Corrupt, MissingObject, ZooError
+from zoo.store.encoded import header_of, naming, where_is
+from zoo.store.held import WORDS
+
+if TYPE_CHECKING:
+    from zoo.store.store import Store
+
+__all__ = ["FORMS", "decode_manifest", "encode_alone", "has_all_of", "manifest_bytes",
+           "manifest_header", "read_base", "read_manifest"]  # fmt: skip
+
+FORMS: tuple[Kind, ...] = ("manifests", "encoded-manifests")
+"""How a manifest is kept. One that is kept as it is is read so, whatever else is there."""
+
+
+def read_manifest(place: Store, digest: Digest, near: Sequence[Store] = ()) -> Manifest:
+    """Read and check a manifest; ``near`` as for `manifest_bytes`.
+
+    Raises:
+        MissingObject: Not there; or it is encoded, and nobody has its base.
+        Corrupt: Its bytes, or those of its base, are not what the digest says.
+        InvalidManifest: They are, but break the format.
+        Unsupported: A newer version wrote it.
+    """
+    return Manifest.from_bytes(manifest_bytes(place, digest, near))
+
+
+def manifest_bytes(place: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
+    """The canonical bytes of a manifest, hashed.
+
+    Args:
+        place: Where it is.
+        digest: Its name.
+        near: Stores to look for its base first.
+
+    Raises:
+        MissingObject, Corrupt, Unsupported: As `read_manifest`.
+    """
+    try:
+        return _plain(place, digest)
+    except MissingObject as lacking:
+        if not place.has_manifest(digest):
+            raise lacking from None
+    try:
+        return decode_manifest(place, digest, near)
+    except MissingObject:
+        # A prune may have encoded it anew, and deleted its base, between the two looks.
+        return decode_manifest(place, digest, near)
+
+
+def decode_manifest(place: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
+    """As `manifest_bytes`, of one that is kept encoded, whatever else is there."""
+    data = b"".join(place.read("encoded-manifests", digest, 0, TEXT_BYTES + 1))
+    base = header_of(place, digest, data, "encoded-manifests").base
+    text = b"" if base is None else _base(place, base, near)
+    with naming(place, digest, "encoded-manifests"):
+        plain = decode_text(data, limit=TEXT_BYTES, base=[text])
+    return _checked(place, "encoded-manifests", digest, plain)
+
+
+def encode_alone(place: Store, digest: Digest) -> None:
+    """Keep an encoded manifest without a base from now on, in one step: its base is to go."""
+    data = encode_text(decode_manifest(place, digest))
+    place.replace("encoded-manifests", digest, [data])
+
+
+def manifest_header(place: Store, digest: Digest) -> Header:
+    """The header of a manifest that is kept encoded.
+
+    Raises:
+        MissingObject: It is not there encoded.
+        Corrupt: It is damaged.
+        Unsupported: It is of a newer format.
+    """
+    data = b"".join(place.read("encoded-manifests", digest, 0, FIXED.size))
+    return header_of(place, digest, data, "encoded-manifests")
+
+
+def read_base(place: Store, digest: Digest) -> bytes:
+    """A manifest that others are encoded against: it stands alone. Raises as `manifest_bytes`."""
+    try:
+        return _plain(place, digest)
+    except MissingObject:
+        if not place.has_manifest(digest):
+            raise
+    if manifest_header(place, digest).base is not None:
+        what = f"{WORDS['encoded-manifests']} {digest}"
+        raise Corrupt(what, "a base that stands alone", "a difference", where_is(place))
+    return decode_manifest(place, digest)
+
+
+def has_all_of(place: Store, digest: Digest) -> bool:
+    """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
+    try:
+        needed = [item for item, _ in read_manifest(place, digest).objects()]
+        encoded = place.missing("objects", needed)
+        return not (encoded and place.missing("encoded", encoded))
+    except (ZooError, OSError):
+        return False
+
+
+def _base(place: Store, digest: Digest, near: Sequence[Store]) -> bytes:
+    for store in near:
+        with suppress(ZooError):  # one that is damaged here may be sound there
+            return _plain(store, digest)
+    return place.base(digest)
+
+
+def _plain(place: Store, digest: Digest) -> bytes:
+    data = b"".join(place.read("manifests", digest, 0, MANIFEST_BYTES + 1))
+    if len(data) > MANIFEST_BYTES:
+        raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
+    return _checked(place, "manifests", digest, data)
+
+
+def _checked(place: Store, kind: Kind, digest: Digest, data: bytes) -> bytes:
+    found = blake3(data).hexdigest()
+    if found != digest.hex:
+        what, found = f"{WORDS[kind]} {digest}", f"blake3:{found}"
+        raise Corrupt(what, str(digest), found, where_is(place))
+    return data

@@ -1,0 +1,103 @@
+"""A manifest on its way to a remote: as the difference from its parent's where that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from zoo.codec.text import encode_text
+from zoo.domain.digest import Digest
+from zoo.domain.limits import TEXT_BYTES
+from zoo.domain.manifest import Parent
+from zoo.errors import Corrupt, MissingObject, Unsupported
+from zoo.store import Store
+from zoo.store.held import name_of
+from zoo.store.manifests import manifest_bytes, manifest_header, read_base
+
+__all__ = ["Encoded", "encode_manifest", "keep_manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a remote is to get in the place of a manifest.
+
+    Attributes:
+        data: The difference; None where the manifest is better sent as it is.
+        damaged: What it could be the difference from, and is damaged at the remote.
+    """
+
+    data: bytes | None = None
+    damaged: frozenset[Digest] = frozenset()
+
+
+def encode_manifest(
+    store: Store, target: Store, digest: Digest, data: bytes, parents: tuple[Parent, ...]
+) -> Encoded:
+    """Encode a manifest that ``target`` lacks as the difference from a parent's that it has.
+
+    Once this gives a difference, ``target`` is a store that takes such (`docs/store.md`).
+    """
+    if len(data) > TEXT_BYTES or target.has_manifest(digest):
+        return Encoded()
+    damaged: set[Digest] = set()
+    for base in _standing(target, parents):
+        try:
+            text = _base(store, target, base)
+        except Corrupt:
+            damaged.add(base)
+            continue
+        except (MissingObject, Unsupported):
+            continue
+        if len(text) > TEXT_BYTES:
+            continue
+        encoded = encode_text(data, text, base)
+        if len(encoded) < len(data) and target.admit_encoded_manifests():
+            return Encoded(encoded, frozenset(damaged))
+    return Encoded(damaged=frozenset(damaged))
+
+
+def keep_manifest(
+    target: Store, digest: Digest, data: bytes, encoded: bytes | None, near: Store | None = None
+) -> int:
+    """Write a manifest, also in the place of a damaged one; the bytes that ``target`` lacked."""
+    if not target.has_manifest(digest):
+        if encoded is not None and target.write("encoded-manifests", digest, [encoded]):
+            return len(encoded)
+        if encoded is None and target.write("manifests", digest, [data]):
+            return len(data)
+    try:
+        manifest_bytes(target, digest, [near] if near else [])
+    except (Corrupt, MissingObject):
+        target.replace("manifests", digest, [data])
+        target.remove(name_of("encoded-manifests", digest))
+    except Unsupported:
+        pass  # a newer version encoded it
+    return 0
+
+
+def _standing(target: Store, parents: tuple[Parent, ...]) -> Iterator[Digest]:
+    """Of each parent that ``target`` has, its base there, or itself: deltas are one hop deep."""
+    for parent in parents:
+        if not target.missing("manifests", [parent.manifest]):
+            yield parent.manifest
+            continue
+        with suppress(MissingObject, Corrupt, Unsupported):
+            yield manifest_header(target, parent.manifest).base or parent.manifest
+
+
+def _base(store: Store, target: Store, digest: Digest) -> bytes:
+    """The bytes of a base that both have; raises `Corrupt` if ``target`` has it damaged.
+
+    In a folder it is read. Elsewhere that would be a download: sizes are compared.
+    """
+    if target.is_near:
+        return read_base(target, digest)
+    data = manifest_bytes(store, digest)
+    if target.missing("manifests", [digest]):
+        found = manifest_header(target, digest).size
+    else:
+        found = target.size("manifests", digest)
+    if found != len(data):
+        raise Corrupt(f"manifest {digest}", f"{len(data)} bytes", f"{found} bytes")
+    return data
