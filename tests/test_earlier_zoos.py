@@ -1,6 +1,7 @@
 """Zoos and remotes that earlier versions wrote stay what they were.
 
-``fixtures/zoos/make.sh`` made them: ``before-trust`` with commit 917ff29, ``trust`` with 7a84936.
+``fixtures/zoos/make.sh`` made them: ``before-trust`` with commit 917ff29, ``trust`` with 7a84936,
+``one-store`` with 5a45b99, the last one that keeps every manifest as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "zoos"
 LINE = {f"team/line{number}" for number in range(34)}
 
 
-@pytest.fixture(params=["before-trust", "trust"])
+@pytest.fixture(params=["before-trust", "trust", "one-store"])
 def earlier(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
@@ -96,6 +97,9 @@ def test_work_goes_on(earlier: Path) -> None:
     zoo("delete", "team/v1").refused("protected")
     zoo("adapt", "team/tuned", "team/new", "--classes", "5").done()
     zoo("push", "team/new", "--to", "shared").done()
+    assert json.loads((earlier / "shared" / "zoo.json").read_bytes()) == {"format": 2}
+    assert len(list((earlier / "shared" / "encoded-manifests").rglob("*/*"))) == 1
+    zoo("pull", "team/new", "--from", "shared").done()
     zoo("delete", "team/line33").done()
     zoo("prune", "--yes").done()
     zoo("verify").done()

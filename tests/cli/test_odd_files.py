@@ -14,7 +14,7 @@ import pytest
 
 TUNED = "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0", "--yes")
-FOLDERS = ("objects", "encoded", "manifests", "refs", "pruned", "tmp")
+FOLDERS = ("objects", "encoded", "manifests", "encoded-manifests", "refs", "pruned", "tmp")
 OLD = time.time() - 400 * 86400
 HUGE = 1 << 40
 

@@ -18,9 +18,10 @@ from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, Unsupported
 
 GOLDEN = Path(__file__).parent / "golden"
+CODECS = [Codec.FULL, Codec.FAST, Codec.MAX]
 CASES = [
     (codec, name)
-    for codec in Codec
+    for codec in CODECS
     for name, layout in LAYOUTS.items()
     if codec != Codec.MAX or layout.exponent
 ]
@@ -74,7 +75,7 @@ def test_special_floats_and_neighbours_across_zero_come_back(codec: Codec, name:
     assert decoded(codec, encoded(codec, layout, one, other), other) == one
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("count", [0, 1, 256 * 1024 - 1, 256 * 1024, 600_000])
 def test_whole_and_broken_chunks_come_back(codec: Codec, count: int) -> None:
     one, other = weights(count, 1).tobytes(), weights(count, 2).tobytes()
@@ -83,7 +84,7 @@ def test_whole_and_broken_chunks_come_back(codec: Codec, count: int) -> None:
     assert read_header(form).chunks == -(-count // (256 * 1024))
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("name", ["F32", "BF16"])
 def test_golden_files_decode(codec: Codec, name: str) -> None:
     """The format is a promise: what was written once can be read for ever."""
@@ -95,7 +96,7 @@ def test_golden_files_decode(codec: Codec, name: str) -> None:
     assert decoded(codec, path.read_bytes(), base.tobytes()) == child.tobytes()
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", CODECS)
 def test_every_flipped_byte_is_found(codec: Codec) -> None:
     base = weights(600, 5)
     one, other = (base * np.float32(1.001)).tobytes(), base.tobytes()
@@ -107,7 +108,7 @@ def test_every_flipped_byte_is_found(codec: Codec) -> None:
             decoded(codec, bytes(broken), other)
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", CODECS)
 def test_every_truncation_is_found(codec: Codec) -> None:
     base = weights(600, 5)
     one, other = (base * np.float32(1.001)).tobytes(), base.tobytes()

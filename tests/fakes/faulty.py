@@ -19,7 +19,7 @@ FAULTS = ("fails", "loses the answer", "stalls", "duplicates", "damages", "trunc
 SILENT_FAULTS = FAULTS[4:]
 """What only whoever keeps the bytes can notice."""
 
-CONTENT = ("objects/", "encoded/", "manifests/")
+CONTENT = ("objects/", "encoded/", "manifests/", "encoded-manifests/")
 STALL_SECONDS = 0.001
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from zoo_bucket.bucket import BucketBackend
 
 __all__ = ["BucketPlace", "FolderPlace", "Place", "ago", "flip", "mirror", "write"]
 
-FOLDERS = ("objects", "encoded", "manifests", "refs", "pruned")
+FOLDERS = ("objects", "encoded", "manifests", "encoded-manifests", "refs", "pruned")
 
 
 class Place(Protocol):

@@ -43,7 +43,9 @@ def files(root: Path) -> dict[str, float]:
 def held(root: Path) -> set[str]:
     """Hex digests of the objects and manifests that are whole."""
     return {
-        p.stem for kind in ("objects", "encoded", "manifests") for p in root.glob(f"{kind}/??/*")
+        p.stem
+        for kind in ("objects", "encoded", "manifests", "encoded-manifests")
+        for p in root.glob(f"{kind}/??/*")
     }
 
 

@@ -49,8 +49,8 @@ def test_the_marker_says_the_format(store: Store) -> None:
 @pytest.mark.parametrize("opened", [Store.open, Store.create])
 def test_an_unknown_format_is_refused(store: Store, opened: Callable[[Path], Store]) -> None:
     (store.root / "zoo.json").chmod(0o644)
-    (store.root / "zoo.json").write_text('{"format": 2}')
-    with pytest.raises(Unsupported, match="format 2"):
+    (store.root / "zoo.json").write_text('{"format": 3}')
+    with pytest.raises(Unsupported, match="format 3; this program reads 1 and 2"):
         opened(store.root)
 
 

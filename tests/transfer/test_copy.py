@@ -19,7 +19,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Task, silent
 from zoo.errors import Corrupt, InvalidManifest, MissingObject, Unavailable
-from zoo.store import Store, held
+from zoo.store import Store, manifests
 from zoo.transfer.copy import receive, send
 from zoo.transfer.encode import Coding
 
@@ -173,6 +173,6 @@ def test_a_manifest_without_bounds_is_not_read(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = store_checkpoint(source)
-    monkeypatch.setattr(held, "MANIFEST_BYTES", 100)
+    monkeypatch.setattr(manifests, "MANIFEST_BYTES", 100)
     with pytest.raises(Corrupt, match="at most 100 bytes"):
         receive(source, target, digest, silent)

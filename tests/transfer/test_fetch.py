@@ -157,10 +157,21 @@ def test_a_second_fetch_reads_no_manifest(
 def test_what_is_damaged_there_hides_nothing_else(
     theirs: Workspace, mine: Workspace, place: Path
 ) -> None:
-    flip_byte(Store.open(place).path("manifests", mine.resolve(BASE)[1]))
+    flip_byte(Store.open(place).path("encoded-manifests", mine.resolve(TUNED)[1]))
     fetched = fetch(theirs, "lab")
-    assert list(fetched.damaged) == [Reference.parse(BASE)]
-    assert found(theirs) == {TUNED: "remote"}
+    assert list(fetched.damaged) == [Reference.parse(TUNED)]
+    assert found(theirs) == {BASE: "remote"}
+
+
+def test_who_cannot_read_a_manifest_for_its_base_names_the_base(
+    theirs: Workspace, mine: Workspace, place: Path
+) -> None:
+    _, base = mine.resolve(BASE)
+    flip_byte(Store.open(place).path("manifests", base))
+    fetched = fetch(theirs, "lab")
+    assert [f"manifest {base} is damaged" in text for text in fetched.damaged.values()] == [
+        True
+    ] * 2
 
 
 def test_a_remote_that_is_away_changes_nothing(theirs: Workspace, place: Path) -> None:

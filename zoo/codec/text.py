@@ -21,15 +21,20 @@ __all__ = ["decode_text", "encode_text"]
 LEVEL = 3
 """Higher ones save a few bytes of some hundred, and take a hundred times as long."""
 
+LARGEST_TABLE = 20
+
 
 def encode_text(data: Buffer, base: Buffer = b"", base_digest: Digest | None = None) -> bytes:
     """Encode a text of 1 to `TEXT_BYTES` bytes, alone or as the difference from ``base``."""
+    # Over both, so that nothing of the base is out of sight. The tables take at most 8 MiB.
+    window = max((len(data) + len(base)).bit_length(), zstandard.WINDOWLOG_MIN)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL,
         source_size=len(data),
         dict_size=len(base),
-        # It reaches over both, so that nothing of the base is out of sight.
-        window_log=max((len(data) + len(base)).bit_length(), zstandard.WINDOWLOG_MIN),
+        window_log=window,
+        hash_log=min(window, LARGEST_TABLE),
+        chain_log=min(window, LARGEST_TABLE),
         write_content_size=True,
         write_dict_id=False,
     )
