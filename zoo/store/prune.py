@@ -35,10 +35,15 @@ __all__ = ["Doomed", "Plan", "execute", "plan"]
 
 KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 ENCODED: tuple[Kind, ...] = ("encoded-manifests", "encoded")
-TURNS = {kind: turn for turn, kind in enumerate(
-    ("differing manifests", "encoded-manifests", "manifests", "differing objects", "encoded",
-     "objects", "leftovers")
-)}  # fmt: skip
+TURNS = {
+    "manifest deltas": 0,
+    "encoded-manifests": 1,
+    "manifests": 2,
+    "deltas": 3,
+    "encoded": 4,
+    "objects": 5,
+    "leftovers": 6,
+}
 """Manifests go first and what they listed after them, so that whoever is interrupted leaves no
 manifest without objects; deltas go before what stands alone, as that may be their base."""
 
@@ -356,9 +361,9 @@ def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
     why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
-    differs = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
-    what = "differing manifests" if kind in FORMS else "differing objects"
-    turn = TURNS[what if differs else kind]
+    is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
+    delta = "manifest deltas" if kind in FORMS else "deltas"
+    turn = TURNS[delta if is_delta else kind]
     return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
 
 

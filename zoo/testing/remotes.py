@@ -14,6 +14,7 @@ from blake3 import blake3
 from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
+from zoo.codec.text import encode_text
 from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Settling
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -21,6 +22,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.held import name_of
+from zoo.store.manifests import encode_alone, manifest_bytes
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 
@@ -401,6 +403,22 @@ class StoreSuite:
         assert read(store, digest, kind="encoded") == b"damaged"
         store.replace("encoded", digest, [data])
         assert verify(store).damages == ()
+
+    def test_an_encoded_manifest_is_read_as_what_it_was(self, store: Store) -> None:
+        """Where the marker tells other programs that there are such."""
+        child, digest = BODY + b"more", digest_of(BODY + b"more")
+        base = store.put("manifests", BODY)
+        assert store.admit_encoded_manifests()
+        assert store.admit_encoded_manifests()
+        assert Store.connect(store.backend, create=False).has_manifest(base)
+        data = encode_text(child, BODY, base)
+        assert store.write("encoded-manifests", digest, [data]) is True
+        assert store.write("encoded-manifests", digest, [data]) is False
+        assert manifest_bytes(store, digest) == child
+        assert store.starting_with(digest.hex[:2]) == [digest]
+        encode_alone(store, digest)
+        store.remove(name_of("manifests", base))
+        assert manifest_bytes(store, digest) == child
 
     def test_a_pruned_manifest_is_remembered_until_it_is_back(self, store: Store) -> None:
         """By an empty file."""
