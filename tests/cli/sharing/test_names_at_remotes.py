@@ -125,17 +125,16 @@ def test_what_is_restored_at_a_remote_is_safe_from_a_prune_meanwhile(
     bare: Run, mine: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare("delete", NAME, "--from", "lab", "--yes")
-    size, refused = Store.size, []
+    require, refused = Store.require_manifest, []
 
-    def prune_meanwhile(store: Store, kind: Any, digest: Any) -> int:
-        found = size(store, kind, digest)
+    def prune_meanwhile(store: Store, digest: Any) -> None:
+        require(store, digest)
         if store.root == lab:
             with pytest.raises(Conflict), Store.open(lab).pruning():
                 pass
             refused.append(digest)
-        return found
 
-    monkeypatch.setattr(Store, "size", prune_meanwhile)
+    monkeypatch.setattr(Store, "require_manifest", prune_meanwhile)
     assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
     assert refused
 
