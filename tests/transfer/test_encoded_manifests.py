@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, objects_in, tensors
@@ -18,7 +20,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Corrupt, Forbidden, MissingObject, Unavailable
+from zoo.errors import Corrupt, DiskFull, Forbidden, MissingObject, Unavailable
 from zoo.moves import append_deletion
 from zoo.store import Store, manifests
 from zoo.store.encoded import encoded_header
@@ -34,7 +36,7 @@ from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
 BASE, CHILD, GRANDCHILD, OTHER = "team/base", "team/child", "team/grandchild", "team/other"
-AT_ONCE = {"keep": timedelta(seconds=-2), "grace": timedelta(seconds=-2)}
+NOW = timedelta(seconds=-2)
 ENCODED: Kind = "encoded-manifests"
 CONTENT = ("objects", "encoded", "manifests", ENCODED)
 
@@ -75,8 +77,16 @@ def of(mine: Workspace, name: str) -> Digest:
     return mine.resolve(name)[1]
 
 
-def prune(store: Store) -> Plan:
-    return execute(store, plan(store, **AT_ONCE), **AT_ONCE)
+def planned(store: Store, grace: timedelta = NOW) -> Plan:
+    return plan(store, keep=NOW, grace=grace)
+
+
+def carry(store: Store, shown: Plan, grace: timedelta = NOW) -> Plan:
+    return execute(store, shown, keep=NOW, grace=grace)
+
+
+def prune(store: Store, grace: timedelta = NOW) -> Plan:
+    return carry(store, planned(store, grace), grace)
 
 
 def is_format(place: Place) -> int:
@@ -267,7 +277,7 @@ def test_a_prune_that_is_killed_loses_nothing(
     push(mine, OTHER, team.location)
     for name in (BASE, OTHER):
         append_deletion(team.remote, Reference.parse(name))
-    shown = plan(team.remote, **AT_ONCE)
+    shown = planned(team.remote)
     before = {name: team.read(name) for name in team.names(*CONTENT)}
     steps = 1 + len(shown.doomed)
     backend = team.remote.backend
@@ -275,28 +285,56 @@ def test_a_prune_that_is_killed_loses_nothing(
     for last in range(steps + 1):
         left = iter(range(last))
 
-        def step(key: str, left: Iterator[int] = left) -> None:
+        def step(
+            act: Callable[..., None], key: str, *data: Any, left: Iterator[int] = left
+        ) -> None:
             if key.startswith(CONTENT) and next(left, None) is None:
                 raise Killed
+            act(key, *data)
 
         with monkeypatch.context() as patched:
-            patched.setattr(backend, "put", lambda key, data: (step(key), put(key, data)))
-            patched.setattr(backend, "delete", lambda key: (step(key), delete(key)))
+            patched.setattr(backend, "put", partial(step, put))
+            patched.setattr(backend, "delete", partial(step, delete))
             with nullcontext() if last == steps else pytest.raises(Killed):
-                execute(team.remote, shown, **AT_ONCE)
+                carry(team.remote, shown)
         assert verify(team.remote).damages == ()
         for name, data in before.items():
             team.plant(name, data)
+
+
+def test_a_prune_makes_room_on_a_full_disk(
+    mine: Workspace, team: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be encoded anew is, once objects have gone; only then its base goes."""
+    append_deletion(team.remote, Reference.parse(BASE))
+    put, delete = FolderBackend.put, FolderBackend.delete
+    gone: list[str] = []
+
+    def full(backend: FolderBackend, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        if not any(name.startswith("objects/") for name in gone):
+            raise DiskFull(key)
+        put(backend, key, pieces)
+
+    def freed(backend: FolderBackend, key: str) -> None:
+        delete(backend, key)
+        gone.append(key)
+
+    monkeypatch.setattr(FolderBackend, "put", full)
+    monkeypatch.setattr(FolderBackend, "delete", freed)
+    assert prune(team.remote).rebased == (of(mine, CHILD),)
+    content = [name for name in gone if name.startswith(CONTENT)]
+    assert content[-1] == name_of("manifests", of(mine, BASE))
+    assert verify(team.remote).damages == ()
+    assert manifest_header(team.remote, of(mine, CHILD)).base is None
 
 
 def test_a_young_one_keeps_what_it_needs(mine: Workspace, team: Place) -> None:
     """No name leads to it yet: its upload may be going on."""
     for name in (BASE, CHILD):
         append_deletion(team.remote, Reference.parse(name))
-    keep = {"keep": timedelta(seconds=-2), "grace": timedelta(minutes=30)}
     for name in team.names("objects", "encoded", "manifests"):
         team.age(name, ago(3600))
-    done = execute(team.remote, plan(team.remote, **keep), **keep)
+    done = prune(team.remote, timedelta(minutes=30))
     assert [item.name for item in done.doomed if item.kind == "manifest"] == [str(of(mine, BASE))]
     assert done.rebased == (of(mine, CHILD),)
     assert verify(team.remote).damages == ()
@@ -307,11 +345,11 @@ def test_who_reads_while_a_prune_encodes_anew_reads_again(
     mine: Workspace, team: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append_deletion(team.remote, Reference.parse(BASE))
-    shown, asked = plan(team.remote, **AT_ONCE), []
+    shown, asked = planned(team.remote), []
 
     def base(digest: Digest) -> bytes:
         asked.append(digest)
-        execute(team.remote, shown, **AT_ONCE)
+        carry(team.remote, shown)
         return manifests.read_base(team.remote, digest)
 
     reader = Store(team.remote.backend)
