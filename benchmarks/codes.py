@@ -24,7 +24,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import zoo
-from zoo.backbones.codes import Tap, extract, find_taps
+from zoo.backbones.codes import extract
+from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.progress import silent
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.facade import Zoo
@@ -32,7 +33,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.run import Result
+from zoo.finetune.run import Finetuned
 from zoo.finetune.strategies.linear import goodness
 from zoo.finetune.strategies.probe import fit_probe
 from zoo_timm.backbone import TimmBackbone
@@ -184,7 +185,7 @@ def save_table(path: Path, files: Sequence[Path], train: set[int]) -> None:
     path.write_text("\n".join(["path,label,split", *rows, ""]))
 
 
-def probe(z: Zoo, table: Path, at: str, seed: int) -> Result:
+def probe(z: Zoo, table: Path, at: str, seed: int) -> Finetuned:
     """One as users make it."""
     return z.finetune(
         BASE, table, f"bench/{at}:s{seed}", strategy="probe", at=at, seed=seed, image_size=SIZE,

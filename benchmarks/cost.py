@@ -76,16 +76,16 @@ def measure(architecture: str, file: Path) -> dict[str, tuple[float, float]]:
                             "--home", str(theirs)),
             "push, running": within(ours, lambda z: z.push("bench/model", str(root / "other"))),
             "pull, running": within(
-                again, lambda z: z.pull_from("bench/model", str(root / "other"))
+                again, lambda z: z.pull("bench/model", remote=str(root / "other"))
             ),
             "push, all there": within(ours, lambda z: z.push("bench/model", str(remote))),
             "pull, all there": within(
-                theirs, lambda z: z.pull_from("bench/model", str(remote))
+                theirs, lambda z: z.pull("bench/model", remote=str(remote))
             ),
             "verify": within(theirs, lambda z: z.verify()),
             "push, fine-tune": within(tuned(ours), lambda z: z.push("bench/tuned", str(remote))),
             "pull, fine-tune": within(
-                theirs, lambda z: z.pull_from("bench/tuned", str(remote))
+                theirs, lambda z: z.pull("bench/tuned", remote=str(remote))
             ),
         }  # fmt: skip
 
@@ -94,7 +94,7 @@ def tuned(home: Path) -> Path:
     """Add a checkpoint to the zoo whose weights are all a little other; the zoo."""
     with zoo.open(home) as opened:
         workspace = opened.workspace
-        _, digest = workspace.resolve("bench/model")
+        _, digest = workspace.names.resolve("bench/model")
         base = workspace.store.manifest(digest)
         state = {name: tensor * 1.0001 if tensor.is_floating_point() else tensor
                  for name, tensor in mapped_state(workspace.store, base).items()}  # fmt: skip

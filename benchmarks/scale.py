@@ -326,8 +326,8 @@ def calls(team: Team, number: int) -> Calls:
             Query(license="cc-by-4.0", num_classes=37, limit=10)
         ),
         "count a word in half of all": lambda: registry.count(many),
-        "resolve a name": lambda: workspace.resolve(str(reference(number))),
-        "resolve a digest": lambda: workspace.resolve(newest.hex[:12]),
+        "resolve a name": lambda: workspace.names.resolve(str(reference(number))),
+        "resolve a digest": lambda: workspace.names.resolve(newest.hex[:12]),
         "suggest names for a mistyped one": lambda: mistyped(workspace),
         "open the registry": lambda: Registry.open(workspace.root / REGISTRY).close(),
     }
@@ -336,7 +336,7 @@ def calls(team: Team, number: int) -> Calls:
 def mistyped(workspace: Workspace) -> list[str]:
     """What is suggested for a name that is none."""
     try:
-        workspace.resolve("birds/aples-0")
+        workspace.names.resolve("birds/aples-0")
     except UnknownName as error:
         return list(error.near)
     raise AssertionError("the name is known")

@@ -87,7 +87,7 @@ class Zoo:
         """Pull into another zoo."""
         (newest,) = self.newest
         with zoo.init(self.folder / "other") as other:
-            other.pull_from(str(newest.ref), str(self.remote))
+            other.pull(str(newest.ref), remote=str(self.remote))
             store = other.workspace.store
             restore_file(store, store.manifest(newest.manifest).weights[0], target)
 

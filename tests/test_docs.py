@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.checkpoints import add_checkpoint, tensors
 
+import zoo
 from zoo import plugins
 from zoo.domain import limits
+from zoo.domain.manifest import Parent
 from zoo_cli.limits import page
 from zoo_cli.reference import reference
 
@@ -32,6 +36,27 @@ def test_every_built_in_plugin_is_listed(group: str) -> None:
     page = (ROOT / "docs" / "plugins.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| `zoo.{group}`"))
     assert set(plugins.names(f"zoo.{group}")) <= set(re.findall(r"`([a-z0-9]+)`", row))
+
+
+def test_the_python_of_the_docs_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, shared = tmp_path / "zoo", tmp_path / "team"
+    with zoo.init(home) as made:
+        base = add_checkpoint(made.workspace, "team/base")
+        parents = (Parent(manifest=base, relation="finetune", ref="team/base"),)
+        add_checkpoint(made.workspace, "team/flowers", tensors(1), parents=parents)
+        made.push("team/flowers", str(shared))
+    monkeypatch.setenv("ZOO_HOME", str(home))
+    text = (ROOT / "docs" / "python.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block.replace("/mnt/team/zoo", str(shared)), names)
+    told = capsys.readouterr().out
+    assert "team/base Check(share=" in told
+    names["z"].close()
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.*$", text, re.MULTILINE)))
+    assert sorted(listed) == [name for name in dir(zoo.Zoo) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -140,10 +140,10 @@ def test_what_cannot_be_used_keeps_nobody_from_the_others(
 @pytest.mark.parametrize(
     ("method", "fails"),
     [
-        ("def build(self, architecture, **how): raise RuntimeError(architecture)",
-         "def build(self, architecture, **how): {}"),
+        ("def build(self, architecture, options=None): raise RuntimeError(architecture)",
+         "def build(self, architecture, options=None): {}"),
         ("def hierarchy(self, architecture, module, *, input_size=None): pass",
-         "build = lambda self, architecture, **how: None\n"
+         "build = lambda self, architecture, options=None: None\n"
          "    def hierarchy(self, architecture, module, *, input_size=None): {}"),
     ],
     ids=["build", "hierarchy"],

@@ -102,7 +102,7 @@ class TestFind:
 def test_create_keeps_a_zoo_that_is_there(zoo: Workspace) -> None:
     digest = add_checkpoint(zoo, NAME)
     again = Workspace.create(zoo.root)
-    assert again.resolve(NAME) == (REF, digest)
+    assert again.names.resolve(NAME) == (REF, digest)
     assert again.registry.refs_of(digest) == [REF]
     again.close()
 
@@ -110,7 +110,7 @@ def test_create_keeps_a_zoo_that_is_there(zoo: Workspace) -> None:
 class TestMove:
     def test_commit_names_and_indexes(self, zoo: Workspace) -> None:
         digest = add_checkpoint(zoo, NAME)
-        assert zoo.resolve(NAME) == (REF, digest)
+        assert zoo.names.resolve(NAME) == (REF, digest)
         assert zoo.registry.ref(REF) == digest
         (move,) = zoo.store.history(REF)
         assert (move.number, move.previous, move.by, move.why) == (1, None, "tester", "test")
@@ -131,15 +131,15 @@ class TestMove:
         first, second = add_checkpoint(zoo, NAME), add_checkpoint(zoo, NAME, tensors(1))
         zoo.move(REF, first, "back")
         assert [move.manifest for move in zoo.store.history(REF)] == [first, second, first]
-        assert zoo.resolve(NAME) == (REF, first)
+        assert zoo.names.resolve(NAME) == (REF, first)
         assert zoo.registry.ref(REF) == first
 
     def test_a_tag_moves_alone(self, zoo: Workspace) -> None:
         first = add_checkpoint(zoo, NAME)
         zoo.move(replace(REF, tag="v1"), first, "tag")
         second = add_checkpoint(zoo, NAME, tensors(1))
-        assert zoo.resolve(f"{NAME}:v1") == (replace(REF, tag="v1"), first)
-        assert zoo.resolve(NAME) == (REF, second)
+        assert zoo.names.resolve(f"{NAME}:v1") == (replace(REF, tag="v1"), first)
+        assert zoo.names.resolve(NAME) == (REF, second)
         assert zoo.registry.refs_of(first) == [replace(REF, tag="v1")]
 
     def test_append_after_an_entry_that_is_not_the_newest_is_refused(self, zoo: Workspace) -> None:
@@ -158,7 +158,7 @@ class TestProtect:
         zoo.protect(REF, on=True)
         assert zoo.registry.refs() == [(REF, digest, 2)]
         zoo.protect(REF, on=False)
-        assert zoo.known_moves() == {REF: 3}
+        assert zoo.index.known_moves() == {REF: 3}
 
     def test_an_index_that_cannot_be_written_does_not_matter(self, zoo: Workspace) -> None:
         add_checkpoint(zoo, NAME)
@@ -170,31 +170,31 @@ class TestProtect:
 class TestResolve:
     def test_a_digest_has_no_name(self, zoo: Workspace) -> None:
         digest = add_checkpoint(zoo, NAME)
-        assert zoo.resolve(str(digest)) == (None, digest)
+        assert zoo.names.resolve(str(digest)) == (None, digest)
 
     def test_an_unknown_digest(self, zoo: Workspace) -> None:
         with pytest.raises(UnknownName):
-            zoo.resolve("blake3:" + "0" * 64)
+            zoo.names.resolve("blake3:" + "0" * 64)
         with pytest.raises(InvalidReference):
-            zoo.resolve("blake3:0")
+            zoo.names.resolve("blake3:0")
 
     @pytest.mark.parametrize("name", ["team/flower", "flowers", "team/flowers:v9"])
     def test_an_unknown_name_suggests_names(self, zoo: Workspace, name: str) -> None:
         add_checkpoint(zoo, NAME)
         with pytest.raises(UnknownName) as caught:
-            zoo.resolve(name)
+            zoo.names.resolve(name)
         assert caught.value.near == (NAME,)
 
     def test_a_name_that_a_source_lists_says_how_to_pull_it(self, zoo: Workspace) -> None:
         listed = CatalogEntry(name="timm/toynet.a1", backbone="timm", architecture="toynet")
         zoo.registry.replace_entries("timm", "1", [listed], "2026-01-01T00:00:00Z")
         with pytest.raises(UnknownName) as caught:
-            zoo.resolve("timm/toynet.a1")
+            zoo.names.resolve("timm/toynet.a1")
         assert caught.value.hint == "zoo pull timm/toynet.a1"
 
     def test_what_is_like_nothing_is_no_reference(self, zoo: Workspace) -> None:
         with pytest.raises(InvalidReference):
-            zoo.resolve("zzzz")
+            zoo.names.resolve("zzzz")
 
 
 class TestRegistryIsDerived:
@@ -215,13 +215,13 @@ class TestRegistryIsDerived:
         names = ["timm/base", NAME, f"{NAME}:v1"]
         queries = [Query(), Query(words=("rose",)), Query(num_classes=3, limit=1)]
         found: list[object] = [zoo.registry.search(query) for query in queries]
-        found += [lineage(zoo, name) for name in names]
-        found += [details(zoo, name) for name in names]
+        found += [lineage(zoo, name).to_json() for name in names]
+        found += [details(zoo, name).to_json() for name in names]
         return [*found, zoo.registry.refs()]
 
     def test_it_is_the_same_when_rebuilt(self, family: Workspace) -> None:
         before = self.answers(family)
-        assert len(lineage(family, "timm/base")["children"]) == 2
+        assert len(lineage(family, "timm/base").to_json()["children"]) == 2
         family.close()
         (family.root / "registry.db").unlink()
         rebuilt = Workspace(family.root)
@@ -247,7 +247,7 @@ class TestRegistryIsDerived:
     def test_a_rebuild_leaves_out_what_is_damaged(
         self, family: Workspace, caplog: pytest.LogCaptureFixture
     ) -> None:
-        base = family.store.path("manifests", family.resolve("timm/base")[1])
+        base = family.store.path("manifests", family.names.resolve("timm/base")[1])
         sound = base.read_bytes()
         family.close()
         (family.root / "registry.db").unlink()
@@ -256,74 +256,74 @@ class TestRegistryIsDerived:
         assert damaged.registry.count(Query()) == 2
         assert "timm/base (move 1) is left out: manifest blake3:" in caplog.text
         base.write_bytes(sound)
-        damaged.catch_up()
+        damaged.index.catch_up()
         assert damaged.registry.count(Query()) == 3
         damaged.close()
 
     def test_what_a_reindex_left_out_is_put_in_when_it_is_whole(self, family: Workspace) -> None:
-        base = family.store.path("manifests", family.resolve("timm/base")[1])
+        base = family.store.path("manifests", family.names.resolve("timm/base")[1])
         sound = base.read_bytes()
         flip_byte(base)
         family.reindex()
         assert family.registry.count(Query()) == 2
         base.write_bytes(sound)
-        family.catch_up()
+        family.index.catch_up()
         assert family.registry.count(Query()) == 3
 
     def test_one_that_is_damaged_hides_no_other_from_identify(self, family: Workspace) -> None:
         """Of checkpoints that an older program indexed, keys are made when they are asked for."""
         digests = {move.manifest for move in family.store.history(REF)}
-        digests |= {family.resolve("timm/base")[1]}
+        digests |= {family.names.resolve("timm/base")[1]}
         with writing(family.registry._engine) as connection:
             connection.execute(fingerprint.delete())
         first = min(digests)
         flip_byte(family.store.path("manifests", first))
-        assert identify(family, {})["verdict"] == "unknown"
+        assert identify(family, Path(), "", {}).verdict == "unknown"
         assert family.registry.without_keys(digests) == {first}
 
 
 class TestRemotes:
     def test_a_name_stands_for_a_location(self, zoo: Workspace, tmp_path: Path) -> None:
-        zoo.add_remote("lab", str(tmp_path / "lab"))
-        zoo.add_remote("cloud", "s3://bucket/zoo")
+        zoo.remotes.add("lab", str(tmp_path / "lab"))
+        zoo.remotes.add("cloud", "s3://bucket/zoo")
         again = Workspace(zoo.root)
-        assert again.remotes() == {"lab": str(tmp_path / "lab"), "cloud": "s3://bucket/zoo"}
-        assert isinstance(again.remote("lab", create=True), Store)
+        assert again.remotes.all() == {"lab": str(tmp_path / "lab"), "cloud": "s3://bucket/zoo"}
+        assert isinstance(again.remotes.connect("lab", create=True), Store)
         assert (tmp_path / "lab" / "zoo.json").is_file()
 
     def test_a_relative_folder_is_kept_absolute(
         self, zoo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        zoo.add_remote("lab", "lab")
-        assert zoo.remotes() == {"lab": str(tmp_path.resolve() / "lab")}
+        zoo.remotes.add("lab", "lab")
+        assert zoo.remotes.all() == {"lab": str(tmp_path.resolve() / "lab")}
 
     def test_a_taken_name_is_refused(self, zoo: Workspace) -> None:
-        zoo.add_remote("lab", "/a")
-        zoo.add_remote("lab", "/a")
+        zoo.remotes.add("lab", "/a")
+        zoo.remotes.add("lab", "/a")
         with pytest.raises(Conflict) as caught:
-            zoo.add_remote("lab", "/b")
-        assert caught.value.current == zoo.remotes()["lab"]
+            zoo.remotes.add("lab", "/b")
+        assert caught.value.current == zoo.remotes.all()["lab"]
 
     def test_a_removed_name_can_be_taken(self, zoo: Workspace) -> None:
-        zoo.add_remote("lab", "s3://a")
-        zoo.add_remote("home", "s3://h")
-        zoo.remove_remote("lab")
-        assert zoo.remotes() == {"home": "s3://h"}
-        zoo.add_remote("lab", "s3://b")
-        assert zoo.remotes()["lab"] == "s3://b"
+        zoo.remotes.add("lab", "s3://a")
+        zoo.remotes.add("home", "s3://h")
+        zoo.remotes.remove("lab")
+        assert zoo.remotes.all() == {"home": "s3://h"}
+        zoo.remotes.add("lab", "s3://b")
+        assert zoo.remotes.all()["lab"] == "s3://b"
 
     def test_nothing_is_removed_where_the_index_cannot_be_written(self, zoo: Workspace) -> None:
-        zoo.add_remote("lab", "s3://a")
+        zoo.remotes.add("lab", "s3://a")
         zoo.registry.obstacle = Unavailable("registry.db", "it is read-only")
         with pytest.raises(Unavailable, match="read-only"):
-            zoo.remove_remote("lab")
-        assert zoo.remotes() == {"lab": "s3://a"}
+            zoo.remotes.remove("lab")
+        assert zoo.remotes.all() == {"lab": "s3://a"}
 
     def test_removing_what_is_not_there_suggests_names(self, zoo: Workspace) -> None:
-        zoo.add_remote("lab", "s3://a")
+        zoo.remotes.add("lab", "s3://a")
         with pytest.raises(UnknownName) as caught:
-            zoo.remove_remote("lap")
+            zoo.remotes.remove("lap")
         assert caught.value.near == ("lab",)
 
     @pytest.mark.parametrize(
@@ -331,17 +331,17 @@ class TestRemotes:
     )
     def test_credentials_are_refused(self, zoo: Workspace, location: str) -> None:
         with pytest.raises(InvalidOption, match="credentials"):
-            zoo.add_remote("lab", location)
-        assert zoo.remotes() == {}
+            zoo.remotes.add("lab", location)
+        assert zoo.remotes.all() == {}
 
     def test_an_at_sign_in_a_path_is_none(self, zoo: Workspace) -> None:
-        zoo.add_remote("lab", "s3://team/zoo@main")
-        assert zoo.remotes() == {"lab": "s3://team/zoo@main"}
+        zoo.remotes.add("lab", "s3://team/zoo@main")
+        assert zoo.remotes.all() == {"lab": "s3://team/zoo@main"}
 
     @pytest.mark.parametrize("name", ["", "a/b", "a.b", "s3://x", "~", "..", "-x", "a b", "a\n"])
     def test_a_name_that_could_be_a_path_is_refused(self, zoo: Workspace, name: str) -> None:
         with pytest.raises(InvalidOption, match="no name for a remote"):
-            zoo.add_remote(name, "/a")
+            zoo.remotes.add(name, "/a")
 
     @pytest.mark.parametrize("where", [".", "{root}", "{root}/below/.."])
     def test_a_zoo_is_not_its_own_remote(
@@ -350,17 +350,17 @@ class TestRemotes:
         (zoo.root / "below").mkdir()
         monkeypatch.chdir(zoo.root)
         with pytest.raises(InvalidOption, match="its own remote"):
-            zoo.remote(where.format(root=zoo.root))
+            zoo.remotes.connect(where.format(root=zoo.root))
 
     def test_an_unknown_scheme_suggests_plugins(self, zoo: Workspace) -> None:
         with pytest.raises(UnknownName) as caught:
-            zoo.remote("foldr://x")
+            zoo.remotes.connect("foldr://x")
         assert caught.value.kind == "kind of remote"
         assert "folder" in caught.value.near
 
     def test_a_remote_that_is_not_there(self, zoo: Workspace, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="does not exist"):
-            zoo.remote(str(tmp_path / "absent"))
+            zoo.remotes.connect(str(tmp_path / "absent"))
 
 
 def test_scratch_is_on_the_disk_of_the_store_and_goes(zoo: Workspace) -> None:
@@ -374,9 +374,9 @@ def test_the_first_digits_of_a_digest_will_do(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "zoo")
     digest = add_checkpoint(workspace, "team/flowers")
     for name in (digest.hex[:8], digest.short, f"blake3:{digest.short}", str(digest)):
-        assert workspace.resolve(name) == (None, digest)
+        assert workspace.names.resolve(name) == (None, digest)
     with pytest.raises(UnknownName):
-        workspace.resolve("0" * 12)
+        workspace.names.resolve("0" * 12)
     workspace.close()
 
 
@@ -385,16 +385,16 @@ def test_a_published_name_is_given_by_pulling_only(tmp_path: Path) -> None:
     entry = CatalogEntry(name="timm/toynet.a1", backbone="timm", architecture="toynet")
     workspace.registry.replace_entries("timm", "1", [entry], "now")
     with pytest.raises(Conflict, match="published"):
-        workspace.check_free(Reference("timm", "toynet.a1"))
-    workspace.check_free(Reference("team", "toynet.a1"))
+        workspace.names.check_free(Reference("timm", "toynet.a1"))
+    workspace.names.check_free(Reference("team", "toynet.a1"))
     workspace.close()
 
 
 def test_a_bare_word_is_no_folder_where_remotes_have_names(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "zoo")
-    workspace.add_remote("team", str(tmp_path / "shared"))
+    workspace.remotes.add("team", str(tmp_path / "shared"))
     with pytest.raises(UnknownName) as caught:
-        workspace.remote("teem", create=True)
+        workspace.remotes.connect("teem", create=True)
     assert caught.value.near == ("team",)
     assert "./teem" in str(caught.value.hint)
     workspace.close()

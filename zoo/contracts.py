@@ -23,6 +23,7 @@ from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Network
 from zoo.domain.outline import Outline
 from zoo.domain.stored import Stored
+from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.domain.task import Task
 from zoo.errors import ZooError
 
@@ -55,21 +56,11 @@ class Backbone(Protocol):
         among them.
         """
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The network with untrained weights; works under ``torch.device("meta")``.
 
-        ``tag`` selects whose `preprocessing` and `classes` it has; None for ``num_classes``,
-        ``image_size`` (height, width) and ``channels`` is what the architecture (or the tag)
-        comes with. A network that takes images of any size need not heed ``image_size``,
-        except in its `preprocessing`.
+        One that takes images of any size need not heed ``image_size``, except in its
+        `preprocessing`.
 
         Raises:
             UnknownName: No such architecture, or no such tag of it.

@@ -6,17 +6,20 @@ Whatever is wrong with one name or checkpoint costs no other one: it is left out
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import DiskFull, Unavailable
+from zoo.domain.result import Result
+from zoo.errors import Conflict, DiskFull, Unavailable, UnknownName, ZooError
+from zoo.moves import now
 from zoo.store import Store
 from zoo.store.held import one_read
 from zoo.store.tensor_keys import checkpoint_keys
@@ -24,12 +27,27 @@ from zoo.store.tensor_keys import checkpoint_keys
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["Index"]
+__all__ = ["Index", "Reindexed", "reindex"]
 
 LOG = logging.getLogger("zoo")
 STOPPED = timedelta(hours=1)
 """Whoever announced a move so long ago does not make it any more."""
 Move = tuple[Reference, RefEntry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Reindexed(Result):
+    """What is indexed now.
+
+    Attributes:
+        refs: Number of names.
+        checkpoints: Number of checkpoints that they point at, or pointed at.
+        replaced: Whether the index was made anew, so that what remotes have is not known again yet.
+    """
+
+    refs: int
+    checkpoints: int
+    replaced: bool
 
 
 class Index:
@@ -121,6 +139,53 @@ class Index:
                 ", ".join(lacked),
             )
 
+    def catch_up(self) -> None:
+        """Index what the store holds and the index lacks, where it can be written; it is told.
+
+        Who calls this has done something else, which an index that fails does not undo.
+        """
+        try:
+            if self.registry.obstacle:
+                return
+            lacked = [ref for ref in self.store.readable_refs()[0] if self.follow(ref)]
+        except ZooError as error:
+            LOG.warning("the index may lack what the store holds: %s", error)
+            return
+        if lacked:
+            LOG.warning("the index lacked %s, and has them now", ", ".join(map(str, lacked)))
+
+    def known_moves(self, remote: str | None = None) -> dict[Reference, int]:
+        """The number of the newest move of each name, here or at a remote, that is indexed.
+
+        Of a remote without a short name, or if the index cannot be read, nothing is known; nor of
+        what is no number there.
+        """
+        try:
+            if remote:
+                known = self.registry.remote_refs(remote)
+                return {ref: entry.number for ref, entry in known.items()}
+            return {ref: n for ref, _, n in self.registry.refs() if isinstance(n, int)}
+        except ZooError:
+            return {}
+
+    @contextmanager
+    def noted(self, ref: Reference) -> Iterator[None]:
+        """Index the move of ``ref`` that is made within. A note of it goes before, so that whoever
+        opens the index next knows if this process did not come to that.
+        """
+        note = self.registry.announce(ref, now())
+        try:
+            yield
+        except (Conflict, UnknownName):  # nothing was moved
+            self.registry.settle(note)
+            raise
+        try:
+            self.follow(ref)
+            self.registry.settle(note)
+        except (ZooError, OSError) as error:
+            LOG.warning("%s has moved, but is not indexed yet (%s): the next command does that, "
+                        "as soon as it can", ref, error)  # fmt: skip
+
     def add_checkpoint(self, digest: Digest) -> None:
         """Put a checkpoint in, under no name yet.
 
@@ -149,3 +214,44 @@ class Index:
             return False
         self.registry.set_ref(ref, move)
         return True
+
+
+def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -> Reindexed:
+    """Index all that a store holds again.
+
+    What is derived from elsewhere (catalogs, what remotes have) stays, unless the index is damaged,
+    or a newer program's: then it is made anew. A name that cannot be read, or whose checkpoint
+    cannot, is left out, and told.
+
+    Args:
+        store: The store.
+        path: The index's file; None: it is on a server.
+        registry: Opens the index, and fills it if it is not there.
+    """
+    from zoo.registry import set_newer_aside
+
+    before = _identity(path)
+    if path and (aside := set_newer_aside(path, store.disk.alone)):
+        LOG.warning(
+            "the index of a newer zoo is made again from the store, as this zoo does it; the newer "
+            "one is kept: %s", aside
+        )  # fmt: skip
+    registry().renew_if_damaged()
+    replaced = before != _identity(path)
+    index = Index(store, registry())
+    moves = list(index.moves())
+    if not replaced:
+        index.add_again(moves)
+    return Reindexed(
+        refs=len(registry().refs()),
+        checkpoints=len({move.manifest for _, move in moves}),
+        replaced=replaced,
+    )
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file the index is in, whatever its name; None if it is in none."""
+    if path is None or not path.exists():
+        return None
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -19,6 +19,7 @@ from zoo.contracts import (
     Known,
 )
 from zoo.domain.hierarchy import TRACE_VERSION
+from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
 
 if TYPE_CHECKING:
@@ -185,8 +186,8 @@ def _lacks(found: Any, members: Iterable[str]) -> list[str]:
     return [f"it lacks {', '.join(lacks)}"] if lacks else []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plugin(Result):
     """One plugin that is installed.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ from zoo_cli.output import clean, note, print_json, size, table
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.domain.history import RefEntry
-    from zoo.store.prune import Doomed, Plan
-    from zoo.store.verify import Damage, Report
+    from zoo.store.prune import Plan
+    from zoo.store.verify import Report
 
 __all__ = ["delete", "protect", "prune", "verify"]
 
@@ -52,31 +51,20 @@ def verify(
     if repair and not (source or remote):
         raise click.UsageError("--repair needs a sound copy: --from REMOTE")
     zoo = open_zoo()
-    healed: tuple[Damage, ...] = ()
-    if repair:
-        repaired = zoo.repair(source, remote=remote)
-        healed, report = repaired.healed, repaired.report
-    else:
-        report = zoo.verify(remote)
+    report = zoo.repair(source, remote=remote) if repair else zoo.verify(remote)
     left = report.damages
     if as_json:
-        print_json({
-            "files": report.files,
-            "bytes": report.bytes,
-            "damages": [asdict(damage) for damage in left],
-            "healed": [asdict(damage) for damage in healed],
-            "newer": [asdict(damage) for damage in report.newer],
-        })  # fmt: skip
+        print_json(report.to_json())
     else:
-        _tell(healed, report)
+        _tell(report)
     if any(damage.mendable for damage in left) and not as_json:
         note(_advice(remote, source, repaired=repair))
     _tell_of_the_rest(report)
     context.exit(1 if left else 0)
 
 
-def _tell(healed: tuple[Damage, ...], report: Report) -> None:
-    for damage in healed:
+def _tell(report: Report) -> None:
+    for damage in report.healed:
         click.echo(clean(f"healed   {damage.kind} {damage.name}"))
     for damage in (*report.damages, *report.newer):
         word = "newer  " if damage.newer else "damaged"
@@ -238,13 +226,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
     else:
         done = False
     if as_json:
-        print_json({
-            "deleted": done,
-            "bytes": plan.bytes,
-            "spared": plan.young,
-            "unread": list(plan.unread),
-            "items": [_plain(item) for item in plan.doomed],
-        })  # fmt: skip
+        print_json({"deleted": done, **plan.to_json()})
     elif done:
         click.echo(f"deleted {len(plan.doomed)} files, {size(plan.bytes)}")
     elif plan.doomed:
@@ -257,7 +239,3 @@ def _show(plan: Plan) -> None:
         table(("WHAT", "NAME", "SIZE", "WHY"), rows)
     spared = f"; {plan.young} files are spared for their age" if plan.young else ""
     click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}")
-
-
-def _plain(item: Doomed) -> dict[str, object]:
-    return {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}

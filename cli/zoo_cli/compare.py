@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo.lookup.diff import Changes, Diff
+    from zoo.lookup.identify import FileMatch, UnitMatch
 
 __all__ = ["diff", "identify"]
 
@@ -40,46 +45,47 @@ def diff(a: str, b: str, as_json: bool) -> None:
       zoo diff timm/tf_efficientnet_lite0.in1k team/flowers
       zoo diff team/flowers:v1 team/flowers:v2 --json
     """
-    data = open_zoo().diff(a, b)
+    found = open_zoo().diff(a, b)
     if as_json:
-        print_json(data)
+        print_json(found.to_json())
         return
-    if data["same"]:
+    if found.same:
         click.echo(clean(f"{a} and {b} are the same checkpoint"))
         return
-    click.echo(clean(f"{data['identical_share']:.1%} of the weights of {b} are those of {a}"))
+    click.echo(clean(f"{found.identical_share:.1%} of the weights of {b} are those of {a}"))
     rows = [
         (
-            unit["unit"], unit["status"], f"{unit['identical']}/{unit['tensors']}",
-            _number(unit["distance"]), _number(unit["cosine"]), unit["note"],
+            unit.unit, unit.status, f"{unit.identical}/{unit.tensors}",
+            _number(unit.distance), _number(unit.cosine), unit.note,
         )
-        for unit in data["units"]
+        for unit in found.units
     ]  # fmt: skip
     table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
-    _print_records(data)
-    if not data["units_known"]:
-        _note_order(data["b"]["architecture"])
+    _print_records(found)
+    if not found.units_known:
+        _note_order(found.b.architecture)
 
 
-def _print_records(data: dict[str, Any]) -> None:
+def _print_records(found: Diff) -> None:
     """What is recorded beside the weights, as far as it differs."""
-    rows = [("head " + key, *values) for key, values in data["head"].items()]
+    rows: list[tuple[object, ...]]
+    rows = [("head " + key, *values) for key, values in found.head.items()]
     for part in RECORDED:
+        changes: Changes = getattr(found, part)
         rows += [
             (part if key == part else f"{part} {key}", *map(_value, values))
-            for key, values in data[part].items()
+            for key, values in changes.items()
         ]
     if rows:
         click.echo()
         table(("RECORDED", "A", "B"), rows)
-    classes = data["classes"]
-    if classes:
+    if classes := found.classes:
         click.echo()
-        click.echo(f"classes: {classes['before']} before, {classes['after']} after, "
-                   f"{classes['moved']} at another place")  # fmt: skip
-        for what in ("added", "removed"):
-            if classes[what]:
-                click.echo(clean(f"  {what} {len(classes[what])}: {_listed(classes[what])}"))
+        click.echo(f"classes: {classes.before} before, {classes.after} after, "
+                   f"{classes.moved} at another place")  # fmt: skip
+        for what, names in (("added", classes.added), ("removed", classes.removed)):
+            if names:
+                click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
 
 
 def _number(value: float | None) -> str:
@@ -92,7 +98,7 @@ def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return "; ".join(names[:SHOWN]) + more
 
@@ -113,53 +119,50 @@ def identify(file: Path, as_json: bool) -> None:
       zoo identify best.pth
       zoo identify model.safetensors --json
     """
-    data = open_zoo().identify(file)
+    found = open_zoo().identify(file)
     if as_json:
-        print_json(data)
+        print_json(found.to_json())
         return
-    if not data["matches"]:
+    if not found.matches:
         click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
         note("keep it: zoo import FILE --architecture ARCH --as TEAM/NAME")
         return
-    _print_best(str(file), data["matches"][0])
-    others = data["matches"][1:]
-    if others:
+    _print_best(str(file), found.matches[0])
+    if others := found.matches[1:]:
         click.echo("also like")
-        rows = [(f"  {one['name']}", _percent(one["share"]), one["verdict"]) for one in others]
+        rows = [(f"  {one.name}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)
 
 
-def _print_best(file: str, best: dict[str, Any]) -> None:
-    click.echo(
-        clean(f"{file} {VERDICTS[best['verdict']]} {best['name']}  {best['manifest'][7:19]}")
-    )
-    if not best["here"]:
-        click.echo(f"  {_percent(best['share'])} of its units that are known are in the file")
-        note(f"only a remote has it; to compare all of it: {best['pull']}")
+def _print_best(file: str, best: FileMatch) -> None:
+    click.echo(clean(f"{file} {VERDICTS[best.verdict]} {best.name}  {best.manifest.short}"))
+    if not best.here:
+        click.echo(f"  {_percent(best.share)} of its units that are known are in the file")
+        note(f"only a remote has it; to compare all of it: {best.pull}")
         return
-    identical = "; the file is byte for byte the same" if best["identical_file"] else ""
-    click.echo(f"  {_percent(best['share'])} of the file's weights are its{identical}")
+    identical = "; the file is byte for byte the same" if best.identical_file else ""
+    click.echo(f"  {_percent(best.share)} of the file's weights are its{identical}")
     for what, value in (
-        ("cast", ", ".join(best["casts"])),
-        ("names begin with", best["prefix"]),
-        ("departs at", best["departs"]),
-        ("differs in", _units(best["units"])),
-        ("lacks", _tensors(best["missing"])),
-        ("has besides", _tensors(best["added"])),
+        ("cast", ", ".join(best.casts)),
+        ("names begin with", best.prefix),
+        ("departs at", best.departs),
+        ("differs in", _units(best.units)),
+        ("lacks", _tensors(best.missing)),
+        ("has besides", _tensors(best.added)),
     ):
         if value:
             click.echo(clean(f"  {what} {value}"))
-    if best["units"] and not best["units_known"]:
-        _note_order(best["architecture"])
+    if best.units and not best.units_known:
+        _note_order(best.architecture)
 
 
-def _units(units: list[dict[str, Any]]) -> str:
-    shown = [f"{one['unit']} ({one['identical']}/{one['tensors']})" for one in units[:SHOWN]]
+def _units(units: Sequence[UnitMatch]) -> str:
+    shown = [f"{one.unit} ({one.identical}/{one.tensors})" for one in units[:SHOWN]]
     more = [f"and {len(units) - SHOWN} more units"] if len(units) > SHOWN else []
     return ", ".join(shown + more)
 
 
-def _tensors(names: list[str]) -> str:
+def _tensors(names: Sequence[str]) -> str:
     if not names:
         return ""
     number = "one tensor" if len(names) == 1 else f"{len(names)} tensors"
@@ -170,7 +173,7 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _note_order(architecture: str) -> None:
+def _note_order(architecture: str | None) -> None:
     note(
         "units are read off the names of tensors, so their order is not that of the network; "
         f"once traced, it is known: zoo tree {architecture}"

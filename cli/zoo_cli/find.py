@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,12 +80,7 @@ def search(query: tuple[str, ...], license_: str | None, arch: str | None, limit
     text = " ".join(query)
     found = zoo.search(text, sort=sort, limit=limit, **asked)
     if as_json:
-        print_json(
-            [
-                {**asdict(row), "manifest": str(row.manifest) if row.manifest else None}
-                for row in found
-            ]
-        )
+        print_json([row.to_json() for row in found])
         return
     show_found(found, f"{text} {sort or ''}")
     total = zoo.count(text, at_most=MOST_COUNTED, **asked)
@@ -102,7 +96,7 @@ def _note_nothing(zoo: Zoo, asked: str) -> None:
         note("the registry is empty; list timm's checkpoints: zoo index timm")
         return
     note("nothing matches; fewer words or filters find more")
-    if zoo.workspace.registry.indexed_version("timm") is None:
+    if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif "params" in asked:
         note("what has no known number of parameters matches no filter on params")
@@ -125,7 +119,7 @@ def show(name: str, all_: bool, as_json: bool) -> None:
       zoo show team/flowers:v3 --all
       zoo show team/flowers:v3 --json
     """
-    data = open_zoo().show(name)
+    data = open_zoo().show(name).to_json()
     if as_json:
         print_json(data)
         return

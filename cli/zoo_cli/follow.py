@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,7 +39,7 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
       zoo fetch lab
     """
     zoo = open_zoo()
-    names = remotes or sorted(zoo.workspace.remotes())
+    names = remotes or sorted(zoo.remotes())
     if not names:
         raise click.UsageError("no remote has a short name yet: zoo remote add NAME LOCATION")
     found: dict[str, Fetched] = {}
@@ -83,7 +83,7 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
 def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool) -> None:
     if as_json:
         print_json([
-            *(_plain(name, fetched) for name, fetched in found.items()),
+            *(fetched.to_json() for fetched in found.values()),
             *({"remote": name, "error": failure(why).to_json()} for name, why in failed.items()),
         ])  # fmt: skip
         return
@@ -112,19 +112,3 @@ def _list(what: str, lines: list[str]) -> None:
         click.echo(clean(f"  {what:5}  {line}"))
     if len(lines) > SHOWN:
         click.echo(f"  {what:5}  and {len(lines) - SHOWN} more")
-
-
-def _plain(name: str, fetched: Fetched) -> dict[str, Any]:
-    return {
-        "remote": name,
-        "refs": {str(ref): str(digest) for ref, digest in fetched.refs.items()},
-        "new": sorted(map(str, fetched.new)),
-        "added": [str(ref) for ref in fetched.added],
-        "moved": {
-            str(ref): {"from": str(old), "to": str(new)}
-            for ref, (old, new) in fetched.moved.items()
-        },
-        "gone": [str(ref) for ref in fetched.gone],
-        "damaged": {str(ref): problem for ref, problem in fetched.damaged.items()},
-        "unlisted": fetched.unlisted,
-    }

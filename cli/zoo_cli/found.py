@@ -57,18 +57,20 @@ def standing(there: Mapping[str, Any]) -> str:
 
 
 def _differs(row: Found) -> bool:
-    return any(there["here"] not in (None, "same") for there in row.at_remotes)
+    return any(there.here not in (None, "same") for there in row.at_remotes)
 
 
 def _here(row: Found) -> str:
     """Where it is; and how what is here stands to what remotes have under the same name."""
     if not row.pulled:
-        stands = {there["here"] for there in row.at_remotes if there["remote"] in row.remotes}
-        told = f" (here: {', '.join(sorted(stands))})" if stands - {None} else ""
+        stands = {
+            there.here for there in row.at_remotes if there.remote in row.remotes and there.here
+        }
+        told = f" (here: {', '.join(sorted(stands))})" if stands else ""
         return (", ".join(row.remotes) or NONE) + told
-    same = [there["remote"] for there in row.at_remotes if there["here"] == "same"]
-    others = [WORDS[there["here"]].format(there["remote"]) for there in row.at_remotes
-              if there["here"] in WORDS]  # fmt: skip
+    same = [there.remote for there in row.at_remotes if there.here == "same"]
+    others = [WORDS[there.here].format(there.remote) for there in row.at_remotes
+              if there.here in WORDS]  # fmt: skip
     return ", ".join(["yes", *same, *others])
 
 

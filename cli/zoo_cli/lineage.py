@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.found import standing
 from zoo_cli.output import clean, note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo.lookup.check import Check
+    from zoo.lookup.lineage import Lineage, Step
 
 __all__ = ["log"]
 
@@ -36,71 +41,70 @@ def log(name: str, ref: bool, as_json: bool) -> None:
       zoo log team/flowers --ref
       zoo log team/flowers --json
     """
-    data = open_zoo().log(name)
-    if ref:
-        data = {key: data[key] for key in OF_REF}
+    found = open_zoo().log(name)
     if as_json:
-        print_json(data)
+        data = found.to_json()
+        print_json({key: data[key] for key in OF_REF} if ref else data)
         return
     if not ref:
-        _print_lineage(data)
-    if data["deleted"]:
-        note(f"{data['name']} was deleted; restore it: zoo delete --restore {data['name']}")
-    for there in data["at_remotes"]:
-        click.echo(clean(f"at {standing(there)}"))
-    if data["history"]:
-        click.echo(f"history of {data['name']}")
+        _print_lineage(found)
+    if found.deleted:
+        note(f"{found.name} was deleted; restore it: zoo delete --restore {found.name}")
+    for there in found.at_remotes:
+        click.echo(clean(f"at {standing(there.to_json())}"))
+    if found.history:
+        click.echo(f"history of {found.name}")
+        moves = [move.entry for move in found.history]
         rows = [
-            (f"  #{move['number']}", move["at"], move["by"], move["manifest"][7:19], move["why"])
-            for move in data["history"]
+            (f"  #{move.number}", move.at, move.by, move.manifest.short, move.why) for move in moves
         ]
         table(("  MOVE", "AT", "BY", "CHECKPOINT", "WHY"), rows)
 
 
-def _print_lineage(data: dict[str, Any]) -> None:
+def _print_lineage(found: Lineage) -> None:
     click.echo("lineage")
-    for depth, step in enumerate(data["ancestors"]):
+    for depth, step in enumerate(found.ancestors):
         indent = "  " * min(depth, DEEPEST)
         click.echo(f"  {indent}{_step(step)}")
-        if check := step.get("check"):
-            click.echo(f"  {indent}  {_check(check)}")
-    if data["descendants"]:
+        if step.check:
+            click.echo(f"  {indent}  {_check(step.check)}")
+    if found.descendants:
         click.echo("descendants")
-    for step in data["descendants"]:
-        click.echo(f"  {'  ' * min(step['depth'] - 1, DEEPEST)}{_step(step)}")
-    for limit in data["terms"]["limits"]:
-        click.echo(clean(f"{limit['limit']}: {limit['license']}, from {limit['from']}"))
-    for warning in data["warnings"]:
+    for step in found.descendants:
+        click.echo(f"  {'  ' * min((step.depth or 1) - 1, DEEPEST)}{_step(step)}")
+    for limit in found.terms.limits:
+        click.echo(clean(f"{limit.limit}: {limit.license}, from {limit.of}"))
+    for warning in found.warnings:
         note(f"warning: {warning}")
 
 
-def _check(check: dict[str, Any]) -> str:
+def _check(check: Check) -> str:
     """What the bytes say, in one line."""
-    if check["share"] is None:
+    if check.share is None:
         return "cannot be checked"
-    whole = sum(unit["identical"] == unit["tensors"] for unit in check["units"])
+    whole = sum(unit.identical == unit.tensors for unit in check.units)
     text = (
-        f"{'agrees' if check['agrees'] else 'DISAGREES'}: {check['share']:.1%} of the weights, "
-        f"{whole} of {len(check['units'])} units are its parent's"
+        f"{'agrees' if check.agrees else 'DISAGREES'}: {check.share:.1%} of the weights, "
+        f"{whole} of {len(check.units)} units are its parent's"
     )
-    return text if check["cosine"] is None else f"{text}; cosine {check['cosine']:.3f}"
+    return text if check.cosine is None else f"{text}; cosine {check.cosine:.3f}"
 
 
-def _step(step: dict[str, Any]) -> str:
-    parts = [step["name"], step["manifest"][7:19]]
-    if "problem" in step:
-        parts.append(f"(cannot be read: {step['problem']})")
-    elif not step["here"]:
+def _step(step: Step) -> str:
+    parts = [step.name, step.manifest.short]
+    if step.problem:
+        parts.append(f"(cannot be read: {step.problem})")
+    elif not step.here:
         parts.append("(not in this zoo)")
-    elif step["freeze"]:
-        parts.append(_frozen(step["freeze"]))
-    if accuracy := step.get("metrics", {}).get("accuracy"):
+    elif step.freeze:
+        parts.append(_frozen(step.freeze))
+    if accuracy := step.metrics.get("accuracy"):
         parts.append(f"accuracy {accuracy:.4f}")
-    if step.get("source"):
-        parts.append(f"from {step['source']}")
+    if step.source:
+        parts.append(f"from {step.source}")
     return clean("  ".join(parts))
 
 
-def _frozen(freeze: dict[str, Any]) -> str:
+def _frozen(freeze: Mapping[str, Any]) -> str:
     none = freeze.get("frozen_units") == 0
     return "nothing frozen" if none else f"frozen below {freeze['boundary']}"

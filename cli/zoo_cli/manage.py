@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo import config
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
@@ -30,12 +31,10 @@ def init(folder: Path | None, as_json: bool) -> None:
       zoo init
     """
     import zoo
-    from zoo import config
-    from zoo.workspace import MARKER
 
     named = click.get_current_context().meta.get("home") or config.home()
     place: Path = folder or named or Path()
-    existed = (place / MARKER).exists()
+    existed = zoo.Zoo.exists(place)
     with zoo.init(place) as made:
         if as_json:
             print_json({"root": str(made.root), "created": not existed})
@@ -81,9 +80,7 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
         _forget(zoo, source, wanted, as_json)
         return
     done = zoo.index(source, **wanted)
-    report: dict[str, object] = {
-        "source": source, "entries": done.entries, "came": done.came, "skipped": done.skipped,
-    }  # fmt: skip
+    report = done.to_json()
     if done.skipped:
         shown = ", ".join(done.skipped[:3]) + (", …" if len(done.skipped) > 3 else "")
         note(f"{len(done.skipped):,} that cannot be read are left out: {shown}")
@@ -91,16 +88,16 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
         asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
         note(f"{source} lists nothing for {asked or 'that'}; check how it is spelled")
     if deep:
-        traced, failed = zoo.deepen(source)
-        report |= {"traced": traced, "failed": failed}
+        deepened = zoo.deepen(source)
+        report |= deepened.to_json()
     if as_json:
         print_json(report)
         return
     came = f"{done.came:,} came, " if done.came != done.entries else ""
     click.echo(f"{source}: {came}{done.entries:,} checkpoints")
     if deep:
-        click.echo(f"{source}: {traced:,} architectures traced")
-        for name, why in failed.items():
+        click.echo(f"{source}: {deepened.traced:,} architectures traced")
+        for name, why in deepened.failed.items():
             note(clean(f"{name} has no hierarchy: {why}"))
 
 
@@ -126,13 +123,11 @@ def plugins(as_json: bool) -> None:
     Example:
       zoo plugins
     """
-    from dataclasses import asdict
+    from zoo import Zoo
 
-    from zoo.plugins import installed
-
-    found = list(installed())
+    found = Zoo.plugins()
     if as_json:
-        print_json([asdict(plugin) for plugin in found])
+        print_json([plugin.to_json() for plugin in found])
         return
     rows = [
         (plugin.group.removeprefix("zoo."), plugin.name, plugin.origin, plugin.problem or "works")
@@ -156,7 +151,7 @@ def remote(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    known = open_zoo().workspace.remotes()
+    known = open_zoo().remotes()
     if as_json:
         print_json([{"name": name, "location": place} for name, place in sorted(known.items())])
     elif known:
@@ -173,9 +168,9 @@ def remote(context: click.Context, as_json: bool) -> None:
 def remote_add(name: str, location: str, as_json: bool) -> None:
     """Give the remote at LOCATION (a folder or a URL) a short NAME."""
     zoo = open_zoo()
-    zoo.workspace.add_remote(name, location)
+    zoo.add_remote(name, location)
     if as_json:
-        print_json({"name": name, "location": zoo.workspace.remotes()[name]})
+        print_json({"name": name, "location": zoo.remotes()[name]})
     else:
         note(f"{name} is {location}")
 
@@ -186,7 +181,7 @@ def remote_add(name: str, location: str, as_json: bool) -> None:
 @home_option
 def remote_remove(name: str, as_json: bool) -> None:
     """Forget the short NAME. Nothing is deleted at the remote."""
-    open_zoo().workspace.remove_remote(name)
+    open_zoo().remove_remote(name)
     if as_json:
         print_json({"name": name})
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo.registry import Found
 
 __all__ = ["best", "list_arch", "reindex"]
 
@@ -39,17 +42,18 @@ def best(
     text = " ".join(words)
     found = open_zoo().best(text, metric=metric, dataset=dataset, lowest=lowest)
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
-    digest = found["manifest"][7:19] if found["manifest"] else "published"
-    click.echo(clean(f"{found['name']}  {digest}  {metric} {found['value']:.6g}  "
-                     f"{found['architecture']}, {count(found['params'])} parameters"))  # fmt: skip
-    note(f"the best of {found['of']}" + (f"; bring it: {found['pull']}" if found["pull"] else ""))
-    if found["ties"]:
-        note(f"as good: {', '.join(found['ties'][:3])}")
-    if found["other_data"]:
+    first = found.found
+    digest = first.manifest.short if first.manifest else "published"
+    click.echo(clean(f"{first.name}  {digest}  {metric} {found.value:.6g}  "
+                     f"{first.architecture}, {count(first.params)} parameters"))  # fmt: skip
+    note(f"the best of {found.of}" + (f"; bring it: {found.pull}" if found.pull else ""))
+    if found.ties:
+        note(f"as good: {', '.join(found.ties[:3])}")
+    if found.other_data:
         note(
-            f"{', '.join(found['other_data'][:3])}: measured on other images, so the numbers do "
+            f"{', '.join(found.other_data[:3])}: measured on other images, so the numbers do "
             "not compare"
         )
 
@@ -71,36 +75,36 @@ def list_arch(pattern: str, as_json: bool) -> None:
     """
     found = open_zoo().architectures(pattern)
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
-    if found["weights"]:
+    if found.weights:
         table(
             ("NAME", "HEAD", "CLASSES", "LICENSE", "HERE", "ACCURACY"),
-            [_weights(row) for row in found["weights"]],
+            [_weights(row) for row in found.weights],
         )
         return
     table(
         ("ARCHITECTURE", "PLUGIN", "PARAMS", "HERE", "REMOTE", "CATALOG"),
         [
             (
-                known["architecture"], known["backbone"], count(known["params"]),
-                known["checkpoint"] or "-", known["remote"] or "-", known["catalog"] or "-",
+                known.architecture, known.backbone, count(known.params),
+                known.checkpoint or "-", known.remote or "-", known.catalog or "-",
             )
-            for known in found["architectures"]
+            for known in found.architectures
         ],
     )  # fmt: skip
-    if not found["architectures"]:
+    if not found.architectures:
         note("the registry is empty; list timm's checkpoints: zoo index timm")
 
 
-def _weights(row: dict[str, Any]) -> tuple[object, ...]:
-    accuracy = row["metrics"].get("accuracy")
+def _weights(row: Found) -> tuple[object, ...]:
+    accuracy = row.metrics.get("accuracy")
     return (
-        row["name"],
-        row["head"] or "-",
-        "-" if row["num_classes"] is None else row["num_classes"],
-        row["license"] or "-",
-        "yes" if row["pulled"] else ", ".join(row["remotes"]) or "-",
+        row.name,
+        row.head or "-",
+        "-" if row.num_classes is None else row.num_classes,
+        row.license or "-",
+        "yes" if row.pulled else ", ".join(row.remotes) or "-",
         "-" if accuracy is None else f"{accuracy:.4f}",
     )
 
@@ -120,8 +124,8 @@ def reindex(as_json: bool) -> None:
     """
     done = open_zoo().reindex()
     if as_json:
-        print_json(done)
+        print_json(done.to_json())
         return
-    click.echo(f"{done['refs']} names, {done['checkpoints']} checkpoints indexed")
-    if done["replaced"]:
+    click.echo(f"{done.refs} names, {done.checkpoints} checkpoints indexed")
+    if done.replaced:
         note("the index was made anew; what remotes have is not known again yet: zoo fetch REMOTE")

@@ -52,10 +52,8 @@ def show(run: str, as_json: bool) -> None:
     Example:
       zoo runs show last
     """
-    from zoo.lookup.runs import metrics
-
     found = open_zoo().run(run)
-    lines = list(metrics(found))
+    lines = list(found.lines())
     if as_json:
         print_json({**found.to_json(), "lines": lines})
         return

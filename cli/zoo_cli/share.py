@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.place import hub_address
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import note, print_json, result, size
 
 if TYPE_CHECKING:
-    from zoo import Digest, Reference, Zoo
+    from zoo.exchange.exporting import Exported
+    from zoo.exchange.pull import Pulled
     from zoo.transfer.copy import Copied
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
@@ -51,43 +51,21 @@ def pull(
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
-    zoo = open_zoo()
-    remote = remote or (None if source else zoo.holder(name))
-    published = hub_address(remote) if remote else None
-    if save and (published or not remote):
-        raise click.UsageError("--as is for what comes from a store; what is published is kept "
-                               "under the name NAME: zoo pull NAME --from hf://…")  # fmt: skip
-    if remote and not published:
-        ref, copied = zoo.pull_from(name, remote, save=save, force=force)
-        _tell_pulled(ref, copied.manifest, f"{remote}, {size(copied.sent_bytes)} received", {
-            "logical_bytes": copied.logical_bytes,
-            "received_bytes": copied.sent_bytes,
-            "received_objects": copied.sent_objects,
-            "shared_objects": copied.shared_objects,
-            "healed_objects": len(copied.healed),
-        }, as_json)  # fmt: skip
-        if copied.healed:
-            note(f"{len(copied.healed)} objects here were damaged and were replaced; look at the "
-                 "rest: zoo verify")  # fmt: skip
-        return
-    if published:
-        ref, digest, release = zoo.pull_published(name, published, force=force)
-    else:
-        ref, digest, release = zoo.pull(name, source=source, force=force)
-    _tell_pulled(ref, digest, f"{release.source} {release.locator} {release.revision}", {
-        "source": release.source,
-        "locator": release.locator,
-        "revision": release.revision,
-    }, as_json)  # fmt: skip
-
-
-def _tell_pulled(
-    ref: Reference, digest: Digest, got: str, report: dict[str, Any], as_json: bool
-) -> None:
+    done = open_zoo().pull(name, remote=remote, source=source, save=save, force=force)
     if as_json:
-        print_json({"ref": str(ref), "manifest": str(digest), **report})
+        print_json(done.to_json())
     else:
-        result(ref, digest, f"from {got}")
+        result(done.ref, done.manifest, f"from {_whence(done)}")
+    if done.copied and done.copied.healed:
+        note(f"{len(done.copied.healed)} objects here were damaged and were replaced; look at the "
+             "rest: zoo verify")  # fmt: skip
+
+
+def _whence(done: Pulled) -> str:
+    if done.copied:
+        return f"{done.remote}, {size(done.copied.sent_bytes)} received"
+    release = done.release
+    return f"{release.source} {release.locator} {release.revision}" if release else ""
 
 
 @click.command()
@@ -124,33 +102,24 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
-    if address := hub_address(to):
-        _publish(name, address, force, private, as_json)
-        return
-    if private:
-        raise click.UsageError("--private is for hf:// only")
-    ref, copied = open_zoo().push(name, to, force=force, smallest=repack == "max")
+    done = open_zoo().push(name, to, force=force, smallest=repack == "max", private=private)
+    if done.published:
+        _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
     if as_json:
-        print_json({
-            "ref": str(ref),
-            "manifest": str(copied.manifest),
-            "logical_bytes": copied.logical_bytes,
-            "sent_bytes": copied.sent_bytes,
-            "sent_objects": copied.sent_objects,
-            "shared_objects": copied.shared_objects,
-            "shared_read": copied.read,
-            "healed_objects": len(copied.healed),
-            "damaged_bases": sorted(map(str, copied.damaged)),
-        })  # fmt: skip
-    else:
+        print_json(done.to_json())
+    elif done.copied:
+        copied = done.copied
         unread = "" if copied.read else "; what was there was compared by size, not read"
         result(
-            ref,
+            done.ref,
             copied.manifest,
             f"to {to}: {size(copied.logical_bytes)}; {copied.shared_objects} objects were there, "
             f"{copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
         )
-    _tell_of_damage(copied, to)
+    elif done.published:
+        result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
+    if done.copied:
+        _tell_of_damage(done.copied, to)
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:
@@ -161,18 +130,6 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
     for base in sorted(map(str, copied.damaged)):
         note(f"{base} of a parent is damaged, here or there, so no difference from it was "
              f"sent; find out: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
-
-
-def _publish(name: str, to: str, force: bool, private: bool, as_json: bool) -> None:
-    zoo = open_zoo()
-    done = zoo.publish(name, to, force=force, private=private)
-    _tell_who_loads(zoo, name, f"zoo pull NAME --from {quote(to)}")
-    _tell_left_out(zoo, name)
-    if as_json:
-        print_json({"manifest": str(done.manifest), "location": done.location,
-                    "revision": done.revision})  # fmt: skip
-    else:
-        result(name, done.manifest, f"to {done.location}: commit {done.revision}")
 
 
 @click.command()
@@ -231,8 +188,7 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
             raise click.UsageError(f"{file}: no such file or folder")
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
-        zoo = open_zoo()
-        ref, digest = zoo.import_file(
+        done = open_zoo().import_file(
             file, name, architecture=architecture, backbone=backbone or "timm", license=license_,
             files=files,
         )  # fmt: skip
@@ -240,14 +196,12 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
         raise click.UsageError("a folder says what network it is: leave --architecture and "
                                "--backbone out, or name the file in it")  # fmt: skip
     else:
-        zoo = open_zoo()
-        ref, digest = zoo.import_folder(file, name, license=license_, files=files)
-    nan = zoo.nan_tensors(str(ref))
+        done = open_zoo().import_folder(file, name, license=license_, files=files)
     if as_json:
-        print_json({"ref": str(ref), "manifest": str(digest), "nan_tensors": nan})
+        print_json(done.to_json())
     else:
-        click.echo(f"{ref}  {digest.short}")
-    if nan:
+        click.echo(f"{done.ref}  {done.manifest.short}")
+    if nan := done.nan_tensors:
         more = f" and {len(nan) - 3} more" if len(nan) > 3 else ""
         note(f"values that are no numbers (NaN) are in {', '.join(nan[:3])}{more}")
 
@@ -273,25 +227,18 @@ def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
       zoo import flowers-model --as other/flowers
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
-    zoo = open_zoo()
-    files = zoo.export(name, folder, all_files=all_files)
-    _tell_who_loads(zoo, name, f"zoo import {folder} --as NAME")
-    if not all_files:
-        _tell_left_out(zoo, name)
+    done = open_zoo().export(name, folder, all_files=all_files)
+    _tell_of_export(done, f"zoo import {folder} --as NAME")
     if as_json:
-        print_json({"files": [str(file) for file in files]})
+        print_json(done.to_json())
     else:
-        for file in files:
+        for file in done.files:
             click.echo(str(file))
 
 
-def _tell_who_loads(zoo: Zoo, name: str, command: str) -> None:
-    """Where it is only zoo."""
-    if why := zoo.only_zoo_builds(name):
-        library = zoo.show(name)["backbone"]["plugin"]
-        note(f"{library} does not load it, for {why}; zoo does: {command}")
-
-
-def _tell_left_out(zoo: Zoo, name: str) -> None:
-    for file, reason in zoo.left_out(name).items():
+def _tell_of_export(done: Exported, command: str) -> None:
+    """Where only zoo loads it, and what was left out."""
+    if done.only_zoo:
+        note(f"{done.library} does not load it, for {done.only_zoo}; zoo does: {command}")
+    for file, reason in done.left_out.items():
         note(f"left out: {file}, which {reason} (zoo export --all-files writes it)")

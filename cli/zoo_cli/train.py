@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.backbones.predict import Prediction
     from zoo.errors import InvalidImage
     from zoo.finetune.loop.find_lr import LRCurve
-    from zoo.finetune.run import Result
+    from zoo.finetune.run import Finetuned
 
 __all__ = ["finetune", "predict", "rerun"]
 
@@ -159,7 +159,7 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
     click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
 
 
-def _print(done: Result, as_json: bool) -> None:
+def _print(done: Finetuned, as_json: bool) -> None:
     if config.rank():
         return  # of several processes the first one speaks
     if as_json:

@@ -17,7 +17,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Network
-from zoo.domain.surgery import adapted_preprocessing
+from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import UnknownName
 from zoo_timm import heads, sizes
 from zoo_timm.arguments import RESET_POOL, checked
@@ -41,15 +41,7 @@ class TimmBackbone:
         """All names that `build` takes, sorted."""
         return sorted(timm.list_models())
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The network with untrained weights (`zoo_timm.sizes` decides on sizes and channels).
 
         Raises:
@@ -59,12 +51,9 @@ class TimmBackbone:
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
             raise UnknownName("timm architecture", architecture, near)
-        options = dict(self._arguments)
-        if num_classes is not None:
-            options["num_classes"] = num_classes
-        name = f"{architecture}.{tag}" if tag else architecture
+        name = f"{architecture}.{options.tag}" if options.tag else architecture
         try:
-            return sizes.build(name, options, image_size, channels)
+            return sizes.build(name, self._arguments, options)
         except RuntimeError as error:
             if "Invalid pretrained tag" not in str(error):
                 raise

@@ -22,6 +22,7 @@ from torch import nn
 from zoo.backbones.untrained import on_meta
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.outline import Outline
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.backbone import TimmBackbone, resolved
 from zoo_timm.heads import pool_of
@@ -78,7 +79,7 @@ def _holds(architecture: str, found: Outline) -> bool:
 
 def _built(architecture: str, outputs: int) -> Shapes:
     with on_meta():
-        return _shapes(TimmBackbone().build(architecture, num_classes=outputs))
+        return _shapes(TimmBackbone().build(architecture, BuildOptions(num_classes=outputs)))
 
 
 def _shapes(module: nn.Module) -> Shapes:

@@ -16,6 +16,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import COLOURS, adapt_channels, misfits
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.arguments import RESET_POOL
 
@@ -27,25 +28,19 @@ FAILS = (*REFUSES, ArithmeticError, AttributeError, LookupError, RuntimeError)
 """What it raises for arguments that do not go together."""
 
 
-def build(
-    name: str,
-    options: Mapping[str, Any],
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-) -> nn.Module:
-    """The network ``name`` for that size and so many channels; None: its own.
-
-    ``options`` are ``num_classes``, and arguments that a stranger may have chosen.
+def build(name: str, arguments: Mapping[str, Any], options: BuildOptions) -> nn.Module:
+    """The network ``name`` with ``options``, and with arguments that a stranger may have chosen.
 
     Raises:
         Unsupported: It is not built so; timm says why.
     """
-    wanted = _arguments(name, image_size, channels)
-    chosen = [option for option in options if option != "num_classes"]
+    image_size, channels = options.image_size, options.channels
+    wanted, chosen = _arguments(name, image_size, channels), list(arguments)
+    outputs = {} if options.num_classes is None else {"num_classes": options.num_classes}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", ".*designed for 3-channel")  # CSATv2 fails as it runs
-            module = _created(name, {**options, **wanted})
+            module = _created(name, {**arguments, **outputs, **wanted})
     except FAILS as error:
         if not chosen and not (wanted and isinstance(error, REFUSES)):
             raise

@@ -11,6 +11,7 @@ from zoo.backbones.adapt import adapt_channels
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
 from zoo_torch import networks, registered
 
@@ -26,15 +27,7 @@ class TorchBackbone:
         """The names that were registered, sorted. Import paths cannot be listed."""
         return registered.names()
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """What the factory of that name makes. There are no tags.
 
         Raises:
@@ -43,9 +36,9 @@ class TorchBackbone:
             BrokenPlugin: Its module fails to import.
             Unsupported: It is no network, does not run, or cannot be had in such a size.
         """
-        if tag is not None:
-            raise UnknownName("pretrained tag", f"{architecture}.{tag}", [architecture])
-        return networks.build(architecture, num_classes, image_size, channels)
+        if options.tag is not None:
+            raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
+        return networks.build(architecture, options)
 
     def hierarchy(
         self,

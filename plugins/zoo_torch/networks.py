@@ -15,7 +15,7 @@ from zoo.backbones.pooled_head import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.record import Recording, record
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.surgery import adapted_preprocessing
+from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torch.registered import Network, find
 
@@ -53,12 +53,7 @@ def built(module: nn.Module) -> Built:
     return cast(Built, module.zoo_torch)
 
 
-def build(
-    name: str,
-    num_classes: int | None,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-) -> nn.Module:
+def build(name: str, options: BuildOptions) -> nn.Module:
     """The network ``name`` with untrained weights.
 
     Raises:
@@ -66,16 +61,18 @@ def build(
         UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
     """
     network = find(name)
+    image_size, channels = options.image_size, options.channels
     how = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
-    wanted = {"num_classes": num_classes or None, "image_size": image_size, "channels": channels}
-    options = _taken(network, {key: value for key, value in wanted.items() if value is not None})
-    if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in options:
+    num_classes = options.num_classes or None
+    wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
+    taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
+    if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in taken:
         raise Unsupported(f"the factory of the network '{name}' takes no 'channels'")
-    module = _made(name, network, options)
-    head, features = _examined(name, network.head, _probe(name, network, options, module), how)
-    module.zoo_torch = Built(name, options, how, head, features)  # type: ignore[assignment]
-    if num_classes and "num_classes" not in options:
+    module = _made(name, network, taken)
+    head, features = _examined(name, network.head, _probe(name, network, taken, module), how)
+    module.zoo_torch = Built(name, taken, how, head, features)  # type: ignore[assignment]
+    if num_classes and "num_classes" not in taken:
         _set_outputs(module, num_classes)
     return module
 

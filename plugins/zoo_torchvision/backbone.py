@@ -22,7 +22,7 @@ from torchvision.models import (
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.domain.surgery import adapted_preprocessing
+from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torchvision import heads, networks, sizes
 from zoo_torchvision.names import own_names
@@ -63,27 +63,20 @@ class TorchvisionBackbone:
         """All names that `build` takes, sorted."""
         return list(networks.networks())
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The network with untrained weights. Tags are names of weights: ``IMAGENET1K_V1``.
 
         Raises:
             UnknownName: torchvision has no such architecture, or no such weights for it.
             Unsupported: It is not built for images of that size, or of so many channels.
         """
+        image_size, channels = options.image_size, options.channels
         network = sizes.sized(networks.network(architecture), image_size)
-        weights = network.tagged(tag)
-        options = {} if num_classes is None else {"num_classes": num_classes}
+        weights, outputs = network.tagged(options.tag), options.num_classes
+        chosen = {} if outputs is None else {"num_classes": outputs}
         try:
             with _NumbersOnCpu():
-                module = get_model(network.builder, **network.options, **options)
+                module = get_model(network.builder, **network.options, **chosen)
         except (AssertionError, RuntimeError, ValueError) as error:
             if image_size is None:
                 raise

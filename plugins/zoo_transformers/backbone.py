@@ -11,6 +11,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import PROCESSOR, Network
+from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
 from zoo_transformers import networks, sizes
 from zoo_transformers import processor as processors
@@ -39,15 +40,7 @@ class TransformersBackbone:
         """All names that `build` takes, sorted."""
         return list(ARCHITECTURES)
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The network with untrained weights. There are no tags: each recipe has its own name.
 
         An encoder that transformers has no classifier for heeds no ``num_classes``.
@@ -58,9 +51,9 @@ class TransformersBackbone:
             Unsupported: It cannot be had in such a size.
         """
         found = with_arguments(find(architecture), self._arguments)
-        if tag is not None:
-            raise UnknownName("pretrained tag", f"{architecture}.{tag}", [architecture])
-        return networks.build(found, num_classes, image_size, channels)
+        if options.tag is not None:
+            raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
+        return networks.build(found, options)
 
     def hierarchy(
         self,

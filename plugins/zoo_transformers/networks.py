@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.surgery import adapted_preprocessing
+from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
 from zoo_transformers import sizes
 from zoo_transformers.architectures import Architecture
@@ -46,20 +46,16 @@ def built(module: nn.Module) -> Built:
     return cast(Built, module.built)
 
 
-def build(
-    architecture: Architecture,
-    num_classes: int | None,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-) -> nn.Module:
+def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
     """The network with untrained weights.
 
     Raises:
         MissingPackage: transformers is not installed.
         Unsupported: It cannot be had in such a size.
     """
-    outputs = architecture.num_classes if num_classes is None else num_classes
-    how = adapted_preprocessing(architecture.preprocessing, image_size, channels)
+    chosen = options.num_classes
+    outputs = architecture.num_classes if chosen is None else chosen
+    how = adapted_preprocessing(architecture.preprocessing, options.image_size, options.channels)
     family = architecture.family
     kind = _model_class(architecture)
     # One output where there shall be none: the layer tells what it gets.

@@ -15,6 +15,7 @@ from torch import nn
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.backbone import TimmBackbone
 
@@ -34,22 +35,17 @@ class SmallImages(TimmBackbone):
         super().__init__()
         self.size = size
 
-    def build(
-        self, architecture: str, *, tag: str | None = None, num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None, channels: int | None = None,
-    ) -> nn.Module:  # fmt: skip
-        if image_size or channels:
-            return super().build(
-                architecture, tag=tag, num_classes=num_classes,
-                image_size=image_size or (self.size, self.size), channels=channels,
-            )  # fmt: skip
+    def build(self, architecture: str, given: BuildOptions = AS_IT_IS) -> nn.Module:
+        if given.image_size or given.channels:
+            size = given.image_size or (self.size, self.size)
+            return super().build(architecture, replace(given, image_size=size))
         with torch.device("meta"):
-            super().build(architecture, tag=tag, num_classes=num_classes)  # says what is wrong
+            super().build(architecture, given)  # says what is wrong
         options: dict[str, Any] = dict.fromkeys(rates(architecture), 0.2)
         if takes(architecture, img_size=self.size):
             options["img_size"] = self.size
-        if num_classes is not None:
-            options["num_classes"] = num_classes
+        if given.num_classes is not None:
+            options["num_classes"] = given.num_classes
         module = timm.create_model(architecture, **options)
         module.small = True
         return cast(nn.Module, module)

@@ -16,6 +16,7 @@ from torchvision.models import VisionTransformer
 from zoo.backbones.adapt import adapt_channels
 from zoo.backbones.load import check_fit
 from zoo.contracts import Backbone
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.backbone import TimmBackbone
 from zoo_torchvision import sizes
@@ -38,7 +39,7 @@ def test_image_sizes_are_fitted_as_timm_does(
     plugin = TimmBackbone()
     torch.manual_seed(0)
     whole = timm.create_model(architecture).eval()
-    module = plugin.build(architecture, image_size=size).eval()
+    module = plugin.build(architecture, BuildOptions(image_size=size)).eval()
     state = plugin.adapt(module, whole.state_dict())
     check_fit(module, state, architecture)
     module.load_state_dict(dict(state))
@@ -86,7 +87,7 @@ def test_what_a_network_is_not_built_for_is_refused(
     backbone: Backbone, architecture: str, wanted: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(Unsupported, match=why), torch.device("meta"):
-        backbone.build(architecture, **wanted)
+        backbone.build(architecture, BuildOptions(**wanted))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_channels(backbone: Backbone, architecture: str, size: int) -> None:
     grey = torch.randn(1, 1, size, size)
     expected = whole(grey.expand(1, 3, size, size))
     for channels in (1, 6):
-        module = backbone.build(architecture, channels=channels).eval()
+        module = backbone.build(architecture, BuildOptions(channels=channels)).eval()
         module.load_state_dict(dict(backbone.adapt(module, whole.state_dict())))
         given = module(grey.expand(1, channels, size, size))
         assert torch.allclose(given, expected, atol=1e-5), channels

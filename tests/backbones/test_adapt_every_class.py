@@ -14,6 +14,7 @@ from torch import nn
 
 from zoo.backbones.adapt import misfits
 from zoo.backbones.untrained import on_meta
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo.exchange.adapt import check_runs
 from zoo_timm.backbone import TimmBackbone
@@ -54,9 +55,9 @@ def test_grey_images_give_what_they_gave_in_colour(architecture: str) -> None:
     for channels in (1, 6):
         if type(whole).__name__ == "CSATv2":
             with pytest.raises(Unsupported, match="designed for 3-channel"):
-                plugin.build(architecture, channels=channels)
+                plugin.build(architecture, BuildOptions(channels=channels))
             continue
-        module = plugin.build(architecture, channels=channels).eval()
+        module = plugin.build(architecture, BuildOptions(channels=channels)).eval()
         module.load_state_dict(dict(plugin.adapt(module, whole.state_dict())))
         given = module(grey.expand(1, channels, side, side))
         if type(whole).__name__ == NORMALISED:
@@ -72,7 +73,7 @@ def test_twice_the_size_is_fitted_or_refused(architecture: str) -> None:
         channels, height, width = plugin.preprocessing(whole).input_size
         size = (channels, 2 * height, 2 * width)
         try:
-            module = plugin.build(architecture, image_size=size[1:])
+            module = plugin.build(architecture, BuildOptions(image_size=size[1:]))
             check_runs(module, architecture, size)
             fitted = not misfits(module, plugin.adapt(module, whole.state_dict()))
         except Unsupported:

@@ -19,6 +19,7 @@ from fakes.sampled import sampled
 from zoo.backbones.freeze import freeze
 from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy, under
+from zoo.domain.surgery import BuildOptions
 from zoo.testing import freezing
 from zoo.testing.backbones import Network, check_coverage, check_order, check_stages
 from zoo_timm.backbone import TimmBackbone
@@ -79,7 +80,7 @@ def test_every_class_built_without_classes_takes_a_head(kind: str) -> None:
     """And what is below it keeps its names, or no checkpoint of it could be loaded."""
     backbone = TimmBackbone()
     with on_meta():
-        module = backbone.build(CLASSES[kind], num_classes=0)
+        module = backbone.build(CLASSES[kind], BuildOptions(num_classes=0))
         before = set(module.state_dict())
         backbone.replace_head(module, 5, lambda features: torch.nn.Linear(features, 5))
         images = torch.zeros(2, *backbone.preprocessing(module).input_size)

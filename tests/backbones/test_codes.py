@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo import plugins
-from zoo.backbones.codes import HEAD, codes, extract, find_tap, find_taps
+from zoo.backbones.codes import codes, extract
 from zoo.backbones.pooling import feature_dimension
+from zoo.backbones.taps import HEAD, find_tap, find_taps
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Task
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import UnknownName, Unsupported
 from zoo.workspace import trust_in
 
@@ -80,7 +82,7 @@ def test_the_head_makes_the_outputs_of_its_codes(architecture: str) -> None:
 def test_an_encoder_gives_its_own_codes() -> None:
     module, hierarchy, images = built("test_vit")
     backbone = plugins.backbone("timm")
-    encoder = backbone.build("test_vit", num_classes=0).eval()
+    encoder = backbone.build("test_vit", BuildOptions(num_classes=0)).eval()
     encoder.load_state_dict(module.state_dict(), strict=False)
     bare = backbone.hierarchy("test_vit", encoder)
     (found,) = codes(encoder, [find_tap(encoder, bare, images, HEAD)], images)
@@ -231,7 +233,7 @@ def test_an_unknown_unit_is_told_with_near_names() -> None:
     assert "layer2.0" in caught.value.near
     with pytest.raises(UnknownName) as caught:
         find_tap(module, hierarchy, images, "quite another")
-    assert caught.value.hint == "zoo tree lists the units of a network"
+    assert caught.value.hint == "zoo tree lists them"
 
 
 class Twice(nn.Sequential):

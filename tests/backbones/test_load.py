@@ -21,6 +21,7 @@ from zoo.backbones.preprocess import inference_transform
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Corrupt, InvalidManifest, InvalidWeights, MissingObject
 from zoo.store import Store
 from zoo.store.files import add_weights
@@ -184,7 +185,7 @@ def test_preprocessing_equals_the_transform_of_timm(name: str, astronaut: Image.
     architecture, _, tag = name.partition(".")
     backbone = plugins.backbone("timm")
     with torch.device("meta"):
-        module = backbone.build(architecture, tag=tag)
+        module = backbone.build(architecture, BuildOptions(tag=tag))
         published = timm.create_model(name)
     expected = create_transform(**resolve_model_data_config(published), is_training=False)
     found = inference_transform(backbone.preprocessing(module))

@@ -14,12 +14,13 @@ from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 
-from zoo.backbones.codes import codes, find_tap
+from zoo.backbones.codes import codes
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
 from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.taps import find_tap
 from zoo.contracts import Backbone
-from zoo.domain.surgery import Surgery
+from zoo.domain.surgery import BuildOptions, Surgery
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import check_coverage
 from zoo_timm.backbone import TimmBackbone
@@ -42,7 +43,10 @@ def test_real_weights_on_a_real_image() -> None:
     plugin = TimmBackbone()
     foreign = torch.load(path, weights_only=True)
     whole = assign(
-        lambda: plugin.build("tf_efficientnet_lite0", tag="in1k"), foreign, plugin, name="lite0"
+        lambda: plugin.build("tf_efficientnet_lite0", BuildOptions(tag="in1k")),
+        foreign,
+        plugin,
+        name="lite0",
     )
     image = inference_transform(plugin.preprocessing(whole))(Image.fromarray(data.astronaut()))
     _, module = truncated(whole, "tf_efficientnet_lite0", "blocks.4")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
-from zoo.backbones.truncate import Tap
+from zoo.backbones.taps import Tap
 from zoo.backbones.untrained import on_meta
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
@@ -86,8 +86,8 @@ def test_truncated_is_tapped(
         with on_meta():
             state = backbone.adapt(backbone.build(architecture), whole.state_dict())
         module = assign(lambda: backbone.build(architecture), state, backbone, name=name)  # noqa: B023
-        tap = backbone._tap
-        assert tap is not None
+        assert backbone._end is not None
+        tap = backbone._end.tap
         wanted = tapped(whole, tap, images)
         with torch.no_grad():
             assert torch.equal(module(images), wanted), name

@@ -122,7 +122,7 @@ def test_so_is_what_no_command_foresees(
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr("zoo.facade.finding.Finding.show", fail)
+    monkeypatch.setattr("zoo.facade.Zoo.show", fail)
     done = bare("show", NAME, "--json")
     assert (done.code, error_of(done)["code"]) == (status, code)
 

@@ -51,7 +51,7 @@ def test_two_who_add_at_once_lose_nothing(run: Run, home: Path) -> None:
     for name in names:
         pid = os.fork()
         if not pid:
-            Workspace(home).add_remote(name, f"/mnt/{name}")
+            Workspace(home).remotes.add(name, f"/mnt/{name}")
             os._exit(0)
         pids.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(names)

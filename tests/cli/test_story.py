@@ -62,8 +62,10 @@ def test_from_python(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pass
     monkeypatch.chdir(tmp_path / "mine")
     with zoo.open() as mine, zoo.init(tmp_path / "theirs") as theirs:
-        ref, base, release = mine.pull(BASE)
-        assert (str(ref), release.source) == (BASE, "package")
+        done = mine.pull(BASE)
+        base = done.manifest
+        assert done.release is not None
+        assert (str(done.ref), done.release.source) == (BASE, "package")
         assert [found.name for found in mine.search("efficientnet lite0", pulled=True)] == [BASE]
         assert mine.tree(BASE).units[0].name == "conv_stem"
         run = mine.finetune(BASE, digits, TUNED, freeze="blocks.4", image_size=32, epochs=1)
@@ -79,12 +81,12 @@ def test_from_python(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert frozen
         assert all(torch.equal(tuned[name], parts[name]) for name in frozen)
         mine.push(TUNED, team.as_posix())
-        pulled, copied = theirs.pull_from(TUNED, str(team))
-        assert (str(pulled), copied.manifest) == (TUNED, run.manifest)
+        pulled = theirs.pull(TUNED, remote=str(team))
+        assert (str(pulled.ref), pulled.manifest) == (TUNED, run.manifest)
         here, there = (place.predict(TUNED, [image])[0] for place in (mine, theirs))
         assert here.logits == there.logits
-        assert mine.log(TUNED)["ancestors"][1]["manifest"] == str(base)
-        assert theirs.show(TUNED)["manifest"] == str(run.manifest)
+        assert mine.log(TUNED).ancestors[1].manifest == base
+        assert theirs.show(TUNED).to_json()["manifest"] == str(run.manifest)
         with pytest.raises(zoo.ZooError, match="unknown checkpoint"):
             theirs.load("team/nothing")
 

@@ -50,15 +50,17 @@ def test_end_to_end(
     hub: HubServer, published: bytes, resnet: torch.nn.Module, tmp_path: Path
 ) -> None:
     with Zoo.init(tmp_path / "zoo") as zoo:
-        ref, digest, release = zoo.pull(RESNET)
-        assert str(ref) == RESNET
+        done = zoo.pull(RESNET)
+        release = done.release
+        assert str(done.ref) == RESNET
+        assert release is not None
         assert release.source == "hub"
         loaded = zoo.load(RESNET)
         images = torch.randn(2, 3, 160, 160)
         with torch.no_grad():
             assert torch.equal(loaded(images), resnet(images))
         assert len(loaded.zoo.classes) == 1000
-        manifest = zoo.workspace.store.manifest(digest)
+        manifest = zoo.workspace.store.manifest(done.manifest)
         assert manifest.license == "apache-2.0"  # timm states it, and knows its own weights
         assert manifest.provenance["revision"] == release.revision == hub.repos[RESNET].refs["main"]
         assert manifest.provenance["source"] == "hub"

@@ -168,7 +168,7 @@ def test_a_convolutional_one_has_a_head_of_any_kind(
     result = finetune(workspace, str(NEW), recipe, Reference.parse("team/tuned"), device="cpu")
     folder = tmp_path / "out"
     export(workspace, result.manifest, folder)
-    back = import_folder(workspace, folder, Reference.parse("team/back"))
+    back = import_folder(workspace, folder, Reference.parse("team/back")).manifest
     images = torch.randn(2, 3, 24, 32)
     with torch.no_grad():
         for digest in (later.manifest, made.manifest):  # the new head is the same each time
@@ -255,7 +255,7 @@ def test_a_head_of_another_size_says_what_to_do(
 ) -> None:
     """Met where a manifest, or a caller, asks for another number of outputs than the weights."""
     state = kept_as("test_resnet", num_classes=7).state_dict()
-    manifest = workspace.store.manifest(workspace.resolve(str(BASE))[1])
+    manifest = workspace.store.manifest(workspace.names.resolve(str(BASE))[1])
     wrong = replace(
         manifest,
         backbone=replace(manifest.backbone, options={"num_classes": 3}),

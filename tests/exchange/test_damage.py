@@ -81,11 +81,11 @@ def test_a_name_whose_manifest_cannot_be_read_is_as_its_history_says(
     listed = CatalogEntry(name="lab/net", backbone="timm", architecture="x", location=CATALOG)
     entry = KnownEntry(entry=listed, sources=("timm",), locations=(CATALOG,), params=None)
     if why == "finetune":
-        assert workspace.is_own(REF, entry)
+        assert workspace.names.is_own(REF, entry)
         with pytest.raises(WouldReplace):
             _check(workspace, REF, CATALOG, force=False)
     else:
-        assert not workspace.is_own(REF, entry)
+        assert not workspace.names.is_own(REF, entry)
         _check(workspace, REF, CATALOG, force=False)
         assert workspace.commit(manifest, REF, why).hex == path.stem  # as the pull does
         assert workspace.store.manifest(Digest("blake3", path.stem)) == manifest
@@ -122,7 +122,7 @@ def test_own_files_that_are_links_or_deep_are_told_as_such(workspace: Workspace)
     deep = workspace.root / "remotes.json"
     deep.write_text("[" * 100_000)
     with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; mend or delete it"):
-        workspace.remotes()
+        workspace.remotes.all()
     workspace.trust.allow("one:make", "/one.py")
     (listed,) = config.settings().glob("trusted-*.json")
     listed.unlink()

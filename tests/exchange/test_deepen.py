@@ -49,9 +49,9 @@ def listed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def test_all_are_traced_and_what_cannot_be_is_told(listed: Workspace) -> None:
-    traced, failed = deepen(listed, "timm")
-    assert traced == 3
-    assert list(failed) == ["no_such_network"]
+    done = deepen(listed, "timm")
+    assert done.traced == 3
+    assert list(done.failed) == ["no_such_network"]
     rows = listed.registry.search(Query())
     assert {row.name: row.params is not None for row in rows} == {
         **{f"timm/{name}.in1k": True for name in TINY}, "timm/no_such_network.in1k": False,
@@ -62,7 +62,7 @@ def test_architectures_without_weights_are_traced_too(
     listed: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TimmBackbone, "architectures", lambda _: (*TINY, "test_convnext"))
-    assert deepen(listed, "timm")[0] == 4
+    assert deepen(listed, "timm").traced == 4
     monkeypatch.setattr("zoo.backbones.describe.traced", None)
     assert hierarchy_of(listed, "test_convnext").stages
 
@@ -84,10 +84,10 @@ def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
     workspace.registry.replace_entries("own", "1", entries, "2026-01-01T00:00:00Z")
     for name in names:
         Zoo(workspace).trust(f"fakes.own_nets:{name}")
-    traced, failed = deepen(workspace, "own")
-    assert set(failed) == {"fakes.own_nets:killed", "fakes.own_nets:make_killed"}
-    assert all("ended the process" in why for why in failed.values())
-    assert traced == 4
+    done = deepen(workspace, "own")
+    assert set(done.failed) == {"fakes.own_nets:killed", "fakes.own_nets:make_killed"}
+    assert all("ended the process" in why for why in done.failed.values())
+    assert done.traced == 4
     kept = workspace.registry.traced("torch", plugins.backbone_version("torch"))
     assert {name.partition(":")[2] for name in kept} == set(names) - {"killed", "make_killed"}
 
@@ -128,5 +128,5 @@ def test_a_run_goes_on_where_it_was_cut_off(
         deepen(listed, "timm")
     monkeypatch.setattr(module, "_traced", whole)
     first = len(asked)
-    traced, failed = deepen(listed, "timm")
-    assert (first, traced + len(failed)) == (4, 3)
+    done = deepen(listed, "timm")
+    assert (first, done.traced + len(done.failed)) == (4, 3)

@@ -50,7 +50,7 @@ def test_weights_are_byte_identical(
     workspace: Workspace, resnet_file: Path, tmp_path: Path
 ) -> None:
     digest = kept_file(workspace, resnet_file, "test_resnet")
-    written = export(workspace, digest, tmp_path / "out")
+    written = export(workspace, digest, tmp_path / "out").files
     assert sorted(path.name for path in written) == ["config.json", "model.safetensors"]
     assert all(path.is_file() for path in written)
     assert (tmp_path / "out/model.safetensors").read_bytes() == resnet_file.read_bytes()
@@ -123,7 +123,7 @@ def test_other_files_travel(workspace: Workspace, resnet_file: Path, tmp_path: P
     file = add_file(workspace.store, tmp_path / "notes.txt", name="notes.txt")
     base = workspace.store.manifest(kept_file(workspace, resnet_file, "test_resnet"))
     digest = workspace.commit(replace(base, files=(file,)), REF, "test")
-    written = export(workspace, digest, tmp_path / "out")
+    written = export(workspace, digest, tmp_path / "out").files
     assert tmp_path / "out/notes.txt" in written
     assert (tmp_path / "out/notes.txt").read_bytes() == b"as it was\r\n"
 

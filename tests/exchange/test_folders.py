@@ -53,7 +53,9 @@ def made(workspace: Workspace, tmp_path: Path) -> Made:
 
 def assert_same(workspace: Workspace) -> None:
     """``team/back`` is what ``team/made`` is, but for where it is from."""
-    ours, theirs = (load(workspace.store, workspace.resolve(str(ref))[1]) for ref in (MADE, BACK))
+    ours, theirs = (
+        load(workspace.store, workspace.names.resolve(str(ref))[1]) for ref in (MADE, BACK)
+    )
     wanted, found = ours.zoo.manifest, theirs.zoo.manifest
     for field in ("backbone", "head", "preprocessing", "classes", "license", "files"):
         assert getattr(found, field) == getattr(wanted, field), field
@@ -77,7 +79,7 @@ def assert_same(workspace: Workspace) -> None:
 def test_what_was_exported_comes_back(
     workspace: Workspace, made: Made, architecture: str, kind: str | None, how: dict[str, Any]
 ) -> None:
-    digest = import_folder(workspace, made(architecture, kind, **how), BACK)
+    digest = import_folder(workspace, made(architecture, kind, **how), BACK).manifest
     assert_same(workspace)
     assert workspace.store.manifest(digest).provenance["source"] == "folder"
 
@@ -88,7 +90,7 @@ def test_classes_and_other_files_come_back(
     made("test_resnet", "mlp", truncate="layer2")
     (tmp_path / "notes.txt").write_bytes(b"as it was\r\n")
     named = replace(
-        workspace.store.manifest(workspace.resolve(str(MADE))[1]),
+        workspace.store.manifest(workspace.names.resolve(str(MADE))[1]),
         classes=("2", "10", "größer"),
         files=(add_file(workspace.store, tmp_path / "notes.txt", name="notes.txt"),),
     )
@@ -127,7 +129,7 @@ def test_what_timm_saved_is_read_as_timm_does(
     )
     (tmp_path / "saved/README.md").write_text("# theirs")
     (tmp_path / "saved/optimizer.bin").write_bytes(b"large")
-    digest = import_folder(workspace, tmp_path / "saved", BACK)
+    digest = import_folder(workspace, tmp_path / "saved", BACK).manifest
     back = load(workspace.store, digest)
     assert back.zoo.classes == ("a", "b", "c")
     assert [file.name for file in back.zoo.manifest.files] == ["README.md", "config.json"]

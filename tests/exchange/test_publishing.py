@@ -84,7 +84,7 @@ def workspace(made: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 @pytest.fixture
 def tuned(workspace: Workspace) -> Digest:
     """``team/flowers``: of 1000 classes, with a parent that the hub has and one that it has not."""
-    return workspace.resolve("team/flowers")[1]
+    return workspace.names.resolve("team/flowers")[1]
 
 
 def _fill(workspace: Workspace, folder: Path) -> None:

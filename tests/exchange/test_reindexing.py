@@ -16,11 +16,11 @@ def answers(zoo: z.Zoo, stray: Path) -> dict[str, Any]:
     """What a user may ask, without the times at which things were asked."""
     return {
         "search": [(row.name, row.kind, row.params, row.sources) for row in zoo.search(limit=9999)],
-        "log": zoo.log(BASE),
-        "show": zoo.show("team/mine"),
-        "diff": zoo.diff(BASE, "team/mine"),
-        "identify": zoo.identify(stray),
-        "list-arch": zoo.architectures("*lite*"),
+        "log": zoo.log(BASE).to_json(),
+        "show": zoo.show("team/mine").to_json(),
+        "diff": zoo.diff(BASE, "team/mine").to_json(),
+        "identify": zoo.identify(stray).to_json(),
+        "list-arch": zoo.architectures("*lite*").to_json(),
     }
 
 
@@ -42,7 +42,7 @@ def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
             (zoo.root / "registry.db").unlink()
         elif loss == "damaged":
             (zoo.root / "registry.db").write_bytes(b"no database at all" * 100)
-        done = zoo.reindex()
+        done = zoo.reindex().to_json()
         assert done == {"refs": 2, "checkpoints": 2, "replaced": loss != "none"}
         assert answers(zoo, stray) == before
         assert before["diff"]["units_known"] is True
@@ -53,5 +53,5 @@ def test_names_whose_files_are_gone_are_forgotten(tmp_path: Path) -> None:
         for name in ("team/a", "team/b"):
             add_checkpoint(zoo.workspace, name)
         shutil.rmtree(zoo.root / "refs" / "team" / "a")
-        assert zoo.workspace.reindex()["refs"] == 1
+        assert zoo.workspace.reindex().to_json()["refs"] == 1
         assert [row.name for row in zoo.search()] == ["team/b"]

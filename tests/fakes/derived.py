@@ -26,7 +26,7 @@ TRAINED = ("blocks.5.", "blocks.6.", "conv_head", "bn2")
 
 def weights_of(workspace: Workspace, name: str) -> Tensors:
     """The tensors of a checkpoint, free to be changed."""
-    _, digest = workspace.resolve(name)
+    _, digest = workspace.names.resolve(name)
     with workspace.scratch() as scratch:
         path = scratch / "weights.safetensors"
         restore_file(workspace.store, workspace.store.manifest(digest).weights[0], path)
@@ -51,7 +51,7 @@ def train(values: Tensors, parts: tuple[str, ...], size: float = 0.01) -> Tensor
 
 def derive(workspace: Workspace, base: str, name: str, values: Tensors, **known: Any) -> Digest:
     """Keep tensors as a fine-tune of ``base``, with what else a manifest says."""
-    _, parent = workspace.resolve(base)
+    _, parent = workspace.names.resolve(base)
     manifest = workspace.store.manifest(parent)
     made = replace(
         manifest,

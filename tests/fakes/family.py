@@ -35,7 +35,7 @@ class Family:
 
     def manifest(self, name: str = TUNED) -> Manifest:
         with contextlib.closing(Workspace(self.home)) as workspace:
-            return workspace.store.manifest(workspace.resolve(name)[1])
+            return workspace.store.manifest(workspace.names.resolve(name)[1])
 
     def conv(self, name: str) -> Digest:
         """The object of `CONV` in a checkpoint."""

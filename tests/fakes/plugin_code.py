@@ -23,7 +23,7 @@ class Plugin:
 BACKBONE = """
 class Plugin:
     def architectures(self): {}
-    def build(self, architecture, **how): raise RuntimeError(architecture)
+    def build(self, architecture, options=None): raise RuntimeError(architecture)
     def hierarchy(self, architecture, module, *, input_size=None): pass
     def head_modules(self, module): pass
     def replace_head(self, module, num_outputs, build): pass

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fakes import work
 
@@ -15,6 +15,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
 from zoo.moves import append_deletion
+from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.folder import FolderBackend
 from zoo.transfer import sync
@@ -48,8 +49,21 @@ class Counting(Workspace):
         self.store = CountingStore(FolderBackend(root))
         self.place = CountingStore(FolderBackend(remote or root))
 
-    def remote(self, where: str, *, create: bool = False) -> Store:
-        return self.place if where == str(self.place.root) else super().remote(where, create=create)
+    @property
+    def remotes(self) -> Remotes:
+        return CountingRemotes(self, self.root, self.own("remotes.json"), lambda: self.registry)
+
+
+class CountingRemotes(Remotes):
+    """Its remotes, of which one counts."""
+
+    def __init__(self, zoo: Counting, *args: Any) -> None:
+        super().__init__(*args)
+        self.place = zoo.place
+
+    def connect(self, where: str, *, create: bool = False) -> Store:
+        here = where == str(self.place.root)
+        return self.place if here else super().connect(where, create=create)
 
 
 class Scene:

@@ -46,7 +46,7 @@ def plant(home: Path, name: str, **changes: Any) -> Digest:
     but the format. ``architecture`` makes it a network of the plugin torch.
     """
     workspace = Workspace(home)
-    _, digest = workspace.resolve(BASE)
+    _, digest = workspace.names.resolve(BASE)
     if architecture := changes.pop("architecture", None):
         changes["backbone"] = Backbone(plugin="torch", architecture=architecture)
     manifest = replace(workspace.store.manifest(digest), **changes)

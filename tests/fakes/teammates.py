@@ -23,7 +23,7 @@ def grow(root: Path, name: str, parent: str | None = None, *, bias: float = 0) -
     with zoo.open(root) as opened:
         lineage: dict[str, Any] = {}
         if parent:
-            digest = opened.workspace.resolve(parent)[1]
+            digest = opened.workspace.names.resolve(parent)[1]
             base = opened.workspace.store.manifest(digest)
             further = {digest: base.parents} if base.parents else {}
             lineage = {

@@ -89,4 +89,4 @@ def _free_port() -> int:
 
 def weights(workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint."""
-    return load(workspace.store, workspace.resolve(name)[1]).state_dict()
+    return load(workspace.store, workspace.names.resolve(name)[1]).state_dict()

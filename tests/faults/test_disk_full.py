@@ -146,7 +146,7 @@ class TestRealDisk:
 
     def test_tag(self, disk: Disk) -> None:
         root = make_zoo(disk)
-        _, digest = Workspace(root).resolve("team/old")
+        _, digest = Workspace(root).names.resolve("team/old")
         assert_filled(disk, root, lambda: work.tag(str(root), str(digest), NAME))
         assert_indexed(root)
 
@@ -200,7 +200,7 @@ class TestRealDisk:
 
 def assert_indexed(root: Path) -> None:
     zoo = Workspace(root)
-    assert zoo.registry.ref(REF) == zoo.resolve(NAME)[1]
+    assert zoo.registry.ref(REF) == zoo.names.resolve(NAME)[1]
     zoo.close()
 
 

@@ -115,7 +115,7 @@ def test_a_verify_ends_well_where_the_index_cannot_be_opened(home: Path) -> None
 def test_a_repair_brings_the_index_up_to_date(home: Path, tmp_path: Path) -> None:
     zoo("--home", home, "push", NAME, "--to", tmp_path / "mirror").done()
     workspace = Workspace(home)
-    manifest = workspace.store.path("manifests", workspace.resolve(NAME)[1])
+    manifest = workspace.store.path("manifests", workspace.names.resolve(NAME)[1])
     flip_byte(manifest)
     workspace.reindex()
     workspace.close()

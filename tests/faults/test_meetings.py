@@ -17,12 +17,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject, Unavailable
 from zoo.moves import append_deletion
+from zoo.remotes import connect
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 from zoo.transfer.sync import push
-from zoo.workspace import Workspace, connect
+from zoo.workspace import Workspace
 
 NAME = "team/flowers"
 REF = Reference.parse(NAME)

@@ -11,6 +11,7 @@ import pytest
 from fakes import work
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
 from fakes.faulty import FAULTS, SILENT_FAULTS, FaultyBackend
+from fakes.wired import Wired
 
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
@@ -24,15 +25,6 @@ from zoo.workspace import Workspace
 BASE, TUNED = "team/base", "team/tuned"
 LOUD_FAULTS = tuple(fault for fault in FAULTS if fault not in SILENT_FAULTS)
 TRIES = 60
-
-
-class Wired(Workspace):
-    """A zoo whose every remote is ``wire``."""
-
-    wire: Store
-
-    def remote(self, where: str, *, create: bool = False) -> Store:
-        return self.wire
 
 
 class Line:

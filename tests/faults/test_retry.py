@@ -251,7 +251,7 @@ def test_what_is_reached_over_a_network_is_retried(
 ) -> None:
     zoo = Workspace.create(tmp_path / "zoo")
     Store.create(tmp_path / "shared")
-    assert not isinstance(zoo.remote(str(tmp_path / "shared")).backend, Retrying)
+    assert not isinstance(zoo.remotes.connect(str(tmp_path / "shared")).backend, Retrying)
     monkeypatch.setattr(plugins, "remote", lambda scheme: MemoryBackend)
-    assert isinstance(zoo.remote("far://away", create=True).backend, Retrying)
+    assert isinstance(zoo.remotes.connect("far://away", create=True).backend, Retrying)
     zoo.close()

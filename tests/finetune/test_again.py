@@ -21,9 +21,9 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidData, InvalidOption
 from zoo.finetune import run as carrying
 from zoo.finetune.results import provenance as module
-from zoo.finetune.run import Result, finetune, rerun, resume
+from zoo.finetune.run import Finetuned, finetune, rerun, resume
 from zoo.lookup import runs
-from zoo.lookup.runs import Run, find_run, list_runs, metrics
+from zoo.lookup.runs import Run, find_run, list_runs
 from zoo.workspace import Workspace
 
 QUICK: dict[str, Any] = {
@@ -31,7 +31,7 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tune(workspace: Workspace, base: str, data: Path, save: str, **options: Any) -> Result:
+def tune(workspace: Workspace, base: str, data: Path, save: str, **options: Any) -> Finetuned:
     recipe = Recipe(data=str(data), **{**QUICK, **options})
     return finetune(workspace, base, recipe, Reference.parse(save), device="cpu", save_every=1)
 
@@ -74,7 +74,7 @@ def test_another_split_of_the_same_images_is_refused(
     rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")
 
 
-def weights(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
+def weights(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
@@ -130,8 +130,8 @@ def in_threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def remarks(workspace: Workspace, result: Result) -> list[str]:
-    lines = metrics(find_run(workspace, result.run))
+def remarks(workspace: Workspace, result: Finetuned) -> list[str]:
+    lines = find_run(workspace, result.run).lines()
     return [line["text"] for line in lines if line["kind"] == "remark"]
 
 
@@ -172,5 +172,5 @@ def test_one_that_an_older_version_cut_off_is_resumed(
     kept["data_digest"] = kept.pop("provenance")["data_digest"]
     (run.folder / "run.json").write_text(json.dumps(kept))
     result = resume(workspace, run.id, device="cpu")
-    noted = [line["text"] for line in metrics(find_run(workspace, result.run)) if "text" in line]
+    noted = [line["text"] for line in find_run(workspace, result.run).lines() if "text" in line]
     assert any("reading 2 (was 1)" in text for text in noted)

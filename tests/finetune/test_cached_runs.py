@@ -17,17 +17,17 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.features.loaders import make_loaders
-from zoo.finetune.run import Result, finetune
+from zoo.finetune.run import Finetuned, finetune
 from zoo.finetune.setup.prepare import prepare
-from zoo.lookup.runs import find_run, metrics
+from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
-Run = Callable[..., Result]
+Run = Callable[..., Finetuned]
 
 
 @pytest.fixture
 def run(workspace: Workspace, base: str, shapes: Path) -> Run:
-    def run(save: str = "team/x", base: str = base, **options: Any) -> Result:
+    def run(save: str = "team/x", base: str = base, **options: Any) -> Finetuned:
         quick: dict[str, Any] = {"batch_size": 8, "image_size": 32}
         if options.get("strategy") != "gradual":
             quick |= {"epochs": 2, "lr": 0.01}
@@ -63,7 +63,7 @@ def test_why_a_cache_is_not_used_is_told_once(
     (told,) = caplog.messages
     assert "--views" in told
     again = run("team/two", freeze="layer2", augment="light")
-    noted = metrics(find_run(workspace, again.run))
+    noted = find_run(workspace, again.run).lines()
     (remark,) = (line for line in noted if line["kind"] == "remark")
     assert remark["text"] == told
     run("team/three", freeze="layer2", cache=False)

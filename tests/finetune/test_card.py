@@ -68,7 +68,7 @@ def test_the_front_matter(
     assert data.tags == ["zoo", "test_resnet", task]
     assert data.model_name == str(SAVED)
     assert data.base_model is None  # team/base is none that the Hub knows
-    metrics = workspace.store.manifest(workspace.resolve(str(SAVED))[1]).metrics
+    metrics = workspace.store.manifest(workspace.names.resolve(str(SAVED))[1]).metrics
     assert metrics[f"{figure}_low"] <= metrics[figure] <= metrics[f"{figure}_high"]
     found = {result.metric_type: result.metric_value for result in data.eval_results}
     assert found == {name: round(value, 6) for name, value in metrics.items()}
@@ -82,7 +82,7 @@ def test_any_name_and_figure_is_read_back_as_it_is(
 ) -> None:
     metrics = {"loss": 1e-06, "accuracy": 1.0}  # YAML takes 1e-06 for a text
     odd = "odd/'\"\x85\u2028: - #\x07é"
-    manifest = replace(workspace.store.manifest(workspace.resolve(base)[1]), metrics=metrics)
+    manifest = replace(workspace.store.manifest(workspace.names.resolve(base)[1]), metrics=metrics)
     manifest = replace(manifest, license="other")
     card = model_card(odd, manifest, open_dataset(str(shapes)), [])
     data: Any = ModelCard(card).data
@@ -105,7 +105,7 @@ def test_data_on_the_hub_is_linked_and_no_folder_told(
     workspace: Workspace, base: str, shapes: Path, spec: str, name: str, linked: list[str] | None
 ) -> None:
     manifest = replace(
-        workspace.store.manifest(workspace.resolve(base)[1]), metrics={"accuracy": 0.5}
+        workspace.store.manifest(workspace.names.resolve(base)[1]), metrics={"accuracy": 0.5}
     )
     dataset = replace(open_dataset(str(shapes)), spec=spec)
     data: Any = ModelCard(model_card("team/a", manifest, dataset, ["timm/x", "org/y"])).data

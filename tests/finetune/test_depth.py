@@ -13,8 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from zoo.backbones.codes import Tap, extract, find_taps
+from zoo.backbones.codes import extract
 from zoo.backbones.operated import backbone_of
+from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.progress import silent
 from zoo.facade import Zoo
 from zoo.finetune.results.pictures import draw_depth
@@ -45,7 +46,7 @@ def curve(
 ) -> Curve:
     """Of the first images, with those that follow for validation."""
     taps = [
-        Tap(unit=f"unit.{at}", path="", entering=False, features=code.shape[1], dimension=1)
+        Tap(unit=f"unit.{at}", path="", entering=False, shape=tuple(code.shape), dimension=1)
         for at, code in enumerate(codes)
     ]
     held = slice(images, images + validation)
@@ -155,7 +156,7 @@ def test_a_curve_prints_as_json_and_as_a_picture(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
     zoo = Zoo(workspace)
-    _, digest, _ = zoo.pull("timm/tf_efficientnet_lite0.in1k")
+    digest = zoo.pull("timm/tf_efficientnet_lite0.in1k").manifest
     model = zoo.load(str(digest))
     backbone = backbone_of(workspace.store.manifest(digest))
     hierarchy = backbone.hierarchy("tf_efficientnet_lite0", model, input_size=(3, 96, 96))

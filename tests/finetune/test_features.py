@@ -47,7 +47,7 @@ def test_codes_are_the_features_of_the_truncated_network(
     assert torch.allclose(tensors["codes"], expected, atol=1e-5)
     assert made == Features(
         path=out,
-        manifest=zoo.workspace.resolve(base)[1],
+        manifest=zoo.workspace.names.resolve(base)[1],
         unit="layer2.0",
         images=36,
         skipped=0,

@@ -22,7 +22,7 @@ from zoo.finetune.dataset.groups import allot
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.split import Shares, split
 from zoo.finetune.strategies.linear import folds
-from zoo.lookup.runs import find_run, metrics
+from zoo.lookup.runs import find_run
 
 
 def parts_of(dataset: Dataset, group: Callable[[Sample], str]) -> dict[str, set[str]]:
@@ -217,7 +217,7 @@ def tuned(small: zoo.Zoo, data: Path, **options: Any) -> tuple[dict[str, Any], S
     result = small.finetune(
         "team/base", data, "team/tuned", device="cpu", strategy="probe", image_size=32, **options
     )
-    notes = metrics(find_run(small.workspace, result.run))
+    notes = find_run(small.workspace, result.run).lines()
     return small.show("team/tuned"), [x["text"] for x in notes if x["kind"] == "remark"]
 
 

@@ -16,7 +16,7 @@ from zoo.domain.reference import Reference
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.results.pictures import draw_confusion, draw_curves
 from zoo.finetune.run import finetune
-from zoo.lookup.runs import find_run, metrics
+from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
 pytestmark = pytest.mark.pictures
@@ -81,9 +81,9 @@ def test_that_of_a_run_is_what_its_network_says_of_the_test_images(
     other = draw_confusion(said, targets, dataset.classes)
     assert not np.array_equal(drawn, pixels(other, tmp_path / "other.png"))
 
-    epochs = [line for line in metrics(run) if line["kind"] == "epoch"]
-    steps = [line for line in metrics(run) if line["kind"] == "step"]
-    loss, rate, score = draw_curves(metrics(run), "accuracy").axes
+    epochs = [line for line in run.lines() if line["kind"] == "epoch"]
+    steps = [line for line in run.lines() if line["kind"] == "step"]
+    loss, rate, score = draw_curves(run.lines(), "accuracy").axes
     for axes, key, lines in (
         (loss, "loss", steps),
         (rate, "lr", steps),

@@ -26,7 +26,7 @@ from zoo.finetune.loop.batchnorm import not_synced
 from zoo.finetune.ranks.distributed import join
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.prepare import prepare
-from zoo.lookup.runs import list_runs, metrics
+from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
 
 IMPATIENT = """
@@ -105,9 +105,9 @@ def test_two_processes_equal_one(
     options = {"base": request.getfixturevalue(network), **OPTIONS, **more}
     Zoo(workspace).finetune(data=shapes, save="team/one", device="cpu", **options)
     said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/two", json.dumps(options))
-    assert said == [str(workspace.resolve("team/two")[1])] * 2
+    assert said == [str(workspace.names.resolve("team/two")[1])] * 2
     for name, size in (("team/one", "1"), ("team/two", "2")):
-        manifest = workspace.store.manifest(workspace.resolve(name)[1])
+        manifest = workspace.store.manifest(workspace.names.resolve(name)[1])
         assert manifest.provenance["processes"] == size
     assert len(list_runs(workspace)) == 2  # one each: the second process wrote none
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
@@ -116,7 +116,7 @@ def test_two_processes_equal_one(
     start = weights(workspace, f"team/{network}")[moved]
     assert not torch.allclose(one[moved], start[: len(one[moved])])
     losses = [
-        [line["loss"] for line in metrics(run) if line["kind"] == "step"]
+        [line["loss"] for line in run.lines() if line["kind"] == "step"]
         for run in list_runs(workspace)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -163,10 +163,10 @@ def test_what_goes_on_in_other_processes_says_so(
                 base, shapes, "team/cut", device="cpu", save_every=1, strategy="partial", **FROZEN
             )
     run(tmp_path, 2, str(workspace.root), text=RESUME)
-    made = workspace.store.manifest(workspace.resolve("team/cut")[1])
+    made = workspace.store.manifest(workspace.names.resolve("team/cut")[1])
     assert made.provenance["processes"] == "1, then 2"
     assert made.provenance["threads"] == "1"
-    said = [line["text"] for line in metrics(list_runs(workspace)[0]) if line["kind"] == "remark"]
+    said = [line["text"] for line in list_runs(workspace)[0].lines() if line["kind"] == "remark"]
     remark = "other bits than when the run began are to be expected: processes 2 (was 1)"
     assert said.count(remark) == 1
 

@@ -28,9 +28,9 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.loop import state as state_file
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.state import Saved, read_state, write_state
-from zoo.finetune.run import Result, finetune, resume
+from zoo.finetune.run import Finetuned, finetune, resume
 from zoo.lookup.alive import LOCK
-from zoo.lookup.runs import STATE, find_run, list_runs, metrics
+from zoo.lookup.runs import STATE, find_run, list_runs
 from zoo.workspace import Workspace
 
 # 36 images: 26 to train on, 7 steps of 4 an epoch but for the last two, left in.
@@ -49,8 +49,10 @@ PLACE = {"lp-ft": 7, "gradual": 8}
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, workspace: Workspace, base: str, shapes: Path) -> Callable[..., Result]:
-    def fresh(save: str, **options: Any) -> Result:
+def fresh(
+    tmp_path: Path, workspace: Workspace, base: str, shapes: Path
+) -> Callable[..., Finetuned]:
+    def fresh(save: str, **options: Any) -> Finetuned:
         recipe = quick(shapes, **options)
         return finetune(
             workspace, base, recipe, Reference.parse(save), device="cpu",
@@ -67,19 +69,19 @@ def quick(data: Path, **options: Any) -> Recipe:
     return Recipe(data=str(data), **given)
 
 
-def state(workspace: Workspace, result: Result) -> dict[str, torch.Tensor]:
+def state(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("anywhere", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_resumed_anywhere_gives_the_same_bits(
-    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch,
     anywhere: bool, plan: str,
 ) -> None:  # fmt: skip
     whole = fresh("team/whole", **PLANS[plan])
     run = find_run(workspace, whole.run)
-    steps = [line["steps"] for line in metrics(run) if line["kind"] == "epoch"]
+    steps = [line["steps"] for line in run.lines() if line["kind"] == "epoch"]
     last = max(steps)
     # At the first step, inside an epoch, at its end and just after, and before the last step.
     places = {0, 2, 4, steps[0], steps[0] + 1, last // 2 + 1, last - 1}
@@ -109,7 +111,10 @@ INSIDE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("plan", INSIDE)
 def test_resumed_inside_an_epoch_gives_the_same_bits(
-    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, plan: str
+    workspace: Workspace,
+    fresh: Callable[..., Finetuned],
+    monkeypatch: pytest.MonkeyPatch,
+    plan: str,
 ) -> None:
     options = {"strategy": "partial", "freeze": "layer2", "batch_size": 3, **INSIDE[plan]}
     used = workers(monkeypatch) if plan == "read by workers" else []
@@ -144,7 +149,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_tensorboard_shows_each_step_once(
-    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was done twice as it was done at last."""
     pytest.importorskip("tensorboard")
@@ -160,13 +165,13 @@ def test_tensorboard_shows_each_step_once(
     board = EventAccumulator(str(run.folder)).Reload()
     told = {
         f"{line['kind']}/{name}"
-        for line in metrics(run)
+        for line in run.lines()
         for name, value in line.items()
         if isinstance(value, float) and name != "time"
     }
     assert {"step/loss", "epoch/loss", "test/loss"} <= told <= set(board.Tags()["scalars"])
     for kind in ("step", "epoch"):
-        lines = [line for line in metrics(run) if line["kind"] == kind]
+        lines = [line for line in run.lines() if line["kind"] == kind]
         assert len(lines) > 1
         shown = board.Scalars(f"{kind}/loss")
         assert [point.step for point in shown] == [line["steps"] for line in lines]
@@ -235,7 +240,7 @@ def test_saving_that_takes_long_is_seldom(
 
 
 def test_the_journal_of_a_resumed_run_has_no_step_twice(
-    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fresh("team/whole", **PLANS["partial"])
     with monkeypatch.context() as patch:
@@ -246,14 +251,14 @@ def test_the_journal_of_a_resumed_run_has_no_step_twice(
     resume(workspace, cut.id)
 
     def noted(name: str) -> list[tuple[Any, ...]]:
-        lines = metrics(find_run(workspace, name))
+        lines = find_run(workspace, name).lines()
         return [(line["kind"], line["steps"], line.get("loss")) for line in lines]
 
     assert noted(cut.id) == noted(whole.run)
 
 
 def test_what_cannot_be_resumed(
-    workspace: Workspace, fresh: Callable[..., Result], monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch,
     shapes: Path,
 ) -> None:  # fmt: skip
     done = fresh("team/done", strategy="partial", freeze="all", epochs=1)
@@ -311,7 +316,7 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
     (cut.folder / LOCK).unlink()
     result = resume(workspace, "last", save_every=0)
     assert start("team/whole").wait() == 0
-    _, whole = workspace.resolve("team/whole")
+    _, whole = workspace.names.resolve("team/whole")
     one = load(workspace.store, whole).state_dict()
     other = state(workspace, result)
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -30,19 +30,19 @@ from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.ranks.device import pick_device
-from zoo.finetune.run import Result, finetune, rerun
+from zoo.finetune.run import Finetuned, finetune, rerun
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
 SAVED = Reference.parse("team/shapes:v1")
-Run = Callable[..., Result]
+Run = Callable[..., Finetuned]
 
 
 @pytest.fixture
 def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     """Fine-tune the base on the shapes, on the CPU; options are the recipe's."""
 
-    def run(save: str = str(SAVED), **options: Any) -> Result:
+    def run(save: str = str(SAVED), **options: Any) -> Finetuned:
         quick = {"data": str(shapes), "epochs": 2, "batch_size": 8, "image_size": 32,
                  "strategy": "partial"}  # fmt: skip
         recipe = Recipe(**{**quick, **options})
@@ -139,7 +139,7 @@ def test_the_images_are_found_from_another_folder(
 
 def test_it_is_saved_under_its_name(workspace: Workspace, run: Run) -> None:
     result = run()
-    assert workspace.resolve("team/shapes:v1") == (SAVED, result.manifest)
+    assert workspace.names.resolve("team/shapes:v1") == (SAVED, result.manifest)
     assert [entry.why for entry in workspace.store.history(SAVED)] == ["finetune"]
     assert json.loads(json.dumps(result.to_json()))["ref"] == "team/shapes:v1"
 

@@ -18,11 +18,11 @@ from torch.overrides import TorchFunctionMode
 import zoo
 import zoo_torch
 from zoo.errors import Diverged, UnknownName
-from zoo.finetune.run import Result
-from zoo.lookup.runs import find_run, metrics
+from zoo.finetune.run import Finetuned
+from zoo.lookup.runs import find_run
 from zoo_cli.main import main
 
-Tune = Callable[..., Result]
+Tune = Callable[..., Finetuned]
 SMALL = {"device": "cpu", "image_size": 32, "batch_size": 9}
 
 
@@ -36,15 +36,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zoo.Zoo]:
 
 @pytest.fixture
 def tune(small: zoo.Zoo) -> Tune:
-    def tune(base: str = "team/base", save: str = "team/tuned", **options: Any) -> Result:
+    def tune(base: str = "team/base", save: str = "team/tuned", **options: Any) -> Finetuned:
         data = str(small.root.parent / "drawings")
         return small.finetune(base, data, save, **{**SMALL, **options})
 
     return tune
 
 
-def epochs(small: zoo.Zoo, result: Result) -> list[dict[str, Any]]:
-    return [x for x in metrics(find_run(small.workspace, result.run)) if x["kind"] == "epoch"]
+def epochs(small: zoo.Zoo, result: Finetuned) -> list[dict[str, Any]]:
+    return [x for x in find_run(small.workspace, result.run).lines() if x["kind"] == "epoch"]
 
 
 def scripted(patch: pytest.MonkeyPatch, *figures: tuple[float, float]) -> None:
@@ -177,7 +177,7 @@ def dropout(small: zoo.Zoo, tmp_path: Path) -> Tune:
             tmp_path / "base.safetensors", f"own/{name}", backbone="torch", architecture=name
         )
 
-    def tune(base: str, **options: Any) -> Result:
+    def tune(base: str, **options: Any) -> Finetuned:
         data = str(small.root.parent / "drawings")
         how = {"strategy": "partial", "freeze": "all", "epochs": 2, "lr": 0.05, "batch_size": 9}
         return small.finetune(base, data, "own/tuned", device="cpu", **{**how, **options})
@@ -189,7 +189,7 @@ def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: T
     heads = []
     for base, cache in (("own/dropping", True), ("own/dropping", False), ("own/keeping", False)):
         result = dropout(base, cache=cache)
-        notes = metrics(find_run(small.workspace, result.run))
+        notes = find_run(small.workspace, result.run).lines()
         assert [line for line in notes if line["kind"] == "remark"] == []
         heads.append(small.load("own/tuned").get_parameter("classifier.weight").detach())
     cached, uncached, without = heads

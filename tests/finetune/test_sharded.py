@@ -119,8 +119,8 @@ def test_two_that_share_equal_one(
     Zoo(workspace).finetune(data=shapes, save="team/one", device="cpu", **options)
     arguments = (str(workspace.root), str(shapes), "team/two", json.dumps(options))
     said = run(tmp_path, 2, *arguments, settings=FSDP)
-    assert said == [str(workspace.resolve("team/two")[1])] * 2
-    made = workspace.store.manifest(workspace.resolve("team/two")[1])
+    assert said == [str(workspace.names.resolve("team/two")[1])] * 2
+    made = workspace.store.manifest(workspace.names.resolve("team/two")[1])
     assert made.provenance["processes"] == "2, sharded"
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name in one:
@@ -151,7 +151,7 @@ def test_the_first_is_waited_for_while_it_measures(
     options = json.dumps({**OPTIONS, "base": transformer, "epochs": 1})
     said = run(tmp_path, 2, str(workspace.root), str(shapes), "team/slow", options, text=SLOW,
                settings=FSDP)  # fmt: skip
-    assert said == [str(workspace.resolve("team/slow")[1])] * 2
+    assert said == [str(workspace.names.resolve("team/slow")[1])] * 2
 
 
 @pytest.mark.long

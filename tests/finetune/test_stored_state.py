@@ -12,7 +12,7 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.run import finetune, resume
-from zoo.lookup.runs import RUNS, STATE, find_run, metrics
+from zoo.lookup.runs import RUNS, STATE, find_run
 from zoo.workspace import Workspace
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "cut-off-run"
@@ -23,7 +23,7 @@ def test_a_state_that_version_0_1_wrote_gives_the_same_weights(
     workspace: Workspace, base: str, shapes: Path
 ) -> None:
     kept = json.loads((KEPT / "run.json").read_bytes())
-    kept["recipe"]["data"], kept["parent"] = str(shapes), str(workspace.resolve(base)[1])
+    kept["recipe"]["data"], kept["parent"] = str(shapes), str(workspace.names.resolve(base)[1])
     recipe = Recipe.recorded(kept["recipe"])
     whole = finetune(workspace, base, recipe, Reference.parse("team/whole"), device="cpu")
     folder = workspace.root / RUNS / "20260101-000000-000000"
@@ -35,5 +35,5 @@ def test_a_state_that_version_0_1_wrote_gives_the_same_weights(
     one, other = (load(workspace.store, r.manifest).state_dict() for r in (whole, resumed))
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
     assert resumed.freeze["kept"] == whole.freeze["kept"]
-    lines = metrics(find_run(workspace, resumed.run))
+    lines = find_run(workspace, resumed.run).lines()
     assert [line["steps"] for line in lines if line["kind"] == "step"] == [11]  # saved at 9

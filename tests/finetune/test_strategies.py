@@ -21,18 +21,18 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
 from zoo.finetune.loop import train as training
-from zoo.finetune.run import Result, finetune
-from zoo.lookup.runs import find_run, list_runs, metrics
+from zoo.finetune.run import Finetuned, finetune
+from zoo.lookup.runs import find_run, list_runs
 from zoo.workspace import Workspace
 
-Run = Callable[..., Result]
+Run = Callable[..., Finetuned]
 
 NOTE = r"epoch \d, loss [\d.]+, rate [\d.e-]+, \d+ images/s"
 
 
 @pytest.fixture
 def run(workspace: Workspace, base: str, shapes: Path) -> Run:
-    def run(save: str = "team/x", **options: Any) -> Result:
+    def run(save: str = "team/x", **options: Any) -> Finetuned:
         quick: dict[str, Any] = {"batch_size": 8, "image_size": 32}
         if options.get("strategy") not in ("probe", "gradual"):
             quick |= {"epochs": 2, "lr": 0.01}
@@ -42,11 +42,11 @@ def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     return run
 
 
-def lines(workspace: Workspace, result: Result, kind: str) -> list[dict[str, Any]]:
-    return [x for x in metrics(find_run(workspace, result.run)) if x["kind"] == kind]
+def lines(workspace: Workspace, result: Finetuned, kind: str) -> list[dict[str, Any]]:
+    return [x for x in find_run(workspace, result.run).lines() if x["kind"] == kind]
 
 
-def moved(workspace: Workspace, result: Result) -> set[str]:
+def moved(workspace: Workspace, result: Finetuned) -> set[str]:
     before = load(workspace.store, result.parent).state_dict()
     after = load(workspace.store, result.manifest).state_dict()
     return {n for n in after if n not in before or not torch.equal(before[n], after[n])}

@@ -20,7 +20,7 @@ import zoo
 from zoo.backbones.from_cut import FromCut
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidData, InvalidOption
-from zoo.finetune.run import Result
+from zoo.finetune.run import Finetuned
 
 PLANS: dict[str, dict[str, Any]] = {
     "probe": {"strategy": "probe"},
@@ -60,7 +60,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zoo.Zoo]:
         yield made
 
 
-def tune(small: zoo.Zoo, **options: Any) -> Result:
+def tune(small: zoo.Zoo, **options: Any) -> Finetuned:
     given = {"data": small.root.parent / "drawings", "save": "team/tuned", **options}
     return small.finetune("team/base", device="cpu", image_size=32, batch_size=9, **given)
 

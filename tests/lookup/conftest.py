@@ -55,4 +55,4 @@ def zoo(pulled: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 @pytest.fixture
 def tuned(zoo: z.Zoo) -> Digest:
     """What `TUNED` names."""
-    return zoo.workspace.resolve(TUNED)[1]
+    return zoo.workspace.names.resolve(TUNED)[1]

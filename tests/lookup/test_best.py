@@ -45,25 +45,25 @@ def add(
 
 
 def test_the_best_on_a_dataset(zoo: Workspace) -> None:
-    found = best(zoo, dataset="digits")
+    found = best(zoo, dataset="digits").to_json()
     assert (found["name"], found["value"], found["of"]) == ("team/b", 0.95, 2)
     assert (found["pulled"], found["pull"], found["other_data"]) == (True, None, [])
     assert found["ties"] == []
-    assert best(zoo)["name"] == "team/c"
+    assert best(zoo).to_json()["name"] == "team/c"
     add(zoo, "team/twin", 8, "/data/digits", {"accuracy": 0.95})
-    twins = best(zoo, dataset="digits")
+    twins = best(zoo, dataset="digits").to_json()
     assert {twins["name"], *twins["ties"]} == {"team/b", "team/twin"}
     json.dumps(found, allow_nan=False)
 
 
 def test_less_is_better_of_a_loss(zoo: Workspace) -> None:
-    assert best(zoo, dataset="digits", metric="loss")["name"] == "team/a"
-    assert best(zoo, dataset="digits", metric="loss", lowest=False)["name"] == "team/b"
-    assert best(zoo, dataset="digits", metric="f1")["value"] == -0.5
+    assert best(zoo, dataset="digits", metric="loss").to_json()["name"] == "team/a"
+    assert best(zoo, dataset="digits", metric="loss", lowest=False).to_json()["name"] == "team/b"
+    assert best(zoo, dataset="digits", metric="f1").to_json()["value"] == -0.5
 
 
 def test_filters_are_those_of_a_search(zoo: Workspace) -> None:
-    assert best(zoo, "license:mit", dataset="digits")["name"] == "team/a"
+    assert best(zoo, "license:mit", dataset="digits").to_json()["name"] == "team/a"
     with pytest.raises(InvalidOption):
         best(zoo, "params<many")
 
@@ -85,15 +85,15 @@ def test_no_such_result(zoo: Workspace, how: dict[str, str], hint: str) -> None:
 def test_other_images_do_not_compare(zoo: Workspace) -> None:
     other = {"data_digest": "one", "split_digest": "two"}
     add(zoo, "team/e", 9, "/data/digits", {"accuracy": 0.8}, provenance=other)
-    assert best(zoo, dataset="digits")["other_data"] == ["team/e"]
+    assert best(zoo, dataset="digits").to_json()["other_data"] == ["team/e"]
 
 
 def test_the_best_may_be_at_a_remote(zoo: Workspace, tmp_path: Path) -> None:
     push(zoo, "team/b", str(tmp_path / "team"))
     mine = Workspace.create(tmp_path / "mine")
-    mine.add_remote("lab", str(tmp_path / "team"))
+    mine.remotes.add("lab", str(tmp_path / "team"))
     fetch(mine, "lab")
-    found = best(mine, dataset="digits")
+    found = best(mine, dataset="digits").to_json()
     mine.close()
     assert (found["name"], found["pull"]) == ("team/b", "zoo pull team/b --from lab")
 
@@ -105,16 +105,18 @@ def test_architectures_with_public_weights_beside_the_teams(zoo: Workspace) -> N
     )  # fmt: skip
     other = CatalogEntry(name="timm/other.a1", backbone="toy", architecture="other")
     zoo.registry.replace_entries("timm", "1", [entry, other], "2026-01-01T00:00:00Z")
-    found = architectures(zoo)
+    found = architectures(zoo).to_json()
     rows = {row["architecture"]: row for row in found["architectures"]}
     assert list(rows) == ["other", "toynet"]
     assert (rows["toynet"]["checkpoint"], rows["toynet"]["catalog"]) == (4, 1)
     assert (rows["other"]["checkpoint"], rows["other"]["catalog"]) == (0, 1)
     assert found["weights"] == []
-    weights = architectures(zoo, "toynet")["weights"]
+    weights = architectures(zoo, "toynet").to_json()["weights"]
     assert {row["name"] for row in weights} == {*RESULTS, "timm/toynet.a1"}
     assert weights[-1]["name"] == "timm/toynet.a1"
-    assert [a["architecture"] for a in architectures(zoo, "TOY*")["architectures"]] == ["toynet"]
+    assert [a["architecture"] for a in architectures(zoo, "TOY*").to_json()["architectures"]] == [
+        "toynet"
+    ]
     with pytest.raises(UnknownName) as caught:
         architectures(zoo, "toyne")
     assert caught.value.near == ("toynet",)

@@ -20,12 +20,12 @@ from zoo.workspace import Workspace
 
 
 def check_of(zoo: z.Zoo, name: str) -> dict[str, Any]:
-    check: dict[str, Any] = zoo.log(name)["ancestors"][1]["check"]
+    check: dict[str, Any] = zoo.log(name).to_json()["ancestors"][1]["check"]
     return check
 
 
 def test_a_true_parent(zoo: z.Zoo, tuned: Digest) -> None:
-    found = zoo.log(TUNED)
+    found = zoo.log(TUNED).to_json()
     parent = found["ancestors"][1]
     check = parent["check"]
     assert (parent["name"], parent["child"]) == (LITE0, str(tuned))
@@ -54,7 +54,7 @@ def test_a_false_parent(zoo: z.Zoo) -> None:
     assert check["share"] < 0.001
     assert check["warning"].startswith("declared frozen, but not the parent's: conv_stem, ")
     assert check["resembles"] == LITE1
-    (warning,) = zoo.log(TUNED)["warnings"]
+    (warning,) = zoo.log(TUNED).to_json()["warnings"]
     assert f"{TUNED} declares {LITE0} as its parent, but its bytes disagree" in warning
     assert LITE1 in warning
 
@@ -102,7 +102,7 @@ def test_a_parent_in_half_precision(zoo: z.Zoo) -> None:
 
 
 def test_a_parent_of_another_network(zoo: z.Zoo) -> None:
-    _, base = zoo.workspace.resolve(LITE0)
+    _, base = zoo.workspace.names.resolve(LITE0)
     parent = Parent(manifest=base, relation="finetune", ref=LITE0)
     add_checkpoint(zoo.workspace, TUNED, tensors(), parents=(parent,))
     warning = check_of(zoo, TUNED)["warning"]
@@ -114,7 +114,7 @@ def test_what_is_not_here_cannot_be_checked(zoo: z.Zoo, tuned: Digest) -> None:
     gone = replace(manifest.parents[0], manifest=Digest("blake3", "0" * 64))
     store = zoo.workspace.store
     digest = store.put("manifests", replace(manifest, parents=(gone,)).to_bytes())
-    step = zoo.log(str(digest))["ancestors"][1]
+    step = zoo.log(str(digest)).to_json()["ancestors"][1]
     assert (step["name"], step["here"], step["check"]) == (LITE0, False, None)
 
 
@@ -126,7 +126,7 @@ def test_damage_spoils_the_check_and_not_the_log(zoo: z.Zoo, tuned: Digest) -> N
     path.unlink()
     path.write_bytes(data)
     flip_byte(path)
-    found = zoo.log(TUNED)
+    found = zoo.log(TUNED).to_json()
     assert [step["name"] for step in found["ancestors"]] == [TUNED, LITE0]
     assert found["ancestors"][1]["check"]["share"] is None
     assert "is damaged" in found["warnings"][0]
@@ -157,7 +157,7 @@ def test_a_child_that_cannot_be_read_costs_its_own_check(
 
         monkeypatch.setattr(Store, "read", fail)
     with z.open(tmp_path / "zoo") as opened:
-        found = opened.log(TUNED)
+        found = opened.log(TUNED).to_json()
     assert [step["name"] for step in found["ancestors"]] == [TUNED, "team/base"]
     check = found["ancestors"][1]["check"]
     assert check["warning"] == "no tensor has the name and shape of one of the parent"

@@ -43,7 +43,7 @@ def test_a_checkpoint(zoo: Workspace) -> None:
         zoo, "team/flowers", classes=("a", "b", "c"), license="mit", metrics={"accuracy": 0.5}
     )
     zoo.move(Reference("team", "flowers", "v1"), digest, "tag")
-    found = details(zoo, "team/flowers:v1")
+    found = details(zoo, "team/flowers:v1").to_json()
     manifest = zoo.store.manifest(digest)
     assert found["kind"] == "checkpoint"
     assert found["name"] == "team/flowers:v1"
@@ -60,26 +60,26 @@ def test_a_checkpoint(zoo: Workspace) -> None:
 
 def test_tensors_are_counted(zoo: Workspace) -> None:
     add_checkpoint(zoo, "team/flowers")
-    (weights,) = details(zoo, "team/flowers")["weights"]
+    (weights,) = details(zoo, "team/flowers").to_json()["weights"]
     assert weights["tensors"] == len(tensors())
     assert weights["name"] == "model.safetensors"
 
 
 def test_a_digest(zoo: Workspace) -> None:
     digest = add_checkpoint(zoo, "team/flowers")
-    found = details(zoo, str(digest))
+    found = details(zoo, str(digest)).to_json()
     assert found["name"] == found["manifest"] == str(digest)
     assert found["refs"] == ["team/flowers"]
 
 
 def test_an_entry_that_is_not_here(zoo: Workspace, listing: CatalogEntry) -> None:
-    found = details(zoo, NAME)
+    found = details(zoo, NAME).to_json()
     assert found["kind"] == "catalog"
     assert found["name"] == NAME
     assert found["sources"] == ["timm"]
     assert found["locations"] == [{"source": "hub", "locator": "timm/toynet.a1"}]
     assert found["pull"] == f"zoo pull {NAME}"
-    assert (found["license"], found["input_size"], found["params"]) == ("mit", (3, 8, 8), None)
+    assert (found["license"], found["input_size"], found["params"]) == ("mit", [3, 8, 8], None)
     json.dumps(found, allow_nan=False)
 
 
@@ -87,7 +87,7 @@ def test_an_entry_that_is_here_is_a_checkpoint_with_its_sources(
     zoo: Workspace, listing: CatalogEntry
 ) -> None:
     add_checkpoint(zoo, NAME)
-    found = details(zoo, NAME)
+    found = details(zoo, NAME).to_json()
     assert (found["kind"], found["sources"]) == ("checkpoint", ["timm"])
 
 

@@ -30,7 +30,7 @@ def by_unit(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_a_fine_tune_and_its_base(zoo: z.Zoo, tuned: Digest) -> None:
-    found = zoo.diff(LITE0, TUNED)
+    found = zoo.diff(LITE0, TUNED).to_json()
     assert (found["same"], found["units_known"]) == (False, True)
     units = found["units"]
     assert [unit["unit"] for unit in units] == [*(u.name for u in zoo.tree(LITE0).units), "head"]
@@ -56,21 +56,21 @@ def test_a_fine_tune_and_its_base(zoo: z.Zoo, tuned: Digest) -> None:
 
 
 def test_a_checkpoint_and_itself(zoo: z.Zoo) -> None:
-    found = zoo.diff(LITE0, LITE0)
+    found = zoo.diff(LITE0, LITE0).to_json()
     assert (found["same"], found["identical_share"]) == (True, 1.0)
     assert {unit["status"] for unit in found["units"]} == {"identical"}
     assert not any(found[part] for part in ("head", "classes", "preprocessing", "recipe"))
 
 
 def test_networks_of_two_depths(zoo: z.Zoo) -> None:
-    units = by_unit(zoo.diff(LITE0, LITE1))
+    units = by_unit(zoo.diff(LITE0, LITE1).to_json())
     assert {name for name, unit in units.items() if unit["status"] == "added"} == {
         "blocks.1.2", "blocks.2.2", "blocks.3.3", "blocks.4.3", "blocks.5.4",
     }  # fmt: skip
     assert list(units).index("blocks.1.2") == list(units).index("blocks.1.1") + 1
     assert units["blocks.3.0"]["cosine"] < 0.9
     assert units["blocks.3.0"]["distance"] > 0.5
-    back = by_unit(zoo.diff(LITE1, LITE0))
+    back = by_unit(zoo.diff(LITE1, LITE0).to_json())
     assert back["blocks.1.2"]["status"] == "removed"
 
 
@@ -79,7 +79,7 @@ def test_only_statistics_of_normalisation_moved(zoo: z.Zoo) -> None:
     values = weights_of(zoo.workspace, LITE0)
     values["bn1.running_mean"] = values["bn1.running_mean"] + np.float32(0.5)
     derive(zoo.workspace, LITE0, TUNED, values)
-    stem = by_unit(zoo.diff(LITE0, TUNED))["conv_stem"]
+    stem = by_unit(zoo.diff(LITE0, TUNED).to_json())["conv_stem"]
     assert (stem["status"], stem["changed"], stem["distance"]) == ("changed", 1, 0.0)
     assert stem["note"] == "only statistics of normalisation"
 
@@ -95,7 +95,7 @@ def test_units_off_names_where_the_network_is_unknown(toys: Workspace) -> None:
         toys, "team/b", values, classes=("dog", "cat", "emu"), license="mit",
         preprocessing=type(PREPROCESSING)(**smaller), metrics={"accuracy": 0.25, "f1": 0.5},
     )  # fmt: skip
-    found = diff(toys, "team/a", "team/b")
+    found = diff(toys, "team/a", "team/b").to_json()
     assert found["units_known"] is False
     statuses = {name: unit["status"] for name, unit in by_unit(found).items()}
     # The renamed tensor is the same bytes: found by them.
@@ -106,7 +106,7 @@ def test_units_off_names_where_the_network_is_unknown(toys: Workspace) -> None:
     assert found["classes"] == {
         "before": 3, "after": 3, "added": ["emu"], "removed": ["cow"], "moved": 2,
     }  # fmt: skip
-    assert found["preprocessing"] == {"input_size": [(3, 8, 8), (3, 4, 4)]}
+    assert found["preprocessing"] == {"input_size": [[3, 8, 8], [3, 4, 4]]}
     assert found["metrics"] == {"accuracy": [0.5, 0.25], "f1": [None, 0.5]}
     assert found["license"] == {"license": [None, "mit"]}
 
@@ -121,7 +121,7 @@ def test_values_that_are_no_numbers(toys: Workspace) -> None:
     values["fc.weight"][0, 0] = np.nan
     values["layer1.1.conv.weight"] = np.zeros((4, 4), np.float32)
     add_checkpoint(toys, "team/b", values)
-    units = by_unit(diff(toys, "team/a", "team/b"))
+    units = by_unit(diff(toys, "team/a", "team/b").to_json())
     assert (units["fc"]["distance"], units["fc"]["cosine"]) == (None, None)
     assert (units["layer1.1"]["distance"], units["layer1.1"]["cosine"]) == (1.0, None)
 
@@ -147,6 +147,6 @@ def test_an_unknown_name_suggests_names(zoo: z.Zoo, tuned: Digest) -> None:
 def test_training_all_moves_all(zoo: z.Zoo) -> None:
     values = train(weights_of(zoo.workspace, LITE0), ("",), 0.2)
     derive(zoo.workspace, LITE0, TUNED, values)
-    units = zoo.diff(LITE0, TUNED)["units"]
+    units = zoo.diff(LITE0, TUNED).to_json()["units"]
     assert {unit["status"] for unit in units} == {"changed"}
     assert all(unit["distance"] == pytest.approx(0.2, rel=0.05) for unit in units[:-1])

@@ -31,7 +31,7 @@ def cast(state: State, dtype: torch.dtype) -> State:
 
 
 def best(zoo: z.Zoo, path: Path) -> dict[str, Any]:
-    found = zoo.identify(path)
+    found = zoo.identify(path).to_json()
     json.dumps(found, allow_nan=False)
     first: dict[str, Any] = found["matches"][0]
     assert found["verdict"] == first["verdict"]
@@ -41,7 +41,7 @@ def best(zoo: z.Zoo, path: Path) -> dict[str, Any]:
 def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     path = tmp_path / "best.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
-    found = zoo.identify(path)
+    found = zoo.identify(path).to_json()
     first, second = found["matches"]
     assert (first["name"], first["verdict"], first["share"]) == (TUNED, "same", 1.0)
     assert (first["units"], first["departs"], first["identical_file"]) == ([], None, False)
@@ -77,7 +77,7 @@ def test_single_precision_of_what_is_kept_in_half(zoo: z.Zoo, state: State, tmp_
 
 def test_the_very_file(zoo: z.Zoo, tuned: Digest, tmp_path: Path) -> None:
     path = next(
-        path for path in zoo.export(TUNED, tmp_path / "out") if path.suffix == ".safetensors"
+        path for path in zoo.export(TUNED, tmp_path / "out").files if path.suffix == ".safetensors"
     )
     found = best(zoo, path)
     assert (found["name"], found["verdict"], found["identical_file"]) == (TUNED, "same", True)
@@ -105,7 +105,7 @@ def test_an_ancestor_comes_before_what_derives_from_it(zoo: z.Zoo, tmp_path: Pat
     values = weights_of(zoo.workspace, LITE0)
     derive(zoo.workspace, LITE0, "aaa/same", dict(values))
     save_file({k: torch.from_numpy(v) for k, v in values.items()}, tmp_path / "x.safetensors")
-    names = [one["name"] for one in zoo.identify(tmp_path / "x.safetensors")["matches"]]
+    names = [one["name"] for one in zoo.identify(tmp_path / "x.safetensors").to_json()["matches"]]
     assert names == [LITE0, "aaa/same"]
 
 
@@ -122,11 +122,11 @@ def test_strangers_are_unknown(zoo: z.Zoo, tmp_path: Path) -> None:
 
     fresh = timm.create_model("tf_efficientnet_lite0").state_dict()
     torch.save(fresh, tmp_path / "fresh.pth")  # its norms are all ones, as anybody's
-    assert zoo.identify(tmp_path / "fresh.pth")["matches"] == []
+    assert zoo.identify(tmp_path / "fresh.pth").to_json()["matches"] == []
     save_file({}, tmp_path / "empty.safetensors")
-    assert zoo.identify(tmp_path / "empty.safetensors") == {
+    assert zoo.identify(tmp_path / "empty.safetensors").to_json() == {
         "file": str(tmp_path / "empty.safetensors"),
-        "sha256": zoo.identify(tmp_path / "empty.safetensors")["sha256"],
+        "sha256": zoo.identify(tmp_path / "empty.safetensors").to_json()["sha256"],
         "tensors": 0,
         "verdict": "unknown",
         "matches": [],
@@ -154,12 +154,12 @@ def test_what_only_a_remote_has_may_be_it(zoo: z.Zoo, state: State, tmp_path: Pa
     zoo.push(TUNED, str(tmp_path / "team"))
     save_file(state, tmp_path / "x.safetensors")
     with z.init(tmp_path / "other") as other:
-        other.workspace.add_remote("team", str(tmp_path / "team"))
+        other.add_remote("team", str(tmp_path / "team"))
         other.fetch("team")
         found = best(other, tmp_path / "x.safetensors")
         assert (found["here"], found["name"], found["share"]) == (False, TUNED, 1.0)
         assert found["verdict"] == "unproven"
-        other.pull_from(TUNED, "team")
+        other.pull(TUNED, remote="team")
         assert best(other, tmp_path / "x.safetensors")["verdict"] == "same"
 
 

@@ -29,8 +29,8 @@ def parent(digest: Digest, name: str) -> Parent:
 
 
 def limits(zoo: Workspace, name: str) -> list[tuple[str, str]]:
-    _, digest = zoo.resolve(name)
-    found = terms(zoo, name, zoo.store.manifest(digest))
+    _, digest = zoo.names.resolve(name)
+    found = terms(zoo, name, zoo.store.manifest(digest)).to_json()
     return [(limit["limit"], limit["from"]) for limit in found["limits"]]
 
 
@@ -58,24 +58,24 @@ def test_terms_follow_lineage_whatever_is_said(zoo: Workspace) -> None:
         zoo, TUNED, tensors(1), license="cc-by-nc-4.0", parents=(parent(base, BASE),)
     )
     assert limits(zoo, TUNED) == [("non-commercial", TUNED), ("non-commercial", BASE)]
-    assert lineage(zoo, TUNED)["terms"]["warning"] == ""
+    assert lineage(zoo, TUNED).to_json()["terms"]["warning"] == ""
     add_checkpoint(
         zoo, AGAIN, tensors(2), license="mit",
         parents=(parent(tuned, TUNED),), ancestors={tuned: (parent(base, BASE),)},
     )  # fmt: skip
-    shown = details(zoo, AGAIN)
+    shown = details(zoo, AGAIN).to_json()
     assert shown["lineage"] == [TUNED, BASE]
     assert "its licence is given as mit" in shown["terms"]["warning"]
-    assert shown["terms"]["warning"] in lineage(zoo, AGAIN)["warnings"]
-    assert details(zoo, BASE)["children"] == 1
+    assert shown["terms"]["warning"] in lineage(zoo, AGAIN).to_json()["warnings"]
+    assert details(zoo, BASE).to_json()["children"] == 1
 
 
 def test_terms_of_what_is_not_here(zoo: Workspace) -> None:
     """The catalog tells, or nobody does."""
     gone = Digest("blake3", "0" * 64)
     add_checkpoint(zoo, TUNED, license="mit", parents=(parent(gone, BASE),))
-    _, digest = zoo.resolve(TUNED)
-    assert terms(zoo, TUNED, zoo.store.manifest(digest))["unknown"] == [BASE]
+    _, digest = zoo.names.resolve(TUNED)
+    assert terms(zoo, TUNED, zoo.store.manifest(digest)).to_json()["unknown"] == [BASE]
     entry = CatalogEntry(
         name=BASE, backbone="timm", architecture="toynet", license="cc-by-nc-4.0",
         location=Location("hub", BASE),

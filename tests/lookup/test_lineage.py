@@ -58,7 +58,7 @@ def column(steps: list[dict[str, Any]], key: str) -> list[Any]:
 def test_ancestors_run_from_the_checkpoint_to_the_root(
     zoo: Workspace, family: dict[str, Digest]
 ) -> None:
-    found = lineage(zoo, AGAIN)
+    found = lineage(zoo, AGAIN).to_json()
     assert (found["name"], found["manifest"]) == (AGAIN, str(family[AGAIN]))
     steps = found["ancestors"]
     assert column(steps, "name") == [AGAIN, TUNED, BASE]
@@ -70,7 +70,7 @@ def test_ancestors_run_from_the_checkpoint_to_the_root(
 
 
 def test_a_step_says_what_was_done(zoo: Workspace, family: dict[str, Digest]) -> None:
-    tuned, base = lineage(zoo, TUNED)["ancestors"]
+    tuned, base = lineage(zoo, TUNED).to_json()["ancestors"]
     assert tuned == {
         "manifest": str(family[TUNED]),
         "name": TUNED,
@@ -88,22 +88,22 @@ def test_a_step_says_what_was_done(zoo: Workspace, family: dict[str, Digest]) ->
 
 
 def test_children_are_the_direct_ones(zoo: Workspace, family: dict[str, Digest]) -> None:
-    (child,) = lineage(zoo, BASE)["children"]
+    (child,) = lineage(zoo, BASE).to_json()["children"]
     assert (child["name"], child["manifest"]) == (TUNED, str(family[TUNED]))
     assert (child["relation"], child["here"]) == ("child", True)
 
 
 def test_descendants_are_all_of_them(zoo: Workspace, family: dict[str, Digest]) -> None:
-    found = lineage(zoo, BASE)["descendants"]
+    found = lineage(zoo, BASE).to_json()["descendants"]
     assert column(found, "name") == [TUNED, AGAIN]
     assert column(found, "depth") == [1, 2]
     assert column(found, "parent") == [str(family[BASE]), str(family[TUNED])]
-    assert lineage(zoo, AGAIN)["descendants"] == []
+    assert lineage(zoo, AGAIN).to_json()["descendants"] == []
 
 
 def test_history_is_newest_first(zoo: Workspace, family: dict[str, Digest]) -> None:
     zoo.move(Reference.parse(TUNED), family[BASE], "roll back")
-    history = lineage(zoo, TUNED)["history"]
+    history = lineage(zoo, TUNED).to_json()["history"]
     assert column(history, "number") == [2, 1]
     assert column(history, "why") == ["roll back", "test"]
     assert column(history, "manifest") == [str(family[BASE]), str(family[TUNED])]
@@ -112,7 +112,7 @@ def test_history_is_newest_first(zoo: Workspace, family: dict[str, Digest]) -> N
 
 
 def test_a_digest_has_ancestors_and_no_history(zoo: Workspace, family: dict[str, Digest]) -> None:
-    found = lineage(zoo, str(family[TUNED]))
+    found = lineage(zoo, str(family[TUNED])).to_json()
     assert column(found["ancestors"], "manifest") == [str(family[TUNED]), str(family[BASE])]
     assert found["history"] == []
 
@@ -122,7 +122,7 @@ def test_an_ancestor_met_twice_is_listed_once(zoo: Workspace, family: dict[str, 
         Parent(manifest=family[name], relation="merge", ref=name) for name in (TUNED, BASE)
     )
     add_checkpoint(zoo, "team/merged", tensors(3), parents=parents)
-    steps = lineage(zoo, "team/merged")["ancestors"]
+    steps = lineage(zoo, "team/merged").to_json()["ancestors"]
     assert column(steps, "name") == ["team/merged", TUNED, BASE]
 
 
@@ -138,7 +138,7 @@ def test_lineage_travels_where_the_ancestors_do_not(
     push(zoo, AGAIN, str(tmp_path / "team"))
     theirs = Workspace.create(tmp_path / "theirs")
     pull(theirs, AGAIN, str(tmp_path / "team"))
-    steps = lineage(theirs, AGAIN)["ancestors"]
+    steps = lineage(theirs, AGAIN).to_json()["ancestors"]
     theirs.close()
     assert column(steps, "name") == [AGAIN, TUNED, BASE]
     assert column(steps, "manifest") == [str(family[name]) for name in (AGAIN, TUNED, BASE)]

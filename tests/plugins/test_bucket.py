@@ -95,8 +95,8 @@ def test_what_one_pushes_another_pulls(tmp_path: Path, s3: str) -> None:
     assert (sent.sent_objects, sent.shared_objects) == (1, 5)
     pull(theirs, "timm/base", s3)
     pull(theirs, "team/flowers", s3)
-    assert theirs.resolve("timm/base")[1] == base
-    assert theirs.resolve("team/flowers")[1] == digest
+    assert theirs.names.resolve("timm/base")[1] == base
+    assert theirs.names.resolve("team/flowers")[1] == digest
     left = {key for key in keys(s3) if key.startswith("tmp/")}
     assert left == set()  # neither signs nor probes
 

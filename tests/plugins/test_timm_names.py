@@ -18,6 +18,7 @@ from zoo.backbones.load import assign
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Catalog, Source
 from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.surgery import BuildOptions
 from zoo_timm.backbone import TimmBackbone
 from zoo_timm.catalog import TimmCatalog
 from zoo_timm.names import own_names
@@ -82,7 +83,7 @@ def test_keys_that_no_rule_covers_map_to_themselves(name: str) -> None:
 def test_coffee_is_espresso() -> None:
     backbone = TimmBackbone()
     module = assign(
-        lambda: backbone.build("tf_efficientnet_lite0", tag="in1k"),
+        lambda: backbone.build("tf_efficientnet_lite0", BuildOptions(tag="in1k")),
         published(0),
         backbone,
         name="lite0",

@@ -18,6 +18,7 @@ import zoo_torch
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Backbone as Own
 from zoo.domain.manifest import Head
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import (
     BrokenPlugin,
     MissingPackage,
@@ -118,20 +119,20 @@ def test_a_name_that_is_registered_again_is_described_anew(tmp_path: Path) -> No
 
 def test_sizes_and_channels_go_to_the_factory_if_it_takes_them() -> None:
     backbone = TorchBackbone()
-    grey = backbone.build("own-conv", channels=1)
+    grey = backbone.build("own-conv", BuildOptions(channels=1))
     assert backbone.preprocessing(grey).mean == (0.5,)
     weights = backbone.build("own-conv").state_dict()
     fitted = backbone.adapt(grey, weights)
     assert torch.allclose(fitted["stem.weight"], weights["stem.weight"].sum(1, keepdim=True))
-    wide = backbone.build("own-former", image_size=(32, 64))
+    wide = backbone.build("own-former", BuildOptions(image_size=(32, 64)))
     assert wide(torch.randn(1, 3, 32, 64)).shape == (1, 7)
     assert backbone.hierarchy("own-former", wide).units[0].shape == (1, 16, 4, 8)
     with pytest.raises(Unsupported, match="'own-former' takes no 'channels'"):
-        backbone.build("own-former", channels=1)
+        backbone.build("own-former", BuildOptions(channels=1))
     # One whose factory takes no size is run on it.
     zoo_torch.register("fixed", lambda: own_nets.Former(), preprocessing=own_nets.SMALL)
     with pytest.raises(Unsupported, match="cannot be run on an image of 3 x 64 x 64"):
-        backbone.build("fixed", image_size=(64, 64))
+        backbone.build("fixed", BuildOptions(image_size=(64, 64)))
 
 
 class Two(nn.Module):
@@ -165,7 +166,7 @@ def test_a_network_goes_by_its_import_path(trust: Trust) -> None:
     backbone = TorchBackbone()
     for path in ("fakes.own_nets:CONV", "fakes.own_nets:ConvNet"):
         with trust.asked(path):
-            module = backbone.build(path, num_classes=3)
+            module = backbone.build(path, BuildOptions(num_classes=3))
         assert isinstance(module, own_nets.ConvNet)
         assert module.classifier.out_features == 3
     with trust.asked("fakes.own_nets:CONV"):

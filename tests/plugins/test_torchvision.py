@@ -12,6 +12,7 @@ from torchvision import models
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo_torchvision.backbone import TorchvisionBackbone
@@ -166,7 +167,7 @@ def test_embeddings_belong_to_the_first_unit() -> None:
 def test_the_head_is_the_layer_that_gives_the_classes() -> None:
     for architecture in FAMILIES:
         with torch.device("meta"):
-            module = TorchvisionBackbone().build(architecture, num_classes=123)
+            module = TorchvisionBackbone().build(architecture, BuildOptions(num_classes=123))
         path, *auxiliary = TorchvisionBackbone().head_modules(module)
         assert module.get_submodule(path).weight.shape[0] == 123, architecture
         assert (auxiliary != []) == (architecture in ("googlenet", "inception_v3"))
@@ -216,11 +217,11 @@ def test_image_sizes_that_decide_shapes_are_part_of_the_name() -> None:
     extra = set(backbone.architectures()) - set(models.list_models(module=models))
     assert extra == {"vit_b_16_384", "vit_l_16_512", "vit_h_14_518"}
     with torch.device("meta"):
-        module = backbone.build("vit_b_16_384", tag="IMAGENET1K_SWAG_E2E_V1")
+        module = backbone.build("vit_b_16_384", BuildOptions(tag="IMAGENET1K_SWAG_E2E_V1"))
         assert module.encoder.pos_embedding.shape == (1, 577, 768)
         assert backbone.preprocessing(module).input_size == (3, 384, 384)
         with pytest.raises(UnknownName) as caught:
-            backbone.build("vit_b_16", tag="IMAGENET1K_SWAG_E2E_V1")
+            backbone.build("vit_b_16", BuildOptions(tag="IMAGENET1K_SWAG_E2E_V1"))
         assert "vit_b_16.IMAGENET1K_V1" in caught.value.near
 
 
@@ -229,7 +230,7 @@ def test_typos_in_architecture_and_tag_are_answered_with_near_names() -> None:
         TorchvisionBackbone().build("resnet51")
     assert "resnet50" in caught.value.near
     with pytest.raises(UnknownName, match=r"resnet50\.V3") as caught:
-        TorchvisionBackbone().build("resnet50", tag="V3")
+        TorchvisionBackbone().build("resnet50", BuildOptions(tag="V3"))
     assert "resnet50.IMAGENET1K_V2" in caught.value.near
 
 

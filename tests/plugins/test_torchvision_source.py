@@ -206,10 +206,11 @@ def test_weights_whose_file_name_says_no_digest(
 def test_pull(server: Server, network: torch.nn.Module, tmp_path_factory: Callable) -> None:
     with Zoo.init(tmp_path_factory.mktemp("pull") / "zoo") as z:
         z.index("torchvision")
-        ref, digest, release = z.pull(NAME)
-        assert str(ref) == NAME
-        manifest = z.workspace.store.manifest(digest)
-        assert manifest.provenance["revision"] == release.revision
+        done = z.pull(NAME)
+        assert str(done.ref) == NAME
+        assert done.release is not None
+        manifest = z.workspace.store.manifest(done.manifest)
+        assert manifest.provenance["revision"] == done.release.revision
         assert manifest.provenance["sha256"] == hashlib.sha256(server.body).hexdigest()
         assert manifest.license == "bsd-3-clause"
         loaded = z.load(NAME)

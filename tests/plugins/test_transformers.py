@@ -11,6 +11,7 @@ from fakes.tiny_transformers import TINY, tiny_rows
 from torch import nn
 
 from zoo.backbones.untrained import on_meta
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo_transformers import architectures
@@ -142,7 +143,9 @@ def test_a_distilled_network_gets_a_head_for_each_token() -> None:
 def test_an_encoder_without_a_classifier_takes_a_head_on_its_features() -> None:
     backbone = TransformersBackbone()
     name = "dinov3-vits16plus-pretrain-lvd1689m"
-    module = backbone.build(name, num_classes=3).eval()  # as its fine-tunes are built, too
+    module = backbone.build(
+        name, BuildOptions(num_classes=3)
+    ).eval()  # as its fine-tunes are built, too
     images = torch.randn(2, 3, 32, 32)
     features = module(images)
     backbone.replace_head(module, 3, lambda features: nn.Linear(features, 3))
@@ -153,7 +156,7 @@ def test_an_encoder_without_a_classifier_takes_a_head_on_its_features() -> None:
 def test_other_sizes_and_channels(name: str) -> None:
     backbone = TransformersBackbone()
     side = 2 * ARCHITECTURES[name].size
-    module = backbone.build(name, image_size=(side, side), channels=1).eval()
+    module = backbone.build(name, BuildOptions(image_size=(side, side), channels=1)).eval()
     how = backbone.preprocessing(module)
     assert how.input_size == (1, side, side)
     assert len(how.mean) == 1
@@ -173,7 +176,7 @@ def test_positions_are_resized_as_transformers_does_it() -> None:
     torch.manual_seed(0)
     backbone = TransformersBackbone()
     module = backbone.build("vit-base-patch16-224").eval()
-    wide = backbone.build("vit-base-patch16-224", image_size=(48, 64)).eval()
+    wide = backbone.build("vit-base-patch16-224", BuildOptions(image_size=(48, 64))).eval()
     wide.load_state_dict(backbone.adapt(wide, module.state_dict()))
     images = torch.randn(2, 3, 48, 64)
     theirs = module(images, interpolate_pos_encoding=True)
@@ -190,12 +193,12 @@ def test_positions_are_resized_as_transformers_does_it() -> None:
 )
 def test_what_cannot_be_built_is_refused(name: str, size: tuple[int, int], reason: str) -> None:
     with pytest.raises(Unsupported, match=reason):
-        TransformersBackbone().build(name, image_size=size)
+        TransformersBackbone().build(name, BuildOptions(image_size=size))
 
 
 def test_positions_that_are_no_square_are_not_resized() -> None:
     backbone = TransformersBackbone()
-    wide = backbone.build("vit-base-patch16-224", image_size=(32, 64))
+    wide = backbone.build("vit-base-patch16-224", BuildOptions(image_size=(32, 64)))
     with pytest.raises(Unsupported, match="not those of a square image"):
         backbone.adapt(backbone.build("vit-base-patch16-224"), wide.state_dict())
 
@@ -205,5 +208,5 @@ def test_typos_and_tags_are_answered_with_near_names() -> None:
         TransformersBackbone().build("resnet-51")
     assert "resnet-50" in caught.value.near
     with pytest.raises(UnknownName, match=r"resnet-50\.a1") as caught:
-        TransformersBackbone().build("resnet-50", tag="a1")
+        TransformersBackbone().build("resnet-50", BuildOptions(tag="a1"))
     assert caught.value.near == ("resnet-50",)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo import plugins
+from zoo.domain.surgery import BuildOptions
 from zoo_cli.main import main
 from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
@@ -55,7 +56,7 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(name: str, folder: Path, num_classes: int | None) -> torch.nn.Module:
     """A network of plain transformers with random weights, which has saved itself in ``folder``."""
     torch.manual_seed(0)
-    module = TransformersBackbone().build(name, num_classes=num_classes)
+    module = TransformersBackbone().build(name, BuildOptions(num_classes=num_classes))
     model: Any = type(module)(module.config)
     for value in model.state_dict().values():
         if value.is_floating_point():

@@ -74,9 +74,9 @@ def test_another_zoo_is_refused_and_changes_nothing(zoo: Workspace, tmp_path: Pa
 
 
 def test_reindex(zoo: Workspace) -> None:
-    _, digest = zoo.resolve(FLOWERS)
+    _, digest = zoo.names.resolve(FLOWERS)
     zoo.registry.remove_ref(Reference.parse(FLOWERS), entry(2, digest))
     zoo.registry.forget([digest])
     assert names(zoo) == []
-    assert zoo.reindex() == {"refs": 1, "checkpoints": 1, "replaced": False}
+    assert zoo.reindex().to_json() == {"refs": 1, "checkpoints": 1, "replaced": False}
     assert names(zoo) == [FLOWERS]

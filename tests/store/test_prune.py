@@ -64,7 +64,7 @@ def test_a_deleted_name_goes_with_what_only_it_needed(zoo: Workspace, place: Pla
     assert place.names("tmp") == []
     assert verify(place.remote).damages == ()
     with pytest.raises(UnknownName):
-        zoo.resolve(OTHER)
+        zoo.names.resolve(OTHER)
 
 
 def test_a_plan_changes_nothing(zoo: Workspace, place: Place) -> None:
@@ -105,11 +105,11 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     ref = Reference.parse(NAME)
     zoo.delete(ref)
     with pytest.raises(UnknownName) as caught:
-        zoo.resolve(NAME)
+        zoo.names.resolve(NAME)
     assert caught.value.hint == f"zoo delete --restore {NAME}"
     prune(zoo.store, keep=NEVER)
     zoo.move(ref, digest, "restore")
-    assert zoo.resolve(NAME) == (ref, digest)
+    assert zoo.names.resolve(NAME) == (ref, digest)
     assert zoo.registry.ref(ref) == digest
 
 
@@ -224,7 +224,7 @@ def test_delete_prune_and_push_again(deltas: Place, tmp_path: Path) -> None:
     push(mine, NAME, deltas.location)
     assert len(deltas.names("pruned")) == 1  # the other one's
     pull(theirs, NAME, deltas.location)
-    assert theirs.resolve(NAME) == mine.resolve(NAME)
+    assert theirs.names.resolve(NAME) == mine.names.resolve(NAME)
     assert_sound(theirs.store)
 
 

@@ -96,7 +96,7 @@ class PruneMachine(RuleBasedStateMachine):
     @rule(ref=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
     def tag(self, ref: Reference, other: Reference) -> None:
         if self.current(other):
-            _, digest = self.zoo.resolve(str(other))
+            _, digest = self.zoo.names.resolve(str(other))
             self.zoo.move(ref, digest, "tag")
             self.point(ref, digest)
             self.follow()

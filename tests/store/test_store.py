@@ -22,9 +22,9 @@ from zoo.errors import (
     Unavailable,
     Unsupported,
 )
+from zoo.remotes import connect
 from zoo.store import Store
 from zoo.store.disk import Disk
-from zoo.workspace import connect
 
 FLOWERS = Reference("team", "flowers")
 BODY = b"some bytes"

@@ -62,7 +62,7 @@ def deltas(tmp_path: Path, place: Place) -> Place:
 
 
 def shared_object(zoo: Workspace) -> Digest:
-    _, digest = zoo.resolve(NAME)
+    _, digest = zoo.names.resolve(NAME)
     return zoo.store.manifest(digest).weights[0].header
 
 
@@ -135,7 +135,7 @@ def test_all_who_need_an_object_are_named(zoo: Workspace, full: Place) -> None:
 
 
 def test_a_lost_manifest_is_missed_by_its_name(zoo: Workspace, full: Place) -> None:
-    _, digest = zoo.resolve(OTHER)
+    _, digest = zoo.names.resolve(OTHER)
     full.lose(name_of("manifests", digest))
     assert only(verify(full.remote)) == ("manifest", str(digest), (OTHER,))
 

@@ -60,12 +60,12 @@ def test_an_option_writes_them_all(home: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "train.py").read_text() == "import this\n"
     assert say("import", tmp_path / "out", "--as", "team/back").code == 0
     with zoo.open(home) as z:
-        assert len(z.show("team/back")["files"]) == 2
+        assert len(z.show("team/back").to_json()["files"]) == 2
 
 
 def test_weights_under_another_name_are_refused(home: Path, tmp_path: Path) -> None:
     with zoo.open(home) as z:
-        _, digest = z.workspace.resolve(BASE)
+        _, digest = z.workspace.names.resolve(BASE)
         (weights,) = z.workspace.store.manifest(digest).weights
     plant(home, "team/pulled", weights=(replace(weights, name="sitecustomize.py"),))
     done = say("export", "team/pulled", tmp_path / "out")

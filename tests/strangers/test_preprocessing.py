@@ -38,7 +38,7 @@ ODD: dict[str, tuple[Any, ...]] = {
 
 def of_base(home: Path) -> Preprocessing:
     with zoo.open(home) as z:
-        _, digest = z.workspace.resolve(BASE)
+        _, digest = z.workspace.names.resolve(BASE)
         return z.workspace.store.manifest(digest).preprocessing
 
 

@@ -75,7 +75,7 @@ def poisoned(whole: Any, places: list[Path_], texts: Iterator[str]) -> Any:
 def full(made: Path) -> dict[str, Any]:
     """The JSON of a manifest in which every field says something."""
     workspace = Workspace(made / "zoo")
-    _, digest = workspace.resolve(BASE)
+    _, digest = workspace.names.resolve(BASE)
     whole = workspace.store.manifest(digest).to_json()
     readme = made / "README.md"
     readme.write_text("# a card\n")
@@ -251,7 +251,7 @@ def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
              "why": ""}  # fmt: skip
     assert {field.name for field in fields(RefEntry)} == {*entry, "deleted", "intact", "protected"}
     with zoo.open(home) as z:
-        _, digest = z.workspace.resolve(BASE)
+        _, digest = z.workspace.names.resolve(BASE)
     for number, text in enumerate(TEXTS):
         move = {**entry, "manifest": str(digest), "at": text, "by": text, "why": text}
         folder = home / "refs" / "team" / f"pulled{number}" / "latest"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, flip_byte, objects_in
+from fakes.wired import Wired
 
 from zoo.codec.header import Codec
 from zoo.domain.digest import Digest
@@ -52,7 +53,7 @@ def _parent(digest: Digest) -> Parent:
 
 
 def large_object(workspace: Workspace, name: str) -> Digest:
-    _, digest = workspace.resolve(name)
+    _, digest = workspace.names.resolve(name)
     tensors = workspace.store.manifest(digest).tensors
     return next(tensor.object for tensor in tensors if tensor.nbytes == 4 * COUNT)
 
@@ -64,8 +65,9 @@ def test_what_has_no_parent_goes_into_a_folder_as_it_is(mine: Workspace, shared:
 
 def test_over_a_network_what_has_no_parent_stands_alone(mine: Workspace, shared: str) -> None:
     remote = Store(Retrying(Store.create(Path(shared)).backend))
-    mine.remote = lambda *_, **__: remote  # type: ignore[method-assign]
-    push(mine, BASE, "anywhere")
+    wired = Wired(mine.root)
+    wired.wire = remote
+    push(wired, BASE, "anywhere")
     assert encoded_header(remote, large_object(mine, BASE)).codec == Codec.FULL
 
 
@@ -127,7 +129,7 @@ def test_a_damaged_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path
     with pytest.raises(Corrupt):
         pull(theirs, CHILD, shared)
     assert large_object(mine, CHILD).hex not in objects_in(theirs.store)
-    assert theirs.store.history(mine.reference(CHILD)) == ()
+    assert theirs.store.history(mine.names.reference(CHILD)) == ()
 
 
 def test_a_swapped_encoding_is_never_kept(mine: Workspace, shared: str, tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_damaged_object_is_never_encoded(mine: Workspace, shared: str) -> None
 
 def test_a_pull_heals_what_is_damaged_here(mine: Workspace, shared: str) -> None:
     push(mine, BASE, shared)
-    _, digest = mine.resolve(BASE)
+    _, digest = mine.names.resolve(BASE)
     for path in (
         mine.store.path("objects", large_object(mine, BASE)),
         mine.store.path("manifests", digest),

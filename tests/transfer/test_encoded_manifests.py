@@ -74,7 +74,7 @@ def team(mine: Workspace, empty: Place) -> Place:
 
 
 def of(mine: Workspace, name: str) -> Digest:
-    return mine.resolve(name)[1]
+    return mine.names.resolve(name)[1]
 
 
 def planned(store: Store, grace: timedelta = NOW) -> Plan:
@@ -141,7 +141,7 @@ def test_it_is_pulled_and_fetched_as_what_it_was(
     assert len(fetch(theirs, "team").refs) == 3
     for name in (GRANDCHILD, CHILD, BASE):
         pull(theirs, name, team.location)
-        assert theirs.resolve(name) == mine.resolve(name)
+        assert theirs.names.resolve(name) == mine.names.resolve(name)
     assert objects_in(theirs.store, ENCODED) == set()
     assert_sound(theirs.store)
 
@@ -201,7 +201,7 @@ def test_a_damaged_base_is_the_one_that_is_named(
     problems = {damage.name: damage.problem for damage in verify(team.remote).damages}
     assert problems[str(base)] == "its bytes are not what its name says"
     assert problems[str(child)].startswith(f"cannot be decoded: manifest {base} is damaged")
-    assert repair(team.remote, mine.store).report.damages == ()
+    assert repair(team.remote, mine.store).damages == ()
     pull(theirs, CHILD, team.location)
 
 

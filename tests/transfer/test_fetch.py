@@ -46,7 +46,7 @@ def place(tmp_path: Path, mine: Workspace) -> Path:
 @pytest.fixture
 def theirs(tmp_path: Path, place: Path) -> Workspace:
     workspace = Workspace.create(tmp_path / "theirs")
-    workspace.add_remote("lab", str(place))
+    workspace.remotes.add("lab", str(place))
     return workspace
 
 
@@ -77,7 +77,7 @@ def test_a_row_tells_what_its_manifest_tells(theirs: Workspace) -> None:
     fetch(theirs, "lab")
     (row,) = theirs.registry.search(Query(words=("flowers",)))
     assert (row.remotes, row.pulled, row.metrics) == (("lab",), False, {"accuracy": 0.9})
-    data = details(theirs, TUNED)
+    data = details(theirs, TUNED).to_json()
     assert (data["kind"], data["remotes"], data["metrics"]) == ("remote", ["lab"], row.metrics)
     assert data["classes"] == ["daisy", "rose", "tulip"]
     assert data["parents"][0]["ref"] == BASE
@@ -89,7 +89,7 @@ def test_what_is_pulled_is_shown_once(theirs: Workspace) -> None:
     assert holder(theirs, TUNED) == "lab"
     pull(theirs, TUNED, "lab")
     assert found(theirs) == {BASE: "remote", TUNED: "checkpoint"}
-    assert details(theirs, TUNED)["kind"] == "checkpoint"
+    assert details(theirs, TUNED).to_json()["kind"] == "checkpoint"
 
 
 def test_another_one_of_the_same_name_is_shown_beside(theirs: Workspace) -> None:
@@ -103,7 +103,7 @@ def test_several_remotes_that_agree_are_one_row(
     theirs: Workspace, mine: Workspace, tmp_path: Path
 ) -> None:
     push(mine, TUNED, str(tmp_path / "copy"))
-    theirs.add_remote("copy", str(tmp_path / "copy"))
+    theirs.remotes.add("copy", str(tmp_path / "copy"))
     fetch(theirs, "lab")
     assert fetch(theirs, "copy").new == frozenset()
     (row,) = theirs.registry.search(Query(words=("flowers",)))
@@ -116,7 +116,7 @@ def test_remotes_that_differ_must_be_told_apart(
 ) -> None:
     add_checkpoint(mine, TUNED, tensors(7))
     push(mine, TUNED, str(tmp_path / "other"))
-    theirs.add_remote("other", str(tmp_path / "other"))
+    theirs.remotes.add("other", str(tmp_path / "other"))
     fetch(theirs, "lab")
     fetch(theirs, "other")
     with pytest.raises(InvalidOption, match="lab, other"):
@@ -132,10 +132,10 @@ def test_a_fetch_follows_moves_and_deletions(
     shared = Workspace(place)
     shared.delete(Reference.parse(TUNED))
     fetched = fetch(theirs, "lab")
-    assert fetched.refs == {Reference.parse(BASE): mine.resolve(BASE)[1]}
-    assert fetched.new == {mine.resolve(BASE)[1]}
+    assert fetched.refs == {Reference.parse(BASE): mine.names.resolve(BASE)[1]}
+    assert fetched.new == {mine.names.resolve(BASE)[1]}
     assert found(theirs) == {BASE: "remote"}
-    assert details(theirs, BASE)["manifest"] == str(mine.resolve(BASE)[1])
+    assert details(theirs, BASE).to_json()["manifest"] == str(mine.names.resolve(BASE)[1])
 
 
 def test_a_second_fetch_reads_no_manifest(
@@ -157,7 +157,7 @@ def test_a_second_fetch_reads_no_manifest(
 def test_what_is_damaged_there_hides_nothing_else(
     theirs: Workspace, mine: Workspace, place: Path
 ) -> None:
-    flip_byte(Store.open(place).path("encoded-manifests", mine.resolve(TUNED)[1]))
+    flip_byte(Store.open(place).path("encoded-manifests", mine.names.resolve(TUNED)[1]))
     fetched = fetch(theirs, "lab")
     assert list(fetched.damaged) == [Reference.parse(TUNED)]
     assert found(theirs) == {BASE: "remote"}
@@ -166,7 +166,7 @@ def test_what_is_damaged_there_hides_nothing_else(
 def test_who_cannot_read_a_manifest_for_its_base_names_the_base(
     theirs: Workspace, mine: Workspace, place: Path
 ) -> None:
-    _, base = mine.resolve(BASE)
+    _, base = mine.names.resolve(BASE)
     flip_byte(Store.open(place).path("manifests", base))
     fetched = fetch(theirs, "lab")
     assert [f"manifest {base} is damaged" in text for text in fetched.damaged.values()] == [
@@ -184,7 +184,7 @@ def test_a_remote_that_is_away_changes_nothing(theirs: Workspace, place: Path) -
 
 def test_a_forgotten_remote_is_found_no_more(theirs: Workspace) -> None:
     fetch(theirs, "lab")
-    theirs.remove_remote("lab")
+    theirs.remotes.remove("lab")
     assert found(theirs) == {}
     with pytest.raises(UnknownName):
         fetch(theirs, "lab")
@@ -193,23 +193,23 @@ def test_a_forgotten_remote_is_found_no_more(theirs: Workspace) -> None:
 def test_lineage_names_what_only_a_remote_has(theirs: Workspace) -> None:
     fetch(theirs, "lab")
     pull(theirs, BASE, "lab")
-    (child,) = lineage(theirs, BASE)["children"]
+    (child,) = lineage(theirs, BASE).to_json()["children"]
     assert (child["name"], child["here"]) == (TUNED, False)
 
 
 def test_a_prune_here_leaves_what_a_remote_has(theirs: Workspace, mine: Workspace) -> None:
     fetch(theirs, "lab")
-    theirs.registry.forget([mine.resolve(BASE)[1]])
+    theirs.registry.forget([mine.names.resolve(BASE)[1]])
     assert found(theirs) == {BASE: "remote", TUNED: "remote"}
 
 
 def test_a_name_that_only_a_remote_has_is_hinted_at(theirs: Workspace) -> None:
     fetch(theirs, "lab")
     with pytest.raises(UnknownName) as unknown:
-        theirs.resolve(TUNED)
+        theirs.names.resolve(TUNED)
     assert unknown.value.hint == f"zoo pull {TUNED}"
     with pytest.raises(UnknownName) as unknown:
-        theirs.resolve("team/flower:v2")
+        theirs.names.resolve("team/flower:v2")
     assert TUNED in unknown.value.near
 
 

@@ -46,4 +46,4 @@ def test_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     _, copied = pull(theirs, "team/tuned", "memory")
     assert copied.sent_bytes < copied.logical_bytes + 50_000
     assert_sound(theirs.store)
-    assert theirs.resolve("team/tuned") == mine.resolve("team/tuned")
+    assert theirs.names.resolve("team/tuned") == mine.names.resolve("team/tuned")

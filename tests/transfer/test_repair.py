@@ -52,7 +52,7 @@ def test_all_that_is_damaged_or_lost_is_healed(zoo: Workspace, mine: Place, team
         flip(mine, name) if number % 2 else mine.lose(name)
     repaired = repair(zoo.store, team.remote)
     assert len(repaired.healed) == len(before)
-    assert repaired.report.damages == verify(zoo.store).damages == ()
+    assert repaired.damages == verify(zoo.store).damages == ()
     assert contents(mine) == before
 
 
@@ -70,7 +70,7 @@ def test_a_remote_is_healed_from_the_zoo(
             team.lose(name)
     repaired = repair(team.remote, zoo.store)
     assert len(repaired.healed) == len(before)
-    assert repaired.report.damages == verify(team.remote).damages == ()
+    assert repaired.damages == verify(team.remote).damages == ()
     assert team.names("encoded") == []  # the sound copy was there as it is
     assert team.names("tmp") == []
 
@@ -85,14 +85,14 @@ def test_nothing_is_taken_from_a_remote_that_is_damaged_itself(
     for one, other in ((mine, team), (team, mine)):
         repaired = repair(one.remote, other.remote)
         assert repaired.healed == ()
-        assert len(repaired.report.damages) == len(one.names(*KINDS))
+        assert len(repaired.damages) == len(one.names(*KINDS))
     assert (contents(mine), contents(team)) == before
 
 
 def test_refs_are_left_alone(zoo: Workspace, team: Place) -> None:
     entry = f"refs/{NAME}/latest/00000001.json"
     team.plant(entry, b"junk")
-    (damage,) = repair(team.remote, zoo.store).report.damages
+    (damage,) = repair(team.remote, zoo.store).damages
     assert damage.kind == "ref"
     assert team.read(entry) == b"junk"
 
@@ -133,4 +133,4 @@ def test_what_is_damaged_again_at_once_is_not_mended_for_ever(
     mirror(zoo.store, FolderPlace(source.root))
     flip(mine, mine.names("objects")[0])
     repaired = repair(Rotten(zoo.store.backend), source)
-    assert (repaired.healed, len(repaired.report.damages)) == ((), 1)
+    assert (repaired.healed, len(repaired.damages)) == ((), 1)

@@ -14,6 +14,7 @@ from fakes.checkpoints import (
     tensors,
     tree,
 )
+from fakes.wired import Wired
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
@@ -51,15 +52,6 @@ def shared(tmp_path: Path) -> str:
     return str(tmp_path / "shared")
 
 
-class Wired(Workspace):
-    """A zoo whose every remote is ``wire``."""
-
-    wire: Store
-
-    def remote(self, where: str, *, create: bool = False) -> Store:
-        return self.wire
-
-
 class BusyStore(Store):
     """Somebody else moves the name to ``other`` while the manifest is on its way."""
 
@@ -84,7 +76,7 @@ def test_what_one_pushes_another_pulls(mine: Workspace, theirs: Workspace, share
     ref, got = pull(theirs, NAME, shared)
     assert (ref, got.manifest) == (REF, digest)
     assert got.sent_bytes == sent.sent_bytes
-    assert theirs.resolve(NAME) == (REF, digest)
+    assert theirs.names.resolve(NAME) == (REF, digest)
     assert theirs.registry.refs_of(digest) == [REF]
     assert objects_in(theirs.store) == objects_in(mine.store)
 
@@ -122,7 +114,7 @@ def test_a_tag_is_pushed_and_pulled_alone(mine: Workspace, theirs: Workspace, sh
     add_checkpoint(mine, NAME, tensors(1))
     push(mine, f"{NAME}:v1", shared)
     pull(theirs, f"{NAME}:v1", shared)
-    assert theirs.resolve(f"{NAME}:v1")[1] == digest
+    assert theirs.names.resolve(f"{NAME}:v1")[1] == digest
     assert list(theirs.store.refs()) == [replace(REF, tag="v1")]
 
 

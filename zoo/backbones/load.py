@@ -78,7 +78,7 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
     """
     surgery = Surgery.parse(manifest.backbone.options)
     with plugins.blaming("zoo.backbones", manifest.backbone.plugin):
-        module = backbone.build(manifest.backbone.architecture, **surgery.to_build())
+        module = backbone.build(manifest.backbone.architecture, surgery.to_build())
     if manifest.head.kind != "native":
         backbone.replace_head(module, manifest.head.num_classes, lambda n: _head(manifest, n))
     return module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,14 +13,14 @@ from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.dense import make_convolutional, replace_dense_head
 from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
-from zoo.backbones.truncate import Tap, find_tap, truncate, truncated_hierarchy
+from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone, Configured
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
-from zoo.domain.surgery import Surgery
+from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
 from zoo.errors import InvalidFreeze, UnknownName, Unsupported
 
 __all__ = ["Operated", "backbone_of", "configured", "unit_named"]
@@ -103,38 +103,26 @@ class Operated:
         # Here, because `build` may be called where tensors are made on the meta device and left
         # unfilled: networks that ran there would prove nothing.
         self._removed = _taken_out(*self._found_by, architecture, surgery)
-        self._tap = _tap(*self._found_by, architecture, surgery, None) if surgery.truncate else None
+        self._end = _end(*self._found_by, architecture, surgery, None) if surgery.truncate else None
 
     def architectures(self) -> Sequence[str]:
         """The one."""
         return (self._architecture,)
 
-    def build(
-        self,
-        architecture: str,
-        *,
-        tag: str | None = None,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] | None = None,
-        channels: int | None = None,
-    ) -> nn.Module:
+    def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The plugin's network after surgery; sizes not given are those of the surgery.
 
         Raises:
             Unsupported: It is not built for images of that size, or has no layers to make
                 convolutions of.
         """
-        module = self.inner.build(
-            architecture,
-            tag=tag,
-            num_classes=self.surgery.num_classes if num_classes is None else num_classes,
-            image_size=image_size or self.surgery.image_size,
-            channels=channels or self.surgery.channels,
-        )
+        own = self.surgery.to_build()
+        given = {key: value for key, value in asdict(options).items() if value is not None}
+        module = self.inner.build(architecture, replace(own, **given))
         for unit in self._removed:
             take_out(module, unit)
-        if self._tap:
-            truncate(module, self._tap)
+        if self._end:
+            truncate(module, self._end)
         if self.surgery.convolutional:
             make_convolutional(module)
         return module
@@ -149,8 +137,8 @@ class Operated:
         """The units that are left, at ``input_size`` or the native one."""
         if not self.surgery.truncate:
             return self.inner.hierarchy(architecture, module, input_size=input_size)
-        tap = _tap(*self._found_by, architecture, self.surgery, input_size)
-        return truncated_hierarchy(tap, module, POOLED_HEAD)
+        end = _end(*self._found_by, architecture, self.surgery, input_size)
+        return truncated_hierarchy(end, module, POOLED_HEAD)
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Where the head is, or the pooled head of a truncated network."""
@@ -229,13 +217,13 @@ def _taken_out(
 
 
 @lru_cache(maxsize=8)
-def _tap(
+def _end(
     plugin: type[Backbone],
     version: str,
     architecture: str,
     surgery: Surgery,
     input_size: tuple[int, int, int] | None,
-) -> Tap:
+) -> End:
     """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
     backbone, name = configured(plugin(), surgery), surgery.truncate
     before = replace(surgery, truncate=None)
@@ -244,7 +232,7 @@ def _tap(
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
     if name is None:
         raise ValueError("nothing is truncated")
-    return find_tap(
+    return find_end(
         module,
         hierarchy,
         unit_named(hierarchy, name),

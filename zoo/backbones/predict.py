@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
+from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Prediction", "predict"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Prediction(Result):
     """What a checkpoint says of one image.
 
     Attributes:
@@ -34,15 +35,6 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     logits: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "image": self.image,
-            "classes": list(self.classes),
-            "probabilities": list(self.probabilities),
-            "logits": list(self.logits),
-        }
 
 
 @torch.no_grad()

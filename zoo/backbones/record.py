@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from zoo.backbones.eval_mode import eval_mode
 from zoo.backbones.shapes import Shapes, storage_of
 
 __all__ = ["Call", "Operation", "Recording", "record"]
@@ -140,7 +141,7 @@ def record(module: nn.Module, images: Tensor) -> Recording:
         if isinstance(output, Tensor):
             call.shape = tuple(output.shape)
 
-    with _hooked(module, enter, leave), _eval_mode(module), torch.no_grad(), recorder:
+    with _hooked(module, enter, leave), eval_mode(module), torch.no_grad(), recorder:
         module(images)
     names: dict[int, tuple[str, ...]] = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -160,14 +161,3 @@ def _hooked(module: nn.Module, enter: Any, leave: Any) -> Iterator[None]:
             hooks.callback(pre.remove)
             hooks.callback(post.remove)
         yield
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes.items():
-            child.training = training

@@ -16,46 +16,37 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from zoo.backbones.activation import Activation, watching
+from zoo.backbones.activation import Activation
 from zoo.backbones.pooled_head import add_pooled_head
 from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
 from zoo.backbones.record import record
+from zoo.backbones.taps import Place, Reached, Tap, seen_once, watch
 from zoo.domain.hierarchy import HeadPart, Hierarchy, under
 from zoo.errors import Unsupported
 
-__all__ = ["Tap", "find_tap", "truncate", "truncated_hierarchy"]
+__all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tap:
-    """Where a network ends.
-
-    Attributes:
-        hierarchy: The whole network's.
-        depth: The last unit that is kept.
-        path: The module whose output it gives.
-        activation: What the whole network does next with that, if it is an activation.
-        shape: Shape of that for one image.
-        dimension: Which dimension of it holds features.
+class End:
+    """Where a network ends: the whole one's hierarchy, the depth of the last unit that is kept, and
+    the tap behind that.
     """
 
     hierarchy: Hierarchy
     depth: int
-    path: str
-    activation: Activation | None
-    shape: Shape
-    dimension: int
+    tap: Tap
 
 
-def find_tap(
+def find_end(
     module: nn.Module,
     hierarchy: Hierarchy,
     depth: int,
     input_size: tuple[int, int, int],
     build: Callable[[tuple[int, int]], nn.Module],
-) -> Tap:
+) -> End:
     """Look at what leaves unit ``depth`` of ``module``, which is on the meta device.
 
     Args:
@@ -70,46 +61,50 @@ def find_tap(
     """
     path = _last_module(module, hierarchy, depth, input_size)
     _check_last(module, hierarchy, depth, path, input_size)
-    shape = _leaving(module, path, input_size)
+    shape, activation = _leaving(module, hierarchy, path, input_size)
     channels, height, width = input_size
     larger: Shape | None = None
     # Networks for one image size only, or whose code refuses twice that.
     with suppress(AssertionError, RuntimeError, Unsupported, ValueError):
         size = (2 * height, 2 * width)
-        larger = _leaving(build(size), path, (channels, *size))
+        larger, _ = _leaving(build(size), hierarchy, path, (channels, *size))
     dimension = feature_dimension(shape, larger, shape)
     if dimension is None:
         raise Unsupported(
             f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: which "
             f"dimension of its output {shape} holds features is not clear"
         )
-    activation = _activation(module, hierarchy, path, input_size)
-    return Tap(hierarchy, depth, path, activation, shape, dimension)
+    tap = Tap(
+        unit=hierarchy.units[depth].name, path=path, entering=False, shape=shape,
+        dimension=dimension, activation=activation,
+    )  # fmt: skip
+    return End(hierarchy, depth, tap)
 
 
-def truncate(module: nn.Module, tap: Tap) -> None:
-    """End ``module`` after the tap's unit: it gives the unit's output averaged over all places.
+def truncate(module: nn.Module, end: End) -> None:
+    """End ``module`` after the last unit: it gives the unit's output averaged over all places.
 
     The head is put there by `zoo.backbones.pooled_head.add_pooled_head`.
     """
-    for path in _gone(module, tap):
+    for path in _gone(module, end):
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, None)
     # On the instance, and copied and pickled with it.
+    tap = end.tap
     module.forward = partial(_run_to, module, tap.path, activation=tap.activation)
-    add_pooled_head(module, tap.shape[tap.dimension], lambda _: nn.Identity(), tap.dimension)
+    add_pooled_head(module, tap.features, lambda _: nn.Identity(), tap.dimension)
 
 
-def truncated_hierarchy(tap: Tap, module: nn.Module, head: str) -> Hierarchy:
-    """The hierarchy of ``module``, which was truncated at ``tap``, with a head at path ``head``."""
+def truncated_hierarchy(end: End, module: nn.Module, head: str) -> Hierarchy:
+    """The hierarchy of ``module``, which was truncated at ``end``, with a head at path ``head``."""
     part = module.get_submodule(head)
     parameters = tuple(f"{head}.{name}" for name, _ in part.named_parameters())
     device = next(module.parameters()).device
     with torch.no_grad():
-        output = part.eval()(torch.zeros(tap.shape, device=device))
+        output = part.eval()(torch.zeros(end.tap.shape, device=device))
     return Hierarchy(
-        architecture=tap.hierarchy.architecture,
-        units=tap.hierarchy.units[: tap.depth + 1],
+        architecture=end.hierarchy.architecture,
+        units=end.hierarchy.units[: end.depth + 1],
         head=HeadPart(
             modules=(head,),
             parameters=parameters,
@@ -121,16 +116,8 @@ def truncated_hierarchy(tap: Tap, module: nn.Module, head: str) -> Hierarchy:
     )
 
 
-class _Reached(Exception):
-    """No error: it ends a run early."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
-
-
 def _stop(_: nn.Module, __: Any, output: Any) -> None:
-    raise _Reached(output)
+    raise Reached(output)
 
 
 def _run_to(
@@ -143,7 +130,7 @@ def _run_to(
     with module.get_submodule(path).register_forward_hook(_stop):
         try:
             type(module).forward(module, *args, **kwargs)
-        except _Reached as reached:
+        except Reached as reached:
             output = the_tensor(reached.output)
             return output if activation is None or output is None else activation(output)
     raise RuntimeError(f"{type(module).__name__} did not come to {path}")
@@ -194,7 +181,7 @@ def _check_last(
             handle = module.get_submodule(later).register_forward_pre_hook(hook)
             hooks.callback(handle.remove)
         hooks.enter_context(module.get_submodule(path).register_forward_hook(_stop))
-        with suppress(_Reached):
+        with suppress(Reached):
             module.eval()(torch.zeros(1, *input_size, device="meta"))
     if entered:
         raise Unsupported(
@@ -203,47 +190,29 @@ def _check_last(
         )
 
 
-@torch.no_grad()
-def _leaving(module: nn.Module, path: str, input_size: tuple[int, int, int]) -> Shape:
-    """The shape of what leaves the module at ``path`` for one image on the meta device."""
-    left: list[Tensor | None] = []
-    with module.get_submodule(path).register_forward_hook(
-        lambda _, __, output: left.append(the_tensor(output))
-    ):
-        module.eval()(torch.zeros(1, *input_size, device="meta"))
-    if len(left) != 1:
-        raise Unsupported(f"a network cannot be truncated at {path}: it runs {len(left)} times")
-    if left[0] is None:
-        raise Unsupported(
-            f"a network cannot be truncated at {path}: what leaves it is no single tensor"
-        )
-    return tuple(left[0].shape)
-
-
-@torch.no_grad()
-def _activation(
+def _leaving(
     module: nn.Module, hierarchy: Hierarchy, path: str, input_size: tuple[int, int, int]
-) -> Activation | None:
-    """What happens next to what leaves the module at ``path``, if an activation of no unit."""
-    units = [path for unit in hierarchy.units for path in unit.modules]
-    with (
-        watching(module, [*units, *hierarchy.head.modules]) as following,
-        module.get_submodule(path).register_forward_hook(
-            lambda _, __, output: following.see(path, the_tensor(output))
-        ),
-    ):
-        module.eval()(torch.zeros(1, *input_size, device="meta"))
-    return following.behind.get(path)
+) -> tuple[Shape, Activation | None]:
+    """The shape of what leaves the module at ``path`` for one image on the meta device, and what
+    happens to it next, if that is an activation of no unit.
+    """
+    owned = [path for unit in hierarchy.units for path in unit.modules] + [*hierarchy.head.modules]
+    images = torch.zeros(1, *input_size, device="meta")
+    seen, behind = watch(module, {path: Place(path, entering=False)}, owned, images)
+    shape = seen_once(seen[path])
+    if isinstance(shape, str):
+        raise Unsupported(f"a network cannot be truncated at {path}: what leaves it {shape}")
+    return shape, behind.get(path)
 
 
-def _gone(module: nn.Module, tap: Tap) -> Iterator[str]:
+def _gone(module: nn.Module, end: End) -> Iterator[str]:
     """Paths of the modules, parameters and buffers that are not needed any more, none of them
     within another.
     """
-    kept = tap.hierarchy.units[: tap.depth + 1]
+    kept = end.hierarchy.units[: end.depth + 1]
     paths = [path for unit in kept for path in unit.modules]
     names = {name for unit in kept for name in (*unit.parameters, *unit.buffers)}
-    later = _later(tap.hierarchy, tap.depth)
+    later = _later(end.hierarchy, end.depth)
     gone: list[str] = []
     for path, child in module.named_modules():
         if not path or under(path, gone) or _holds(path, paths) or under(path, paths):

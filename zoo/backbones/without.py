@@ -9,7 +9,6 @@ its weights are zero: then f is zero, however the code is written.
 from __future__ import annotations
 
 import copy
-import difflib
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy, Unit
-from zoo.errors import InvalidOption, UnknownName, Unsupported
+from zoo.errors import InvalidOption, Unsupported
 
 __all__ = ["PassThrough", "check_removable", "exact_unit", "take_out"]
 
@@ -41,17 +40,12 @@ def exact_unit(hierarchy: Hierarchy, name: str) -> Unit:
         InvalidOption: It is the name of a stage; its units are told.
         UnknownName: There is none; near names are suggested.
     """
-    for unit in hierarchy.units:
-        if unit.name == name:
-            return unit
-    if within := [unit.name for unit in hierarchy.units if unit.stage == name]:
+    within = [unit.name for unit in hierarchy.units if unit.stage == name]
+    if within and name not in within:
         if len(within) > SPELT_OUT:
             within[2:-1] = ["…"]
         raise InvalidOption(f"{name} is a stage of {', '.join(within)}: name one unit")
-    known = [unit.name for unit in hierarchy.units]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-    hint = "" if near else "zoo tree lists them"
-    raise UnknownName(f"unit of {hierarchy.architecture}", name, near, hint)
+    return hierarchy.find(name, stages=False)
 
 
 def take_out(module: nn.Module, unit: Unit) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from zoo.errors import InvalidFreeze
+from zoo.domain.result import Result
+from zoo.errors import InvalidFreeze, UnknownName
 
 __all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "tuples", "under"]
 
@@ -66,8 +67,8 @@ class HeadPart:
     cut: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Hierarchy(Result):
     """The ordered units of one architecture, and its head."""
 
     architecture: str
@@ -113,15 +114,28 @@ class Hierarchy:
         return self._boundary_by_name(spec)
 
     def _boundary_by_name(self, name: str) -> int:
+        try:
+            return self.find(name).depth + 1
+        except UnknownName as error:
+            reason = f"{self.architecture} has no unit or stage of that name"
+            raise InvalidFreeze(name, reason, error.near) from None
+
+    def find(self, name: str, *, stages: bool = True) -> Unit:
+        """The unit of that name, or the last one of a stage; with ``stages`` off, of a unit only.
+
+        Raises:
+            UnknownName: There is none; near names are suggested.
+        """
         for unit in self.units:
             if unit.name == name:
-                return unit.depth + 1
-        in_stage = [unit.depth for unit in self.units if unit.stage == name]
+                return unit
+        in_stage = [unit for unit in self.units if stages and unit.stage == name]
         if in_stage:
-            return in_stage[-1] + 1
-        known = list(dict.fromkeys([*self.stages, *(unit.name for unit in self.units)]))
+            return in_stage[-1]
+        known = dict.fromkeys([*(self.stages if stages else ()), *(u.name for u in self.units)])
         near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-        raise InvalidFreeze(name, f"{self.architecture} has no unit or stage of that name", near)
+        kind = f"unit{' or stage' if stages else ''} of {self.architecture}"
+        raise UnknownName(kind, name, near, "" if near else "zoo tree lists them")
 
     def cut_below(self, boundary: int) -> int:
         """The deepest cut at or below ``boundary``; 0, where images enter, always is one."""

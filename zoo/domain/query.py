@@ -17,11 +17,22 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Self
+from typing import Self, TypedDict
 
 from zoo.errors import InvalidOption, UnknownName
 
-__all__ = ["FIELDS", "SORTS", "SUFFIXES", "Field", "Filter", "Kind", "Query", "Sort", "Value"]
+__all__ = [
+    "FIELDS",
+    "SORTS",
+    "SUFFIXES",
+    "Asked",
+    "Field",
+    "Filter",
+    "Kind",
+    "Query",
+    "Sort",
+    "Value",
+]
 
 Value = str | int | float | bool
 
@@ -88,6 +99,37 @@ FIELDS: Mapping[str, Field] = {
         Field("updated", Kind.DATE, "updated>2026-01-01", "when the name moved last"),
     )
 }
+
+
+class Asked(TypedDict, total=False):
+    """`FIELDS` as keywords, each with what it must equal; None asks nothing.
+
+    ``architecture`` is a name for ``arch``; ``max_params`` is ``params<=``.
+    """
+
+    name: str | None
+    owner: str | None
+    arch: str | None
+    architecture: str | None
+    tag: str | None
+    backbone: str | None
+    head: str | None
+    license: str | None
+    dataset: str | None
+    classes: str | None
+    parent: str | None
+    source: str | None
+    pulled: bool | None
+    params: int | None
+    max_params: float | None
+    input: int | None
+    num_classes: int | None
+    frozen: float | None
+    accuracy: float | None
+    loss: float | None
+    updated: str | None
+
+
 SORTS = ("name", "params", "input", "num_classes", "updated", "accuracy", "loss")
 """What results can be ordered by, beside ``metric.NAME``."""
 

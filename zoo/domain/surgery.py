@@ -11,10 +11,31 @@ from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, CLASSES, IMA
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
 
-__all__ = ["Surgery", "adapted_preprocessing", "parse_size"]
+__all__ = ["AS_IT_IS", "BuildOptions", "Surgery", "adapted_preprocessing", "parse_size"]
 
 Argument = bool | int | float | str | tuple[bool | int | float | str, ...]
 """The value of a keyword argument: what JSON holds as a scalar, or a list of such."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """Which network a plugin builds of an architecture. None: what the architecture, or the tag,
+    comes with.
+
+    Attributes:
+        tag: Pretrained tag: whose preprocessing and classes it has.
+        num_classes: Outputs of its own head; 0: none.
+        image_size: Height and width that it is built for.
+        channels: Channels of its input.
+    """
+
+    tag: str | None = None
+    num_classes: int | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+
+
+AS_IT_IS = BuildOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +98,16 @@ class Surgery:
             if value is not None and value != () and value is not False
         }
 
-    def to_build(self) -> dict[str, Any]:
-        """What a plugin's ``build`` is given; it need not know what is None. Whom the arguments
-        are for, `zoo.contracts.Configured.configured` says.
+    def to_build(self, tag: str | None = None) -> BuildOptions:
+        """What a plugin's ``build`` is given. Whom the arguments are for,
+        `zoo.contracts.Configured.configured` says.
         """
-        given = {
-            "num_classes": self.num_classes,
-            "image_size": self.image_size,
-            "channels": self.channels,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+        return BuildOptions(
+            tag=tag,
+            num_classes=self.num_classes,
+            image_size=self.image_size,
+            channels=self.channels,
+        )
 
     @property
     def operates(self) -> bool:

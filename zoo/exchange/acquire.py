@@ -18,6 +18,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import (
     Conflict,
     InvalidOption,
@@ -71,13 +72,14 @@ def acquire(
     """
     ref = _known(workspace, name, progress)
     entry = _entry(workspace, ref)
-    if workspace.is_own(ref, entry):
+    if workspace.names.is_own(ref, entry):
         raise Conflict(f"{ref} is a checkpoint of your own here; {_other_way(entry)}")
     # What is in a source that anybody publishes at, its own files tell.
     described = None if OPEN.issuperset(entry.sources) else entry.entry
     location = _choose(entry, source)
     told = (entry.entry.facts or {}).get("base_model") or ()
     check = _check(workspace, ref, location, force=force)
+    check(workspace.store.read_ref(ref))  # before anything is fetched
     return _take(workspace, ref, location, described, tuple(told), check, progress)
 
 
@@ -95,9 +97,14 @@ def acquire_at(
         Conflict: ``name`` is that of a published checkpoint. Else as `acquire`.
     """
     ref = Reference.parse(name)
-    workspace.check_free(ref)
     location = Location(*locator_in(place))
-    check = _check(workspace, ref, location, force=force)
+    own = _check(workspace, ref, location, force=force)
+
+    def check(here: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+        own(here)
+
+    check(workspace.store.read_ref(ref))  # before anything is fetched
     return _take(workspace, ref, location, None, (), check, progress)
 
 
@@ -109,10 +116,9 @@ def _check(workspace: Workspace, ref: Reference, location: Location, *, force: b
     def check(here: RefEntry | None) -> None:
         if force or here is None or here.deleted:
             return
-        if workspace.origin(here.manifest) != (location.source, repository):
+        if workspace.names.origin(here.manifest) != (location.source, repository):
             check_pull(workspace.store, here, ref, shown, tuple)
 
-    check(workspace.store.read_ref(ref))
     return check
 
 
@@ -178,7 +184,7 @@ def _check_built(workspace: Workspace, origin: Origin) -> None:
 
         backbone = plugins.backbone(origin.plugin)
         with on_meta(), plugins.blaming("zoo.backbones", origin.plugin):
-            backbone.build(origin.architecture, tag=origin.tag)
+            backbone.build(origin.architecture, BuildOptions(tag=origin.tag))
     with suppress(ZooError):  # what cannot be traced is compared by the names of its tensors
         describe(workspace.registry, origin.plugin, origin.architecture)
 
@@ -191,7 +197,7 @@ def _known(workspace: Workspace, name: str, progress: Progress) -> Reference:
         if workspace.registry.entry(ref.path):
             return ref
     index_local(workspace, progress=progress)
-    return workspace.reference(name)
+    return workspace.names.reference(name)
 
 
 def _origins(

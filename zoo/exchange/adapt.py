@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,9 +24,11 @@ from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
+from zoo.exchange.commit import New, new_checkpoint
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace
 
@@ -36,8 +38,8 @@ SEED = 0
 """A new head's first weights are the same each time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapted:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Adapted(Result):
     """What `adapt` made.
 
     Attributes:
@@ -53,19 +55,8 @@ class Adapted:
     manifest: Digest
     parent: Digest
     options: Mapping[str, Any]
-    nbytes: int
-    shared: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "ref": str(self.ref),
-            "manifest": str(self.manifest),
-            "parent": str(self.parent),
-            "options": dict(self.options),
-            "bytes": self.nbytes,
-            "shared_bytes": self.shared,
-        }
+    nbytes: int = field(metadata={"json": "bytes"})
+    shared: int = field(metadata={"json": "shared_bytes"})
 
 
 def adapt(
@@ -97,22 +88,28 @@ def adapt(
     if surgery == Surgery() and head is None:
         raise InvalidOption("nothing is asked for")
     surgery.check()
-    workspace.check_free(save)
-    ref, parent = workspace.resolve(name)
+    with new_checkpoint(workspace, save, f"adapt {name}") as new:
+        return _adapted(new, name, surgery, head, progress)
+
+
+def _adapted(
+    new: New, name: str, surgery: Surgery, head: m.Head | None, progress: Progress
+) -> Adapted:
+    workspace = new.workspace
+    ref, parent = workspace.names.resolve(name)
     base = workspace.store.manifest(parent)
     planned = _planned(base, _named(surgery, of_checkpoint(workspace.registry, base)), head)
     planned = planned.descending(
         base, m.Parent(manifest=parent, relation="surgery", ref=str(ref or name))
     )
     state = _state(base, planned, mapped_state(workspace.store, base), fresh=head is not None)
-    with workspace.store.upload(), workspace.scratch() as scratch:
-        path = scratch / "model.safetensors"
-        save_state(state, path)
-        weights = add_weights(workspace.store, path, progress=progress)
-        digest = workspace.commit(replace(planned, weights=(weights,)), save, f"adapt {name}")
+    path = new.scratch / "model.safetensors"
+    save_state(state, path)
+    weights = add_weights(workspace.store, path, progress=progress)
+    digest = new.commit(replace(planned, weights=(weights,)))
     known = {tensor.object for tensor in base.tensors}
     return Adapted(
-        ref=save,
+        ref=new.ref,
         manifest=digest,
         parent=parent,
         options=planned.backbone.options,

@@ -44,7 +44,7 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
             several plugins have, all fail.
     """
     try:
-        _, digest = workspace.resolve(name)
+        _, digest = workspace.names.resolve(name)
     except (InvalidReference, UnknownName) as unknown:
         entry = workspace.registry.entry(name)
         if entry is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from zoo.backbones.save import save_state
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain.manifest import Manifest
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
 from zoo.exchange.origin import Origin
 from zoo.exchange.towers import vision_tower
@@ -98,19 +98,18 @@ def _network(
 def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
     """The network on the meta device, with as many outputs as the weights have."""
     with torch.device("meta"):
-        stated = origin.surgery.to_build()
+        stated = origin.surgery.to_build(origin.tag)
         module = _built(backbone, origin, stated)
         converted = converted_state(backbone, module, state)
         outputs = _outputs_in(backbone, module, converted)
         if outputs is not None and outputs != _num_outputs(backbone, module):
-            stated["num_classes"] = outputs
-            module = _built(backbone, origin, stated)
+            module = _built(backbone, origin, replace(stated, num_classes=outputs))
     return module
 
 
-def _built(backbone: Backbone, origin: Origin, stated: Mapping[str, Any]) -> nn.Module:
+def _built(backbone: Backbone, origin: Origin, stated: BuildOptions) -> nn.Module:
     with plugins.blaming("zoo.backbones", origin.plugin):
-        return backbone.build(origin.architecture, tag=origin.tag, **stated)
+        return backbone.build(origin.architecture, stated)
 
 
 def _outputs_in(

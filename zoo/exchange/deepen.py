@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from zoo.backbones.describe import traced
 from zoo.config import cores
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress, silent
+from zoo.domain.result import Result
 from zoo.errors import ZooError
 from zoo.trust import Trust
 from zoo.workspace import Workspace, trust_in
 
-__all__ = ["deepen"]
+__all__ = ["Deepened", "deepen"]
 
 Network = tuple[str, str]
 """Names of a plugin and of an architecture of it."""
@@ -27,17 +29,20 @@ TRUSTED: list[Trust] = []
 """In a process that traces: of the zoo that it is for."""
 
 
-def deepen(
-    workspace: Workspace, source: str, *, progress: Progress = silent
-) -> tuple[int, dict[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Deepened(Result):
+    """How many architectures were traced, and why each of those that could not be was not."""
+
+    traced: int
+    failed: Mapping[str, str]
+
+
+def deepen(workspace: Workspace, source: str, *, progress: Progress = silent) -> Deepened:
     """Keep the hierarchy of every architecture that ``source`` lists, and of all of the backbone of
     that name, with pretrained weights or without; on all cores that this process may use.
 
     What is kept already is not traced again, so an interrupted run goes on where it was. A network
     that cannot be traced, even one that ends the process it is traced in, keeps no other from it.
-
-    Returns:
-        How many were traced, and why each of those that could not be was not.
     """
     registry = workspace.registry
     wanted: list[Network] = []
@@ -60,7 +65,7 @@ def deepen(
             else:
                 failed[name] = found
             task.advance()
-    return len(wanted) - len(failed), failed
+    return Deepened(traced=len(wanted) - len(failed), failed=failed)
 
 
 def _traced(

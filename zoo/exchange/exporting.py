@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,34 +17,53 @@ from zoo.backbones.mapped import mapped_state
 from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
 from zoo.contracts import Backbone, Configured
-from zoo.domain.description import KEY, description
+from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
+from zoo.domain.result import Result
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["export", "left_out"]
+__all__ = ["Exported", "export"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Exported(Result):
+    """A folder that was written.
+
+    Attributes:
+        files: The files in it.
+        left_out: The checkpoint's files that are not, and why; ``all_files`` writes them.
+        library: The library of the network.
+        only_zoo: Why that does not load it, but only zoo; None if it does.
+    """
+
+    files: tuple[Path, ...]
+    left_out: Mapping[str, str]
+    library: str
+    only_zoo: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"files": [str(file) for file in self.files]}
 
 
 def export(
     workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
-) -> list[Path]:
+) -> Exported:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
     library reads, and describes the checkpoint for `zoo.exchange.folders.import_folder` beside.
     The weights are byte-identical to what was imported. Only foreign names that came without a
     ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
-    comes back too. Of the other files, those that `left_out` lists are written with ``all_files``
-    only.
-
-    Returns:
-        The files written.
+    comes back too. Of the other files, those whose names are not harmless are written with
+    ``all_files`` only.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
@@ -52,9 +73,10 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not an empty folder")
     store, manifest = workspace.store, workspace.store.manifest(digest)
+    skipped: dict[str, str] = {}
     if not all_files:
         _check_weights(manifest)
-        skipped = left_out(manifest)
+        skipped = _left_out(manifest)
         kept = tuple(file for file in manifest.files if file.name not in skipped)
         manifest = replace(manifest, files=kept)
     backbone = backbone_of(manifest)
@@ -70,10 +92,15 @@ def export(
             folder.rmdir()
         made = Path(scratch, "made")
         made.rename(folder)
-    return [folder / name for name in names]
+    return Exported(
+        files=tuple(folder / name for name in names),
+        left_out=skipped,
+        library=manifest.backbone.plugin,
+        only_zoo=only_zoo_builds(manifest),
+    )
 
 
-def left_out(manifest: Manifest) -> dict[str, str]:
+def _left_out(manifest: Manifest) -> dict[str, str]:
     """The files of a checkpoint that are not written unasked, and why: anybody may have named them,
     and what is called ``torch.py`` is run by whoever starts Python beside it.
     """

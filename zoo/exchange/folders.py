@@ -12,8 +12,9 @@ from zoo.domain.file_names import fits_everywhere
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidWeights, Unsupported, ZooError
+from zoo.exchange.consent import named_by_user
 from zoo.exchange.fitting import first_that_fits
-from zoo.exchange.importing import MAIN, Origin, import_file
+from zoo.exchange.importing import MAIN, Imported, Origin, import_file, tagged
 from zoo.exchange.layouts import CONFIG, Layout, explains, read_layouts
 from zoo.exchange.parts import INDEX, parts
 from zoo.workspace import Workspace
@@ -31,7 +32,7 @@ def import_folder(
     license: str | None = None,  # noqa: A002 - the field's word
     files: Sequence[Path] = (),
     progress: Progress = silent,
-) -> Digest:
+) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
     Of what ``zoo export`` wrote, network, head, preprocessing, class names and all other files
@@ -68,27 +69,38 @@ def import_folder(
             progress=progress,
         )
 
-    return first_that_fits(layouts, keep)
+    return _imported(workspace, ref, first_that_fits(layouts, keep))
 
 
 def import_weights(
     workspace: Workspace,
     path: Path,
     ref: Reference,
-    origin: Origin,
     *,
+    architecture: str,
+    backbone: str = "timm",
+    license: str | None = None,  # noqa: A002 - the field's word
     files: Sequence[Path] = (),
     progress: Progress = silent,
-) -> Digest:
+) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
-    Where files beside it describe the very network that ``origin`` names, they tell its
-    preprocessing and class names, and how it differs from the published one.
+    ``architecture`` may have a pretrained tag; one that is an import path is trusted from then on.
+    Where files beside it describe that very network, they tell its preprocessing and class names,
+    and how it differs from the published one.
 
     Raises:
         InvalidWeights, InvalidOption, UnknownName, Conflict: As `import_file`.
         Unsupported: The index is malformed, or names files that are not there.
     """
+    known, tag = tagged(backbone, architecture)
+    origin = Origin(
+        plugin=backbone,
+        architecture=known,
+        tag=tag,
+        license=license,
+        provenance={"source": "file"},
+    )
     several: list[Path] = []
     if path.name.endswith(INDEX) and path.is_file():
         there = sorted(each.name for each in path.parent.iterdir())
@@ -101,11 +113,20 @@ def import_weights(
             workspace, path, ref, told, parts=several, files=files, progress=progress
         )
 
-    layout = _beside(path, origin)
-    if layout is not None:
-        with suppress(InvalidWeights, Unsupported):
-            return keep(layout)
-    return keep(None)
+    with named_by_user(workspace.trust, architecture):
+        digest = None
+        if layout := _beside(path, origin):
+            with suppress(InvalidWeights, Unsupported):
+                digest = keep(layout)
+        digest = digest or keep(None)
+    return _imported(workspace, ref, digest)
+
+
+def _imported(workspace: Workspace, ref: Reference, digest: Digest) -> Imported:
+    from zoo.backbones.numbers import nan_tensors
+
+    nan = nan_tensors(workspace.store, digest)
+    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(nan))
 
 
 def _beside(path: Path, origin: Origin) -> Layout | None:

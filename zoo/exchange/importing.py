@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import sha256
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.errors import InvalidOption, InvalidWeights
+from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.origin import Origin
 from zoo.exchange.outlined import outlined
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
 
-__all__ = ["MAIN", "Origin", "import_file", "tagged"]
+__all__ = ["MAIN", "Imported", "Origin", "import_file", "tagged"]
 
 MAIN = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Imported(Result):
+    """A checkpoint that was imported: its name, its identity, and its tensors that hold NaN."""
+
+    ref: Reference
+    manifest: Digest
+    nan_tensors: tuple[str, ...]
 
 
 def tagged(plugin: str, name: str) -> tuple[str, str | None]:
@@ -60,7 +72,7 @@ def import_file(
     encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
     exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
     they are called. Other ``files`` (a model card, a licence text) are kept byte for byte beside
-    them, under their last names. ``check`` is that of `Workspace.move`.
+    them, under their last names. ``check`` is that of `new_checkpoint`.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -68,6 +80,20 @@ def import_file(
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
+    with new_checkpoint(workspace, ref, why, check=check) as new:
+        return new.commit(_stored(new, path, origin, parts, files, progress))
+
+
+def _stored(
+    new: New,
+    path: Path,
+    origin: Origin,
+    parts: Sequence[Path],
+    files: Sequence[Path],
+    progress: Progress,
+) -> Manifest:
+    """The checkpoint's manifest, when all of it is in the store."""
+    store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
     _check_files(files, [source.name for source in parts])
     manifest, network = outlined(sources, origin), None
@@ -76,26 +102,24 @@ def import_file(
 
         network = built(sources, origin, path)
         manifest = network.manifest(origin)
-    with workspace.store.upload(), workspace.scratch() as scratch:
-        if network and not _keeps_bytes(sources, origin):
-            sources, names = (scratch / MAIN,), [MAIN]
-            network.save(sources[0])
-        weights = tuple(
-            add_weights(workspace.store, source, name=name, progress=progress)
-            for source, name in zip(sources, names, strict=True)
-        )
-        if sources == (path,):
-            stated = weights[0].sha256.hex
-        else:
-            with path.open("rb") as file:
-                stated = sha256(file)
-        whole = replace(
-            manifest,
-            weights=weights,
-            provenance={**origin.provenance, "file": path.name, "sha256": stated},
-            files=tuple(add_file(workspace.store, file, name=file.name) for file in files),
-        )
-        return workspace.commit(whole, ref, why, check=check)
+    if network and not _keeps_bytes(sources, origin):
+        sources, names = (new.scratch / MAIN,), [MAIN]
+        network.save(sources[0])
+    weights = tuple(
+        add_weights(store, source, name=name, progress=progress)
+        for source, name in zip(sources, names, strict=True)
+    )
+    if sources == (path,):
+        stated = weights[0].sha256.hex
+    else:
+        with path.open("rb") as file:
+            stated = sha256(file)
+    return replace(
+        manifest,
+        weights=weights,
+        provenance={**origin.provenance, "file": path.name, "sha256": stated},
+        files=tuple(add_file(store, file, name=file.name) for file in files),
+    )
 
 
 def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from zoo import plugins
 from zoo.contracts import Catalog, Queried
 from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.progress import Progress, Task, silent
+from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName
 from zoo.exchange.results import joined, read_results
 from zoo.moves import now
@@ -37,21 +38,29 @@ class Wanted:
     results: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexed:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Indexed(Result):
     """What an indexing came to.
 
     Attributes:
+        source: The source.
         entries: How many checkpoints are listed of the source by now.
         came: How many of them came this time: new, changed, or not known to be neither.
         skipped: Names of what cannot be read, and so is not listed.
         unheard: Whether the source has never listed anything of what was asked for.
     """
 
+    source: str
     entries: int
     came: int
     skipped: tuple[str, ...] = ()
     unheard: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        del data["unheard"]
+        return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +125,7 @@ def index(
         entries = joined(entries, results) if wanted.results else entries
         version = _version_of(source, catalog)
         total = workspace.registry.replace_entries(source, version, entries, now())
-    return Indexed(entries=total, came=total)
+    return Indexed(source=source, entries=total, came=total)
 
 
 def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
@@ -187,7 +196,7 @@ def _index_newest(
                 if mark.cursor is None:
                     break
     unheard = not came and mark.since is None
-    return Indexed(entries=total, came=came, skipped=tuple(skipped), unheard=unheard)
+    return Indexed(source=source, entries=total, came=came, skipped=tuple(skipped), unheard=unheard)
 
 
 def _pages(source: str, catalog: Queried, wanted: Wanted, cursor: str | None) -> Iterator[Page]:

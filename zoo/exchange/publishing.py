@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo import plugins
 from zoo.contracts import Target
@@ -17,11 +17,15 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.place import hub_address
+from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange.origins import base_models
 from zoo.exchange.published import keep_published, published
 from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.exchange.exporting import Exported
 
 __all__ = ["Published", "locator_in", "publish"]
 
@@ -31,13 +35,20 @@ SHOWN = 50
 """Ancestors that a card lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What was published: which checkpoint, where, and as which revision."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Published(Result):
+    """A checkpoint that was published: where, as which revision, and what was written there."""
 
     manifest: Digest
     location: str
     revision: str
+    exported: Exported
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        del data["exported"]
+        return data
 
 
 def locator_in(location: str) -> tuple[str, str]:
@@ -64,7 +75,7 @@ def publish(
     """
     from zoo.exchange.exporting import export  # imports torch, and a pull asks this module, too
 
-    ref, digest = workspace.resolve(name)
+    ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     source, locator = locator_in(location)
     target = plugins.catalog(source)
@@ -78,7 +89,7 @@ def publish(
     }
     with workspace.scratch() as scratch:
         folder = scratch / "published"
-        export(workspace, digest, folder)
+        exported = export(workspace, digest, folder)
         _describe(folder / CONFIG, manifest)
         revision = target.publish(
             locator,
@@ -90,7 +101,7 @@ def publish(
             private=private,
         )
     keep_published(workspace, f"hf://{locator}", revision, digest)
-    return Published(digest, location, revision)
+    return Published(manifest=digest, location=location, revision=revision, exported=exported)
 
 
 def _describe(path: Path, manifest: Manifest) -> None:

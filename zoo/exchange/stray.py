@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.errors import InvalidWeights
-from zoo.lookup.identify import identify
+from zoo.lookup.identify import Identified, identify
 from zoo.lookup.match import FileTensor
 from zoo.store.header import is_safetensors, parse_header
 from zoo.workspace import Workspace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["identify_file"]
 
 
-def identify_file(workspace: Workspace, path: Path) -> dict[str, Any]:
+def identify_file(workspace: Workspace, path: Path) -> Identified:
     """Say which checkpoint a ``.safetensors`` or ``.pth`` file is (`zoo.lookup.identify.identify`).
 
     Raises:
@@ -33,7 +33,7 @@ def identify_file(workspace: Workspace, path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     tensors = _safetensors(path) if is_safetensors(path) else _pickled(path)
-    return {"file": str(path), "sha256": sha256, **identify(workspace, tensors, sha256=sha256)}
+    return identify(workspace, path, sha256, tensors)
 
 
 def _safetensors(path: Path) -> dict[str, FileTensor]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.domain.task import SCORE, Task
 from zoo.errors import Diverged
-from zoo.exchange.reindexing import keep_hierarchy
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.loop.evaluate import predict
@@ -22,11 +22,11 @@ from zoo.finetune.results.publish import completed, publish
 from zoo.finetune.setup.prepare import Prepared
 from zoo.workspace import Workspace
 
-__all__ = ["Result", "conclude"]
+__all__ = ["Finetuned", "conclude"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Finetuned(Result):
     """What a fine-tune made.
 
     Attributes:
@@ -51,23 +51,8 @@ class Result:
     task: Task
     metrics: Mapping[str, float]
     warning: str
-    skipped: int
+    skipped: int = field(metadata={"json": "skipped_images"})
     seconds: float
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {
-            "ref": str(self.ref),
-            "manifest": str(self.manifest),
-            "parent": str(self.parent),
-            "run": self.run,
-            "freeze": dict(self.freeze),
-            "task": self.task,
-            "metrics": dict(self.metrics),
-            "warning": self.warning,
-            "skipped_images": self.skipped,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def conclude(
@@ -77,7 +62,7 @@ def conclude(
     loader: Loader,
     journal: Journal,
     began: float,
-) -> Result:
+) -> Finetuned:
     """Measure and publish the network as it is.
 
     Args:
@@ -92,14 +77,13 @@ def conclude(
         Diverged: A figure is NaN or infinite; nothing is published.
     """
     metrics = _test(prepared, loader, journal)
-    keep_hierarchy(workspace, prepared.parent)  # what is frozen is told by it, later and elsewhere
     warned = warning(prepared, journal.lines(), metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
     manifest = completed(prepared, kept, metrics, provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, prepared.progress)
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
-    return Result(
+    return Finetuned(
         ref=save,
         manifest=digest,
         parent=prepared.parent,
@@ -109,7 +93,7 @@ def conclude(
         metrics=metrics,
         warning=warned,
         skipped=len(prepared.dataset.skipped),
-        seconds=time.monotonic() - began,
+        seconds=round(time.monotonic() - began, 3),
     )
 
 

@@ -14,7 +14,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unsupported
-from zoo.finetune.conclude import Result, conclude
+from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.loop.batchnorm import not_synced
 from zoo.finetune.loop.find_lr import LRCurve, search
@@ -33,7 +33,7 @@ from zoo.lookup.alive import Held
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
-__all__ = ["Result", "find_lr", "finetune", "rerun", "resume"]
+__all__ = ["Finetuned", "find_lr", "finetune", "rerun", "resume"]
 
 
 def finetune(
@@ -47,7 +47,7 @@ def finetune(
     progress: Progress = silent,
     known_as: str | None = None,
     earlier: Earlier = NOTHING,
-) -> Result:
+) -> Finetuned:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
 
     Args:
@@ -68,7 +68,7 @@ def finetune(
             saved.
     """
     began = time.monotonic()
-    workspace.check_free(save)
+    workspace.names.check_free(save)  # saving checks it, too: hours later
     ranks, device = join(pick_device(device))
     with earlier.threads(device, ranks):
         prepared = prepare(workspace, base, recipe, device, progress, ranks, known_as)
@@ -86,7 +86,7 @@ def resume(
     device: str | None = None,
     save_every: int = 0,
     progress: Progress = silent,
-) -> Result:
+) -> Finetuned:
     """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
     Args:
@@ -119,7 +119,7 @@ def _resume(
     save_every: int,
     began: float,
     progress: Progress,
-) -> Result:
+) -> Finetuned:
     # Again, now that it is locked: another process may have resumed it meanwhile.
     run = Run.read(run.folder)
     if run.status == "done":
@@ -182,7 +182,7 @@ def _run(
     saved: Saved | None,
     save_every: int,
     began: float,
-) -> Result:
+) -> Finetuned:
     """Probe, train, blend and conclude, from the beginning or from what was ``saved``."""
     for text in prepared.dataset.remarks:
         journal.remark(text)
@@ -234,7 +234,7 @@ def rerun(
     data: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> Result:
+) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was.
 
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
@@ -254,7 +254,7 @@ def rerun(
         InvalidOption: It was trained elsewhere, and ``data`` is None.
         InvalidData: The images, or their split, are not those that it was trained on.
     """
-    _, digest = workspace.resolve(name)
+    _, digest = workspace.names.resolve(name)
     known = workspace.store.manifest(digest)
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zoo.domain.query import Query
+from zoo.domain.result import Result
 from zoo.errors import UnknownName
+from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["architectures"]
+if TYPE_CHECKING:
+    from zoo.registry.architectures import KnownArchitecture
+
+__all__ = ["Architectures", "architectures"]
 
 MOST = 10_000
 
 
-def architectures(workspace: Workspace, pattern: str = "*") -> dict[str, Any]:
-    """Plain data: the ``architectures`` whose name fits ``pattern`` (``*`` is any characters), each
-    with the numbers of checkpoints here, at remotes and in the catalog.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Architectures(Result):
+    """What was asked for by pattern.
 
-    If one is called exactly so, ``weights`` has all its checkpoints: those here and at remotes,
-    newest first, then what is published.
+    Attributes:
+        architectures: Those whose name fits, each with the numbers of checkpoints here, at remotes
+            and in the catalog.
+        weights: If one is called exactly so, all its checkpoints: those here and at remotes, newest
+            first, then what is published.
+    """
+
+    architectures: tuple[KnownArchitecture, ...]
+    weights: tuple[Found, ...]
+
+
+def architectures(workspace: Workspace, pattern: str = "*") -> Architectures:
+    """The architectures whose name fits ``pattern`` (``*`` is any characters).
 
     Raises:
         UnknownName: None fits; near names are suggested.
@@ -32,10 +48,5 @@ def architectures(workspace: Workspace, pattern: str = "*") -> dict[str, Any]:
         raise UnknownName("architecture", pattern, near)
     exact = any(known.architecture == pattern for known in found)
     query = Query(architecture=pattern, limit=MOST)
-    return {
-        "architectures": [asdict(known) for known in found],
-        "weights": [
-            {**asdict(row), "manifest": str(row.manifest) if row.manifest else None}
-            for row in (workspace.registry.search(query) if exact else ())
-        ],
-    }
+    weights = workspace.registry.search(query) if exact else ()
+    return Architectures(architectures=tuple(found), weights=tuple(weights))

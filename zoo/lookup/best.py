@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query
+from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["best"]
+__all__ = ["Best", "best"]
 
 BESIDE = 20
 """So many of the next best are looked at, whether they were measured on the same images."""
 LOWER = ("loss", "error", "mae", "mse", "rmse")
 """Last parts of names of metrics of which less is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Best(Result):
+    """The best checkpoint by a metric.
+
+    Attributes:
+        found: The checkpoint.
+        metric: What it was ranked by.
+        value: Its result.
+        ties: Names of those of the next best that are as good.
+        of: How many have that metric.
+        other_data: Names of those of the next best that were measured on other images, so that the
+            numbers do not compare.
+        pull: The command that brings it here; None if it is here.
+    """
+
+    found: Found
+    metric: str
+    value: float
+    ties: tuple[str, ...]
+    of: int
+    other_data: tuple[str, ...]
+    pull: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON: that of the checkpoint, and the rest beside it."""
+        data = Result.to_json(self)
+        return {**data.pop("found"), **data}
 
 
 def best(
@@ -26,12 +56,9 @@ def best(
     metric: str = "accuracy",
     dataset: str | None = None,
     lowest: bool | None = None,
-) -> dict[str, Any]:
-    """Plain data: the checkpoint that matches ``text`` and was trained on ``dataset``, with the
+) -> Best:
+    """The checkpoint that matches ``text`` and was trained on ``dataset``, with the
     highest ``metric``; the lowest where ``lowest`` says so, or the metric's name does.
-
-    ``ties`` are as good, ``of`` is how many have that metric; ``other_data`` names those of the
-    next best that were measured on other images, so that the numbers do not compare.
 
     Raises:
         UnknownName: Nothing that matches has that metric; known metrics are suggested.
@@ -47,16 +74,15 @@ def best(
         known = sorted({name for row in found for name in row.metrics})
         raise UnknownName("result", _asked(metric, dataset, text), known[:8], _hint(found, known))
     first = ranked[0]
-    return {
-        **asdict(first),
-        "manifest": str(first.manifest) if first.manifest else None,
-        "metric": metric,
-        "value": first.metrics[metric],
-        "ties": [r.name for r in ranked[1:] if r.metrics[metric] == first.metrics[metric]],
-        "of": _count(workspace, text, dataset, field),
-        "other_data": _other_data(workspace, first, ranked[1:]),
-        "pull": _pull(first),
-    }
+    return Best(
+        found=first,
+        metric=metric,
+        value=first.metrics[metric],
+        ties=tuple(r.name for r in ranked[1:] if r.metrics[metric] == first.metrics[metric]),
+        of=_count(workspace, text, dataset, field),
+        other_data=tuple(_other_data(workspace, first, ranked[1:])),
+        pull=_pull(first),
+    )
 
 
 def _pull(found: Found) -> str | None:

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.result import Result
 from zoo.errors import MissingObject, Unsupported, ZooError
 from zoo.lookup.compare import Comparison, Pair, compare
 from zoo.lookup.units import HEAD
 from zoo.store.tensor_keys import checkpoint_keys
 from zoo.workspace import Workspace
 
-__all__ = ["check_parent"]
+__all__ = ["Check", "UnitCheck", "check_parent"]
 
 STRANGERS = 0.2
 """Weights of a cosine below this are no more alike than those of two trainings from scratch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class UnitCheck(Result):
+    """How many of a unit's tensors are identical to the parent's."""
+
+    unit: str
+    identical: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Check(Result):
+    """What the bytes say of a declared parent.
+
+    Attributes:
+        share: Share of the child's elements whose tensors are the parent's; None if unreadable.
+        cosine: Likeness of the weights, where none is identical.
+        units: Of each unit, how much is the parent's.
+        agrees: Whether the bytes are as declared.
+        warning: Why not.
+        resembles: In that case, the name of a checkpoint that shares tensors with the child.
+    """
+
+    share: float | None
+    cosine: float | None
+    units: tuple[UnitCheck, ...] = ()
+    agrees: bool
+    warning: str
+    resembles: str | None = None
+
+
 def check_parent(
     workspace: Workspace, digest: Digest, child: Manifest, parent: Digest
-) -> dict[str, Any] | None:
-    """Plain data: what the bytes say of ``parent``; None if they are not here, or newer.
-
-    ``share`` is the share of the child's elements whose tensors are the parent's, ``units`` the
-    identical and all tensors of each unit, ``cosine`` the likeness of the weights where none is
-    identical. ``agrees`` says whether the bytes are as declared; if not, ``warning`` says why, and
-    ``resembles`` names a checkpoint that shares tensors with it.
-    """
+) -> Check | None:
+    """What the bytes say of ``parent``; None if they are not here, or newer."""
     try:
         found = compare(workspace, workspace.store.manifest(parent), child)
         cosine = _cosine(workspace, found)
@@ -35,30 +60,23 @@ def check_parent(
     except (MissingObject, Unsupported):
         return None
     except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
-        return {
-            "share": None,
-            "cosine": None,
-            "units": [],
-            "agrees": False,
-            "warning": str(error),
-            "resembles": None,
-        }
-    return {
-        "share": found.share,
-        "cosine": cosine,
-        "units": [
-            {
-                "unit": unit.name,
-                "identical": unit.count("identical"),
-                "tensors": sum(pair.after is not None for pair in unit.pairs),
-            }
+        return Check(share=None, cosine=None, agrees=False, warning=str(error))
+    return Check(
+        share=found.share,
+        cosine=cosine,
+        units=tuple(
+            UnitCheck(
+                unit=unit.name,
+                identical=unit.count("identical"),
+                tensors=sum(pair.after is not None for pair in unit.pairs),
+            )
             for unit in found.units
             if any(pair.after for pair in unit.pairs)
-        ],
-        "agrees": not warning,
-        "warning": warning,
-        "resembles": _resembles(workspace, digest, child, parent) if warning else None,
-    }
+        ),
+        agrees=not warning,
+        warning=warning,
+        resembles=_resembles(workspace, digest, child, parent) if warning else None,
+    )
 
 
 def _thawed(workspace: Workspace, found: Comparison, child: Manifest) -> str:

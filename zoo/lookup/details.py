@@ -2,30 +2,130 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.domain.catalog import OPEN
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
-from zoo.lookup.licence import terms
+from zoo.lookup.licence import Terms, terms
 from zoo.lookup.standing import at_remotes
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry
 
-__all__ = ["details"]
+__all__ = ["CatalogDetails", "CheckpointDetails", "Details", "RemoteDetails", "details"]
 
 
-def details(workspace: Workspace, name: str) -> dict[str, Any]:
-    """Plain data on a checkpoint (``kind`` ``checkpoint``), on one that only a remote has
-    (``remote``), or on a catalog entry (``catalog``).
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CheckpointDetails(Result):
+    """All that is known of a checkpoint that is here.
 
-    A checkpoint's tensors and children are counted, not listed; ``lineage`` has the names of its
-    ancestors, nearest first, and ``terms`` what their licences come to (`zoo.lookup.licence`).
-    ``at_remotes`` is what remotes have under the name (`zoo.lookup.standing`).
+    Attributes:
+        name: The name, or the digest if that was asked for.
+        manifest: Its identity.
+        refs: All of its names.
+        bytes: Size of its files.
+        sources: The sources that list it.
+        at_remotes: What remotes have under the name.
+        checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
+        lineage: Names of its ancestors, the nearest first.
+        children: How many derive from it directly.
+        terms: What the licences come to.
+        unproven: What the manifest says of bytes that are not here; empty if nothing.
+    """
+
+    name: str
+    manifest: Digest
+    refs: tuple[str, ...]
+    bytes: int
+    sources: tuple[str, ...]
+    at_remotes: tuple[AtRemote, ...]
+    checkpoint: Manifest
+    lineage: tuple[str, ...]
+    children: int
+    terms: Terms
+    unproven: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON; tensors are counted, not listed."""
+        data = Result.to_json(self)
+        told = data.pop("checkpoint")
+        for weights, shown in zip(self.checkpoint.weights, told["weights"], strict=True):
+            shown["tensors"] = len(weights.tensors)
+        told["parents"] = [
+            {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
+            for parent in self.checkpoint.parents
+        ]
+        told.pop("ancestors", None)  # ``lineage`` names them
+        last = {key: data.pop(key) for key in ("lineage", "children", "terms", "unproven")}
+        return {"kind": "checkpoint", **data, **told, **last}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RemoteDetails(Result):
+    """What is known of a checkpoint that only remotes have.
+
+    Attributes:
+        name: The name that was asked for.
+        remotes: The remotes that have it under that name.
+        at_remotes: What each has there.
+        indexed: What the index keeps of it: architecture, params, license, metrics, classes, …
+        pull: The command that brings it here.
+    """
+
+    name: str
+    remotes: tuple[str, ...]
+    at_remotes: tuple[AtRemote, ...]
+    indexed: Mapping[str, Any]
+    pull: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        name, pull, indexed = data.pop("name"), data.pop("pull"), data.pop("indexed")
+        return {"name": name, "kind": "remote", **data, **indexed, "pull": pull}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CatalogDetails(Result):
+    """What is known of a published checkpoint that is not here.
+
+    Attributes:
+        name: The name that was asked for.
+        entry: What its sources say of it together.
+        pull: The command that brings it here.
+    """
+
+    name: str
+    entry: KnownEntry
+    pull: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        told = plain(self.entry.entry)
+        del told["location"], told["name"]
+        return {
+            "name": self.name,
+            "kind": "catalog",
+            **told,
+            "params": self.entry.params,
+            "sources": list(self.entry.sources),
+            "locations": plain(self.entry.locations),
+            "pull": self.pull,
+        }
+
+
+Details = CheckpointDetails | RemoteDetails | CatalogDetails
+
+
+def details(workspace: Workspace, name: str) -> Details:
+    """All that is known of a checkpoint here, of one that a remote has, or of a catalog entry.
 
     Raises:
         UnknownName: None of these is called ``name``; near names are suggested.
@@ -33,48 +133,41 @@ def details(workspace: Workspace, name: str) -> dict[str, Any]:
     """
     entry = workspace.registry.entry(name.partition(":")[0])
     try:
-        ref, digest = workspace.resolve(name)
+        ref, digest = workspace.names.resolve(name)
     except UnknownName:
-        elsewhere = _at_remotes(workspace, name) if entry is None else {"kind": "catalog"}
-        if not elsewhere:
-            raise
-        return {"name": name, **elsewhere, **(_entry(entry) if entry else {})}
+        if entry:
+            pull = f"zoo pull {Reference.parse(entry.entry.name)}"
+            return CatalogDetails(name=name, entry=entry, pull=pull)
+        if elsewhere := _at_remotes(workspace, name):
+            return elsewhere
+        raise
     manifest = workspace.store.manifest(digest)
-    data = manifest.to_json()
-    for weights, plain in zip(manifest.weights, data["weights"], strict=True):
-        plain["tensors"] = len(weights.tensors)
-    data["parents"] = [
-        {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
-        for parent in manifest.parents
-    ]
-    data.pop("ancestors", None)  # ``lineage`` names them
-    return {
-        "kind": "checkpoint",
-        "name": str(ref or digest),
-        "manifest": str(digest),
-        "refs": [str(known) for known in workspace.registry.refs_of(digest)],
-        "bytes": manifest.logical_bytes,
-        "sources": _sources(workspace, ref, manifest, entry),
-        "at_remotes": at_remotes(workspace, ref),
-        **data,
-        "lineage": _lineage(manifest),
-        "children": len(workspace.registry.children(digest)),  # log lists them
-        "terms": terms(workspace, str(ref or digest), manifest),
-        "unproven": _unproven(manifest),
-    }
+    return CheckpointDetails(
+        name=str(ref or digest),
+        manifest=digest,
+        refs=tuple(str(known) for known in workspace.registry.refs_of(digest)),
+        bytes=manifest.logical_bytes,
+        sources=_sources(workspace, ref, manifest, entry),
+        at_remotes=at_remotes(workspace, ref),
+        checkpoint=manifest,
+        lineage=_lineage(manifest),
+        children=len(workspace.registry.children(digest)),  # log lists them
+        terms=terms(workspace, str(ref or digest), manifest),
+        unproven=_unproven(manifest),
+    )
 
 
 def _sources(
     workspace: Workspace, ref: Reference | None, manifest: Manifest, entry: KnownEntry | None
-) -> list[str]:
+) -> tuple[str, ...]:
     """Who lists it: an entry of the same name may be of somebody else's work."""
     if entry is None or ref is None:
-        return []
+        return ()
     if manifest.provenance.get("source"):
-        theirs = not workspace.is_own(ref, entry)
+        theirs = not workspace.names.is_own(ref, entry)
     else:  # of early versions, and of other programs
         theirs = not OPEN.issuperset(entry.sources)
-    return list(entry.sources) if theirs else []
+    return entry.sources if theirs else ()
 
 
 def _unproven(manifest: Manifest) -> str:
@@ -85,38 +178,26 @@ def _unproven(manifest: Manifest) -> str:
     return "provenance.sha256: it is of another file, which these weights are said to come from"
 
 
-def _lineage(manifest: Manifest) -> list[str]:
+def _lineage(manifest: Manifest) -> tuple[str, ...]:
     """Names of all ancestors, the nearest first."""
-    found = [parent.ref or str(parent.manifest) for _, parent in manifest.lineage()]
-    return list(dict.fromkeys(found))
+    found = (parent.ref or str(parent.manifest) for _, parent in manifest.lineage())
+    return tuple(dict.fromkeys(found))
 
 
-def _at_remotes(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What is indexed of a checkpoint that is not here; empty if no remote is known to have it."""
+def _at_remotes(workspace: Workspace, name: str) -> RemoteDetails | None:
+    """What is indexed of a checkpoint that is not here; None if no remote is known to have it."""
     try:
         ref = Reference.parse(name)
     except InvalidReference:  # a digest
-        return {}
+        return None
     holders = workspace.registry.holders(ref)
     if not holders:
-        return {}
+        return None
     remote, digest = next(iter(holders.items()))
-    return {
-        "kind": "remote",
-        "remotes": [other for other, same in holders.items() if same == digest],
-        "at_remotes": at_remotes(workspace, ref),
-        **(workspace.registry.summary(digest) or {}),
-        "pull": f"zoo pull {ref} --from {remote}",
-    }
-
-
-def _entry(entry: KnownEntry) -> dict[str, Any]:
-    data = asdict(entry.entry)
-    del data["location"], data["name"]
-    return {
-        **data,
-        "params": entry.params,
-        "sources": list(entry.sources),
-        "locations": [asdict(location) for location in entry.locations],
-        "pull": f"zoo pull {Reference.parse(entry.entry.name)}",
-    }
+    return RemoteDetails(
+        name=name,
+        remotes=tuple(other for other, same in holders.items() if same == digest),
+        at_remotes=at_remotes(workspace, ref),
+        indexed=workspace.registry.summary(digest) or {},
+        pull=f"zoo pull {ref} --from {remote}",
+    )

@@ -3,27 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.lookup.compare import UnitPairs, compare
+from zoo.domain.result import Result
+from zoo.lookup.compare import Status, UnitPairs, compare
 from zoo.lookup.units import HEAD
 from zoo.store import Store
 from zoo.workspace import Workspace
 
-__all__ = ["diff"]
+__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff"]
+
+Changes = Mapping[str, tuple[object, object]]
+"""Values that differ, by name: before and after; None where one has none."""
 
 
-def diff(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
-    """Plain data: what changes from the checkpoint ``one`` to the checkpoint ``other``.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Side(Result):
+    """One of two checkpoints: the name that was given, and what it is."""
 
-    ``units`` has each unit's ``status`` (``identical``, ``changed``, ``added``, ``removed``), the
-    numbers of its tensors by status, and for what changed its relative ``distance`` and
-    ``cosine`` over the weights, statistics of normalisation left out. Of the rest, ``head``,
-    ``classes``, ``preprocessing``, ``recipe``, ``metrics`` and ``license`` hold what differs, as
-    ``[before, after]``; they are empty where nothing does.
+    name: str
+    manifest: Digest
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class UnitDiff(Result):
+    """What became of a unit.
+
+    Attributes:
+        unit: Its name.
+        stage: Its stage; empty for the head.
+        status: Of all its tensors; ``changed`` where they differ in it.
+        tensors: Number of them, and so on by status.
+        distance: Of what changed: length of the change as a share of the first one's weights,
+            statistics of normalisation left out.
+        cosine: Of the angle between both.
+        note: What the numbers do not tell.
+    """
+
+    unit: str
+    stage: str
+    status: Status
+    tensors: int
+    identical: int
+    changed: int
+    added: int
+    removed: int
+    distance: float | None = None
+    cosine: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ClassChanges(Result):
+    """What became of the class names: how many there are, which, and how many moved."""
+
+    before: int
+    after: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    moved: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Diff(Result):
+    """What changes from one checkpoint to another. Of what is recorded, only what differs is held.
+
+    Attributes:
+        a: The first one.
+        b: The second one.
+        same: Whether both are one.
+        identical_share: Share of the second one's weights that are the first one's.
+        units_known: Whether units are those of the networks, rather than read off names of tensors.
+        units: Unit by unit.
+        head: Of what is recorded of the head; and so on.
+        classes: What became of the class names; None where they are the same in the same order.
+    """
+
+    a: Side
+    b: Side
+    same: bool
+    identical_share: float
+    units_known: bool
+    units: tuple[UnitDiff, ...]
+    head: Changes
+    classes: ClassChanges | None
+    preprocessing: Changes
+    backbone: Changes
+    recipe: Changes
+    freeze: Changes
+    metrics: Changes
+    license: Changes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        return {**data, "classes": data["classes"] or {}}
+
+
+def diff(workspace: Workspace, one: str, other: str) -> Diff:
+    """What changes from the checkpoint ``one`` to the checkpoint ``other``.
 
     Raises:
         UnknownName: One of them is not here; near names are suggested.
@@ -32,47 +114,46 @@ def diff(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
     """
     (first, before), (second, after) = _resolved(workspace, one), _resolved(workspace, other)
     found = compare(workspace, before, after)
-    return {
-        "a": {"name": one, "manifest": str(first), "architecture": before.backbone.architecture},
-        "b": {"name": other, "manifest": str(second), "architecture": after.backbone.architecture},
-        "same": first == second,
-        "identical_share": found.share,
-        "units_known": found.known,
-        "units": [_unit(workspace.store, unit) for unit in found.units],
-        "head": _changes(asdict(before.head), asdict(after.head)),
-        "classes": _classes(before.classes, after.classes),
-        "preprocessing": _changes(asdict(before.preprocessing), asdict(after.preprocessing)),
-        "backbone": _changes(_flat(asdict(before.backbone)), _flat(asdict(after.backbone))),
-        "recipe": _changes(_flat(before.recipe or {}), _flat(after.recipe or {})),
-        "freeze": _changes(_flat(before.freeze or {}), _flat(after.freeze or {})),
-        "metrics": _changes(before.metrics, after.metrics),
-        "license": _changes({"license": before.license}, {"license": after.license}),
-    }
+    return Diff(
+        a=Side(name=one, manifest=first, architecture=before.backbone.architecture),
+        b=Side(name=other, manifest=second, architecture=after.backbone.architecture),
+        same=first == second,
+        identical_share=found.share,
+        units_known=found.known,
+        units=tuple(_unit(workspace.store, unit) for unit in found.units),
+        head=_changes(asdict(before.head), asdict(after.head)),
+        classes=_classes(before.classes, after.classes),
+        preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
+        backbone=_changes(_flat(asdict(before.backbone)), _flat(asdict(after.backbone))),
+        recipe=_changes(_flat(before.recipe or {}), _flat(after.recipe or {})),
+        freeze=_changes(_flat(before.freeze or {}), _flat(after.freeze or {})),
+        metrics=_changes(before.metrics, after.metrics),
+        license=_changes({"license": before.license}, {"license": after.license}),
+    )
 
 
 def _resolved(workspace: Workspace, name: str) -> tuple[Digest, Manifest]:
-    _, digest = workspace.resolve(name)
+    _, digest = workspace.names.resolve(name)
     return digest, workspace.store.manifest(digest)
 
 
-def _unit(store: Store, unit: UnitPairs) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "unit": unit.name,
-        "stage": "" if unit.name == HEAD else unit.stage,
-        "status": unit.status,
-        "tensors": len(unit.pairs),
-        **{status: unit.count(status) for status in ("identical", "changed", "added", "removed")},
-        "distance": None,
-        "cosine": None,
-        "note": "",
-    }
-    if unit.count("changed"):
-        from zoo.lookup.distance import distance
+def _unit(store: Store, unit: UnitPairs) -> UnitDiff:
+    shown = UnitDiff(
+        unit=unit.name,
+        stage="" if unit.name == HEAD else unit.stage,
+        status=unit.status,
+        tensors=len(unit.pairs),
+        identical=unit.count("identical"),
+        changed=unit.count("changed"),
+        added=unit.count("added"),
+        removed=unit.count("removed"),
+    )
+    if not shown.changed:
+        return shown
+    from zoo.lookup.distance import distance
 
-        learned = [pair for pair in unit.pairs if pair.learned]
-        measured = distance(store, learned)
-        shown |= {"distance": measured.relative, "cosine": measured.cosine, "note": _note(unit)}
-    return shown
+    measured = distance(store, [pair for pair in unit.pairs if pair.learned])
+    return replace(shown, distance=measured.relative, cosine=measured.cosine, note=_note(unit))
 
 
 def _note(unit: UnitPairs) -> str:
@@ -102,25 +183,23 @@ def _shape(tensor: Any) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _classes(before: tuple[str, ...], after: tuple[str, ...]) -> dict[str, Any]:
-    """What became of the class names; empty where they are the same in the same order."""
+def _classes(before: tuple[str, ...], after: tuple[str, ...]) -> ClassChanges | None:
     if before == after:
-        return {}
+        return None
     old, new = set(before), set(after)
     place = {name: index for index, name in enumerate(before)}
-    return {
-        "before": len(before),
-        "after": len(after),
-        "added": [name for name in after if name not in old],
-        "removed": [name for name in before if name not in new],
-        "moved": sum(place.get(name, index) != index for index, name in enumerate(after)),
-    }
+    return ClassChanges(
+        before=len(before),
+        after=len(after),
+        added=tuple(name for name in after if name not in old),
+        removed=tuple(name for name in before if name not in new),
+        moved=sum(place.get(name, index) != index for index, name in enumerate(after)),
+    )
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Values that differ, as ``[before, after]``; None where one has none."""
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     return {
-        key: [before.get(key), after.get(key)]
+        key: (before.get(key), after.get(key))
         for key in {**before, **after}
         if before.get(key) != after.get(key)
     }

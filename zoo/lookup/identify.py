@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
 from zoo.lookup.match import FileTensor, Match, match
 from zoo.lookup.units import Units, in_order, units_of
@@ -21,7 +23,7 @@ from zoo.store.files import LARGE
 from zoo.store.tensor_keys import checkpoint_keys, object_key, sample_keys
 from zoo.workspace import Workspace
 
-__all__ = ["identify"]
+__all__ = ["FileMatch", "Identified", "UnitMatch", "identify"]
 
 CANDIDATES = 8
 """So many of the checkpoints that share most keys are compared byte by byte."""
@@ -43,23 +45,95 @@ class Candidate:
         return (-self.match.share, left_out, ancestors, str(self.digest))
 
 
-def identify(
-    workspace: Workspace, tensors: Mapping[str, FileTensor], *, sha256: str | None = None
-) -> dict[str, Any]:
-    """Plain data: the checkpoints that share tensors with a file, best first, as ``matches``; and
-    the ``verdict`` on the best: ``same`` (all of its tensors, and no others), ``cast`` (the same in
-    another dtype), ``part`` (some of its tensors, and no others), ``derived`` (some are its),
-    ``unproven`` (one that only a remote has may be it), or ``unknown``.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class UnitMatch(Result):
+    """A unit that is not wholly the checkpoint's: how many tensors are, of how many."""
 
-    Each match has the ``share`` of the file's elements that are the checkpoint's, the ``prefix``
-    that was taken off the file's names, ``casts`` (such as ``F32 to BF16``), the ``units`` that
-    differ and ``departs``, the first of them. Of a checkpoint that only a remote has, ``here``
-    false, no more is known than about how many of its units are in the file.
+    unit: str
+    identical: int
+    tensors: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class FileMatch(Result):
+    """A checkpoint that shares tensors with a file.
+
+    Attributes:
+        name: Its name here, or at a remote.
+        manifest: Its identity.
+        refs: All of its names here.
+        here: Whether it is in this zoo; else nothing below ``share`` is known, but ``pull``.
+        architecture: Architecture.
+        verdict: ``same`` (all of its tensors, and no others), ``cast`` (the same in another dtype),
+            ``part`` (some of its tensors, and no others), ``derived`` (some are its), or
+            ``unproven`` (one that only a remote has may be it).
+        share: Share of the file's elements that are its; of one that only a remote has, about how
+            many of its units are in the file.
+        identical_file: Whether the file is byte for byte one of its files.
+        prefix: What was taken off the file's names.
+        casts: Such as ``F32 to BF16``.
+        missing: Tensors that the file lacks.
+        added: Tensors that it lacks.
+        units: Those that differ.
+        units_known: Whether units are those of the network, rather than read off names of tensors.
+        departs: The first of those that differ, where their order is known.
+        pull: The command that brings it here.
+    """
+
+    name: str
+    manifest: Digest
+    refs: tuple[str, ...]
+    here: bool
+    architecture: str | None
+    verdict: str
+    share: float | None
+    identical_file: bool = False
+    prefix: str = ""
+    casts: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    units: tuple[UnitMatch, ...] = ()
+    units_known: bool = False
+    departs: str | None = None
+    pull: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON: what is known of one that is here, or of one that is not."""
+        data = Result.to_json(self)
+        pull, known = data.pop("pull"), [*data][:7]
+        return data if self.here else {**{key: data[key] for key in known}, "pull": pull}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Identified(Result):
+    """What a file of weights is.
+
+    Attributes:
+        file: The file.
+        sha256: Of all of it, in hex.
+        tensors: How many it has.
+        verdict: That on the best match; ``unknown`` if there is none.
+        matches: The checkpoints that share tensors with it, the best first.
+    """
+
+    file: Path
+    sha256: str
+    tensors: int
+    verdict: str
+    matches: tuple[FileMatch, ...]
+
+
+def identify(
+    workspace: Workspace, file: Path, sha256: str, tensors: Mapping[str, FileTensor]
+) -> Identified:
+    """Which checkpoints share tensors with a file.
 
     Args:
         workspace: The zoo.
-        tensors: The file's, by name.
-        sha256: Of the whole file, in hex: whether it is byte for byte one of a checkpoint's.
+        file: The file.
+        sha256: Of all of it, in hex: whether it is byte for byte one of a checkpoint's.
+        tensors: Its tensors, by name.
 
     Raises:
         Corrupt: Bytes of a checkpoint are damaged.
@@ -67,7 +141,7 @@ def identify(
     _complete(workspace)
     found = workspace.registry.holders_of(_keys(tensors.values()), CANDIDATES)
     here: list[Candidate] = []
-    elsewhere: list[dict[str, Any]] = []
+    elsewhere: list[FileMatch] = []
     for holder in found:
         try:
             manifest = workspace.store.manifest(holder.manifest)
@@ -78,9 +152,14 @@ def identify(
         if compared.share:
             here.append(Candidate(holder.manifest, manifest, compared))
     here.sort(key=lambda one: one.rank)
-    matches = [*(_shown(workspace, one, sha256) for one in here), *elsewhere]
-    best = matches[0]["verdict"] if matches else "unknown"
-    return {"tensors": len(tensors), "verdict": best, "matches": matches}
+    matches = (*(_shown(workspace, one, sha256) for one in here), *elsewhere)
+    return Identified(
+        file=file,
+        sha256=sha256,
+        tensors=len(tensors),
+        verdict=matches[0].verdict if matches else "unknown",
+        matches=matches,
+    )
 
 
 def _complete(workspace: Workspace) -> None:
@@ -101,66 +180,68 @@ def _keys(tensors: Iterable[FileTensor]) -> set[int]:
     return keys
 
 
-def _shown(workspace: Workspace, one: Candidate, sha256: str | None) -> dict[str, Any]:
+def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
     units = units_of(workspace, one.manifest)
     differing = _differing(units, one.match)
     known = units.hierarchy is not None
     files = {file.sha256.hex for file in one.manifest.weights}
     files.add(one.manifest.provenance.get("sha256", ""))  # a pickle is kept rewritten
-    return {
-        **_named(workspace, one.digest),
-        "here": True,
-        "architecture": one.manifest.backbone.architecture,
-        "verdict": one.match.verdict,
-        "share": one.match.share,
-        "identical_file": sha256 in files,
-        "prefix": one.match.prefix,
-        "casts": list(one.match.casts),
-        "missing": list(one.match.missing),
-        "added": list(one.match.added),
-        "units": differing,
-        "units_known": known,
-        "departs": next((unit["unit"] for unit in differing), None) if known else None,
-    }
+    name, refs = _named(workspace, one.digest)
+    return FileMatch(
+        name=name,
+        manifest=one.digest,
+        refs=refs,
+        here=True,
+        architecture=one.manifest.backbone.architecture,
+        verdict=one.match.verdict,
+        share=one.match.share,
+        identical_file=sha256 in files,
+        prefix=one.match.prefix,
+        casts=one.match.casts,
+        missing=one.match.missing,
+        added=one.match.added,
+        units=differing,
+        units_known=known,
+        departs=next((unit.unit for unit in differing), None) if known else None,
+    )
 
 
-def _differing(units: Units, found: Match) -> list[dict[str, Any]]:
+def _differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
     """Units that are not wholly the checkpoint's, in order, with how many of their tensors are."""
     same = Counter(units.unit_of(name) for name in found.same)
     added = [name.removeprefix(found.prefix) for name in found.added]
     other = Counter(units.unit_of(name) for name in (*found.changed, *added))
     gone = Counter(units.unit_of(name) for name in found.missing)
     names = in_order({*other, *gone}, units)
-    return [
-        {
-            "unit": name,
-            "identical": same[name],
-            "tensors": same[name] + other[name] + gone[name],
-            "missing": gone[name],
-        }
+    return tuple(
+        UnitMatch(
+            unit=name,
+            identical=same[name],
+            tensors=same[name] + other[name] + gone[name],
+            missing=gone[name],
+        )
         for name in names
-    ]
+    )
 
 
-def _elsewhere(workspace: Workspace, holder: Holder) -> dict[str, Any]:
-    named = _named(workspace, holder.manifest)
+def _elsewhere(workspace: Workspace, holder: Holder) -> FileMatch:
+    name, refs = _named(workspace, holder.manifest)
     known = workspace.registry.summary(holder.manifest) or {}
     share = holder.shared / holder.total if holder.total else math.nan
-    return {
-        **named,
-        "here": False,
-        "architecture": known.get("architecture"),
-        "verdict": "unproven",
-        "share": share if math.isfinite(share) else None,
-        "pull": f"zoo pull {named['name']}",
-    }
+    return FileMatch(
+        name=name,
+        manifest=holder.manifest,
+        refs=refs,
+        here=False,
+        architecture=known.get("architecture"),
+        verdict="unproven",
+        share=share if math.isfinite(share) else None,
+        pull=f"zoo pull {name}",
+    )
 
 
-def _named(workspace: Workspace, digest: Digest) -> dict[str, Any]:
-    refs = [str(ref) for ref in workspace.registry.refs_of(digest)]
-    remote = [str(ref) for ref in workspace.registry.remote_names(digest)]
-    return {
-        "name": next(iter(refs or remote), str(digest)),
-        "manifest": str(digest),
-        "refs": refs,
-    }
+def _named(workspace: Workspace, digest: Digest) -> tuple[str, tuple[str, ...]]:
+    """What to call it, and all of its names here."""
+    refs = tuple(str(ref) for ref in workspace.registry.refs_of(digest))
+    remote = (str(ref) for ref in workspace.registry.remote_names(digest))
+    return next(iter(refs or remote), str(digest)), refs

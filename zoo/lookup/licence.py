@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, field
 
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["terms"]
+__all__ = ["Limit", "Terms", "terms"]
 
 LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
@@ -20,31 +21,52 @@ LIMITS = (
 """What a licence id says of use."""
 
 
-def terms(workspace: Workspace, name: str, manifest: Manifest) -> dict[str, Any]:
-    """Plain data: ``limits`` on use, each with the licence and the checkpoint that it comes from.
+@dataclass(frozen=True, slots=True, repr=False)
+class Limit(Result):
+    """A limit on use, the licence that sets it, and the checkpoint that has that licence."""
 
-    Terms follow lineage: what was made from weights that are for non-commercial use is so, too,
-    whatever its own licence says. ``unknown`` lists those whose licence nobody states;
-    ``warning`` says where a checkpoint's own licence leaves out a limit of an ancestor.
+    limit: str
+    license: str | None
+    of: str = field(metadata={"json": "from"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Terms(Result):
+    """What a checkpoint's licence and those of its ancestors come to.
+
+    Attributes:
+        limits: On its use.
+        unknown: Names of those whose licence nobody states.
+        warning: Where its own licence leaves out a limit of an ancestor; empty if nowhere.
+    """
+
+    limits: tuple[Limit, ...]
+    unknown: tuple[str, ...]
+    warning: str
+
+
+def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
+    """The terms of a checkpoint.
+
+    They follow lineage: what was made from weights that are for non-commercial use is so, too,
+    whatever its own licence says.
     """
     known = [(name, manifest.license), *_ancestors(workspace, manifest)]
-    limits = [
-        {"limit": limit, "license": license_, "from": who}
-        for who, license_ in known
-        for limit in _limits(license_)
-    ]
+    limits = tuple(
+        Limit(limit, license_, who) for who, license_ in known for limit in _limits(license_)
+    )
     own = set(_limits(manifest.license))
-    hidden = [found for found in limits if found["limit"] not in own]
-    return {
-        "limits": limits,
-        "unknown": [who for who, license_ in known if license_ in (None, "unknown", "other")],
-        "warning": (
-            f"its licence is given as {manifest.license or 'unknown'}, but {hidden[0]['from']}, "
-            f"which it derives from, is {hidden[0]['limit']} ({hidden[0]['license']})"
+    hidden = next((found for found in limits if found.limit not in own), None)
+    return Terms(
+        limits=limits,
+        unknown=tuple(who for who, license_ in known if license_ in (None, "unknown", "other")),
+        warning=(
+            f"its licence is given as {manifest.license or 'unknown'}, but {hidden.of}, "
+            f"which it derives from, is {hidden.limit} ({hidden.license})"
             if hidden
             else ""
         ),
-    }
+    )
 
 
 def _limits(license_: str | None) -> list[str]:

@@ -3,31 +3,120 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
-from zoo.lookup.check import check_parent
-from zoo.lookup.licence import terms
+from zoo.lookup.check import Check, check_parent
+from zoo.lookup.licence import Terms, terms
 from zoo.lookup.standing import at_remotes
 from zoo.workspace import Workspace
 
-__all__ = ["descendants", "lineage"]
+__all__ = ["Lineage", "Move", "Step", "descendants", "lineage"]
+
+OF_CHECKPOINT = ("architecture", "created", "license", "freeze", "metrics", "source")
+OF_PLACE = ("problem", "child", "check", "parent", "depth")
 
 
-def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
-    """Plain data: ``ancestors`` from the checkpoint itself to the root, the direct ``children`` and
-    all ``descendants``, its licence ``terms``, ``warnings``, what remotes have ``at_remotes`` under
-    the name (`zoo.lookup.standing`), and the ``history`` of the name, newest first.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Step(Result):
+    """One checkpoint of a lineage.
 
-    Each ancestor but the first has the ``child`` that declares it, and a ``check`` of that against
-    bytes (`zoo.lookup.check.check_parent`). One that is not in this zoo is listed under the name
-    that it had, ``here`` false; of one that cannot be read, ``problem`` says why. A name that was
-    ``deleted`` is that of what it pointed at last.
+    Attributes:
+        manifest: Its identity.
+        name: Its name here, or else the one that it had where it is.
+        refs: All of its names here.
+        relation: ``self``, or how it is related to the one before.
+        here: Whether it is in this zoo and can be read.
+        problem: Why it cannot be read.
+        architecture: Architecture; of what is not here, nothing from here to ``source`` is known.
+        created: When it was made.
+        license: Licence id.
+        freeze: What training froze.
+        metrics: Results.
+        source: The source that it was pulled from.
+        child: Of an ancestor: what declares it as its parent.
+        check: What the bytes say of that; None if it cannot be checked here.
+        parent: Of a descendant: the checkpoint that it derives from.
+        depth: Of a descendant: 1 for a child.
+    """
+
+    manifest: Digest
+    name: str
+    refs: tuple[str, ...]
+    relation: str
+    here: bool
+    problem: str | None = None
+    architecture: str | None = None
+    created: str | None = None
+    license: str | None = None
+    freeze: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    source: str | None = None
+    child: Digest | None = None
+    check: Check | None = None
+    parent: Digest | None = None
+    depth: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON, without what does not apply to such a step."""
+        data = Result.to_json(self)
+        left_out = {key for key in OF_PLACE if data[key] is None}
+        left_out |= set() if self.here else set(OF_CHECKPOINT)
+        left_out -= {"check"} if self.child else set()
+        return {key: value for key, value in data.items() if key not in left_out}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move of the name, and whether what it pointed at then is here."""
+
+    entry: RefEntry
+    here: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**self.entry.to_json(), "here": self.here}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Lineage(Result):
+    """How a checkpoint derives from others, and what its name pointed at.
+
+    Attributes:
+        name: The name, or the digest if that was asked for.
+        manifest: The checkpoint.
+        deleted: Whether the name was deleted; the checkpoint is then the last one.
+        ancestors: From the checkpoint itself to the root.
+        children: What derives from it directly.
+        descendants: All that derives from it.
+        terms: What the licences come to.
+        warnings: Where bytes or licences disagree with what is declared.
+        at_remotes: What remotes have under the name.
+        history: The moves of the name, newest first.
+    """
+
+    name: str
+    manifest: Digest
+    deleted: bool
+    ancestors: tuple[Step, ...]
+    children: tuple[Step, ...]
+    descendants: tuple[Step, ...]
+    terms: Terms
+    warnings: tuple[str, ...]
+    at_remotes: tuple[AtRemote, ...]
+    history: tuple[Move, ...]
+
+
+def lineage(workspace: Workspace, name: str) -> Lineage:
+    """The lineage of a checkpoint, each declared parent checked against bytes.
 
     Raises:
         UnknownName: No such checkpoint here, or not any more; near names are suggested.
@@ -38,27 +127,27 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
     ancestors = _ancestors(workspace, digest, manifest, shown)
     below = descendants(workspace, digest)
     of_license = terms(workspace, shown, manifest)
-    return {
-        "name": shown,
-        "manifest": str(digest),
-        "deleted": deleted,
-        "ancestors": ancestors,
-        "children": [step for step in below if step["parent"] == str(digest)],
-        "descendants": below,
-        "terms": of_license,
-        "warnings": [*_warnings(ancestors), *filter(None, [of_license["warning"]])],
-        "at_remotes": at_remotes(workspace, ref),
-        "history": [
-            {**entry.to_json(), "here": workspace.store.has_manifest(entry.manifest)}
+    return Lineage(
+        name=shown,
+        manifest=digest,
+        deleted=deleted,
+        ancestors=ancestors,
+        children=tuple(step for step in below if step.parent == digest),
+        descendants=below,
+        terms=of_license,
+        warnings=(*_warnings(ancestors), *filter(None, [of_license.warning])),
+        at_remotes=at_remotes(workspace, ref),
+        history=tuple(
+            Move(entry, workspace.store.has_manifest(entry.manifest))
             for entry in reversed(workspace.store.history(ref) if ref else ())
-        ],
-    }
+        ),
+    )
 
 
 def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, bool]:
-    """As `Workspace.resolve`, but a deleted name is known as long as its checkpoint is here."""
+    """As `Names.resolve`, but a deleted name is known as long as its checkpoint is here."""
     try:
-        return *workspace.resolve(name), False
+        return *workspace.names.resolve(name), False
     except UnknownName:
         with suppress(InvalidReference):  # it is a digest
             ref = Reference.parse(name)
@@ -68,7 +157,7 @@ def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, b
         raise
 
 
-def descendants(workspace: Workspace, digest: Digest) -> list[dict[str, Any]]:
+def descendants(workspace: Workspace, digest: Digest) -> tuple[Step, ...]:
     """All that derives from a checkpoint, as far as it is indexed: each right below its ``parent``,
     ``depth`` 1 for a child; oldest first.
     """
@@ -80,15 +169,15 @@ def descendants(workspace: Workspace, digest: Digest) -> list[dict[str, Any]]:
             seen.add(child)
             refs = [str(ref) for ref in workspace.registry.refs_of(child)]
             step = _step(workspace, child, refs, relation="child")
-            found.append({**step, "parent": str(parent), "depth": depth})
+            found.append(replace(step, parent=parent, depth=depth))
             further = reversed(workspace.registry.children(child))
             waiting += [(child, each, depth + 1) for each in further]
-    return found
+    return tuple(found)
 
 
 def _ancestors(
     workspace: Workspace, digest: Digest, manifest: Manifest, name: str
-) -> list[dict[str, Any]]:
+) -> tuple[Step, ...]:
     """From the checkpoint to the root. A manifest tells its whole lineage: none else is needed."""
     called = defaultdict(list)
     for ref, target, _ in workspace.registry.refs():
@@ -98,11 +187,11 @@ def _ancestors(
         refs, relation = called[parent.manifest], parent.relation
         step = _step(workspace, parent.manifest, refs, relation=relation, name=parent.ref)
         check = _check(workspace, child or digest, parent.manifest)
-        found.append({**step, "child": str(child or digest), "check": check})
-    return found
+        found.append(replace(step, child=child or digest, check=check))
+    return tuple(found)
 
 
-def _check(workspace: Workspace, child: Digest, parent: Digest) -> dict[str, Any] | None:
+def _check(workspace: Workspace, child: Digest, parent: Digest) -> Check | None:
     try:
         manifest = workspace.store.manifest(child)
     except (ZooError, OSError):  # its own step tells
@@ -110,43 +199,38 @@ def _check(workspace: Workspace, child: Digest, parent: Digest) -> dict[str, Any
     return check_parent(workspace, child, manifest, parent)
 
 
-def _warnings(ancestors: list[dict[str, Any]]) -> Iterator[str]:
-    names = {step["manifest"]: step["name"] for step in ancestors}
+def _warnings(ancestors: Iterable[Step]) -> Iterator[str]:
+    names = {step.manifest: step.name for step in ancestors}
     for step in ancestors:
-        check = step.get("check")
-        if check and not check["agrees"]:
-            like = f"; it shares tensors with {check['resembles']}" if check["resembles"] else ""
+        if step.child and step.check and not step.check.agrees:
+            like = step.check.resembles
             yield (
-                f"{names[step['child']]} declares {step['name']} as its parent, but its bytes "
-                f"disagree: {check['warning']}{like}"
+                f"{names[step.child]} declares {step.name} as its parent, but its bytes disagree: "
+                f"{step.check.warning}{f'; it shares tensors with {like}' if like else ''}"
             )
 
 
 def _step(
     workspace: Workspace, digest: Digest, refs: list[str], *, relation: str, name: str = ""
-) -> dict[str, Any]:
-    step: dict[str, Any] = {
-        "manifest": str(digest),
-        "name": name or _name(workspace, digest, refs),
-        "refs": refs,
-        "relation": relation,
-    }
+) -> Step:
+    name = name or _name(workspace, digest, refs)
+    step = Step(manifest=digest, name=name, refs=tuple(refs), relation=relation, here=False)
     try:
         manifest = workspace.store.manifest(digest)
     except MissingObject:
-        return {**step, "here": False}
+        return step
     except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
-        return {**step, "here": False, "problem": str(error)}
-    return {
-        **step,
-        "here": True,
-        "architecture": manifest.backbone.architecture,
-        "created": manifest.created,
-        "license": manifest.license,
-        "freeze": dict(manifest.freeze) if manifest.freeze else None,
-        "metrics": dict(manifest.metrics),
-        "source": manifest.provenance.get("source"),
-    }
+        return replace(step, problem=str(error))
+    return replace(
+        step,
+        here=True,
+        architecture=manifest.backbone.architecture,
+        created=manifest.created,
+        license=manifest.license,
+        freeze=manifest.freeze or None,
+        metrics=manifest.metrics,
+        source=manifest.provenance.get("source"),
+    )
 
 
 def _name(workspace: Workspace, digest: Digest, refs: list[str]) -> str:

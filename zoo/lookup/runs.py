@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
+from zoo.domain.result import Result
 from zoo.errors import Corrupt, Invalid, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
-__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs", "metrics"]
+__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs"]
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
@@ -33,8 +34,8 @@ METRICS = "metrics.jsonl"
 STATE = "state.pt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Run(Result):
     """One execution of a recipe.
 
     Attributes:
@@ -110,6 +111,18 @@ class Run:
         known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
         return cls(folder=folder, **known)
 
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; one that was cut off is left out."""
+        try:
+            text = read_regular(self.folder / METRICS, METRICS_BYTES)
+        except FileNotFoundError:
+            return
+        for line in text.splitlines():
+            try:
+                yield dict(json.loads(line))
+            except ValueError:
+                continue
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -146,19 +159,6 @@ def find_run(workspace: Workspace, name: str) -> Run:
     if len(matching) != 1 or not name:
         raise UnknownName("run", name, [run.id for run in matching or runs][:4])
     return matching[0]
-
-
-def metrics(run: Run) -> Iterator[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; one that was cut off is left out."""
-    try:
-        text = read_regular(run.folder / METRICS, METRICS_BYTES)
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            yield dict(json.loads(line))
-        except ValueError:
-            continue
 
 
 def _folders(workspace: Workspace) -> list[Path]:

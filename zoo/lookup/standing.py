@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
+from zoo.domain.result import AtRemote
 from zoo.registry import Found, RemoteRef
 from zoo.store.held import one_read
 from zoo.workspace import Workspace
@@ -48,20 +49,20 @@ def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
     return "diverged"
 
 
-def at_remotes(workspace: Workspace, ref: Reference | None) -> list[dict[str, Any]]:
-    """What remotes have under a name, as plain data; ``here`` is how the name here stands to it."""
+def at_remotes(workspace: Workspace, ref: Reference | None) -> tuple[AtRemote, ...]:
+    """What remotes have under a name, and how the name here stands to it."""
     if ref is None:
-        return []
-    return [_plain(workspace, there) for there in workspace.registry.at_remotes([ref])]
+        return ()
+    return tuple(_at(workspace, there) for there in workspace.registry.at_remotes([ref]))
 
 
 def with_remotes(workspace: Workspace, found: Iterable[Found]) -> list[Found]:
     """The same results, each with what remotes have under its name."""
     rows = list(found)
     names = {row.name: Reference.parse(row.name) for row in rows if row.manifest}
-    there: dict[Reference, list[dict[str, Any]]] = {}
+    there: dict[Reference, list[AtRemote]] = {}
     for each in workspace.registry.at_remotes(names.values()) if names else ():
-        there.setdefault(each.ref, []).append(_plain(workspace, each))
+        there.setdefault(each.ref, []).append(_at(workspace, each))
     return [
         replace(row, at_remotes=tuple(there[names[row.name]]))
         if row.manifest and names[row.name] in there
@@ -70,13 +71,13 @@ def with_remotes(workspace: Workspace, found: Iterable[Found]) -> list[Found]:
     ]
 
 
-def _plain(workspace: Workspace, there: RemoteRef) -> dict[str, Any]:
-    return {
-        "remote": there.remote,
-        "manifest": str(there.manifest),
-        "at": there.at,
-        "here": standing(workspace, there),
-    }
+def _at(workspace: Workspace, there: RemoteRef) -> AtRemote:
+    return AtRemote(
+        remote=there.remote,
+        manifest=there.manifest,
+        at=there.at,
+        here=standing(workspace, there),
+    )
 
 
 def _ancestors(workspace: Workspace, digest: Digest) -> set[Digest]:

@@ -282,7 +282,7 @@ def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[st
 
 def lists(entry: FromClause, checkpoint: FromClause) -> ColumnElement[bool]:
     """Whether an entry lists a checkpoint of the same name, rather than somebody else's work: the
-    rule is that of `zoo.workspace.Workspace.is_own`.
+    rule is that of `zoo.names.Names.is_own`.
     """
     listing, locator = schema.listing.alias(), checkpoint.c.locator
     listings = select(listing.c.item_id).where(listing.c.item_id == entry.c.id)

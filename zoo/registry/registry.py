@@ -170,7 +170,7 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        self._check_writable()
+        self.check_writable()
         with writing(self._engine) as connection:
             check_known(connection)  # a newer program may have opened it since
             yield connection
@@ -180,7 +180,7 @@ class Registry:
         def stage(connection: Connection) -> None:  # before the lock: the source may be slow
             staging.stage(connection, entries)
 
-        self._check_writable()
+        self.check_writable()
         with writing_after(self._engine, stage, staging.discard) as connection:
             yield connection
 
@@ -192,7 +192,12 @@ class Registry:
                 raise
         return once()
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """See that the index can be written.
+
+        Raises:
+            Unavailable, DiskFull: It cannot.
+        """
         if self.obstacle:
             raise self.obstacle
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, select
 from zoo.domain.digest import Digest
 from zoo.domain.query import Query, Sort
 from zoo.domain.reference import DEFAULT_TAG
+from zoo.domain.result import AtRemote, Result
 from zoo.registry import schema, terms
 from zoo.registry.catalog import input_size, vector
 from zoo.registry.conditions import NUMBERS, OF_METRIC, metric_of
@@ -36,8 +37,8 @@ MOST = 1_000_000
 """No limit is larger: a list is made in memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Found(Result):
     """One result. What is unknown, or does not apply to its kind, is None.
 
     Attributes:
@@ -66,7 +67,7 @@ class Found:
         interpolation: Resize filter.
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
-        at_remotes: What remotes have under this name, as `zoo.lookup.standing.at_remotes` tells.
+        at_remotes: What remotes have under this name (`zoo.lookup.standing`).
     """
 
     name: str
@@ -94,7 +95,7 @@ class Found:
     interpolation: str | None
     crop_pct: float | None
     crop_mode: str | None
-    at_remotes: tuple[dict[str, Any], ...] = ()
+    at_remotes: tuple[AtRemote, ...] = ()
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)

@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
 from zoo.codec.header import FIXED, Header, read_header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
@@ -84,8 +86,8 @@ class Doomed:
     turn: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plan(Result):
     """What a prune deletes, in order.
 
     Attributes:
@@ -104,6 +106,18 @@ class Plan:
     def bytes(self) -> int:
         """Bytes that are freed."""
         return sum(item.bytes for item in self.doomed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "bytes": self.bytes,
+            "spared": self.young,
+            "unread": list(self.unread),
+            "items": [
+                {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}
+                for item in self.doomed
+            ],
+        }
 
 
 def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:

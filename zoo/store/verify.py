@@ -12,6 +12,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.errors import (
     Corrupt,
     DiskFull,
@@ -68,20 +69,22 @@ class Damage:
     newer: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Report(Result):
     """What was checked, and what was found.
 
     Attributes:
         files: Objects and manifests, encoded or not, that were hashed.
         bytes: Their size together.
         damages: All that is wrong, sorted; empty for a sound store.
+        healed: Of a repair: damage that is no more.
         newer: What is of a newer format, and could not be checked.
     """
 
     files: int
     bytes: int
     damages: tuple[Damage, ...]
+    healed: tuple[Damage, ...] = ()
     newer: tuple[Damage, ...] = ()
 
 

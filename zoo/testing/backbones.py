@@ -23,6 +23,7 @@ from zoo.backbones.freeze import parametric
 from zoo.backbones.preprocess import inference_transform
 from zoo.contracts import Backbone
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import UnknownName, Unsupported
 from zoo.testing import freezing, variants
 from zoo.testing.cuts import check_cuts
@@ -82,7 +83,7 @@ class BackboneSuite:
         """Also by plugins that have no tags."""
         for name in architectures:
             with pytest.raises(UnknownName):
-                backbone.build(name, tag="no_such_tag")
+                backbone.build(name, BuildOptions(tag="no_such_tag"))
 
     def test_its_version_is_told_quickly(self, backbone: Backbone) -> None:
         """Looking things up asks for it, and imports no torch."""
@@ -197,7 +198,7 @@ class BackboneSuite:
         for network in networks:
             if not network.hierarchy.head.modules:
                 continue  # an encoder
-            module = backbone.build(network.architecture, num_classes=5).eval()
+            module = backbone.build(network.architecture, BuildOptions(num_classes=5)).eval()
             assert tuple(module(network.images[:1]).shape) == (1, 5)
 
     def test_a_new_head_gets_what_the_old_one_got(

@@ -20,6 +20,7 @@ from zoo.backbones.adapt import misfits
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
+from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 
 __all__ = [
@@ -52,7 +53,7 @@ def check_adapted(
         backbone: The plugin.
         architecture: Which.
         state: Weights of the network as it comes. They are not changed.
-        wanted: ``image_size`` or ``channels``, as `zoo.contracts.Backbone.build` takes them.
+        wanted: ``image_size`` or ``channels``, as `zoo.domain.surgery.BuildOptions` has them.
 
     Returns:
         The network, on the meta device; None if it was refused.
@@ -60,7 +61,7 @@ def check_adapted(
     before = {name: tensor._version for name, tensor in state.items()}
     try:
         with on_meta():
-            module = backbone.build(architecture, **wanted).eval()
+            module = backbone.build(architecture, BuildOptions(**wanted)).eval()
         channels, *size = backbone.preprocessing(module).input_size
         assert channels == wanted.get("channels", channels)
         assert tuple(size) == wanted.get("image_size", tuple(size))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
@@ -15,6 +15,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.place import is_word
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
+from zoo.domain.result import Result
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
 from zoo.store import Store
@@ -33,11 +34,12 @@ REMEMBERED = 1000
 """Of longer histories only the newest moves are kept in the index."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Fetched(Result):
     """What a remote has.
 
     Attributes:
+        remote: Its short name.
         refs: Its names, deleted ones left out, and what they point at.
         new: Checkpoints of these that were not known here.
         added: Names that it did not have when it was fetched before.
@@ -47,6 +49,7 @@ class Fetched:
         unlisted: Folders, such as ``team``, whose names are left out, too, and why.
     """
 
+    remote: str
     refs: dict[Reference, Digest]
     new: frozenset[Digest]
     added: tuple[Reference, ...]
@@ -54,6 +57,11 @@ class Fetched:
     gone: tuple[Reference, ...]
     damaged: dict[Reference, str]
     unlisted: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        moved = {str(ref): {"from": str(a), "to": str(b)} for ref, (a, b) in self.moved.items()}
+        return {**Result.to_json(self), "moved": moved}
 
 
 def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fetched:
@@ -65,14 +73,14 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         UnknownName: No remote has that short name.
         Unavailable: It does not answer; what was known of it stays.
     """
-    if name not in workspace.remotes():
+    if name not in workspace.remotes.all():
         raise UnknownName(
             "remote",
             name,
-            sorted(workspace.remotes()),
+            sorted(workspace.remotes.all()),
             f"zoo remote lists them; a name for another one: zoo remote add NAME {_shown(name)}",
         )
-    remote, registry = workspace.remote(name), workspace.registry
+    remote, registry = workspace.remotes.connect(name), workspace.registry
     moves: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}
     refs, unlisted = remote.readable_refs()
@@ -94,6 +102,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     before = registry.remote_refs(name)
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
     return Fetched(
+        remote=name,
         refs={ref: move.manifest for ref, move in sound.items()},
         new=frozenset(new - problems.keys()),
         added=tuple(ref for ref in sound if ref not in before),

@@ -19,8 +19,8 @@ def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
         UnknownName: No such name there, or it was deleted.
     """
     if remote:
-        return present(workspace.remote(remote), ref, remote)
-    workspace.resolve(str(ref))
+        return present(workspace.remotes.connect(remote), ref, remote)
+    workspace.names.resolve(str(ref))
     return workspace.store.history(ref)[-1]
 
 
@@ -36,10 +36,10 @@ def delete(
     """
     if not remote:
         return workspace.delete(ref, of=of)
-    place = workspace.remote(remote)
+    place = workspace.remotes.connect(remote)
     check_movable(ref, present(place, ref, remote), remote)
     done = append_deletion(place, ref, of=of)
-    workspace.note_remote(remote, ref, done)
+    workspace.remotes.note(remote, ref, done)
     return done
 
 
@@ -53,7 +53,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     """
     if not remote:
         return workspace.restore(ref)
-    place = workspace.remote(remote)
+    place = workspace.remotes.connect(remote)
     if place.read_ref(ref) is None:
         present(place, ref, remote)
     try:
@@ -61,7 +61,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     except MissingObject as error:
         error.hint = lost(ref, remote)
         raise
-    workspace.note_remote(remote, ref, done)
+    workspace.remotes.note(remote, ref, done)
     return done
 
 
@@ -74,8 +74,8 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
     """
     if not remote:
         return workspace.protect(ref, on=on)
-    place = workspace.remote(remote)
+    place = workspace.remotes.connect(remote)
     present(place, ref, remote)
     done = append_protection(place, ref, on=on)
-    workspace.note_remote(remote, ref, done)
+    workspace.remotes.note(remote, ref, done)
     return done

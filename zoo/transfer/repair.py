@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
@@ -16,22 +16,9 @@ from zoo.store.held import WORDS, name_of
 from zoo.store.manifests import FORMS, manifest_bytes
 from zoo.store.verify import Damage, Report, verify
 
-__all__ = ["Repaired", "repair"]
+__all__ = ["repair"]
 
 ENCODED: tuple[Kind, ...] = ("encoded", "encoded-manifests")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
-    """What a repair did.
-
-    Attributes:
-        healed: Damage that is no more.
-        report: What verifying found afterwards.
-    """
-
-    healed: tuple[Damage, ...]
-    report: Report
 
 
 def repair(
@@ -40,8 +27,9 @@ def repair(
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
-) -> Repaired:
-    """Replace each damaged or missing object and manifest by the one that ``source`` holds.
+) -> Report:
+    """Replace each damaged or missing object and manifest by the one that ``source`` holds; what
+    verifying found afterwards, and what was ``healed``.
 
     Each is hashed before it takes the damaged one's place. Refs, manifests that say of files what
     is not so, and files that are no part of a store, are left alone. ``known`` is as for `verify`.
@@ -67,7 +55,7 @@ def repair(
         if not found:
             left = {(damage.kind, damage.name) for damage in report.damages}
             done = tuple(damage for key, damage in repaired.items() if key not in left)
-            return Repaired(healed=done, report=report)
+            return replace(report, healed=done)
 
 
 def _replaced(place: Store, source: Store, damage: Damage) -> bool:

@@ -44,10 +44,10 @@ def push(
         UnknownName: No such checkpoint here.
         Unavailable: The remote is not there.
     """
-    ref, digest = workspace.resolve(name)
+    ref, digest = workspace.names.resolve(name)
     if ref is None:
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
-    remote = workspace.remote(to, create=True)
+    remote = workspace.remotes.connect(to, create=True)
 
     def check(there: RefEntry | None) -> None:
         if there is None or there.manifest != digest:
@@ -63,7 +63,7 @@ def push(
         current = remote.read_ref(ref)
         check(current)  # again: the copy may have taken hours
         entry = append_after(remote, current, ref, digest, "push")
-    workspace.note_remote(to, ref, entry)
+    workspace.remotes.note(to, ref, entry)
     return ref, copied
 
 
@@ -87,12 +87,12 @@ def pull(
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
     """
-    ref = workspace.reference(name)
+    ref = workspace.names.reference(name)
     target = Reference.parse(save) if save else ref
     if target != ref:
-        workspace.check_free(target)
+        workspace.names.check_free(target)
     workspace.store.check_new(target)
-    remote = workspace.remote(where)
+    remote = workspace.remotes.connect(where)
     entry = present(remote, ref, where)
     digest = entry.manifest
 
@@ -112,7 +112,7 @@ def pull(
         copied = receive(remote, workspace.store, digest, progress)
         # Checked again: the copy may have taken hours.
         workspace.move(target, digest, f"{PULLED}{where}", check=check)
-    workspace.note_remote(where, ref, entry)
+    workspace.remotes.note(where, ref, entry)
     return target, copied
 
 

@@ -23,7 +23,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mine.push(NAME, str(root / "lab"))
     with zoo.clone(str(root / "lab"), root / "theirs") as theirs:
         theirs.fetch("origin")
-        theirs.pull_from(NAME, "origin")
+        theirs.pull(NAME, remote="origin")
     return root
 
 

@@ -82,7 +82,7 @@ def test_work_that_comes_during_a_pull_is_safe(
 
         monkeypatch.setattr(store, "upload", upload_while_a_run_ends)
         with pytest.raises(WouldReplace):
-            opened.pull_from(NAME, "lab")
+            opened.pull(NAME, remote="lab")
     assert [digest_of(bare, NAME, mine)] == made
 
 
@@ -100,7 +100,7 @@ def test_a_pull_from_the_hub_asks_too(bare: Run, mine: Path) -> None:
 def test_as_is_for_stores(bare: Run, mine: Path) -> None:
     for line in ((NAME, "--from", "hf://other/net"), ("timm/net",)):
         done = bare("pull", *line, "--as", "team/x")
-        assert (done.code, "--as is for" in done.err) == (2, True)
+        assert (done.code, "--as is for" in done.err) == (1, True)
     done = bare("pull", NAME, "--from", "lab", "--as", "x")
     assert (done.code, "is no reference" in done.err) == (1, True)
 

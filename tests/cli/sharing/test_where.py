@@ -118,16 +118,15 @@ def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
     own = grow(mine, NAME, NAME, bias=3)
     with zoo.open(mine) as opened:
         with pytest.raises(WouldReplace) as caught:
-            opened.pull_from(NAME, "lab")
+            opened.pull(NAME, remote="lab")
         assert (caught.value.ref, caught.value.current) == (NAME, own)
-        ref, _ = opened.pull_from(NAME, "lab", save=f"{NAME}:theirs")
-        assert str(ref) == f"{NAME}:theirs"
-        assert opened.search(NAME, pulled=True)[0].at_remotes[0]["manifest"] == new
-        opened.pull_from(NAME, "lab", force=True)
-        for call in (opened.push, opened.pull_from):
-            with pytest.raises(InvalidOption, match="is no store") as refused:
-                call(NAME, "hf://org/net")
-            assert "publish, pull_published" in str(refused.value.hint)
+        done = opened.pull(NAME, remote="lab", save=f"{NAME}:theirs")
+        assert str(done.ref) == f"{NAME}:theirs"
+        assert str(opened.search(NAME, pulled=True)[0].at_remotes[0].manifest) == new
+        opened.pull(NAME, remote="lab", force=True)
+        with pytest.raises(InvalidOption, match="is no store") as refused:
+            opened.verify("hf://org/net")
+        assert "zoo push NAME --to hf://org/net publishes there" in str(refused.value.hint)
         opened.protect(NAME, remote="lab")
         with pytest.raises(Protected):
             opened.delete(NAME, remote="lab")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import nn
 
-from zoo.backbones.codes import Tap, extract, find_tap
+from zoo.backbones.codes import extract
 from zoo.backbones.load import load
 from zoo.backbones.operated import backbone_of
+from zoo.backbones.taps import Tap, find_tap
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress
+from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
@@ -30,8 +32,8 @@ from zoo.workspace import Workspace
 __all__ = ["Features", "write_features"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Features(Result):
     """A file of codes.
 
     Attributes:
@@ -48,21 +50,9 @@ class Features:
     manifest: Digest
     unit: str
     images: int
-    skipped: int
+    skipped: int = field(metadata={"json": "skipped_images"})
     features: int
     classes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {
-            "path": str(self.path),
-            "manifest": str(self.manifest),
-            "unit": self.unit,
-            "images": self.images,
-            "skipped_images": self.skipped,
-            "features": self.features,
-            "classes": list(self.classes),
-        }
 
 
 def write_features(
@@ -111,7 +101,7 @@ def write_features(
         raise Conflict(f"{out} is a folder")
     if out.exists() and not force:
         raise Conflict(f"{out} exists; --force replaces it")
-    ref, digest = workspace.resolve(name)
+    ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     transform = training_transform(manifest.preprocessing)
     model = load(workspace.store, digest, device=pick_device(device))

@@ -16,6 +16,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.domain.progress import Progress
+from zoo.domain.result import Result
 from zoo.errors import Diverged
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.loop.learner import Learner, Step
@@ -29,35 +30,26 @@ TOO_HIGH = 4.0
 """A loss of so many times the least one ends the test."""
 
 
-@dataclass(frozen=True, slots=True)
-class LRCurve:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LRCurve(Result):
     """What the test saw.
 
     Attributes:
-        rates: Of the head, ascending; other groups had theirs in proportion.
-        losses: Smoothed, one for each rate.
         suggestion: The rate at which the loss fell fastest.
         phase: Whose own rate that is (``all:2``); empty: it is the recipe's.
+        rates: Of the head, ascending; other groups had theirs in proportion.
+        losses: Smoothed, one for each rate.
     """
 
-    rates: tuple[float, ...]
-    losses: tuple[float, ...]
     suggestion: float
     phase: str = ""
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
 
     def scaled(self, factor: float) -> Self:
         """The same with all rates times ``factor``."""
         rates = tuple(rate * factor for rate in self.rates)
         return replace(self, rates=rates, suggestion=self.suggestion * factor)
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {
-            "suggestion": self.suggestion,
-            "phase": self.phase,
-            "rates": list(self.rates),
-            "losses": list(self.losses),
-        }
 
 
 def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int = 100) -> LRCurve:
@@ -84,7 +76,7 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
             rates.append(step.lr)
             losses.append(smoothed)
             task.advance(note=f"rate {step.lr:.1e}, loss {smoothed:.3f}")
-    return LRCurve(tuple(rates), tuple(losses), _steepest(rates, losses))
+    return LRCurve(suggestion=_steepest(rates, losses), rates=tuple(rates), losses=tuple(losses))
 
 
 def _steps(learner: Learner, loader: Loader, steps: int) -> Iterator[Step]:

@@ -19,7 +19,7 @@ from zoo.errors import DiskFull, ZooError
 from zoo.finetune.results.provenance import provenance
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.alive import machine
-from zoo.lookup.runs import METRICS, RUNS, STATE, Run, metrics
+from zoo.lookup.runs import METRICS, RUNS, STATE, Run
 from zoo.moves import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -69,7 +69,7 @@ class Journal:
             pid=getpid(),
             machine=machine(),
         ).write()
-        kept = [line for line in metrics(run) if line.get("steps", 0) <= steps]
+        kept = [line for line in run.lines() if line.get("steps", 0) <= steps]
         self._remarked = {line.get("text") for line in kept if line["kind"] == "remark"}
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in kept])
@@ -106,7 +106,7 @@ class Journal:
 
     def lines(self) -> Iterable[dict[str, Any]]:
         """All that was noted."""
-        return metrics(self.run)
+        return self.run.lines()
 
     def __enter__(self) -> Self:
         return self

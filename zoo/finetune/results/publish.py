@@ -12,6 +12,7 @@ from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
+from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.origins import base_models
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.card import model_card
@@ -61,8 +62,8 @@ def publish(
     progress: Progress,
 ) -> Digest:
     """Store the module's weights and a model card under ``manifest``, and name it ``ref``."""
-    with workspace.store.upload(), workspace.scratch() as scratch:
-        path, card = scratch / "model.safetensors", scratch / CARD
+    with new_checkpoint(workspace, ref, "finetune") as new:
+        path, card = new.scratch / "model.safetensors", new.scratch / CARD
         save_state(model.state_dict(), path)
         bases = base_models(workspace, manifest)
         card.write_text(model_card(str(ref), manifest, dataset, bases), "utf-8")
@@ -71,4 +72,4 @@ def publish(
             weights=(add_weights(workspace.store, path, progress=progress),),
             files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
         )
-        return workspace.commit(whole, ref, "finetune")
+        return new.commit(whole)

@@ -137,7 +137,7 @@ def prepare(
         DiskFull: There is no space for the result.
         Unsupported: Processes are to share weights that cannot be shared.
     """
-    ref, parent = workspace.resolve(base)
+    ref, parent = workspace.names.resolve(base)
     known = workspace.store.manifest(parent)
     head = plugins.head(recipe.head)
     _check_space(workspace, known)

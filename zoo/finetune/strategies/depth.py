@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.codes import Tap
+from zoo.backbones.taps import Tap
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import codes as c
+from zoo.backbones.codes import extract
+from zoo.backbones.taps import HEAD, find_taps
 from zoo.errors import InvalidOption
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.features.loaders import Loaders, image_loaders
@@ -44,7 +45,7 @@ def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
     at = prepared.recipe.at
     if at == "auto":
         at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal))
-    return prepared if at == c.HEAD else truncated(prepared, at)
+    return prepared if at == HEAD else truncated(prepared, at)
 
 
 def probe(
@@ -126,13 +127,13 @@ def _best_depth(prepared: Prepared, journal: Journal) -> str:
 
     loaders = image_loaders(prepared)
     first = next(loaders.plain.whole()).inputs
-    taps = c.find_taps(prepared.model, prepared.hierarchy, first)
+    taps = find_taps(prepared.model, prepared.hierarchy, first)
     if len(taps) < 2:
         raise InvalidOption(f"{prepared.hierarchy.architecture} has codes at one place only")
 
     def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
         batches = ((batch.inputs, batch.targets) for batch in loader.whole())
-        return c.extract(prepared.model, taps, batches, task)
+        return extract(prepared.model, taps, batches, task)
 
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     with prepared.progress("reading codes at all depths", images) as task:

@@ -1,0 +1,52 @@
+"""Options: those of a recipe as keywords, for editors; `Recipe` says what each is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+__all__ = ["RecipeOptions"]
+
+
+class RecipeOptions(TypedDict, total=False):
+    """The fields of `zoo.domain.recipe.Recipe` but ``data``; a count of units is a freeze, too."""
+
+    task: Literal["auto", "classification", "multi-label", "regression"]
+    validation_share: float
+    test_share: float
+    group_by: str
+    duplicates: Literal["together", "apart"]
+    skip_bad: bool
+    image_size: int | None
+    augment: Literal["none", "light", "medium", "heavy"]
+    views: int
+    mixup: float
+    cutmix: float
+    strategy: Literal["auto", "probe", "partial", "full", "lp-ft", "gradual"]
+    freeze: str | int
+    phases: Sequence[str]
+    head: str
+    probe: Literal["softmax", "svm"]
+    at: str
+    epochs: int
+    batch_size: int
+    accumulate: int
+    optimizer: str
+    lr: float
+    backbone_lr_ratio: float
+    layer_decay: float | None
+    schedule: Literal["cosine", "one-cycle", "constant"]
+    warmup: float | None
+    weight_decay: float
+    clip_norm: float
+    label_smoothing: float
+    class_weights: Literal["none", "balanced"]
+    ema: float
+    blend: Literal["none", "wise-ft", "soup"]
+    patience: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    channels_last: bool
+    compile: bool
+    grad_checkpointing: bool
+    cache: bool
+    seed: int

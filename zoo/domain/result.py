@@ -1,0 +1,97 @@
+"""Result: what a method of `zoo.Zoo` answers, a frozen dataclass that prints itself."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+
+__all__ = ["AtRemote", "Result", "plain"]
+
+
+class _Short(reprlib.Repr):
+    """Names and digests as a user types them, the beginning of what is long, and of what is in an
+    answer only what and how many: a reader asks for the rest by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxtuple, self.maxstring = 4, 80
+
+    def repr_Digest(self, digest: Digest, _: int) -> str:  # noqa: N802 - the name that reprlib calls
+        return digest.short
+
+    def repr_tuple(self, values: tuple[Any, ...], level: int) -> str:
+        if values and is_dataclass(values[0]):
+            return f"<{len(values)} {type(values[0]).__name__}>"
+        return super().repr_tuple(values, level)
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        if is_dataclass(value):
+            return f"<{type(value).__name__}>"
+        return super().repr_instance(value, level)
+
+    def repr_Reference(self, ref: Reference, _: int) -> str:  # noqa: N802
+        return str(ref)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A base for what methods answer; a subclass is a dataclass with ``repr=False``.
+
+    A field whose metadata have ``json`` is called that in JSON.
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            field.metadata.get("json", field.name): plain(getattr(self, field.name))
+            for field in fields(self)
+        }
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        told = (f"{key}={_SHORT.repr(value)}" for key, value in values.items()
+                if value is not None and value not in ((), "", {}))  # fmt: skip
+        return f"{type(self).__name__}({', '.join(told)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class AtRemote(Result):
+    """What a remote had under a name when it was asked last.
+
+    Attributes:
+        remote: Its short name.
+        manifest: What the name points at there.
+        at: When it moved there, UTC, ISO 8601.
+        here: How the name here stands to it (``same``, ``ahead``, ``behind``, ``diverged``); None
+            if it is not here, or cannot be read.
+    """
+
+    remote: str
+    manifest: Digest
+    at: str
+    here: str | None
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if isinstance(value, Digest | Reference | Path):
+        return str(value)
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, Set):
+        return sorted(map(plain, value))
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+_SHORT = _Short()

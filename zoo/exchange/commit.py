@@ -1,0 +1,79 @@
+"""Commit: how a new checkpoint comes into a zoo, whoever makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.backbones.describe import describe
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Backbone, Manifest
+from zoo.domain.reference import Reference
+from zoo.errors import ZooError
+from zoo.workspace import Check, Workspace
+
+__all__ = ["New", "keep_hierarchy", "new_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class New:
+    """A checkpoint that is being made.
+
+    Attributes:
+        workspace: The zoo.
+        ref: The name that it gets.
+        why: What makes it, as the history of the name tells.
+        check: Raises where the name must not move to it.
+        scratch: A temporary folder on the store's disk.
+    """
+
+    workspace: Workspace
+    ref: Reference
+    why: str
+    check: Check
+    scratch: Path
+
+    def commit(self, manifest: Manifest) -> Digest:
+        """Keep a manifest whose objects are stored, and name it. Its architecture is traced first:
+        from then on, comparing needs no torch, and the index knows what was frozen.
+        """
+        keep_hierarchy(self.workspace, manifest.backbone)
+        return self.workspace.commit(manifest, self.ref, self.why, check=self.check)
+
+
+@contextmanager
+def new_checkpoint(
+    workspace: Workspace, ref: Reference, why: str, *, check: Check | None = None
+) -> Iterator[New]:
+    """Make a checkpoint: while it is open, no prune takes what is stored for it.
+
+    The name is checked before anything is done, and again when it moves.
+
+    Args:
+        workspace: The zoo.
+        ref: The name that it gets.
+        why: What makes it.
+        check: Of a pull, which alone gives published names. None: the name must be free, or the
+            user's own (`zoo.names.Names.check_free`).
+
+    Raises:
+        Conflict: The name is that of a published checkpoint.
+        InvalidReference: Not every system can hold it beside those that are here.
+    """
+
+    def is_free(_: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+
+    check = check or is_free
+    check(workspace.store.read_ref(ref))
+    with workspace.store.upload(), workspace.scratch() as scratch:
+        yield New(workspace=workspace, ref=ref, why=why, check=check, scratch=scratch)
+
+
+def keep_hierarchy(workspace: Workspace, backbone: Backbone) -> None:
+    """Trace an architecture, once. What cannot be traced is compared by names of tensors."""
+    with suppress(ZooError):
+        describe(workspace.registry, backbone.plugin, backbone.architecture)

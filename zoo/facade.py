@@ -1,0 +1,759 @@
+"""Zoo: everything that can be done with a zoo, in one place. Each method hands on to its room.
+
+What a method answers is a small frozen dataclass: it prints itself, and has `to_json`. Torch, timm
+and numpy are imported by the methods that touch tensors, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, Unpack
+
+from zoo.domain.progress import Progress, silent
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
+from zoo.remotes import connect
+from zoo.store.rights import for_all_of
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.backbones.predict import Prediction
+    from zoo.domain.hierarchy import Hierarchy
+    from zoo.domain.history import RefEntry
+    from zoo.domain.options import RecipeOptions
+    from zoo.domain.query import Asked
+    from zoo.domain.task import Task
+    from zoo.errors import InvalidImage
+    from zoo.exchange.adapt import Adapted
+    from zoo.exchange.deepen import Deepened
+    from zoo.exchange.exporting import Exported
+    from zoo.exchange.importing import Imported
+    from zoo.exchange.indexing import Indexed
+    from zoo.exchange.pull import Pulled
+    from zoo.exchange.push import Pushed
+    from zoo.finetune.conclude import Finetuned
+    from zoo.finetune.features.write import Features
+    from zoo.finetune.loop.find_lr import LRCurve
+    from zoo.indexed import Reindexed
+    from zoo.lookup.architectures import Architectures
+    from zoo.lookup.best import Best
+    from zoo.lookup.details import Details
+    from zoo.lookup.diff import Diff
+    from zoo.lookup.identify import Identified
+    from zoo.lookup.lineage import Lineage
+    from zoo.plugins import Plugin
+    from zoo.registry import Found
+    from zoo.store.prune import Plan
+    from zoo.store.verify import Report
+    from zoo.transfer.fetch import Fetched
+
+__all__ = ["Zoo"]
+
+
+class Zoo:
+    """A zoo on disk. A context manager; `close` releases its registry.
+
+    Args:
+        workspace: The folder, its store and its registry.
+        progress: Called with how far long work is.
+    """
+
+    def __init__(self, workspace: Workspace, *, progress: Progress = silent) -> None:
+        self.workspace = workspace
+        self.progress = progress
+
+    # Open one.
+
+    @classmethod
+    def open(cls, home: Path | str | None = None, *, progress: Progress = silent) -> Self:
+        """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Raises:
+            NoZoo: There is none.
+        """
+        return cls(Workspace.find(Path(home) if home else None), progress=progress)
+
+    @classmethod
+    def init(cls, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+        """Make a zoo in the folder ``home``; one that is there is kept as it is."""
+        return cls(Workspace.create(Path(home).resolve()), progress=progress)
+
+    @classmethod
+    def clone(cls, remote: str, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+        """Make a zoo in the folder ``home`` that knows ``remote`` as ``origin``; `fetch` that.
+
+        Raises:
+            Unavailable: The remote is not there.
+            Conflict: A zoo with another ``origin`` is in ``home`` already.
+        """
+        connect(remote)  # before anything is made
+        made = cls.init(home, progress=progress)
+        made.add_remote("origin", remote)
+        return made
+
+    @staticmethod
+    def exists(home: Path | str) -> bool:
+        """Whether the folder ``home`` is a zoo."""
+        return Workspace.exists(Path(home))
+
+    @staticmethod
+    def plugins() -> list[Plugin]:
+        """All plugins, each imported to see whether it works."""
+        from zoo.plugins import installed
+
+        return list(installed())
+
+    def close(self) -> None:
+        """Release the registry; what this zoo trusts is trusted no more."""
+        self.workspace.close()
+        self.workspace.trust.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def root(self) -> Path:
+        """The zoo's folder."""
+        return self.workspace.root
+
+    # Find: none of it loads torch unless a network must be traced.
+
+    def index(
+        self,
+        source: str,
+        *,
+        library: str | None = None,
+        author: str | None = None,
+        limit: int | None = None,
+        results: Iterable[str] = (),
+    ) -> Indexed:
+        """List a source's checkpoints, so that they can be searched and pulled.
+
+        Args:
+            source: Name of the source: ``timm``, ``hub``, …
+            library: Of the hub: what belongs to this library.
+            author: Of the hub: what belongs to this owner.
+            limit: Of the hub: at most so many, the newest.
+            results: Tables of results to join by name: files or addresses.
+
+        Raises:
+            UnknownName: No source of that name.
+            InvalidOption: The source cannot be asked so.
+            Unavailable: It does not answer.
+        """
+        from zoo.exchange.indexing import Wanted, index
+
+        wanted = Wanted(library=library, author=author, limit=limit, results=tuple(results))
+        return index(self.workspace, source, wanted, progress=self.progress)
+
+    def is_indexed(self, source: str) -> bool:
+        """Whether a source was listed here."""
+        return self.workspace.registry.indexed_version(source) is not None
+
+    def forget_listing(self, source: str, author: str | None = None) -> int:
+        """Take a source's listing back, or what belongs to ``author``; how many entries it had."""
+        from zoo.exchange.indexing import forget
+
+        return forget(self.workspace, source, author)
+
+    def deepen(self, source: str) -> Deepened:
+        """Trace all architectures that a source lists, so that nobody waits for it later."""
+        from zoo.exchange.deepen import deepen
+
+        return deepen(self.workspace, source, progress=self.progress)
+
+    def search(
+        self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
+    ) -> list[Found]:
+        """Checkpoints here and at remotes, newest first, then catalog entries by name.
+
+        Args:
+            text: Words and filters, all of which must hold (docs/search.md):
+                ``convnext params<30M license:apache-2.0``.
+            sort: The field to sort by; ``-params`` for the largest first.
+            limit: Most results.
+            asked: Fields, and what they must equal.
+
+        Raises:
+            UnknownName: No such field; near ones are suggested.
+            InvalidOption: A value that the field does not take.
+        """
+        from zoo.lookup.standing import with_remotes
+        from zoo.registry import Query
+
+        query = Query.parse(text, sort=sort, limit=limit, **asked)
+        return with_remotes(self.workspace, self.workspace.registry.search(query))
+
+    def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
+        """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
+        from zoo.registry import Query
+
+        return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
+
+    def best(
+        self,
+        text: str = "",
+        *,
+        metric: str = "accuracy",
+        dataset: str | None = None,
+        lowest: bool | None = None,
+    ) -> Best:
+        """The checkpoint with the best ``metric`` of those that `search` finds with ``text``.
+
+        Args:
+            text: Words and filters.
+            metric: What to rank by.
+            dataset: What it was trained on.
+            lowest: Whether the lowest is the best; None: as the metric's name says.
+
+        Raises:
+            UnknownName: Nothing that matches has that metric; known metrics are suggested.
+        """
+        from zoo.lookup.best import best
+
+        return best(self.workspace, text, metric=metric, dataset=dataset, lowest=lowest)
+
+    def architectures(self, pattern: str = "*") -> Architectures:
+        """The architectures that fit ``pattern``; with the name of one, all of its weights."""
+        from zoo.lookup.architectures import architectures
+
+        return architectures(self.workspace, pattern)
+
+    def show(self, name: str) -> Details:
+        """All that is known of a checkpoint here, at a remote, or in a catalog.
+
+        Raises:
+            UnknownName: None is called ``name``; near names are suggested.
+        """
+        from zoo.lookup.details import details
+
+        return details(self.workspace, name)
+
+    def tree(self, name: str) -> Hierarchy:
+        """The units, stages and head of a checkpoint, a catalog entry, or an architecture.
+
+        Raises:
+            UnknownName: None of these is called ``name``; near names are suggested.
+            Unsupported: The network cannot be traced.
+        """
+        from zoo.exchange.architecture import hierarchy_of
+
+        return hierarchy_of(self.workspace, name)
+
+    def log(self, name: str) -> Lineage:
+        """Lineage of a checkpoint, checked against bytes, and history of its name."""
+        from zoo.lookup.lineage import lineage
+
+        return lineage(self.workspace, name)
+
+    def diff(self, one: str, other: str) -> Diff:
+        """What changes from one checkpoint to another, unit by unit and in what is recorded."""
+        from zoo.lookup.diff import diff
+
+        return diff(self.workspace, one, other)
+
+    def identify(self, path: Path | str) -> Identified:
+        """Which checkpoint a weights file is, or derives from. Nothing in the file is run."""
+        from zoo.exchange.stray import identify_file
+
+        return identify_file(self.workspace, Path(path))
+
+    def reindex(self) -> Reindexed:
+        """Make ``registry.db`` again, from the store, the sources here, and the networks."""
+        from zoo.exchange.reindexing import reindex
+
+        return reindex(self.workspace, progress=self.progress)
+
+    # Share: checkpoints and names, here and elsewhere.
+
+    def pull(
+        self,
+        name: str,
+        *,
+        remote: str | None = None,
+        source: str | None = None,
+        save: str | None = None,
+        force: bool = False,
+    ) -> Pulled:
+        """Bring a checkpoint in, from a teammate's or team's store, or as it is published.
+
+        Args:
+            name: ``team/flowers:v3``; ``timm/resnet50.a1_in1k``.
+            remote: A folder, URL or remote's name; ``hf://org/name``, what is published there.
+                None: a remote that was fetched and has it, else a source.
+            source: The source to fetch published weights from.
+            save: The name to keep it under; only of what comes from a store.
+            force: Move the name even from work that is not known there; its history stays.
+
+        Raises:
+            UnknownName: Nobody has it; near names are suggested.
+            WouldReplace: The name here points at work that is not known there.
+            Unavailable: The remote or source does not answer.
+            Corrupt: The bytes are not what was promised; nothing was kept.
+        """
+        from zoo.exchange.pull import pull
+
+        return pull(
+            self.workspace, name, remote=remote, source=source, save=save, force=force,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def push(
+        self,
+        name: str,
+        to: str,
+        *,
+        force: bool = False,
+        smallest: bool = False,
+        private: bool = False,
+    ) -> Pushed:
+        """Send a checkpoint to a store, or publish it at the HF Hub.
+
+        Args:
+            name: The checkpoint.
+            to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
+            force: Move the name there even from work that is not known here.
+            smallest: Take more time to send less.
+            private: If a repository is made at the hub, make it private.
+
+        Raises:
+            WouldReplace: The name there points at work that is not known here.
+            Unavailable: The remote does not answer.
+        """
+        from zoo.exchange.push import push
+
+        return push(
+            self.workspace, name, to, force=force, smallest=smallest, private=private,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def fetch(self, remote: str) -> Fetched:
+        """Learn what a remote that has a short name has now, without its weights.
+
+        Raises:
+            UnknownName: No remote has that name.
+            Unavailable: It does not answer; what was known of it stays.
+        """
+        from zoo.transfer.fetch import fetch
+
+        return fetch(self.workspace, remote, progress=self.progress)
+
+    def remotes(self) -> dict[str, str]:
+        """Locations of the remotes that have a short name here."""
+        return self.workspace.remotes.all()
+
+    def add_remote(self, name: str, location: str) -> None:
+        """Give a remote (a folder or a URL) a short name.
+
+        Raises:
+            InvalidOption: The name or location cannot be.
+            Conflict: The name stands for another location.
+        """
+        self.workspace.remotes.add(name, location)
+
+    def remove_remote(self, name: str) -> None:
+        """Forget a remote's short name; nothing is deleted there."""
+        self.workspace.remotes.remove(name)
+
+    def tag(self, name: str, new: str, *, at: datetime | None = None) -> RefEntry:
+        """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
+
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
+        """
+        ref = Reference.parse(new)
+        self.workspace.names.check_free(ref)
+        digest = (
+            self.workspace.names.resolve_at(name, at)
+            if at
+            else self.workspace.names.resolve(name)[1]
+        )
+        return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+
+    def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
+        """The newest move of a name, here or at a remote.
+
+        Raises:
+            UnknownName: No such name there, or it was deleted.
+        """
+        from zoo.transfer.names import entry
+
+        return entry(self.workspace, Reference.parse(name), remote)
+
+    def delete(
+        self, name: str, *, remote: str | None = None, of: RefEntry | None = None
+    ) -> RefEntry:
+        """Delete a name, here or at a remote; until a prune there, `restore` brings it back.
+
+        With ``of``, only if that is still its newest move.
+        """
+        from zoo.transfer.names import delete
+
+        return delete(self.workspace, Reference.parse(name), remote, of=of)
+
+    def restore(self, name: str, *, remote: str | None = None) -> RefEntry:
+        """Bring back a name that was deleted, here or at a remote."""
+        from zoo.transfer.names import restore
+
+        return restore(self.workspace, Reference.parse(name), remote)
+
+    def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
+        """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""
+        from zoo.transfer.names import protect
+
+        return protect(self.workspace, Reference.parse(name), remote, on=on)
+
+    # Care: keep a store sound and small.
+
+    def verify(self, remote: str | None = None) -> Report:
+        """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""
+        from zoo.transfer.care import verify
+
+        return verify(self.workspace, remote, progress=self.progress)
+
+    def repair(self, source: str | None = None, *, remote: str | None = None) -> Report:
+        """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
+        from zoo.transfer.care import repair
+
+        return repair(self.workspace, source, remote, progress=self.progress)
+
+    def plan_prune(
+        self, remote: str | None = None, *, keep_days: float = 90, grace_days: float = 14
+    ) -> Plan:
+        """What a prune of the zoo, or of a remote, would delete. Nothing is changed.
+
+        Args:
+            remote: The remote.
+            keep_days: Keep what a name pointed at in the last days.
+            grace_days: Spare files that are younger.
+        """
+        from zoo.transfer.care import plan_prune
+
+        return plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
+
+    def prune(
+        self,
+        plan: Plan,
+        remote: str | None = None,
+        *,
+        keep_days: float = 90,
+        grace_days: float = 14,
+    ) -> Plan:
+        """Delete what ``plan`` lists and nothing needs by now; what was deleted.
+
+        Raises:
+            Conflict: Somebody is writing; nothing was deleted.
+        """
+        from zoo.transfer.care import prune
+
+        return prune(
+            self.workspace, plan, remote, keep_days=keep_days, grace_days=grace_days,
+            progress=self.progress,
+        )  # fmt: skip
+
+    # Trust: the user's word for modules that checkpoints name.
+
+    def trusted(self) -> dict[str, list[str]]:
+        """The import paths that were allowed in this zoo, each with the files it was found in."""
+        return self.workspace.trust.all()
+
+    def trust(self, name: str) -> str:
+        """Allow the import path ``name`` (``acme.nets:make``) from where its module is now.
+
+        Returns:
+            The file that building such a network runs from now on. Nothing is imported yet.
+
+        Raises:
+            InvalidOption: It is no import path, or one of the standard library.
+            MissingPackage: There is no such module here.
+        """
+        from zoo.exchange.consent import allow
+
+        return allow(self.workspace.trust, name)
+
+    def distrust(self, name: str) -> None:
+        """Take back what `trust` allowed.
+
+        Raises:
+            UnknownName: It was not allowed.
+        """
+        self.workspace.trust.forbid(name)
+
+    # Use: what reads or writes weights.
+
+    def import_file(
+        self,
+        path: Path | str,
+        name: str,
+        *,
+        architecture: str,
+        backbone: str = "timm",
+        license: str | None = None,  # noqa: A002 - the field's word
+        files: Iterable[Path | str] = (),
+    ) -> Imported:
+        """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint.
+
+        Args:
+            path: The file; of weights in several files, their index.
+            name: The checkpoint's name.
+            architecture: What network it is; with a pretrained tag (``resnet50.a1_in1k``) its
+                outputs are the classes of these weights. One that is an import path is trusted in
+                this zoo from then on.
+            backbone: Plugin of the architecture.
+            license: Licence id.
+            files: Further files to keep with it.
+
+        Raises:
+            InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
+        """
+        from zoo.exchange.folders import import_weights
+
+        return import_weights(
+            self.workspace, Path(path), Reference.parse(name), architecture=architecture,
+            backbone=backbone, license=license, files=[Path(file) for file in files],
+            progress=self.progress,
+        )  # fmt: skip
+
+    def import_folder(
+        self,
+        folder: Path | str,
+        name: str,
+        *,
+        license: str | None = None,  # noqa: A002 - the field's word
+        files: Iterable[Path | str] = (),
+    ) -> Imported:
+        """Store what `export`, or another library, wrote; its files say what network it is."""
+        from zoo.exchange.folders import import_folder
+
+        return import_folder(
+            self.workspace, Path(folder), Reference.parse(name), license=license,
+            files=[Path(file) for file in files], progress=self.progress,
+        )  # fmt: skip
+
+    def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
+        """Write a checkpoint as a folder that its own library loads.
+
+        With ``all_files``, files that could be run where they lie, too.
+        """
+        from zoo.exchange.exporting import export
+
+        _, digest = self.workspace.names.resolve(name)
+        return export(self.workspace, digest, Path(folder), all_files=all_files)
+
+    def adapt(
+        self,
+        name: str,
+        save: str,
+        *,
+        truncate: str | None = None,
+        image_size: tuple[int, int] | None = None,
+        channels: int | None = None,
+        without: Iterable[str] = (),
+        convolutional: bool = False,
+        classes: int | None = None,
+        head: str = "linear",
+    ) -> Adapted:
+        """A checkpoint's weights in another network, kept as the checkpoint ``save``.
+
+        Args:
+            name: The checkpoint.
+            save: Name of the result.
+            truncate: Keep all up to this unit or stage; its output is pooled.
+            image_size: Height and width.
+            channels: Channels of the input.
+            without: Residual units to take out.
+            convolutional: Classify every place of larger images (AlexNet, VGG).
+            classes: Give it a new, untrained head for so many.
+            head: Kind of the new head.
+
+        Raises:
+            Unsupported: It cannot be done with this network; nothing is kept.
+        """
+        from zoo.domain.manifest import Head
+        from zoo.domain.surgery import Surgery
+        from zoo.exchange.adapt import adapt
+
+        surgery = Surgery(
+            truncate=truncate, image_size=image_size, channels=channels, without=tuple(without),
+            convolutional=convolutional,
+        )  # fmt: skip
+        new = Head(kind=head, num_classes=classes) if classes is not None else None
+        return adapt(
+            self.workspace, name, Reference.parse(save), surgery, head=new, progress=self.progress
+        )
+
+    def load(self, name: str, *, device: str = "cpu") -> nn.Module:
+        """A checkpoint as a module in eval mode, with its `Card` as ``module.zoo``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            Corrupt: A part of it is damaged.
+        """
+        from zoo.backbones.load import load
+
+        _, digest = self.workspace.names.resolve(name)
+        return load(self.workspace.store, digest, device=device)
+
+    def predict(
+        self, name: str, images: Iterable[Path | str] | Path | str, *, top: int = 5
+    ) -> list[Prediction]:
+        """The likeliest classes of each image, and all logits; of folders, all images in them."""
+        paths = [images] if isinstance(images, Path | str) else images
+        return list(self.predictions(name, paths, top=top))
+
+    def predictions(
+        self,
+        name: str,
+        images: Iterable[Path | str],
+        *,
+        top: int = 5,
+        bad: list[InvalidImage] | None = None,
+    ) -> Iterator[Prediction]:
+        """As `predict`, one after the other; what cannot be read is put into ``bad``."""
+        from zoo.backbones.predict import predict
+
+        return predict(self.load(name), images, top=top, bad=bad)
+
+    def features(
+        self,
+        name: str,
+        data: Path | str,
+        out: Path | str,
+        *,
+        at: str = "head",
+        task: Task | None = None,
+        skip_bad: bool = False,
+        batch_size: int = 32,
+        device: str = "auto",
+        force: bool = False,
+    ) -> Features:
+        """Write what a checkpoint makes of all images in ``data`` at one of its units.
+
+        Args:
+            name: The checkpoint.
+            data: What `finetune` takes.
+            out: The safetensors file to write.
+            at: The unit or stage; ``head``: what the head gets.
+            task: What the labels are; None: what the data looks like.
+            skip_bad: Leave out what cannot be read, and count it.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            force: Replace the file if it exists.
+        """
+        from zoo.finetune.features.write import write_features
+
+        return write_features(
+            self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,
+            batch_size=batch_size, device=device, force=force, progress=self.progress,
+        )  # fmt: skip
+
+    # Train.
+
+    def finetune(
+        self,
+        base: str,
+        data: Path | str,
+        save: str,
+        *,
+        device: str = "auto",
+        save_every: int = 0,
+        **options: Unpack[RecipeOptions],
+    ) -> Finetuned:
+        """Fine-tune ``base`` on ``data`` and save the result under ``save``.
+
+        Args:
+            base: The checkpoint to begin with.
+            data: Class folders, a table of paths and labels, or a named dataset.
+            save: Name of the result.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
+            options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
+
+        Raises:
+            InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
+        """
+        freeze = str(options.get("freeze", "none"))  # a count may be given as a number
+        recipe = Recipe.from_json({"data": str(data), **options, "freeze": freeze})
+        return self.run_recipe(recipe, base, save, device=device, save_every=save_every)
+
+    def run_recipe(
+        self, recipe: Recipe, base: str, save: str, *, device: str = "auto", save_every: int = 0
+    ) -> Finetuned:
+        """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
+        from zoo.finetune.run import finetune
+
+        with self._runs_shared():
+            return finetune(
+                self.workspace, base, recipe, Reference.parse(save), device=device,
+                save_every=save_every, progress=self.progress,
+            )  # fmt: skip
+
+    def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
+        """Try learning rates for ``recipe`` on ``base``; nothing is kept.
+
+        Raises:
+            InvalidOption: The recipe trains nothing; else as `finetune`.
+        """
+        from zoo.finetune.run import find_lr
+
+        with for_all_of(self.workspace.root, CACHE):
+            return find_lr(self.workspace, base, recipe, device=device, progress=self.progress)
+
+    def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Finetuned:
+        """Resume a run that was cut off; ``last`` is the newest.
+
+        It goes on on the ``device`` that it was on, or on another, which gives other bits.
+
+        Raises:
+            UnknownName: No such run.
+            Conflict: It is done, or going on.
+            InvalidData: The images, or their split, are not those that it was trained on so far.
+        """
+        from zoo.finetune.run import resume
+
+        with self._runs_shared():
+            return resume(
+                self.workspace, run, device=device, save_every=save_every, progress=self.progress
+            )
+
+    def rerun(
+        self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
+    ) -> Finetuned:
+        """Fine-tune again as the checkpoint ``name`` was.
+
+        Raises:
+            UnknownName: No such checkpoint, or its base is not here.
+            Unsupported: It is not the result of a fine-tune.
+            InvalidData: The images, or their split, are not those that it was trained on.
+        """
+        from zoo.finetune.run import rerun
+
+        with self._runs_shared():
+            return rerun(
+                self.workspace, name, Reference.parse(save), data=str(data) if data else None,
+                device=device, progress=self.progress,
+            )  # fmt: skip
+
+    def runs(self) -> list[Run]:
+        """All fine-tunes that were begun here, newest first."""
+        return list_runs(self.workspace)
+
+    def run(self, name: str) -> Run:
+        """One of them, by its id or the beginning of it; ``last`` is the newest.
+
+        Raises:
+            UnknownName: None begins so, or several do.
+        """
+        return find_run(self.workspace, name)
+
+    def _runs_shared(self) -> AbstractContextManager[None]:
+        """Whoever may use the zoo can resume the run, and use what it has cached."""
+        return for_all_of(self.workspace.root, RUNS, CACHE)

@@ -1,0 +1,140 @@
+"""Names: what they point at in a zoo, and which ones can be given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from zoo.domain.catalog import OPEN
+from zoo.domain.digest import Digest
+from zoo.domain.history import was_pulled
+from zoo.domain.reference import Reference
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    Invalid,
+    InvalidReference,
+    MissingObject,
+    UnknownName,
+)
+from zoo.store import Store
+from zoo.store.manifests import has_all_of
+
+if TYPE_CHECKING:
+    from zoo.registry import KnownEntry, Registry
+
+__all__ = ["Names"]
+
+DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
+
+
+class Names:
+    """The names of a zoo.
+
+    Args:
+        store: Has them.
+        registry: Opens the zoo's index, for what is known beside.
+    """
+
+    def __init__(self, store: Store, registry: Callable[[], Registry]) -> None:
+        self._store, self._registry = store, registry
+
+    def resolve_at(self, name: str, at: datetime) -> Digest:
+        """What the reference ``name`` pointed at at the time ``at``, which has a time zone.
+
+        Raises:
+            UnknownName: There was no such name then.
+        """
+        ref = self.reference(name)
+        then = [move for move in self._store.history(ref) if move.when and move.when <= at]
+        if not then or then[-1].deleted:
+            raise UnknownName(
+                "checkpoint", f"{ref} at {at.isoformat()}", self._registry().near(name)
+            )
+        return then[-1].manifest
+
+    def reference(self, name: str) -> Reference:
+        """Read a reference; a name that is none, but resembles known ones, is met with those.
+
+        Raises:
+            UnknownName: The text is no reference, but near names are known.
+            InvalidReference: The text is no reference.
+        """
+        try:
+            return Reference.parse(name)
+        except InvalidReference:
+            near = self._registry().near(name)
+            if not near:
+                raise
+            raise UnknownName("checkpoint", name, near) from None
+
+    def resolve(self, name: str) -> tuple[Reference | None, Digest]:
+        """The checkpoint that a reference, or a digest, names.
+
+        The first eight or more digits of a digest will do, if no other begins with them.
+
+        Raises:
+            UnknownName: Nothing here is called that; near names are suggested.
+            InvalidReference: The text is neither.
+        """
+        if DIGEST.fullmatch(name):
+            return None, self._by_digest(name)
+        ref = self.reference(name)
+        entry = self._store.read_ref(ref)
+        if entry is None or entry.deleted:
+            if entry and has_all_of(self._store, entry.manifest):
+                raise UnknownName("checkpoint", name, hint=f"zoo delete --restore {ref}")
+            pull = self.elsewhere(ref) or None
+            raise UnknownName("checkpoint", name, self._registry().near(name), pull)
+        return ref, entry.manifest
+
+    def elsewhere(self, ref: Reference) -> str:
+        """The command that brings a name from where it is known to be; empty if from nowhere."""
+        known = self._registry().entry(ref.path) or self._registry().holders(ref)
+        return f"zoo pull {ref}" if known else ""
+
+    def _by_digest(self, name: str) -> Digest:
+        found = self._store.starting_with(name.removeprefix("blake3:"))
+        if len(found) != 1:
+            raise UnknownName("checkpoint", name, [str(digest) for digest in found[:4]])
+        return found[0]
+
+    def check_free(self, ref: Reference) -> None:
+        """See that ``ref`` can be given, and is no published name, which only pulling gives.
+
+        What is listed of `OPEN` sources takes no name from anybody, and nothing that is listed
+        takes one that is the user's own already.
+
+        Raises:
+            Conflict: It is one.
+            InvalidReference: Not every system can hold it beside those that are here.
+        """
+        self._store.check_new(ref)
+        entry = self._registry().entry(ref.path)
+        if entry and not OPEN.issuperset(entry.sources) and not self.is_own(ref, entry):
+            raise Conflict(f"{ref} is the name of a published checkpoint; choose another")
+
+    def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
+        """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""
+        move = self._store.read_ref(ref)
+        if move is None or move.deleted:
+            return False
+        pulled = self.origin(move.manifest)
+        if pulled is None:
+            return not was_pulled(self._store.history(ref), move.manifest)
+        places = {(place.source, place.locator.partition("@")[0]) for place in entry.locations}
+        if OPEN.issuperset(entry.sources):
+            return pulled not in places
+        return pulled[0] not in {source for source, _ in places}  # a catalog may name a new place
+
+    def origin(self, digest: Digest) -> tuple[str, str] | None:
+        """The source and the repository that a checkpoint was pulled from, empty if from none; None
+        if its manifest is missing or damaged, and only the history of its name can tell.
+        """
+        try:
+            told = self._store.manifest(digest).provenance
+        except (MissingObject, Corrupt, Invalid):
+            return None
+        return told.get("source", ""), told.get("locator", "").partition("@")[0]

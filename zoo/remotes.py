@@ -1,0 +1,194 @@
+"""Remotes: stores elsewhere, and the short names that a zoo has for them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from zoo import plugins
+from zoo.domain.history import RefEntry
+from zoo.domain.place import hub_address, is_word, scheme_of
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
+from zoo.store import Store
+from zoo.store.own import OwnFile
+from zoo.store.retry import Retrying
+from zoo.store.store import MARKER
+
+if TYPE_CHECKING:
+    from zoo.registry import Registry
+
+__all__ = ["Remotes", "check_store", "connect"]
+
+SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+def connect(location: str, *, create: bool = False) -> Store:
+    """Connect to a folder, or to a URL whose scheme names a remote plugin.
+
+    Raises:
+        Unavailable: It does not answer, or is not there and ``create`` is off.
+        InvalidOption: It holds credentials, or is an address of the model hub.
+        UnknownName: No plugin for the scheme.
+    """
+    check_secrets(location)
+    check_store(location)
+    plugin = plugins.remote(scheme_of(location) or "folder")
+    try:
+        store = Store.connect(plugin.connect(location, create=create), create=create)
+    except Unavailable as error:
+        if error.hint is None:
+            error.hint = "check the name and the connection; zoo remote lists known remotes"
+        raise
+    # A folder answers or does not; what is reached over a network may answer the next time.
+    return store if store.is_near else Store(Retrying(store.backend))
+
+
+def check_secrets(location: str) -> None:
+    """See that a location holds no credentials.
+
+    Raises:
+        InvalidOption: It may; it is not repeated.
+    """
+    if SECRET.match(location):
+        raise InvalidOption("a location must not hold credentials: they would be stored and shown")
+
+
+def _is_place(location: object) -> bool:
+    """Whether the system could take it for a path or URL."""
+    try:
+        return isinstance(location, str) and b"\0" not in os.fsencode(location)
+    except UnicodeEncodeError:
+        return False
+
+
+def check_store(location: str) -> None:
+    """See that a location is not one of the model hub, where no stores are.
+
+    Raises:
+        InvalidOption: It is.
+    """
+    if address := hub_address(location):
+        raise InvalidOption(
+            f"'{location}' is no store: a repository of the model hub holds one checkpoint, and "
+            "keeps no names that move",
+            hint=f"zoo push NAME --to {address} publishes there, zoo pull NAME --from {address} "
+            "takes it, zoo index hub --author ORG lists",
+        )
+
+
+class Remotes:
+    """The remotes of the zoo in ``root``.
+
+    Args:
+        root: The zoo's folder.
+        kept: The file that their short names are in.
+        registry: Opens the zoo's index, which knows what they had when they were asked last.
+    """
+
+    def __init__(self, root: Path, kept: OwnFile, registry: Callable[[], Registry]) -> None:
+        self._root, self._kept, self._registry = root, kept, registry
+
+    def all(self) -> dict[str, str]:
+        """Locations of the remotes that have a name here.
+
+        Raises:
+            Invalid, NotAFile, Forbidden: The list of them cannot be read.
+        """
+        found = self._kept.read()
+        for name, location in found.items():
+            if not _is_place(location):
+                raise self._kept.damaged(f"where '{name}' is: {location!r:.40}")
+        return found
+
+    def add(self, name: str, location: str) -> None:
+        """Give a remote a short name.
+
+        Raises:
+            InvalidOption: The name could be taken for a path or URL, or the location for a secret,
+                or it is at the model hub.
+            UnknownName: No plugin for the scheme.
+            Conflict: The name stands for another location.
+        """
+        if not NAME.fullmatch(name):
+            raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
+        check_secrets(location)
+        check_store(location)
+        plugins.remote(scheme_of(location) or "folder")
+        if "://" not in location:
+            location = str(Path(location).expanduser().resolve())
+        with self._kept.change() as remotes:
+            if remotes.get(name, location) != location:
+                raise Conflict(
+                    f"the remote '{name}' is taken",
+                    remotes[name],
+                    hint=f"nothing was changed; zoo remote remove {name} makes the name free",
+                )
+            remotes[name] = location
+
+    def remove(self, name: str) -> None:
+        """Forget a remote's short name.
+
+        Raises:
+            UnknownName: No remote has it.
+            Unavailable, DiskFull: The index cannot be written; nothing was changed.
+        """
+        self._registry().check_writable()
+        with self._kept.change() as remotes:
+            if name not in remotes:
+                raise UnknownName("remote", name, sorted(remotes))
+            del remotes[name]
+        self._registry().replace_remote(name, {})
+
+    def connect(self, where: str, *, create: bool = False) -> Store:
+        """Connect to a named remote, a folder, or a URL whose scheme names a remote plugin.
+
+        A single word is the name of a remote, or of a store in the current folder: none is made
+        under it.
+
+        Raises:
+            Unavailable: It does not answer, or is not there and ``create`` is off, or names are
+                known to have been there.
+            UnknownName: No remote is called so, or no plugin is for the scheme.
+        """
+        named = self.all()
+        location = named.get(where, where)
+        if where not in named and is_word(where) and not (Path(where) / MARKER).is_file():
+            near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
+            raise UnknownName(
+                "remote", where, near, f"a folder is written with its path: ./{where}"
+            )
+        if "://" not in location and Path(location).expanduser().resolve() == self._root:
+            raise InvalidOption("a zoo cannot be its own remote")
+        # In the folder of a disk that is not mounted, a push would begin another store.
+        known = self._known(where) if create and where in named else 0
+        try:
+            return connect(location, create=create and not known)
+        except Unavailable as error:
+            if known:
+                error.hint = (
+                    f"{known} names were there when it was last seen: is its disk mounted?\n"
+                    f"to begin anew there: zoo remote remove {where} && "
+                    f"zoo remote add {where} {quote(location)}"
+                )
+            raise
+
+    def _known(self, remote: str) -> int:
+        """How many names are known to have been there; 0 if the index cannot be read."""
+        with suppress(ZooError):
+            return len(self._registry().remote_refs(remote))
+        return 0
+
+    def note(self, where: str, ref: Reference, entry: RefEntry) -> None:
+        """Let the index know the newest entry of a ref at a remote, if that has a name here."""
+        if where in self.all():
+            # What was to be done is done: that the index knows of it only later is no failure.
+            with suppress(ZooError):
+                self._registry().note_remote(where, ref, entry)

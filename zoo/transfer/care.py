@@ -1,0 +1,103 @@
+"""Care: verify, repair and prune the zoo, or a remote, and keep the zoo's index in step."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress, silent
+from zoo.errors import DiskFull, InvalidOption
+from zoo.store import Store
+from zoo.store import prune as pruning
+from zoo.store.verify import Report
+from zoo.store.verify import verify as verify_store
+from zoo.transfer.repair import repair as repair_store
+from zoo.workspace import Workspace
+
+__all__ = ["plan_prune", "prune", "repair", "verify"]
+
+
+def plan_prune(
+    workspace: Workspace, remote: str | None, *, keep_days: float, grace_days: float
+) -> pruning.Plan:
+    """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
+    keep, grace = _span(keep_days), _span(grace_days)
+    known = workspace.index.known_moves(remote)
+    return pruning.plan(_store(workspace, remote), keep=keep, grace=grace, known=known)
+
+
+def prune(
+    workspace: Workspace,
+    plan: pruning.Plan,
+    remote: str | None,
+    *,
+    keep_days: float,
+    grace_days: float,
+    progress: Progress = silent,
+) -> pruning.Plan:
+    """Delete what ``plan`` lists and nothing needs; what was deleted.
+
+    Raises:
+        Conflict: Somebody is writing; nothing was deleted.
+    """
+    # A full disk is what a prune mends: the index gets its room by that.
+    full = not remote and isinstance(workspace.registry.obstacle, DiskFull)
+    if not (remote or full):
+        workspace.registry.check_writable()  # before anything is deleted
+    keep, grace = _span(keep_days), _span(grace_days)
+    done = pruning.execute(
+        _store(workspace, remote),
+        plan,
+        keep=keep,
+        grace=grace,
+        known=workspace.index.known_moves(remote),
+        progress=progress,
+    )
+    if not remote:
+        gone = [item.name for item in done.doomed if item.kind.endswith("manifest")]
+        if full:
+            workspace.close()  # opened again, it can be written
+        workspace.registry.forget(Digest.parse(name) for name in gone)
+    return done
+
+
+def verify(workspace: Workspace, remote: str | None, *, progress: Progress = silent) -> Report:
+    """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`).
+
+    What the zoo's index lacks of it, it has afterwards.
+    """
+    known = workspace.index.known_moves(remote)
+    report = verify_store(_store(workspace, remote), known=known, progress=progress)
+    if not remote:
+        workspace.index.catch_up()
+    return report
+
+
+def repair(
+    workspace: Workspace, source: str | None, remote: str | None, *, progress: Progress = silent
+) -> Report:
+    """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself.
+
+    What the zoo's index lacks of what is whole again, it has afterwards.
+    """
+    place = _store(workspace, source)
+    known = workspace.index.known_moves(remote)
+    report = repair_store(_store(workspace, remote), place, known=known, progress=progress)
+    if not remote:
+        workspace.index.catch_up()
+    return report
+
+
+def _store(workspace: Workspace, remote: str | None) -> Store:
+    return workspace.remotes.connect(remote) if remote else workspace.store
+
+
+def _span(days: float) -> timedelta:
+    """That many days, or as many as there can be.
+
+    Raises:
+        InvalidOption: It is no number of days.
+    """
+    if not days >= 0:  # nan, too
+        raise InvalidOption(f"{days} is no number of days")
+    return timedelta(days=min(days, timedelta.max.days))
