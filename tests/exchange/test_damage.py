@@ -80,13 +80,14 @@ def test_a_name_whose_manifest_cannot_be_read_is_as_its_history_says(
         flip_byte(path)
     listed = CatalogEntry(name="lab/net", backbone="timm", architecture="x", location=CATALOG)
     entry = KnownEntry(entry=listed, sources=("timm",), locations=(CATALOG,), params=None)
+    check, here = _check(workspace, REF, CATALOG, force=False), workspace.store.read_ref(REF)
     if why == "finetune":
         assert workspace.names.is_own(REF, entry)
         with pytest.raises(WouldReplace):
-            _check(workspace, REF, CATALOG, force=False)
+            check(here)
     else:
         assert not workspace.names.is_own(REF, entry)
-        _check(workspace, REF, CATALOG, force=False)
+        check(here)
         assert workspace.commit(manifest, REF, why).hex == path.stem  # as the pull does
         assert workspace.store.manifest(Digest("blake3", path.stem)) == manifest
 

@@ -132,7 +132,7 @@ def test_results_become_metrics_that_searches_find(workspace: Workspace, tmp_pat
     }  # fmt: skip
     assert listed(workspace, "metric.top1>41 metric.imagenet_real_top1<51") == [name]
     assert listed(workspace, "metric.top1>42") == []
-    first = best(workspace, metric="top1")
+    first = best(workspace, metric="top1").to_json()
     assert (first["name"], first["value"], first["pull"]) == (name, 41.5, f"zoo pull {name}")
     index(workspace, "timm")  # without a table, what is known stays
     assert listed(workspace, "metric.top5>66") == [name]
