@@ -45,7 +45,7 @@ def test_index_search_and_show(run: Any, hub: HubServer) -> None:
 def test_options_that_a_source_does_not_take(run: Any, hub: HubServer) -> None:
     done = run("index", "timm", "--author", "lab")
     assert (done.code, "listed whole" in done.err) == (1, True)
-    assert run("push", TUNED, "--to", "there", "--private").code == 2
+    assert run("push", TUNED, "--to", "there", "--private").code == 1
     assert hub.log == []
 
 

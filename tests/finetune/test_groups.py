@@ -228,7 +228,7 @@ def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Pa
     assert shown["recipe"]["group_by"] == "/(p[0-9])_"
     assert any("are copies of others" in text for text in remarks)
     small.rerun("team/tuned", "team/again", device="cpu")
-    again = small.show("team/again")
+    again = small.show("team/again").to_json()
     assert again["provenance"]["split_digest"] == shown["provenance"]["split_digest"]
     assert again["metrics"] == shown["metrics"]
 
@@ -249,7 +249,7 @@ def test_a_run_of_an_older_version_is_done_again(
         shown, _ = tuned(small, data, duplicates="apart")
     assert "duplicates" not in shown["recipe"]
     small.rerun("team/tuned", "team/again", device="cpu")
-    again = small.show("team/again")
+    again = small.show("team/again").to_json()
     assert again["recipe"]["duplicates"] == "apart"
     assert again["provenance"]["split_digest"] == shown["provenance"]["split_digest"]
     together, _ = tuned(small, data)

@@ -88,7 +88,7 @@ def said(small: zoo.Zoo, capsys: pytest.CaptureFixture[str], *options: object) -
               *map(str, options)])  # fmt: skip
     assert not left.value.code
     _, _, warning = capsys.readouterr().out.strip().partition("\n  WARNING: ")
-    assert small.show("team/said")["provenance"].get("warning", "") == warning
+    assert small.show("team/said").to_json()["provenance"].get("warning", "") == warning
     return warning
 
 

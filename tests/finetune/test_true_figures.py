@@ -69,9 +69,9 @@ def check(small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]) ->
     data = small.root.parent / "drawings"
     result = tune(small, **PLANS[plan], **options)
     small.export("team/tuned", tmp_path)
-    preprocessing = small.show("team/tuned")["preprocessing"]
+    preprocessing = small.show("team/tuned").to_json()["preprocessing"]
     true = evaluated(tmp_path / "model.safetensors", preprocessing, data / "test")
-    assert small.show("team/tuned")["metrics"] == result.metrics
+    assert small.show("team/tuned").to_json()["metrics"] == result.metrics
     assert result.metrics["test_images"] == 15
     found = {name: result.metrics[name] for name in true}
     assert found == pytest.approx(true, rel=1e-4), result.freeze["kept"]
@@ -143,7 +143,7 @@ def test_blends_have_the_running_statistics_that_torch_gives_them(
     small.export("team/tuned", tmp_path)
     network = network_of(tmp_path / "model.safetensors")
     found = {name: value.clone() for name, value in network.named_buffers()}
-    shown = small.show("team/tuned")["preprocessing"]
+    shown = small.show("team/tuned").to_json()["preprocessing"]
     paths = sorted((small.root.parent / "drawings" / "train").glob("*/*.png"))
     batches = torch.stack([inputs(path, shown) for path in paths]).split(9)
     update_bn(batches, network)
