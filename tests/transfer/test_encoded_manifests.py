@@ -137,7 +137,7 @@ def test_it_is_pulled_and_fetched_as_what_it_was(
 ) -> None:
     push(mine, GRANDCHILD, team.location)
     theirs = Workspace.create(tmp_path / "theirs")
-    theirs.add_remote("team", team.location)
+    theirs.remotes.add("team", team.location)
     assert len(fetch(theirs, "team").refs) == 3
     for name in (GRANDCHILD, CHILD, BASE):
         pull(theirs, name, team.location)
