@@ -182,7 +182,7 @@ def test_a_damaged_base_there_is_not_used_and_is_told(
     empty.plant(base, empty.read(base)[:-1])
     if far:
         remote = Store(Retrying(empty.remote.backend))
-        monkeypatch.setattr(mine, "remote", lambda *_, **__: remote)
+        monkeypatch.setattr("zoo.remotes.Remotes.connect", lambda *_, **__: remote)
     _, sent = push(mine, CHILD, empty.location)
     assert of(mine, BASE) in sent.damaged
     assert empty.names(ENCODED) == []
@@ -381,7 +381,7 @@ def test_a_push_that_is_killed_goes_on(mine: Workspace, tmp_path: Path, last: in
 
     killed = Store(Ending(tmp_path / "team"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mine, "remote", lambda *_, **__: killed)
+        patched.setattr("zoo.remotes.Remotes.connect", lambda *_, **__: killed)
         if last < 5:
             with pytest.raises(Unavailable):
                 push(mine, CHILD, "it")
