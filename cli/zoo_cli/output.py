@@ -64,8 +64,13 @@ def print_error(error: dict[str, Any]) -> None:
 
 def _json(data: Any, indent: int | None = None) -> str:
     text = json.dumps(data, indent=indent, ensure_ascii=False)
-    # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too.
-    return re.sub(r"[\x7f-\x9f]", lambda char: f"\\u{ord(char[0]):04x}", text)
+    # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too, and what
+    # turns the direction of a line.
+    return re.sub(
+        r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]",
+        lambda char: f"\\u{ord(char[0]):04x}",
+        text,
+    )
 
 
 def note(text: str) -> None:

@@ -170,7 +170,7 @@ class Attempts:
             return "no answer in time"
         if isinstance(error, _http.ConnectError):
             return f"no connection ({error})"
-        return f"connection lost ({error or type(error).__name__})"
+        return f"connection lost ({str(error) or type(error).__name__})"
 
 
 def _login() -> str:

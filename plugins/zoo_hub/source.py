@@ -253,14 +253,20 @@ def _release(told: Any, wanted: _Locator) -> Release:
 
 
 def _file(told: Mapping[str, Any], wanted: _Locator) -> SourceFile:
+    """A file that the hub tells of. Raises as `_release`."""
     name, size, large = told["rfilename"], told.get("size"), told.get("lfs")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise Unsupported(f"'{wanted}' lists a file outside of itself: '{name}'")
     if size is None:
         raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
+    if type(size) is not int or size < 0:
+        raise ValueError(f"a size of {size!r:.40}")
     sha256 = large["sha256"] if large else None
-    return SourceFile(name, size, sha256, None if sha256 else told.get("blobId"))
+    git = None if sha256 else told.get("blobId")
+    if not isinstance(sha256, str | None) or not isinstance(git, str | None):
+        raise TypeError("a digest that is no text")
+    return SourceFile(name, size, sha256, git)
 
 
 def _weights(wanted: _Locator, paths: Sequence[str]) -> str:

@@ -222,6 +222,19 @@ def test_files_from_before_batch_norm_counted(store: Store, tmp_path: Path) -> N
     assert torch.equal(loaded(images), module(images))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.float64])
+def test_weights_of_other_types_are_copied_as_torch_copies_them(
+    store: Store, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    module = timm.create_model("test_vit")
+    state = {name: (value * 40).to(dtype) for name, value in module.state_dict().items()}
+    save_file(state, tmp_path / "odd.safetensors")
+    loaded = load(store, kept_file(store, tmp_path / "odd.safetensors", "test_vit"))
+    module.load_state_dict(state)
+    images = torch.rand(2, 3, 160, 160)
+    assert torch.equal(loaded(images), module.eval()(images))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_as_the_network_computes(
     store: Store, tmp_path: Path, dtype: torch.dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidImage
-from zoo.finetune.dataset.augment import Transform, training_transform
+from zoo.finetune.dataset.augment import LEVELS, Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.rng import seeded
@@ -33,6 +34,17 @@ def test_no_draw_fails(image: Image.Image) -> None:
     for number in range(1000):
         with seeded(0, number):
             assert apply(image).isfinite().all()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_network_of_one_channel_is_given_grey_images(image: Image.Image, level: str) -> None:
+    how = replace(PREPROCESSING, input_size=(1, 24, 24), mean=(0.5,), std=(0.25,))
+    transform = training_transform(how, level)
+    for number in range(100 if transform.random else 1):
+        with seeded(0, number):
+            made = transform.apply(image)
+        assert made.shape == (1, 24, 24)
+        assert made.isfinite().all()
 
 
 def test_the_highest_magnitude_is_drawn_by_every_operation(

@@ -112,6 +112,23 @@ def test_they_are_so_for_every_strategy_with_everything(
     check(small, tmp_path, plan, options)
 
 
+def test_the_best_weights_are_put_back_and_measured_anew(
+    small: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third of five epochs is the best, and the last one caches what other weights give: the
+    result is that of a run which ends after the third.
+    """
+    best = (0.1, 0.2, 0.9)
+    scores = iter((*best, *best, 0.3, 0.4))
+    monkeypatch.setattr(
+        "zoo.finetune.loop.evaluate.evaluate", lambda *_: {"accuracy": next(scores), "loss": 1.0}
+    )
+    alone = tune(small, strategy="gradual", phases=("none:3@1e-2",), save="team/alone")
+    check(small, tmp_path, "spoiled", {})
+    assert small.show("team/tuned")["metrics"] == alone.metrics
+    assert small.diff("team/alone", "team/tuned")["identical_share"] == 1
+
+
 def test_activations_of_other_weights_are_refused(
     small: zoo.Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,17 @@ def test_404_without_a_code_is_no_statement_about_the_name(
     assert pauses == []
 
 
-@pytest.mark.parametrize("body", [b"<html>log in to the network</html>", b"[]", b"{}"])
+ODD_FILES = ({"size": "12"}, {"size": -1}, {"size": True}, {"blobId": 5}, {"lfs": {"sha256": 5}})
+
+
+def with_file(told: dict[str, object]) -> bytes:
+    sibling = {"rfilename": "model.safetensors", "size": 1, **told}
+    return json.dumps({"id": REPO, "sha": "0" * 40, "siblings": [sibling]}).encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>log in to the network</html>", b"[]", b"{}", *map(with_file, ODD_FILES)]
+)
 def test_an_answer_that_is_not_a_hubs(
     hub_server: HubServer, source: HubSource, body: bytes
 ) -> None:

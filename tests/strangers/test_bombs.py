@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -87,3 +89,22 @@ def test_an_image_above_pillows_own_limit_is_read_without_a_word(
     assert say("predict", BASE, photo, "--json") == before
     monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
     assert say("predict", BASE, photo).failed("is 200 x 200 pixels; the most are 30,000 together")
+
+
+def test_very_many_rows_count_as_more_than_their_pixels(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower = tmp_path / "tower.png"
+    Image.new("L", (1, 5000)).save(tower)
+    monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
+    assert say("predict", BASE, tower).failed("is 1 x 5000 pixels; the most are 30,000 together")
+
+
+def test_whatever_a_decoder_raises_costs_that_image(home: Path, tmp_path: Path) -> None:
+    """Rows of half a gigabyte: Pillow has no number for that, and says that memory is missing."""
+    wide = tmp_path / "wide.png"
+    head = b"IHDR" + struct.pack(">2I5B", 170_000_000, 1, 8, 2, 0, 0, 0)
+    chunks = (head, b"IDAT" + zlib.compress(bytes(99)), b"IEND")
+    made = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    wide.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(made))
+    assert say("predict", BASE, wide).failed(str(wide), "cannot be read: MemoryError")

@@ -29,8 +29,8 @@ ODD: dict[str, tuple[Any, ...]] = {
         (3, -160, 160),
         (2**20, 8, 8),
     ),
-    "mean": ((1e300,) * 3, (0.5, 0.5, -1e7)),
-    "std": ((0.0,) * 3, (0.5, 1e-300, 0.5), (-1.0,) * 3),
+    "mean": ((1e300,) * 3, (0.5, 0.5, -1e7), ()),
+    "std": ((0.0,) * 3, (0.5, 1e-300, 0.5), (-1.0,) * 3, ()),
     "interpolation": ("random", "x" * 10_000, ""),
     "crop_mode": ("", "middle"),
 }
@@ -72,6 +72,33 @@ def test_values(field: str, value: Any) -> None:
     inference_transform(sound)
     with pytest.raises(Unsupported, match=f"the preprocessing's {field} is"):
         inference_transform(replace(sound, **{field: value}))
+
+
+def test_a_size_that_the_network_does_not_take(home: Path, images: Path) -> None:
+    plant(home, "team/odd", preprocessing=replace(of_base(home), input_size=(3, 161, 160)))
+    said = say("predict", "team/odd", images / "a" / "0.png")
+    assert said.failed("the network does not take images of 3 x 161 x 160", "divisible"), said
+
+
+def test_a_network_of_grey_images_sees_grey(home: Path, images: Path, tmp_path: Path) -> None:
+    """A grey image gives what it gave in colour; a coloured one is made grey."""
+    say("adapt", BASE, "team/grey", "--channels", 1).done()
+    colour = images / "b" / "1.png"
+    with Image.open(colour) as image:
+        image.convert("L").save(tmp_path / "grey.png")
+
+    def logits(name: str, path: Path) -> torch.Tensor:
+        (found,) = say("predict", name, path, "--json").done().json
+        return torch.tensor(found["logits"])
+
+    expected = logits(BASE, tmp_path / "grey.png")
+    for path in (tmp_path / "grey.png", colour):
+        assert torch.allclose(logits("team/grey", path), expected, atol=1e-3)
+    out = tmp_path / "codes.safetensors"
+    say("features", "team/grey", images, "--out", out).done()
+    say("adapt", BASE, "team/four", "--channels", 4).done()
+    said = say("predict", "team/four", colour)
+    assert said.failed(f"{colour}: has 3 colours, and the network takes 4 channels")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e-300])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from fakes.program import Said
 from fakes.program import zoo as say
@@ -370,3 +371,13 @@ def test_the_watch_sees(tmp_path: Path) -> None:
             except (ImportError, OSError, NameError):
                 continue
     assert [event.split()[0] for event in seen] == ["import", "open", "compile", "subprocess.Popen"]
+
+
+def test_half_a_character_in_a_configuration_is_refused(home: Path, tmp_path: Path) -> None:
+    """JSON can hold it, and no file."""
+    network = timm.create_model("test_vit", num_classes=1)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    config = {"architecture": "test_vit", "num_classes": 1, "label_names": ["ash\ud800"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    said = say("import", tmp_path, "--as", "team/x")
+    assert said.failed("it has half a character, at the end of", "ash\\ud800"), said

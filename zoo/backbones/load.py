@@ -134,12 +134,11 @@ def converted_state(
 
 
 def _own_dtypes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Half-precision weights as the network computes, like any loader that copies them into it."""
+    """Weights in half precision, or integers, as the network computes: like any loader that copies
+    them into it.
+    """
     own = {name: tensor.dtype for name, tensor in module.state_dict().items()}
-    return {
-        name: tensor.to(own[name]) if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
+    return {name: tensor.to(own[name]) for name, tensor in state.items()}
 
 
 def check_fit(

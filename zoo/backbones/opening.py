@@ -14,7 +14,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE
+from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE, ROW_PIXELS
 from zoo.errors import InvalidImage
 
 __all__ = ["FORMATS", "opened"]
@@ -35,11 +35,12 @@ def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
     image = _identified(file, name)
     with image:
         width, height = image.size
-        if width * height > IMAGE_PIXELS:
+        pixels = max(width, ROW_PIXELS) * height
+        if pixels > IMAGE_PIXELS:
             raise InvalidImage(
                 name, f"is {width} x {height} pixels; the most are {IMAGE_PIXELS:,} together"
             )
-        with ALONE if width * height > LARGE_IMAGE else nullcontext():
+        with ALONE if pixels > LARGE_IMAGE else nullcontext():
             yield image
 
 

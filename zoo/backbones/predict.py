@@ -18,6 +18,9 @@ from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Prediction", "predict"]
 
+REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+"""What networks raise for images of a size that they do not take."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Prediction(Result):
@@ -55,7 +58,8 @@ def predict(
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
-        Unsupported: The network gives a map of outputs, not one for each class.
+        Unsupported: The network gives a map of outputs, not one for each class, or does not take
+            images as its own preprocessing makes them.
     """
     card = cast(Card, model.zoo)
     device = next(model.parameters()).device
@@ -67,12 +71,26 @@ def predict(
                 raise
             bad.append(error)
             continue
-        logits = model(batch)[0].float().cpu()
+        logits = _logits(model, batch)
         if logits.dim() != 1:
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
             )
         yield _read(str(path), logits, card, top)
+
+
+def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+    try:
+        logits: Tensor = model(batch)[0].float().cpu()
+    except torch.OutOfMemoryError:
+        raise
+    except REFUSALS as error:
+        size = " x ".join(map(str, batch.shape[1:]))
+        raise Unsupported(
+            f"the network does not take images of {size}, as its preprocessing makes them: "
+            f"{str(error) or type(error).__name__:.200}"
+        ) from error
+    return logits
 
 
 def _input(card: Card, path: Path) -> Tensor:

@@ -16,19 +16,22 @@ from zoo.backbones.rgb import to_rgb
 from zoo.domain.limits import RESIZED_PIXELS
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
-from zoo.errors import InvalidImage, NotAFile
+from zoo.errors import InvalidImage, NotAFile, ZooError
 from zoo.store.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Preprocess", "inference_transform", "read_image"]
+__all__ = ["Preprocess", "in_channels", "inference_transform", "read_image"]
+
+GREY, COLOURS = 1, 3
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
     """From an RGB image of any size to a float32 tensor (C, H, W), normalised.
 
-    The transform raises `InvalidImage` where it cannot be carried out within the limits.
+    For a network of one channel, the image is made grey. The transform raises `InvalidImage` where
+    it cannot be carried out within the limits.
 
     Raises:
         Unsupported: The preprocessing is beyond the limits.
@@ -63,10 +66,23 @@ class _Bounded:
                 f"{pixels:,}; the most are {RESIZED_PIXELS:,}",
             )
         try:
-            return self.transform(image)
+            return self.transform(in_channels(image, self.how.input_size[0]))
         except (ValueError, RuntimeError, MemoryError) as error:  # a side of 0, a mean that is none
-            reason = f"cannot be transformed: {error or type(error).__name__}"
+            reason = f"cannot be transformed: {str(error) or type(error).__name__}"
             raise InvalidImage("the image", reason) from error
+
+
+def in_channels(image: Image.Image, channels: int) -> Image.Image:
+    """An RGB image with as many channels as a network takes.
+
+    Raises:
+        InvalidImage: It takes neither one nor three.
+    """
+    if channels not in (GREY, COLOURS):
+        raise InvalidImage(
+            "the image", f"has {COLOURS} colours, and the network takes {channels} channels"
+        )
+    return image.convert("L") if channels == GREY else image
 
 
 def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
@@ -113,5 +129,7 @@ def read_image(path: Path | str) -> Image.Image:
         raise InvalidImage(path, "no such file") from error
     except UnidentifiedImageError as error:
         raise InvalidImage(path, "is not a readable image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidImage(path, f"cannot be read: {error}") from error
+    except ZooError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise InvalidImage(path, f"cannot be read: {str(error) or type(error).__name__}") from error

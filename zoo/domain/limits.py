@@ -39,6 +39,7 @@ __all__ = [
     "OWN_BYTES",
     "PICKLE_BYTES",
     "RESIZED_PIXELS",
+    "ROW_PIXELS",
     "RUN_BYTES",
     "SHARED_WEIGHTS",
     "SIGN_BYTES",
@@ -75,6 +76,9 @@ CONFIG_BYTES = MIB
 
 IMAGE_PIXELS = 178_956_970
 """Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
+
+ROW_PIXELS = 8
+"""A row of an image counts as so many pixels at least: to keep track of it takes memory, too."""
 
 LARGE_IMAGE = 32 * MIB
 """Pixels from which on images are decoded one at a time, however many threads read."""

@@ -248,10 +248,19 @@ class Manifest:
         return {**data, "parents": _edges(self.parents), "ancestors": table}
 
     def to_bytes(self) -> bytes:
-        """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end."""
+        """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end.
+
+        Raises:
+            InvalidManifest: A text in it is none that UTF-8 can hold.
+        """
         data = self.to_json()
         deep = self.format == FORMAT and len(self.ancestors) > NESTED
-        return (unrolled(lambda: _canonical(data)) if deep else _canonical(data)).encode()
+        text = unrolled(lambda: _canonical(data)) if deep else _canonical(data)
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:  # JSON can hold halves of characters
+            near = text[max(0, error.start - 40) : error.end]
+            raise InvalidManifest(f"it has half a character, at the end of {near!a}") from error
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -37,13 +37,13 @@ def check_preprocessing(how: Preprocessing) -> None:
         (
             "mean",
             [*how.mean],
-            all(abs(each) <= STATISTIC for each in how.mean),
+            bool(how.mean) and all(abs(each) <= STATISTIC for each in how.mean),
             f"from -{STATISTIC:g} to {STATISTIC:g}",
         ),
         (
             "std",
             [*how.std],
-            all(1 / STATISTIC <= each <= STATISTIC for each in how.std),
+            bool(how.std) and all(1 / STATISTIC <= each <= STATISTIC for each in how.std),
             f"from {1 / STATISTIC:g} to {STATISTIC:g}",
         ),
         ("interpolation", how.interpolation, how.interpolation in FILTERS, ", ".join(FILTERS)),

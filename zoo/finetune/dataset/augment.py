@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from PIL import Image
 from timm.data import create_transform
 from timm.data.auto_augment import RandAugment
 from torch import Tensor
+from torchvision.transforms import Compose
 
-from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.preprocess import in_channels, inference_transform
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import InvalidOption
@@ -87,4 +89,5 @@ def training_transform(preprocessing: Preprocessing, level: str = "none") -> Tra
         for operation in step.ops if isinstance(step, RandAugment) else ():
             if operation.name == POSTERIZE:
                 operation.magnitude_max = POSTERIZE_HIGHEST
-    return Transform(apply, size, random=True)
+    channels = partial(in_channels, channels=size[0])
+    return Transform(Compose([channels, apply]), size, random=True)
