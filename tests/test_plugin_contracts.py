@@ -27,7 +27,7 @@ def test_attributes_of_the_contract_are_asked_for_too(install: Install) -> None:
 def test_one_that_was_written_for_an_older_zoo_is_told_apart(install: Install) -> None:
     code = HEAD.replace("def metrics", "def figures")
     install("acme_g", "zoo.heads", "old = acme_g:Plugin", code)
-    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics$"):
+    with pytest.raises(BrokenPlugin, match=r"'old' of acme_g .* lacks metrics\n"):
         plugins.head("old")
 
 

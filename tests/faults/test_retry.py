@@ -197,7 +197,9 @@ def test_a_part_ends_where_it_should_wherever_it_was_cut_off(line: Line) -> None
 class TestMove:
     @pytest.fixture
     def store(self, line: Line) -> Store:
-        return Store(line.retrying)
+        store = Store.connect(line.retrying, create=True)
+        line.backend.calls = 0
+        return store
 
     def test_an_answer_that_was_lost_is_no_conflict(self, line: Line, store: Store) -> None:
         line.backend.late = True
