@@ -88,17 +88,20 @@ def test_its_commands_are_there(example: Example) -> None:
         for command in re.split(r" (?:&&|\|) ", line):
             words = shlex.split(command, comments=True)
             if words[:1] == ["zoo"]:
-                parse(cli, words[1:])
+                parse(words[1:])
             elif words[:1] == ["make"]:
                 assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
 
 
-def parse(command: click.Command, words: list[str]) -> None:
+def parse(words: list[str]) -> None:
     """See that the words are a command, and options that it takes; nothing is run or looked up."""
-    while isinstance(command, click.Group):
+    command: click.Command = cli
+    context = click.Context(cli, **cli.context_settings)  # a command keeps its first help option
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, words
         command, words = command.commands[words[0]], words[1:]
-    context = click.Context(command)
+        context = click.Context(command, parent=context)
+    assert not isinstance(command, click.Group) or words or command.invoke_without_command
     given, left, _ = command.make_parser(context).parse_args(list(words))
     assert left == [], words
     for param in command.params:

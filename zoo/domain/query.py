@@ -45,6 +45,7 @@ KEYWORDS = {
 }
 """Keywords that are not spelled as their field."""
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+"""What may follow a number, and multiplies it."""
 FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
