@@ -128,14 +128,20 @@ def _bare(tree: ast.Module) -> Iterator[str]:
 def _bare_members(node: ast.ClassDef) -> Iterator[str]:
     """Public methods without a docstring, and fields that no text speaks of.
 
-    The text is the class's docstring, one behind the field, or an argument of its default.
+    The text is the class's docstring, one behind the field, or an argument of its default. A
+    TypedDict has the keywords of something else, which says what they mean.
     """
     told = ast.get_docstring(node) or ""
+    keywords = any(ast.unparse(base) == "TypedDict" for base in node.bases)
     for each, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(each, ast.FunctionDef):
             if not each.name.startswith("_") and not ast.get_docstring(each):
                 yield each.name
-        elif isinstance(each, ast.AnnAssign) and not ast.unparse(each.target).startswith("_"):
+        elif (
+            isinstance(each, ast.AnnAssign)
+            and not keywords
+            and not ast.unparse(each.target).startswith("_")
+        ):
             given = each.value.args if isinstance(each.value, ast.Call) else []
             texts = any(isinstance(a, ast.Constant) and " " in str(a.value) for a in given)
             if not _is_text(after) and not texts and ast.unparse(each.target) not in told:

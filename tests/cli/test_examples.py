@@ -14,7 +14,7 @@ import click
 import pytest
 import torch
 from fakes.own_nets import ConvNet
-from fakes.prepared import TUNED
+from fakes.prepared import BASE, TUNED
 from fakes.program import zoo as program
 from PIL import Image
 
@@ -147,10 +147,14 @@ Scope = dict[str, Any]
 def scope(home: Path, tmp_path: Path) -> Iterator[Scope]:
     """What the examples in Python speak of."""
     (tmp_path / "team").mkdir()
+    team = tmp_path / "team/zoo"
     for words in (
         ("tag", TUNED, "team/birds"),
-        ("push", "team/birds", "--to", tmp_path / "team/zoo"),
+        ("push", "team/birds", "--to", team),
         ("delete", "team/birds"),
+        ("tag", BASE, "team/base"),
+        ("tag", TUNED, "team/flowers"),
+        ("push", "team/flowers", "--to", team),
     ):
         program(*words).done()
     torch.save(ConvNet().state_dict(), "best.pth")
