@@ -4,12 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+LOWEST := .venv-lowest
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+
 # What is compiled is kept: tests start many interpreters.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-long test-whole check check-backbones fix bench bench-scale docs outlines \
-    wheel clean
+.PHONY: help demo test test-long test-whole test-lowest test-pythons check check-backbones fix \
+    bench bench-scale docs outlines wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -38,6 +41,24 @@ test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
 test-whole: $(VENV)/.dev  ## All of it, with each of very many alike
 	$(PYTEST) -m long --durations 10
 
+$(LOWEST)/.done: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	$(LOWEST)/bin/uv pip compile --quiet --no-annotate --resolution lowest-direct --extra dev \
+	    --python $(LOWEST)/bin/python --output-file $(LOWEST)/lowest.txt pyproject.toml
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet \
+	    --requirement $(LOWEST)/lowest.txt --editable '.[dev]'
+	@touch $@ $(LOWEST)/.dev
+
+test-lowest: $(LOWEST)/.done  ## `make test` with the lowest versions that pyproject.toml allows (3 GB)
+	PYTEST_ADDOPTS='-W default' $(MAKE) test VENV=$(LOWEST)  # old versions warn of newer ones
+
+test-pythons:  ## `make test` with each of Python 3.11 to 3.14 that is installed
+	@for python in $(PYTHONS); do \
+	    if $$python -c '' 2> /dev/null; then \
+	        $(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; \
+	    else echo "$$python is not installed: not tested"; fi; done
+
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile
 
@@ -61,9 +82,10 @@ bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py
 
-docs: $(VENV)/.dev  ## Write what is generated: docs/cli.md, docs/limits.md
+docs: $(VENV)/.dev  ## Write what is generated (docs/cli.md, docs/limits.md); the site, in build/site
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md
 	$(BIN)/python -m zoo_cli.limits > docs/limits.md
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build  # not --quiet: that hides what fails it
 
 outlines: $(VENV)/.dev  ## What is known of timm's architectures without it, for the timm that is installed (10 minutes)
 	$(BIN)/python -m zoo_timm.outlines

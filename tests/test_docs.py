@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,9 +21,12 @@ from zoo_cli.limits import page
 from zoo_cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("click").split(".")[:2])) < (8, 4), reason="click formats help otherwise"
+)
 def test_the_command_line_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run: make docs"
 
@@ -73,3 +80,64 @@ def test_the_tests_that_hold_a_promise_are_there(page: str) -> None:
     for file, name in named:
         text = (ROOT / "tests" / file).read_text()
         assert not name or re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), (file, name)
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    """What builds the site; it needs none of the site's packages."""
+    spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_has_a_docstring(hooks: ModuleType) -> None:
+    assert list(hooks.undocumented()) == []
+
+
+def test_names_without_a_docstring_are_found(
+    hooks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = '__all__ = ["A", "B", "C", "D", "f"]\nA = 1\n"""Told."""\nB = 2\ndef f(): "Told."\n'
+    fields = "class D:\n  '''Has x.'''\n  x: int\n  y: int\n  def g(self): pass\n"
+    (tmp_path / "m.py").write_text(f"{code}class C: pass\n{fields}def hidden(): pass\n")
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    monkeypatch.setattr(hooks, "REFERENCE", {"m": ("M", ["m"])})
+    assert list(hooks.undocumented()) == ["m.B", "m.C", "m.D.y", "m.D.g"]
+
+
+def test_the_reference_has_every_name_of_the_package(hooks: ModuleType) -> None:
+    page = hooks.reference("zoo")
+    assert [name for name in zoo.__all__ if f"`zoo.{name}`" not in page] == []
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    named = [
+        name for name in re.findall(r"`([^`]+)`", text) if re.fullmatch(r"[\w.]+/[\w./]*", name)
+    ]
+    assert len(named) > 40
+    made = ("build/site", "NAME")
+    assert [n for n in named if not (ROOT / n).exists() and not any(m in n for m in made)] == []
+    for dotted in re.findall(r"`(zoo\.facade[\w.]*)`", text):
+        assert resolve_name(dotted)
+    targets = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`", text):
+        assert re.search(f"^{target}:", targets, re.MULTILINE), target
+
+
+def test_each_word_of_the_glossary_is_used_and_told_once() -> None:
+    page = ROOT / "docs" / "glossary.md"
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| .{10,} \|$", page.read_text(), re.MULTILINE)
+    words = [word for row in rows for word in row.split(", ")]
+    assert len(words) == len(set(words)) > 50
+    pages = "\n".join(each.read_text().lower() for each in PAGES if each != page)
+    assert [word for word in words if not re.search(rf"\b{word}", pages)] == []
+
+
+def test_the_pages_that_begin_with_words_of_ours_link_to_the_glossary() -> None:
+    pages = ("README.md", "docs/finetune.md", "docs/hierarchy.md", "docs/plugins.md",
+             "docs/store.md")  # fmt: skip
+    assert [page for page in pages if "glossary.md" not in (ROOT / page).read_text()] == []

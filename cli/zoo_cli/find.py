@@ -22,22 +22,17 @@ MOST_COUNTED = 1000
 """To count millions takes seconds, and nobody looks at them all."""
 
 
-class Amount(click.ParamType[int]):
-    """A count with a suffix: ``30M``, ``1.2G``."""
+def amount(text: str) -> int:
+    """Read a count with a suffix: ``30M``, ``1.2G``."""
+    from zoo.domain.query import SUFFIXES  # here, as other commands do without
 
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the text, or fail as click does."""
-        from zoo.domain.query import SUFFIXES  # here, as other commands do without
-
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", str(value))
-        if match is None:
-            self.fail(f"'{value}' is no count: write 5000000, 5M or 1.2G", param, ctx)
-        try:
-            return int(float(match[1]) * SUFFIXES[match[2].lower()])
-        except OverflowError:
-            self.fail(f"'{value}' is too large", param, ctx)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", text)
+    if match is None:
+        raise click.BadParameter(f"'{text}' is no count: write 5000000, 5M or 1.2G")
+    try:
+        return int(float(match[1]) * SUFFIXES[match[2].lower()])
+    except OverflowError:
+        raise click.BadParameter(f"'{text}' is too large") from None
 
 
 @click.command()
@@ -46,7 +41,7 @@ class Amount(click.ParamType[int]):
               "metric.NAME; with - in front, the largest first (-accuracy).")  # fmt: skip
 @click.option("--arch", help="As arch:ARCH; * stands for any characters (convnext*).")
 @click.option("--license", "license_", help="As license:LICENSE (apache-2.0).")
-@click.option("--max-params", type=Amount(), help="As params<=COUNT (30M).")
+@click.option("--max-params", type=amount, metavar="COUNT", help="As params<=COUNT (30M).")
 @click.option("--num-classes", type=int, help="As num_classes=COUNT.")
 @click.option("--source", help="As source:SOURCE (timm, package).")
 @click.option("--pulled", is_flag=True, default=None, help="As pulled:yes: only what is here.")

@@ -129,7 +129,7 @@ def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Modu
         probe = _made(name, network, options)
     if probe is module:
         raise Unsupported(f"the factory of '{name}' gives one module again and again, not new ones")
-    if torch.get_default_device().type == "meta":
+    if torch.empty(0).is_meta:  # get_default_device of torch 2.7 heeds no `with`
         module.to("meta")  # a copy, or what was loaded, was made elsewhere
     return probe.to("meta")
 

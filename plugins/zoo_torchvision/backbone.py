@@ -84,7 +84,7 @@ class TorchvisionBackbone:
                 f"{architecture} is not built for images of {image_size[0]} x {image_size[1]} "
                 f"pixels: {error}"
             ) from error
-        module.to(torch.get_default_device())
+        module.to(torch.empty(0).device)  # get_default_device of torch 2.7 heeds no `with`
         if channels is not None:
             sizes.set_channels(module, channels)
         heads.silence_auxiliary(module)

@@ -83,7 +83,9 @@ def _create(server: HubServer, request: Request) -> Answer:
     if name in server.repos:
         return json_answer({**url, "error": "exists"}, 409)
     server.commit(
-        name, {".gitattributes": b""}, info={"private": asked.get("visibility") == "private"}
+        name,
+        {".gitattributes": b""},
+        info={"private": asked.get("visibility") == "private" or asked.get("private", False)},
     )
     return json_answer(url)
 

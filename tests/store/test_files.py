@@ -5,6 +5,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from fakes.checkpoints import Tensors, flip_byte, objects_in, raw_file, tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import deserialize
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save_file
 
 from zoo.domain.digest import Digest
@@ -26,6 +27,18 @@ from zoo.store.header import BITS
 
 Add = Callable[..., WeightsFile]
 WHOLE = sorted(dtype for dtype, bits in BITS.items() if bits % 8 == 0)
+
+
+def taken(dtype: str) -> bool:
+    """Whether the library knows this type: older ones do not know the newest."""
+    header = {"x": {"dtype": dtype, "shape": [0], "data_offsets": [0, 0]}}
+    with suppress(SafetensorError):
+        deserialize(raw_file(header))  # type: ignore[no-untyped-call]
+        return True
+    return False
+
+
+KNOWN = [dtype for dtype in WHOLE if taken(dtype)]
 KIB = 1024
 
 
@@ -124,7 +137,7 @@ def files(draw: st.DrawFn) -> bytes:
     header: dict[str, Any] = {}
     size = 0
     for name in names:
-        dtype = draw(st.sampled_from(WHOLE))
+        dtype = draw(st.sampled_from(KNOWN))
         shape = draw(st.lists(st.integers(0, 4), max_size=3))
         end = size + math.prod(shape) * BITS[dtype] // 8
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [size, end]}

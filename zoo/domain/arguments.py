@@ -16,6 +16,7 @@ from zoo.errors import Unsupported
 __all__ = ["Fits", "each", "named", "number", "one_or_each", "passed_on", "switch", "whole", "word"]
 
 Fits = Callable[[Any], bool]
+"""Whether a value may be passed on."""
 
 
 def word(*words: str) -> Fits:

@@ -73,7 +73,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a long listing; the next one begins at ``cursor``, None: this is the last.
+    """A part of a long listing: ``entries``. The next begins at ``cursor``, None: there is none.
 
     ``skipped`` is what was left out because it cannot be read, by name.
     """
@@ -85,7 +85,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a release: ``size`` in bytes, ``sha256`` as 64 hex digits where published.
+    """A file of a release: ``path``, ``size`` in bytes, ``sha256`` in hex where published.
 
     ``git`` is what Git calls the bytes, 40 hex digits, where that is published instead.
     """

@@ -71,7 +71,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A safetensors file taken apart: its verbatim header, and its tensors in file order.
+    """A safetensors file ``name`` taken apart: its verbatim header, its tensors in file order.
 
     ``size`` and ``sha256`` are those of the whole file, so that it can be put together again
     byte-identical and checked.
@@ -86,7 +86,7 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainFile:
-    """Any other file of a checkpoint, kept whole as one object."""
+    """Any other file of a checkpoint, kept whole as one object: ``name``, ``size``, ``sha256``."""
 
     name: str
     size: int
@@ -105,7 +105,10 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The task output. ``kind`` names a head plugin; ``native`` is the architecture's own."""
+    """The task output. ``kind`` names a head plugin; ``native`` is the architecture's own.
+
+    ``num_classes`` is the number of outputs, whatever the task.
+    """
 
     kind: str
     num_classes: int

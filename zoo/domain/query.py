@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Value = str | int | float | bool
+"""What a field is compared with; a date is a text."""
 
 MOST_PARTS = 100
 METRIC = "metric."
@@ -44,6 +45,7 @@ KEYWORDS = {
 }
 """Keywords that are not spelled as their field."""
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+"""What may follow a number, and multiplies it."""
 FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
@@ -67,7 +69,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something that can be asked for."""
+    """Something that can be asked for: its ``name``, ``kind``, ``example`` and ``help``."""
 
     name: str
     kind: Kind
@@ -99,6 +101,7 @@ FIELDS: Mapping[str, Field] = {
         Field("updated", Kind.DATE, "updated>2026-01-01", "when the name moved last"),
     )
 }
+"""All fields by name, beside ``metric.NAME``."""
 
 
 class Asked(TypedDict, total=False):
@@ -136,7 +139,9 @@ SORTS = ("name", "params", "input", "num_classes", "updated", "accuracy", "loss"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one field. A number's ``:`` is ``=``, and a text's ``=`` is ``:``.
+    """A condition: ``field``, ``operator`` and ``value``.
+
+    A number's ``:`` is ``=``, and a text's ``=`` is ``:``.
 
     Raises:
         UnknownName: No such field; near ones are suggested.
@@ -184,7 +189,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """What results are ordered by: one of `SORTS`, or ``metric.NAME``; what lacks it comes last."""
+    """What results are ordered by: ``field`` is one of `SORTS`, or ``metric.NAME``.
+
+    ``descending`` puts the largest first; what lacks the field comes last.
+    """
 
     field: str
     descending: bool = False

@@ -56,6 +56,7 @@ BEFORE: Mapping[str, Any] = {"duplicates": "apart"}
 """What older versions did, before there was an option for it."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
+"""Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
 
 Check = Callable[[Any], bool]
 

@@ -12,6 +12,7 @@ from zoo.errors import InvalidReference
 __all__ = ["DEFAULT_TAG", "Reference", "check_case"]
 
 DEFAULT_TAG = "latest"
+"""The tag of a name that is written without one."""
 WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Devices of Windows, which has no files of these names, whatever follows the dot."""
 ANOTHER = "a pull takes another name as --as NAME"
@@ -20,7 +21,7 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """``team/flowers:v3``; the tag is ``latest`` unless given.
+    """``namespace/name:tag``, as in ``team/flowers:v3``; the tag is ``latest`` unless given.
 
     Every part starts with a letter, digit or underscore, goes on with those, dots and hyphens, has
     at most 128 characters, no ``..`` and no dot at the end: it becomes a folder name.

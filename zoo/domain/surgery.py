@@ -36,6 +36,7 @@ class BuildOptions:
 
 
 AS_IT_IS = BuildOptions()
+"""Nothing else than the architecture's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

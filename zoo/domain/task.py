@@ -10,6 +10,7 @@ Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
 
 TASKS: tuple[Task, ...] = get_args(Task)
+"""Every `Task`."""
 
 SCORE: dict[Task, str] = {
     "classification": "accuracy",

@@ -36,7 +36,10 @@ CROP_MODES = {"center", "squash", "border"}
 
 @dataclass(frozen=True)
 class Network:
-    """One network under test. It is shared by all tests: copy ``module`` before changing it."""
+    """One network under test: ``architecture``, ``module``, ``hierarchy``, and its ``images``.
+
+    It is shared by all tests: copy ``module`` before changing it.
+    """
 
     architecture: str
     module: nn.Module

@@ -193,6 +193,7 @@ def _sgd(module: nn.Module) -> Optimizer:
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {"adamw": _adamw, "sgd": _sgd}
+"""Makers of optimizers that could move a frozen weight: by decay, and by momentum."""
 
 
 def _train(
