@@ -53,8 +53,13 @@ class Reindexed(Result):
 class Index:
     """A registry, and the store whose index it is."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
-        self.store, self.registry = store, registry
+    def __init__(self, store: Store, opened: Callable[[], Registry]) -> None:
+        self.store, self._opened = store, opened
+
+    @property
+    def registry(self) -> Registry:
+        """The registry, opened when it is first asked: what it cannot answer ends nothing else."""
+        return self._opened()
 
     def fill(self) -> None:
         """Put all in that the store holds."""
@@ -238,7 +243,7 @@ def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -
         )  # fmt: skip
     registry().renew_if_damaged()
     replaced = before != _identity(path)
-    index = Index(store, registry())
+    index = Index(store, registry)
     moves = list(index.moves())
     if not replaced:
         index.add_again(moves)

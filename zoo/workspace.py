@@ -121,7 +121,7 @@ class Workspace:
         else:
             path, alone = self.root / REGISTRY, self.store.disk.alone
             registry = open_kept(path, self.scratch, self._fill, alone)
-        Index(self.store, registry).follow_notes()
+        Index(self.store, lambda: registry).follow_notes()
         return registry
 
     def _id(self) -> str:
@@ -137,7 +137,7 @@ class Workspace:
         return OwnFile(self.store.disk, name)
 
     def _fill(self, registry: Registry) -> None:
-        Index(self.store, registry).fill()
+        Index(self.store, lambda: registry).fill()
 
     # Made anew each time: kept, they and the zoo would hold one another, and outlive its last user.
 
@@ -154,7 +154,7 @@ class Workspace:
     @property
     def index(self) -> Index:
         """What keeps the registry in step with the store."""
-        return Index(self.store, self.registry)
+        return Index(self.store, lambda: self.registry)
 
     def reindex(self) -> Reindexed:
         """Index all that the store holds again (`zoo.indexed.reindex`)."""

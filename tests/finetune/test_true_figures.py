@@ -125,7 +125,7 @@ def test_the_best_weights_are_put_back_and_measured_anew(
     )
     alone = tune(small, strategy="gradual", phases=("none:3@1e-2",), save="team/alone")
     check(small, tmp_path, "spoiled", {})
-    assert small.show("team/tuned")["metrics"] == alone.metrics
+    assert small.show("team/tuned").to_json()["metrics"] == alone.metrics
     assert small.diff("team/alone", "team/tuned")["identical_share"] == 1
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
+from fakes.wired import Wired
 
 from zoo.contracts import Backend
 from zoo.domain.manifest import Parent
@@ -13,7 +14,6 @@ from zoo.store import Store
 from zoo.testing.memory import MemoryBackend
 from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.transfer.sync import pull, push
-from zoo.workspace import Workspace
 
 
 class OfMemory:
@@ -30,11 +30,10 @@ class TestStore(OfMemory, StoreSuite):
     pass
 
 
-def test_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine, theirs = Workspace.create(tmp_path / "mine"), Workspace.create(tmp_path / "theirs")
+def test_there_and_back(tmp_path: Path) -> None:
     memory = Store.connect(MemoryBackend(), create=True)
-    for workspace in (mine, theirs):
-        monkeypatch.setattr(workspace, "remote", lambda *_, **__: memory)
+    mine, theirs = Wired.create(tmp_path / "mine"), Wired.create(tmp_path / "theirs")
+    mine.wire = theirs.wire = memory
     values = tensors()
     base = add_checkpoint(mine, "team/base", values)
     parent = Parent(manifest=base, relation="finetune", ref="team/base")

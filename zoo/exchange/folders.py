@@ -43,6 +43,7 @@ def import_folder(
         InvalidWeights: It holds no weights, or they are of another network; nothing is kept.
         Unsupported: It is a network that no plugin here builds.
     """
+    workspace.names.check_free(ref)  # before anything is read
     there = sorted(path.name for path in folder.iterdir() if path.is_file())
     layouts = read_layouts(folder, [folder.resolve().name], there)
     if not layouts:
