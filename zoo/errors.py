@@ -34,9 +34,10 @@ prints the advice below a traceback, as it does with notes, and the command line
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from shlex import quote
@@ -71,6 +72,7 @@ __all__ = [
     "WouldReplace",
     "ZooError",
     "disk_errors",
+    "how_to_update",
 ]
 
 
@@ -355,7 +357,7 @@ class Unsupported(ZooError):
 
     def _usual(self) -> str:
         newer = re.search(r"\b(format|codec) \d", str(self))
-        return "a newer zoo may know it: pip install -U zoo-registry" if newer else ""
+        return f"a newer zoo may know it: {how_to_update()}" if newer else ""
 
 
 class Untrusted(ZooError):
@@ -458,6 +460,20 @@ def disk_errors(path: Path | str) -> Iterator[None]:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise DiskFull(path) from error
         raise
+
+
+def how_to_update() -> str:
+    """What a user does to get a newer zoo.
+
+    No command for a package index: zoo is on none, and what is there under its name is not ours.
+    """
+    from importlib import metadata
+
+    # What pip notes of a folder, file or repository (PEP 610); nothing, where it asked an index.
+    with suppress(metadata.PackageNotFoundError, *MALFORMED):
+        found = json.loads(metadata.distribution("zoo-registry").read_text("direct_url.json") or "")
+        return f"update zoo where it was installed from, {found['url']}"
+    return "update zoo where it was installed from"
 
 
 def _other_tag(ref: str, tag: str) -> str:
