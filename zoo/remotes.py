@@ -18,8 +18,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store
 from zoo.store.own import OwnFile
+from zoo.store.refs import MARKER
 from zoo.store.retry import Retrying
-from zoo.store.store import MARKER
 
 if TYPE_CHECKING:
     from zoo.registry import Registry

@@ -43,7 +43,7 @@ from zoo.store.refs import MARKER, Refs
 from zoo.store.rights import make_root
 from zoo.store.uploads import pruning, uploading
 
-__all__ = ["MARKER", "Store"]
+__all__ = ["Store"]
 
 FORMAT = 1
 ENCODED = 2
