@@ -44,6 +44,7 @@ from shlex import quote
 from typing import Literal
 
 __all__ = [
+    "INDEXES",
     "MALFORMED",
     "BrokenPlugin",
     "Conflict",
@@ -314,6 +315,8 @@ FOLDERS = {
     "encoded manifest": "encoded-manifests",
 }
 """Where a store keeps what."""
+INDEXES = ("registry.db", "registry.id")
+"""A zoo has one of them beside its store (the id of an index on a server), and a remote none."""
 
 
 class Corrupt(ZooError):
@@ -482,10 +485,8 @@ def _other_tag(ref: str, tag: str) -> str:
 
 
 def _mending(where: str) -> str:
-    """The command that replaces what is damaged; a zoo has an index, or the id of one on a server,
-    and a remote none.
-    """
-    if where and not any(Path(where, name).exists() for name in ("registry.db", "registry.id")):
+    """The command that replaces what is damaged."""
+    if where and not any(Path(where, name).exists() for name in INDEXES):
         return f"mend it from a zoo that has it whole: zoo verify {quote(where)} --repair"
     here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
     return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"
