@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.plugin_code import BACKBONE, HEAD, SOURCE, Install
+from fakes.program import zoo
 
 from zoo import plugins
 from zoo.errors import BrokenPlugin
@@ -42,3 +43,16 @@ def test_one_that_is_called_with_what_it_does_not_take_is_blamed(
         BrokenPlugin, match=r"'aaa' of acme_x fails: .*hierarchy\(\) takes 2 positional"
     ):
         hierarchy_of(Workspace.create(tmp_path / "zoo"), "aaa/net")
+
+
+def test_a_remote_that_is_connected_with_what_it_does_not_take_is_blamed(
+    install: Install, tmp_path: Path
+) -> None:
+    methods = ("stat", "open", "put", "create", "list", "delete", "now")
+    code = "class Plugin:\n    def connect(location): pass\n"
+    code += "".join(f"    def {name}(self): pass\n" for name in methods)
+    install("acme_y", "zoo.remotes", "old = acme_y:Plugin", code)
+    home = tmp_path / "zoo"
+    Workspace.create(home).close()
+    said = zoo("--home", home, "verify", "old://lab")
+    said.refused("the remote 'old' of acme_y fails: ", "unexpected keyword argument 'create'")

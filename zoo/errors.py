@@ -34,15 +34,17 @@ prints the advice below a traceback, as it does with notes, and the command line
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from shlex import quote
 from typing import Literal
 
 __all__ = [
+    "INDEXES",
     "MALFORMED",
     "BrokenPlugin",
     "Conflict",
@@ -71,6 +73,7 @@ __all__ = [
     "WouldReplace",
     "ZooError",
     "disk_errors",
+    "how_to_update",
 ]
 
 
@@ -312,6 +315,8 @@ FOLDERS = {
     "encoded manifest": "encoded-manifests",
 }
 """Where a store keeps what."""
+INDEXES = ("registry.db", "registry.id")
+"""A zoo has one of them beside its store (the id of an index on a server), and a remote none."""
 
 
 class Corrupt(ZooError):
@@ -355,7 +360,7 @@ class Unsupported(ZooError):
 
     def _usual(self) -> str:
         newer = re.search(r"\b(format|codec) \d", str(self))
-        return "a newer zoo may know it: pip install -U zoo-registry" if newer else ""
+        return f"a newer zoo may know it: {how_to_update()}" if newer else ""
 
 
 class Untrusted(ZooError):
@@ -460,16 +465,28 @@ def disk_errors(path: Path | str) -> Iterator[None]:
         raise
 
 
+def how_to_update() -> str:
+    """What a user does to get a newer zoo.
+
+    No command for a package index: zoo is on none, and what is there under its name is not ours.
+    """
+    from importlib import metadata
+
+    # What pip notes of a folder, file or repository (PEP 610); nothing, where it asked an index.
+    with suppress(metadata.PackageNotFoundError, *MALFORMED):
+        found = json.loads(metadata.distribution("zoo-registry").read_text("direct_url.json") or "")
+        return f"update zoo where it was installed from, {found['url']}"
+    return "update zoo where it was installed from"
+
+
 def _other_tag(ref: str, tag: str) -> str:
     path, _, old = ref.partition(":")
     return f"{path}:{old}-{tag}" if old else f"{path}:{tag}"
 
 
 def _mending(where: str) -> str:
-    """The command that replaces what is damaged; a zoo has an index, or the id of one on a server,
-    and a remote none.
-    """
-    if where and not any(Path(where, name).exists() for name in ("registry.db", "registry.id")):
+    """The command that replaces what is damaged."""
+    if where and not any(Path(where, name).exists() for name in INDEXES):
         return f"mend it from a zoo that has it whole: zoo verify {quote(where)} --repair"
     here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
     return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"

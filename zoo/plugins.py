@@ -152,8 +152,8 @@ def _made(group: str, name: str) -> Any:
 
 
 @contextmanager
-def blaming(group: str, name: str) -> Iterator[None]:
-    """Around calls of a plugin: whatever fails there is its fault, and told so.
+def blaming(group: str, name: str, *, but: type[Exception] = ZooError) -> Iterator[None]:
+    """Around calls of a plugin: whatever fails there is its fault, and told so; ``but`` is not.
 
     Raises:
         MissingPackage: A package that it imports is not installed.
@@ -161,7 +161,7 @@ def blaming(group: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except ZooError:
+    except (ZooError, but):
         raise
     except ModuleNotFoundError as error:
         package = error.name or "a package"

@@ -18,8 +18,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store
 from zoo.store.own import OwnFile
+from zoo.store.refs import MARKER
 from zoo.store.retry import Retrying
-from zoo.store.store import MARKER
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
@@ -37,12 +37,16 @@ def connect(location: str, *, create: bool = False) -> Store:
         Unavailable: It does not answer, or is not there and ``create`` is off.
         InvalidOption: It holds credentials, or is an address of the model hub.
         UnknownName: No plugin for the scheme.
+        BrokenPlugin: The plugin fails.
     """
     check_secrets(location)
     check_store(location)
-    plugin = plugins.remote(scheme_of(location) or "folder")
+    kind = scheme_of(location) or "folder"
+    plugin = plugins.remote(kind)
     try:
-        store = Store.connect(plugin.connect(location, create=create), create=create)
+        with plugins.blaming("zoo.remotes", kind, but=OSError):  # a disk may fail, too
+            backend = plugin.connect(location, create=create)
+        store = Store.connect(backend, create=create)
     except Unavailable as error:
         if error.hint is None:
             error.hint = "check the name and the connection; zoo remote lists known remotes"

@@ -32,13 +32,13 @@ from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.own import OwnFile
-from zoo.store.store import MARKER
+from zoo.store.refs import MARKER
 from zoo.trust import Trust
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["MARKER", "Check", "Workspace", "trust_in"]
+__all__ = ["Check", "Workspace", "trust_in"]
 
 REGISTRY = "registry.db"
 ID = "registry.id"

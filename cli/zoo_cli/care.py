@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.errors import UnknownName
+from zoo.errors import UnknownName, how_to_update
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
@@ -92,7 +92,7 @@ def _tell_of_the_rest(report: Report) -> None:
              "a store, and manifests that say of files what is not so: see docs/store.md, Verify "
              "and repair")  # fmt: skip
     if report.newer:
-        note("a newer zoo can check what is of a newer format: pip install -U zoo-registry")
+        note(f"a newer zoo can check what is of a newer format: {how_to_update()}")
 
 
 def _verdict(report: Report) -> str:

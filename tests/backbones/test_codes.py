@@ -69,6 +69,13 @@ def test_codes_are_the_mean_over_places(
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_a_misspelt_head_is_met_with_the_head() -> None:
+    module, hierarchy, images = built("test_resnet")
+    with pytest.raises(UnknownName) as caught:
+        find_tap(module, hierarchy, images, "haed")
+    assert caught.value.near[0] == HEAD
+
+
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_the_head_makes_the_outputs_of_its_codes(architecture: str) -> None:
     module, hierarchy, images = built(architecture)

@@ -447,7 +447,7 @@ def test_a_newer_format_is_not_called_damaged(mine: Family) -> None:
     assert "the rest sound; 1 of a newer format, not checked" in done.out
     assert "damaged" not in done.out
     assert "mend it" not in done.err
-    assert "pip install -U zoo-registry" in done.err
+    assert "update zoo where it was installed from" in done.err
     report = typed("verify", "--json").json
     assert (report["damages"], [each["name"] for each in report["newer"]]) == ([], [str(digest)])
 

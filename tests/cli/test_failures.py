@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 import numpy as np
@@ -148,7 +149,7 @@ def test_the_message_of_data_is_whole(tmp_path: Path) -> None:
 
 def test_each_error_has_a_code_that_the_documents_list() -> None:
     listed = re.findall(r"^\| `(\w+)` \| (\d+) \| \S", DOCS.read_text(), re.MULTILINE)
-    classes = [getattr(e, name) for name in e.__all__ if name not in ("MALFORMED", "disk_errors")]
+    classes = [getattr(e, name) for name in e.__all__ if isinstance(getattr(e, name), type)]
     assert len(classes) > 20
     for kind in classes:
         error = kind.__new__(kind)
@@ -183,7 +184,7 @@ def test_an_error_of_a_plugin_has_the_code_of_its_kind() -> None:
         (e.Unavailable("hub", "is away"), ""),
         (e.Unsupported("no information on transformers"), ""),
         (e.Unsupported("manifest format 9; this program reads 1"), "a newer zoo may know it: "
-                                                                   "pip install -U zoo-registry"),
+                                                                   + e.how_to_update()),
         (e.InvalidWeights("a.pth", "is empty"), ""),
         (e.InvalidData("flowers", ["one class only"]), ""),
         (e.InvalidManifest("breaks the format"), ""),
@@ -192,6 +193,23 @@ def test_an_error_of_a_plugin_has_the_code_of_its_kind() -> None:
 )  # fmt: skip
 def test_a_hint_fits(error: e.ZooError, hint: str) -> None:
     assert failure(error).hint == hint
+
+
+@pytest.mark.parametrize(
+    ("noted", "told"),
+    [
+        ('{"url": "file:///home/me/zoo", "dir_info": {}}', ", file:///home/me/zoo"),
+        (None, ""),
+        ("[]", ""),
+    ],
+)
+def test_a_newer_zoo_is_sought_where_this_one_came_from(
+    monkeypatch: pytest.MonkeyPatch, noted: str | None, told: str
+) -> None:
+    """Whoever has the name at a package index is somebody else."""
+    found = SimpleNamespace(read_text={"direct_url.json": noted}.get)
+    monkeypatch.setattr("importlib.metadata.distribution", {"zoo-registry": found}.__getitem__)
+    assert e.how_to_update() == f"update zoo where it was installed from{told}"
 
 
 def test_a_protected_name_is_no_conflict_of_a_push(bare: Run, home: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_damaged_manifest(fails: Run, home: Path, prepared: Any) -> None:
 def test_a_zoo_of_a_newer_program(fails: Run, home: Path) -> None:
     (home / "zoo.json").write_text('{"format": 3}\n')
     for line in (("search",), ("init",), ("show", TUNED)):
-        fails(*line, says=("format 3", "reads 1 and 2", "pip install -U zoo-registry"))
+        fails(*line, says=("format 3", "reads 1 and 2", "update zoo where it was installed"))
     (home / "zoo.json").write_text("junk")
     fails("search", says=("zoo.json", "cannot be read"))
 

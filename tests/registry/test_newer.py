@@ -59,8 +59,8 @@ def test_it_is_refused_and_left_alone(newer: Path, line: tuple[str, ...]) -> Non
     before = (newer / "registry.db").read_bytes()
     said = zoo("--home", newer, *line)
     said.refused(
-        f"{newer / 'registry.db'} was made by a newer zoo", "9999", "pip install -U zoo-registry",
-        f"zoo reindex --home {newer}",
+        f"{newer / 'registry.db'} was made by a newer zoo", "9999",
+        "update zoo where it was installed", f"zoo reindex --home {newer}",
     )  # fmt: skip
     assert (newer / "registry.db").read_bytes() == before
     assert [path.name for path in newer.glob("registry.db.*")] == []

@@ -405,6 +405,16 @@ def test_of_two_writers_the_first_encoding_stays(mine: Workspace, team: Place) -
     assert team.read(name_of(ENCODED, child)) == before
 
 
+def test_a_push_closes_nobodys_own_zoo_to_an_older_program(mine: Workspace, tmp_path: Path) -> None:
+    theirs = Workspace.create(tmp_path / "theirs")
+    for name in (BASE, CHILD):
+        push(mine, name, str(theirs.root))
+    assert json.loads((theirs.root / "zoo.json").read_bytes()) == {"format": 1}
+    assert objects_in(theirs.store, ENCODED) == set()
+    header = theirs.store.manifest(of(mine, CHILD)).weights[0].header
+    assert not theirs.store.missing("objects", [header])
+
+
 def test_where_the_marker_may_not_be_replaced_all_goes_as_it_is(
     mine: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,7 @@ def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From an opened image of any mode to the network's input, as `zoo.predict` does it.
+    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it.
 
     Attributes:
         transform: Of an RGB image.

@@ -91,7 +91,7 @@ def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -
         UnknownName: No unit or stage is called so.
         Unsupported: What is there is no tensor that can be pooled.
     """
-    unit = HEAD if at == HEAD else hierarchy.find(at).name
+    unit = HEAD if at == HEAD else hierarchy.find(at, also=[HEAD]).name
     places = {unit: _places(module, hierarchy)[unit]}
     found = _look(module, hierarchy, places, images)[unit]
     if isinstance(found, str):

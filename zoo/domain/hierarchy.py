@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -120,8 +120,9 @@ class Hierarchy(Result):
             reason = f"{self.architecture} has no unit or stage of that name"
             raise InvalidFreeze(name, reason, error.near) from None
 
-    def find(self, name: str, *, stages: bool = True) -> Unit:
+    def find(self, name: str, *, stages: bool = True, also: Iterable[str] = ()) -> Unit:
         """The unit of that name, or the last one of a stage; with ``stages`` off, of a unit only.
+        What ``also`` could be asked for is suggested, too.
 
         Raises:
             UnknownName: There is none; near names are suggested.
@@ -132,8 +133,8 @@ class Hierarchy(Result):
         in_stage = [unit for unit in self.units if stages and unit.stage == name]
         if in_stage:
             return in_stage[-1]
-        known = dict.fromkeys([*(self.stages if stages else ()), *(u.name for u in self.units)])
-        near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+        known = [*(self.stages if stages else ()), *(u.name for u in self.units), *also]
+        near = difflib.get_close_matches(name, dict.fromkeys(known), n=4, cutoff=0.4)
         kind = f"unit{' or stage' if stages else ''} of {self.architecture}"
         raise UnknownName(kind, name, near, "" if near else "zoo tree lists them")
 

@@ -17,7 +17,7 @@ from zoo.errors import InvalidWeights
 from zoo.exchange.pickles import CODE, ODD, check_pickled
 from zoo.store.header import is_safetensors, read_header
 
-__all__ = ["is_safetensors", "read_state"]
+__all__ = ["read_state"]
 
 WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
 """Keys under which training scripts keep the weights, best first (as timm looks them up)."""

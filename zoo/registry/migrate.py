@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_mock_engine, inspect, text
 
-from zoo.errors import Corrupt, Unsupported
+from zoo.errors import Corrupt, Unsupported, how_to_update
 from zoo.registry import index, schema, terms
 from zoo.registry.engine import reading, shown, writing
 
@@ -123,7 +123,7 @@ def check_known(connection: Connection) -> None:
     raise Unsupported(
         f"{where} was made by a newer zoo: it has schema {version}, and this one knows up to "
         f"{HEAD}; nothing was changed",
-        hint="upgrade this one: pip install -U zoo-registry\n"
+        hint=f"{how_to_update()}\n"
         + (
             "or make this one's from the store, which keeps the newer one beside it: "
             f"zoo reindex --home {home}"

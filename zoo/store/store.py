@@ -23,6 +23,7 @@ from zoo.domain.limits import MARKER_BYTES, OBJECT_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.stored import Stored
 from zoo.errors import (
+    INDEXES,
     Corrupt,
     Forbidden,
     MissingObject,
@@ -43,7 +44,7 @@ from zoo.store.refs import MARKER, Refs
 from zoo.store.rights import make_root
 from zoo.store.uploads import pruning, uploading
 
-__all__ = ["MARKER", "Store"]
+__all__ = ["Store"]
 
 FORMAT = 1
 ENCODED = 2
@@ -132,8 +133,11 @@ class Store(Refs):
 
     def admit_encoded_manifests(self) -> bool:
         """Have earlier programs refuse this store, as they would miss manifests that are encoded;
-        False if its marker may not be replaced: it is another user's, in a sticky folder.
+        False if it is a zoo's own, which somebody else's push must not close to its owner, or its
+        marker may not be replaced: it is another user's, in a sticky folder.
         """
+        if self.is_near and any(self.backend.stat(name) for name in INDEXES):
+            return False
         found = self._format()
         if found is None:  # the disk was unmounted meanwhile
             raise Unavailable(str(self.backend), "is not a zoo store any more")
