@@ -14,7 +14,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 
-from zoo.backbones.codes import codes
+from zoo.backbones.features import features_at
 from zoo.backbones.load import assign
 from zoo.backbones.operated import Operated
 from zoo.backbones.preprocess import inference_transform
@@ -71,7 +71,7 @@ def test_real_weights_on_a_real_image() -> None:
 def test_the_activation_behind_a_unit_is_kept(
     architecture: str, unit: str, path: str, places: tuple[int, ...]
 ) -> None:
-    """As codes have it; and it survives being copied and pickled."""
+    """As features have it; and it survives being copied and pickled."""
     torch.manual_seed(3)
     plugin = TorchvisionBackbone()
     whole = plugin.build(architecture).eval()
@@ -85,7 +85,7 @@ def test_the_activation_behind_a_unit_is_kept(
         for made in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert torch.equal(made(images), wanted)
     tap = find_tap(whole, plugin.hierarchy(architecture, whole), images, unit)
-    assert torch.equal(codes(whole, [tap], images)[0], wanted)
+    assert torch.equal(features_at(whole, [tap], images)[0], wanted)
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """Where codes are taken.
+    """Where features are taken.
 
     Attributes:
         unit: The unit that it is behind, or ``head``.
         path: The module.
-        entering: Whether codes are what the module gets, rather than what it gives.
+        entering: Whether features are what the module gets, rather than what it gives.
         shape: Shape of the tensor for one image.
         dimension: Which dimension of it holds features; they are averaged over the others.
         activation: What the network does next with what it gives, if that is an activation.
@@ -79,7 +79,7 @@ def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -
     Behind a unit is behind the activation that directly follows it, module or function, if that
     belongs to no other unit (AlexNet's and VGG's last hidden layer, DenseNet's last norm). Before
     the head is what its first module gets: of a distilled pair of classifiers, say, one of the
-    two. An encoder has no head: its codes are what it gives.
+    two. An encoder has no head: its features are what it gives.
 
     Args:
         module: The network.
@@ -95,12 +95,12 @@ def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -
     places = {unit: _places(module, hierarchy)[unit]}
     found = _look(module, hierarchy, places, images)[unit]
     if isinstance(found, str):
-        raise Unsupported(f"{hierarchy.architecture} has no codes at {unit}: {found}")
+        raise Unsupported(f"{hierarchy.architecture} has no features at {unit}: {found}")
     return found
 
 
 def find_taps(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> tuple[Tap, ...]:
-    """The taps behind all units that have codes, in order of depth, and last the one before the
+    """The taps behind all units that have features, in order of depth, and last the one before the
     head. Arguments are those of `find_tap`.
     """
     found = _look(module, hierarchy, _places(module, hierarchy), images)

@@ -1,6 +1,6 @@
 """Truncate a network: end it after one of its units, and pool what leaves that unit.
 
-An activation that directly follows is part of what is kept, as it is of codes.
+An activation that directly follows is part of what is kept, as it is of features.
 
 The run ends early, by an exception that the network itself catches, so that any network can be
 truncated, whatever its code does after the unit. What is left out is None in its place: the names

@@ -62,7 +62,7 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
 
 
 def draw_depth(curve: Curve) -> Figure:
-    """The score of a probe at each unit, with its standard error, and that of nearest codes."""
+    """The score of a probe at each unit, with its standard error, and of nearest neighbors."""
     points, places = curve.points, range(len(curve.points))
     figure = Figure(figsize=(max(6.0, 0.35 * len(points)), 5), layout="constrained")
     axes = figure.subplots()
@@ -70,7 +70,7 @@ def draw_depth(curve: Curve) -> Figure:
     axes.errorbar(places, scores, yerr=errors, fmt="o-", capsize=2, label="probe")
     near = [math.nan if p.knn is None else p.knn for p in points]
     if not all(map(math.isnan, near)):
-        axes.plot(places, near, "s--", alpha=0.6, label="nearest codes")
+        axes.plot(places, near, "s--", alpha=0.6, label="nearest neighbors")
     chosen = points[curve.chosen]
     axes.axvline(curve.chosen, color="grey", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
     axes.set_xticks(places, [_plain(p.unit) for p in points], rotation=90)

@@ -1,7 +1,7 @@
-"""Linear classifiers and regressions on codes: scaling, solvers, scores.
+"""Linear classifiers and regressions on features: scaling, solvers, scores.
 
 The solvers are scikit-learn's, and `SquaredHinge`. They want features of one scale; a network's
-head gets them as they are. So codes are standardised, and the scaling is folded into weight and
+head gets them as they are. So features are standardized, and the scaling is folded into weight and
 bias afterwards.
 """
 
@@ -52,7 +52,7 @@ LEAST = -1e4
 Array = NDArray[np.float64]
 Estimator: TypeAlias = Any  # scikit-learn has no types
 Split = tuple[Tensor, Tensor]
-"""Codes (N, F) and targets."""
+"""Features (N, F) and targets."""
 Kind = Literal["softmax", "svm", "logistic", "ridge"]
 """Multinomial logistic regression, one-vs-rest support vectors, a logistic regression for each
 label, least squares. The last is for numbers, the one before for labels by themselves."""
@@ -84,9 +84,9 @@ class Scaling:
     scale: Array
 
     @classmethod
-    def of(cls, codes: Tensor) -> Self:
-        """The scaling of codes (N, F)."""
-        values = codes.numpy()
+    def of(cls, features: Tensor) -> Self:
+        """The scaling of features (N, F)."""
+        values = features.numpy()
         mean = values.mean(axis=0, dtype=np.float64)
         deviation = values.std(axis=0, dtype=np.float64)
         still = deviation <= STILL * np.abs(mean)
@@ -94,13 +94,13 @@ class Scaling:
         floor = FLOOR * float(np.median(moving)) if moving.size else 0.0
         return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)))
 
-    def apply(self, codes: Tensor) -> Array:
-        """Codes (N, F), scaled, in float64."""
-        scaled: Array = (codes.numpy() - self.mean) / self.scale
+    def apply(self, features: Tensor) -> Array:
+        """Features (N, F), scaled, in float64."""
+        scaled: Array = (features.numpy() - self.mean) / self.scale
         return scaled
 
     def fold(self, weight: Array, bias: Array) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for scaled codes as those for codes as they are, float32."""
+        """Weight (K, F) and bias (K,) for scaled features as those for unscaled ones, float32."""
         folded = weight / self.scale
         shifted = bias - folded @ self.mean
         return torch.tensor(folded, dtype=torch.float32), torch.tensor(shifted, dtype=torch.float32)
@@ -111,7 +111,7 @@ class Fitter:
 
     Args:
         kind: The solver.
-        codes: Codes (N, F), as they are; they get a scaling of their own.
+        features: Features (N, F), as they are; they get a scaling of their own.
         targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
         outputs: K.
         exact: Whether to converge to the optimum (`CONVERGED`), rather than far enough to tell one
@@ -119,20 +119,20 @@ class Fitter:
     """
 
     def __init__(
-        self, kind: Kind, codes: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
+        self, kind: Kind, features: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
     ) -> None:
         self.kind, self.outputs, self.exact = kind, outputs, exact
-        self.scaling = Scaling.of(codes)
+        self.scaling = Scaling.of(features)
         # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
         single = not exact and kind != "ridge"
-        self.codes = self.scaling.apply(codes).astype(np.float32 if single else np.float64)
+        self.features = self.scaling.apply(features).astype(np.float32 if single else np.float64)
         values = targets.numpy()
         self.by_class = targets.dim() == 1
         self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
         self.estimators = [SOLVERS[kind](exact) for _ in self.columns]
 
     def fit(self, c: float) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for codes as they are, float32.
+        """Weight (K, F) and bias (K,) for features as they are, float32.
 
         The difference of the outputs of two classes is the logit between them, so that a softmax
         gives the solver's own probabilities. A class that is not in the training set has the
@@ -151,13 +151,13 @@ class Fitter:
         if self.kind != "ridge" and len(present := np.unique(column)) < 2:
             # Nothing to tell apart: as sure of it as the number of images allows.
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
-            return np.zeros((1, self.codes.shape[1])), np.array([odds])
+            return np.zeros((1, self.features.shape[1])), np.array([odds])
         options = {"alpha": 1 / c} if self.kind == "ridge" else {"C": c}
         if self.exact and isinstance(estimator, LogisticRegression):
             options["tol"] = CONVERGED / max(c, CONVERGED)
         estimator.set_params(**options)
         with _solving():
-            estimator.fit(self.codes, column)
+            estimator.fit(self.features, column)
         return np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
 
     def _of_classes(self, weight: Array, bias: Array) -> tuple[Array, Array]:
@@ -218,14 +218,14 @@ def best_c(
         parts: What to fit on and what to score on, once or several times.
         outputs: K.
     """
-    paths = [Fitter(kind, codes, targets, outputs) for (codes, targets), _ in parts]
+    paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
         outcomes = [
-            (nn.functional.linear(codes, *path.fit(c)), targets)
-            for path, (_, (codes, targets)) in zip(paths, parts, strict=True)
+            (nn.functional.linear(features, *path.fit(c)), targets)
+            for path, (_, (features, targets)) in zip(paths, parts, strict=True)
         ]
         scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
         ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)

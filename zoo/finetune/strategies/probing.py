@@ -1,4 +1,4 @@
-"""Fit the head on codes before anything is trained, and choose the unit they are taken at."""
+"""Fit the head on features before anything is trained, and choose the unit they are taken at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.codes import extract
+from zoo.backbones.features import extract
 from zoo.backbones.taps import HEAD, find_taps
 from zoo.errors import InvalidOption
 from zoo.finetune.features.loader import Loader
@@ -77,7 +77,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     """
     recalibrate(prepared, loaders.plain)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with prepared.progress("reading codes", images) as task:
+    with prepared.progress("reading features", images) as task:
         train, targets = _head_inputs(prepared, loaders.plain, task.advance)
         held = None
         if loaders.validation:
@@ -129,18 +129,18 @@ def _best_depth(prepared: Prepared, journal: Journal) -> str:
     first = next(loaders.plain.whole()).inputs
     taps = find_taps(prepared.model, prepared.hierarchy, first)
     if len(taps) < 2:
-        raise InvalidOption(f"{prepared.hierarchy.architecture} has codes at one place only")
+        raise InvalidOption(f"{prepared.hierarchy.architecture} has features at one unit only")
 
     def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
         batches = ((batch.inputs, batch.targets) for batch in loader.whole())
         return extract(prepared.model, taps, batches, task)
 
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with prepared.progress("reading codes at all depths", images) as task:
-        codes, targets = read(loaders.plain)
+    with prepared.progress("reading features at all depths", images) as task:
+        features, targets = read(loaders.plain)
         held = read(loaders.validation) if loaders.validation else None
     curve = depth_curve(
-        list(zip(taps, codes, strict=True)),
+        list(zip(taps, features, strict=True)),
         targets,
         validation=held,
         task=prepared.task,
