@@ -208,7 +208,7 @@ class BucketBackend:
                 self.delete(key)
         if not exclusive:
             raise Unsupported(
-                f"{self.place} does not honour conditional writes (If-None-Match), so that "
+                f"{self.place} does not honor conditional writes (If-None-Match), so that "
                 "two people who push at once would undo each other's work"
             )
         self._is_exclusive = True

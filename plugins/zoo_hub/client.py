@@ -137,7 +137,7 @@ class Attempts:
         if isinstance(error, GatedRepoError):  # is a RepositoryNotFoundError, so it comes first
             return Unavailable(
                 hub,
-                f"'{self.asked}' is gated: accept its licence on the page of the repository, "
+                f"'{self.asked}' is gated: accept its license on the page of the repository, "
                 "and log in with `hf auth login`",
             )
         if isinstance(error, DisabledRepoError):

@@ -19,7 +19,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FLEXIBLE = (("dynamic_img_size", True), ("strict_img_size", False), ("use_naflex", True))
 """Arguments that free a network from the one size of images that its weights are for."""
 IMAGENET = re.compile(r"in(1|12|21|22)k")
-COLOURS = 3
+COLORS = 3
 
 
 def read(config: Mapping[str, Any]) -> Network:
@@ -47,7 +47,7 @@ def read(config: Mapping[str, Any]) -> Network:
             {
                 "num_classes": num_classes,
                 "image_size": _built_for(how, given, size),
-                "channels": size[0] if size[0] != COLOURS else None,
+                "channels": size[0] if size[0] != COLORS else None,
                 "arguments": checked(arguments) or None,
             },
             CONFIG,
@@ -59,7 +59,7 @@ def read(config: Mapping[str, Any]) -> Network:
 
 
 def _input_size(how: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[int, int, int]:
-    channels, *sides = map(int, how.get("input_size") or (COLOURS, 224, 224))
+    channels, *sides = map(int, how.get("input_size") or (COLORS, 224, 224))
     if "in_chans" in given:
         channels = int(given["in_chans"])
     if "img_size" in given and _is_fixed(how, given):
@@ -91,8 +91,8 @@ def _sides(value: Any) -> list[int]:
 def _preprocessing(how: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
     mean = tuple(map(float, how.get("mean") or MEAN))
     std = tuple(map(float, how.get("std") or STD))
-    if not {len(mean), len(std)} <= {1, COLOURS, size[0]}:
-        raise ValueError(f"mean or std of neither one, {COLOURS} nor {size[0]} channels")
+    if not {len(mean), len(std)} <= {1, COLORS, size[0]}:
+        raise ValueError(f"mean or std of neither one, {COLORS} nor {size[0]} channels")
     preprocessing = Preprocessing(
         input_size=(len(mean), *size[1:]),
         mean=mean,
@@ -101,7 +101,7 @@ def _preprocessing(how: Mapping[str, Any], size: tuple[int, int, int]) -> Prepro
         crop_pct=float(how.get("crop_pct") or 0.875),
         crop_mode=str(how.get("crop_mode") or "center"),
     )
-    # timm leaves the three colours' values of other channels as they were.
+    # timm leaves the three colors' values of other channels as they were.
     return adapted_preprocessing(preprocessing, None, size[0])
 
 

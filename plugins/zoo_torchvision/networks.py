@@ -129,7 +129,7 @@ def classes(weights: WeightsEnum) -> tuple[str, ...]:
 
 
 def license_of(weights: WeightsEnum) -> str:
-    """Licence id. torchvision states its own, BSD, and names the weights that have another.
+    """License id. torchvision states its own, BSD, and names the weights that have another.
 
     Its README adds that terms of the data that weights were trained on may apply to any of them.
     """

@@ -32,8 +32,8 @@ class Family:
     Attributes:
         owner: Who publishes them on the Hub.
         model: Class in transformers.
-        license: Licence id; None where none is stated.
-        colours: Mean and standard deviation per channel.
+        license: License id; None where none is stated.
+        colors: Mean and standard deviation per channel.
         interpolation: Resize filter.
         crop_mode: ``squash`` resizes both sides, ``center`` the shorter one; then comes the crop.
         crop_pct: Share of the resized image that the crop keeps.
@@ -47,7 +47,7 @@ class Family:
     owner: str
     model: str
     license: str | None = "apache-2.0"
-    colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    colors: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     interpolation: str = "bicubic"
     crop_mode: str = "squash"
     crop_pct: float = 1.0
@@ -84,7 +84,7 @@ class Architecture:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become input, as its published processor does it."""
-        mean, std = self.family.colours
+        mean, std = self.family.colors
         return Preprocessing(
             input_size=(len(mean), self.size, self.size),
             mean=mean,
@@ -140,7 +140,7 @@ DINO = {"small": _dino(384, 6), "base": _dino(768, 12), "large": _dino(1024, 16,
         "giant": _dino(1536, 24, 40, use_swiglu_ffn=True)}  # fmt: skip
 
 VIT = Family(
-    owner="google", model="ViTForImageClassification", colours=HALF, interpolation="bilinear"
+    owner="google", model="ViTForImageClassification", colors=HALF, interpolation="bilinear"
 )
 DEIT = Family(owner="facebook", model="ViTForImageClassification", crop_pct=0.875)
 DISTILLED = Family(
@@ -148,7 +148,7 @@ DISTILLED = Family(
     heads=("cls_classifier", "distillation_classifier"),
 )  # fmt: skip
 BEIT = Family(
-    owner="microsoft", model="BeitForImageClassification", colours=HALF, interpolation="bilinear",
+    owner="microsoft", model="BeitForImageClassification", colors=HALF, interpolation="bilinear",
     config={"use_relative_position_bias": True}, sized=False,
 )  # fmt: skip
 SWIN = Family(owner="microsoft", model="SwinForImageClassification")
@@ -180,16 +180,16 @@ RESNET = Family(
     heads=("classifier.1",), sized=False,
 )  # fmt: skip
 MOBILEVIT = Family(
-    owner="apple", model="MobileViTForImageClassification", license="other", colours=AS_IS,
+    owner="apple", model="MobileViTForImageClassification", license="other", colors=AS_IS,
     interpolation="bilinear", crop_mode="center", crop_pct=256 / 288, bgr=True,
 )  # fmt: skip
 SIGLIP = Family(
-    owner="google", model="SiglipForImageClassification", colours=HALF, tower=True,
+    owner="google", model="SiglipForImageClassification", colors=HALF, tower=True,
     # Its attention pooling: transformers' classifier averages over all places instead.
     config={"vision_use_head": False},
 )  # fmt: skip
 CLIP_VISION = Family(
-    owner="openai", model="CLIPForImageClassification", license=None, colours=CLIP,
+    owner="openai", model="CLIPForImageClassification", license=None, colors=CLIP,
     crop_mode="center", tower=True,
 )  # fmt: skip
 

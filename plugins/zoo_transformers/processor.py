@@ -31,7 +31,7 @@ LEVELS, RGB = 255, 3
 
 
 def read(processor: Mapping[str, Any], *, bgr: bool) -> Preprocessing:
-    """How images become input; ``bgr`` networks of ours turn the colours themselves.
+    """How images become input; ``bgr`` networks of ours turn the colors themselves.
 
     Raises:
         Unsupported: It does what zoo's preprocessing has no word for, which is named.
@@ -110,7 +110,7 @@ def _colors(processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[floa
 def write(how: Preprocessing, *, bgr: bool) -> dict[str, Any]:
     """What makes transformers' ``AutoImageProcessor`` and pipelines prepare images so.
 
-    It is CLIP's processor, which can do all of it, or MobileViT's, which turns colours.
+    It is CLIP's processor, which can do all of it, or MobileViT's, which turns colors.
     """
     channels, height, width = how.input_size
     bgr = bgr and channels == RGB

@@ -22,7 +22,7 @@ from zoo.finetune.results.pictures import draw_depth
 from zoo.finetune.strategies import depth, linear
 from zoo.finetune.strategies.depth import AMPLE, Curve, depth_curve
 from zoo.finetune.strategies.linear import goodness
-from zoo.finetune.strategies.probe import fit_probe, neighbours
+from zoo.finetune.strategies.probe import fit_probe, neighbors
 from zoo.workspace import Workspace
 
 DATA = load_digits()
@@ -109,9 +109,7 @@ def test_what_gives_the_last_features_is_the_whole_network() -> None:
 
 def test_an_ample_validation_split_is_all_that_is_scored() -> None:
     found = curve([PIXELS], images=150, validation=AMPLE)
-    near = neighbours(
-        PIXELS[:150], DIGITS[:150], (PIXELS[150:][:AMPLE], DIGITS[150:][:AMPLE]), (5,)
-    )
+    near = neighbors(PIXELS[:150], DIGITS[:150], (PIXELS[150:][:AMPLE], DIGITS[150:][:AMPLE]), (5,))
     assert found.points[0].knn == pytest.approx(near[5])
     # Had training images been held out too, there would be 150 more.
     score, error = found.points[0].score, found.points[0].error

@@ -154,7 +154,7 @@ def repainted(table: Path) -> None:
     Image.new("RGB", (32, 32)).save(table.parent / "10" / "03.png")
 
 
-def relabelled(table: Path) -> None:
+def relabeled(table: Path) -> None:
     table.write_text(table.read_text().replace("10/03.png,10,", "10/03.png,2,"))
 
 
@@ -163,7 +163,7 @@ def resplit(table: Path) -> None:
     table.write_text(text.replace("10/08.png,10,train", "10/08.png,10,test"))
 
 
-@pytest.mark.parametrize(("change", "shared"), [(repainted, 0), (relabelled, 0), (resplit, 1)])
+@pytest.mark.parametrize(("change", "shared"), [(repainted, 0), (relabeled, 0), (resplit, 1)])
 def test_other_images_are_kept_elsewhere(
     ready: Ready, homes: Homes, table: Path, change: Callable[[Path], None], shared: int
 ) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.strategies.linear import Fitter, Split, goodness
-from zoo.finetune.strategies.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.probe import fit_probe, install, neighbors
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def test_labels_and_numbers(pixels: Split) -> None:
     assert goodness(outputs, numbers[600:], "regression").mean() > 0.999
 
 
-def test_neighbours_vote(pixels: Split) -> None:
+def test_neighbors_vote(pixels: Split) -> None:
     features, labels = pixels
-    found = neighbours(features[:300], labels[:300], (features[300:500], labels[300:500]), (1, 400))
+    found = neighbors(features[:300], labels[:300], (features[300:500], labels[300:500]), (1, 400))
     unit = nn.functional.normalize(features, dim=1)
     nearest = (unit[300:500] @ unit[:300].T).argmax(dim=1)
     right = (labels[nearest] == labels[300:500]).float().mean().item()

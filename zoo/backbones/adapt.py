@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from zoo.errors import Unsupported
 
-__all__ = ["COLOURS", "adapt_channels", "misfits"]
+__all__ = ["COLORS", "adapt_channels", "misfits"]
 
-COLOURS = 3
+COLORS = 3
 
 
 def adapt_channels(
     module: nn.Module, state: Mapping[str, Tensor], *, channels: int | None = None
 ) -> dict[str, Tensor]:
-    """``state`` with convolutions over three colours fitted to those of ``module`` over more or
+    """``state`` with convolutions over three colors fitted to those of ``module`` over more or
     fewer channels: summed for one, else repeated and scaled.
 
-    So a grey image gives what it gave in colour, and so do the three colours over and over again;
+    So a gray image gives what it gave in color, and so do the three colors over and over again;
     where their number is no multiple of three, that is so but for the share of those left over.
 
     Args:
@@ -38,16 +38,16 @@ def adapt_channels(
         if weight.dim() != 4 or weight.shape[0] != shape[0] or weight.shape[2:] != shape[2:]:
             continue
         places = max(shape[1] // (channels or shape[1]), 1)
-        if weight.shape[1] != COLOURS * places:
+        if weight.shape[1] != COLORS * places:
             raise Unsupported(
                 f"'{name}' is for {weight.shape[1] // places} channels: only weights for three can "
                 "be fitted to others"
             )
         count, _, height, width = shape
-        by_place = weight.reshape(count, places, COLOURS, height, width).transpose(1, 2)
+        by_place = weight.reshape(count, places, COLORS, height, width).transpose(1, 2)
         new = adapt_input_conv(shape[1] // places, by_place.flatten(2, 3)).to(weight.dtype)
-        by_colour = new.reshape(count, -1, places, height, width)
-        fitted[name] = by_colour.transpose(1, 2).reshape(shape)
+        by_color = new.reshape(count, -1, places, height, width)
+        fitted[name] = by_color.transpose(1, 2).reshape(shape)
     return fitted
 
 

@@ -48,7 +48,7 @@ def predict(
     top: int = 5,
     bad: list[InvalidImage] | None = None,
 ) -> Iterator[Prediction]:
-    """Predict image by image, so that a result does not depend on its neighbours.
+    """Predict image by image, so that a result does not depend on its neighbors.
 
     Args:
         model: A module that `zoo.backbones.load.load` returned.

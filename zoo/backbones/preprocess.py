@@ -28,7 +28,7 @@ GREY, COLOURS = 1, 3
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """From an RGB image of any size to a float32 tensor (C, H, W), normalised.
+    """From an RGB image of any size to a float32 tensor (C, H, W), normalized.
 
     For a network of one channel, the image is made grey. The transform raises `InvalidImage` where
     it cannot be carried out within the limits.
@@ -105,7 +105,7 @@ class Preprocess:
     transform: Callable[[Image.Image], Tensor]
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """A float32 tensor (C, H, W), normalised.
+        """A float32 tensor (C, H, W), normalized.
 
         Raises:
             InvalidImage: Its values have no range (`zoo.backbones.rgb`).

@@ -2,7 +2,7 @@
 
 Modules are opened from the root down. One that is a mere chain of steps around a list of blocks (a
 stage, a Sequential) is opened; one that is not (a residual block, whose shortcut passes by its
-inside) is a unit, and so is everything without such a list. Normalisation belongs to the step
+inside) is a unit, and so is everything without such a list. Normalization belongs to the step
 that it follows, and so does a module that is no step of the data's way: one without parameters, or
 whose constants alone make what it gives (a table of positions).
 """
@@ -290,7 +290,7 @@ def _owners(
 
     One that lies outside the units' modules (a position embedding, a class token) belongs to the
     unit that was running, or had run last, when it was first used. One that the run never used
-    goes with its neighbour of the same kind.
+    goes with its neighbor of the same kind.
     """
     starts = [_calls(recording, step.modules, module)[0].start for step in steps]
     first_use: dict[str, int] = {}

@@ -25,7 +25,7 @@ STEPS = (
     "uniform_",
     "zero_",
 )
-"""What initialisers are made of."""
+"""What initializers are made of."""
 
 FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS) | frozenset(
     getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and name[0] != "_"

@@ -106,8 +106,8 @@ def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool)
     """
     # Counts are those of what is used: with bad images, unless these are left out.
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
-    labelled = [row for row in rows if row.label is not None]
-    problems, hint = [*listing.problems, *broken_rules(listing, labelled)], ""
+    labeled = [row for row in rows if row.label is not None]
+    problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
         found, hint = one_below(folder)

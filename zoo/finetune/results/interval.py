@@ -73,9 +73,9 @@ def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Arr
 def r2s(outputs: Array, targets: Array, times: Array) -> Array:
     """`r2` of the images, each there several times; arguments as for `mean_average_precisions`."""
     error = times @ np.square(outputs - targets).sum(axis=1)
-    centred = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
-    means = times @ centred / times.sum(axis=1, keepdims=True)
-    spread = times @ np.square(centred).sum(axis=1)
+    centered = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
+    means = times @ centered / times.sum(axis=1, keepdims=True)
+    spread = times @ np.square(centered).sum(axis=1)
     spread -= times.sum(axis=1) * np.square(means).sum(axis=1)
     varies = spread > 1e-12
     return np.where(varies, 1 - error / np.where(varies, spread, 1.0), 0.0)

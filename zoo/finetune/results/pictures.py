@@ -72,7 +72,7 @@ def draw_depth(curve: Curve) -> Figure:
     if not all(map(math.isnan, near)):
         axes.plot(places, near, "s--", alpha=0.6, label="nearest neighbors")
     chosen = points[curve.chosen]
-    axes.axvline(curve.chosen, color="grey", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
+    axes.axvline(curve.chosen, color="gray", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
     axes.set_xticks(places, [_plain(p.unit) for p in points], rotation=90)
     axes.set_ylabel("score on images held out")
     axes.legend()

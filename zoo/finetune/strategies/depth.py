@@ -18,14 +18,14 @@ from zoo.backbones.taps import Tap
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
-from zoo.finetune.strategies.probe import FOLDS, check_features, neighbours
+from zoo.finetune.strategies.probe import FOLDS, check_features, neighbors
 
 __all__ = ["Curve", "Point", "depth_curve"]
 
 AMPLE = 1000
 """Images of a validation split from which it alone tells one unit from another; below, training
 images are held out in turn as well."""
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +161,8 @@ def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
         return None
     right = images = 0.0
     for (features, targets), held in parts:
-        k = min(NEIGHBOURS, len(features))
-        right += neighbours(features, targets, held, (k,))[k] * len(held[1])
+        k = min(NEIGHBORS, len(features))
+        right += neighbors(features, targets, held, (k,))[k] * len(held[1])
         images += len(held[1])
     return right / images
 

@@ -16,10 +16,10 @@ from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.setup.prepare import LEAST
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for
 
-__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbours"]
+__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbors"]
 
 FOLDS = 3
-NEIGHBOURS = (1, 3, 5, 10, 20)
+NEIGHBORS = (1, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +131,8 @@ def install(probe: Probe, head: nn.Module) -> None:
         head.bias.copy_(probe.bias)
 
 
-def neighbours(
-    features: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBOURS
+def neighbors(
+    features: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBORS
 ) -> dict[int, float]:
     """Accuracy on the validation split of the vote of the k nearest feature vectors, by k.
 

@@ -22,7 +22,7 @@ from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared, truncated
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.depth import depth_curve
-from zoo.finetune.strategies.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.probe import fit_probe, install, neighbors
 from zoo.store.atomic import write_whole
 
 __all__ = ["at_depth", "probe", "probe_heads"]
@@ -73,7 +73,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
 
     Returns:
-        For the journal: the C of each, and what the nearest neighbours' vote would reach.
+        For the journal: the C of each, and what the nearest neighbors' vote would reach.
     """
     recalibrate(prepared, loaders.plain)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
@@ -96,7 +96,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
         install(fitted, head)
         chosen.append(fitted.c)
     if held and prepared.task == "classification":
-        return {"c": chosen, "knn": neighbours(train[0], targets, (held[0][0], held[1]))}
+        return {"c": chosen, "knn": neighbors(train[0], targets, (held[0][0], held[1]))}
     return {"c": chosen}
 
 
