@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from zoo.backbones.features import extract
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.progress import silent
 from zoo.facade import Zoo

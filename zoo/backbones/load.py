@@ -11,8 +11,8 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.mapped import mapped_state
-from zoo.backbones.operated import backbone_of
 from zoo.backbones.preprocess import Preprocess, inference_transform
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
@@ -70,7 +70,7 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
 def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
     """The network that a manifest describes, with untrained weights and the right head.
 
-    ``backbone`` is what `zoo.backbones.operated.backbone_of` gives for it.
+    ``backbone`` is what `zoo.backbones.surgery.backbone_of` gives for it.
 
     Raises:
         Unsupported: It was made by a surgery that this version cannot carry out.

@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo.backbones.features import extract
 from zoo.backbones.load import load
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_tap
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.backbones.load import build, load
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone, Head
 from zoo.domain import manifest as m

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
-from zoo.backbones.operated import unit_named
+from zoo.backbones.surgery import unit_named
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
