@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
 from zoo.codec.header import FIXED, Buffer, Codec, Header, check, sealed, start_of_chunks
-from zoo.codec.huffman import pack_planes, unpack_planes
 from zoo.codec.layouts import Layout
+from zoo.codec.planes import pack_planes, unpack_planes
 from zoo.codec.text import decode_text
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
 from zoo.config import cores
