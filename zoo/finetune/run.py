@@ -29,7 +29,7 @@ from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.probing import at_depth, probe, probe_heads
-from zoo.lookup.alive import Held
+from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
@@ -147,14 +147,14 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
     """While the main rank holds the run's lock; an interrupt says how to resume the run.
 
     Raises:
-        Conflict: It goes on elsewhere; on all ranks.
+        Conflict: Another process runs it; raised on all ranks.
     """
-    lock: Held | None = None
+    lock: RunLock | None = None
 
     def take() -> Conflict | None:
         nonlocal lock
         try:
-            lock = Held(run.folder, run.machine)
+            lock = RunLock(run.folder, run.machine)
         except Conflict as error:
             return error
         return None
