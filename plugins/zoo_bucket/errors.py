@@ -14,7 +14,7 @@ from obstore.exceptions import (
 )
 
 from zoo.errors import Unavailable, Unsupported, ZooError
-from zoo_bucket.place import Place
+from zoo_bucket.location import Location
 
 __all__ = ["NO_BUCKET", "NoSuchRange", "translated"]
 
@@ -31,8 +31,8 @@ class NoSuchRange(Exception):
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Raise what is wrong with ``place``; that something is not there, or is already, stays."""
+def translated(location: Location) -> Iterator[None]:
+    """Raise what is wrong with ``location``; that something is not there, or is already, stays."""
     try:
         yield
     except AlreadyExistsError:
@@ -41,7 +41,7 @@ def translated(place: Place) -> Iterator[None]:
         if _status(error) == "416":
             raise NoSuchRange from None
         # Not from the original: its text may hold key ids, signed URLs and the server's words.
-        raise _translation(str(place), error) from None
+        raise _translation(str(location), error) from None
 
 
 def _status(error: Exception) -> str:

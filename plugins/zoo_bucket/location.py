@@ -20,7 +20,7 @@ from zoo.errors import InvalidOption
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["Place"]
+__all__ = ["Location"]
 
 LOCATION = re.compile(
     r"(?P<scheme>s3|gs|az)://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{0,221})"
@@ -45,7 +45,7 @@ _CLIENTS: dict[str, Callable[..., ObjectStore]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """``scheme://bucket/prefix``; prints so.
 
     Attributes:
@@ -59,7 +59,7 @@ class Place:
     prefix: str
 
     @classmethod
-    def parse(cls, location: str) -> Place:
+    def parse(cls, location: str) -> Location:
         """Read ``scheme://bucket`` or ``scheme://bucket/prefix``.
 
         Raises:

@@ -24,7 +24,7 @@ from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, Unavailable
 from zoo_hub import client
-from zoo_hub.said import host
+from zoo_hub.messages import host
 
 __all__ = ["listing", "to_entry"]
 

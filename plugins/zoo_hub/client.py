@@ -29,7 +29,7 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from zoo.config import hub_endpoint
 from zoo.domain.resumed import after, resumed
 from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
-from zoo_hub.said import LOG, asked_wait, host, in_our_words, reason
+from zoo_hub.messages import LOG, host, reason, requested_wait, waits_as_warnings
 
 __all__ = ["HTTPError", "RETRIES", "TIMEOUT", "Attempts", "ask", "endpoint", "stream"]
 
@@ -114,7 +114,7 @@ class Attempts:
         """
         self.failed += 1
         self.heard = self.heard or isinstance(error, HfHubHTTPError)
-        wait = asked_wait(error)
+        wait = requested_wait(error)
         if not self._passes(error) or self.failed > RETRIES or wait > self.patience:
             raise self._translated(error) from error
         seconds = max(wait, min(2.0 ** (self.failed - 2), 8.0))
@@ -159,7 +159,7 @@ class Attempts:
         # URLs stay out: they may hold secrets (redirects are signed).
         if isinstance(error, HfHubHTTPError):
             answer = f"{error.response.status_code} {error.response.reason_phrase}".strip()
-            wait = asked_wait(error)
+            wait = requested_wait(error)
             text = f"answered {answer} when asked for '{self.asked}'"
             if wait > self.patience:
                 text += f", and to wait {wait} s"
@@ -192,7 +192,7 @@ def ask(request: Callable[[], T], attempts: Attempts) -> T:
     """
     while True:
         try:
-            with in_our_words(attempts.hub):
+            with waits_as_warnings(attempts.hub):
                 return request()
         except HTTPError as error:
             attempts.pause(error)

@@ -25,7 +25,7 @@ from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
-from zoo_hub.said import host
+from zoo_hub.messages import host
 
 __all__ = ["HubSource"]
 

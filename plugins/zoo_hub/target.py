@@ -34,7 +34,7 @@ from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
 from zoo_hub.card import completed_card, joined_card
-from zoo_hub.said import LOG, host, in_our_words, without_secrets
+from zoo_hub.messages import LOG, host, waits_as_warnings, without_secrets
 
 __all__ = ["publish"]
 
@@ -102,7 +102,7 @@ def publish(
         Unavailable: The hub does not answer, or the user's token may not write there.
     """
     api = HfApi(endpoint=client.endpoint())
-    with in_our_words(host(api.endpoint)):
+    with waits_as_warnings(host(api.endpoint)):
         head = _head(api, repo, private=private)
         if not head.blank and head.commit not in known and not force:
             raise Conflict(
