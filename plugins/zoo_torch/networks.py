@@ -137,8 +137,8 @@ def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Modu
 def _examined(
     name: str, head: str | None, probe: nn.Module, how: Preprocessing
 ) -> tuple[str | None, tuple[int, ...]]:
-    """Where the head is, and the shape of what enters it (or leaves an encoder)."""
-    with _entering(probe) as entered:
+    """Where the head is, and the shape of its input (or of an encoder's output)."""
+    with _input_shapes(probe) as input_shapes:
         try:
             recording = record(probe, torch.zeros(1, *how.input_size, device="meta"))
         except Exception as error:
@@ -151,14 +151,14 @@ def _examined(
     path = _last_layer(probe, recording) if head is None else head or None
     if path is None:
         return None, recording.root.shape
-    if path not in entered:
+    if path not in input_shapes:
         raise Unsupported(f"'{name}' has no head at '{path}': no such module gets one tensor")
-    return path, entered[path]
+    return path, input_shapes[path]
 
 
 @contextmanager
-def _entering(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
-    """The shape of the first tensor that enters each module, by path, once the network has run."""
+def _input_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
+    """The shape of the first input of each module, by path, once the network has run."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def enter(path: str, args: tuple[Any, ...]) -> None:

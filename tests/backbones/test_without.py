@@ -58,7 +58,7 @@ def test_others_are_refused_with_the_reason(architecture: str, unit: str, why: s
 
 def test_the_same_shape_is_not_enough() -> None:
     """VGG's convolutions in a row keep shapes, and are not residual."""
-    with pytest.raises(Unsupported, match=r"features.8 cannot be taken out: it is no residual"):
+    with pytest.raises(Unsupported, match=r"features.8 cannot be removed: it is not a residual"):
         SurgeryBackbone(TorchvisionBackbone(), Surgery(without=("features.8",)), "vgg11")
 
 

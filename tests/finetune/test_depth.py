@@ -46,7 +46,7 @@ def curve(
 ) -> Curve:
     """Of the first images, with those that follow for validation."""
     taps = [
-        Tap(unit=f"unit.{at}", path="", entering=False, shape=tuple(code.shape), dimension=1)
+        Tap(unit=f"unit.{at}", path="", at_input=False, shape=tuple(code.shape), dimension=1)
         for at, code in enumerate(features)
     ]
     held = slice(images, images + validation)

@@ -30,21 +30,21 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
         taps: Taps of it, found with images of the same size.
         images: The batch (N, C, H, W), on the network's device.
     """
-    found: dict[str, Tensor] = {}
+    vectors: dict[str, Tensor] = {}
 
     def keep(tap: Tap, tensor: Tensor) -> None:
         # At once: an activation may write into the tensor.
         features = tap.activation(tensor) if tap.activation else tensor
-        found[tap.unit] = pool(features, tap.dimension)
-        if len(found) == len(taps):
+        vectors[tap.unit] = pool(features, tap.dimension)
+        if len(vectors) == len(taps):
             raise Reached
 
     with ExitStack() as hooks, eval_mode(module):
         for tap in taps:
-            hooks.enter_context(hook(module, tap.path, tap.entering, partial(keep, tap)))
+            hooks.enter_context(hook(module, tap.path, tap.at_input, partial(keep, tap)))
         with suppress(Reached):
             module(images)
-    return [found[tap.unit].cpu() for tap in taps]
+    return [vectors[tap.unit].cpu() for tap in taps]
 
 
 def extract(
