@@ -71,10 +71,10 @@ class BucketBackend:
         """Size and date of an object; None if there is none."""
         try:
             with translated(self.location):
-                found = obstore.head(self._store, self._path(key))
+                head = obstore.head(self._store, self._path(key))
         except FileNotFoundError:
             return None
-        return Stored(key, found["size"], found["last_modified"])
+        return Stored(key, head["size"], head["last_modified"])
 
     def present(self, keys: Collection[str]) -> set[str]:
         """Those of ``keys`` under which something is."""
@@ -109,10 +109,10 @@ class BucketBackend:
         if length is not None:
             options = {"range": (offset, offset + length)}
         if offset:  # a range of no bytes is an error to every service
-            found = self.stat(key)
-            if found is None:
+            stored = self.stat(key)
+            if stored is None:
                 raise FileNotFoundError(key)
-            if offset >= found.bytes or length == 0:
+            if offset >= stored.bytes or length == 0:
                 return iter(())
         try:
             with translated(self.location):
@@ -233,8 +233,8 @@ class BucketBackend:
     def folders(self, folder: str) -> Collection[str]:
         """The names of what looks like a folder directly below ``folder``."""
         with translated(self.location):
-            found = obstore.list_with_delimiter(self._store, self._path(folder))["common_prefixes"]
-        return [name.rstrip("/").rpartition("/")[2] for name in found]
+            listing = obstore.list_with_delimiter(self._store, self._path(folder))
+        return [name.rstrip("/").rpartition("/")[2] for name in listing["common_prefixes"]]
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""

@@ -45,8 +45,8 @@ def translated(location: Location) -> Iterator[None]:
 
 
 def _status(error: Exception) -> str:
-    found = _STATUS.search(str(error))
-    return found[1] if found else ""
+    match = _STATUS.search(str(error))
+    return match[1] if match else ""
 
 
 def _translation(place: str, error: Exception) -> ZooError:

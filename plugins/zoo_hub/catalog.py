@@ -219,7 +219,7 @@ def _tagged(tags: Iterable[str], prefix: str) -> Iterator[str]:
 
 def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     bases = _texts(card.get("base_model"))
-    kept = _plain({key: value for key, value in card.items() if key != "model-index"})
+    facts = _plain({key: value for key, value in card.items() if key != "model-index"})
     stated = {
         "sha": _stated(raw.get("sha")),
         "library": _stated(raw.get("library_name")),
@@ -229,22 +229,22 @@ def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any
         "created": _date(raw.get("createdAt")),
         "gated": _plain(raw.get("gated")) or None,
         "private": _plain(raw.get("private")) or None,
-        "card_data": kept if len(json.dumps(kept)) <= CARD_LIMIT else None,
+        "card_data": facts if len(json.dumps(facts)) <= CARD_LIMIT else None,
     }
     return {key: value for key, value in stated.items() if value not in (None, [], {})}
 
 
 def _metrics(raw: Raw, card: Mapping[str, Any]) -> dict[str, float]:
     """Downloads, likes, and the first result of each kind in the card."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name in ("downloads", "likes"):
         if (value := _number(raw.get(name))) is not None:
-            found[name] = value
+            metrics[name] = value
     for kind, result in _results(card.get("model-index")):
         if isinstance(kind, str) and (value := _number(result)) is not None:
             # Anybody may claim it, so it is not called as results that were measured here.
-            found.setdefault(f"card.{re.sub(UNUSUAL, '_', _text(kind))[:NAME_LIMIT]}", value)
-    return found
+            metrics.setdefault(f"card.{re.sub(UNUSUAL, '_', _text(kind))[:NAME_LIMIT]}", value)
+    return metrics
 
 
 def _results(index: Any) -> Iterator[tuple[Any, Any]]:

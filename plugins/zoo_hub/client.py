@@ -253,17 +253,17 @@ def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:
 
 def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks in pieces of at least `PIECE`; a failure comes after what arrived before it."""
-    held = bytearray()
+    buffer = bytearray()
     failure: Exception | None = None
     try:
         for chunk in chunks:
-            held += chunk
-            if len(held) >= PIECE:
-                yield bytes(held)
-                held.clear()
+            buffer += chunk
+            if len(buffer) >= PIECE:
+                yield bytes(buffer)
+                buffer.clear()
     except HTTPError as error:
         failure = error
-    if held:
-        yield bytes(held)
+    if buffer:
+        yield bytes(buffer)
     if failure is not None:
         raise failure

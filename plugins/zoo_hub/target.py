@@ -225,8 +225,8 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
         return [str(each["message"]) for each in response.json()["errors"]]
 
     if problems := _ask(api, f"check the card of {repo}", check):
-        said = without_secrets("; ".join(problems))
-        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {said}")
+        reasons = without_secrets("; ".join(problems))
+        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {reasons}")
 
 
 def _lacks_xet(api: HfApi, repo: str) -> bool:

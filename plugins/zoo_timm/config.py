@@ -36,17 +36,18 @@ def read(config: Mapping[str, Any]) -> Network:
             raise Unsupported(
                 f"{CONFIG} has '{name}', which makes timm load other weights than these"
             )
-    given = {k: v for k, v in (config.get("model_args") or {}).items() if v is not None}
-    size = _input_size(how, given)
-    arguments = {k: v for k, v in given.items() if k not in ("img_size", "in_chans", "num_classes")}
-    counts = (given.get("num_classes"), config.get("num_classes"), how.get("num_classes"))
+    model_args = {k: v for k, v in (config.get("model_args") or {}).items() if v is not None}
+    size = _input_size(how, model_args)
+    own = ("img_size", "in_chans", "num_classes")  # zoo has options of its own for these
+    arguments = {k: v for k, v in model_args.items() if k not in own}
+    counts = (model_args.get("num_classes"), config.get("num_classes"), how.get("num_classes"))
     num_classes = next((count for count in counts if count is not None), None)
     return Network(
         architecture=str(config["architecture"]),
         surgery=in_bounds(
             {
                 "num_classes": num_classes,
-                "image_size": _built_for(how, given, size),
+                "image_size": _built_for(how, model_args, size),
                 "channels": size[0] if size[0] != COLORS else None,
                 "arguments": checked(arguments) or None,
             },
@@ -58,28 +59,28 @@ def read(config: Mapping[str, Any]) -> Network:
     )
 
 
-def _input_size(how: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[int, int, int]:
+def _input_size(how: Mapping[str, Any], model_args: Mapping[str, Any]) -> tuple[int, int, int]:
     channels, *sides = map(int, how.get("input_size") or (COLORS, 224, 224))
-    if "in_chans" in given:
-        channels = int(given["in_chans"])
-    if "img_size" in given and _is_fixed(how, given):
-        sides = _sides(given["img_size"])
+    if "in_chans" in model_args:
+        channels = int(model_args["in_chans"])
+    if "img_size" in model_args and _is_fixed(how, model_args):
+        sides = _sides(model_args["img_size"])
     height, width = sides
     return channels, height, width
 
 
 def _built_for(
-    how: Mapping[str, Any], given: Mapping[str, Any], size: tuple[int, int, int]
+    how: Mapping[str, Any], model_args: Mapping[str, Any], size: tuple[int, int, int]
 ) -> list[int] | None:
     """Height and width of the images that its embeddings of places are for."""
-    if "img_size" in given:
-        return _sides(given["img_size"])
-    return list(size[1:]) if "input_size" in how and _is_fixed(how, given) else None
+    if "img_size" in model_args:
+        return _sides(model_args["img_size"])
+    return list(size[1:]) if "input_size" in how and _is_fixed(how, model_args) else None
 
 
-def _is_fixed(how: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+def _is_fixed(how: Mapping[str, Any], model_args: Mapping[str, Any]) -> bool:
     """Whether it takes images of no other size."""
-    flexible = any(given.get(name) is value for name, value in FLEXIBLE)
+    flexible = any(model_args.get(name) is value for name, value in FLEXIBLE)
     return bool(how.get("fixed_input_size")) and not flexible
 
 

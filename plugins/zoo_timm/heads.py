@@ -59,8 +59,8 @@ def pool_of(module: nn.Module) -> str | None:
     """How a network pools what its head gets."""
     head = getattr(module, "head", None)
     places = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
-    for found in (getattr(owner, name, None) for owner, name in places):
-        kind = getattr(found, "pool_type", found)
+    for pool in (getattr(owner, name, None) for owner, name in places):
+        kind = getattr(pool, "pool_type", pool)
         if isinstance(kind, str):
             return kind
     return None

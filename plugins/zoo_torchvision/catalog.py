@@ -68,10 +68,10 @@ class TorchvisionCatalog:
         from zoo_torchvision.networks import license_of, pinned
 
         weights = _weights(locator)
-        found = pinned(weights)
-        if found is None:
+        pin = pinned(weights)
+        if pin is None:
             raise Unsupported(f"'{locator}' is not pinned: {weights.url} names no digest")
-        file, digits = found
+        file, digits = pin
         return Release(
             source="torchvision",
             locator=locator,
@@ -104,12 +104,12 @@ def _published() -> dict[str, tuple[str, WeightsEnum]]:
     """Architecture and weights by locator, sorted."""
     from zoo_torchvision.networks import networks
 
-    found = {
+    published = {
         f"{network.builder}.{weights.name}": (network.name, weights)
         for network in networks().values()
         for weights in network.weights
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(published.items()))
 
 
 def _weights(locator: str) -> WeightsEnum:

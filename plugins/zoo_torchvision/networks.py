@@ -78,7 +78,7 @@ class Network:
 @cache
 def networks() -> Mapping[str, Network]:
     """All architectures by name, sorted."""
-    found: dict[str, Network] = {}
+    by_name: dict[str, Network] = {}
     for builder in models.list_models(module=models):
         enum = models.get_model_weights(builder)
         ranked = sorted(enum, key=lambda weights: weights is not enum.DEFAULT)
@@ -88,8 +88,8 @@ def networks() -> Mapping[str, Network]:
             own = {} if size == native else {"image_size": size[0]}
             name = "_".join(map(str, (builder, *own.values())))
             mine = tuple(weights for weights in ranked if weights.meta["min_size"] == size)
-            found[name] = Network(name, builder, {**PUBLISHED.get(builder, {}), **own}, mine)
-    return dict(sorted(found.items()))
+            by_name[name] = Network(name, builder, {**PUBLISHED.get(builder, {}), **own}, mine)
+    return dict(sorted(by_name.items()))
 
 
 def network(name: str) -> Network:

@@ -50,10 +50,10 @@ class TransformersBackbone:
             MissingPackage: transformers is not installed.
             Unsupported: It cannot be had in such a size.
         """
-        found = with_arguments(find(architecture), self._arguments)
+        network = with_arguments(find(architecture), self._arguments)
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
-        return networks.build(found, options)
+        return networks.build(network, options)
 
     def hierarchy(
         self,

@@ -123,13 +123,13 @@ def _as_vgg_of_timm(module: nn.Module) -> bool:
 
 def _convolution(linear: nn.Linear, size: Size) -> nn.Conv2d:
     channels = linear.in_features // (size[0] * size[1])
-    made = nn.Conv2d(
+    convolution = nn.Conv2d(
         channels, linear.out_features, size, bias=linear.bias is not None, device="meta"
     )
-    made.weight = nn.Parameter(linear.weight.detach().reshape(made.weight.shape))
+    convolution.weight = nn.Parameter(linear.weight.detach().reshape(convolution.weight.shape))
     if linear.bias is not None:
-        made.bias = nn.Parameter(linear.bias.detach())
-    return made.train(linear.training)
+        convolution.bias = nn.Parameter(linear.bias.detach())
+    return convolution.train(linear.training)
 
 
 def _run_densely(module: nn.Module, images: Tensor) -> Tensor:

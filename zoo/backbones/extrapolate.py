@@ -51,8 +51,8 @@ def extrapolated(two: Given, three: Given, count: int) -> Given | None:
     others, other_form = tree_flatten(three)
     if form != other_form:
         return None
-    found = [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)]
-    return None if any(leaf is _UNTOLD for leaf in found) else tree_unflatten(found, form)
+    larger = [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)]
+    return None if any(leaf is _UNTOLD for leaf in larger) else tree_unflatten(larger, form)
 
 
 _UNTOLD = object()

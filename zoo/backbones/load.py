@@ -151,22 +151,22 @@ def check_fit(
             what to do if that is nothing but the head.
     """
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    problems = {key: f"lacks '{key}'" for key in expected if key not in found}
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    problems = {key: f"lacks '{key}'" for key in expected if key not in shapes}
     problems |= {
-        key: f"has '{key}', which the network does not" for key in found if key not in expected
+        key: f"has '{key}', which the network does not" for key in shapes if key not in expected
     }
     problems |= {
-        key: f"has '{key}' of the shape {found[key]}, the network's is {shape}"
+        key: f"has '{key}' of the shape {shapes[key]}, the network's is {shape}"
         for key, shape in expected.items()
-        if key in found and found[key] != shape
+        if key in shapes and shapes[key] != shape
     }
     if not problems:
         return
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     reason = "does not fit the network: it " + "; ".join([*problems.values()][:3]) + more
     if all(under(key, head) for key in problems):
-        outputs = {shape[0] for key, shape in found.items() if under(key, head) and shape}
+        outputs = {shape[0] for key, shape in shapes.items() if under(key, head) and shape}
         count = outputs.pop() if len(outputs) == 1 else "N"
         reason += (
             f". Only the head differs: build the network for its outputs (num_classes={count}), "

@@ -56,8 +56,8 @@ def the_tensor(output: Any) -> Tensor | None:
     coordinates of its places; None if there are several, or none.
     """
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-    found = [leaf for leaf in leaves if leaf.is_floating_point()]
-    return found[0] if len(found) == 1 else None
+    floats = [leaf for leaf in leaves if leaf.is_floating_point()]
+    return floats[0] if len(floats) == 1 else None
 
 
 def _beside_a_square(shape: Shape) -> int | None:

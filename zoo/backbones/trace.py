@@ -208,15 +208,15 @@ class _Opener:
         """Classes of which some instance is no chain: a block's class, even where one block
         happens to have no shortcut.
         """
-        found: set[type[nn.Module]] = set()
+        classes: set[type[nn.Module]] = set()
         for path, calls in self.recording.calls.items():
             children = [child for child in calls[0].children if child.path in self.parametric]
             kind = type(self.modules[path])
-            if not path or kind in found or len(children) < 2 or kind is nn.Sequential:
+            if not path or kind in classes or len(children) < 2 or kind is nn.Sequential:
                 continue
             if not is_chain(self.recording.operations, calls[0], children):
-                found.add(kind)
-        return found
+                classes.add(kind)
+        return classes
 
     def _is_norm(self, path: str) -> bool:
         module = self.modules[path]
@@ -332,13 +332,13 @@ def _stages(names: list[str]) -> list[str]:
     """
     listed = [_stage(name) for name in names]
     first = next((i for i, stage in enumerate(listed) if stage), 0)
-    found: list[str] = []
+    stages: list[str] = []
     for index, name in enumerate(names):
         stage = listed[index] or ("stem" if index < first else name)
-        if stage in found and found[-1] != stage:
+        if stage in stages and stages[-1] != stage:
             stage = name  # a stage is never taken up again
-        found.append(stage)
-    return found
+        stages.append(stage)
+    return stages
 
 
 def _stage(name: str) -> str | None:

@@ -109,17 +109,17 @@ def _parts(base: Iterable[Buffer], header: Header) -> Iterator[Buffer]:
 
 def _cut(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:
     """The same bytes in pieces of ``size``, the last one of what is left."""
-    held = bytearray()
+    buffer = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
-        while len(held) + len(rest) >= size:
-            missing = size - len(held)
-            yield b"".join([held, rest[:missing]]) if held else rest[:missing]
-            held.clear()
+        while len(buffer) + len(rest) >= size:
+            missing = size - len(buffer)
+            yield b"".join([buffer, rest[:missing]]) if buffer else rest[:missing]
+            buffer.clear()
             rest = rest[missing:]
-        held += rest
-    if held:
-        yield bytes(held)
+        buffer += rest
+    if buffer:
+        yield bytes(buffer)
 
 
 def _table(data: Buffer, header: Header) -> tuple[NDArray[np.uint64], memoryview]:

@@ -202,8 +202,8 @@ def _run(
     # best weights others there.
     if not ranks.on_main(parts.fit):
         parts = loaders(prepared.lowest)
-    kept = state.best.name
-    result = ranks.on_main(lambda: conclude(workspace, prepared, kept, parts.test, journal, began))
+    best = state.best.name
+    result = ranks.on_main(lambda: conclude(workspace, prepared, best, parts.test, journal, began))
     if ranks.is_main:
         state.snapshots.clear()  # not before: a run that is cut off here blends again
     ranks.wait()

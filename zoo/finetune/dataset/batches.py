@@ -163,9 +163,9 @@ class Batches:
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
         )
-        made = iter(loader)
+        iterator = iter(loader)
         try:
-            for indices, images in zip(plan, made, strict=True):
+            for indices, images in zip(plan, iterator, strict=True):
                 if isinstance(images, Unreadable):
                     raise InvalidImage(*images)
                 if not indices:
@@ -173,7 +173,7 @@ class Batches:
                 self._keep(indices, images)
                 yield ImageBatch(images, self.targets[indices], indices)
         finally:
-            del made  # its worker processes end with it, also where a pass was broken off
+            del iterator  # its worker processes end with it, also where a pass was broken off
 
     def _keep(self, indices: list[int], images: Tensor) -> None:
         for index, image in zip(indices, images, strict=True):

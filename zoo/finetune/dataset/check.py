@@ -65,7 +65,7 @@ def check_images(
         cache: A file that remembers which images were in order. An image is decoded again when
             its file's size, times or inode are others, or one of `VERSIONS` is.
     """
-    found = Checked({}, {}, {})
+    checked = Checked({}, {}, {})
     with (
         _remembered(cache) as seen,
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
@@ -76,16 +76,16 @@ def check_images(
         try:
             for key, one in zip(keys, pool.map(partial(_check, images, seen), keys), strict=True):
                 if one.problem:
-                    found.problems[key] = one.problem
+                    checked.problems[key] = one.problem
                 else:
-                    found.digests[key] = one.digest
+                    checked.digests[key] = one.digest
                 if one.stamp:
-                    found.states[key] = hash(tuple(one.stamp))
+                    checked.states[key] = hash(tuple(one.stamp))
                 task.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return found
+    return checked
 
 
 class _One(NamedTuple):
@@ -153,7 +153,7 @@ def _load(cache: Path) -> dict[str, Seen]:
     # A damaged file is forgotten; it costs time only.
     if blake3(entries).hexdigest().encode() != digest:
         return {}
-    found = json.loads(entries)
-    if any(found.get(name) != value for name, value in VERSIONS.items()):
+    content = json.loads(entries)
+    if any(content.get(name) != value for name, value in VERSIONS.items()):
         return {}
-    return {key: Seen(*value) for key, value in found["seen"].items()}
+    return {key: Seen(*value) for key, value in content["seen"].items()}

@@ -169,13 +169,13 @@ def _parts(
     listing: Listing, rows: Sequence[Row], shares: Shares, seed: int, groups: Mapping[str, str]
 ) -> Parts:
     """The splits that are given; those that are not, from what is to train on."""
-    given = {row.part for row in rows}
-    if given == {""}:
+    named = {row.part for row in rows}
+    if named == {""}:
         return split(listing.samples(rows), listing.task, shares, seed, groups)
     shares = replace(
         shares,
-        validation=0.0 if "validation" in given else shares.validation,
-        test=0.0 if "test" in given else shares.test,
+        validation=0.0 if "validation" in named else shares.validation,
+        test=0.0 if "test" in named else shares.test,
     )
     base = [row for row in rows if row.part == "train"]
     drawn = split(listing.samples(base), listing.task, shares, seed, groups)

@@ -137,8 +137,8 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
 
 
 def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
-    found = next((name for name in PATHS if name in names), None)
-    if found is None:
+    path_column = next((name for name in PATHS if name in names), None)
+    if path_column is None:
         wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
         raise InvalidData(path, [f"no column {wanted}; it has: {there}"])
     split = "split" if "split" in names else None
@@ -152,11 +152,11 @@ def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | N
     if task == "regression" and not numbers:
         options["regression"] = options["classification"]
     if not any(options.values()):
-        known = (found, split, group)
+        known = (path_column, split, group)
         options["multi-label"] = tuple(name for name in names if name not in known)
     usable = [name for name, columns in options.items() if columns and task in (None, name)]
     if len(usable) == 1:
-        return Columns(found, split, group, usable[0], options[usable[0]])
+        return Columns(path_column, split, group, usable[0], options[usable[0]])
     if usable:
         raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
     needs = "'label', 'labels' or 'target', or columns of 0 and 1"

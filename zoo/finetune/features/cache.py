@@ -192,8 +192,8 @@ def _tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """All parameters and buffers of the first ``boundary`` units, sorted by name."""
     names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
-    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return ((name, found[name]) for name in sorted(names))
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return ((name, tensors[name]) for name in sorted(names))
 
 
 def open_or_fill(
@@ -222,10 +222,10 @@ def open_or_fill(
     full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
     text = json.dumps(full, sort_keys=True)
     home = folder / blake3(text.encode()).hexdigest()
-    kept = _opened(home, full, shape, count)
-    if kept:
+    cached = _opened(home, full, shape, count)
+    if cached:
         home.touch()  # the least recently used goes first
-        return Activations(shape, kept)
+        return Activations(shape, cached)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
     filling, rows = _room(folder, shape, count)
     at = 0

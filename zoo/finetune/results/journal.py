@@ -69,10 +69,10 @@ class Journal:
             pid=getpid(),
             machine=machine(),
         ).write()
-        kept = [line for line in run.lines() if line.get("steps", 0) <= steps]
-        self._remarked = {line.get("text") for line in kept if line["kind"] == "remark"}
+        lines = [line for line in run.lines() if line.get("steps", 0) <= steps]
+        self._remarked = {line.get("text") for line in lines if line["kind"] == "remark"}
         path = run.folder / METRICS
-        write_whole(path, [(json.dumps(line) + "\n").encode() for line in kept])
+        write_whole(path, [(json.dumps(line) + "\n").encode() for line in lines])
         self._file = path.open("a", buffering=1)
         self._board = _board(run.folder, steps + 1)
 

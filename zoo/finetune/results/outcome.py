@@ -32,8 +32,8 @@ def warning(
         metrics: On the test split.
     """
     noted = list(lines)
-    found = (*_diverged(prepared, noted), *_chance(prepared, metrics), *_start(prepared, noted))
-    return "; ".join(found)
+    reasons = (*_diverged(prepared, noted), *_chance(prepared, metrics), *_start(prepared, noted))
+    return "; ".join(reasons)
 
 
 def _diverged(prepared: Prepared, noted: list[Mapping[str, Any]]) -> Iterator[str]:

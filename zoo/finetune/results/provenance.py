@@ -52,11 +52,11 @@ def provenance(prepared: Prepared) -> dict[str, str]:
 
 def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
     """The provenance of a run that goes on: ``1, then 2`` of what is other than ``before``."""
-    found = {}
+    both = {}
     for name, value in provenance(prepared).items():
         was = before.get(name, value)
-        found[name] = was if _last(was) == value else f"{was}{THEN}{value}"
-    return found
+        both[name] = was if _last(was) == value else f"{was}{THEN}{value}"
+    return both
 
 
 def latest(before: Mapping[str, str]) -> dict[str, str]:

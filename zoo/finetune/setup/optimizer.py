@@ -114,13 +114,13 @@ def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> No
     parameter = nn.Parameter(torch.ones(2, 2, device=device))
     parameter.grad = torch.ones_like(parameter)
     try:
-        made = make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe)
-        made.step()
+        optimizer = make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe)
+        optimizer.step()
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidOption(
             f"the optimizer {recipe.optimizer} cannot be used here: {error}"
         ) from error
-    if sharded and type(made) not in SHARED:
+    if sharded and type(optimizer) not in SHARED:
         raise InvalidOption(
             f"the optimizer {recipe.optimizer} needs whole weights, and with FSDP processes share "
             "them: take adamw, adam or sgd"
@@ -148,10 +148,10 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     made_by = timm.optim.get_optimizer_info(name).opt_class
     device = groups[0]["params"][0].device.type
     options: dict[str, Any] = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
-    made: Optimizer = timm.optim.create_optimizer_v2(
+    optimizer: Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
-    return made
+    return optimizer
 
 
 def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:

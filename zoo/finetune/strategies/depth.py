@@ -144,16 +144,16 @@ def _scored(
     seed: int,
 ) -> Tensor:
     """The goodness of each image that is held out, of all parts."""
-    found = []
-    for ((features, targets), (held, truth)), grouped in zip(parts, groups, strict=False):
+    scores = []
+    for ((features, targets), (val_features, truth)), grouped in zip(parts, groups, strict=False):
         inner = [
             ((features[a], targets[a]), (features[b], targets[b]))
             for a, b in folds(targets, FOLDS, seed, grouped)
         ]
         c, _ = best_c(kind, task, inner, outputs)
         weight, bias = Fitter(kind, features, targets, outputs).fit(c)
-        found.append(goodness(nn.functional.linear(held, weight, bias), truth, task))
-    return torch.cat(found)
+        scores.append(goodness(nn.functional.linear(val_features, weight, bias), truth, task))
+    return torch.cat(scores)
 
 
 def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:

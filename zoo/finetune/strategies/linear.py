@@ -293,7 +293,7 @@ def _folds_of(
     if targets.dim() == 1:
         labels = [(label,) for label in targets.tolist()]
     fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
-    kept = sorted(set(fold.tolist()))
-    if len(kept) < 2:
+    numbers = sorted(set(fold.tolist()))
+    if len(numbers) < 2:
         return []
-    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in kept]
+    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in numbers]

@@ -139,10 +139,10 @@ def neighbors(
     Nearest by angle. An indicator only: it costs next to nothing, and follows what training
     would reach. A k larger than the number of images is left out.
     """
-    held, truth = validation
-    found = {}
+    val_features, truth = validation
+    accuracies = {}
     for k in ks:
         if k <= len(features):
             model = KNeighborsClassifier(k, metric="cosine").fit(features.numpy(), labels.numpy())
-            found[k] = float(model.score(held.numpy(), truth.numpy()))
-    return found
+            accuracies[k] = float(model.score(val_features.numpy(), truth.numpy()))
+    return accuracies
