@@ -60,7 +60,7 @@ class BucketBackend:
 
         Raises:
             InvalidOption: The location is malformed, or holds credentials.
-            Unavailable: What the environment says of the service is no use.
+            Unavailable: The settings in the environment cannot be used.
         """
         return cls(Location.parse(location))
 

@@ -69,12 +69,12 @@ def _translation(place: str, error: Exception) -> ZooError:
     elif number:
         reason = f"the service answered {number}{word}"
     elif "builder error" in text:
-        reason = "the endpoint is no https:// address"
+        reason = "the endpoint is not an https:// address"
     elif "HTTP error" in text:
         reason = "no answer from the service, or the connection was lost"
     else:
         reason = (
-            "its answer is no use: the service does not do as it should, or its settings in the "
+            "its answer cannot be used: the service is faulty, or its settings in the "
             "environment are incomplete or wrong"
         )
     # Most reasons say themselves what to do.

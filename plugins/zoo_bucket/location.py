@@ -69,8 +69,8 @@ class Location:
         if match is None or ".." in location:
             # The location is not repeated: what does not belong there may be a password.
             raise InvalidOption(
-                "this is no location of a bucket: write scheme://bucket or scheme://bucket/prefix, "
-                "and give credentials in the environment only"
+                "this is not the location of a bucket: write scheme://bucket or "
+                "scheme://bucket/prefix, and give credentials in the environment only"
             )
         prefix = match["prefix"].strip("/")
         return cls(match["scheme"], match["bucket"], f"{prefix}/" if prefix else "")
@@ -82,7 +82,7 @@ class Location:
         """One client to ask and read with, and one to send large things with.
 
         Raises:
-            obstore.exceptions.BaseError: What the environment says of the service is no use.
+            obstore.exceptions.BaseError: The settings in the environment cannot be used.
         """
         return self._client(*ASKING), self._client(*SENDING)
 

@@ -98,7 +98,7 @@ def _parsed(text: str) -> _Card:
     try:
         fields = yaml.safe_load(block) or {}
         if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise ValueError("it is no mapping of names")
+            raise ValueError("it is not a mapping of names")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Invalid(f"the front matter of README.md cannot be read: {error}") from error
     match = SECTION.search(rest)

@@ -1,7 +1,7 @@
 """The hub's listing, newest first, as pages of catalog entries.
 
 Anybody may have written what a row holds. What is of another type than it should be, or cannot be
-stored, is left out; a row that has no usable name is passed over, and told.
+stored, is left out; a row that has no usable name is skipped and reported.
 """
 
 from __future__ import annotations

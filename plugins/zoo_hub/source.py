@@ -53,14 +53,14 @@ class _Locator:
         try:
             validate_repo_id(repo)
         except HFValidationError as error:
-            why = f"'{text}' is no hub locator: {error}"
+            why = f"'{text}' is not a hub locator: {error}"
             raise InvalidReference(why, hint=FORM) from error
         if repo.count("/") != 1:
-            why = f"'{text}' is no hub locator: it is not of the form org/name"
+            why = f"'{text}' is not a hub locator: it is not of the form org/name"
             raise InvalidReference(why, hint=FORM)
         # The cache looks up a revision as a file, so one that climbs out of it must not get there.
         if at and (not _REVISION.fullmatch(revision) or ".." in revision):
-            why = f"'{text}' is no hub locator: malformed revision '{revision}'"
+            why = f"'{text}' is not a hub locator: malformed revision '{revision}'"
             raise InvalidReference(why, hint=FORM)
         return cls(repo, revision or None)
 

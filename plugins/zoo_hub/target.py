@@ -136,7 +136,7 @@ def _card(api: HfApi, repo: str, head: _Head) -> str | None:
     try:
         return b"".join(client.stream(url, 0, size, attempts)).decode()
     except UnicodeDecodeError as error:
-        raise Invalid(f"hf://{repo}/{CARD} is no UTF-8 text; mend it there first") from error
+        raise Invalid(f"hf://{repo}/{CARD} is not UTF-8 text; repair it there first") from error
 
 
 def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:

@@ -145,7 +145,7 @@ def test_it_is_a_module_like_any_other() -> None:
 
 def test_what_cannot_be_pooled_is_refused() -> None:
     """Branches of several resolutions, whose unit gives no single tensor."""
-    with pytest.raises(Unsupported, match=r"truncated at .*: what leaves it is no single tensor"):
+    with pytest.raises(Unsupported, match=r"truncated at .*: its output is not a single tensor"):
         SurgeryBackbone(TimmBackbone(), Surgery(truncate="stage2"), "hrnet_w18_small")
 
 

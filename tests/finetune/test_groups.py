@@ -188,7 +188,7 @@ def test_groups_by_a_column(tmp_path: Path) -> None:
 def test_what_cannot_be_grouped_by(tmp_path: Path) -> None:
     data = str(patients(tmp_path / "data", count=2, each=2))
     for rule, says in (
-        ("patient", "only tables have columns"), ("(p[0-9+_", "no regular expression"),
+        ("patient", "only tables have columns"), ("(p[0-9+_", "not a regular expression"),
         (r"\(p", "no group in it"),
     ):  # fmt: skip
         with pytest.raises(InvalidOption, match=says):

@@ -147,7 +147,7 @@ class TestNoAnswer:
         bucket_env.setenv("AWS_ALLOW_HTTP", "true")
         bucket_env.setenv("AWS_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])
         bucket_env.delenv("AWS_ENDPOINT_URL")
-        self.check(lambda: connect(s3, create=True), "no https://")
+        self.check(lambda: connect(s3, create=True), "not an https://")
 
     def test_settings_that_are_no_use(self, bucket_env: pytest.MonkeyPatch) -> None:
         bucket_env.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", f"{{bad {SECRET}")

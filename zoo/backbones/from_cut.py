@@ -71,7 +71,7 @@ class FromCut:
                 self.module(images)
             except _Reached as reached:
                 return reached.inputs
-        raise RuntimeError(f"{type(self.module).__name__} did not come to its cut")
+        raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
     def forward(self, inputs: CutInputs, images: Tensor) -> Any:
         """The network's output for what entered; with gradients, where they are enabled.

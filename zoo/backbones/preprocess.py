@@ -63,7 +63,7 @@ class _Bounded:
             raise InvalidImage(
                 "the image",
                 f"is {width} x {height} pixels: resized for the network it would have "
-                f"{pixels:,}; the most are {RESIZED_PIXELS:,}",
+                f"{pixels:,}; the limit is {RESIZED_PIXELS:,}",
             )
         try:
             return self.transform(in_channels(image, self.how.input_size[0]))
@@ -117,7 +117,7 @@ def read_image(path: Path | str) -> Image.Image:
     """Read an image as RGB; see `zoo.backbones.rgb`.
 
     Raises:
-        InvalidImage: It is missing, a folder, no readable image, or one whose values have no range.
+        InvalidImage: It is missing, a folder, unreadable, or its values have no range.
     """
     try:
         # A pipe among the images would be waited for, for ever.

@@ -167,7 +167,7 @@ def seen_once(shapes: list[Shape | None]) -> Shape | str:
     """The one shape that `watch` saw somewhere, or why there is none."""
     if len(shapes) != 1:
         return f"runs {len(shapes)} times for an image"
-    return "is no single tensor" if shapes[0] is None else shapes[0]
+    return "is not a single tensor" if shapes[0] is None else shapes[0]
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def _run_to(
         except Reached as reached:
             output = the_tensor(reached.output)
             return output if activation is None or output is None else activation(output)
-    raise RuntimeError(f"{type(module).__name__} did not come to {path}")
+    raise RuntimeError(f"{type(module).__name__} did not reach {path}")
 
 
 def _last_module(
@@ -201,7 +201,7 @@ def _output_of(
     seen, behind = watch(module, {path: HookPoint(path, at_input=False)}, owned, images)
     shape = seen_once(seen[path])
     if isinstance(shape, str):
-        raise Unsupported(f"a network cannot be truncated at {path}: what leaves it {shape}")
+        raise Unsupported(f"a network cannot be truncated at {path}: its output {shape}")
     return shape, behind.get(path)
 
 

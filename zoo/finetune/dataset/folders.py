@@ -86,7 +86,7 @@ def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
     paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
     if left := [path for path in paths if path not in taken]:
         yield (
-            f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
+            f"{len(left)} image files are skipped, such as '{left[0]}': images lie in class "
             f"folders, and are {', '.join(sorted(SUFFIXES))}"
         )
 

@@ -58,7 +58,7 @@ def _of_pattern(text: str) -> Callable[[Row], str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise InvalidOption(f"--group-by {text} is no regular expression: {error}") from error
+        raise InvalidOption(f"--group-by {text} is not a regular expression: {error}") from error
     if not pattern.groups:
         raise InvalidOption(
             f"--group-by {text} has no group in it: put what names the patient, say, in (…)"

@@ -47,7 +47,7 @@ def _across(
             number = sum(len(pair) - 1 for pair in pairs)
             yield (
                 f"{number} of {len(samples)} {part} images are trained on, too, such as "
-                f"{_pair(pairs[0])}: figures on these say nothing of new images"
+                f"{_pair(pairs[0])}: figures on these say nothing about new images"
             )
         here, there = ({groups.get(x.key, "") for x in each} for each in (samples, parts.train))
         shared = (here & there) - {""}

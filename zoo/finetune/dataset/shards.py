@@ -158,7 +158,7 @@ def _samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
                 span = Span(file, member.offset_data, member.size)
                 members[match[2].lower()] = span
     except (tarfile.TarError, OSError) as error:
-        raise InvalidData(file, [f"is no readable, uncompressed tar file: {error}"]) from error
+        raise InvalidData(file, [f"is not a readable, uncompressed tar file: {error}"]) from error
     if members:
         yield name, members
 

@@ -215,7 +215,7 @@ def _numbers(cells: Cells, columns: Sequence[str]) -> Label:
     for name in columns:
         value = cells[name] or ""
         if not _is_number(value):
-            raise ValueError(f"has '{value}' in the column '{name}', which is no finite number")
+            raise ValueError(f"has '{value}' in the column '{name}', which is not a finite number")
         numbers.append(float(value))
     return tuple(numbers)
 

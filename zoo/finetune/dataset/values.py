@@ -91,7 +91,7 @@ def _label(value: Any, task: Task, names: Sequence[str]) -> Label:
         return tuple(_name(item, names) for item in several)
     numbers = tuple(float(item) for item in several)
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{value!r} is no finite number")
+        raise ValueError(f"{value!r} is not a finite number")
     return numbers
 
 

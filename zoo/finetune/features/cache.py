@@ -96,7 +96,7 @@ class Activations:
 def shape_of(
     entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> Shape:
-    """What crosses the cut for one image, found by recording two and three at once.
+    """The inputs at the cut for one image, found by recording two and three at once.
 
     Args:
         entry: Records them.
@@ -117,7 +117,7 @@ def shape_of(
         if not isinstance(pair, Tensor) and pair == triple:
             constants[at] = pair
         elif not isinstance(pair, Tensor):
-            raise Unsupported("what crosses the cut depends on how many images there are")
+            raise Unsupported("the inputs at the cut depend on the number of images")
         elif not torch.equal(pair, same):
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
@@ -127,7 +127,7 @@ def shape_of(
         elif pair.shape == triple.shape and torch.equal(pair, triple):
             constants[at] = pair
         else:
-            raise Unsupported("what crosses the cut does not go image by image")
+            raise Unsupported("the inputs at the cut cannot be split by image")
     return Shape(spec, tuple(rows), constants, frozenset(last))
 
 
@@ -210,7 +210,7 @@ def open_or_fill(
     Args:
         folder: Where caches lie.
         description: All that shapes them, as plain data.
-        shape: Of what crosses.
+        shape: Of the inputs at the cut.
         count: Number of images.
         batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
         entry: Records them.

@@ -183,7 +183,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
 
 
 def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
-    """All that shapes what crosses the cut, but for the images."""
+    """All that determines the inputs at the cut, except the images."""
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
         "plugin": backbone.plugin,

@@ -91,7 +91,7 @@ class Earlier:
             raise InvalidData(data, [f"it is not what it was {self.when}"])
         # Runs that older versions cut off have none.
         if dataset.split_digest != self.provenance.get("split_digest", dataset.split_digest):
-            text = "its images are divided into train, validation and test otherwise than they were"
+            text = "its images are split into train, validation and test differently than"
             raise InvalidData(data, [f"{text} {self.when}"])
 
     def remark(self, prepared: Prepared) -> str:

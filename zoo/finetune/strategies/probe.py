@@ -110,7 +110,7 @@ def check_features(features: Tensor, targets: Tensor) -> int:
         return targets.shape[1]
     counts = torch.bincount(targets)
     if len(counts) < 2 or not counts.all():
-        raise InvalidOption("a probe needs two classes, and an image of each to fit it on")
+        raise InvalidOption("a probe needs at least two classes, and an image of each to fit it on")
     return len(counts)
 
 
