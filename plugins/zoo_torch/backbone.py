@@ -34,7 +34,7 @@ class TorchBackbone:
             UnknownName: It is neither registered nor an import path, or a tag was asked for.
             MissingPackage: Its module is not installed.
             BrokenPlugin: Its module fails to import.
-            Unsupported: It is no network, does not run, or cannot be had in such a size.
+            Unsupported: It is not a network, does not run, or cannot be built in that size.
         """
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])

@@ -57,7 +57,7 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     """The network ``name`` with untrained weights.
 
     Raises:
-        Unsupported: It is no network, does not run, or cannot be had in such a size.
+        Unsupported: It is not a network, does not run, or cannot be built in that size.
         UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
     """
     network = find(name)

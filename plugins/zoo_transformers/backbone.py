@@ -48,7 +48,7 @@ class TransformersBackbone:
         Raises:
             UnknownName: There is no such architecture, or a tag was asked for.
             MissingPackage: transformers is not installed.
-            Unsupported: It cannot be had in such a size.
+            Unsupported: It cannot be built in that size.
         """
         network = with_arguments(find(architecture), self._arguments)
         if options.tag is not None:

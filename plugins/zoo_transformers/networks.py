@@ -51,7 +51,7 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
 
     Raises:
         MissingPackage: transformers is not installed.
-        Unsupported: It cannot be had in such a size.
+        Unsupported: It cannot be built in that size.
     """
     chosen = options.num_classes
     outputs = architecture.num_classes if chosen is None else chosen

@@ -59,7 +59,7 @@ def extract(
         module: The network.
         taps: Taps of it.
         batches: Images (N, C, H, W) and targets (N, …), on any device.
-        task: Told of every image.
+        task: Advanced by every image.
     """
     device = next(module.parameters()).device
     parts: list[list[Tensor]] = []

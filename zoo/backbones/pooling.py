@@ -1,8 +1,8 @@
-"""Pool what leaves a part of a network: one vector of features an image, whatever the layout.
+"""Pool the output of a part of a network: one vector of features an image, whatever the layout.
 
 Convolutional networks give (N, F, H, W), some transformers (N, H, W, F), others tokens
-(N, places, F). Places grow with the image, features do not: that tells them apart where shapes at
-one size would not, as of 96 features at 96 x 96 places.
+(N, positions, F). Positions grow with the image, features do not: that distinguishes them where
+shapes at one size would not, as of 96 features at 96 x 96 positions.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def predict(
         model: A module that `zoo.backbones.load.load` returned.
         images: Image files, and folders of them.
         top: How many classes to name.
-        bad: Gets what is wrong with images that are missing or unreadable; the rest goes on.
+        bad: Gets the problems of images that are missing or unreadable, which are then skipped.
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.

@@ -58,7 +58,7 @@ def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Arr
     total, labels = np.zeros(len(times)), np.zeros(len(times))
     for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
         order = np.argsort(-scores, kind="stable")
-        # What has one score is told apart by no threshold.
+        # No threshold separates images of equal score.
         last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
         seen = np.cumsum(times[:, order], axis=1)[:, last]
         hits = np.cumsum(times[:, order] * present[order], axis=1)[:, last]

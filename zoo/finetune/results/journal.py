@@ -1,4 +1,4 @@
-"""The journal of a run: what it says while it goes on, and the pictures drawn of it."""
+"""The journal of a run: its log while it runs, and the pictures drawn of it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Journal:
             logging.getLogger("zoo").warning(text)
 
     def done(self, result: Mapping[str, object]) -> None:
-        """The run came to its end; the state to go on from is not needed any more."""
+        """The run ended; its saved state is no longer needed."""
         if not self.writes:
             return
         self.run = replace(self.run, status="done", result=result).write()

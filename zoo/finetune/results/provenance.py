@@ -51,7 +51,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
 
 
 def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
-    """The provenance of a run that goes on: ``1, then 2`` of what is other than ``before``."""
+    """The provenance of a resumed run: ``1, then 2`` of what differs from ``before``."""
     both = {}
     for name, value in provenance(prepared).items():
         was = before.get(name, value)
@@ -60,7 +60,7 @@ def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
 
 
 def latest(before: Mapping[str, str]) -> dict[str, str]:
-    """What a run went on with last."""
+    """What a run was last resumed with."""
     return {name: _last(value) for name, value in before.items()}
 
 
@@ -70,7 +70,7 @@ def _last(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """How it was, for what goes on or is done again.
+    """How a run was, for resuming it or running it again.
 
     Attributes:
         provenance: Of the run, or of what it made.
@@ -95,7 +95,7 @@ class Earlier:
             raise InvalidData(data, [f"{text} {self.when}"])
 
     def remark(self, prepared: Prepared) -> str:
-        """What is other than it was, and gives other bits; empty if nothing is."""
+        """What differs from then, and gives other bits; empty if nothing does."""
         if not self.provenance:
             return ""
         here, found = provenance(prepared), []

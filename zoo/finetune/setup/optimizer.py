@@ -1,4 +1,4 @@
-"""Who is trained, how fast, and how the rates run.
+"""Which parameters are trained, with which learning rates, and their schedule.
 
 Every group has a true ``lr`` of its own, and one factor moves them all, so that the ratio of any
 two is the same at every step.
@@ -78,8 +78,8 @@ def _shrinking(model: nn.Module) -> set[nn.Parameter]:
 
     Norms, biases and scales are vectors, whatever their shape: a scale of channels may be (C, 1,
     1), a token (1, 1, C). A layer with one output has weights of such a shape, too. Tables of
-    positions are told by their names: of torchvision's and transformers' networks, none says so
-    itself, as those of timm do.
+    positions are recognized by their names: networks of torchvision and transformers do not say so
+    themselves, as those of timm do.
     """
     exempt = tuple(getattr(model, "no_weight_decay", tuple)())  # names, or patterns as of a shell
     kernels = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS)}

@@ -149,7 +149,7 @@ class Fitter:
 
     def _fit(self, estimator: Estimator, column: Array, c: float) -> tuple[Array, Array]:
         if self.kind != "ridge" and len(present := np.unique(column)) < 2:
-            # Nothing to tell apart: as sure of it as the number of images allows.
+            # One class only: as sure of it as the number of images allows.
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
             return np.zeros((1, self.features.shape[1])), np.array([odds])
         options = {"alpha": 1 / c} if self.kind == "ridge" else {"C": c}
@@ -249,7 +249,7 @@ def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
 
 
 def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """How well each image is told (N,); the mean is the score of all.
+    """The score of each image (N,); the mean is the score of all.
 
     Whether the class is right; the F1 of its labels, 1 where there are none and none are given; for
     numbers 1 less the squared error as a share of their variance, so that the mean is R2.
