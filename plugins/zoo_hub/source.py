@@ -117,7 +117,7 @@ class HubSource:
             return _cached_release(wanted)
         endpoint = client.endpoint()
         attempts = client.Attempts(host(endpoint), str(wanted))
-        return client.ask(lambda: _release(_told(endpoint, wanted), wanted), attempts)
+        return client.ask(lambda: _release(_answer(endpoint, wanted), wanted), attempts)
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
@@ -214,7 +214,7 @@ def _cached_release(wanted: _Locator) -> Release:
     )
 
 
-def _told(endpoint: str, wanted: _Locator) -> Any:
+def _answer(endpoint: str, wanted: _Locator) -> Any:
     """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
     module takes a tenth of a second to import.
     """

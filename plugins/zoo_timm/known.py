@@ -51,7 +51,7 @@ def made_for() -> str:
 @cache
 def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
-    with _kept() as archive:
+    with _archive() as archive:
         names = [name for name in archive.namelist() if name != CATALOG] if archive else []
         index = bisect_right(names, architecture)
         batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
@@ -62,7 +62,7 @@ def entries() -> list[CatalogEntry] | None:
     """What the installed timm lists, with the parameters of each network; None if that is not
     known.
     """
-    with _kept() as archive:
+    with _archive() as archive:
         if archive is None:
             return None
         rows = json.loads(archive.read(CATALOG))
@@ -74,7 +74,7 @@ def entries() -> list[CatalogEntry] | None:
 
 
 @contextmanager
-def _kept() -> Iterator[ZipFile | None]:
+def _archive() -> Iterator[ZipFile | None]:
     """The outlines, if they are of the installed timm."""
     if not OUTLINES.is_file():
         yield None

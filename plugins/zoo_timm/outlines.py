@@ -130,7 +130,7 @@ def write(architectures: Iterable[str], path: Path) -> None:
         file.comment = made_for().encode()
         names, params = sorted(architectures), dict[str, int]()
         for first in range(0, len(names), TOGETHER):
-            batch = {name: _told(name) for name in names[first : first + TOGETHER]}
+            batch = {name: _outline_or_none(name) for name in names[first : first + TOGETHER]}
             outlines = {name: each for name, each in batch.items() if each}
             _put(file, min(batch), {name: each.to_json() for name, each in outlines.items()})
             params |= {name: each.hierarchy.params for name, each in outlines.items()}
@@ -148,7 +148,7 @@ def _row(entry: CatalogEntry, params: int | None) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _told(architecture: str) -> Outline | None:
+def _outline_or_none(architecture: str) -> Outline | None:
     try:
         return outlined(architecture)
     except Unsupported as error:

@@ -69,7 +69,7 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
     if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in taken:
         raise Unsupported(f"the factory of the network '{name}' takes no 'channels'")
-    module = _made(name, network, taken)
+    module = _built(name, network, taken)
     head, features = _examined(name, network.head, _probe(name, network, taken, module), how)
     module.zoo_torch = Built(name, taken, how, head, features)  # type: ignore[assignment]
     if num_classes and "num_classes" not in taken:
@@ -113,7 +113,7 @@ def _taken(network: Network, wanted: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if key in parameters}
 
 
-def _made(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
+def _built(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
     try:
         module = network.factory(**options)
     except Exception as error:
@@ -126,7 +126,7 @@ def _made(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
 def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Module) -> nn.Module:
     """Another one like ``module``, on the meta device."""
     with on_meta():
-        probe = _made(name, network, options)
+        probe = _built(name, network, options)
     if probe is module:
         raise Unsupported(f"the factory of '{name}' gives one module again and again, not new ones")
     if torch.empty(0).is_meta:  # get_default_device of torch 2.7 heeds no `with`

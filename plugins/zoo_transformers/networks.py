@@ -132,7 +132,7 @@ def _configuration(kind: Any, architecture: Architecture, how: Preprocessing, ou
     if architecture.family.sized:
         sizes.check(architecture, height, width)
         values["image_size"] = height if height == width else (height, width)
-    if architecture.family.tower:
+    if architecture.family.vision_tower:
         values = {"vision_config": values, "text_config": LONE_TOWER}
     return kind.config_class(**values, num_labels=outputs)
 

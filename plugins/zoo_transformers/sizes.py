@@ -30,7 +30,7 @@ def check(architecture: Architecture, height: int, width: int) -> None:
     Raises:
         Unsupported: It cannot.
     """
-    if architecture.family.tower and height != width:
+    if architecture.family.vision_tower and height != width:
         raise Unsupported(f"{architecture.name} takes square images only")
     window = architecture.config.get("window_size", 0)
     # Four pixels are one place, and each stage but the last halves both sides.

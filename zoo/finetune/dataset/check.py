@@ -27,9 +27,9 @@ __all__ = ["Checked", "check_images", "state_of"]
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
 """Of what decides which images are in order."""
-SETTLED = 2_000_000_000
+RACY_NS = 2_000_000_000
 """A file that changed less than so many nanoseconds ago may change again without a new time: file
-systems tell time in steps (git calls such entries "racily clean")."""
+systems have clocks of coarse steps (git calls such entries "racily clean")."""
 
 
 class Checked(NamedTuple):
@@ -111,7 +111,7 @@ def _check(images: Images, seen: dict[str, Seen], key: str) -> _One:
             return _One(before.digest, stamp)
         seen.pop(key, None)
         digest = images.check(key)
-        if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > SETTLED:
+        if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > RACY_NS:
             seen[key] = Seen(stamp, digest)
     except InvalidImage as error:
         return _One(problem=error.reason)

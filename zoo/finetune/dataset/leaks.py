@@ -13,7 +13,7 @@ __all__ = ["crossings"]
 
 def crossings(parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
     """Remarks on copies of images: that there are any, that their labels differ, and, where parts
-    are given or copies were to be apart, that training has seen what measures it.
+    are given or copies may be in several parts, that training has seen what measures it.
 
     Args:
         parts: The split.

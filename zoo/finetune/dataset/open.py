@@ -42,7 +42,7 @@ def open_dataset(
     test_share: float = 0.2,
     seed: int = 0,
     group_by: str = "",
-    apart: bool = False,
+    split_copies: bool = False,
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -57,7 +57,7 @@ def open_dataset(
         seed: Of the split.
         group_by: What stays in one part: a column of a table, or a rule on paths
             (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
-        apart: Whether copies of an image need not stay in one part.
+        split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order, so that they are not decoded
             again as long as their files stay as they are.
@@ -74,7 +74,7 @@ def open_dataset(
     keys = [row.key for row in listing.rows if not row.problem]
     checked = check_images(listing.images, keys, progress, memory)
     bad = _bad(listing, checked)
-    rows = joined(_usable(spec, listing, bad, skip_bad), {} if apart else checked.digests)
+    rows = joined(_usable(spec, listing, bad, skip_bad), {} if split_copies else checked.digests)
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:

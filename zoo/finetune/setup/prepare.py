@@ -181,7 +181,7 @@ def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Datase
         test_share=recipe.test_share,
         seed=recipe.seed,
         group_by=recipe.group_by,
-        apart=recipe.duplicates == "apart",
+        split_copies=recipe.duplicates == "apart",
         skip_bad=recipe.skip_bad,
         cache=workspace.root / CACHE / "images",
         progress=progress,
