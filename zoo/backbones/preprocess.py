@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocess", "in_channels", "inference_transform", "read_image"]
 
-GREY, COLOURS = 1, 3
+GRAY, COLORS = 1, 3
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
     """From an RGB image of any size to a float32 tensor (C, H, W), normalized.
 
-    For a network of one channel, the image is made grey. The transform raises `InvalidImage` where
+    For a network of one channel, the image is made gray. The transform raises `InvalidImage` where
     it cannot be carried out within the limits.
 
     Raises:
@@ -78,11 +78,11 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
     Raises:
         InvalidImage: It takes neither one nor three.
     """
-    if channels not in (GREY, COLOURS):
+    if channels not in (GRAY, COLORS):
         raise InvalidImage(
-            "the image", f"has {COLOURS} colours, and the network takes {channels} channels"
+            "the image", f"has {COLORS} colors, and the network takes {channels} channels"
         )
-    return image.convert("L") if channels == GREY else image
+    return image.convert("L") if channels == GRAY else image
 
 
 def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
