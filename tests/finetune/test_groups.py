@@ -218,7 +218,7 @@ def tuned(small: zoo.Zoo, data: Path, **options: Any) -> tuple[dict[str, Any], S
         "team/base", data, "team/tuned", device="cpu", strategy="probe", image_size=32, **options
     )
     notes = find_run(small.workspace, result.run).lines()
-    return small.show("team/tuned"), [x["text"] for x in notes if x["kind"] == "remark"]
+    return small.show("team/tuned").to_json(), [x["text"] for x in notes if x["kind"] == "remark"]
 
 
 def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Path) -> None:
