@@ -72,7 +72,7 @@ def _input_size(how: Mapping[str, Any], model_args: Mapping[str, Any]) -> tuple[
 def _built_for(
     how: Mapping[str, Any], model_args: Mapping[str, Any], size: tuple[int, int, int]
 ) -> list[int] | None:
-    """Height and width of the images that its embeddings of places are for."""
+    """Height and width of the images that its embeddings of positions are for."""
     if "img_size" in model_args:
         return _sides(model_args["img_size"])
     return list(size[1:]) if "input_size" in how and _is_fixed(how, model_args) else None

@@ -64,10 +64,10 @@ def fed(prepared: Prepared, folder: Path) -> Loaders:
 
 @pytest.fixture
 def homes(tmp_path: Path) -> Homes:
-    """The names of the folders that hold what crosses, made anew each time."""
+    """The names of the folders that hold cached activations, new each time."""
 
     def homes(prepared: Prepared) -> set[str]:
-        folder = tmp_path / f"crossings{len(list(tmp_path.iterdir()))}"
+        folder = tmp_path / f"activations{len(list(tmp_path.iterdir()))}"
         fed(prepared, folder)
         return {path.name for path in folder.iterdir()}
 
@@ -194,13 +194,15 @@ def cached(feed: object) -> CachedLoader:
     return feed
 
 
-def rows(crossings: Activations, indices: list[int]) -> Tensor:
-    (value,), _ = crossings.batch(indices, torch.device("cpu"))
+def rows(activations: Activations, indices: list[int]) -> Tensor:
+    (value,), _ = activations.batch(indices, torch.device("cpu"))
     assert isinstance(value, Tensor)
     return value
 
 
-def test_a_view_is_what_crosses_for_images_of_its_epoch(ready: Ready, tmp_path: Path) -> None:
+def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
+    ready: Ready, tmp_path: Path
+) -> None:
     prepared = ready(augment="light", views=2)
     made = fed(prepared, tmp_path)
     train, plain = cached(made.train), cached(made.plain)

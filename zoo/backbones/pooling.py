@@ -45,15 +45,15 @@ def feature_dimension(shape: Shape, larger: Shape | None, native: Shape | None) 
 def pool(features: Tensor, dimension: int) -> Tensor:
     """The mean over all dimensions but the first and ``dimension``, in float32: (N, F).
 
-    All places count alike, class and register tokens as any other.
+    All positions count alike, class and register tokens as any other.
     """
-    places = [d for d in range(1, features.dim()) if d != dimension]
-    return features.float().mean(dim=places) if places else features.float()
+    positions = [d for d in range(1, features.dim()) if d != dimension]
+    return features.float().mean(dim=positions) if positions else features.float()
 
 
 def the_tensor(output: Any) -> Tensor | None:
     """The tensor that a module gives, alone or beside what is no feature, such as the size or the
-    coordinates of its places; None if there are several, or none.
+    coordinates of its positions; None if there are several, or none.
     """
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     floats = [leaf for leaf in leaves if leaf.is_floating_point()]
@@ -61,7 +61,7 @@ def the_tensor(output: Any) -> Tensor | None:
 
 
 def _beside_a_square(shape: Shape) -> int | None:
-    """The odd one of three dimensions: places of a square are as many in both directions."""
+    """The odd one of three dimensions: positions of a square are as many in both directions."""
     if len(shape) != 4 or len(set(shape[1:])) != 2:
         return None
     return {(True, False): 3, (False, True): 1}.get((shape[1] == shape[2], shape[2] == shape[3]))

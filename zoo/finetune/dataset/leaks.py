@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from zoo.finetune.dataset.dataset import PARTS, Sample
 from zoo.finetune.dataset.split import Parts
 
-__all__ = ["crossings"]
+__all__ = ["find_leaks"]
 
 
-def crossings(parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
+def find_leaks(
+    parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]
+) -> Iterator[str]:
     """Remarks on copies of images: that there are any, that their labels differ, and, where parts
     are given or copies may be in several parts, that training has seen what measures it.
 

@@ -23,7 +23,7 @@ from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
 from zoo.finetune.dataset.folders import list_folders
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
-from zoo.finetune.dataset.leaks import crossings
+from zoo.finetune.dataset.leaks import find_leaks
 from zoo.finetune.dataset.listing import Listing, Row
 from zoo.finetune.dataset.misplaced import LAYOUT, one_below
 from zoo.finetune.dataset.named import is_named, list_named, located
@@ -94,7 +94,7 @@ def open_dataset(
         images=listing.images,
         states=checked.states,
         groups=groups,
-        remarks=(*listing.remarks, *crossings(parts, checked.digests, groups)),
+        remarks=(*listing.remarks, *find_leaks(parts, checked.digests, groups)),
     )
 
 

@@ -41,7 +41,7 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What crosses a cut, for one image.
+    """The inputs at a cut, for one image.
 
     Attributes:
         spec: How the leaves make up the arguments.
@@ -62,7 +62,7 @@ class Shape:
 
 
 class Activations:
-    """What crosses a cut for a list of images: one row of each tensor per image.
+    """The inputs at a cut for a list of images: one row of each tensor per image.
 
     Args:
         shape: How a row is made up.
