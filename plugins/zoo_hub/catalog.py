@@ -67,7 +67,7 @@ def listing(
 ) -> Iterator[Page]:
     """Pages of the repositories that match, last modified first.
 
-    ``cursor`` is that of the page before; one that the hub does not take any more begins anew.
+    ``cursor`` is that of the page before; one that the hub no longer accepts starts over.
 
     Raises:
         Unavailable: The hub does not answer, or refuses.

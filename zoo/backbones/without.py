@@ -37,7 +37,7 @@ def exact_unit(hierarchy: Hierarchy, name: str) -> Unit:
     """The unit of just this name: one unit is taken out, so nothing that means several is one.
 
     Raises:
-        InvalidOption: It is the name of a stage; its units are told.
+        InvalidOption: It is the name of a stage; the message lists its units.
         UnknownName: There is none; near names are suggested.
     """
     within = [unit.name for unit in hierarchy.units if unit.stage == name]

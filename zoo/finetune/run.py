@@ -259,7 +259,7 @@ def rerun(
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    if not data and not _made_here(workspace, digest):
+    if not data and not _trained_here(workspace, digest):
         raise InvalidOption(
             f"{name} was not trained in this zoo, and the data that its recipe names "
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
@@ -278,7 +278,7 @@ def rerun(
     )
 
 
-def _made_here(workspace: Workspace, digest: Digest) -> bool:
+def _trained_here(workspace: Workspace, digest: Digest) -> bool:
     return any(run.result.get("manifest") == str(digest) for run in list_runs(workspace))
 
 
