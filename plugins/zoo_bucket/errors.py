@@ -49,17 +49,17 @@ def _status(error: Exception) -> str:
     return match[1] if match else ""
 
 
-def _translation(place: str, error: Exception) -> ZooError:
+def _translation(location: str, error: Exception) -> ZooError:
     text, number = str(error), _status(error)
     code = _CODE.search(text)
     word = f" ({code[1]})" if code else ""
     if isinstance(error, NotImplementedError) or number == "501":
         return Unsupported(
-            f"{place} cannot do what a store needs: its service says 'not implemented'"
+            f"{location} cannot do what a store needs: its service says 'not implemented'"
         )
     if _NO_CREDENTIALS.search(text):
         why = "no credentials: set those of the service in the environment"
-        return Unavailable(place, why, hint="")
+        return Unavailable(location, why, hint="")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         reason = f"access is refused{word}: check the credentials and their rights"
     elif number == "404":
@@ -78,4 +78,4 @@ def _translation(place: str, error: Exception) -> ZooError:
             "environment are incomplete or wrong"
         )
     # Most reasons say themselves what to do.
-    return Unavailable(place, reason, hint=None if reason == NO_BUCKET else "")
+    return Unavailable(location, reason, hint=None if reason == NO_BUCKET else "")

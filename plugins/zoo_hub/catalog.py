@@ -160,8 +160,8 @@ def _parts(text: str) -> Iterator[str]:
 def _called(raw: Any) -> str:
     """What a row that cannot be listed is called, as far as it says."""
     name = raw.get("id") if isinstance(raw, dict) else None
-    if isinstance(raw, str) and (found := ID.search(raw)):
-        name = found[1]
+    if isinstance(raw, str) and (match := ID.search(raw)):
+        name = match[1]
     return _text(name)[:NAME_LIMIT] if isinstance(name, str) else "one without a name"
 
 

@@ -163,8 +163,8 @@ class Attempts:
             text = f"answered {answer} when asked for '{self.asked}'"
             if wait > self.patience:
                 text += f", and to wait {wait} s"
-            if said := reason(error, self.hub):
-                text += f": {said}"
+            if words := reason(error, self.hub):
+                text += f": {words}"
             return f"{text}; {_login()}" if error.response.status_code == 401 else text
         if isinstance(error, _http.TimeoutException):
             return "no answer in time"

@@ -111,11 +111,11 @@ def publish(
             )
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
-        there = _card(api, repo, head)
-        if there is None:
+        existing = _card(api, repo, head)
+        if existing is None:
             text = completed_card(text, facts, lineage)
         else:
-            text = joined_card(there, text, facts, lineage)
+            text = joined_card(existing, text, facts, lineage)
         card.write_text(text, encoding="utf-8")
         return _commit(api, repo, folder, head)
 
@@ -260,12 +260,12 @@ def _lacks_xet(api: HfApi, repo: str) -> bool:
 def _arrived(api: HfApi, repo: str, folder: Path, stale: Sequence[str]) -> str | None:
     """The newest commit, if it holds the bytes of all files in ``folder``, and nothing stale."""
     info = api.model_info(repo, files_metadata=True, timeout=client.TIMEOUT)
-    there = {s.rfilename: s.lfs.sha256 if s.lfs else s.blob_id for s in info.siblings or ()}
-    if not there.keys().isdisjoint(stale):
+    present = {s.rfilename: s.lfs.sha256 if s.lfs else s.blob_id for s in info.siblings or ()}
+    if not present.keys().isdisjoint(stale):
         return None
     for path in folder.iterdir():
         with path.open("rb") as file:
-            if there.get(path.name) not in (sha256(file), git_hash(file)):
+            if present.get(path.name) not in (sha256(file), git_hash(file)):
                 return None
     return info.sha
 

@@ -185,7 +185,7 @@ def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """How images become input, after timm's own resolution of its configs."""
     config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     channels, *image_size = config["input_size"]
-    how = Preprocessing(
+    preprocessing = Preprocessing(
         input_size=(len(config["mean"]), *image_size),
         mean=tuple(map(float, config["mean"])),
         std=tuple(map(float, config["std"])),
@@ -193,7 +193,7 @@ def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
         crop_pct=float(config["crop_pct"]),
         crop_mode=config["crop_mode"],
     )
-    return adapted_preprocessing(how, None, channels)
+    return adapted_preprocessing(preprocessing, None, channels)
 
 
 def _config(module: nn.Module) -> dict[str, Any]:

@@ -62,16 +62,21 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     """
     network = find(name)
     image_size, channels = options.image_size, options.channels
-    how = adapted_preprocessing(network.preprocessing, image_size, channels)
+    preprocessing = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
     num_classes = options.num_classes or None
     wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
     taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
-    if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in taken:
+    if (
+        preprocessing.input_size[0] != network.preprocessing.input_size[0]
+        and "channels" not in taken
+    ):
         raise Unsupported(f"the factory of the network '{name}' takes no 'channels'")
     module = _built(name, network, taken)
-    head, features = _examined(name, network.head, _probe(name, network, taken, module), how)
-    module.zoo_torch = Built(name, taken, how, head, features)  # type: ignore[assignment]
+    head, features = _examined(
+        name, network.head, _probe(name, network, taken, module), preprocessing
+    )
+    module.zoo_torch = Built(name, taken, preprocessing, head, features)  # type: ignore[assignment]
     if num_classes and "num_classes" not in taken:
         _set_outputs(module, num_classes)
     return module
@@ -135,14 +140,14 @@ def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Modu
 
 
 def _examined(
-    name: str, head: str | None, probe: nn.Module, how: Preprocessing
+    name: str, head: str | None, probe: nn.Module, preprocessing: Preprocessing
 ) -> tuple[str | None, tuple[int, ...]]:
     """Where the head is, and the shape of its input (or of an encoder's output)."""
     with _input_shapes(probe) as input_shapes:
         try:
-            recording = record(probe, torch.zeros(1, *how.input_size, device="meta"))
+            recording = record(probe, torch.zeros(1, *preprocessing.input_size, device="meta"))
         except Exception as error:
-            size = " x ".join(map(str, how.input_size))
+            size = " x ".join(map(str, preprocessing.input_size))
             raise Unsupported(
                 f"'{name}' cannot be run on an image of {size}, its preprocessing's size: {error}"
             ) from error

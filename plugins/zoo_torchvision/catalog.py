@@ -40,19 +40,19 @@ class TorchvisionCatalog:
         from zoo_torchvision.networks import classes, license_of, pinned, preprocessing
 
         for locator, (architecture, weights) in _published().items():
-            how = preprocessing(weights)
+            preset = preprocessing(weights)
             yield CatalogEntry(
                 name=f"torchvision/{locator}",
                 backbone="torchvision",
                 architecture=architecture,
                 tag=weights.name,
                 license=license_of(weights),
-                input_size=how.input_size,
-                mean=how.mean,
-                std=how.std,
-                interpolation=how.interpolation,
-                crop_pct=how.crop_pct,
-                crop_mode=how.crop_mode,
+                input_size=preset.input_size,
+                mean=preset.mean,
+                std=preset.std,
+                interpolation=preset.interpolation,
+                crop_pct=preset.crop_pct,
+                crop_mode=preset.crop_mode,
                 num_classes=len(classes(weights)),
                 location=Location("torchvision", locator) if pinned(weights) else None,
             )

@@ -106,21 +106,21 @@ def network(name: str) -> Network:
 
 def preprocessing(weights: WeightsEnum) -> Preprocessing:
     """How images become input of these weights: shorter side resized, then cropped."""
-    how = weights.transforms()
-    (size,), (resized,) = how.crop_size, how.resize_size
+    preset = weights.transforms()
+    (size,), (resized,) = preset.crop_size, preset.resize_size
     return Preprocessing(
         input_size=(3, size, size),
-        mean=tuple(map(float, how.mean)),
-        std=tuple(map(float, how.std)),
-        interpolation=str(how.interpolation.value),
+        mean=tuple(map(float, preset.mean)),
+        std=tuple(map(float, preset.std)),
+        interpolation=str(preset.interpolation.value),
         crop_pct=_crop_pct(size, resized),
         crop_mode="center",
     )
 
 
-def resize_size(how: Preprocessing) -> int:
+def resize_size(preprocessing: Preprocessing) -> int:
     """Length of the shorter side before the crop."""
-    return math.floor(min(how.input_size[1:]) / how.crop_pct)
+    return math.floor(min(preprocessing.input_size[1:]) / preprocessing.crop_pct)
 
 
 def classes(weights: WeightsEnum) -> tuple[str, ...]:

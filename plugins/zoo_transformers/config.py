@@ -166,8 +166,8 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
     stated = config.get("vision_config", {}) if kind in PAIRS else config
     names = [*names, str(config.get("_name_or_path", ""))]
     known_names = [name.rpartition("/")[2] for name in names]
-    how = processors.read(processor, bgr=family.bgr) if processor else None
-    row, differing = _nearest(rows, _defaults(kind, rows), stated, known_names, how)
+    preprocessing = processors.read(processor, bgr=family.bgr) if processor else None
+    row, differing = _nearest(rows, _defaults(kind, rows), stated, known_names, preprocessing)
     if model == ONE_HEAD:
         differing["model"] = model
     labels = _labels(config)
@@ -185,7 +185,7 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
             },
             CONFIG,
         ),
-        preprocessing=how and adapted_preprocessing(how, None, channels),
+        preprocessing=preprocessing and adapted_preprocessing(preprocessing, None, channels),
         classes=() if encoder or labels[:1] == ("LABEL_0",) else labels,
     )
 
@@ -211,7 +211,7 @@ def _nearest(
     defaults: Mapping[str, Any],
     stated: Mapping[str, Any],
     known_names: Sequence[str],
-    how: Preprocessing | None,
+    preprocessing: Preprocessing | None,
 ) -> tuple[Architecture, dict[str, Any]]:
     """The row that is the likeliest, and the values that are other than its own."""
     theirs = {name: stated.get(name, value) for name, value in defaults.items()}
@@ -226,7 +226,7 @@ def _nearest(
 
     def likelihood(row: Architecture) -> tuple[int, int, bool, int]:
         rank = known_names.index(row.name) if row.name in known_names else len(known_names)
-        other_colors = how is not None and how.mean != row.preprocessing.mean
+        other_colors = preprocessing is not None and preprocessing.mean != row.preprocessing.mean
         return len(differing(row).keys() - TRAINING), rank, other_colors, ORDER.index(row.name)
 
     best = min(rows, key=likelihood)

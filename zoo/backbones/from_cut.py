@@ -206,8 +206,8 @@ def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
 
 
 def _feed(inputs: CutInputs) -> Callable[..., Any]:
-    left = [inputs]
-    return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
+    pending = [inputs]
+    return lambda _, args, kwargs: pending.pop() if pending else (args, kwargs)
 
 
 def _same_or_hollow(one: Any, other: Any) -> Any:

@@ -37,8 +37,8 @@ def feature_dimension(shape: Shape, larger: Shape | None, native: Shape | None) 
     if len(shape) == 3:
         return 2
     for known in (shape, native):
-        if known is not None and (found := _beside_a_square(known)) is not None:
-            return found
+        if known is not None and (odd := _beside_a_square(known)) is not None:
+            return odd
     return None
 
 

@@ -85,11 +85,13 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L") if channels == GRAY else image
 
 
-def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
+def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int:
     """Pixels that an image takes while it is resized, first in width, then in height."""
-    wide, high = (math.floor(side / how.crop_pct) for side in how.input_size[:0:-1])
-    if how.crop_mode != "squash":
-        ratio = (min if how.crop_mode == "border" else max)(wide / width, high / height)
+    wide, high = (
+        math.floor(side / preprocessing.crop_pct) for side in preprocessing.input_size[:0:-1]
+    )
+    if preprocessing.crop_mode != "squash":
+        ratio = (min if preprocessing.crop_mode == "border" else max)(wide / width, high / height)
         wide, high = round(width * ratio), round(height * ratio)
     return wide * max(high, height)
 

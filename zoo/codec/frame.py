@@ -97,13 +97,13 @@ def decode(
 
 def _parts(base: Iterable[Buffer], header: Header) -> Iterator[Buffer]:
     """The base cut into chunks as the object is."""
-    size, left = header.chunk * header.layout.width, header.size
+    size, remaining = header.chunk * header.layout.width, header.size
     for part in _cut(base, size):
-        if len(part) != min(size, left):
+        if len(part) != min(size, remaining):
             break
         yield part
-        left -= len(part)
-    if left:
+        remaining -= len(part)
+    if remaining:
         raise Corrupt("the base of an encoded object", f"{header.size} bytes", "another size")
 
 

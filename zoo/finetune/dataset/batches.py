@@ -184,12 +184,12 @@ class Batches:
 
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
         """How many worker processes pay, by the time that one image takes."""
-        left = [index for batch in plan for index in batch if index not in self._cached]
-        if not left or cores() == 1:
+        uncached = [index for batch in plan for index in batch if index not in self._cached]
+        if not uncached or cores() == 1:
             return 0
         began = time.perf_counter()
-        self.image(left[0], epoch)
-        seconds = (time.perf_counter() - began) * len(left)
+        self.image(uncached[0], epoch)
+        seconds = (time.perf_counter() - began) * len(uncached)
         return min(WORKERS, cores(), len(plan)) if seconds > PAYS else 0
 
 

@@ -71,8 +71,8 @@ def check_images(
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
         progress("checking images", len(keys)) as task,
     ):
-        for gone in seen.keys() - set(keys):
-            del seen[gone]
+        for stale in seen.keys() - set(keys):
+            del seen[stale]
         try:
             for key, one in zip(keys, pool.map(partial(_check, images, seen), keys), strict=True):
                 if one.problem:

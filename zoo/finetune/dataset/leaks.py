@@ -51,8 +51,10 @@ def _across(
                 f"{number} of {len(samples)} {part} images are trained on, too, such as "
                 f"{_pair(pairs[0])}: figures on these say nothing about new images"
             )
-        here, there = ({groups.get(x.key, "") for x in each} for each in (samples, parts.train))
-        shared = (here & there) - {""}
+        own_groups, train_groups = (
+            {groups.get(x.key, "") for x in each} for each in (samples, parts.train)
+        )
+        shared = (own_groups & train_groups) - {""}
         if shared and not pairs:
             yield f"{len(shared)} groups are in the {part} split and in that to train on"
 

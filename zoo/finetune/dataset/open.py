@@ -110,8 +110,8 @@ def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool)
     problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
-        found, hint = one_below(folder)
-        problems += [found] if found else []
+        contents, hint = one_below(folder)
+        problems += [contents] if contents else []
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"

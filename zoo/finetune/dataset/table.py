@@ -131,8 +131,8 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
     if group_by and not is_rule(group_by):
         near = difflib.get_close_matches(group_by, names, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        there = ", ".join(names)
-        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {there}{hint}"])
+        columns = ", ".join(names)
+        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {columns}{hint}"])
     return None
 
 

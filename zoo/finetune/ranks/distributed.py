@@ -89,9 +89,9 @@ class Distributed(Ranks):
         if not parameters:
             return
         device = parameters[0].device
-        there = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
-        dist.all_reduce(there)
-        chosen = [p for p, any_has in zip(parameters, there.tolist(), strict=True) if any_has]
+        has_grad = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
+        dist.all_reduce(has_grad)
+        chosen = [p for p, any_has in zip(parameters, has_grad.tolist(), strict=True) if any_has]
         if not chosen:
             return
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen]

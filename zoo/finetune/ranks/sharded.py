@@ -44,10 +44,10 @@ def settings() -> dict[str, bool]:
         raise Unsupported(
             f"FSDP needs a newer torch than {torch.__version__}: 2.14 is known to work"
         )
-    if (found := config.fsdp_version()) != 2:
+    if (fsdp_version := config.fsdp_version()) != 2:
         raise Unsupported(
-            f"FSDP of version {found} is not supported, version 2 is: accelerate to-fsdp2 converts "
-            "your config"
+            f"FSDP of version {fsdp_version} is not supported, version 2 is: accelerate to-fsdp2 "
+            "converts your config"
         )
     try:
         plugin = FullyShardedDataParallelPlugin()
@@ -110,8 +110,8 @@ class Sharded(Distributed):
     def like(self, value: T, shard: Tensor) -> T:
         """See `Ranks.like`."""
         if isinstance(shard, DTensor) and isinstance(value, Tensor) and value.shape == shard.shape:
-            here = value.to(shard.device)
-            return cast(T, distribute_tensor(here, shard.device_mesh, shard.placements))
+            local = value.to(shard.device)
+            return cast(T, distribute_tensor(local, shard.device_mesh, shard.placements))
         return value
 
 

@@ -98,14 +98,14 @@ class Earlier:
         """What differs from then, and gives other bits; empty if nothing does."""
         if not self.provenance:
             return ""
-        here, found = provenance(prepared), []
+        current, differences = provenance(prepared), []
         for name in ("device", "processes", "reading", "training", *LIBRARIES):
-            before = self.provenance.get(name, UNRECORDED.get(name, here[name]))
-            if before != here[name]:
-                found.append(f"{name} {here[name]} (was {before})")
-        if not found:
+            before = self.provenance.get(name, UNRECORDED.get(name, current[name]))
+            if before != current[name]:
+                differences.append(f"{name} {current[name]} (was {before})")
+        if not differences:
             return ""
-        return f"other bits than {self.when} are to be expected: {', '.join(found)}"
+        return f"other bits than {self.when} are to be expected: {', '.join(differences)}"
 
     @contextmanager
     def threads(self, device: str, ranks: Ranks) -> Iterator[None]:

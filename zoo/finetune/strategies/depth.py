@@ -160,10 +160,10 @@ def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
     if task != "classification":
         return None
     right = images = 0.0
-    for (features, targets), held in parts:
+    for (features, targets), val_split in parts:
         k = min(NEIGHBORS, len(features))
-        right += neighbors(features, targets, held, (k,))[k] * len(held[1])
-        images += len(held[1])
+        right += neighbors(features, targets, val_split, (k,))[k] * len(val_split[1])
+        images += len(val_split[1])
     return right / images
 
 

@@ -257,9 +257,9 @@ def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     if task == "classification":
         return (outputs.argmax(dim=1) == targets).float()
     if task == "multi-label":
-        given, true = outputs > 0, targets > 0.5
-        amount = (given.sum(dim=1) + true.sum(dim=1)).float()
-        both = 2.0 * (given & true).sum(dim=1)
+        predicted, true = outputs > 0, targets > 0.5
+        amount = (predicted.sum(dim=1) + true.sum(dim=1)).float()
+        both = 2.0 * (predicted & true).sum(dim=1)
         return torch.where(amount > 0, both / amount.clamp(min=1), torch.ones_like(both))
     spread = (targets - targets.mean(dim=0)).square().sum(dim=1).mean()
     error = (outputs - targets).square().sum(dim=1)
@@ -274,8 +274,8 @@ def folds(
     Classes are spread evenly, however small they are. Images of one group are in one fold; too few
     groups give fewer folds, and one alone is as none.
     """
-    if len(set(groups) - {""}) and (found := _folds_of(targets, number, seed, groups)):
-        return found
+    if len(set(groups) - {""}) and (by_group := _folds_of(targets, number, seed, groups)):
+        return by_group
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     if targets.dim() == 1:
         order = order[targets[order].argsort(stable=True)]

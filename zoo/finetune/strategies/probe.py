@@ -80,8 +80,8 @@ def fit_probe(
         parts = [((features, targets), validation)]
     else:
         parts = [
-            ((features[fit], targets[fit]), (features[held], targets[held]))
-            for fit, held in folds(targets, FOLDS, seed, groups)
+            ((features[fit], targets[fit]), (features[val], targets[val]))
+            for fit, val in folds(targets, FOLDS, seed, groups)
         ]
     c, scores = best_c(solver, task, parts, outputs)
     weight, bias = Fitter(solver, features, targets, outputs, exact=True).fit(c)

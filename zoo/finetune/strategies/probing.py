@@ -79,9 +79,9 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     with prepared.progress("reading features", images) as task:
         train, targets = _head_inputs(prepared, loaders.plain, task.advance)
-        held = None
+        validation = None
         if loaders.validation:
-            held = _head_inputs(prepared, loaders.validation, task.advance)
+            validation = _head_inputs(prepared, loaders.validation, task.advance)
     chosen = []
     for at, head in enumerate(prepared.network.heads):
         fitted = fit_probe(
@@ -89,14 +89,14 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
             targets,
             task=prepared.task,
             kind=_kind(prepared),
-            validation=(held[0][at], held[1]) if held else None,
+            validation=(validation[0][at], validation[1]) if validation else None,
             seed=prepared.recipe.seed,
             groups=prepared.dataset.groups_of(prepared.dataset.train),
         )
         install(fitted, head)
         chosen.append(fitted.c)
-    if held and prepared.task == "classification":
-        return {"c": chosen, "knn": neighbors(train[0], targets, (held[0][0], held[1]))}
+    if validation and prepared.task == "classification":
+        return {"c": chosen, "knn": neighbors(train[0], targets, (validation[0][0], validation[1]))}
     return {"c": chosen}
 
 
@@ -138,11 +138,11 @@ def _best_depth(prepared: Prepared, journal: Journal) -> str:
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     with prepared.progress("reading features at all depths", images) as task:
         features, targets = read(loaders.plain)
-        held = read(loaders.validation) if loaders.validation else None
+        validation = read(loaders.validation) if loaders.validation else None
     curve = depth_curve(
         list(zip(taps, features, strict=True)),
         targets,
-        validation=held,
+        validation=validation,
         task=prepared.task,
         kind=_kind(prepared),
         seed=prepared.recipe.seed,
