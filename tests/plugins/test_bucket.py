@@ -196,7 +196,7 @@ class TestObjects:
     def test_what_is_large_waits_in_a_file_and_goes_in_parts(
         self, front: Front, s3: str, bucket_env: pytest.MonkeyPatch
     ) -> None:
-        bucket_env.setattr(module, "HELD", 1 << 20)
+        bucket_env.setattr(module, "IN_MEMORY", 1 << 20)
         bucket = connect(s3)
         body = os.urandom(1 << 20) * 20
         pieces = (body[at : at + 100_000] for at in range(0, len(body), 100_000))
