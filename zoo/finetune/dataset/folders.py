@@ -75,7 +75,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
         classes=natural_sort(classes),
         rows=tuple(rows),
         images=FileImages(root),
-        place=str(root.resolve()),
+        cache_key=str(root.resolve()),
         problems=tuple(problems),
         remarks=tuple(_passed_over(root, {row.key for row in rows})),
     )

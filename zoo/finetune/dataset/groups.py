@@ -154,7 +154,7 @@ class Block:
     """Items that stay together.
 
     Attributes:
-        items: Their places.
+        items: Their indices.
         counts: How many have each label.
         part: Where they go.
     """

@@ -70,7 +70,9 @@ def open_dataset(
     """
     shares = Shares(validation_share, test_share)
     listing = _list(spec, task, group_by)
-    memory = cache / f"{blake3(listing.place.encode()).hexdigest()[:32]}.json" if cache else None
+    memory = (
+        cache / f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json" if cache else None
+    )
     keys = [row.key for row in listing.rows if not row.problem]
     checked = check_images(listing.images, keys, progress, memory)
     bad = _bad(listing, checked)

@@ -76,7 +76,7 @@ def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
         classes=_classes(columns, listed),
         rows=tuple(listed),
         images=FileImages(path.parent),
-        place=str(path.resolve()),
+        cache_key=str(path.resolve()),
         problems=() if task else _doubts(columns, listed),
     )
 

@@ -59,7 +59,7 @@ def list_entries(
         classes=_classes(rows, task, names),
         rows=tuple(rows),
         images=images,
-        place=spec,
+        cache_key=spec,
     )
 
 
