@@ -2,8 +2,8 @@
 
     python benchmarks/finetune.py [--images 600] [--epochs 10] [--seeds 3] [--device cuda]
 
-A probe is measured beside one forward pass over the same images, and codes beside a bare forward
-loop (`benchmarks/codes.py`, on the CPU), in the same run.
+A probe is measured beside one forward pass over the same images, and features beside a bare forward
+loop (`benchmarks/features.py`, on the CPU), in the same run.
 
 Real ImageNet weights (tf_efficientnet_lite0) on scikit-learn's digits at 96 pixels; one split, one
 recipe but for fastai's (fused AdamW, no decay of norms and biases, cosine with a tenth of warm-up,
@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import codes
+import features
 import timm
 import torch
 from fastai.callback import schedule  # noqa: F401 - gives a Learner its fine_tune
@@ -276,7 +276,7 @@ def main() -> None:
         every, data, home = root / "every", root / "digits", root / "zoo"
         for place in (every, data):
             place.mkdir()
-            codes.save_digits(place)
+            features.save_digits(place)
         for place in data.iterdir():
             for surplus in sorted(place.iterdir())[asked.images // 10 :]:
                 surplus.unlink()
@@ -311,7 +311,7 @@ def main() -> None:
             print(f"probe of {len(list(place.glob('*/*')))} images, the whole call: accuracy "
                   f"{statistics.mean(scores):.3f}; {statistics.median(times):.2f} "
                   f"({min(times):.2f} to {max(times):.2f}) x one forward pass")  # fmt: skip
-    codes.main()
+    features.main()
 
 
 def report(found: dict[str, list[tuple[float, float]]]) -> None:

@@ -140,7 +140,7 @@ def residual() -> Network:
 
 
 def norm(name: str, width: int, *, moments: bool = False) -> Shapes:
-    """The vectors of a normalisation."""
+    """The vectors of a normalization."""
     parts = ("weight", "bias", *(("running_mean", "running_var") if moments else ()))
     counter: Shapes = {f"{name}.num_batches_tracked": ()} if moments else {}
     return {f"{name}.{part}": (width,) for part in parts} | counter
@@ -322,7 +322,7 @@ def calls(team: Team, number: int) -> Calls:
         "search a class name, 10 shown": lambda: registry.search(
             Query(words=("pale seeds 0",), limit=10)
         ),
-        "search licence and classes, 10 shown": lambda: registry.search(
+        "search license and classes, 10 shown": lambda: registry.search(
             Query(license="cc-by-4.0", num_classes=37, limit=10)
         ),
         "count a word in half of all": lambda: registry.count(many),
@@ -376,7 +376,7 @@ def draw_plot(counts: list[int], times: Times) -> None:
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for place, (name, seconds) in enumerate(times.items()):
-        style = ".-" if place < 6 else ".--"  # there are fewer colours than lines
+        style = ".-" if place < 6 else ".--"  # there are fewer colors than lines
         axes.plot(counts, [1e3 * value for value in seconds], style, label=name)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.05)

@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--rows 2000000] [--folder FOLDER] [--mlflow 10000]
 
-Lists ROWS made-up checkpoints in a registry as a source does, with names, keywords, licences, data
+Lists ROWS made-up checkpoints in a registry as a source does, with names, keywords, licenses, data
 sets, sizes, dates and cards shaped like those of a public hub, and a few very common words among
 many rare ones. Then 200 queries of ten kinds, in turns: a rare word, a common one, two, a part of a
 name, numbers, dates, sorted, and words that nothing has; each in the state in which the one before

@@ -20,7 +20,7 @@ __all__ = ["features"]
 @click.option("--at", default="head", show_default=True, metavar="UNIT", help="Unit or stage whose "
               "output is taken (zoo tree lists them), or head: what the head gets.")  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write "
-              "(codes.safetensors).")  # fmt: skip
+              "(features.safetensors).")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--task", type=click.Choice(TASKS), help="What the labels are; default: what the "
               "data looks like.")  # fmt: skip
@@ -35,12 +35,12 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     """Write what the checkpoint NAME makes of the images in DATA at one of its units, averaged
     over all places: a vector of features for each image.
 
-    DATA is what zoo finetune takes. The file is safetensors: codes, labels, and in its metadata
-    paths, classes, the unit and the checkpoint's digest.
+    DATA is what zoo finetune takes. The file is safetensors: the features as `codes`,
+    labels, and in its metadata paths, classes, the unit and the checkpoint's digest.
 
     \b
     Example:
-      zoo features timm/tf_efficientnet_lite0.in1k flowers/ --at blocks.4 --out codes.safetensors
+      zoo features timm/tf_efficientnet_lite0.in1k flowers/ --at blocks.4 --out features.safetensors
     """
     made = open_zoo().features(name, data, out, **options)
     if as_json:
@@ -48,6 +48,6 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     else:
         skipped = f"; {made.skipped} bad images left out" if made.skipped else ""
         click.echo(
-            f"{clean(made.path)}  {made.images} x {made.features} codes at {made.unit} of "
+            f"{clean(made.path)}  {made.images} x {made.features} features at {made.unit} of "
             f"{made.manifest.short}{skipped}"
         )

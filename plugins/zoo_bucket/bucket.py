@@ -18,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError
 from zoo.domain.stored import Stored
 from zoo.errors import Unavailable, Unsupported, disk_errors
 from zoo_bucket.errors import NO_BUCKET, NoSuchRange, translated
-from zoo_bucket.place import Place
+from zoo_bucket.location import Location
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -32,7 +32,7 @@ REQUESTS_AT_ONCE = 16
 LISTED_AT_ONCE = 1000
 LIST_FROM = 8
 """So many keys of one folder are looked up by listing it: a page costs what one question does."""
-HELD = 64 << 20
+IN_MEMORY = 64 << 20
 """Bytes that are held in memory until they are sent; more wait in a temporary file."""
 SCRATCH = "tmp/"
 WRITER = "zoowriter"  # a name that all three services allow for metadata
@@ -42,17 +42,17 @@ class BucketBackend:
     """The keys below one prefix of a bucket. Implements `zoo.contracts.Backend` and `Many`.
 
     Attributes:
-        place: Where it is.
+        location: Where it is.
         at_once: Requests that it serves well at a time.
     """
 
     at_once = REQUESTS_AT_ONCE
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, location: Location) -> None:
+        self.location = location
         self._is_exclusive = False
-        with translated(place):
-            self._store, self._sender = place.clients()
+        with translated(location):
+            self._store, self._sender = location.clients()
 
     @classmethod
     def connect(cls, location: str, *, create: bool) -> Self:  # noqa: ARG003 - nobody makes buckets
@@ -60,21 +60,21 @@ class BucketBackend:
 
         Raises:
             InvalidOption: The location is malformed, or holds credentials.
-            Unavailable: What the environment says of the service is no use.
+            Unavailable: The settings in the environment cannot be used.
         """
-        return cls(Place.parse(location))
+        return cls(Location.parse(location))
 
     def __str__(self) -> str:
-        return str(self.place)
+        return str(self.location)
 
     def stat(self, key: str) -> Stored | None:
         """Size and date of an object; None if there is none."""
         try:
-            with translated(self.place):
-                found = obstore.head(self._store, self._path(key))
+            with translated(self.location):
+                head = obstore.head(self._store, self._path(key))
         except FileNotFoundError:
             return None
-        return Stored(key, found["size"], found["last_modified"])
+        return Stored(key, head["size"], head["last_modified"])
 
     def present(self, keys: Collection[str]) -> set[str]:
         """Those of ``keys`` under which something is."""
@@ -109,13 +109,13 @@ class BucketBackend:
         if length is not None:
             options = {"range": (offset, offset + length)}
         if offset:  # a range of no bytes is an error to every service
-            found = self.stat(key)
-            if found is None:
+            stored = self.stat(key)
+            if stored is None:
                 raise FileNotFoundError(key)
-            if offset >= found.bytes or length == 0:
+            if offset >= stored.bytes or length == 0:
                 return iter(())
         try:
-            with translated(self.place):
+            with translated(self.location):
                 result = obstore.get(self._store, self._path(key), options=options)
                 return self._pieces(iter(result.stream(min_chunk_size=PIECE)))
         except NoSuchRange:  # it is empty
@@ -124,7 +124,7 @@ class BucketBackend:
     def _pieces(self, stream: Iterator[bytes]) -> Iterator[bytes]:
         while True:
             # Only the waiting: what the reader does with a piece is no failure of the service.
-            with translated(self.place):
+            with translated(self.location):
                 piece = next(stream, None)
             if piece is None:
                 return
@@ -138,14 +138,14 @@ class BucketBackend:
         Raises:
             DiskFull: No space for that file; nothing was sent.
         """
-        with tempfile.SpooledTemporaryFile(max_size=HELD) as file:
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
             with disk_errors(tempfile.gettempdir()):
                 for piece in pieces:
                     file.write(piece)
                 file.flush()
             file.seek(0)
             try:
-                with translated(self.place):
+                with translated(self.location):
                     obstore.put(
                         self._sender,
                         self._path(key),
@@ -154,7 +154,7 @@ class BucketBackend:
                         max_concurrency=PARTS_AT_ONCE,
                     )
             except FileNotFoundError:
-                raise Unavailable(str(self.place), NO_BUCKET) from None
+                raise Unavailable(str(self.location), NO_BUCKET) from None
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
         """Write an object, in one part, unless its key is taken; whether it was written.
@@ -168,7 +168,7 @@ class BucketBackend:
     def _create(self, key: str, data: bytes | memoryview) -> bool:
         writer = uuid.uuid4().hex
         try:
-            with translated(self.place):
+            with translated(self.location):
                 obstore.put(
                     self._sender if len(data) > PIECE else self._store,
                     self._path(key),
@@ -178,7 +178,7 @@ class BucketBackend:
                     attributes={WRITER: writer},
                 )
         except FileNotFoundError:
-            raise Unavailable(str(self.place), NO_BUCKET) from None
+            raise Unavailable(str(self.location), NO_BUCKET) from None
         except AlreadyExistsError:
             # A second try, made because the answer to the first was lost, meets our own object.
             return self._writer(key) == writer
@@ -186,7 +186,7 @@ class BucketBackend:
 
     def _writer(self, key: str) -> str | None:
         try:
-            with translated(self.place):
+            with translated(self.location):
                 return obstore.get(self._store, self._path(key)).attributes.get(WRITER)
         except FileNotFoundError:
             return None
@@ -208,7 +208,7 @@ class BucketBackend:
                 self.delete(key)
         if not exclusive:
             raise Unsupported(
-                f"{self.place} does not honour conditional writes (If-None-Match), so that "
+                f"{self.location} does not honor conditional writes (If-None-Match), so that "
                 "two people who push at once would undo each other's work"
             )
         self._is_exclusive = True
@@ -216,29 +216,29 @@ class BucketBackend:
     def list(self, folder: str) -> Iterator[Stored]:
         """All objects below ``folder``, dated by the clock of the service."""
         prefix = self._path(folder)
-        with translated(self.place):
+        with translated(self.location):
             batches = iter(obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE))
         while True:
             try:
-                with translated(self.place):
+                with translated(self.location):
                     batch = next(batches, None)
             except FileNotFoundError:
-                raise Unavailable(str(self.place), NO_BUCKET) from None
+                raise Unavailable(str(self.location), NO_BUCKET) from None
             if batch is None:
                 return
             for meta in batch:
-                name = meta["path"][len(self.place.prefix) :]
+                name = meta["path"][len(self.location.prefix) :]
                 yield Stored(name, meta["size"], meta["last_modified"])
 
     def folders(self, folder: str) -> Collection[str]:
         """The names of what looks like a folder directly below ``folder``."""
-        with translated(self.place):
-            found = obstore.list_with_delimiter(self._store, self._path(folder))["common_prefixes"]
-        return [name.rstrip("/").rpartition("/")[2] for name in found]
+        with translated(self.location):
+            listing = obstore.list_with_delimiter(self._store, self._path(folder))
+        return [name.rstrip("/").rpartition("/")[2] for name in listing["common_prefixes"]]
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
-        with suppress(FileNotFoundError), translated(self.place):
+        with suppress(FileNotFoundError), translated(self.location):
             obstore.delete(self._store, self._path(key))
 
     def now(self) -> datetime:
@@ -252,7 +252,7 @@ class BucketBackend:
         finally:
             with suppress(Unavailable, Unsupported):
                 self.delete(key)
-        raise Unavailable(str(self.place), "its listing lacks what was written just now")
+        raise Unavailable(str(self.location), "its listing lacks what was written just now")
 
     def _path(self, key: str) -> str:
-        return self.place.prefix + key
+        return self.location.prefix + key

@@ -14,7 +14,7 @@ from obstore.exceptions import (
 )
 
 from zoo.errors import Unavailable, Unsupported, ZooError
-from zoo_bucket.place import Place
+from zoo_bucket.location import Location
 
 __all__ = ["NO_BUCKET", "NoSuchRange", "translated"]
 
@@ -31,8 +31,8 @@ class NoSuchRange(Exception):
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Raise what is wrong with ``place``; that something is not there, or is already, stays."""
+def translated(location: Location) -> Iterator[None]:
+    """Raise what is wrong with ``location``; that something is not there, or is already, stays."""
     try:
         yield
     except AlreadyExistsError:
@@ -41,25 +41,25 @@ def translated(place: Place) -> Iterator[None]:
         if _status(error) == "416":
             raise NoSuchRange from None
         # Not from the original: its text may hold key ids, signed URLs and the server's words.
-        raise _translation(str(place), error) from None
+        raise _translation(str(location), error) from None
 
 
 def _status(error: Exception) -> str:
-    found = _STATUS.search(str(error))
-    return found[1] if found else ""
+    match = _STATUS.search(str(error))
+    return match[1] if match else ""
 
 
-def _translation(place: str, error: Exception) -> ZooError:
+def _translation(location: str, error: Exception) -> ZooError:
     text, number = str(error), _status(error)
     code = _CODE.search(text)
     word = f" ({code[1]})" if code else ""
     if isinstance(error, NotImplementedError) or number == "501":
         return Unsupported(
-            f"{place} cannot do what a store needs: its service says 'not implemented'"
+            f"{location} cannot do what a store needs: its service says 'not implemented'"
         )
     if _NO_CREDENTIALS.search(text):
         why = "no credentials: set those of the service in the environment"
-        return Unavailable(place, why, hint="")
+        return Unavailable(location, why, hint="")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         reason = f"access is refused{word}: check the credentials and their rights"
     elif number == "404":
@@ -69,13 +69,13 @@ def _translation(place: str, error: Exception) -> ZooError:
     elif number:
         reason = f"the service answered {number}{word}"
     elif "builder error" in text:
-        reason = "the endpoint is no https:// address"
+        reason = "the endpoint is not an https:// address"
     elif "HTTP error" in text:
         reason = "no answer from the service, or the connection was lost"
     else:
         reason = (
-            "its answer is no use: the service does not do as it should, or its settings in the "
+            "its answer cannot be used: the service is faulty, or its settings in the "
             "environment are incomplete or wrong"
         )
     # Most reasons say themselves what to do.
-    return Unavailable(place, reason, hint=None if reason == NO_BUCKET else "")
+    return Unavailable(location, reason, hint=None if reason == NO_BUCKET else "")

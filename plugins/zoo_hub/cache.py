@@ -25,9 +25,9 @@ def cached_file(repo: str, commit: str, file: SourceFile) -> Path | None:
     """The cache's copy of ``file`` at ``commit``, or at another one with the same bytes, if there
     is a whole one.
     """
-    found = try_to_load_from_cache(repo, file.path, revision=commit)
+    cached = try_to_load_from_cache(repo, file.path, revision=commit)
     folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
-    paths = [Path(found)] if isinstance(found, str) else []
+    paths = [Path(cached)] if isinstance(cached, str) else []
     for name, form in ((file.sha256, _SHA256), (file.git, _GIT)):
         if name is not None and form.fullmatch(name):
             paths.append(folder / "blobs" / name)
@@ -48,9 +48,9 @@ def is_sound(path: Path, file: SourceFile) -> bool:
 def cached_snapshot(repo: str, revision: str | None, weights: tuple[str, ...]) -> Path | None:
     """The folder, named by its commit, that holds one of ``weights`` at ``revision``."""
     for name in weights:
-        found = try_to_load_from_cache(repo, name, revision=revision)
-        if isinstance(found, str):
-            return Path(found).parent
+        cached = try_to_load_from_cache(repo, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent
     return None
 
 

@@ -62,13 +62,13 @@ def completed_card(text: str, facts: Mapping[str, Any], lineage: Sequence[str]) 
     return _written(card.fields, card.body, card, lineage)
 
 
-def joined_card(there: str, text: str, facts: Mapping[str, Any], lineage: Sequence[str]) -> str:
-    """As `completed_card`, joined with the card that is ``there`` already.
+def joined_card(existing: str, text: str, facts: Mapping[str, Any], lineage: Sequence[str]) -> str:
+    """As `completed_card`, joined with the ``existing`` card.
 
     Raises:
         Invalid: Its front matter cannot be read, so it cannot be kept.
     """
-    old, new = _parsed(there), _parsed(completed_card(text, facts, lineage))
+    old, new = _parsed(existing), _parsed(completed_card(text, facts, lineage))
     fields = {
         key: value
         for key, value in old.fields.items()
@@ -98,7 +98,7 @@ def _parsed(text: str) -> _Card:
     try:
         fields = yaml.safe_load(block) or {}
         if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise ValueError("it is no mapping of names")
+            raise ValueError("it is not a mapping of names")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Invalid(f"the front matter of README.md cannot be read: {error}") from error
     match = SECTION.search(rest)

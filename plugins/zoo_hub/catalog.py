@@ -1,7 +1,7 @@
 """The hub's listing, newest first, as pages of catalog entries.
 
 Anybody may have written what a row holds. What is of another type than it should be, or cannot be
-stored, is left out; a row that has no usable name is passed over, and told.
+stored, is left out; a row that has no usable name is skipped and reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, Unavailable
 from zoo_hub import client
-from zoo_hub.said import host
+from zoo_hub.messages import host
 
 __all__ = ["listing", "to_entry"]
 
@@ -67,7 +67,7 @@ def listing(
 ) -> Iterator[Page]:
     """Pages of the repositories that match, last modified first.
 
-    ``cursor`` is that of the page before; one that the hub does not take any more begins anew.
+    ``cursor`` is that of the page before; one that the hub no longer accepts starts over.
 
     Raises:
         Unavailable: The hub does not answer, or refuses.
@@ -160,8 +160,8 @@ def _parts(text: str) -> Iterator[str]:
 def _called(raw: Any) -> str:
     """What a row that cannot be listed is called, as far as it says."""
     name = raw.get("id") if isinstance(raw, dict) else None
-    if isinstance(raw, str) and (found := ID.search(raw)):
-        name = found[1]
+    if isinstance(raw, str) and (match := ID.search(raw)):
+        name = match[1]
     return _text(name)[:NAME_LIMIT] if isinstance(name, str) else "one without a name"
 
 
@@ -219,7 +219,7 @@ def _tagged(tags: Iterable[str], prefix: str) -> Iterator[str]:
 
 def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     bases = _texts(card.get("base_model"))
-    kept = _plain({key: value for key, value in card.items() if key != "model-index"})
+    facts = _plain({key: value for key, value in card.items() if key != "model-index"})
     stated = {
         "sha": _stated(raw.get("sha")),
         "library": _stated(raw.get("library_name")),
@@ -229,22 +229,22 @@ def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any
         "created": _date(raw.get("createdAt")),
         "gated": _plain(raw.get("gated")) or None,
         "private": _plain(raw.get("private")) or None,
-        "card_data": kept if len(json.dumps(kept)) <= CARD_LIMIT else None,
+        "card_data": facts if len(json.dumps(facts)) <= CARD_LIMIT else None,
     }
     return {key: value for key, value in stated.items() if value not in (None, [], {})}
 
 
 def _metrics(raw: Raw, card: Mapping[str, Any]) -> dict[str, float]:
     """Downloads, likes, and the first result of each kind in the card."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name in ("downloads", "likes"):
         if (value := _number(raw.get(name))) is not None:
-            found[name] = value
+            metrics[name] = value
     for kind, result in _results(card.get("model-index")):
         if isinstance(kind, str) and (value := _number(result)) is not None:
             # Anybody may claim it, so it is not called as results that were measured here.
-            found.setdefault(f"card.{re.sub(UNUSUAL, '_', _text(kind))[:NAME_LIMIT]}", value)
-    return found
+            metrics.setdefault(f"card.{re.sub(UNUSUAL, '_', _text(kind))[:NAME_LIMIT]}", value)
+    return metrics
 
 
 def _results(index: Any) -> Iterator[tuple[Any, Any]]:

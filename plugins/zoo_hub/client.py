@@ -29,7 +29,7 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from zoo.config import hub_endpoint
 from zoo.domain.resumed import after, resumed
 from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
-from zoo_hub.said import LOG, asked_wait, host, in_our_words, reason
+from zoo_hub.messages import LOG, host, reason, requested_wait, waits_as_warnings
 
 __all__ = ["HTTPError", "RETRIES", "TIMEOUT", "Attempts", "ask", "endpoint", "stream"]
 
@@ -114,7 +114,7 @@ class Attempts:
         """
         self.failed += 1
         self.heard = self.heard or isinstance(error, HfHubHTTPError)
-        wait = asked_wait(error)
+        wait = requested_wait(error)
         if not self._passes(error) or self.failed > RETRIES or wait > self.patience:
             raise self._translated(error) from error
         seconds = max(wait, min(2.0 ** (self.failed - 2), 8.0))
@@ -137,7 +137,7 @@ class Attempts:
         if isinstance(error, GatedRepoError):  # is a RepositoryNotFoundError, so it comes first
             return Unavailable(
                 hub,
-                f"'{self.asked}' is gated: accept its licence on the page of the repository, "
+                f"'{self.asked}' is gated: accept its license on the page of the repository, "
                 "and log in with `hf auth login`",
             )
         if isinstance(error, DisabledRepoError):
@@ -159,12 +159,12 @@ class Attempts:
         # URLs stay out: they may hold secrets (redirects are signed).
         if isinstance(error, HfHubHTTPError):
             answer = f"{error.response.status_code} {error.response.reason_phrase}".strip()
-            wait = asked_wait(error)
+            wait = requested_wait(error)
             text = f"answered {answer} when asked for '{self.asked}'"
             if wait > self.patience:
                 text += f", and to wait {wait} s"
-            if said := reason(error, self.hub):
-                text += f": {said}"
+            if words := reason(error, self.hub):
+                text += f": {words}"
             return f"{text}; {_login()}" if error.response.status_code == 401 else text
         if isinstance(error, _http.TimeoutException):
             return "no answer in time"
@@ -192,7 +192,7 @@ def ask(request: Callable[[], T], attempts: Attempts) -> T:
     """
     while True:
         try:
-            with in_our_words(attempts.hub):
+            with waits_as_warnings(attempts.hub):
                 return request()
         except HTTPError as error:
             attempts.pause(error)
@@ -253,17 +253,17 @@ def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:
 
 def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks in pieces of at least `PIECE`; a failure comes after what arrived before it."""
-    held = bytearray()
+    buffer = bytearray()
     failure: Exception | None = None
     try:
         for chunk in chunks:
-            held += chunk
-            if len(held) >= PIECE:
-                yield bytes(held)
-                held.clear()
+            buffer += chunk
+            if len(buffer) >= PIECE:
+                yield bytes(buffer)
+                buffer.clear()
     except HTTPError as error:
         failure = error
-    if held:
-        yield bytes(held)
+    if buffer:
+        yield bytes(buffer)
     if failure is not None:
         raise failure

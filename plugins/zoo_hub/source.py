@@ -25,7 +25,7 @@ from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
-from zoo_hub.said import host
+from zoo_hub.messages import host
 
 __all__ = ["HubSource"]
 
@@ -53,14 +53,14 @@ class _Locator:
         try:
             validate_repo_id(repo)
         except HFValidationError as error:
-            why = f"'{text}' is no hub locator: {error}"
+            why = f"'{text}' is not a hub locator: {error}"
             raise InvalidReference(why, hint=FORM) from error
         if repo.count("/") != 1:
-            why = f"'{text}' is no hub locator: it is not of the form org/name"
+            why = f"'{text}' is not a hub locator: it is not of the form org/name"
             raise InvalidReference(why, hint=FORM)
         # The cache looks up a revision as a file, so one that climbs out of it must not get there.
         if at and (not _REVISION.fullmatch(revision) or ".." in revision):
-            why = f"'{text}' is no hub locator: malformed revision '{revision}'"
+            why = f"'{text}' is not a hub locator: malformed revision '{revision}'"
             raise InvalidReference(why, hint=FORM)
         return cls(repo, revision or None)
 
@@ -117,7 +117,7 @@ class HubSource:
             return _cached_release(wanted)
         endpoint = client.endpoint()
         attempts = client.Attempts(host(endpoint), str(wanted))
-        return client.ask(lambda: _release(_told(endpoint, wanted), wanted), attempts)
+        return client.ask(lambda: _release(_answer(endpoint, wanted), wanted), attempts)
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
@@ -214,7 +214,7 @@ def _cached_release(wanted: _Locator) -> Release:
     )
 
 
-def _told(endpoint: str, wanted: _Locator) -> Any:
+def _answer(endpoint: str, wanted: _Locator) -> Any:
     """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
     module takes a tenth of a second to import.
     """
@@ -229,18 +229,18 @@ def _told(endpoint: str, wanted: _Locator) -> Any:
     return answer.json()
 
 
-def _release(told: Any, wanted: _Locator) -> Release:
+def _release(answer: Any, wanted: _Locator) -> Release:
     """The commit and the files that the hub tells of.
 
     Raises:
         AttributeError, KeyError, TypeError, ValueError: It is not the answer of a hub.
     """
-    told["id"]  # each hub says it
-    commit, card = told.get("sha"), told.get("cardData") or {}
+    answer["id"]  # each hub says it
+    commit, card = answer.get("sha"), answer.get("cardData") or {}
     if commit is None or not _COMMIT.fullmatch(commit):
         raise Unavailable("the hub", f"it names no commit for '{wanted}'")
-    found = (_file(sibling, wanted) for sibling in told.get("siblings") or ())
-    files = tuple(sorted(found, key=lambda file: file.path))
+    listed = (_file(sibling, wanted) for sibling in answer.get("siblings") or ())
+    files = tuple(sorted(listed, key=lambda file: file.path))
     stated = card.get("license")
     return Release(
         source="hub",
@@ -252,9 +252,9 @@ def _release(told: Any, wanted: _Locator) -> Release:
     )
 
 
-def _file(told: Mapping[str, Any], wanted: _Locator) -> SourceFile:
-    """A file that the hub tells of. Raises as `_release`."""
-    name, size, large = told["rfilename"], told.get("size"), told.get("lfs")
+def _file(sibling: Mapping[str, Any], wanted: _Locator) -> SourceFile:
+    """A file in the answer of the hub. Raises as `_release`."""
+    name, size, large = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise Unsupported(f"'{wanted}' lists a file outside of itself: '{name}'")
@@ -263,9 +263,9 @@ def _file(told: Mapping[str, Any], wanted: _Locator) -> SourceFile:
     if type(size) is not int or size < 0:
         raise ValueError(f"a size of {size!r:.40}")
     sha256 = large["sha256"] if large else None
-    git = None if sha256 else told.get("blobId")
+    git = None if sha256 else sibling.get("blobId")
     if not isinstance(sha256, str | None) or not isinstance(git, str | None):
-        raise TypeError("a digest that is no text")
+        raise TypeError("a digest that is not text")
     return SourceFile(name, size, sha256, git)
 
 

@@ -34,7 +34,7 @@ from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
 from zoo_hub.card import completed_card, joined_card
-from zoo_hub.said import LOG, host, in_our_words, without_secrets
+from zoo_hub.messages import LOG, host, waits_as_warnings, without_secrets
 
 __all__ = ["publish"]
 
@@ -102,7 +102,7 @@ def publish(
         Unavailable: The hub does not answer, or the user's token may not write there.
     """
     api = HfApi(endpoint=client.endpoint())
-    with in_our_words(host(api.endpoint)):
+    with waits_as_warnings(host(api.endpoint)):
         head = _head(api, repo, private=private)
         if not head.blank and head.commit not in known and not force:
             raise Conflict(
@@ -111,11 +111,11 @@ def publish(
             )
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
-        there = _card(api, repo, head)
-        if there is None:
+        existing = _card(api, repo, head)
+        if existing is None:
             text = completed_card(text, facts, lineage)
         else:
-            text = joined_card(there, text, facts, lineage)
+            text = joined_card(existing, text, facts, lineage)
         card.write_text(text, encoding="utf-8")
         return _commit(api, repo, folder, head)
 
@@ -136,7 +136,7 @@ def _card(api: HfApi, repo: str, head: _Head) -> str | None:
     try:
         return b"".join(client.stream(url, 0, size, attempts)).decode()
     except UnicodeDecodeError as error:
-        raise Invalid(f"hf://{repo}/{CARD} is no UTF-8 text; mend it there first") from error
+        raise Invalid(f"hf://{repo}/{CARD} is not UTF-8 text; repair it there first") from error
 
 
 def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
@@ -225,8 +225,8 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
         return [str(each["message"]) for each in response.json()["errors"]]
 
     if problems := _ask(api, f"check the card of {repo}", check):
-        said = without_secrets("; ".join(problems))
-        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {said}")
+        reasons = without_secrets("; ".join(problems))
+        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {reasons}")
 
 
 def _lacks_xet(api: HfApi, repo: str) -> bool:
@@ -260,12 +260,12 @@ def _lacks_xet(api: HfApi, repo: str) -> bool:
 def _arrived(api: HfApi, repo: str, folder: Path, stale: Sequence[str]) -> str | None:
     """The newest commit, if it holds the bytes of all files in ``folder``, and nothing stale."""
     info = api.model_info(repo, files_metadata=True, timeout=client.TIMEOUT)
-    there = {s.rfilename: s.lfs.sha256 if s.lfs else s.blob_id for s in info.siblings or ()}
-    if not there.keys().isdisjoint(stale):
+    present = {s.rfilename: s.lfs.sha256 if s.lfs else s.blob_id for s in info.siblings or ()}
+    if not present.keys().isdisjoint(stale):
         return None
     for path in folder.iterdir():
         with path.open("rb") as file:
-            if there.get(path.name) not in (sha256(file), git_hash(file)):
+            if present.get(path.name) not in (sha256(file), git_hash(file)):
                 return None
     return info.sha
 

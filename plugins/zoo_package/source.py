@@ -49,12 +49,12 @@ class PackageSource:
 
     def version(self) -> str:
         """The known packages that are installed, with their versions."""
-        found = [
+        versions = [
             f"{package.project}=={installed.version}"
             for package in PACKAGES
             if (installed := _installed(package.project))
         ]
-        return " ".join(found) or "none"
+        return " ".join(versions) or "none"
 
     def entries(self) -> Iterator[CatalogEntry]:
         """One entry per known package that is installed."""

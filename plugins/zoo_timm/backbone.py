@@ -124,15 +124,15 @@ class TimmBackbone:
             Unsupported: It holds an argument that is not passed on, which is named.
         """
         del processor, names  # of transformers
-        found = read_config(config)
-        arguments = dict(found.surgery.arguments)
-        if "global_pool" in arguments and timm.is_model(found.architecture):
+        network = read_config(config)
+        arguments = dict(network.surgery.arguments)
+        if "global_pool" in arguments and timm.is_model(network.architecture):
             with torch.device("meta"):
-                own = heads.pool_of(timm.create_model(found.architecture))
+                own = heads.pool_of(timm.create_model(network.architecture))
             if arguments["global_pool"] == own:  # timm always says it
                 del arguments["global_pool"]
-        surgery = replace(found.surgery, arguments=tuple(arguments.items()))
-        return replace(found, surgery=surgery)
+        surgery = replace(network.surgery, arguments=tuple(arguments.items()))
+        return replace(network, surgery=surgery)
 
     def configured(self, arguments: Mapping[str, Any]) -> TimmBackbone:
         """This plugin, building each network with these keyword arguments.
@@ -185,7 +185,7 @@ def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """How images become input, after timm's own resolution of its configs."""
     config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     channels, *image_size = config["input_size"]
-    how = Preprocessing(
+    preprocessing = Preprocessing(
         input_size=(len(config["mean"]), *image_size),
         mean=tuple(map(float, config["mean"])),
         std=tuple(map(float, config["std"])),
@@ -193,7 +193,7 @@ def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
         crop_pct=float(config["crop_pct"]),
         crop_mode=config["crop_mode"],
     )
-    return adapted_preprocessing(how, None, channels)
+    return adapted_preprocessing(preprocessing, None, channels)
 
 
 def _config(module: nn.Module) -> dict[str, Any]:
@@ -203,9 +203,9 @@ def _config(module: nn.Module) -> dict[str, Any]:
 
 def _model_args(module: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """As timm reads them; for a pooling that was reset, those that come to the same."""
-    told = {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
-    if (pool := told.pop(RESET_POOL, None)) is not None:
+    model_args = {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
+    if (pool := model_args.pop(RESET_POOL, None)) is not None:
         known = inspect.signature(type(module).__init__).parameters
-        told |= {name: False for name in ("fc_norm", "use_fc_norm") if name in known}
-        told["global_pool"] = pool
-    return told
+        model_args |= {name: False for name in ("fc_norm", "use_fc_norm") if name in known}
+        model_args["global_pool"] = pool
+    return model_args

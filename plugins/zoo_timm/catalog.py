@@ -22,9 +22,9 @@ class TimmCatalog:
 
     def entries(self) -> Iterable[CatalogEntry]:
         """One entry per pretrained tag."""
-        found = known.entries()
-        if found is None:
+        entries = known.entries()
+        if entries is None:
             from zoo_timm.outlines import listed
 
-            found = list(listed())
-        return found
+            entries = list(listed())
+        return entries

@@ -48,7 +48,7 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
         return
     if any(isinstance(module.get_submodule(path), nn.Identity) for path in paths):
         # Built without classes. What such a classifier would get differs by class, branch and
-        # stage, and whether places are left too: timm's own rule makes the one to take after.
+        # stage, and whether positions are left too: timm's own rule makes the one to take after.
         cast(Any, module).reset_classifier(num_outputs)
     for path in paths:
         _set(module, path, _new(module, path, build))
@@ -58,9 +58,9 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
 def pool_of(module: nn.Module) -> str | None:
     """How a network pools what its head gets."""
     head = getattr(module, "head", None)
-    places = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
-    for found in (getattr(owner, name, None) for owner, name in places):
-        kind = getattr(found, "pool_type", found)
+    sources = ((head, "global_pool"), (head, "pool_type"), (module, "global_pool"))
+    for pool in (getattr(owner, name, None) for owner, name in sources):
+        kind = getattr(pool, "pool_type", pool)
         if isinstance(kind, str):
             return kind
     return None

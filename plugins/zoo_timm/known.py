@@ -51,36 +51,36 @@ def made_for() -> str:
 @cache
 def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
-    with _kept() as kept:
-        names = [name for name in kept.namelist() if name != CATALOG] if kept else []
-        place = bisect_right(names, architecture)
-        found = json.loads(kept.read(names[place - 1])) if kept and place else {}
-    return Outline.from_json(found[architecture]) if architecture in found else None
+    with _archive() as archive:
+        names = [name for name in archive.namelist() if name != CATALOG] if archive else []
+        index = bisect_right(names, architecture)
+        batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
+    return Outline.from_json(batch[architecture]) if architecture in batch else None
 
 
 def entries() -> list[CatalogEntry] | None:
     """What the installed timm lists, with the parameters of each network; None if that is not
     known.
     """
-    with _kept() as kept:
-        if kept is None:
+    with _archive() as archive:
+        if archive is None:
             return None
-        rows = json.loads(kept.read(CATALOG))
-    found = (CatalogEntry(**tuples(row)) for row in rows)
+        rows = json.loads(archive.read(CATALOG))
+    catalog = (CatalogEntry(**tuples(row)) for row in rows)
     return [
         replace(entry, location=Location("hub", entry.hub_id)) if entry.hub_id else entry
-        for entry in found
+        for entry in catalog
     ]
 
 
 @contextmanager
-def _kept() -> Iterator[ZipFile | None]:
+def _archive() -> Iterator[ZipFile | None]:
     """The outlines, if they are of the installed timm."""
     if not OUTLINES.is_file():
         yield None
         return
-    with ZipFile(OUTLINES) as kept:
-        yield kept if kept.comment.decode() == made_for() else None
+    with ZipFile(OUTLINES) as archive:
+        yield archive if archive.comment.decode() == made_for() else None
 
 
 def read_config(config: Mapping[str, Any]) -> Network | None:
@@ -88,22 +88,22 @@ def read_config(config: Mapping[str, Any]) -> Network | None:
     but for the number of outputs; None: timm must be asked.
     """
     try:
-        found = read(config)
-        known = outline(found.architecture)
+        network = read(config)
+        known = outline(network.architecture)
     except MALFORMED:
         return None
-    if known is None or found.preprocessing is None or found.surgery.channels:
+    if known is None or network.preprocessing is None or network.surgery.channels:
         return None
-    own, size = known.settings, found.surgery.image_size
+    own, size = known.settings, network.surgery.image_size
     if size and own["fixed_input_size"] and list(size) != own["input_size"][1:]:
         return None
-    arguments = dict(found.surgery.arguments)
+    arguments = dict(network.surgery.arguments)
     if arguments.get("global_pool") == own["global_pool"]:  # timm always says it
         arguments.pop("global_pool", None)
-    stated = found.surgery.num_classes
+    stated = network.surgery.num_classes
     if arguments or (stated is not None and bool(stated) != bool(known.outputs)):
         return None
-    return replace(found, surgery=replace(found.surgery, arguments=()))
+    return replace(network, surgery=replace(network.surgery, arguments=()))
 
 
 @cache

@@ -53,7 +53,7 @@ def outlined(architecture: str) -> Outline | None:
     outputs = _outputs(backbone, module)
     per_output = tuple(_per_output(shapes, _built(architecture, outputs + 1))) if outputs else ()
     heads = {f"{path}.weight" for path in backbone.head_modules(module)}
-    found = Outline(
+    outline = Outline(
         hierarchy=backbone.hierarchy(architecture, module),
         shapes=shapes,
         outputs=outputs,
@@ -68,13 +68,13 @@ def outlined(architecture: str) -> Outline | None:
     )
     named = any(config.get("label_names") for config in configs.values())
     whole = classes == outputs and heads & {*shapes} <= {*per_output}
-    return found if whole and not named and _holds(architecture, found) else None
+    return outline if whole and not named and _holds(architecture, outline) else None
 
 
-def _holds(architecture: str, found: Outline) -> bool:
+def _holds(architecture: str, outline: Outline) -> bool:
     """Whether it is built as the outline says with other numbers of outputs, and its own."""
-    counts = (1, found.outputs + 1) if found.outputs else (0,)
-    return all(found.fits(_built(architecture, count)) == count for count in counts)
+    counts = (1, outline.outputs + 1) if outline.outputs else (0,)
+    return all(outline.fits(_built(architecture, count)) == count for count in counts)
 
 
 def _built(architecture: str, outputs: int) -> Shapes:
@@ -130,10 +130,10 @@ def write(architectures: Iterable[str], path: Path) -> None:
         file.comment = made_for().encode()
         names, params = sorted(architectures), dict[str, int]()
         for first in range(0, len(names), TOGETHER):
-            told = {name: _told(name) for name in names[first : first + TOGETHER]}
-            found = {name: each for name, each in told.items() if each}
-            _put(file, min(told), {name: each.to_json() for name, each in found.items()})
-            params |= {name: each.hierarchy.params for name, each in found.items()}
+            batch = {name: _outline_or_none(name) for name in names[first : first + TOGETHER]}
+            outlines = {name: each for name, each in batch.items() if each}
+            _put(file, min(batch), {name: each.to_json() for name, each in outlines.items()})
+            params |= {name: each.hierarchy.params for name, each in outlines.items()}
         _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
 
 
@@ -148,7 +148,7 @@ def _row(entry: CatalogEntry, params: int | None) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _told(architecture: str) -> Outline | None:
+def _outline_or_none(architecture: str) -> Outline | None:
     try:
         return outlined(architecture)
     except Unsupported as error:

@@ -15,7 +15,7 @@ import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from zoo.backbones.adapt import COLOURS, adapt_channels, misfits
+from zoo.backbones.adapt import COLORS, adapt_channels, misfits
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.arguments import RESET_POOL
@@ -102,7 +102,7 @@ def _fitted_patches(
 ) -> dict[str, Tensor]:
     """Fully connected layers over the values of a patch, as the convolutions that they stand for.
 
-    A patch is its places one after the other, each with its colours, or its colours one after the
+    A patch is its positions one after the other, each with its colors, or its colors one after the
     other (Gemma 4).
     """
     layers = cast(Any, module).pretrained_cfg.get("first_conv") or ()
@@ -112,16 +112,18 @@ def _fitted_patches(
         weight, shape = state.get(name), misfits(module, state).get(name)
         if weight is None or shape is None or weight.dim() != 2:
             continue
-        places = shape[1] // channels
-        if weight.shape[1] != COLOURS * places:
+        positions = shape[1] // channels
+        if weight.shape[1] != COLORS * positions:
             continue
-        by_place = getattr(module.get_submodule(layer.rpartition(".")[0]), "channels_last", False)
-        if by_place:
-            patch = weight.reshape(-1, places, COLOURS).transpose(1, 2)
+        by_position = getattr(
+            module.get_submodule(layer.rpartition(".")[0]), "channels_last", False
+        )
+        if by_position:
+            patch = weight.reshape(-1, positions, COLORS).transpose(1, 2)
         else:
-            patch = weight.reshape(-1, COLOURS, places)
+            patch = weight.reshape(-1, COLORS, positions)
         new = adapt_input_conv(channels, patch[..., None]).squeeze(-1)
-        fitted[name] = (new.transpose(1, 2) if by_place else new).reshape(shape)
+        fitted[name] = (new.transpose(1, 2) if by_position else new).reshape(shape)
     return fitted
 
 

@@ -34,7 +34,7 @@ class TorchBackbone:
             UnknownName: It is neither registered nor an import path, or a tag was asked for.
             MissingPackage: Its module is not installed.
             BrokenPlugin: Its module fails to import.
-            Unsupported: It is no network, does not run, or cannot be had in such a size.
+            Unsupported: It is not a network, does not run, or cannot be built in that size.
         """
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
@@ -86,7 +86,7 @@ class TorchBackbone:
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json``: what the factory is to be given, and how images become input."""
-        how = manifest.preprocessing
+        preprocessing = manifest.preprocessing
         return {
             "network": networks.built(module).name,
             "options": networks.built(module).options,
@@ -94,12 +94,12 @@ class TorchBackbone:
             "num_features": networks.built(module).num_features,
             "num_classes": manifest.head.num_classes,
             "preprocessing": {
-                "input_size": list(how.input_size),
-                "mean": list(how.mean),
-                "std": list(how.std),
-                "interpolation": how.interpolation,
-                "crop_pct": how.crop_pct,
-                "crop_mode": how.crop_mode,
+                "input_size": list(preprocessing.input_size),
+                "mean": list(preprocessing.mean),
+                "std": list(preprocessing.std),
+                "interpolation": preprocessing.interpolation,
+                "crop_pct": preprocessing.crop_pct,
+                "crop_mode": preprocessing.crop_mode,
             },
             "classes": list(manifest.classes),
         }

@@ -57,21 +57,26 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     """The network ``name`` with untrained weights.
 
     Raises:
-        Unsupported: It is no network, does not run, or cannot be had in such a size.
+        Unsupported: It is not a network, does not run, or cannot be built in that size.
         UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
     """
     network = find(name)
     image_size, channels = options.image_size, options.channels
-    how = adapted_preprocessing(network.preprocessing, image_size, channels)
+    preprocessing = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
     num_classes = options.num_classes or None
     wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
     taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
-    if how.input_size[0] != network.preprocessing.input_size[0] and "channels" not in taken:
+    if (
+        preprocessing.input_size[0] != network.preprocessing.input_size[0]
+        and "channels" not in taken
+    ):
         raise Unsupported(f"the factory of the network '{name}' takes no 'channels'")
-    module = _made(name, network, taken)
-    head, features = _examined(name, network.head, _probe(name, network, taken, module), how)
-    module.zoo_torch = Built(name, taken, how, head, features)  # type: ignore[assignment]
+    module = _built(name, network, taken)
+    head, features = _examined(
+        name, network.head, _probe(name, network, taken, module), preprocessing
+    )
+    module.zoo_torch = Built(name, taken, preprocessing, head, features)  # type: ignore[assignment]
     if num_classes and "num_classes" not in taken:
         _set_outputs(module, num_classes)
     return module
@@ -113,7 +118,7 @@ def _taken(network: Network, wanted: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if key in parameters}
 
 
-def _made(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
+def _built(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
     try:
         module = network.factory(**options)
     except Exception as error:
@@ -126,7 +131,7 @@ def _made(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
 def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Module) -> nn.Module:
     """Another one like ``module``, on the meta device."""
     with on_meta():
-        probe = _made(name, network, options)
+        probe = _built(name, network, options)
     if probe is module:
         raise Unsupported(f"the factory of '{name}' gives one module again and again, not new ones")
     if torch.empty(0).is_meta:  # get_default_device of torch 2.7 heeds no `with`
@@ -135,14 +140,14 @@ def _probe(name: str, network: Network, options: dict[str, Any], module: nn.Modu
 
 
 def _examined(
-    name: str, head: str | None, probe: nn.Module, how: Preprocessing
+    name: str, head: str | None, probe: nn.Module, preprocessing: Preprocessing
 ) -> tuple[str | None, tuple[int, ...]]:
-    """Where the head is, and the shape of what enters it (or leaves an encoder)."""
-    with _entering(probe) as entered:
+    """Where the head is, and the shape of its input (or of an encoder's output)."""
+    with _input_shapes(probe) as input_shapes:
         try:
-            recording = record(probe, torch.zeros(1, *how.input_size, device="meta"))
+            recording = record(probe, torch.zeros(1, *preprocessing.input_size, device="meta"))
         except Exception as error:
-            size = " x ".join(map(str, how.input_size))
+            size = " x ".join(map(str, preprocessing.input_size))
             raise Unsupported(
                 f"'{name}' cannot be run on an image of {size}, its preprocessing's size: {error}"
             ) from error
@@ -151,14 +156,14 @@ def _examined(
     path = _last_layer(probe, recording) if head is None else head or None
     if path is None:
         return None, recording.root.shape
-    if path not in entered:
+    if path not in input_shapes:
         raise Unsupported(f"'{name}' has no head at '{path}': no such module gets one tensor")
-    return path, entered[path]
+    return path, input_shapes[path]
 
 
 @contextmanager
-def _entering(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
-    """The shape of the first tensor that enters each module, by path, once the network has run."""
+def _input_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
+    """The shape of the first input of each module, by path, once the network has run."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def enter(path: str, args: tuple[Any, ...]) -> None:

@@ -102,12 +102,12 @@ def find(name: str) -> Network:
     if path is None:
         raise _unknown(name, difflib.get_close_matches(name, names(), n=4, cutoff=0.5))
     module, attribute = path
-    found = _imported(module, name)
-    if not hasattr(found, attribute):
-        own = [other for other, value in vars(found).items() if _makes_networks(value)]
+    imported = _imported(module, name)
+    if not hasattr(imported, attribute):
+        own = [other for other, value in vars(imported).items() if _makes_networks(value)]
         near = difflib.get_close_matches(attribute, own, n=4, cutoff=0.5)
         raise _unknown(name, [f"{module}:{other}" for other in near])
-    return _network(getattr(found, attribute), name)
+    return _network(getattr(imported, attribute), name)
 
 
 def _imported(module: str, name: str) -> Any:
@@ -126,13 +126,13 @@ def _imported(module: str, name: str) -> Any:
         raise BrokenPlugin(f"the module of the network '{name}' fails: {error}") from error
 
 
-def _network(found: Any, name: str) -> Network:
-    if not _makes_networks(found):
+def _network(value: Any, name: str) -> Network:
+    if not _makes_networks(value):
         raise Unsupported(
             f"'{name}' is not declared to make a network, and so is not called: it must be a class "
             "of nn.Module, a zoo_torch.Network, or a function with '-> nn.Module'"
         )
-    return found if isinstance(found, Network) else Network(found)
+    return value if isinstance(value, Network) else Network(value)
 
 
 def _makes_networks(value: Any) -> bool:
@@ -140,13 +140,13 @@ def _makes_networks(value: Any) -> bool:
 
     if isinstance(value, Network):
         return True
-    made = value
+    returned = value
     if not isinstance(value, type):
         try:
-            made = get_type_hints(value).get("return")
+            returned = get_type_hints(value).get("return")
         except (AttributeError, NameError, SyntaxError, TypeError):  # none, or names nothing here
             return False
-    return isinstance(made, type) and issubclass(made, nn.Module)
+    return isinstance(returned, type) and issubclass(returned, nn.Module)
 
 
 def _unknown(name: str, near: list[str]) -> UnknownName:

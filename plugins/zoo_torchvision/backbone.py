@@ -120,8 +120,8 @@ class TorchvisionBackbone:
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input of the weights of the tag, after their enum's transforms."""
         built = _built(module)
-        how = networks.preprocessing(built.weights)
-        return adapted_preprocessing(how, built.image_size, built.channels)
+        preprocessing = networks.preprocessing(built.weights)
+        return adapted_preprocessing(preprocessing, built.image_size, built.channels)
 
     def classes(self, module: nn.Module) -> tuple[str, ...]:
         """Class names of the weights of the tag in index order; empty where they have none."""
@@ -146,7 +146,7 @@ class TorchvisionBackbone:
         ``replaced`` lists layers that are of another kind than torchvision's own, in the order to
         set them. A head of more than one layer is not described; it belongs at the path ``head``.
         """
-        built, how = _built(module), manifest.preprocessing
+        built, preprocessing = _built(module), manifest.preprocessing
         return {
             "architecture": built.network.builder,
             "options": {**built.network.options, "num_classes": manifest.head.num_classes},
@@ -156,12 +156,12 @@ class TorchvisionBackbone:
                 **heads.replaced_layers(module, built.head[0]),
             },
             "preprocessing": {
-                "resize_size": networks.resize_size(how),
-                "crop_size": list(how.input_size[1:]),
-                "crop_mode": how.crop_mode,
-                "interpolation": how.interpolation,
-                "mean": list(how.mean),
-                "std": list(how.std),
+                "resize_size": networks.resize_size(preprocessing),
+                "crop_size": list(preprocessing.input_size[1:]),
+                "crop_mode": preprocessing.crop_mode,
+                "interpolation": preprocessing.interpolation,
+                "mean": list(preprocessing.mean),
+                "std": list(preprocessing.std),
             },
             "classes": list(manifest.classes),
             "license": manifest.license,

@@ -40,19 +40,19 @@ class TorchvisionCatalog:
         from zoo_torchvision.networks import classes, license_of, pinned, preprocessing
 
         for locator, (architecture, weights) in _published().items():
-            how = preprocessing(weights)
+            preset = preprocessing(weights)
             yield CatalogEntry(
                 name=f"torchvision/{locator}",
                 backbone="torchvision",
                 architecture=architecture,
                 tag=weights.name,
                 license=license_of(weights),
-                input_size=how.input_size,
-                mean=how.mean,
-                std=how.std,
-                interpolation=how.interpolation,
-                crop_pct=how.crop_pct,
-                crop_mode=how.crop_mode,
+                input_size=preset.input_size,
+                mean=preset.mean,
+                std=preset.std,
+                interpolation=preset.interpolation,
+                crop_pct=preset.crop_pct,
+                crop_mode=preset.crop_mode,
                 num_classes=len(classes(weights)),
                 location=Location("torchvision", locator) if pinned(weights) else None,
             )
@@ -68,10 +68,10 @@ class TorchvisionCatalog:
         from zoo_torchvision.networks import license_of, pinned
 
         weights = _weights(locator)
-        found = pinned(weights)
-        if found is None:
+        pin = pinned(weights)
+        if pin is None:
             raise Unsupported(f"'{locator}' is not pinned: {weights.url} names no digest")
-        file, digits = found
+        file, digits = pin
         return Release(
             source="torchvision",
             locator=locator,
@@ -104,12 +104,12 @@ def _published() -> dict[str, tuple[str, WeightsEnum]]:
     """Architecture and weights by locator, sorted."""
     from zoo_torchvision.networks import networks
 
-    found = {
+    published = {
         f"{network.builder}.{weights.name}": (network.name, weights)
         for network in networks().values()
         for weights in network.weights
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(published.items()))
 
 
 def _weights(locator: str) -> WeightsEnum:

@@ -77,8 +77,8 @@ def replace_head(
     elif features is not None:
         module.set_submodule(path, build(features))
     else:
-        found = type(old).__name__
-        raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {found}")
+        kind = type(old).__name__
+        raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {kind}")
     setattr(module.get_submodule(path), FEATURES, features)
     for outer in _auxiliary(module):
         inner = f"{outer}.{AUXILIARY[outer]}"

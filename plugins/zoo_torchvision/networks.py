@@ -78,7 +78,7 @@ class Network:
 @cache
 def networks() -> Mapping[str, Network]:
     """All architectures by name, sorted."""
-    found: dict[str, Network] = {}
+    by_name: dict[str, Network] = {}
     for builder in models.list_models(module=models):
         enum = models.get_model_weights(builder)
         ranked = sorted(enum, key=lambda weights: weights is not enum.DEFAULT)
@@ -88,8 +88,8 @@ def networks() -> Mapping[str, Network]:
             own = {} if size == native else {"image_size": size[0]}
             name = "_".join(map(str, (builder, *own.values())))
             mine = tuple(weights for weights in ranked if weights.meta["min_size"] == size)
-            found[name] = Network(name, builder, {**PUBLISHED.get(builder, {}), **own}, mine)
-    return dict(sorted(found.items()))
+            by_name[name] = Network(name, builder, {**PUBLISHED.get(builder, {}), **own}, mine)
+    return dict(sorted(by_name.items()))
 
 
 def network(name: str) -> Network:
@@ -106,21 +106,21 @@ def network(name: str) -> Network:
 
 def preprocessing(weights: WeightsEnum) -> Preprocessing:
     """How images become input of these weights: shorter side resized, then cropped."""
-    how = weights.transforms()
-    (size,), (resized,) = how.crop_size, how.resize_size
+    preset = weights.transforms()
+    (size,), (resized,) = preset.crop_size, preset.resize_size
     return Preprocessing(
         input_size=(3, size, size),
-        mean=tuple(map(float, how.mean)),
-        std=tuple(map(float, how.std)),
-        interpolation=str(how.interpolation.value),
+        mean=tuple(map(float, preset.mean)),
+        std=tuple(map(float, preset.std)),
+        interpolation=str(preset.interpolation.value),
         crop_pct=_crop_pct(size, resized),
         crop_mode="center",
     )
 
 
-def resize_size(how: Preprocessing) -> int:
+def resize_size(preprocessing: Preprocessing) -> int:
     """Length of the shorter side before the crop."""
-    return math.floor(min(how.input_size[1:]) / how.crop_pct)
+    return math.floor(min(preprocessing.input_size[1:]) / preprocessing.crop_pct)
 
 
 def classes(weights: WeightsEnum) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def classes(weights: WeightsEnum) -> tuple[str, ...]:
 
 
 def license_of(weights: WeightsEnum) -> str:
-    """Licence id. torchvision states its own, BSD, and names the weights that have another.
+    """License id. torchvision states its own, BSD, and names the weights that have another.
 
     Its README adds that terms of the data that weights were trained on may apply to any of them.
     """

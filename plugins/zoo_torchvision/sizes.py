@@ -20,7 +20,7 @@ from zoo_torchvision.networks import Network
 
 __all__ = ["adapt", "replaced_input", "set_channels", "sized"]
 
-COLOURS = 3
+COLORS = 3
 EMBEDDING = "encoder.pos_embedding"
 
 
@@ -49,7 +49,7 @@ def set_channels(module: nn.Module, channels: int) -> None:
     """Let ``module`` take images of so many channels.
 
     Raises:
-        Unsupported: It treats its three channels as colours.
+        Unsupported: It treats its three channels as colors.
     """
     path = _input_layer(module)
     old = cast(nn.Conv2d, module.get_submodule(path))
@@ -57,7 +57,7 @@ def set_channels(module: nn.Module, channels: int) -> None:
         return
     if getattr(module, "transform_input", False):
         raise Unsupported(
-            f"{type(module).__name__} rescales each of its three colours: it takes no {channels} "
+            f"{type(module).__name__} rescales each of its three colors: it takes no {channels} "
             "channels"
         )
     _, _, *rest = _conv_arguments(old)
@@ -81,7 +81,7 @@ def replaced_input(module: nn.Module) -> dict[str, tuple[Any, ...]]:
     """The input layer as a row of ``replaced``, if it is not torchvision's own."""
     path = _input_layer(module)
     conv = cast(nn.Conv2d, module.get_submodule(path))
-    return {} if conv.in_channels == COLOURS else {path: ("Conv2d", *_conv_arguments(conv))}
+    return {} if conv.in_channels == COLORS else {path: ("Conv2d", *_conv_arguments(conv))}
 
 
 def _input_layer(module: nn.Module) -> str:

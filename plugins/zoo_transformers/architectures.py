@@ -32,29 +32,29 @@ class Family:
     Attributes:
         owner: Who publishes them on the Hub.
         model: Class in transformers.
-        license: Licence id; None where none is stated.
-        colours: Mean and standard deviation per channel.
+        license: License id; None where none is stated.
+        mean_std: Mean and standard deviation per channel.
         interpolation: Resize filter.
         crop_mode: ``squash`` resizes both sides, ``center`` the shorter one; then comes the crop.
         crop_pct: Share of the resized image that the crop keeps.
         heads: Paths of the layers that give the classes; none where transformers has no classifier.
         config: What differs from the configuration class's defaults in all of them.
         sized: Whether they are built for one size of images. If not, they take any.
-        tower: Whether they are the vision half of a pair, whose configuration is nested.
+        vision_tower: Whether they are the vision half of a pair, whose configuration is nested.
         bgr: Whether their channels are in the order blue, green, red.
     """
 
     owner: str
     model: str
     license: str | None = "apache-2.0"
-    colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     interpolation: str = "bicubic"
     crop_mode: str = "squash"
     crop_pct: float = 1.0
     heads: tuple[str, ...] = ("classifier",)
     config: Values = field(default_factory=dict)
     sized: bool = True
-    tower: bool = False
+    vision_tower: bool = False
     bgr: bool = False
 
 
@@ -84,7 +84,7 @@ class Architecture:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become input, as its published processor does it."""
-        mean, std = self.family.colours
+        mean, std = self.family.mean_std
         return Preprocessing(
             input_size=(len(mean), self.size, self.size),
             mean=mean,
@@ -140,7 +140,7 @@ DINO = {"small": _dino(384, 6), "base": _dino(768, 12), "large": _dino(1024, 16,
         "giant": _dino(1536, 24, 40, use_swiglu_ffn=True)}  # fmt: skip
 
 VIT = Family(
-    owner="google", model="ViTForImageClassification", colours=HALF, interpolation="bilinear"
+    owner="google", model="ViTForImageClassification", mean_std=HALF, interpolation="bilinear"
 )
 DEIT = Family(owner="facebook", model="ViTForImageClassification", crop_pct=0.875)
 DISTILLED = Family(
@@ -148,7 +148,7 @@ DISTILLED = Family(
     heads=("cls_classifier", "distillation_classifier"),
 )  # fmt: skip
 BEIT = Family(
-    owner="microsoft", model="BeitForImageClassification", colours=HALF, interpolation="bilinear",
+    owner="microsoft", model="BeitForImageClassification", mean_std=HALF, interpolation="bilinear",
     config={"use_relative_position_bias": True}, sized=False,
 )  # fmt: skip
 SWIN = Family(owner="microsoft", model="SwinForImageClassification")
@@ -180,17 +180,17 @@ RESNET = Family(
     heads=("classifier.1",), sized=False,
 )  # fmt: skip
 MOBILEVIT = Family(
-    owner="apple", model="MobileViTForImageClassification", license="other", colours=AS_IS,
+    owner="apple", model="MobileViTForImageClassification", license="other", mean_std=AS_IS,
     interpolation="bilinear", crop_mode="center", crop_pct=256 / 288, bgr=True,
 )  # fmt: skip
 SIGLIP = Family(
-    owner="google", model="SiglipForImageClassification", colours=HALF, tower=True,
+    owner="google", model="SiglipForImageClassification", mean_std=HALF, vision_tower=True,
     # Its attention pooling: transformers' classifier averages over all places instead.
     config={"vision_use_head": False},
 )  # fmt: skip
 CLIP_VISION = Family(
-    owner="openai", model="CLIPForImageClassification", license=None, colours=CLIP,
-    crop_mode="center", tower=True,
+    owner="openai", model="CLIPForImageClassification", license=None, mean_std=CLIP,
+    crop_mode="center", vision_tower=True,
 )  # fmt: skip
 
 Rows = Mapping[str, tuple[int, int, Values]]

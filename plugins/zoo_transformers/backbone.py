@@ -48,12 +48,12 @@ class TransformersBackbone:
         Raises:
             UnknownName: There is no such architecture, or a tag was asked for.
             MissingPackage: transformers is not installed.
-            Unsupported: It cannot be had in such a size.
+            Unsupported: It cannot be built in that size.
         """
-        found = with_arguments(find(architecture), self._arguments)
+        network = with_arguments(find(architecture), self._arguments)
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
-        return networks.build(found, options)
+        return networks.build(network, options)
 
     def hierarchy(
         self,
@@ -129,10 +129,10 @@ class TransformersBackbone:
 
     def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
         """``preprocessor_config.json``, which pipelines of transformers ask for."""
-        bgr, how = networks.built(module).architecture.family.bgr, manifest.preprocessing
-        if how.crop_mode == "border":  # no processor of theirs does that
+        bgr, preprocessing = networks.built(module).architecture.family.bgr, manifest.preprocessing
+        if preprocessing.crop_mode == "border":  # no processor of theirs does that
             return {}
-        return {PROCESSOR: processors.write(how, bgr=bgr)}
+        return {PROCESSOR: processors.write(preprocessing, bgr=bgr)}
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` with which ``from_pretrained`` loads the exported folder.

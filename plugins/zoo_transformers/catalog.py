@@ -23,19 +23,19 @@ class TransformersCatalog:
     def entries(self) -> Iterator[CatalogEntry]:
         """One entry per architecture: each was published with weights of its own."""
         for name, architecture in ARCHITECTURES.items():
-            how = architecture.preprocessing
+            preprocessing = architecture.preprocessing
             yield CatalogEntry(
                 name=f"transformers/{name}",
                 backbone="transformers",
                 architecture=name,
                 license=architecture.family.license,
                 hub_id=architecture.hub_id,
-                input_size=how.input_size,
-                mean=how.mean,
-                std=how.std,
-                interpolation=how.interpolation,
-                crop_pct=how.crop_pct,
-                crop_mode=how.crop_mode,
+                input_size=preprocessing.input_size,
+                mean=preprocessing.mean,
+                std=preprocessing.std,
+                interpolation=preprocessing.interpolation,
+                crop_pct=preprocessing.crop_pct,
+                crop_mode=preprocessing.crop_mode,
                 num_classes=architecture.num_classes,
                 location=Location("hub", architecture.hub_id),
             )

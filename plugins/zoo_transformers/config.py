@@ -164,9 +164,10 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
             f"{CONFIG} is of a {model:.64}; of a '{kind}', zoo builds {family.model}, or an encoder"
         )
     stated = config.get("vision_config", {}) if kind in PAIRS else config
-    told = [name.rpartition("/")[2] for name in (*names, str(config.get("_name_or_path", "")))]
-    how = processors.read(processor, bgr=family.bgr) if processor else None
-    row, differing = _nearest(rows, _defaults(kind, rows), stated, told, how)
+    names = [*names, str(config.get("_name_or_path", ""))]
+    known_names = [name.rpartition("/")[2] for name in names]
+    preprocessing = processors.read(processor, bgr=family.bgr) if processor else None
+    row, differing = _nearest(rows, _defaults(kind, rows), stated, known_names, preprocessing)
     if model == ONE_HEAD:
         differing["model"] = model
     labels = _labels(config)
@@ -184,7 +185,7 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
             },
             CONFIG,
         ),
-        preprocessing=how and adapted_preprocessing(how, None, channels),
+        preprocessing=preprocessing and adapted_preprocessing(preprocessing, None, channels),
         classes=() if encoder or labels[:1] == ("LABEL_0",) else labels,
     )
 
@@ -209,8 +210,8 @@ def _nearest(
     rows: Sequence[Architecture],
     defaults: Mapping[str, Any],
     stated: Mapping[str, Any],
-    told: Sequence[str],
-    how: Preprocessing | None,
+    known_names: Sequence[str],
+    preprocessing: Preprocessing | None,
 ) -> tuple[Architecture, dict[str, Any]]:
     """The row that is the likeliest, and the values that are other than its own."""
     theirs = {name: stated.get(name, value) for name, value in defaults.items()}
@@ -224,9 +225,9 @@ def _nearest(
         return {name: value for name, value in theirs.items() if value != ours[name]}
 
     def likelihood(row: Architecture) -> tuple[int, int, bool, int]:
-        place = told.index(row.name) if row.name in told else len(told)
-        other_colors = how is not None and how.mean != row.preprocessing.mean
-        return len(differing(row).keys() - TRAINING), place, other_colors, ORDER.index(row.name)
+        rank = known_names.index(row.name) if row.name in known_names else len(known_names)
+        other_colors = preprocessing is not None and preprocessing.mean != row.preprocessing.mean
+        return len(differing(row).keys() - TRAINING), rank, other_colors, ORDER.index(row.name)
 
     best = min(rows, key=likelihood)
     return best, differing(best)

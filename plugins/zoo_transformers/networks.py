@@ -51,17 +51,19 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
 
     Raises:
         MissingPackage: transformers is not installed.
-        Unsupported: It cannot be had in such a size.
+        Unsupported: It cannot be built in that size.
     """
     chosen = options.num_classes
     outputs = architecture.num_classes if chosen is None else chosen
-    how = adapted_preprocessing(architecture.preprocessing, options.image_size, options.channels)
+    preprocessing = adapted_preprocessing(
+        architecture.preprocessing, options.image_size, options.channels
+    )
     family = architecture.family
     kind = _model_class(architecture)
     # One output where there shall be none: the layer tells what it gets.
-    module: nn.Module = kind(_configuration(kind, architecture, how, max(outputs, 1)))
+    module: nn.Module = kind(_configuration(kind, architecture, preprocessing, max(outputs, 1)))
     module.built = Built(  # type: ignore[assignment]
-        architecture, how, _num_features(module, family.heads)
+        architecture, preprocessing, _num_features(module, family.heads)
     )
     if not outputs:
         for path in family.heads:
@@ -69,7 +71,7 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
     for path, child in list(module.named_modules()):
         if type(child).__name__ == "DINOv3ViTRopePositionEmbedding":
             _Positions.replace(module, path, child)
-    if family.bgr and how.input_size[0] == 3:
+    if family.bgr and preprocessing.input_size[0] == 3:
         module.register_forward_pre_hook(_flip_channels)
     module.register_forward_hook(_one_tensor)
     return module
@@ -126,13 +128,15 @@ def _model_class(architecture: Architecture) -> Any:
     return getattr(transformers, name)
 
 
-def _configuration(kind: Any, architecture: Architecture, how: Preprocessing, outputs: int) -> Any:
-    channels, height, width = how.input_size
+def _configuration(
+    kind: Any, architecture: Architecture, preprocessing: Preprocessing, outputs: int
+) -> Any:
+    channels, height, width = preprocessing.input_size
     values = {**architecture.config, "num_channels": channels}
     if architecture.family.sized:
         sizes.check(architecture, height, width)
         values["image_size"] = height if height == width else (height, width)
-    if architecture.family.tower:
+    if architecture.family.vision_tower:
         values = {"vision_config": values, "text_config": LONE_TOWER}
     return kind.config_class(**values, num_labels=outputs)
 

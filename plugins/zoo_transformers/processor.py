@@ -31,7 +31,7 @@ LEVELS, RGB = 255, 3
 
 
 def read(processor: Mapping[str, Any], *, bgr: bool) -> Preprocessing:
-    """How images become input; ``bgr`` networks of ours turn the colours themselves.
+    """How images become input; ``bgr`` networks of ours turn the colors themselves.
 
     Raises:
         Unsupported: It does what zoo's preprocessing has no word for, which is named.
@@ -107,29 +107,32 @@ def _colors(processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[floa
     return tuple(each / scale for each in mean), tuple(each / scale for each in std)
 
 
-def write(how: Preprocessing, *, bgr: bool) -> dict[str, Any]:
+def write(preprocessing: Preprocessing, *, bgr: bool) -> dict[str, Any]:
     """What makes transformers' ``AutoImageProcessor`` and pipelines prepare images so.
 
-    It is CLIP's processor, which can do all of it, or MobileViT's, which turns colours.
+    It is CLIP's processor, which can do all of it, or MobileViT's, which turns colors.
     """
-    channels, height, width = how.input_size
+    channels, height, width = preprocessing.input_size
     bgr = bgr and channels == RGB
-    resized = {"height": int(height / how.crop_pct), "width": int(width / how.crop_pct)}
-    if how.crop_mode == "center":
+    resized = {
+        "height": int(height / preprocessing.crop_pct),
+        "width": int(width / preprocessing.crop_pct),
+    }
+    if preprocessing.crop_mode == "center":
         resized = {"shortest_edge": min(resized.values())}
     numbers = {name: number for number, name in FILTERS.items()}
     return {
         "image_processor_type": f"{'MobileViT' if bgr else 'CLIP'}ImageProcessor",
         "do_resize": True,
         "size": resized,
-        "resample": numbers[how.interpolation],
+        "resample": numbers[preprocessing.interpolation],
         "do_center_crop": True,
         "crop_size": {"height": height, "width": width},
         "do_rescale": True,
         "rescale_factor": 1 / LEVELS,
         "do_normalize": True,
-        "image_mean": list(how.mean),
-        "image_std": list(how.std),
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
         "do_convert_rgb": channels == RGB,
         **({"do_flip_channel_order": True} if bgr else {}),
     }

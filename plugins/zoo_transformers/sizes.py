@@ -30,14 +30,14 @@ def check(architecture: Architecture, height: int, width: int) -> None:
     Raises:
         Unsupported: It cannot.
     """
-    if architecture.family.tower and height != width:
+    if architecture.family.vision_tower and height != width:
         raise Unsupported(f"{architecture.name} takes square images only")
     window = architecture.config.get("window_size", 0)
     # Four pixels are one place, and each stage but the last halves both sides.
-    place = 4 << (len(architecture.config.get("depths", ())) - 1) if window else 1
-    if math.ceil(min(height, width) / place) < window:
+    patch = 4 << (len(architecture.config.get("depths", ())) - 1) if window else 1
+    if math.ceil(min(height, width) / patch) < window:
         raise Unsupported(
-            f"{architecture.name} takes images of {place * (window - 1) + 1} pixels or more: its "
+            f"{architecture.name} takes images of {patch * (window - 1) + 1} pixels or more: its "
             "windows have no place in smaller ones"
         )
 

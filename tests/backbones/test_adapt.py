@@ -80,7 +80,7 @@ def test_torchvisions_positions_are_interpolated() -> None:
         (TorchvisionBackbone(), "vit_b_16", {"image_size": (224, 256)}, "square images only"),
         (TorchvisionBackbone(), "vit_b_16", {"image_size": (225, 225)}, "225 x 225 pixels"),
         (TorchvisionBackbone(), "maxvit_t", {"image_size": (200, 200)}, "200 x 200 pixels"),
-        (TorchvisionBackbone(), "googlenet", {"channels": 4}, "rescales each of its three colours"),
+        (TorchvisionBackbone(), "googlenet", {"channels": 4}, "rescales each of its three colors"),
     ],
 )  # fmt: skip
 def test_what_a_network_is_not_built_for_is_refused(
@@ -100,15 +100,15 @@ def test_what_a_network_is_not_built_for_is_refused(
 )
 @torch.no_grad()
 def test_channels(backbone: Backbone, architecture: str, size: int) -> None:
-    """A grey image, and the same three channels again, give what they gave in colour."""
+    """A gray image, and the same three channels again, give what they gave in color."""
     torch.manual_seed(0)
     whole = backbone.build(architecture).eval()
-    grey = torch.randn(1, 1, size, size)
-    expected = whole(grey.expand(1, 3, size, size))
+    gray = torch.randn(1, 1, size, size)
+    expected = whole(gray.expand(1, 3, size, size))
     for channels in (1, 6):
         module = backbone.build(architecture, BuildOptions(channels=channels)).eval()
         module.load_state_dict(dict(backbone.adapt(module, whole.state_dict())))
-        given = module(grey.expand(1, channels, size, size))
+        given = module(gray.expand(1, channels, size, size))
         assert torch.allclose(given, expected, atol=1e-5), channels
         how = backbone.preprocessing(module)
         assert how.input_size[0] == len(how.mean) == len(how.std) == channels

@@ -29,8 +29,8 @@ ONE_SIZE = {
 }  # fmt: skip
 """Classes whose weights depend on the size of images, and for which timm has no rule."""
 
-NORMALISED = "NormFreeNet"
-"""Its convolutions normalise their weights, and so whatever is done to them."""
+NORMALIZED = "NormFreeNet"
+"""Its convolutions normalize their weights, and so whatever is done to them."""
 
 
 def takes(module: nn.Module, side: int) -> bool:
@@ -43,15 +43,15 @@ def takes(module: nn.Module, side: int) -> bool:
 
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES.keys())
-def test_grey_images_give_what_they_gave_in_colour(architecture: str) -> None:
+def test_gray_images_give_what_they_gave_in_color(architecture: str) -> None:
     """As one channel, and as the three of them over again."""
     plugin = TimmBackbone()
     torch.manual_seed(0)
     whole = plugin.build(architecture).eval()
     native = plugin.preprocessing(whole).input_size[1]
     side = next((side for side in SIDES if takes(whole, side)), native)
-    grey = torch.randn(1, 1, side, side)
-    expected = whole(grey.expand(1, 3, side, side))
+    gray = torch.randn(1, 1, side, side)
+    expected = whole(gray.expand(1, 3, side, side))
     for channels in (1, 6):
         if type(whole).__name__ == "CSATv2":
             with pytest.raises(Unsupported, match="designed for 3-channel"):
@@ -59,8 +59,8 @@ def test_grey_images_give_what_they_gave_in_colour(architecture: str) -> None:
             continue
         module = plugin.build(architecture, BuildOptions(channels=channels)).eval()
         module.load_state_dict(dict(plugin.adapt(module, whole.state_dict())))
-        given = module(grey.expand(1, channels, side, side))
-        if type(whole).__name__ == NORMALISED:
+        given = module(gray.expand(1, channels, side, side))
+        if type(whole).__name__ == NORMALIZED:
             continue
         assert torch.allclose(given, expected, atol=1e-3 * expected.abs().max().item())
 

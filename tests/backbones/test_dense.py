@@ -15,7 +15,7 @@ from torchvision.models.vgg import VGG
 from zoo import plugins
 from zoo.backbones.dense import convolved, make_convolutional, replace_dense_head
 from zoo.backbones.load import assign
-from zoo.backbones.operated import Operated
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 from zoo_torchvision.backbone import TorchvisionBackbone
@@ -146,7 +146,7 @@ def test_smaller_images_give_what_they_gave() -> None:
 def test_alexnet_with_its_own_weights_and_a_new_head() -> None:
     """All of it: the same values in other shapes, under the same names."""
     plugin = TorchvisionBackbone()
-    backbone = Operated(plugin, Surgery(convolutional=True), "alexnet")
+    backbone = SurgeryBackbone(plugin, Surgery(convolutional=True), "alexnet")
     torch.manual_seed(3)
     whole = plugin.build("alexnet").eval()
     with torch.device("meta"):

@@ -73,9 +73,9 @@ def test_few_images_tell_of_batches_of_all_sizes(
     module, hierarchy = built(architecture)
     module.eval()
     entry = FromCut(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) // 2))
-    seen, looked = FromCut._seen, []
+    seen, looked = FromCut._observed, []
     monkeypatch.setattr(
-        FromCut, "_seen", lambda self, few: looked.append(len(few)) or seen(self, few)
+        FromCut, "_observed", lambda self, few: looked.append(len(few)) or seen(self, few)
     )
     size = plugins.backbone("timm").preprocessing(module).input_size
     for count in (5, 8, 4, 5):

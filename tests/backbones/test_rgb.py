@@ -40,7 +40,7 @@ def photo() -> Image.Image:
 
 
 def tiff(path: Path, bits: int, width: int, data: bytes, *, sign: int = 1, black: int = 1) -> None:
-    """One row of grey in a plain TIFF file, as Pillow reads it, but does not write it."""
+    """One row of gray in a plain TIFF file, as Pillow reads it, but does not write it."""
     entries = [(256, width), (257, 1), (258, bits), (259, 1), (262, black), (273, 8), (277, 1),
                (278, 1), (279, len(data)), (339, sign)]  # fmt: skip
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)

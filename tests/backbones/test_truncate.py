@@ -14,10 +14,10 @@ from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 
-from zoo.backbones.codes import codes
+from zoo.backbones.features import features_at
 from zoo.backbones.load import assign
-from zoo.backbones.operated import Operated
 from zoo.backbones.preprocess import inference_transform
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.backbones.taps import find_tap
 from zoo.contracts import Backbone
 from zoo.domain.surgery import BuildOptions, Surgery
@@ -29,9 +29,9 @@ from zoo_torchvision.backbone import TorchvisionBackbone
 
 def truncated(
     whole: nn.Module, architecture: str, unit: str, plugin: Backbone | None = None
-) -> tuple[Operated, nn.Module]:
+) -> tuple[SurgeryBackbone, nn.Module]:
     """The network up to ``unit`` with the weights of ``whole``, loaded as a checkpoint's are."""
-    backbone = Operated(plugin or TimmBackbone(), Surgery(truncate=unit), architecture)
+    backbone = SurgeryBackbone(plugin or TimmBackbone(), Surgery(truncate=unit), architecture)
     state = backbone.adapt(backbone.build(architecture), whole.state_dict())
     return backbone, assign(lambda: backbone.build(architecture), state, backbone, name="whole")
 
@@ -71,7 +71,7 @@ def test_real_weights_on_a_real_image() -> None:
 def test_the_activation_behind_a_unit_is_kept(
     architecture: str, unit: str, path: str, places: tuple[int, ...]
 ) -> None:
-    """As codes have it; and it survives being copied and pickled."""
+    """As features have it; and it survives being copied and pickled."""
     torch.manual_seed(3)
     plugin = TorchvisionBackbone()
     whole = plugin.build(architecture).eval()
@@ -85,7 +85,7 @@ def test_the_activation_behind_a_unit_is_kept(
         for made in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert torch.equal(made(images), wanted)
     tap = find_tap(whole, plugin.hierarchy(architecture, whole), images, unit)
-    assert torch.equal(codes(whole, [tap], images)[0], wanted)
+    assert torch.equal(features_at(whole, [tap], images)[0], wanted)
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_it_is_a_module_like_any_other() -> None:
 
 def test_what_cannot_be_pooled_is_refused() -> None:
     """Branches of several resolutions, whose unit gives no single tensor."""
-    with pytest.raises(Unsupported, match=r"truncated at .*: what leaves it is no single tensor"):
-        Operated(TimmBackbone(), Surgery(truncate="stage2"), "hrnet_w18_small")
+    with pytest.raises(Unsupported, match=r"truncated at .*: its output is not a single tensor"):
+        SurgeryBackbone(TimmBackbone(), Surgery(truncate="stage2"), "hrnet_w18_small")
 
 
 def test_a_unit_that_ends_within_the_head_is_refused() -> None:
     """RepVit's two classifiers run one after the other, each behind a norm of its last unit."""
     with pytest.raises(Unsupported, match=r"repvit_m0_9 cannot be truncated at .* runs before"):
-        Operated(TimmBackbone(), Surgery(truncate="100%"), "repvit_m0_9")
+        SurgeryBackbone(TimmBackbone(), Surgery(truncate="100%"), "repvit_m0_9")
 
 
 @pytest.mark.parametrize("unit", ["layer9", "none", "0"])
 def test_a_unit_that_is_not_there_is_unknown(unit: str) -> None:
     with pytest.raises(UnknownName, match="unit or stage of test_resnet"):
-        Operated(TimmBackbone(), Surgery(truncate=unit), "test_resnet")
+        SurgeryBackbone(TimmBackbone(), Surgery(truncate=unit), "test_resnet")

@@ -14,7 +14,7 @@ from backbones.smallest import CLASSES
 from torch import Tensor, nn
 
 from zoo.backbones.load import assign
-from zoo.backbones.operated import Operated
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.backbones.taps import Tap
 from zoo.backbones.untrained import on_meta
 from zoo.domain.surgery import Surgery
@@ -79,7 +79,7 @@ def test_truncated_is_tapped(
     for depth in depths:
         name = units[depth - 1].name
         try:
-            backbone = Operated(plugin, Surgery(truncate=name), architecture)
+            backbone = SurgeryBackbone(plugin, Surgery(truncate=name), architecture)
         except Unsupported as error:
             refused[name] = str(error)
             continue

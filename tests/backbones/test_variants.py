@@ -119,7 +119,7 @@ def test_what_is_exported_is_checked() -> None:
         ("def version(): return 'nets 1'", None),
         ("import torch", "imports torch"),
         ("def version(): return 1", "AssertionError"),
-        ("def version(): raise RuntimeError('no licence')", "no licence"),
+        ("def version(): raise RuntimeError('no license')", "no license"),
         ("import secrets\ndef version(): return secrets.token_hex()", "AssertionError"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.load import assign
-from zoo.backbones.operated import Operated
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable
 from zoo.domain.hierarchy import Unit
@@ -31,7 +31,7 @@ def test_a_residual_unit_is_passed_by(architecture: str, unit: str) -> None:
     torch.manual_seed(0)
     whole = timm.create_model(architecture).eval()
     images = torch.randn(1, *TimmBackbone().preprocessing(whole).input_size)
-    backbone = Operated(TimmBackbone(), Surgery(without=(unit,)), architecture)
+    backbone = SurgeryBackbone(TimmBackbone(), Surgery(without=(unit,)), architecture)
     state = backbone.adapt(backbone.build(architecture), whole.state_dict())
     module = assign(lambda: backbone.build(architecture), state, backbone, name="whole")
     assert set(whole.state_dict()) - set(module.state_dict()) == {
@@ -53,13 +53,13 @@ def test_a_residual_unit_is_passed_by(architecture: str, unit: str) -> None:
 )
 def test_others_are_refused_with_the_reason(architecture: str, unit: str, why: str) -> None:
     with pytest.raises(Unsupported, match=why):
-        Operated(TimmBackbone(), Surgery(without=(unit,)), architecture)
+        SurgeryBackbone(TimmBackbone(), Surgery(without=(unit,)), architecture)
 
 
 def test_the_same_shape_is_not_enough() -> None:
     """VGG's convolutions in a row keep shapes, and are not residual."""
-    with pytest.raises(Unsupported, match=r"features.8 cannot be taken out: it is no residual"):
-        Operated(TorchvisionBackbone(), Surgery(without=("features.8",)), "vgg11")
+    with pytest.raises(Unsupported, match=r"features.8 cannot be removed: it is not a residual"):
+        SurgeryBackbone(TorchvisionBackbone(), Surgery(without=("features.8",)), "vgg11")
 
 
 class Net(nn.Module):
@@ -94,7 +94,7 @@ def test_the_proof_runs_the_unit() -> None:
     with on_meta():
         residual, gate = Net(Residual()), Net(Gate())
     check_removable(residual, UNIT, (3, 8, 8))
-    with pytest.raises(Unsupported, match="no residual unit"):
+    with pytest.raises(Unsupported, match="not a residual unit"):
         check_removable(gate, UNIT, (3, 8, 8))
 
 

@@ -108,7 +108,7 @@ def test_a_card_written_by_hand_is_joined(small: Any, hub: HubServer) -> None:
     [
         (b"---\nlicense: [mit\n---\n# Mine\n", "front matter of README.md cannot be read"),
         (b"---\n- mit\n---\n# Mine\n", "front matter of README.md cannot be read"),
-        (b"\xff\xfe", "no UTF-8 text"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"x" * (2 << 20), "2097152 bytes"),
     ],
     ids=["yaml", "list", "bytes", "long"],

@@ -230,7 +230,7 @@ def small_config(name: str, **more: Any) -> tuple[str, Any]:
     values = {**row.config, **values}
     if row.family.sized:
         values["image_size"] = size
-    if row.family.tower:
+    if row.family.vision_tower:
         values = {"vision_config": values, "text_config": {"vocab_size": 50_000}}
     kind = getattr(transformers, row.family.model)
     return row.family.model, kind.config_class(**values, id2label=LABELS, **more)

@@ -64,7 +64,7 @@ def test_any_bits_come_back(codec: Codec, name: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize(("codec", "name"), CASES)
-def test_special_floats_and_neighbours_across_zero_come_back(codec: Codec, name: str) -> None:
+def test_special_floats_and_neighbors_across_zero_come_back(codec: Codec, name: str) -> None:
     layout = LAYOUTS[name]
     bits = layout.width * 8
     edges = [0, 1, 2, (1 << bits) - 1, 1 << (bits - 1), (1 << (bits - 1)) - 1]

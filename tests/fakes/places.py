@@ -110,6 +110,6 @@ class BucketPlace:
     def age(self, name: str, at: datetime) -> None:
         from moto.s3.models import s3_backends
 
-        place = self._bucket.place
-        keys = s3_backends["123456789012"]["aws"].buckets[place.bucket].keys
-        keys[place.prefix + name].last_modified = at.replace(tzinfo=None)
+        location = self._bucket.location
+        keys = s3_backends["123456789012"]["aws"].buckets[location.bucket].keys
+        keys[location.prefix + name].last_modified = at.replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""What crosses a cut, kept: the same rows, found again, and never stale."""
+"""Cached activations: the same rows, found again, and never stale."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Work:
         self.asked += 1
         yield from self.images.split(3)
 
-    def crossings(self, **more: Any) -> Activations:
+    def activations(self, **more: Any) -> Activations:
         description = {"below": below_digest(self.module, self.hierarchy, self.boundary), **more}
         shape = shape_of(self.entry, self.images[0])
         return open_or_fill(
@@ -65,8 +65,8 @@ def rows_equal(one: Activations, other: Activations) -> bool:
 
 
 def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
-    crossings = work.crossings()
-    args, kwargs = crossings.batch([4, 0], torch.device("cpu"))
+    activations = work.activations()
+    args, kwargs = activations.batch([4, 0], torch.device("cpu"))
     expected, expected_kwargs = work.entry.record(work.images[[4, 0]])
     assert kwargs.keys() == expected_kwargs.keys()
     assert len(args) == len(expected)
@@ -76,37 +76,37 @@ def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
 
 
 def test_a_batch_is_memory_of_its_own(work: Work) -> None:
-    crossings = work.crossings()
-    before = [rows.clone() for rows in crossings.rows]
-    for value in crossings.batch([0, 1], torch.device("cpu"))[0]:
+    activations = work.activations()
+    before = [rows.clone() for rows in activations.rows]
+    for value in activations.batch([0, 1], torch.device("cpu"))[0]:
         value.zero_()
-    assert all(map(torch.equal, crossings.rows, before))
+    assert all(map(torch.equal, activations.rows, before))
 
 
 def test_a_second_run_computes_nothing(work: Work) -> None:
-    first = work.crossings()
-    second = work.crossings()
+    first = work.activations()
+    second = work.activations()
     assert work.asked == 1
     assert rows_equal(first, second)
 
 
 def test_whatever_shapes_it_names_it(work: Work) -> None:
-    work.crossings(data="one")
-    work.crossings(data="another")
+    work.activations(data="one")
+    work.activations(data="another")
     assert work.asked == 2
     with torch.no_grad():
         name = work.hierarchy.units[0].parameters[-1]
         work.module.get_parameter(name).add_(1e-6)
-    work.crossings(data="one")
+    work.activations(data="one")
     assert work.asked == 3
 
 
 def test_weights_above_the_cut_do_not_matter(work: Work) -> None:
-    work.crossings()
+    work.activations()
     with torch.no_grad():
         for name in work.hierarchy.units[work.boundary].parameters:
             work.module.get_parameter(name).add_(1.0)
-    work.crossings()
+    work.activations()
     assert work.asked == 1
 
 
@@ -119,7 +119,7 @@ def test_a_buffer_below_matters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "description", "stale"])
 def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> None:
-    first = work.crossings()
+    first = work.activations()
     kept = [rows.clone() for rows in first.rows]
     (home,) = work.folder.iterdir()
     data, description = home / "0.bin", home / cache.DESCRIPTION
@@ -137,10 +137,10 @@ def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> No
         description.write_text(
             description.read_text().replace('"below": "blake3:', '"below": "blake3:0')
         )
-    again = work.crossings()
+    again = work.activations()
     assert work.asked == 2
     assert all(map(torch.equal, again.rows, kept))
-    assert rows_equal(work.crossings(), again)
+    assert rows_equal(work.activations(), again)
     assert work.asked == 2
 
 
@@ -148,9 +148,9 @@ def test_without_room_on_disk_it_stays_in_memory(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZOO_CACHE_GB", "0")
-    crossings = work.crossings()
+    activations = work.activations()
     assert not list(work.folder.iterdir())
-    args, _ = crossings.batch([1], torch.device("cpu"))
+    args, _ = activations.batch([1], torch.device("cpu"))
     assert torch.allclose(args[0], work.entry.record(work.images[:2])[0][0][1:2], atol=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_a_full_disk_is_no_error(work: Work, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert work.crossings().rows
+    assert work.activations().rows
     assert not list(work.folder.iterdir())
 
 
@@ -167,24 +167,24 @@ def test_the_least_recently_used_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work("test_resnet", 3, tmp_path)
-    one = sum(rows.nbytes for rows in work.crossings(data=0).rows)
+    one = sum(rows.nbytes for rows in work.activations(data=0).rows)
     monkeypatch.setenv("ZOO_CACHE_GB", str(2.5 * one / 1e9 + 1e-5))
     assert config.cache_bytes() > 2 * one
     (oldest,) = tmp_path.iterdir()
     os.utime(oldest, (1, 1))
-    work.crossings(data=1)
-    work.crossings(data=2)
+    work.activations(data=1)
+    work.activations(data=2)
     assert not oldest.exists()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_fits_nowhere_is_refused_and_costs_no_other(tmp_path: Path) -> None:
     work = Work("test_resnet", 3, tmp_path)
-    work.crossings()
+    work.activations()
     shape = shape_of(work.entry, work.images[0])
     with pytest.raises(Unsupported, match="GB of memory are free"):
         open_or_fill(tmp_path, {}, shape, 10**12, work.batches, work.entry, silent)
-    work.crossings()
+    work.activations()
     assert work.asked == 1
 
 
@@ -195,9 +195,9 @@ def test_a_kill_while_it_is_filled_leaves_nothing_to_trust(work: Work) -> None:
 
     batches, work.batches = work.batches, broken  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        work.crossings()
+        work.activations()
     work.batches = batches  # type: ignore[method-assign]
-    work.crossings()
+    work.activations()
     assert work.asked == 1
     shutil.rmtree(work.folder)
 

@@ -38,7 +38,7 @@ def age(root: Path, seconds: float = 60) -> None:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled at once: nobody can put the time of their entries back."""
-    monkeypatch.setattr(check, "SETTLED", -1)
+    monkeypatch.setattr(check, "RACY_NS", -1)
 
 
 @pytest.mark.usefixtures("settled")

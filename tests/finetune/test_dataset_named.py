@@ -255,7 +255,7 @@ def test_faults_in_shards(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(ZooError):
         open_dataset(f"wds/{tmp_path}")
     shutil.copy(shapes / "2" / "00.png", tmp_path / "5.tar")
-    assert "is no readable, uncompressed tar file" in problems(f"wds/{tmp_path}")[0]
+    assert "is not a readable, uncompressed tar file" in problems(f"wds/{tmp_path}")[0]
 
 
 # webdataset leaves the shards open that it has read.

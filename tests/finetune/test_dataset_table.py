@@ -139,7 +139,7 @@ def test_targets_that_are_no_numbers(shapes: Path, value: str) -> None:
     rows: Rows = [(path, index) for index, path in enumerate(paths(shapes))]
     rows[3] = (rows[3][0], value)
     spec = written(shapes, "path,target", rows)
-    reason = f"{rows[3][0]} has '{value}' in the column 'target', which is no finite number"
+    reason = f"{rows[3][0]} has '{value}' in the column 'target', which is not a finite number"
     assert problems(spec) == (reason,)
     assert len(targets(open_dataset(spec, skip_bad=True))) == 35
 
@@ -239,7 +239,7 @@ def test_labels_that_are_numbers_are_learned_as_such_where_the_task_says_so(shap
     spec = written(shapes, "path,label", rows)
     assert "--task" not in problems(spec)[0]
     assert problems(spec, "regression") == (
-        f"{rows[3][0]} has 'tall' in the column 'label', which is no finite number",
+        f"{rows[3][0]} has 'tall' in the column 'label', which is not a finite number",
     )
 
 

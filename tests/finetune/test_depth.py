@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from zoo.backbones.codes import extract
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.features import extract
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.progress import silent
 from zoo.facade import Zoo
@@ -22,7 +22,7 @@ from zoo.finetune.results.pictures import draw_depth
 from zoo.finetune.strategies import depth, linear
 from zoo.finetune.strategies.depth import AMPLE, Curve, depth_curve
 from zoo.finetune.strategies.linear import goodness
-from zoo.finetune.strategies.probe import fit_probe, neighbours
+from zoo.finetune.strategies.probe import fit_probe, neighbors
 from zoo.workspace import Workspace
 
 DATA = load_digits()
@@ -37,7 +37,7 @@ def noise(features: int, seed: int = 0) -> Tensor:
 
 
 def curve(
-    codes: Sequence[Tensor],
+    features: Sequence[Tensor],
     targets: Tensor = DIGITS,
     *,
     images: int = 150,
@@ -46,14 +46,14 @@ def curve(
 ) -> Curve:
     """Of the first images, with those that follow for validation."""
     taps = [
-        Tap(unit=f"unit.{at}", path="", entering=False, shape=tuple(code.shape), dimension=1)
-        for at, code in enumerate(codes)
+        Tap(unit=f"unit.{at}", path="", at_input=False, shape=tuple(code.shape), dimension=1)
+        for at, code in enumerate(features)
     ]
     held = slice(images, images + validation)
     return depth_curve(
-        [(tap, code[:images]) for tap, code in zip(taps, codes, strict=True)],
+        [(tap, code[:images]) for tap, code in zip(taps, features, strict=True)],
         targets[:images],
-        validation=([code[held] for code in codes], targets[held]) if validation else None,
+        validation=([code[held] for code in features], targets[held]) if validation else None,
         **{"task": "classification", "kind": "softmax", "seed": 0, "progress": silent, **options},
     )
 
@@ -76,8 +76,8 @@ def test_scores_are_honest() -> None:
 
 
 def test_c_is_chosen_without_the_images_that_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = PIXELS.clone()
-    codes[:, 0] = torch.arange(len(codes))  # a pixel that is never dark
+    features = PIXELS.clone()
+    features[:, 0] = torch.arange(len(features))  # a pixel that is never dark
     seen: list[set[float]] = []
 
     def best_c(kind: Any, task: Any, parts: Any, outputs: int) -> Any:
@@ -85,7 +85,7 @@ def test_c_is_chosen_without_the_images_that_are_scored(monkeypatch: pytest.Monk
         return linear.best_c(kind, task, parts, outputs)
 
     monkeypatch.setattr(depth, "best_c", best_c)
-    curve([codes], images=150, validation=30)
+    curve([features], images=150, validation=30)
     # A third at a time is scored; then validation, of which nothing was seen.
     assert [len(rows) for rows in seen] == [100, 100, 100, 150]
     assert set.intersection(*seen[:3]) == set()
@@ -100,7 +100,7 @@ def test_of_those_that_cannot_be_told_apart_the_shallowest_is_taken() -> None:
     assert found.chosen == 1
 
 
-def test_what_gives_the_last_codes_is_the_whole_network() -> None:
+def test_what_gives_the_last_features_is_the_whole_network() -> None:
     found = curve([noise(8), PIXELS, PIXELS * (1 + 1e-6)])
     assert found.chosen == 2
     assert found.points[2].unit == "unit.2"
@@ -109,9 +109,7 @@ def test_what_gives_the_last_codes_is_the_whole_network() -> None:
 
 def test_an_ample_validation_split_is_all_that_is_scored() -> None:
     found = curve([PIXELS], images=150, validation=AMPLE)
-    near = neighbours(
-        PIXELS[:150], DIGITS[:150], (PIXELS[150:][:AMPLE], DIGITS[150:][:AMPLE]), (5,)
-    )
+    near = neighbors(PIXELS[:150], DIGITS[:150], (PIXELS[150:][:AMPLE], DIGITS[150:][:AMPLE]), (5,))
     assert found.points[0].knn == pytest.approx(near[5])
     # Had training images been held out too, there would be 150 more.
     score, error = found.points[0].score, found.points[0].error
@@ -164,7 +162,9 @@ def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
     images = nn.functional.interpolate(scans, (96, 96), mode="bicubic").expand(-1, 3, -1, -1)
     taps = find_taps(model, hierarchy, images)
     with silent("", None) as task:
-        codes, _ = extract(model, taps, zip(images.split(32), DIGITS.split(32), strict=True), task)
+        features, _ = extract(
+            model, taps, zip(images.split(32), DIGITS.split(32), strict=True), task
+        )
 
     def accuracy(code: Tensor, train: Tensor, test: Tensor) -> float:
         probe = fit_probe(code[train], DIGITS[train])
@@ -175,11 +175,11 @@ def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
         order = torch.randperm(len(DIGITS), generator=torch.Generator().manual_seed(seed))
         train, test = order[:300], order[300:]
         found = depth_curve(
-            [(tap, code[train]) for tap, code in zip(taps, codes, strict=True)], DIGITS[train],
+            [(tap, code[train]) for tap, code in zip(taps, features, strict=True)], DIGITS[train],
             validation=None, task="classification", kind="softmax", seed=seed, progress=silent,
         )  # fmt: skip
         chosen = found.points[found.chosen].unit
         assert chosen.startswith(("blocks.4.", "blocks.5.")), chosen
-        inner, last = (accuracy(codes[at], train, test) for at in (found.chosen, -1))
+        inner, last = (accuracy(features[at], train, test) for at in (found.chosen, -1))
         assert inner > 0.92
         assert inner > last + 0.03

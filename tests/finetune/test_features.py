@@ -1,4 +1,4 @@
-"""A file of codes: what is in it, and that it is whole."""
+"""A file of features: what is in it, and that it is whole."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def read(path: Path) -> tuple[File, dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
-def test_codes_are_the_features_of_the_truncated_network(
+def test_features_are_the_features_of_the_truncated_network(
     zoo: Zoo, base: str, shapes: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "made" / "codes.safetensors"
+    out = tmp_path / "made" / "features.safetensors"
     made = zoo.features(base, shapes, out, at="layer2", device="cpu", batch_size=7)
     tensors, _ = read(out)
     zoo.adapt(base, "team/shallow", truncate="layer2")
@@ -57,7 +57,7 @@ def test_codes_are_the_features_of_the_truncated_network(
 
 
 def test_labels_paths_and_metadata(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> None:
-    out = tmp_path / "codes.safetensors"
+    out = tmp_path / "features.safetensors"
     made = zoo.features(base, shapes, out, device="cpu")
     tensors, said = read(out)
     paths, classes = json.loads(said["paths"]), json.loads(said["classes"])
@@ -69,7 +69,7 @@ def test_labels_paths_and_metadata(zoo: Zoo, base: str, shapes: Path, tmp_path: 
         "unit": "head", "task": "classification",
     }  # fmt: skip
     assert said["data_digest"] == open_dataset(str(shapes)).digest
-    # Codes before the head: the head makes the network's outputs of them.
+    # Features before the head: the head makes the network's outputs of them.
     model = zoo.load(base)
     image = model.zoo.preprocess(Image.open(shapes / paths[5]))[None]
     with torch.no_grad():
@@ -81,8 +81,8 @@ def test_several_labels(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> No
     lines = [f"shapes/2/{row}.png,{int(row) % 2},{int(int(row) > 5)}" for row in rows]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["path,odd,late", *lines]))
-    zoo.features(base, table, tmp_path / "codes.safetensors", device="cpu")
-    tensors, said = read(tmp_path / "codes.safetensors")
+    zoo.features(base, table, tmp_path / "features.safetensors", device="cpu")
+    tensors, said = read(tmp_path / "features.safetensors")
     assert json.loads(said["classes"]) == ["odd", "late"]
     assert tensors["labels"].tolist() == [[int(r) % 2, int(int(r) > 5)] for r in rows]
 
@@ -105,7 +105,7 @@ def test_bad_images_are_left_out_if_asked(
     zoo: Zoo, base: str, shapes: Path, tmp_path: Path
 ) -> None:
     (shapes / "2" / "03.png").write_bytes(b"text")
-    out = tmp_path / "codes.safetensors"
+    out = tmp_path / "features.safetensors"
     with pytest.raises(InvalidData, match=r"2/03\.png is not a readable image"):
         zoo.features(base, shapes, out, device="cpu")
     made = zoo.features(base, shapes, out, device="cpu", skip_bad=True)
@@ -118,7 +118,7 @@ def test_bad_images_are_left_out_if_asked(
 def test_a_file_is_replaced_only_by_force(
     zoo: Zoo, base: str, shapes: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "codes.safetensors"
+    out = tmp_path / "features.safetensors"
     out.write_bytes(b"mine")
     with pytest.raises(Conflict, match="--force replaces it"):
         zoo.features(base, shapes, out, device="cpu")
@@ -132,7 +132,7 @@ def test_a_file_is_replaced_only_by_force(
 def test_a_broken_off_extraction_leaves_what_was_there(
     zoo: Zoo, base: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out" / "codes.safetensors"
+    out = tmp_path / "out" / "features.safetensors"
     out.parent.mkdir()
     out.write_bytes(b"mine")
     real = module.extract
@@ -149,7 +149,7 @@ def test_a_broken_off_extraction_leaves_what_was_there(
 
 
 def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_path: Path) -> None:
-    out = tmp_path / "codes.safetensors"
+    out = tmp_path / "features.safetensors"
     nowhere = tmp_path / "nowhere"
     with pytest.raises(UnknownName) as caught:
         zoo.features(base, nowhere, out, at="layer22", device="cpu")

@@ -105,7 +105,7 @@ def test_without_groups_a_split_is_what_it_was(tmp_path: Path) -> None:
     data = patients(tmp_path / "data", count=4)
     found = open_dataset(str(data))
     assert found.split_digest == SPLIT
-    assert open_dataset(str(data), apart=True).split_digest == SPLIT
+    assert open_dataset(str(data), split_copies=True).split_digest == SPLIT
     assert found.remarks == ()
 
 
@@ -125,7 +125,7 @@ def test_copies_are_said_and_kept_in_one_part(tmp_path: Path) -> None:
     assert (
         "12 images are copies of others, such as 'bar/copy_p0_0.png' and 'bar/p0_0.png'" in remark
     )
-    apart = open_dataset(str(data), apart=True)
+    apart = open_dataset(str(data), split_copies=True)
     assert any("test images are trained on, too" in remark for remark in apart.remarks)
 
 
@@ -188,7 +188,7 @@ def test_groups_by_a_column(tmp_path: Path) -> None:
 def test_what_cannot_be_grouped_by(tmp_path: Path) -> None:
     data = str(patients(tmp_path / "data", count=2, each=2))
     for rule, says in (
-        ("patient", "only tables have columns"), ("(p[0-9+_", "no regular expression"),
+        ("patient", "only tables have columns"), ("(p[0-9+_", "not a regular expression"),
         (r"\(p", "no group in it"),
     ):  # fmt: skip
         with pytest.raises(InvalidOption, match=says):

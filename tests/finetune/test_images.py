@@ -107,14 +107,14 @@ def test_predict_and_features_see_them_alike(
     replace_some(other)
     zoo, found = Zoo(workspace), []
     for root in (shapes, other):
-        out = root.parent / "codes.safetensors"
+        out = root.parent / "features.safetensors"
         zoo.features(base, str(root), out, device="cpu")
         with safe_open(out, "pt") as file:
-            codes = file.get_tensor("codes").tolist()
+            features = file.get_tensor("codes").tolist()
         images = [root / "2" / "00.png", root / "10" / "05.png"]
         preprocess = zoo.load(base).zoo.preprocess
         inputs = [preprocess(Image.open(path)).tolist() for path in images]
-        found.append((codes, inputs, [image.logits for image in zoo.predict(base, images)]))
+        found.append((features, inputs, [image.logits for image in zoo.predict(base, images)]))
     assert found[0] == found[1]
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "depth.tif")
     with pytest.raises(InvalidImage, match="floats"):

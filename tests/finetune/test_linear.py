@@ -30,23 +30,23 @@ from zoo.finetune.strategies.linear import (
 
 
 def digits() -> Split:
-    """Pixels as codes: 64 features of which a few never move."""
+    """Pixels as features: 64 features of which a few never move."""
     data = load_digits()
     return torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
 
 
-def said(fitted: tuple[Tensor, Tensor], codes: Tensor) -> Tensor:
-    return nn.functional.linear(codes, *fitted)
+def said(fitted: tuple[Tensor, Tensor], features: Tensor) -> Tensor:
+    return nn.functional.linear(features, *fitted)
 
 
 def test_a_folded_softmax_gives_the_pipelines_probabilities() -> None:
-    codes, targets = digits()
+    features, targets = digits()
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-9, max_iter=999))
-    pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
+    pipeline.fit(features[:600].double().numpy(), targets[:600].numpy())
     outputs = said(
-        Fitter("softmax", codes[:600], targets[:600], 10, exact=True).fit(0.1), codes[600:]
+        Fitter("softmax", features[:600], targets[:600], 10, exact=True).fit(0.1), features[600:]
     )
-    expected = pipeline.predict_proba(codes[600:].double().numpy())
+    expected = pipeline.predict_proba(features[600:].double().numpy())
     assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-4
 
 
@@ -54,51 +54,55 @@ def test_a_folded_softmax_gives_the_pipelines_probabilities() -> None:
 @pytest.mark.parametrize("c", sampled([0.01, 1.0, 100.0], [1.0]))
 def test_a_fit_is_at_its_optimum(kind: Kind, c: float) -> None:
     """Within 1e-4 of the largest output, as solvers give it that go on to the last bits."""
-    codes, targets = digits()
-    few, labels = codes[:200], targets[:200]
+    features, targets = digits()
+    few, labels = features[:200], targets[:200]
     scaling = Scaling.of(few)
-    features, rest = scaling.apply(few), scaling.apply(codes[200:])
+    scaled, rest = scaling.apply(few), scaling.apply(features[200:])
     if kind == "softmax":
-        best = LogisticRegression(C=c, tol=1e-13, max_iter=10**5).fit(features, labels.numpy())
+        best = LogisticRegression(C=c, tol=1e-13, max_iter=10**5).fit(scaled, labels.numpy())
         weight, bias = best.coef_, best.intercept_
     else:
         squared = SquaredHinge(1e-16, 10**5)
         squared.set_params(C=c)
-        squared.fit(features, labels.numpy())
+        squared.fit(scaled, labels.numpy())
         weight, bias = squared.coef_, squared.intercept_
     wanted = rest @ weight.T + bias
-    outputs = said(Fitter(kind, few, labels, 10, exact=True).fit(c), codes[200:]).numpy()
+    outputs = said(Fitter(kind, few, labels, 10, exact=True).fit(c), features[200:]).numpy()
     assert np.abs(outputs - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
 def test_two_classes_differ_by_their_logit() -> None:
     data = load_breast_cancer()
-    codes = torch.tensor(data.data, dtype=torch.float32)  # means from 0.004 to 880
+    features = torch.tensor(data.data, dtype=torch.float32)  # means from 0.004 to 880
     targets = torch.tensor(data.target)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-9, max_iter=9999))
     pipeline.fit(data.data[:400], data.target[:400])
     outputs = said(
-        Fitter("softmax", codes[:400], targets[:400], 2, exact=True).fit(1.0), codes[400:]
+        Fitter("softmax", features[:400], targets[:400], 2, exact=True).fit(1.0), features[400:]
     )
     expected = pipeline.predict_proba(data.data[400:])
     assert np.abs(outputs.softmax(1).numpy() - expected).max() < 1e-4
 
 
 def test_support_vectors_are_the_pipelines() -> None:
-    codes, targets = digits()
+    features, targets = digits()
     pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.01, dual=False, tol=1e-10))
-    pipeline.fit(codes[:600].double().numpy(), targets[:600].numpy())
-    outputs = said(Fitter("svm", codes[:600], targets[:600], 10, exact=True).fit(0.01), codes[600:])
-    expected = pipeline.decision_function(codes[600:].double().numpy())
+    pipeline.fit(features[:600].double().numpy(), targets[:600].numpy())
+    outputs = said(
+        Fitter("svm", features[:600], targets[:600], 10, exact=True).fit(0.01), features[600:]
+    )
+    expected = pipeline.decision_function(features[600:].double().numpy())
     assert np.abs(outputs.numpy() - expected).max() < 1e-3
 
 
 def test_support_vectors_go_on_from_one_c_to_the_next() -> None:
-    codes, targets = digits()
-    path = Fitter("svm", codes[:600], targets[:600], 10)
+    features, targets = digits()
+    path = Fitter("svm", features[:600], targets[:600], 10)
     for c in CS:
-        quick = said(path.fit(c), codes[600:])
-        exact = said(Fitter("svm", codes[:600], targets[:600], 10, exact=True).fit(c), codes[600:])
+        quick = said(path.fit(c), features[600:])
+        exact = said(
+            Fitter("svm", features[:600], targets[:600], 10, exact=True).fit(c), features[600:]
+        )
         right = (quick.argmax(1) == targets[600:]).float().mean()
         assert abs(right - (exact.argmax(1) == targets[600:]).float().mean()) < 0.01
         assert (quick - exact).abs().mean() < 0.05 * exact.abs().mean()
@@ -106,68 +110,70 @@ def test_support_vectors_go_on_from_one_c_to_the_next() -> None:
 
 def test_support_vectors_of_two_classes() -> None:
     data = load_breast_cancer()
-    codes, targets = torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
+    features, targets = torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
     pipeline = make_pipeline(StandardScaler(), LinearSVC(C=0.1, dual=False, tol=1e-10))
     pipeline.fit(data.data[:400], data.target[:400])
-    outputs = said(Fitter("svm", codes[:400], targets[:400], 2, exact=True).fit(0.1), codes[400:])
+    outputs = said(
+        Fitter("svm", features[:400], targets[:400], 2, exact=True).fit(0.1), features[400:]
+    )
     expected = pipeline.decision_function(data.data[400:])
     assert np.abs((outputs[:, 1] - outputs[:, 0]).numpy() - expected).max() < 0.005
 
 
 def test_each_label_has_its_own_regression() -> None:
-    codes, digit = digits()
+    features, digit = digits()
     labels = torch.stack([digit % 2 == 0, digit > 4, torch.zeros(len(digit))], dim=1).float()
     outputs = said(
-        Fitter("logistic", codes[:600], labels[:600], 3, exact=True).fit(0.1), codes[600:]
+        Fitter("logistic", features[:600], labels[:600], 3, exact=True).fit(0.1), features[600:]
     )
     for column in (0, 1):
         pipeline = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.1, tol=1e-9, max_iter=9999)
         )
-        pipeline.fit(codes[:600].double().numpy(), labels[:600, column].numpy())
-        expected = pipeline.predict_proba(codes[600:].double().numpy())[:, 1]
+        pipeline.fit(features[:600].double().numpy(), labels[:600, column].numpy())
+        expected = pipeline.predict_proba(features[600:].double().numpy())[:, 1]
         assert np.abs(outputs[:, column].sigmoid().numpy() - expected).max() < 1e-3
     assert outputs[:, 2].sigmoid().max() < 1 / 600  # never seen: said with as much certainty
 
 
 def test_numbers_are_regressed() -> None:
     data = load_linnerud()
-    codes = torch.tensor(data.data, dtype=torch.float32)
+    features = torch.tensor(data.data, dtype=torch.float32)
     targets = torch.tensor(data.target, dtype=torch.float32)
     pipeline = make_pipeline(StandardScaler(), Ridge(alpha=10))
     pipeline.fit(data.data[:15], data.target[:15])
-    outputs = said(Fitter("ridge", codes[:15], targets[:15], 3).fit(0.1), codes[15:])
+    outputs = said(Fitter("ridge", features[:15], targets[:15], 3).fit(0.1), features[15:])
     assert np.allclose(outputs.numpy(), pipeline.predict(data.data[15:]), rtol=1e-4)
 
 
 def test_what_hardly_moves_cannot_drown_the_rest() -> None:
-    codes = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
-    codes[:, 1] = 1000 + 1e-4 * codes[:, 1]  # below what float32 tells apart
-    codes[:, 2] = 0
-    codes[7, 2] = 1e-9  # a unit that fired once
-    scaled = Scaling.of(codes)
+    features = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    features[:, 1] = 1000 + 1e-4 * features[:, 1]  # below what float32 tells apart
+    features[:, 2] = 0
+    features[7, 2] = 1e-9  # a unit that fired once
+    scaled = Scaling.of(features)
     weight, bias = scaled.fold(np.ones((1, 4)), np.zeros(1))
     assert weight[0, 1] == 0
     assert weight[0, 2] < 2e4
-    moved = codes.clone()
+    moved = features.clone()
     moved[:, 2] = 1e-3
     assert said((weight, bias), moved).abs().max() < 50
 
 
 def test_a_class_without_images_is_never_said() -> None:
-    codes, targets = digits()
+    features, targets = digits()
     few = targets < 5
-    weight, bias = Fitter("softmax", codes[few], targets[few], 10).fit(1.0)
+    weight, bias = Fitter("softmax", features[few], targets[few], 10).fit(1.0)
     assert torch.equal(bias.isinf(), torch.arange(10) >= 5)
     assert weight.isfinite().all()
-    assert said((weight, bias), codes).argmax(1).max() == 4
+    assert said((weight, bias), features).argmax(1).max() == 4
 
 
 def test_the_smallest_of_the_best_cs_is_taken() -> None:
-    codes, targets = digits()
-    noise = torch.randn(len(codes), 500, generator=torch.Generator().manual_seed(0))
-    codes = torch.cat([codes, 4 * noise], dim=1)
-    fit, held = (codes[:200], targets[:200]), (codes[200:900], targets[200:900])
+    features, targets = digits()
+    noise = torch.randn(len(features), 500, generator=torch.Generator().manual_seed(0))
+    features = torch.cat([features, 4 * noise], dim=1)
+    fit, held = (features[:200], targets[:200]), (features[200:900], targets[200:900])
     c, scores = best_c("softmax", "classification", [(fit, held)], 10)
     for tried, score in scores.items():
         afresh = said(Fitter("softmax", *fit, 10, exact=True).fit(tried), held[0])
@@ -180,13 +186,13 @@ def test_the_smallest_of_the_best_cs_is_taken() -> None:
 
 def test_of_equal_scores_the_smaller_loss_chooses_c() -> None:
     """With few images a small C tells as well, and is sure of nothing."""
-    codes, targets = digits()
+    features, targets = digits()
     few = targets < 3
-    codes, targets = codes[few], targets[few]
-    fit, held = (codes[:30], targets[:30]), (codes[30:40], targets[30:40])
+    features, targets = features[few], targets[few]
+    fit, held = (features[:30], targets[:30]), (features[30:40], targets[30:40])
     c, scores = best_c("softmax", "classification", [(fit, held)], 3)
     assert scores[0.01] == scores[c] == 1
-    outputs = said(Fitter("softmax", *fit, 3, exact=True).fit(c), codes[40:])
+    outputs = said(Fitter("softmax", *fit, 3, exact=True).fit(c), features[40:])
     assert outputs.softmax(1).max(1).values.median() > 0.9
 
 

@@ -64,10 +64,10 @@ def fed(prepared: Prepared, folder: Path) -> Loaders:
 
 @pytest.fixture
 def homes(tmp_path: Path) -> Homes:
-    """The names of the folders that hold what crosses, made anew each time."""
+    """The names of the folders that hold cached activations, new each time."""
 
     def homes(prepared: Prepared) -> set[str]:
-        folder = tmp_path / f"crossings{len(list(tmp_path.iterdir()))}"
+        folder = tmp_path / f"activations{len(list(tmp_path.iterdir()))}"
         fed(prepared, folder)
         return {path.name for path in folder.iterdir()}
 
@@ -154,7 +154,7 @@ def repainted(table: Path) -> None:
     Image.new("RGB", (32, 32)).save(table.parent / "10" / "03.png")
 
 
-def relabelled(table: Path) -> None:
+def relabeled(table: Path) -> None:
     table.write_text(table.read_text().replace("10/03.png,10,", "10/03.png,2,"))
 
 
@@ -163,7 +163,7 @@ def resplit(table: Path) -> None:
     table.write_text(text.replace("10/08.png,10,train", "10/08.png,10,test"))
 
 
-@pytest.mark.parametrize(("change", "shared"), [(repainted, 0), (relabelled, 0), (resplit, 1)])
+@pytest.mark.parametrize(("change", "shared"), [(repainted, 0), (relabeled, 0), (resplit, 1)])
 def test_other_images_are_kept_elsewhere(
     ready: Ready, homes: Homes, table: Path, change: Callable[[Path], None], shared: int
 ) -> None:
@@ -194,13 +194,15 @@ def cached(feed: object) -> CachedLoader:
     return feed
 
 
-def rows(crossings: Activations, indices: list[int]) -> Tensor:
-    (value,), _ = crossings.batch(indices, torch.device("cpu"))
+def rows(activations: Activations, indices: list[int]) -> Tensor:
+    (value,), _ = activations.batch(indices, torch.device("cpu"))
     assert isinstance(value, Tensor)
     return value
 
 
-def test_a_view_is_what_crosses_for_images_of_its_epoch(ready: Ready, tmp_path: Path) -> None:
+def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
+    ready: Ready, tmp_path: Path
+) -> None:
     prepared = ready(augment="light", views=2)
     made = fed(prepared, tmp_path)
     train, plain = cached(made.train), cached(made.plain)

@@ -23,7 +23,7 @@ def test_what_looks_like_an_image_and_is_not_taken_is_counted(shapes: Path) -> N
     Image.new("RGB", (8, 8)).save(shapes / "2" / "moving.gif")
     shutil.copy(shapes / "10" / "00.png", shapes / "stray.png")
     (remark,) = open_dataset(str(shapes)).remarks
-    assert remark.startswith("2 image files are passed over, such as 'stray.png': ")
+    assert remark.startswith("2 image files are skipped, such as 'stray.png': ")
     assert ".webp" in remark
 
 
@@ -34,4 +34,4 @@ def test_a_run_tells_it(
     recipe = Recipe(data=str(shapes), strategy="probe", image_size=32)
     with caplog.at_level(logging.WARNING):
         finetune(workspace, base, recipe, Reference.parse("team/x"), device="cpu")
-    assert "1 image files are passed over, such as '2/moving.gif'" in caplog.text
+    assert "1 image files are skipped, such as '2/moving.gif'" in caplog.text

@@ -49,15 +49,15 @@ def test_a_confusion_matrix_has_a_row_for_what_is_and_a_column_for_what_is_said(
 
 
 def test_its_cells_are_seen(tmp_path: Path) -> None:
-    """In the file the middle of each cell has the colour of its share."""
+    """In the file the middle of each cell has the color of its share."""
     figure = draw_confusion(outputs(SAID), TARGETS, ("a", "b", "c"))
     drawn = pixels(figure, tmp_path / "confusion.png")
-    axes, colours = figure.axes[0], figure.axes[0].images[0].get_cmap()
+    axes, colors = figure.axes[0], figure.axes[0].images[0].get_cmap()
     for row, shares in enumerate(([2 / 3, 0, 1 / 3], [0, 0, 1], [0, 0, 0])):
         for column, share in enumerate(shares):
             x, y = axes.transData.transform((column, row)).round().astype(int)
             seen = drawn[len(drawn) - 1 - y, x].astype(int)
-            wanted = np.array(colours(float(share), bytes=True)[:3]).astype(int)
+            wanted = np.array(colors(float(share), bytes=True)[:3]).astype(int)
             assert abs(seen - wanted).max() <= 3, (row, column)
 
 

@@ -1,4 +1,4 @@
-"""Probes on real codes: the pixels of scanned digits."""
+"""Probes on real features: the pixels of scanned digits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.strategies.linear import Fitter, Split, goodness
-from zoo.finetune.strategies.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.probe import fit_probe, install, neighbors
 
 
 @pytest.fixture(scope="module")
@@ -19,28 +19,28 @@ def pixels() -> Split:
     return torch.tensor(data.data, dtype=torch.float32), torch.tensor(data.target)
 
 
-def accuracy(head: nn.Linear, codes: Tensor, targets: Tensor) -> float:
+def accuracy(head: nn.Linear, features: Tensor, targets: Tensor) -> float:
     with torch.no_grad():
-        return goodness(head(codes), targets, "classification").mean().item()
+        return goodness(head(features), targets, "classification").mean().item()
 
 
 @pytest.mark.parametrize("kind", ["softmax", "svm"])
 def test_a_probe_becomes_an_ordinary_head(pixels: Split, kind: str) -> None:
-    codes, targets = pixels
-    probe = fit_probe(codes[:500], targets[:500], kind=kind)  # type: ignore[arg-type]
+    features, targets = pixels
+    probe = fit_probe(features[:500], targets[:500], kind=kind)  # type: ignore[arg-type]
     head = nn.Linear(64, 10)
     install(probe, head)
     assert probe.kind == kind
     assert probe.seconds > 0
     assert torch.equal(head.weight, probe.weight)
-    assert accuracy(head, codes[500:], targets[500:]) > 0.85
+    assert accuracy(head, features[500:], targets[500:]) > 0.85
     # Without folds the score of C would be that of what it was fitted on, which is 1.
     assert 0.85 < probe.scores[probe.c] < 1
 
 
 def test_validation_chooses_c_and_is_not_fitted_on(pixels: Split) -> None:
-    codes, targets = pixels
-    fit, held = (codes[:100], targets[:100]), (codes[100:600], targets[100:600])
+    features, targets = pixels
+    fit, held = (features[:100], targets[:100]), (features[100:600], targets[100:600])
     probe = fit_probe(*fit, validation=held)
     weight, bias = Fitter("softmax", *fit, 10, exact=True).fit(probe.c)
     assert torch.equal(probe.weight, weight)
@@ -53,36 +53,36 @@ def test_validation_chooses_c_and_is_not_fitted_on(pixels: Split) -> None:
 
 
 def test_labels_and_numbers(pixels: Split) -> None:
-    codes, digit = pixels
+    features, digit = pixels
     labels = torch.stack([digit % 2 == 0, digit > 4], dim=1).float()
-    probe = fit_probe(codes[:600], labels[:600], task="multi-label")
-    outputs = nn.functional.linear(codes[600:], probe.weight, probe.bias)
+    probe = fit_probe(features[:600], labels[:600], task="multi-label")
+    outputs = nn.functional.linear(features[600:], probe.weight, probe.bias)
     assert ((outputs > 0) == (labels[600:] > 0.5)).float().mean() > 0.8
-    numbers = codes.sum(dim=1, keepdim=True)
-    probe = fit_probe(codes[:600], numbers[:600], task="regression")
-    outputs = nn.functional.linear(codes[600:], probe.weight, probe.bias)
+    numbers = features.sum(dim=1, keepdim=True)
+    probe = fit_probe(features[:600], numbers[:600], task="regression")
+    outputs = nn.functional.linear(features[600:], probe.weight, probe.bias)
     assert goodness(outputs, numbers[600:], "regression").mean() > 0.999
 
 
-def test_neighbours_vote(pixels: Split) -> None:
-    codes, labels = pixels
-    found = neighbours(codes[:300], labels[:300], (codes[300:500], labels[300:500]), (1, 400))
-    unit = nn.functional.normalize(codes, dim=1)
+def test_neighbors_vote(pixels: Split) -> None:
+    features, labels = pixels
+    found = neighbors(features[:300], labels[:300], (features[300:500], labels[300:500]), (1, 400))
+    unit = nn.functional.normalize(features, dim=1)
     nearest = (unit[300:500] @ unit[:300].T).argmax(dim=1)
     right = (labels[nearest] == labels[300:500]).float().mean().item()
     assert found == {1: pytest.approx(right)}  # 400 of 300 there cannot be
 
 
 def test_what_no_probe_can_use(pixels: Split) -> None:
-    codes, targets = pixels
+    features, targets = pixels
     with pytest.raises(InvalidOption, match="5 images are too few"):
-        fit_probe(codes[:5], targets[:5])
+        fit_probe(features[:5], targets[:5])
     with pytest.raises(InvalidOption, match="an image of each"):
-        fit_probe(codes[:50], targets[:50] * 2)
+        fit_probe(features[:50], targets[:50] * 2)
     with pytest.raises(Unsupported, match="infinite"):
-        fit_probe(codes[:50].masked_fill(codes[:50] > 15, np.inf), targets[:50])
+        fit_probe(features[:50].masked_fill(features[:50] > 15, np.inf), targets[:50])
     with pytest.raises(InvalidOption, match="svm"):
-        fit_probe(codes[:50], codes[:50, :1], task="regression", kind="svm")
+        fit_probe(features[:50], features[:50, :1], task="regression", kind="svm")
 
 
 @pytest.mark.parametrize(

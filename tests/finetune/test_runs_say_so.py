@@ -157,8 +157,8 @@ class Dropping(own_nets.ConvNet):
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.late(self.down(self.early(self.stem(images).relu())))
-        codes = nn.functional.dropout(maps.mean((2, 3)), self.share, self.training)
-        outputs: Tensor = self.classifier(codes)
+        features = nn.functional.dropout(maps.mean((2, 3)), self.share, self.training)
+        outputs: Tensor = self.classifier(features)
         return outputs
 
 

@@ -16,13 +16,13 @@ import pytest
 
 from zoo.errors import Conflict
 from zoo.lookup import alive as module
-from zoo.lookup.alive import LOCK, SILENT, Held, alive, machine
+from zoo.lookup.alive import LOCK, SILENT, RunLock, alive, machine
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from zoo.lookup.alive import Held, machine
-held = Held(Path(sys.argv[1]), machine())
+from zoo.lookup.alive import RunLock, machine
+lock = RunLock(Path(sys.argv[1]), machine())
 if not sys.argv[2:] or not os.fork():
     sys.stdout.write(f"{os.getpid()}\\n")
     sys.stdout.flush()
@@ -59,11 +59,11 @@ def test_who_is_killed_holds_nothing(tmp_path: Path) -> None:
         assert alive(tmp_path, machine())
         assert alive(tmp_path, "elsewhere")
         with pytest.raises(Conflict, match=str(tmp_path / LOCK)):
-            Held(tmp_path, machine())
+            RunLock(tmp_path, machine())
     assert not alive(tmp_path, machine())
-    held = Held(tmp_path, machine())
+    lock = RunLock(tmp_path, machine())
     assert alive(tmp_path, machine())
-    held.release()
+    lock.release()
     assert not alive(tmp_path, machine())
 
 
@@ -81,10 +81,10 @@ def test_a_worker_that_outlives_it_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_on_another_machine_the_last_sign_decides(tmp_path: Path) -> None:
-    Held(tmp_path, machine()).release()
+    RunLock(tmp_path, machine()).release()
     assert alive(tmp_path, "elsewhere")
     with pytest.raises(Conflict):
-        Held(tmp_path, "elsewhere")
+        RunLock(tmp_path, "elsewhere")
     age(tmp_path)
     assert not alive(tmp_path, "elsewhere")
     (tmp_path / LOCK).unlink()
@@ -98,20 +98,20 @@ def test_where_there_are_no_locks_the_last_sign_decides(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    Held(tmp_path, machine()).release()
+    RunLock(tmp_path, machine()).release()
     assert alive(tmp_path, machine())
     with pytest.raises(Conflict):
-        Held(tmp_path, machine())
+        RunLock(tmp_path, machine())
     age(tmp_path)
     assert not alive(tmp_path, machine())
 
 
 def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.01)
-    held = Held(tmp_path, machine())
+    lock = RunLock(tmp_path, machine())
     age(tmp_path)
     old, deadline = (tmp_path / LOCK).stat().st_mtime, time.monotonic() + 60
     while (tmp_path / LOCK).stat().st_mtime == old:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    held.release()
+    lock.release()

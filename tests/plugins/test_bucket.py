@@ -37,7 +37,7 @@ from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 from zoo_bucket import bucket as module
-from zoo_bucket import place
+from zoo_bucket import location
 from zoo_bucket.bucket import BucketBackend
 
 REF = Reference("team", "flowers")
@@ -165,7 +165,7 @@ class TestMoves:
         assert existing.history(REF) == (move(1),)
 
     def test_a_service_that_refuses_conditions_is_refused(self, front: Front, s3: str) -> None:
-        front.fails = [("PUT", "tmp/probe", 501, False)] * (place.TRIES + 1)
+        front.fails = [("PUT", "tmp/probe", 501, False)] * (location.TRIES + 1)
         with pytest.raises(Unsupported, match="If-None-Match"):
             connect(s3)
         assert keys(s3) == set()
@@ -196,7 +196,7 @@ class TestObjects:
     def test_what_is_large_waits_in_a_file_and_goes_in_parts(
         self, front: Front, s3: str, bucket_env: pytest.MonkeyPatch
     ) -> None:
-        bucket_env.setattr(module, "HELD", 1 << 20)
+        bucket_env.setattr(module, "IN_MEMORY", 1 << 20)
         bucket = connect(s3)
         body = os.urandom(1 << 20) * 20
         pieces = (body[at : at + 100_000] for at in range(0, len(body), 100_000))

@@ -15,7 +15,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, Unavailable, Unsupported
 from zoo.store import Store
-from zoo_bucket import place
+from zoo_bucket import location
 from zoo_bucket.bucket import BucketBackend
 
 REF = Reference("team", "flowers")
@@ -104,7 +104,8 @@ class TestConnect:
 
     @pytest.mark.parametrize("text", ["s3://a", "gs://a.b/c", "az://a-b/c/d.e=f/g_h"])
     def test_a_location_prints_as_it_was_written(self, text: str) -> None:
-        assert str(place.Place.parse(text)) == str(place.Place.parse(f"{text}/")) == text
+        parse = location.Location.parse
+        assert str(parse(text)) == str(parse(f"{text}/")) == text
 
 
 class TestNoAnswer:
@@ -125,9 +126,9 @@ class TestNoAnswer:
             self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
 
     def test_silence(self, bucket_env: pytest.MonkeyPatch) -> None:
-        timeouts, patience = place.ASKING
+        timeouts, patience = location.ASKING
         short = {name: value / 20 for name, value in timeouts.items()}
-        bucket_env.setattr(place, "ASKING", (short, patience / 20))
+        bucket_env.setattr(location, "ASKING", (short, patience / 20))
         with socket.create_server(("127.0.0.1", 0)) as silent:
             bucket_env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
             self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
@@ -146,12 +147,12 @@ class TestNoAnswer:
         bucket_env.setenv("AWS_ALLOW_HTTP", "true")
         bucket_env.setenv("AWS_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])
         bucket_env.delenv("AWS_ENDPOINT_URL")
-        self.check(lambda: connect(s3, create=True), "no https://")
+        self.check(lambda: connect(s3, create=True), "not an https://")
 
     def test_settings_that_are_no_use(self, bucket_env: pytest.MonkeyPatch) -> None:
         bucket_env.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", f"{{bad {SECRET}")
-        for location in ("gs://models", "az://models"):
-            self.check(lambda location=location: connect(location, create=True), "settings")
+        for url in ("gs://models", "az://models"):
+            self.check(lambda url=url: connect(url, create=True), "settings")
 
     def test_a_passing_failure_is_not_seen(self, front: Front, s3: str) -> None:
         front.fails = [(method, "zoo.json", 503, False) for method in ("GET", "GET", "PUT")]

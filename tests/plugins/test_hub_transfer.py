@@ -130,7 +130,7 @@ def test_tries_are_bounded_when_no_bytes_come(
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("where", ["/api/models", "/resolve/"])
-def test_retry_after_is_honoured(
+def test_retry_after_is_honored(
     hub_server: HubServer, source: HubSource, pauses: list[float], status: int, where: str
 ) -> None:
     hub_server.commit(REPO, FILES)
@@ -140,7 +140,7 @@ def test_retry_after_is_honoured(
     assert pauses == [3, 3, 2]
 
 
-def test_a_rate_limit_is_honoured(
+def test_a_rate_limit_is_honored(
     hub_server: HubServer, source: HubSource, release: Release, pauses: list[float]
 ) -> None:
     hub_server.fail_next(Status(429, {"RateLimit": '"api";r=0;t=41'}))
@@ -178,7 +178,7 @@ def test_gated_files_need_a_member(
     release = source.resolve(REPO)
     for token in ("", "hf_stranger"):
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(Unavailable, match=r"gated: accept its licence .*hf auth login"):
+        with pytest.raises(Unavailable, match=r"gated: accept its license .*hf auth login"):
             read(source, release)
     monkeypatch.setenv("HF_TOKEN", SECRET)
     assert read(source, release) == WEIGHTS

@@ -119,10 +119,10 @@ def test_a_name_that_is_registered_again_is_described_anew(tmp_path: Path) -> No
 
 def test_sizes_and_channels_go_to_the_factory_if_it_takes_them() -> None:
     backbone = TorchBackbone()
-    grey = backbone.build("own-conv", BuildOptions(channels=1))
-    assert backbone.preprocessing(grey).mean == (0.5,)
+    gray = backbone.build("own-conv", BuildOptions(channels=1))
+    assert backbone.preprocessing(gray).mean == (0.5,)
     weights = backbone.build("own-conv").state_dict()
-    fitted = backbone.adapt(grey, weights)
+    fitted = backbone.adapt(gray, weights)
     assert torch.allclose(fitted["stem.weight"], weights["stem.weight"].sum(1, keepdim=True))
     wide = backbone.build("own-former", BuildOptions(image_size=(32, 64)))
     assert wide(torch.randn(1, 3, 32, 64)).shape == (1, 7)
@@ -204,7 +204,7 @@ def test_nothing_else_is_imported_or_called(
     ("code", "error", "reason"),
     [
         ("import not_there", MissingPackage, "'not_there', which the network 'acme_nets:make'"),
-        ("raise RuntimeError('no licence')", BrokenPlugin, "'acme_nets:make' fails: no licence"),
+        ("raise RuntimeError('no license')", BrokenPlugin, "'acme_nets:make' fails: no license"),
     ],
 )
 def test_a_module_that_fails_is_told(

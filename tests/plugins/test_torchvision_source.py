@@ -261,7 +261,7 @@ def test_entries_are_valid_names_with_all_that_is_known() -> None:
     assert entries["torchvision/vgg16.IMAGENET1K_FEATURES"].num_classes == 0
 
 
-def test_licences_are_those_that_torchvision_states() -> None:
+def test_licenses_are_those_that_torchvision_states() -> None:
     for entry in TorchvisionCatalog().entries():
         swag = "SWAG" in str(entry.tag)
         assert entry.license == ("cc-by-nc-4.0" if swag else "bsd-3-clause"), entry.name

@@ -168,7 +168,7 @@ def test_other_sizes_and_channels(name: str) -> None:
     stem = next(key for key, value in own.items() if value.dim() == 4)
     others = [key for key in own if key != stem and "position" not in key]
     assert all(fitted[key] is own[key] for key in others)
-    # A grey picture gives what its three equal channels gave.
+    # A gray picture gives what its three equal channels gave.
     assert torch.allclose(fitted[stem], own[stem].sum(1, keepdim=True))
 
 

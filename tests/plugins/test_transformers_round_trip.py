@@ -42,10 +42,10 @@ def tiny() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dark, grey and light noise, in class folders."""
+    """Dark, gray and light noise, in class folders."""
     root = tmp_path_factory.mktemp("shades")
     draw = np.random.default_rng(0)
-    for label, level in (("dark", 40), ("grey", 120), ("light", 200)):
+    for label, level in (("dark", 40), ("gray", 120), ("light", 200)):
         (root / label).mkdir()
         for number in range(6):
             pixels = draw.normal(level, 20, (32, 32, 3)).clip(0, 255).astype("uint8")
@@ -127,7 +127,7 @@ def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
         found = ours(tuned, images)
         again = reloaded(tmp_path / "tuned")
         assert torch.equal(logits(again, images, name), found)
-        assert list(again.config.id2label.values()) == ["dark", "grey", "light"]
+        assert list(again.config.id2label.values()) == ["dark", "gray", "light"]
         z.import_folder(tmp_path / "tuned", "team/back")
         assert torch.equal(ours(z.load("team/back"), images), found)
         # What transformers saves after other classes were given is told by those.

@@ -88,7 +88,7 @@ def test_an_image_above_pillows_own_limit_is_read_without_a_word(
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 30_000)  # it warns up to twice that
     assert say("predict", BASE, photo, "--json") == before
     monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
-    assert say("predict", BASE, photo).failed("is 200 x 200 pixels; the most are 30,000 together")
+    assert say("predict", BASE, photo).failed("is 200 x 200 pixels; the limit is 30,000 in total")
 
 
 def test_very_many_rows_count_as_more_than_their_pixels(
@@ -97,7 +97,7 @@ def test_very_many_rows_count_as_more_than_their_pixels(
     tower = tmp_path / "tower.png"
     Image.new("L", (1, 5000)).save(tower)
     monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
-    assert say("predict", BASE, tower).failed("is 1 x 5000 pixels; the most are 30,000 together")
+    assert say("predict", BASE, tower).failed("is 1 x 5000 pixels; the limit is 30,000 in total")
 
 
 def test_whatever_a_decoder_raises_costs_that_image(home: Path, tmp_path: Path) -> None:

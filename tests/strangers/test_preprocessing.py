@@ -98,7 +98,7 @@ def test_a_network_of_grey_images_sees_grey(home: Path, images: Path, tmp_path: 
     say("features", "team/grey", images, "--out", out).done()
     say("adapt", BASE, "team/four", "--channels", 4).done()
     said = say("predict", "team/four", colour)
-    assert said.failed(f"{colour}: has 3 colours, and the network takes 4 channels")
+    assert said.failed(f"{colour}: has 3 colors, and the network takes 4 channels")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e-300])

@@ -65,7 +65,7 @@ def test_no_command_imports_what_a_checkpoint_names(
         ("export", "team/pulled", tmp_path / "out"),
         ("finetune", "team/pulled", "--data", images, "--save", "team/new"),
         ("adapt", "team/pulled", "team/new", "--classes", 3),
-        ("features", "team/pulled", images, "--out", tmp_path / "codes.safetensors"),
+        ("features", "team/pulled", images, "--out", tmp_path / "features.safetensors"),
         ("push", "team/pulled", "--to", "hf://me/pulled"),
     ):
         done = say(*command)

@@ -85,14 +85,14 @@ class Following(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = kwargs or {}
+        keywords = kwargs or {}
         if func in ACTIVATIONS and not self._inside:
-            (value, *rest) = args or (given["input"],)
+            (value, *rest) = args or (keywords["input"],)
             if id(value) in self._seen:
-                options = {name: option for name, option in given.items() if name != "input"}
+                options = {name: option for name, option in keywords.items() if name != "input"}
                 name, _ = self._seen[id(value)]
                 self.behind[name] = Activation(func, tuple(rest), options)
-        return func(*args, **given)
+        return func(*args, **keywords)
 
 
 @contextmanager

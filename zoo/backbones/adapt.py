@@ -9,25 +9,25 @@ from torch import Tensor, nn
 
 from zoo.errors import Unsupported
 
-__all__ = ["COLOURS", "adapt_channels", "misfits"]
+__all__ = ["COLORS", "adapt_channels", "misfits"]
 
-COLOURS = 3
+COLORS = 3
 
 
 def adapt_channels(
     module: nn.Module, state: Mapping[str, Tensor], *, channels: int | None = None
 ) -> dict[str, Tensor]:
-    """``state`` with convolutions over three colours fitted to those of ``module`` over more or
+    """``state`` with convolutions over three colors fitted to those of ``module`` over more or
     fewer channels: summed for one, else repeated and scaled.
 
-    So a grey image gives what it gave in colour, and so do the three colours over and over again;
+    So a gray image gives what it gave in color, and so do the three colors over and over again;
     where their number is no multiple of three, that is so but for the share of those left over.
 
     Args:
         module: The network.
         state: Its own names to weights.
-        channels: Of an image, where the stem moves places into channels, which then come first for
-            one place, then for the next (TResNet); None: its convolution's own.
+        channels: Of an image, where the stem moves positions into channels, which then come first
+            for one position, then for the next (TResNet); None: its convolution's own.
 
     Raises:
         Unsupported: The weights are not for three channels.
@@ -37,17 +37,17 @@ def adapt_channels(
         weight = state[name]
         if weight.dim() != 4 or weight.shape[0] != shape[0] or weight.shape[2:] != shape[2:]:
             continue
-        places = max(shape[1] // (channels or shape[1]), 1)
-        if weight.shape[1] != COLOURS * places:
+        positions = max(shape[1] // (channels or shape[1]), 1)
+        if weight.shape[1] != COLORS * positions:
             raise Unsupported(
-                f"'{name}' is for {weight.shape[1] // places} channels: only weights for three can "
-                "be fitted to others"
+                f"'{name}' is for {weight.shape[1] // positions} channels: only weights for three "
+                "can be fitted to others"
             )
         count, _, height, width = shape
-        by_place = weight.reshape(count, places, COLOURS, height, width).transpose(1, 2)
-        new = adapt_input_conv(shape[1] // places, by_place.flatten(2, 3)).to(weight.dtype)
-        by_colour = new.reshape(count, -1, places, height, width)
-        fitted[name] = by_colour.transpose(1, 2).reshape(shape)
+        by_position = weight.reshape(count, positions, COLORS, height, width).transpose(1, 2)
+        new = adapt_input_conv(shape[1] // positions, by_position.flatten(2, 3)).to(weight.dtype)
+        by_color = new.reshape(count, -1, positions, height, width)
+        fitted[name] = by_color.transpose(1, 2).reshape(shape)
     return fitted
 
 

@@ -1,4 +1,4 @@
-"""Make fully connected layers convolutions, so that a network classifies each place of an image.
+"""Make fully connected layers convolutions, so that a network classifies each position of an image.
 
 A fully connected layer over a map of features is a convolution as large as the map, and those that
 follow it are 1x1 (Long et al. 2015, Fully convolutional networks). The weights are the same bytes
@@ -18,7 +18,7 @@ from zoo.errors import Unsupported
 __all__ = ["convolved", "make_convolutional", "replace_dense_head"]
 
 PER_PLACE = (nn.ReLU, nn.GELU, nn.Dropout, nn.Identity)
-"""Layers that treat each place by itself, whatever the shape."""
+"""Layers that treat each position by itself, whatever the shape."""
 
 FEATURES = "zoo_features"
 """Attribute of a head that was put in: size of what it gets."""
@@ -43,8 +43,8 @@ class AtLeast(nn.Module):
 
 
 def make_convolutional(module: nn.Module) -> None:
-    """Let ``module`` give outputs (N, K, H, W) for each place where images are larger than it was
-    made for, and (N, K) where they are not.
+    """Let ``module`` give outputs (N, K, H, W) for each position where images are larger than it
+    was made for, and (N, K) where they are not.
 
     Raises:
         Unsupported: It has no fully connected layers over a map of features.
@@ -62,7 +62,7 @@ def make_convolutional(module: nn.Module) -> None:
 
 def replace_dense_head(module: nn.Module, path: str, build: Callable[[int], nn.Module]) -> None:
     """Put ``build(num_features)`` in the place of the head of a network that is convolutional: a
-    fully connected layer as a convolution, anything else applied to each place.
+    fully connected layer as a convolution, anything else applied to each position.
     """
     old = module.get_submodule(path)
     features = old.in_channels if isinstance(old, nn.Conv2d) else getattr(old, FEATURES)
@@ -123,13 +123,13 @@ def _as_vgg_of_timm(module: nn.Module) -> bool:
 
 def _convolution(linear: nn.Linear, size: Size) -> nn.Conv2d:
     channels = linear.in_features // (size[0] * size[1])
-    made = nn.Conv2d(
+    convolution = nn.Conv2d(
         channels, linear.out_features, size, bias=linear.bias is not None, device="meta"
     )
-    made.weight = nn.Parameter(linear.weight.detach().reshape(made.weight.shape))
+    convolution.weight = nn.Parameter(linear.weight.detach().reshape(convolution.weight.shape))
     if linear.bias is not None:
-        made.bias = nn.Parameter(linear.bias.detach())
-    return made.train(linear.training)
+        convolution.bias = nn.Parameter(linear.bias.detach())
+    return convolution.train(linear.training)
 
 
 def _run_densely(module: nn.Module, images: Tensor) -> Tensor:
@@ -141,10 +141,10 @@ def _run_densely(module: nn.Module, images: Tensor) -> Tensor:
 
 def _at_each_place(head: nn.Module, features: Tensor) -> Tensor:
     """Outputs (N, K, H, W) of a head from (N, F) to (N, K) for ``features`` (N, F, H, W)."""
-    count, _, *places = features.shape
+    count, _, *positions = features.shape
     rows = features.movedim(1, -1).flatten(0, 2)
     outputs: Tensor = type(head).forward(head, rows)
-    return outputs.reshape(count, *places, -1).movedim(-1, 1)
+    return outputs.reshape(count, *positions, -1).movedim(-1, 1)
 
 
 def _squeeze(_: nn.Module, __: Any, outputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What modules give for a batch of any size, from what they give for two images and for three.
+"""Outputs of modules for a batch of any size, from those for two images and for three.
 
 An output is either the same whatever the images are, or only its shape matters: `Hollow`.
 """
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-__all__ = ["Given", "Hollow", "extrapolated", "filled"]
+__all__ = ["CallOutputs", "Hollow", "extrapolated", "filled"]
 
-Given = list[list[Any]]
+CallOutputs = list[list[Any]]
 """For each module the outputs of its calls, in order; tensors in them may be `Hollow`."""
 
 
@@ -35,44 +35,44 @@ class Hollow:
         return self.like.new_zeros(()).expand(self.shape)
 
 
-def filled(given: Given) -> Given:
+def filled(outputs: CallOutputs) -> CallOutputs:
     """The same with tensors in the place of hollow ones."""
-    return tree_map_only(Hollow, Hollow.tensor, given)  # type: ignore[no-any-return]
+    return tree_map_only(Hollow, Hollow.tensor, outputs)  # type: ignore[no-any-return]
 
 
-def extrapolated(two: Given, three: Given, count: int) -> Given | None:
+def extrapolated(two: CallOutputs, three: CallOutputs, count: int) -> CallOutputs | None:
     """The outputs for ``count`` images.
 
-    None if those for two and three do not tell: if anything but shapes differs, or a size that
-    depends on the images is not in proportion to their number, as where they are padded to a
+    None if those for two and three do not determine them: if anything but shapes differs, or a size
+    is neither the same nor in proportion to the number of images, as where they are padded to a
     multiple.
     """
     leaves, form = tree_flatten(two)
     others, other_form = tree_flatten(three)
     if form != other_form:
         return None
-    found = [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)]
-    return None if any(leaf is _UNTOLD for leaf in found) else tree_unflatten(found, form)
+    larger = [_leaf(one, other, count) for one, other in zip(leaves, others, strict=True)]
+    return None if any(leaf is _UNKNOWN for leaf in larger) else tree_unflatten(larger, form)
 
 
-_UNTOLD = object()
+_UNKNOWN = object()
 
 
 def _leaf(two: Any, three: Any, count: int) -> Any:
     if isinstance(two, Hollow) and isinstance(three, Hollow):
         return _larger(two, three, count)
     if type(two) is not type(three) or isinstance(two, Hollow):
-        return _UNTOLD
+        return _UNKNOWN
     if isinstance(two, Tensor):
-        return two if two.dtype == three.dtype and torch.equal(two, three) else _UNTOLD
-    return two if two == three else _UNTOLD
+        return two if two.dtype == three.dtype and torch.equal(two, three) else _UNKNOWN
+    return two if two == three else _UNKNOWN
 
 
 def _larger(two: Hollow, three: Hollow, count: int) -> Any:
     """Each size as it is, or as many for each image; the latter one at least."""
     if len(two.shape) != len(three.shape) or two.shape == three.shape:
-        return _UNTOLD
+        return _UNKNOWN
     pairs = list(zip(two.shape, three.shape, strict=True))
     if any(a != b and 3 * a != 2 * b for a, b in pairs):
-        return _UNTOLD
+        return _UNKNOWN
     return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))

@@ -1,4 +1,4 @@
-"""Forward from a cut: run a network from there on, with the inputs at the cut given.
+"""Forward from a cut: run the part of a network above it, from recorded inputs at the cut.
 
 Below a cut that nothing trains, every epoch computes the same. What enters the first unit above it
 is recorded once; from then on all modules below are stubs that give tensors of the recorded shapes
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from zoo.backbones.extrapolate import Given, Hollow, extrapolated, filled
+from zoo.backbones.extrapolate import CallOutputs, Hollow, extrapolated, filled
 from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy
 
@@ -28,7 +28,7 @@ CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
 
 FEW = (2, 3)
-"""Images that tell what is given for any greater number of them."""
+"""Numbers of images from which outputs for larger numbers are extrapolated."""
 
 
 class FromCut:
@@ -50,19 +50,19 @@ class FromCut:
             for unit in hierarchy.units[:boundary]
             for path in unit.modules
         ]
-        self._given: dict[Hashable, Given] = {}
-        self._few: dict[Hashable, tuple[Given, Given]] = {}
-        self._learns: Callable[[CutInputs, Tensor], Given] = self._learn
+        self._outputs: dict[Hashable, CallOutputs] = {}
+        self._few: dict[Hashable, tuple[CallOutputs, CallOutputs]] = {}
+        self._learns: Callable[[CutInputs, Tensor], CallOutputs] = self._learn
 
     def into(self, copy: nn.Module) -> FromCut:
         """The same for a copy of the network, which will never be run below the cut."""
-        made = FromCut(copy, self.hierarchy, self.boundary)
-        made._given, made._learns = self._given, self._learns
-        return made
+        other = FromCut(copy, self.hierarchy, self.boundary)
+        other._outputs, other._learns = self._outputs, self._learns
+        return other
 
     @torch.no_grad()
     def record(self, images: Tensor) -> CutInputs:
-        """What enters the first module above the cut for ``images`` (N, C, H, W).
+        """The inputs of the first module above the cut for ``images`` (N, C, H, W).
 
         Nothing above is computed. The tensors may be views of one another.
         """
@@ -71,51 +71,51 @@ class FromCut:
                 self.module(images)
             except _Reached as reached:
                 return reached.inputs
-        raise RuntimeError(f"{type(self.module).__name__} did not come to its cut")
+        raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
     def forward(self, inputs: CutInputs, images: Tensor) -> Any:
-        """The network's output for what entered; with gradients, where they are enabled.
+        """The network's output for inputs at the cut; with gradients, where they are enabled.
 
         Args:
             inputs: As recorded; activations may write into its tensors.
             images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
         """
         key = (images.shape, images.dtype, images.device)
-        if key not in self._given:
-            self._given[key] = self._learns(inputs, images)
-        with self._stubbed(self._given[key]), self._before_entry(_feed(inputs)):
+        if key not in self._outputs:
+            self._outputs[key] = self._learns(inputs, images)
+        with self._stubbed(self._outputs[key]), self._before_entry(_feed(inputs)):
             return self.module(images)
 
-    def _learn(self, inputs: CutInputs, images: Tensor) -> Given:
-        """What each module below gives for so many images, call by call.
+    def _learn(self, inputs: CutInputs, images: Tensor) -> CallOutputs:
+        """The outputs of each module below for this number of images, call by call.
 
-        Few images tell it for many, unless the network does not take so few, or does not come to
-        its cut with what enters there.
+        They are extrapolated from few images, unless the network does not take so few, or does not
+        reach its cut with them.
         """
         if len(images) > max(FEW):
             try:
                 two, three = self._of_few(images)
-                if told := extrapolated(two, three, len(images)):
-                    given, reached = self._tried(told, images)
+                if larger := extrapolated(two, three, len(images)):
+                    outputs, reached = self._filled(larger, images)
                     if _shapes(reached) == _shapes(inputs):
-                        return given
+                        return outputs
             except torch.OutOfMemoryError:
                 raise  # what follows takes more
             except Exception:  # noqa: BLE001, S110 - networks raise whatever they like
                 pass
-        return self._tried(self._seen(images), images)[0]
+        return self._filled(self._observed(images), images)[0]
 
-    def _of_few(self, images: Tensor) -> tuple[Given, Given]:
-        """What each module below gives for two images, and for three: seen once."""
+    def _of_few(self, images: Tensor) -> tuple[CallOutputs, CallOutputs]:
+        """The outputs of each module below for two images, and for three: observed once."""
         key = (images.shape[1:], images.dtype, images.device)
         if key not in self._few:
-            two, three = (self._seen(images[:few]) for few in FEW)
+            two, three = (self._observed(images[:few]) for few in FEW)
             self._few[key] = two, three
         return self._few[key]
 
-    def _tried(self, given: Given, images: Tensor) -> tuple[Given, CutInputs]:
-        """``given`` as tensors, and what comes to the cut with them."""
-        light = filled(given)
+    def _filled(self, outputs: CallOutputs, images: Tensor) -> tuple[CallOutputs, CutInputs]:
+        """``outputs`` as tensors, and the inputs at the cut with them."""
+        light = filled(outputs)
         try:
             with self._stubbed(light):
                 return light, self.record(images)
@@ -127,28 +127,28 @@ class FromCut:
                 return heavy, self.record(images)
 
     @torch.no_grad()
-    def _seen(self, images: Tensor) -> Given:
-        """What each module below gives, call by call: the values of what is the same for two
-        batches of images that have not a pixel in common, and of the rest the shape.
+    def _observed(self, images: Tensor) -> CallOutputs:
+        """The outputs of each module below, call by call: values where they are the same for two
+        batches of images that have not a pixel in common, else only the shape.
         """
-        given: Given = [[] for _ in self._below]
-        compared: Given = [[] for _ in self._below]
+        first: CallOutputs = [[] for _ in self._below]
+        compared: CallOutputs = [[] for _ in self._below]
 
         def compare(at: int, output: Any) -> None:
             call = len(compared[at])
             # By leaves: once torch.export is imported, the copy of a torch.Size is a tuple.
-            before, form = tree_flatten(given[at][call])
+            before, form = tree_flatten(first[at][call])
             pairs = zip(before, tree_leaves(output), strict=True)
             compared[at].append(tree_unflatten([_same_or_hollow(*pair) for pair in pairs], form))
-            given[at][call] = None  # one large batch in memory is enough
+            first[at][call] = None  # one large batch in memory is enough
 
         # Copies: what comes next may write in place.
-        self._watch(torch.zeros_like(images), lambda at, output: given[at].append(_copied(output)))
+        self._watch(torch.zeros_like(images), lambda at, output: first[at].append(_copied(output)))
         self._watch(torch.ones_like(images), compare)
         return compared
 
     def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
-        """Show ``see`` what each call of each module below gives, by its place in the order."""
+        """Call ``see`` with the index of each module below and the output of each of its calls."""
         with ExitStack() as hooks:
             for at, child in enumerate(self._below):
                 handle = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
@@ -156,10 +156,10 @@ class FromCut:
             self.record(images)
 
     @contextmanager
-    def _stubbed(self, given: Given) -> Iterator[None]:
+    def _stubbed(self, outputs: CallOutputs) -> Iterator[None]:
         own = [child.__dict__.get("forward") for child in self._below]
-        for child, outputs in zip(self._below, given, strict=True):
-            child.__dict__["forward"] = _Stub(outputs, child.forward)
+        for child, calls in zip(self._below, outputs, strict=True):
+            child.__dict__["forward"] = _Stub(calls, child.forward)
         try:
             yield
         finally:
@@ -206,8 +206,8 @@ def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
 
 
 def _feed(inputs: CutInputs) -> Callable[..., Any]:
-    left = [inputs]
-    return lambda _, args, kwargs: left.pop() if left else (args, kwargs)
+    pending = [inputs]
+    return lambda _, args, kwargs: pending.pop() if pending else (args, kwargs)
 
 
 def _same_or_hollow(one: Any, other: Any) -> Any:

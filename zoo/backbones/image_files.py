@@ -16,11 +16,11 @@ def image_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[
 
     What is hidden is left out, and links to folders are not followed, so there are no loops.
     """
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for name in sorted(files):
             if name[0] != "." and Path(name).suffix.lower() in suffixes:
-                yield Path(place, name)
+                yield Path(parent, name)
 
 
 def named_images(paths: Iterable[Path | str]) -> Iterator[Path]:

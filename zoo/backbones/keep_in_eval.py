@@ -1,4 +1,4 @@
-"""Hold in eval mode, while it runs its frozen part, the code of a module that is frozen in part.
+"""Keep a module that is frozen in part in eval mode while it runs its frozen part.
 
 A network may drop values, or keep statistics, by functions that it calls between its units, and ask
 its own mode whether to. That mode is one for all of its code. So such a module, which has units on
@@ -20,31 +20,30 @@ from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["keep_in_eval", "ancestors"]
 
-HELD, HOOKS = "zoo_held", "zoo_hooks"
-"""Attributes: of a module, whether it is held right now; of the network, all handles of hooks."""
+IN_EVAL, HOOKS = "zoo_in_eval", "zoo_hooks"
+"""Attributes: of a module, whether it is in eval mode because of us right now; of the network, all
+handles of hooks."""
 
 
 def keep_in_eval(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
-    """See that code between the first ``boundary`` units runs in eval mode, and no other code that
-    an earlier call held.
-    """
+    """Run code between the first ``boundary`` units in eval mode, and undo an earlier call."""
     network = getattr(module, "_orig_mod", module)  # of a compiled one
     for handle in network.__dict__.pop(HOOKS, ()):
         handle.remove()
     hooks = []
-    for path, container in _held(network, hierarchy, boundary):
+    for path, container in _containers(network, hierarchy, boundary):
         hooks.append(container.register_forward_pre_hook(_enter))
-        hooks.append(container.register_forward_hook(_release, always_call=True))
+        hooks.append(container.register_forward_hook(_leave, always_call=True))
         first = _first_above(hierarchy, boundary, path)
         last = hierarchy.units[boundary - 1]
         owned = {f"{path}.{name}".lstrip(".") for name, _ in container.named_buffers(recurse=False)}
         if boundary == len(hierarchy.units) and not owned & set(last.buffers):
             # What is dropped before a head is the head's.
             done = network.get_submodule(last.modules[-1])
-            hooks.append(done.register_forward_hook(partial(_release, container)))
+            hooks.append(done.register_forward_hook(partial(_leave, container)))
         elif first is not None:
             entry = network.get_submodule(first)
-            hooks.append(entry.register_forward_pre_hook(partial(_release, container)))
+            hooks.append(entry.register_forward_pre_hook(partial(_leave, container)))
     if hooks:
         network.__dict__[HOOKS] = hooks
 
@@ -54,7 +53,7 @@ def ancestors(paths: Iterable[str]) -> set[str]:
     return {path[:at] for path in paths for at, sign in enumerate(path) if sign == "."}
 
 
-def _held(
+def _containers(
     network: nn.Module, hierarchy: Hierarchy, boundary: int
 ) -> Iterator[tuple[str, nn.Module]]:
     """The modules with units on both sides whose code asks for its mode, and their paths."""
@@ -92,10 +91,10 @@ def _names(code: CodeType | None) -> set[str]:
 def _enter(container: nn.Module, _: Any) -> None:
     if container.training:
         container.training = False
-        setattr(container, HELD, True)
+        setattr(container, IN_EVAL, True)
 
 
-def _release(container: nn.Module, *_: Any) -> None:
-    if getattr(container, HELD, False):
+def _leave(container: nn.Module, *_: Any) -> None:
+    if getattr(container, IN_EVAL, False):
         container.training = True
-        setattr(container, HELD, False)
+        setattr(container, IN_EVAL, False)

@@ -36,11 +36,11 @@ def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
 
 def depending(recording: Recording) -> set[int]:
     """Storages that at some time held a value that depends on the image."""
-    found = {recording.image}
+    dependent = {recording.image}
     for op in recording.operations:
-        if not found.isdisjoint(op.reads):
-            found.update(op.writes)
-    return found
+        if not dependent.isdisjoint(op.reads):
+            dependent.update(op.writes)
+    return dependent
 
 
 def is_chain(operations: Sequence[Operation], call: Call, children: Sequence[Call]) -> bool:
@@ -71,9 +71,9 @@ def _mark_live(
     """Mark the times strictly between the making and each use of every value that depends on
     ``sources``.
     """
-    made = dict.fromkeys(sources, call.start)
+    since_by_storage = dict.fromkeys(sources, call.start)
     for op in operations:
-        live = [made[storage] for storage in op.reads if storage in made]
+        live = [since_by_storage[storage] for storage in op.reads if storage in since_by_storage]
         for since in live:
             if op.time > since + 1:
                 _mark(blocked, since + 1, op.time)
@@ -81,9 +81,9 @@ def _mark_live(
             continue
         for storage in op.writes:
             if live:
-                made[storage] = op.time
+                since_by_storage[storage] = op.time
             else:
-                made.pop(storage, None)
+                since_by_storage.pop(storage, None)
     for storage in call.outputs:
-        if storage in made and call.end > made[storage] + 1:
-            _mark(blocked, made[storage] + 1, call.end)
+        if storage in since_by_storage and call.end > since_by_storage[storage] + 1:
+            _mark(blocked, since_by_storage[storage] + 1, call.end)

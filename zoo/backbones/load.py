@@ -11,8 +11,8 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.mapped import mapped_state
-from zoo.backbones.operated import backbone_of
 from zoo.backbones.preprocess import Preprocess, inference_transform
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
@@ -70,7 +70,7 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
 def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
     """The network that a manifest describes, with untrained weights and the right head.
 
-    ``backbone`` is what `zoo.backbones.operated.backbone_of` gives for it.
+    ``backbone`` is what `zoo.backbones.surgery.backbone_of` gives for it.
 
     Raises:
         Unsupported: It was made by a surgery that this version cannot carry out.
@@ -151,22 +151,22 @@ def check_fit(
             what to do if that is nothing but the head.
     """
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    problems = {key: f"lacks '{key}'" for key in expected if key not in found}
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    problems = {key: f"lacks '{key}'" for key in expected if key not in shapes}
     problems |= {
-        key: f"has '{key}', which the network does not" for key in found if key not in expected
+        key: f"has '{key}', which the network does not" for key in shapes if key not in expected
     }
     problems |= {
-        key: f"has '{key}' of the shape {found[key]}, the network's is {shape}"
+        key: f"has '{key}' of the shape {shapes[key]}, the network's is {shape}"
         for key, shape in expected.items()
-        if key in found and found[key] != shape
+        if key in shapes and shapes[key] != shape
     }
     if not problems:
         return
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     reason = "does not fit the network: it " + "; ".join([*problems.values()][:3]) + more
     if all(under(key, head) for key in problems):
-        outputs = {shape[0] for key, shape in found.items() if under(key, head) and shape}
+        outputs = {shape[0] for key, shape in shapes.items() if under(key, head) and shape}
         count = outputs.pop() if len(outputs) == 1 else "N"
         reason += (
             f". Only the head differs: build the network for its outputs (num_classes={count}), "

@@ -86,9 +86,9 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
     """A private map of an object, which is hashed first unless it is ``known`` to be sound."""
     size = store.size("objects", digest)
     path: Path = store.path("objects", digest)
-    found = digest.hex if known else blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
-    if found != digest.hex:
-        raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", str(store.root))
+    actual = digest.hex if known else blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    if actual != digest.hex:
+        raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", str(store.root))
     if not size:
         return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
@@ -97,9 +97,9 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides, in elements, of a contiguous tensor."""
-    found: list[int] = []
+    steps: list[int] = []
     step = 1
     for size in reversed(shape):
-        found.append(step)
+        steps.append(step)
         step *= max(size, 1)
-    return tuple(reversed(found))
+    return tuple(reversed(steps))

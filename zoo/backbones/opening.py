@@ -38,7 +38,7 @@ def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
         pixels = max(width, ROW_PIXELS) * height
         if pixels > IMAGE_PIXELS:
             raise InvalidImage(
-                name, f"is {width} x {height} pixels; the most are {IMAGE_PIXELS:,} together"
+                name, f"is {width} x {height} pixels; the limit is {IMAGE_PIXELS:,} in total"
             )
         with ALONE if pixels > LARGE_IMAGE else nullcontext():
             yield image

@@ -1,4 +1,4 @@
-"""A head for networks that have none: their features, pooled over all places, and then the head."""
+"""A head for networks that have none: it pools their features over all positions first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POOLED_HEAD = "zoo_head"
 
 
 class PooledHead(nn.Module):
-    """Averages features over all places and applies a head.
+    """Averages features over all positions and applies a head.
 
     Args:
         num_features: Size of the dimension that holds features.
@@ -32,14 +32,14 @@ class PooledHead(nn.Module):
         self.dimension = dimension
 
     def forward(self, features: Tensor) -> Tensor:
-        """Outputs for features (N, F), (N, places, F), (N, H, W, F) or (N, F, H, W).
+        """Outputs for features (N, F), (N, positions, F), (N, H, W, F) or (N, F, H, W).
 
         Raises:
             Unsupported: No dimension has the size of the features.
         """
         if self.dimension is not None:
-            places = [d for d in range(1, features.dim()) if d != self.dimension]
-            features = features.mean(dim=places) if places else features
+            positions = [d for d in range(1, features.dim()) if d != self.dimension]
+            features = features.mean(dim=positions) if positions else features
         elif features.dim() == 4 and features.shape[1] == self.num_features:
             features = features.mean(dim=(2, 3))
         elif features.dim() >= 2 and features.shape[-1] == self.num_features:

@@ -1,8 +1,8 @@
-"""Pool what leaves a part of a network: one vector of features an image, whatever the layout.
+"""Pool the output of a part of a network: one vector of features an image, whatever the layout.
 
 Convolutional networks give (N, F, H, W), some transformers (N, H, W, F), others tokens
-(N, places, F). Places grow with the image, features do not: that tells them apart where shapes at
-one size would not, as of 96 features at 96 x 96 places.
+(N, positions, F). Positions grow with the image, features do not: that distinguishes them where
+shapes at one size would not, as of 96 features at 96 x 96 positions.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ def feature_dimension(shape: Shape, larger: Shape | None, native: Shape | None) 
     if len(shape) == 3:
         return 2
     for known in (shape, native):
-        if known is not None and (found := _beside_a_square(known)) is not None:
-            return found
+        if known is not None and (odd := _beside_a_square(known)) is not None:
+            return odd
     return None
 
 
 def pool(features: Tensor, dimension: int) -> Tensor:
     """The mean over all dimensions but the first and ``dimension``, in float32: (N, F).
 
-    All places count alike, class and register tokens as any other.
+    All positions count alike, class and register tokens as any other.
     """
-    places = [d for d in range(1, features.dim()) if d != dimension]
-    return features.float().mean(dim=places) if places else features.float()
+    positions = [d for d in range(1, features.dim()) if d != dimension]
+    return features.float().mean(dim=positions) if positions else features.float()
 
 
 def the_tensor(output: Any) -> Tensor | None:
     """The tensor that a module gives, alone or beside what is no feature, such as the size or the
-    coordinates of its places; None if there are several, or none.
+    coordinates of its positions; None if there are several, or none.
     """
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-    found = [leaf for leaf in leaves if leaf.is_floating_point()]
-    return found[0] if len(found) == 1 else None
+    floats = [leaf for leaf in leaves if leaf.is_floating_point()]
+    return floats[0] if len(floats) == 1 else None
 
 
 def _beside_a_square(shape: Shape) -> int | None:
-    """The odd one of three dimensions: places of a square are as many in both directions."""
+    """The odd one of three dimensions: positions of a square are as many in both directions."""
     if len(shape) != 4 or len(set(shape[1:])) != 2:
         return None
     return {(True, False): 3, (False, True): 1}.get((shape[1] == shape[2], shape[2] == shape[3]))

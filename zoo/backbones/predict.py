@@ -48,13 +48,13 @@ def predict(
     top: int = 5,
     bad: list[InvalidImage] | None = None,
 ) -> Iterator[Prediction]:
-    """Predict image by image, so that a result does not depend on its neighbours.
+    """Predict image by image, so that a result does not depend on its neighbors.
 
     Args:
         model: A module that `zoo.backbones.load.load` returned.
         images: Image files, and folders of them.
         top: How many classes to name.
-        bad: Gets what is wrong with images that are missing or unreadable; the rest goes on.
+        bad: Gets the problems of images that are missing or unreadable, which are then skipped.
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.

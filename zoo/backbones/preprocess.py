@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocess", "in_channels", "inference_transform", "read_image"]
 
-GREY, COLOURS = 1, 3
+GRAY, COLORS = 1, 3
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """From an RGB image of any size to a float32 tensor (C, H, W), normalised.
+    """From an RGB image of any size to a float32 tensor (C, H, W), normalized.
 
-    For a network of one channel, the image is made grey. The transform raises `InvalidImage` where
+    For a network of one channel, the image is made gray. The transform raises `InvalidImage` where
     it cannot be carried out within the limits.
 
     Raises:
@@ -63,7 +63,7 @@ class _Bounded:
             raise InvalidImage(
                 "the image",
                 f"is {width} x {height} pixels: resized for the network it would have "
-                f"{pixels:,}; the most are {RESIZED_PIXELS:,}",
+                f"{pixels:,}; the limit is {RESIZED_PIXELS:,}",
             )
         try:
             return self.transform(in_channels(image, self.how.input_size[0]))
@@ -78,18 +78,20 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
     Raises:
         InvalidImage: It takes neither one nor three.
     """
-    if channels not in (GREY, COLOURS):
+    if channels not in (GRAY, COLORS):
         raise InvalidImage(
-            "the image", f"has {COLOURS} colours, and the network takes {channels} channels"
+            "the image", f"has {COLORS} colors, and the network takes {channels} channels"
         )
-    return image.convert("L") if channels == GREY else image
+    return image.convert("L") if channels == GRAY else image
 
 
-def resized_pixels(how: Preprocessing, width: int, height: int) -> int:
+def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int:
     """Pixels that an image takes while it is resized, first in width, then in height."""
-    wide, high = (math.floor(side / how.crop_pct) for side in how.input_size[:0:-1])
-    if how.crop_mode != "squash":
-        ratio = (min if how.crop_mode == "border" else max)(wide / width, high / height)
+    wide, high = (
+        math.floor(side / preprocessing.crop_pct) for side in preprocessing.input_size[:0:-1]
+    )
+    if preprocessing.crop_mode != "squash":
+        ratio = (min if preprocessing.crop_mode == "border" else max)(wide / width, high / height)
         wide, high = round(width * ratio), round(height * ratio)
     return wide * max(high, height)
 
@@ -105,7 +107,7 @@ class Preprocess:
     transform: Callable[[Image.Image], Tensor]
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """A float32 tensor (C, H, W), normalised.
+        """A float32 tensor (C, H, W), normalized.
 
         Raises:
             InvalidImage: Its values have no range (`zoo.backbones.rgb`).
@@ -117,7 +119,7 @@ def read_image(path: Path | str) -> Image.Image:
     """Read an image as RGB; see `zoo.backbones.rgb`.
 
     Raises:
-        InvalidImage: It is missing, a folder, no readable image, or one whose values have no range.
+        InvalidImage: It is missing, a folder, unreadable, or its values have no range.
     """
     try:
         # A pipe among the images would be waited for, for ever.

@@ -89,8 +89,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = self._shapes.run(func, args, kwargs)
         reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        self._alive += made
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self._alive += outputs
         read = tuple(storage_of(tensor) for tensor in reads)
         written = {
             storage_of(leaf)
@@ -100,7 +100,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(leaf, Tensor)
         }
         # An output in a storage that was only read is a view: no new value.
-        written |= {storage_of(tensor) for tensor in made} - set(read)
+        written |= {storage_of(tensor) for tensor in outputs} - set(read)
         self.clock += 1
         self.operations.append(Operation(self.clock, read, tuple(written)))
         return result

@@ -2,7 +2,7 @@
 
 | image | comes out |
 | --- | --- |
-| grey of 16 bits (or 12) | scaled: white stays white (which may be 0), and each level its share |
+| gray of 16 bits (or 12) | scaled: white stays white (which may be 0), and each level its share |
 | integers of 32 bits, floats | refused: nothing says what is black and what white |
 | with an orientation in its tags | turned, as viewers show it |
 | with transparency | opaque |
@@ -25,7 +25,7 @@ READING = 2
 """Goes up when images come out otherwise than before: what is kept of them is of one number."""
 WHITE_IS_ZERO = 0
 SIXTEEN = frozenset({"PNG", "PPM"})
-"""Formats whose grey values have 16 bits at most: some versions of Pillow hold them in 32."""
+"""Formats whose gray values have 16 bits at most: some versions of Pillow hold them in 32."""
 
 
 def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image.Image:

@@ -71,5 +71,5 @@ def _are_new(outputs: Sequence[Any], read: set[int]) -> bool:
     """Whether all are tensors, each in a storage of its own."""
     if not all(isinstance(output, Tensor) for output in outputs):
         return False
-    made = {storage_of(output) for output in outputs}
-    return len(made) == len(outputs) and not made & read
+    storages = {storage_of(output) for output in outputs}
+    return len(storages) == len(outputs) and not storages & read

@@ -1,7 +1,7 @@
 """Taps: where what a network computes inside it can be taken as a vector of features.
 
 A tap is behind a unit, or before the head. It is looked for once, by running the network on one
-image, and on one of twice the size: the dimensions that grow are places, the other holds features.
+image, and on one of twice the size: dimensions that grow are positions, the other holds features.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
 from zoo.domain.hierarchy import Hierarchy
 from zoo.errors import Unsupported
 
-__all__ = ["HEAD", "Place", "Reached", "Tap", "find_tap", "find_taps", "hook", "seen_once", "watch"]
+__all__ = [
+    "HEAD",
+    "HookPoint",
+    "Reached",
+    "Tap",
+    "find_tap",
+    "find_taps",
+    "hook",
+    "seen_once",
+    "watch",
+]
 
 HEAD = "head"
 """The tap before the head."""
@@ -40,21 +50,21 @@ class Reached(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A module, and whether what it gets is looked at, or what it gives."""
+class HookPoint:
+    """A module, and whether its input is looked at, or its output."""
 
     path: str
-    entering: bool
+    at_input: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """Where codes are taken.
+    """Where features are taken.
 
     Attributes:
         unit: The unit that it is behind, or ``head``.
         path: The module.
-        entering: Whether codes are what the module gets, rather than what it gives.
+        at_input: Whether features are the input of the module, rather than its output.
         shape: Shape of the tensor for one image.
         dimension: Which dimension of it holds features; they are averaged over the others.
         activation: What the network does next with what it gives, if that is an activation.
@@ -62,7 +72,7 @@ class Tap:
 
     unit: str
     path: str
-    entering: bool
+    at_input: bool
     shape: Shape
     dimension: int
     activation: Activation | None = None
@@ -79,7 +89,7 @@ def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -
     Behind a unit is behind the activation that directly follows it, module or function, if that
     belongs to no other unit (AlexNet's and VGG's last hidden layer, DenseNet's last norm). Before
     the head is what its first module gets: of a distilled pair of classifiers, say, one of the
-    two. An encoder has no head: its codes are what it gives.
+    two. An encoder has no head: its features are what it gives.
 
     Args:
         module: The network.
@@ -92,98 +102,100 @@ def find_tap(module: nn.Module, hierarchy: Hierarchy, images: Tensor, at: str) -
         Unsupported: What is there is no tensor that can be pooled.
     """
     unit = HEAD if at == HEAD else hierarchy.find(at, also=[HEAD]).name
-    places = {unit: _places(module, hierarchy)[unit]}
-    found = _look(module, hierarchy, places, images)[unit]
-    if isinstance(found, str):
-        raise Unsupported(f"{hierarchy.architecture} has no codes at {unit}: {found}")
-    return found
+    points = {unit: _hook_points(module, hierarchy)[unit]}
+    tap = _look(module, hierarchy, points, images)[unit]
+    if isinstance(tap, str):
+        raise Unsupported(f"{hierarchy.architecture} has no features at {unit}: {tap}")
+    return tap
 
 
 def find_taps(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> tuple[Tap, ...]:
-    """The taps behind all units that have codes, in order of depth, and last the one before the
+    """The taps behind all units that have features, in order of depth, and last the one before the
     head. Arguments are those of `find_tap`.
     """
-    found = _look(module, hierarchy, _places(module, hierarchy), images)
-    return tuple(tap for tap in found.values() if isinstance(tap, Tap))
+    taps = _look(module, hierarchy, _hook_points(module, hierarchy), images)
+    return tuple(tap for tap in taps.values() if isinstance(tap, Tap))
 
 
-def _places(module: nn.Module, hierarchy: Hierarchy) -> dict[str, Place]:
-    """The place of each unit and of the head, by name."""
-    places = {unit.name: Place(unit.modules[-1], entering=False) for unit in hierarchy.units}
+def _hook_points(module: nn.Module, hierarchy: Hierarchy) -> dict[str, HookPoint]:
+    """Where the output of each unit, and the input of the head, can be hooked, by name."""
+    points = {unit.name: HookPoint(unit.modules[-1], at_input=False) for unit in hierarchy.units}
     # An encoder's hierarchy is that of the architecture, which has no head.
     head = (POOLED_HEAD,) if hasattr(module, POOLED_HEAD) else hierarchy.head.modules
-    return places | {HEAD: Place(head[0], entering=True) if head else Place("", entering=False)}
+    return points | {
+        HEAD: HookPoint(head[0], at_input=True) if head else HookPoint("", at_input=False)
+    }
 
 
 def _look(
-    module: nn.Module, hierarchy: Hierarchy, places: Mapping[str, Place], images: Tensor
+    module: nn.Module, hierarchy: Hierarchy, points: Mapping[str, HookPoint], images: Tensor
 ) -> dict[str, Tap | str]:
-    """The tap at each place, or the reason why there is none."""
+    """The tap at each point, or the reason why there is none."""
     owned = [path for unit in hierarchy.units for path in unit.modules] + [*hierarchy.head.modules]
-    seen, behind = watch(module, places, owned, images[:1])
+    seen, behind = watch(module, points, owned, images[:1])
     larger: dict[str, list[Shape | None]] = {}
     if any(len(shape) > 2 for shapes in seen.values() for shape in shapes if shape):
         twice = nn.functional.interpolate(images[:1], scale_factor=2)
         try:
-            larger, _ = watch(module, places, owned, twice)
+            larger, _ = watch(module, points, owned, twice)
         except REFUSALS:
             larger = {}  # made for images of one size
     native = {unit.name: unit.shape for unit in hierarchy.units}
-    found: dict[str, Tap | str] = {}
-    for unit, place in places.items():
+    taps: dict[str, Tap | str] = {}
+    for unit, point in points.items():
         shape = seen_once(seen[unit])
         if isinstance(shape, str):
-            found[unit] = f"what is there {shape}"
+            taps[unit] = f"what is there {shape}"
             continue
         grown = larger[unit][0] if len(larger.get(unit, ())) == 1 else None
         dimension = feature_dimension(shape, grown, native.get(unit))
         if dimension is None:
-            found[unit] = f"which dimension of {shape} holds features is not clear"
+            taps[unit] = f"which dimension of {shape} holds features is not clear"
             continue
-        found[unit] = Tap(
+        taps[unit] = Tap(
             unit=unit,
-            path=place.path,
-            entering=place.entering,
+            path=point.path,
+            at_input=point.at_input,
             shape=shape,
             dimension=dimension,
             activation=behind.get(unit),
         )
-    return found
+    return taps
 
 
 def seen_once(shapes: list[Shape | None]) -> Shape | str:
     """The one shape that `watch` saw somewhere, or why there is none."""
     if len(shapes) != 1:
         return f"runs {len(shapes)} times for an image"
-    return "is no single tensor" if shapes[0] is None else shapes[0]
+    return "is not a single tensor" if shapes[0] is None else shapes[0]
 
 
 @torch.no_grad()
 def watch(
-    module: nn.Module, places: Mapping[str, Place], owned: Iterable[str], images: Tensor
+    module: nn.Module, points: Mapping[str, HookPoint], owned: Iterable[str], images: Tensor
 ) -> tuple[dict[str, list[Shape | None]], dict[str, Activation]]:
-    """Run ``module``; the shapes seen at each place (None: no tensor), one for each call, and
+    """Run ``module``; the shapes seen at each point (None: no tensor), one for each call, and
     which activation got the very tensor that was seen there, outside of the ``owned`` modules.
     """
-    shapes: dict[str, list[Shape | None]] = {name: [] for name in places}
+    shapes: dict[str, list[Shape | None]] = {name: [] for name in points}
 
     def look(name: str, value: Any) -> None:
         shapes[name].append(tuple(value.shape) if isinstance(value, Tensor) else None)
         following.see(name, value)
 
     with ExitStack() as hooks, eval_mode(module):
-        for name, place in places.items():
-            hooks.enter_context(hook(module, place.path, place.entering, partial(look, name)))
+        for name, point in points.items():
+            hooks.enter_context(hook(module, point.path, point.at_input, partial(look, name)))
         following = hooks.enter_context(watching(module, owned))
         module(images)
     return shapes, following.behind
 
 
 @contextmanager
-def hook(module: nn.Module, path: str, entering: bool, see: Any) -> Iterator[None]:
-    """While it is open, ``see`` is given what the module at ``path`` gets first, or gives."""
+def hook(module: nn.Module, path: str, at_input: bool, see: Any) -> Iterator[None]:
+    """While it is open, ``see`` gets the first input of the module at ``path``, or its output."""
     child = module.get_submodule(path)
-    if entering:
+    if at_input:
         handle = child.register_forward_pre_hook(
             lambda _, args, kwargs: see(next(iter((*args, *kwargs.values())), None)),
             with_kwargs=True,

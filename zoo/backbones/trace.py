@@ -2,7 +2,7 @@
 
 Modules are opened from the root down. One that is a mere chain of steps around a list of blocks (a
 stage, a Sequential) is opened; one that is not (a residual block, whose shortcut passes by its
-inside) is a unit, and so is everything without such a list. Normalisation belongs to the step
+inside) is a unit, and so is everything without such a list. Normalization belongs to the step
 that it follows, and so does a module that is no step of the data's way: one without parameters, or
 whose constants alone make what it gives (a table of positions).
 """
@@ -208,15 +208,15 @@ class _Opener:
         """Classes of which some instance is no chain: a block's class, even where one block
         happens to have no shortcut.
         """
-        found: set[type[nn.Module]] = set()
+        classes: set[type[nn.Module]] = set()
         for path, calls in self.recording.calls.items():
             children = [child for child in calls[0].children if child.path in self.parametric]
             kind = type(self.modules[path])
-            if not path or kind in found or len(children) < 2 or kind is nn.Sequential:
+            if not path or kind in classes or len(children) < 2 or kind is nn.Sequential:
                 continue
             if not is_chain(self.recording.operations, calls[0], children):
-                found.add(kind)
-        return found
+                classes.add(kind)
+        return classes
 
     def _is_norm(self, path: str) -> bool:
         module = self.modules[path]
@@ -290,7 +290,7 @@ def _owners(
 
     One that lies outside the units' modules (a position embedding, a class token) belongs to the
     unit that was running, or had run last, when it was first used. One that the run never used
-    goes with its neighbour of the same kind.
+    goes with its neighbor of the same kind.
     """
     starts = [_calls(recording, step.modules, module)[0].start for step in steps]
     first_use: dict[str, int] = {}
@@ -332,13 +332,13 @@ def _stages(names: list[str]) -> list[str]:
     """
     listed = [_stage(name) for name in names]
     first = next((i for i, stage in enumerate(listed) if stage), 0)
-    found: list[str] = []
+    stages: list[str] = []
     for index, name in enumerate(names):
         stage = listed[index] or ("stem" if index < first else name)
-        if stage in found and found[-1] != stage:
+        if stage in stages and stages[-1] != stage:
             stage = name  # a stage is never taken up again
-        found.append(stage)
-    return found
+        stages.append(stage)
+    return stages
 
 
 def _stage(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """Truncate a network: end it after one of its units, and pool what leaves that unit.
 
-An activation that directly follows is part of what is kept, as it is of codes.
+An activation that directly follows is part of what is kept, as it is of features.
 
 The run ends early, by an exception that the network itself catches, so that any network can be
 truncated, whatever its code does after the unit. What is left out is None in its place: the names
@@ -22,7 +22,7 @@ from zoo.backbones.activation import Activation
 from zoo.backbones.pooled_head import add_pooled_head
 from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
 from zoo.backbones.record import record
-from zoo.backbones.taps import Place, Reached, Tap, seen_once, watch
+from zoo.backbones.taps import HookPoint, Reached, Tap, seen_once, watch
 from zoo.domain.hierarchy import HeadPart, Hierarchy, under
 from zoo.errors import Unsupported
 
@@ -57,17 +57,17 @@ def find_end(
         build: The same network on the meta device for images of another height and width.
 
     Raises:
-        Unsupported: What leaves the unit cannot be pooled; the reason is told.
+        Unsupported: Its output cannot be pooled; the message says why.
     """
     path = _last_module(module, hierarchy, depth, input_size)
     _check_last(module, hierarchy, depth, path, input_size)
-    shape, activation = _leaving(module, hierarchy, path, input_size)
+    shape, activation = _output_of(module, hierarchy, path, input_size)
     channels, height, width = input_size
     larger: Shape | None = None
     # Networks for one image size only, or whose code refuses twice that.
     with suppress(AssertionError, RuntimeError, Unsupported, ValueError):
         size = (2 * height, 2 * width)
-        larger, _ = _leaving(build(size), hierarchy, path, (channels, *size))
+        larger, _ = _output_of(build(size), hierarchy, path, (channels, *size))
     dimension = feature_dimension(shape, larger, shape)
     if dimension is None:
         raise Unsupported(
@@ -75,18 +75,18 @@ def find_end(
             f"dimension of its output {shape} holds features is not clear"
         )
     tap = Tap(
-        unit=hierarchy.units[depth].name, path=path, entering=False, shape=shape,
+        unit=hierarchy.units[depth].name, path=path, at_input=False, shape=shape,
         dimension=dimension, activation=activation,
     )  # fmt: skip
     return End(hierarchy, depth, tap)
 
 
 def truncate(module: nn.Module, end: End) -> None:
-    """End ``module`` after the last unit: it gives the unit's output averaged over all places.
+    """End ``module`` after the last unit: it gives the unit's output averaged over all positions.
 
     The head is put there by `zoo.backbones.pooled_head.add_pooled_head`.
     """
-    for path in _gone(module, end):
+    for path in _unneeded(module, end):
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, None)
     # On the instance, and copied and pickled with it.
@@ -133,7 +133,7 @@ def _run_to(
         except Reached as reached:
             output = the_tensor(reached.output)
             return output if activation is None or output is None else activation(output)
-    raise RuntimeError(f"{type(module).__name__} did not come to {path}")
+    raise RuntimeError(f"{type(module).__name__} did not reach {path}")
 
 
 def _last_module(
@@ -158,9 +158,9 @@ def _last_module(
             computed.update(operation.writes)
     later = _later(hierarchy, depth)
     for path in following:
-        given = recording.calls[path][0]
-        # Several tensors are tables made of the coordinates of places, and not what goes on.
-        if given.shape and computed.issuperset(given.outputs) and not under(path, later):
+        call = recording.calls[path][0]
+        # Several tensors are tables made of coordinates, and not what the next unit gets.
+        if call.shape and computed.issuperset(call.outputs) and not under(path, later):
             last = path
     return last
 
@@ -190,41 +190,41 @@ def _check_last(
         )
 
 
-def _leaving(
+def _output_of(
     module: nn.Module, hierarchy: Hierarchy, path: str, input_size: tuple[int, int, int]
 ) -> tuple[Shape, Activation | None]:
-    """The shape of what leaves the module at ``path`` for one image on the meta device, and what
+    """The shape of the output of the module at ``path`` for one image on the meta device, and what
     happens to it next, if that is an activation of no unit.
     """
     owned = [path for unit in hierarchy.units for path in unit.modules] + [*hierarchy.head.modules]
     images = torch.zeros(1, *input_size, device="meta")
-    seen, behind = watch(module, {path: Place(path, entering=False)}, owned, images)
+    seen, behind = watch(module, {path: HookPoint(path, at_input=False)}, owned, images)
     shape = seen_once(seen[path])
     if isinstance(shape, str):
-        raise Unsupported(f"a network cannot be truncated at {path}: what leaves it {shape}")
+        raise Unsupported(f"a network cannot be truncated at {path}: its output {shape}")
     return shape, behind.get(path)
 
 
-def _gone(module: nn.Module, end: End) -> Iterator[str]:
-    """Paths of the modules, parameters and buffers that are not needed any more, none of them
+def _unneeded(module: nn.Module, end: End) -> Iterator[str]:
+    """Paths of the modules, parameters and buffers that are no longer needed, none of them
     within another.
     """
-    kept = end.hierarchy.units[: end.depth + 1]
-    paths = [path for unit in kept for path in unit.modules]
-    names = {name for unit in kept for name in (*unit.parameters, *unit.buffers)}
+    units = end.hierarchy.units[: end.depth + 1]
+    paths = [path for unit in units for path in unit.modules]
+    names = {name for unit in units for name in (*unit.parameters, *unit.buffers)}
     later = _later(end.hierarchy, end.depth)
-    gone: list[str] = []
+    unneeded: list[str] = []
     for path, child in module.named_modules():
-        if not path or under(path, gone) or _holds(path, paths) or under(path, paths):
+        if not path or under(path, unneeded) or _holds(path, paths) or under(path, paths):
             continue
         if isinstance(child, nn.ModuleList):
-            continue  # code that loops over it must find as many in it; what it holds goes
+            continue  # code that loops over it must find as many in it; its members are removed
         tensors = [name for name, _ in (*child.named_parameters(), *child.named_buffers())]
         if path in later or (tensors and not any(f"{path}.{name}" in names for name in tensors)):
-            gone.append(path)
-    yield from gone
+            unneeded.append(path)
+    yield from unneeded
     for name, _ in (*module.named_parameters(), *module.named_buffers()):
-        if name not in names and not under(name, gone):
+        if name not in names and not under(name, unneeded):
             yield name
 
 

@@ -25,7 +25,7 @@ STEPS = (
     "uniform_",
     "zero_",
 )
-"""What initialisers are made of."""
+"""What initializers are made of."""
 
 FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS) | frozenset(
     getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and name[0] != "_"
@@ -45,12 +45,12 @@ class _LeaveUnfilled(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = kwargs or {}
+        keywords = kwargs or {}
         if func in FILLS:
-            filled = args[0] if args else given["tensor"]
+            filled = args[0] if args else keywords["tensor"]
             if isinstance(filled, nn.Parameter) or filled.is_meta:
                 return filled
-        return func(*args, **given)
+        return func(*args, **keywords)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def exact_unit(hierarchy: Hierarchy, name: str) -> Unit:
     """The unit of just this name: one unit is taken out, so nothing that means several is one.
 
     Raises:
-        InvalidOption: It is the name of a stage; its units are told.
+        InvalidOption: It is the name of a stage; the message lists its units.
         UnknownName: There is none; near names are suggested.
     """
     within = [unit.name for unit in hierarchy.units if unit.stage == name]
@@ -63,7 +63,7 @@ def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, i
         input_size: Channels, height, width of an image that it takes.
 
     Raises:
-        Unsupported: It cannot be taken out; the reason is told.
+        Unsupported: It cannot be removed; the message says why.
     """
     path = _block(module, unit)
     block = module.get_submodule(path)
@@ -76,14 +76,14 @@ def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, i
         raise _refused(unit, f"it runs {len(runs)} times")
     args, kwargs, output = runs[0]
     if not args or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
-        raise _refused(unit, "what enters or leaves it is no single tensor")
-    entering = args[0]
-    if entering.shape != output.shape:
-        shapes = f"{_times(entering)} into {_times(output)}"
+        raise _refused(unit, "its input or output is not a single tensor")
+    block_input = args[0]
+    if block_input.shape != output.shape:
+        shapes = f"{_times(block_input)} into {_times(output)}"
         raise _refused(unit, f"it turns {shapes}, and what follows needs that")
-    if entering.dtype != output.dtype or not _is_residual(block, args, kwargs):
+    if block_input.dtype != output.dtype or not _is_residual(block, args, kwargs):
         raise _refused(
-            unit, "it is no residual unit: with its weights at zero it does not give back its input"
+            unit, "it is not a residual unit: with its weights at zero, its output is not its input"
         )
 
 
@@ -117,7 +117,7 @@ def _block(module: nn.Module, unit: Unit) -> str:
 
 
 def _refused(unit: Unit, reason: str) -> Unsupported:
-    return Unsupported(f"{unit.name} cannot be taken out: {reason}")
+    return Unsupported(f"{unit.name} cannot be removed: {reason}")
 
 
 def _times(tensor: Tensor) -> str:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
 from zoo.codec.header import FIXED, Buffer, Codec, Header, check, sealed, start_of_chunks
-from zoo.codec.huffman import pack_planes, unpack_planes
 from zoo.codec.layouts import Layout
+from zoo.codec.planes import pack_planes, unpack_planes
 from zoo.codec.text import decode_text
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
 from zoo.config import cores
@@ -97,29 +97,29 @@ def decode(
 
 def _parts(base: Iterable[Buffer], header: Header) -> Iterator[Buffer]:
     """The base cut into chunks as the object is."""
-    size, left = header.chunk * header.layout.width, header.size
+    size, remaining = header.chunk * header.layout.width, header.size
     for part in _cut(base, size):
-        if len(part) != min(size, left):
+        if len(part) != min(size, remaining):
             break
         yield part
-        left -= len(part)
-    if left:
+        remaining -= len(part)
+    if remaining:
         raise Corrupt("the base of an encoded object", f"{header.size} bytes", "another size")
 
 
 def _cut(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:
     """The same bytes in pieces of ``size``, the last one of what is left."""
-    held = bytearray()
+    buffer = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
-        while len(held) + len(rest) >= size:
-            missing = size - len(held)
-            yield b"".join([held, rest[:missing]]) if held else rest[:missing]
-            held.clear()
+        while len(buffer) + len(rest) >= size:
+            missing = size - len(buffer)
+            yield b"".join([buffer, rest[:missing]]) if buffer else rest[:missing]
+            buffer.clear()
             rest = rest[missing:]
-        held += rest
-    if held:
-        yield bytes(held)
+        buffer += rest
+    if buffer:
+        yield bytes(buffer)
 
 
 def _table(data: Buffer, header: Header) -> tuple[NDArray[np.uint64], memoryview]:

@@ -156,9 +156,9 @@ def check(data: Buffer) -> Header:
         Unsupported: A newer format.
     """
     header = read_header(data)
-    found = checksum(data)
-    if found != header.checksum:
-        raise Corrupt("an encoded object", header.checksum.hex(), found.hex())
+    actual = checksum(data)
+    if actual != header.checksum:
+        raise Corrupt("an encoded object", header.checksum.hex(), actual.hex())
     return header
 
 

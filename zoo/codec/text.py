@@ -79,9 +79,9 @@ def _dictionary(base: Buffer) -> zstandard.ZstdCompressionDict | None:
 
 
 def _joined(base: Iterable[Buffer]) -> bytes:
-    held = bytearray()
+    buffer = bytearray()
     for piece in base:
-        held += piece
-        if len(held) > TEXT_BYTES:
+        buffer += piece
+        if len(buffer) > TEXT_BYTES:
             raise Corrupt("the base of an encoded text", f"at most {TEXT_BYTES} bytes", "more")
-    return bytes(held)
+    return bytes(buffer)

@@ -29,7 +29,7 @@ def unrotate(words: Words) -> Words:
 def to_delta(words: Words, base: Words) -> Words:
     """Differences in units of the last place, zigzagged: small steps become small numbers.
 
-    Bits are mapped to integers in numeric order first, so that neighbours in value are neighbours
+    Bits are mapped to integers in numeric order first, so that neighbors in value are neighbors
     in number, across zero too.
     """
     difference: Words = _ordered(words) - _ordered(base)

@@ -111,7 +111,7 @@ class Surgery:
         )
 
     @property
-    def operates(self) -> bool:
+    def after_build(self) -> bool:
         """Whether something remains to be done after ``build``."""
         return bool(self.truncate or self.without or self.convolutional)
 

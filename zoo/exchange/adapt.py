@@ -13,8 +13,8 @@ from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.load import build, check_fit, converted_state
 from zoo.backbones.mapped import mapped_state
-from zoo.backbones.operated import backbone_of, unit_named
 from zoo.backbones.save import save_state
+from zoo.backbones.surgery import backbone_of, unit_named
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import exact_unit
 from zoo.contracts import Backbone

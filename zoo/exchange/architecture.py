@@ -77,7 +77,7 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
 
 def _traced(manifest: Manifest) -> Hierarchy:
     from zoo.backbones.load import build
-    from zoo.backbones.operated import backbone_of
+    from zoo.backbones.surgery import backbone_of
     from zoo.backbones.untrained import on_meta
 
     backbone = backbone_of(manifest)

@@ -11,8 +11,8 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.load import build, check_fit, converted_state
-from zoo.backbones.operated import backbone_of, configured
 from zoo.backbones.save import save_state
+from zoo.backbones.surgery import backbone_of, configured
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
 from zoo.domain.manifest import Manifest

@@ -14,8 +14,8 @@ from torch import nn
 
 from zoo.backbones.load import build, converted_state
 from zoo.backbones.mapped import mapped_state
-from zoo.backbones.operated import backbone_of
 from zoo.backbones.save import save_state
+from zoo.backbones.surgery import backbone_of
 from zoo.contracts import Backbone, Configured
 from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest

@@ -58,7 +58,7 @@ class Finetuned(Result):
 def conclude(
     workspace: Workspace,
     prepared: Prepared,
-    kept: str,
+    weights_name: str,
     loader: Loader,
     journal: Journal,
     began: float,
@@ -68,7 +68,7 @@ def conclude(
     Args:
         workspace: The zoo.
         prepared: The run.
-        kept: Which weights these are: ``epoch 3``.
+        weights_name: Which weights these are: ``epoch 3``.
         loader: Of the test images.
         journal: Notes the result.
         began: When the run began, by `time.monotonic`.
@@ -79,7 +79,7 @@ def conclude(
     metrics = _test(prepared, loader, journal)
     warned = warning(prepared, journal.lines(), metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
-    manifest = completed(prepared, kept, metrics, provenance)
+    manifest = completed(prepared, weights_name, metrics, provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, prepared.progress)
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})

@@ -29,7 +29,7 @@ from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.probing import at_depth, probe, probe_heads
-from zoo.lookup.alive import Held
+from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
@@ -147,14 +147,14 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
     """While the main rank holds the run's lock; an interrupt says how to resume the run.
 
     Raises:
-        Conflict: It goes on elsewhere; on all ranks.
+        Conflict: Another process runs it; raised on all ranks.
     """
-    lock: Held | None = None
+    lock: RunLock | None = None
 
     def take() -> Conflict | None:
         nonlocal lock
         try:
-            lock = Held(run.folder, run.machine)
+            lock = RunLock(run.folder, run.machine)
         except Conflict as error:
             return error
         return None
@@ -202,8 +202,8 @@ def _run(
     # best weights others there.
     if not ranks.on_main(parts.fit):
         parts = loaders(prepared.lowest)
-    kept = state.best.name
-    result = ranks.on_main(lambda: conclude(workspace, prepared, kept, parts.test, journal, began))
+    best = state.best.name
+    result = ranks.on_main(lambda: conclude(workspace, prepared, best, parts.test, journal, began))
     if ranks.is_main:
         state.snapshots.clear()  # not before: a run that is cut off here blends again
     ranks.wait()
@@ -259,7 +259,7 @@ def rerun(
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    if not data and not _made_here(workspace, digest):
+    if not data and not _trained_here(workspace, digest):
         raise InvalidOption(
             f"{name} was not trained in this zoo, and the data that its recipe names "
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
@@ -278,7 +278,7 @@ def rerun(
     )
 
 
-def _made_here(workspace: Workspace, digest: Digest) -> bool:
+def _trained_here(workspace: Workspace, digest: Digest) -> bool:
     return any(run.result.get("manifest") == str(digest) for run in list_runs(workspace))
 
 

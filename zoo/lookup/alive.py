@@ -1,8 +1,8 @@
-"""Whether a run goes on: who carries it out holds a lock, and gives signs of life.
+"""Whether a run is still running: its process holds a lock, and renews the time of that file.
 
 A kernel takes a lock from whoever dies. So on one machine the lock is the truth, whatever names and
 process ids it has: those of containers come again. Machines that share a file system may not share
-its locks; of a run on another one, the age of the last sign decides.
+its locks; of a run on another one, the age of the last renewal decides.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from zoo.domain.owner import boot, renewing
 from zoo.errors import Conflict, NotAFile
 from zoo.store.regular import open_regular
 
-__all__ = ["LOCK", "Held", "alive", "machine", "taken"]
+__all__ = ["LOCK", "RunLock", "alive", "machine", "taken"]
 
 LOCK = "lock"
 EVERY = 20.0
-"""Seconds between two signs of life."""
+"""Seconds between two renewals."""
 SILENT = 300.0
-"""Seconds without one after which a run is taken for dead. File systems that are shared tell times
+"""Seconds without one after which a run is taken for dead. Shared file systems show times
 late, and by a clock of their own."""
 LOOKS = 40
 """Times that a lock is tried: who looks whether it is held has it for a moment."""
@@ -39,14 +39,14 @@ def machine() -> str:
 
 
 def taken(folder: Path) -> Conflict:
-    """The error that the run in ``folder`` goes on already."""
+    """The error that the run in ``folder`` is running already."""
     return Conflict(
         f"the run {folder.name} is running; if you know that it is not, delete {folder / LOCK}"
     )
 
 
 def alive(folder: Path, where: str) -> bool:
-    """Whether the run in ``folder``, which was begun on the `machine` ``where``, goes on."""
+    """Whether the run in ``folder``, begun on the `machine` ``where``, is still running."""
     try:
         with open_regular(folder / LOCK, folder / LOCK) as file:
             try:
@@ -63,11 +63,11 @@ def alive(folder: Path, where: str) -> bool:
         return False
 
 
-class Held:
-    """The run in ``folder``, begun on the `machine` ``where``, is this process's until released.
+class RunLock:
+    """The lock of the run in ``folder``, begun on the `machine` ``where``, until released.
 
     Raises:
-        Conflict: It is another's.
+        Conflict: Another process has it.
     """
 
     def __init__(self, folder: Path, where: str) -> None:
@@ -81,13 +81,13 @@ class Held:
         except BaseException:
             self._file.close()
             raise
-        self._signs = ExitStack()
-        self._signs.enter_context(renewing(partial(os.utime, self._file.fileno()), every=EVERY))
+        self._renewing = ExitStack()
+        self._renewing.enter_context(renewing(partial(os.utime, self._file.fileno()), every=EVERY))
         _ALL.add(self)
 
     def release(self) -> None:
-        """Let it go."""
-        self._signs.close()
+        """Release it."""
+        self._renewing.close()
         self._file.close()
 
 
@@ -104,13 +104,13 @@ def _locked(file: BinaryIO) -> bool:
     return False
 
 
-_ALL: weakref.WeakSet[Held] = weakref.WeakSet()
+_ALL: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
 
 def _forget() -> None:
     # A forked worker that outlives its parent would hold what the parent held.
-    for held in _ALL:
-        held._file.close()
+    for lock in _ALL:
+        lock._file.close()
 
 
 os.register_at_fork(after_in_child=_forget)

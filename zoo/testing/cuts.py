@@ -25,7 +25,7 @@ __all__ = ["check_cuts", "proves_cut"]
 
 SEED = 0
 
-Given = dict[nn.Module, list[Any]]
+CallOutputs = dict[nn.Module, list[Any]]
 """What each call of some modules gave, in order."""
 
 
@@ -101,7 +101,7 @@ def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
 
 def _ordinary_run(
     module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
-) -> tuple[tuple[Any, Any], Given, Any]:
+) -> tuple[tuple[Any, Any], CallOutputs, Any]:
     """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
     entered: list[tuple[Any, Any]] = []
 
@@ -117,7 +117,7 @@ def _ordinary_run(
 
 def _poisoned_run(
     module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
-) -> Given:
+) -> CallOutputs:
     """What each call of the ``earlier`` ones gives for images of NaN, up to ``entry``."""
 
     def stop(*_: Any) -> None:
@@ -142,9 +142,9 @@ def _before(entry: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(children: list[nn.Module]) -> Iterator[Given]:
+def _watched(children: list[nn.Module]) -> Iterator[CallOutputs]:
     """What each call of ``children`` gives, as copies: what comes next may write in place."""
-    given: Given = {child: [] for child in children}
+    given: CallOutputs = {child: [] for child in children}
     with ExitStack() as hooks:
         for child in children:
             handle = child.register_forward_hook(
@@ -154,9 +154,9 @@ def _watched(children: list[nn.Module]) -> Iterator[Given]:
         yield given
 
 
-def _unless_same(given: Given, poisoned: Given) -> Given:
+def _unless_same(given: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
     """NaN in the shape of what was given, but for what images of NaN give just so."""
-    made: Given = {}
+    made: CallOutputs = {}
     for child, outputs in given.items():
         others = poisoned[child]
         made[child] = [

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 CHANNELS = (1, 4)
-"""Grey images, and colours with a fourth channel."""
+"""Gray images, and colors with a fourth channel."""
 
 
 def sizes_of(how: m.Preprocessing) -> tuple[tuple[int, int], ...]:

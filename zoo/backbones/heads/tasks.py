@@ -66,15 +66,17 @@ def _classification(outputs: Tensor, targets: Tensor) -> dict[str, float]:
 def _multi_label(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     from sklearn.metrics import average_precision_score, f1_score
 
-    said, true = outputs > 0, targets > 0.5
+    predicted, true = outputs > 0, targets > 0.5
     occurs = true.any(dim=0)
     precision = [
         float(average_precision_score(true[:, label].numpy(), outputs[:, label].numpy()))
         for label in torch.nonzero(occurs).flatten().tolist()
     ]
     return {
-        "accuracy": (said == true).double().mean().item(),
-        "f1": float(f1_score(true.flatten().numpy(), said.flatten().numpy(), zero_division=0.0)),
+        "accuracy": (predicted == true).double().mean().item(),
+        "f1": float(
+            f1_score(true.flatten().numpy(), predicted.flatten().numpy(), zero_division=0.0)
+        ),
         "mean_average_precision": sum(precision) / len(precision) if precision else 0.0,
         "loss": nn.functional.binary_cross_entropy_with_logits(outputs, targets).item(),
     }

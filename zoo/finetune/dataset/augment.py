@@ -1,13 +1,13 @@
 """What is done to training images, by level.
 
-| level | crop, share of the area | aspect ratio | mirrored | colours | RandAugment | erased |
+| level | crop, share of the area | aspect ratio | mirrored | colors | RandAugment | erased |
 | --- | --- | --- | --- | --- | --- | --- |
 | ``none`` | the inference transform | | | | | |
 | ``light`` | 0.7 to 1 | 3/4 to 4/3 | half | | | |
 | ``medium`` | 0.35 to 1 | 3/4 to 4/3 | half | ±40 % | | |
 | ``heavy`` | 0.08 to 1 | 3/4 to 4/3 | half | | 2 of 15, magnitude 9 ± 0.5 | a quarter |
 
-Colours: brightness, contrast and saturation. These are options of `timm.data.create_transform` (see
+Colors: brightness, contrast and saturation. These are options of `timm.data.create_transform` (see
 `LEVELS`); ``heavy`` is what timm's own recipes train with from scratch. Size, mean, standard
 deviation and interpolation are the checkpoint's at every level. Every level above ``none`` mirrors:
 it is not for images whose left and right mean something, such as writing.
@@ -46,7 +46,7 @@ LEVELS: Mapping[str, Mapping[str, Any]] = {
 }
 POSTERIZE = "PosterizeIncreasing"
 POSTERIZE_HIGHEST = 9
-"""Keeps one bit of each colour. At 10, timm keeps none, which Pillow refuses."""
+"""Keeps one bit of each color. At 10, timm keeps none, which Pillow refuses."""
 
 
 @dataclass(frozen=True, slots=True)

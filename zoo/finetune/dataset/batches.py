@@ -86,7 +86,7 @@ class Batches:
         self.seed = seed
         self.workers = workers
         self.targets = targets_of(samples, dataset.task)
-        self._kept: dict[int, Tensor] = {}
+        self._cached: dict[int, Tensor] = {}
         self._room = MEMORY
 
     def __len__(self) -> int:
@@ -134,8 +134,8 @@ class Batches:
         Raises:
             InvalidImage: It became unreadable since it was checked, or cannot be transformed.
         """
-        if index in self._kept:
-            return self._kept[index]
+        if index in self._cached:
+            return self._cached[index]
         image = self.dataset.read(self.samples[index])
         chance = seeded(self.seed, STREAM, epoch, index) if self.transform.random else nullcontext()
         try:
@@ -149,7 +149,7 @@ class Batches:
 
     def __getstate__(self) -> dict[str, object]:
         # Where worker processes are sent this rather than forked, they do without.
-        return {**self.__dict__, "_kept": {}}
+        return {**self.__dict__, "_cached": {}}
 
     def _cut(self, order: list[int]) -> list[list[int]]:
         return [order[at : at + self.size] for at in range(0, len(order), self.size)]
@@ -163,9 +163,9 @@ class Batches:
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
         )
-        made = iter(loader)
+        iterator = iter(loader)
         try:
-            for indices, images in zip(plan, made, strict=True):
+            for indices, images in zip(plan, iterator, strict=True):
                 if isinstance(images, Unreadable):
                     raise InvalidImage(*images)
                 if not indices:
@@ -173,23 +173,23 @@ class Batches:
                 self._keep(indices, images)
                 yield ImageBatch(images, self.targets[indices], indices)
         finally:
-            del made  # its worker processes end with it, also where a pass was broken off
+            del iterator  # its worker processes end with it, also where a pass was broken off
 
     def _keep(self, indices: list[int], images: Tensor) -> None:
         for index, image in zip(indices, images, strict=True):
-            if self.transform.random or index in self._kept or self._room < image.nbytes:
+            if self.transform.random or index in self._cached or self._room < image.nbytes:
                 continue
             self._room -= image.nbytes
-            self._kept[index] = image.clone()  # the batch is its receiver's to change
+            self._cached[index] = image.clone()  # the batch is its receiver's to change
 
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
         """How many worker processes pay, by the time that one image takes."""
-        left = [index for batch in plan for index in batch if index not in self._kept]
-        if not left or cores() == 1:
+        uncached = [index for batch in plan for index in batch if index not in self._cached]
+        if not uncached or cores() == 1:
             return 0
         began = time.perf_counter()
-        self.image(left[0], epoch)
-        seconds = (time.perf_counter() - began) * len(left)
+        self.image(uncached[0], epoch)
+        seconds = (time.perf_counter() - began) * len(uncached)
         return min(WORKERS, cores(), len(plan)) if seconds > PAYS else 0
 
 

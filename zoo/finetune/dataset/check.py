@@ -27,9 +27,9 @@ __all__ = ["Checked", "check_images", "state_of"]
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
 """Of what decides which images are in order."""
-SETTLED = 2_000_000_000
+RACY_NS = 2_000_000_000
 """A file that changed less than so many nanoseconds ago may change again without a new time: file
-systems tell time in steps (git calls such entries "racily clean")."""
+systems have clocks of coarse steps (git calls such entries "racily clean")."""
 
 
 class Checked(NamedTuple):
@@ -65,27 +65,27 @@ def check_images(
         cache: A file that remembers which images were in order. An image is decoded again when
             its file's size, times or inode are others, or one of `VERSIONS` is.
     """
-    found = Checked({}, {}, {})
+    checked = Checked({}, {}, {})
     with (
         _remembered(cache) as seen,
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
         progress("checking images", len(keys)) as task,
     ):
-        for gone in seen.keys() - set(keys):
-            del seen[gone]
+        for stale in seen.keys() - set(keys):
+            del seen[stale]
         try:
             for key, one in zip(keys, pool.map(partial(_check, images, seen), keys), strict=True):
                 if one.problem:
-                    found.problems[key] = one.problem
+                    checked.problems[key] = one.problem
                 else:
-                    found.digests[key] = one.digest
+                    checked.digests[key] = one.digest
                 if one.stamp:
-                    found.states[key] = hash(tuple(one.stamp))
+                    checked.states[key] = hash(tuple(one.stamp))
                 task.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return found
+    return checked
 
 
 class _One(NamedTuple):
@@ -111,7 +111,7 @@ def _check(images: Images, seen: dict[str, Seen], key: str) -> _One:
             return _One(before.digest, stamp)
         seen.pop(key, None)
         digest = images.check(key)
-        if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > SETTLED:
+        if stamp and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > RACY_NS:
             seen[key] = Seen(stamp, digest)
     except InvalidImage as error:
         return _One(problem=error.reason)
@@ -153,7 +153,7 @@ def _load(cache: Path) -> dict[str, Seen]:
     # A damaged file is forgotten; it costs time only.
     if blake3(entries).hexdigest().encode() != digest:
         return {}
-    found = json.loads(entries)
-    if any(found.get(name) != value for name, value in VERSIONS.items()):
+    content = json.loads(entries)
+    if any(content.get(name) != value for name, value in VERSIONS.items()):
         return {}
-    return {key: Seen(*value) for key, value in found["seen"].items()}
+    return {key: Seen(*value) for key, value in content["seen"].items()}

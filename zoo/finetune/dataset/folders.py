@@ -34,8 +34,8 @@ def list_folders(root: Path) -> Listing:
     """
     folders = folders_in(root)
     if not folders:
-        found, hint = one_above(root)
-        raise InvalidData(root, [found], hint=hint)
+        problem, hint = one_above(root)
+        raise InvalidData(root, [problem], hint=hint)
     if not all(folder.name.lower() in PART_NAMES for folder in folders):
         return _listing(root, {"": root})
     parts: dict[str, Path] = {}
@@ -75,7 +75,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
         classes=natural_sort(classes),
         rows=tuple(rows),
         images=FileImages(root),
-        place=str(root.resolve()),
+        cache_key=str(root.resolve()),
         problems=tuple(problems),
         remarks=tuple(_passed_over(root, {row.key for row in rows})),
     )
@@ -84,9 +84,9 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
 def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
     """A remark on what looks like images and is not taken, if there is any."""
     paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
-    if left := [path for path in paths if path not in taken]:
+    if skipped := [path for path in paths if path not in taken]:
         yield (
-            f"{len(left)} image files are passed over, such as '{left[0]}': images lie in class "
+            f"{len(skipped)} image files are skipped, such as '{skipped[0]}': images lie in class "
             f"folders, and are {', '.join(sorted(SUFFIXES))}"
         )
 

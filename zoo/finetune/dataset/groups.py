@@ -41,12 +41,12 @@ def by_rule(rows: Iterable[Row], group_by: str) -> list[Row]:
         InvalidOption: It is neither.
     """
     rule = _of_folder if group_by == FOLDER else _of_pattern(group_by)
-    found = []
+    grouped = []
     for row in rows:
         group = rule(row)
         problem = "" if group else f"has no group: --group-by {group_by} finds none in its path"
-        found.append(replace(row, group=group, problem=row.problem or problem))
-    return found
+        grouped.append(replace(row, group=group, problem=row.problem or problem))
+    return grouped
 
 
 def _of_folder(row: Row) -> str:
@@ -58,7 +58,7 @@ def _of_pattern(text: str) -> Callable[[Row], str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise InvalidOption(f"--group-by {text} is no regular expression: {error}") from error
+        raise InvalidOption(f"--group-by {text} is not a regular expression: {error}") from error
     if not pattern.groups:
         raise InvalidOption(
             f"--group-by {text} has no group in it: put what names the patient, say, in (…)"
@@ -143,18 +143,18 @@ def allot(
         block.part = min(used, key=lambda part: worse(part, block))
         have[block.part].update(block.counts)
     _mend(blocks, used, sorted(wanted) if every else [ALL])
-    found = [0] * len(groups)
+    parts = [0] * len(groups)
     for block in blocks:
         for at in block.items:
-            found[at] = block.part
-    return found
+            parts[at] = block.part
+    return parts
 
 
 class Block:
     """Items that stay together.
 
     Attributes:
-        items: Their places.
+        items: Their indices.
         counts: How many have each label.
         part: Where they go.
     """

@@ -62,10 +62,10 @@ def list_hfds(named: Named, task: Task | None) -> Listing:
         ) from error
     splits = named.splits
     if not splits:
-        found = datasets.get_dataset_split_names(named.name)
-        splits = {PART_NAMES[name]: name for name in found if name in PART_NAMES}
+        split_names = datasets.get_dataset_split_names(named.name)
+        splits = {PART_NAMES[name]: name for name in split_names if name in PART_NAMES}
         if not splits:
-            text = f"its splits are {', '.join(found)}: say which is which (?train=…&test=…)"
+            text = f"its splits are {', '.join(split_names)}: say which is which (?train=…&test=…)"
             raise InvalidData(named.spec, [text])
     options = named.options
     readers = {

@@ -56,7 +56,7 @@ def decode(key: str, data: bytes) -> Image.Image:
     """An encoded image as RGB.
 
     Raises:
-        InvalidImage: The bytes are no readable image, or one whose values have no range.
+        InvalidImage: The bytes are not a readable image, or one whose values have no range.
     """
     try:
         with opened(BytesIO(data), key) as image:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from zoo.finetune.dataset.dataset import PARTS, Sample
 from zoo.finetune.dataset.split import Parts
 
-__all__ = ["crossings"]
+__all__ = ["find_leaks"]
 
 
-def crossings(parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
+def find_leaks(
+    parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]
+) -> Iterator[str]:
     """Remarks on copies of images: that there are any, that their labels differ, and, where parts
-    are given or copies were to be apart, that training has seen what measures it.
+    are given or copies may be in several parts, that training has seen what measures it.
 
     Args:
         parts: The split.
@@ -47,10 +49,12 @@ def _across(
             number = sum(len(pair) - 1 for pair in pairs)
             yield (
                 f"{number} of {len(samples)} {part} images are trained on, too, such as "
-                f"{_pair(pairs[0])}: figures on these say nothing of new images"
+                f"{_pair(pairs[0])}: figures on these say nothing about new images"
             )
-        here, there = ({groups.get(x.key, "") for x in each} for each in (samples, parts.train))
-        shared = (here & there) - {""}
+        own_groups, train_groups = (
+            {groups.get(x.key, "") for x in each} for each in (samples, parts.train)
+        )
+        shared = (own_groups & train_groups) - {""}
         if shared and not pairs:
             yield f"{len(shared)} groups are in the {part} split and in that to train on"
 

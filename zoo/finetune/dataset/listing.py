@@ -55,7 +55,7 @@ class Listing:
         classes: In index order; names of labels, or of columns for regression.
         rows: One for each image.
         images: Reads them.
-        place: Tells this dataset's images from those of others that are kept beside them.
+        cache_key: Names the cache of what was checked of this dataset's images.
         problems: What is wrong with the dataset as a whole.
         remarks: What is odd about it.
     """
@@ -64,7 +64,7 @@ class Listing:
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     images: Images
-    place: str
+    cache_key: str
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 

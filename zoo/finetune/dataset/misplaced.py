@@ -32,8 +32,8 @@ def one_below(root: Path) -> tuple[str, str]:
         return "", ""
     names = [folder.name for folder in folders_in(inner)]
     kind = "the splits" if _are_splits(names) else "folders"
-    found = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {_listed(names)}"
-    return found, f"if these are meant, give that folder: --data {quote(str(inner))}"
+    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {_listed(names)}"
+    return contents, f"if these are meant, give that folder: --data {quote(str(inner))}"
 
 
 def one_above(root: Path) -> tuple[str, str]:
@@ -41,12 +41,12 @@ def one_above(root: Path) -> tuple[str, str]:
     images = sum(1 for _ in _images(root))
     if not images:
         return "no class folders: it holds neither folders nor images", LAYOUT
-    held = "one image" if images == 1 else f"{images} images" if images < LOOKED_AT else "images"
-    found = f"no class folders: it holds {held}, and no folder"
+    counted = "one image" if images == 1 else f"{images} images" if images < LOOKED_AT else "images"
+    problem = f"no class folders: it holds {counted}, and no folder"
     outer = _above(root)
     if outer is None:
-        return found, LAYOUT
-    return found, (
+        return problem, LAYOUT
+    return problem, (
         f"if '{_name(root)}' is one class of several, give the folder above: "
         f"--data {quote(str(outer))}\nelse {LAYOUT}"
     )

@@ -61,8 +61,8 @@ class Mix:
                 return images, self._targets(targets)
             images[pairs], mixed = self._mixed(images[pairs], targets[pairs])
             # Not before: it draws, too, which a share with no image in the middle does not.
-            kept = self._targets(targets[half : half + 1])
-            return images, torch.cat([mixed[:half], kept, mixed[half:]])
+            middle = self._targets(targets[half : half + 1])
+            return images, torch.cat([mixed[:half], middle, mixed[half:]])
 
     def _mixed(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         mixed: tuple[Tensor, Tensor] = self._mix(images, targets)

@@ -32,7 +32,7 @@ from zoo.finetune.dataset.listing import Listing
 __all__ = ["ELSEWHERE", "Named", "is_named", "list_named", "located"]
 
 ELSEWHERE = re.compile(r"[a-z0-9]+:")
-"""How a place begins that is not on this machine."""
+"""How a location begins that is not on this machine."""
 
 SPLITS = ("train", "validation", "test")
 OPTIONS = {
@@ -101,7 +101,7 @@ def list_named(spec: str, task: Task | None) -> Listing:
 
 
 def located(spec: str) -> str:
-    """The same dataset from whatever folder: its places are absolute.
+    """The same dataset from whatever folder: its paths are absolute.
 
     ``spec`` is one that was listed.
     """

@@ -23,7 +23,7 @@ from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
 from zoo.finetune.dataset.folders import list_folders
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
-from zoo.finetune.dataset.leaks import crossings
+from zoo.finetune.dataset.leaks import find_leaks
 from zoo.finetune.dataset.listing import Listing, Row
 from zoo.finetune.dataset.misplaced import LAYOUT, one_below
 from zoo.finetune.dataset.named import is_named, list_named, located
@@ -42,7 +42,7 @@ def open_dataset(
     test_share: float = 0.2,
     seed: int = 0,
     group_by: str = "",
-    apart: bool = False,
+    split_copies: bool = False,
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -57,7 +57,7 @@ def open_dataset(
         seed: Of the split.
         group_by: What stays in one part: a column of a table, or a rule on paths
             (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
-        apart: Whether copies of an image need not stay in one part.
+        split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order, so that they are not decoded
             again as long as their files stay as they are.
@@ -70,11 +70,13 @@ def open_dataset(
     """
     shares = Shares(validation_share, test_share)
     listing = _list(spec, task, group_by)
-    memory = cache / f"{blake3(listing.place.encode()).hexdigest()[:32]}.json" if cache else None
+    memory = (
+        cache / f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json" if cache else None
+    )
     keys = [row.key for row in listing.rows if not row.problem]
     checked = check_images(listing.images, keys, progress, memory)
     bad = _bad(listing, checked)
-    rows = joined(_usable(spec, listing, bad, skip_bad), {} if apart else checked.digests)
+    rows = joined(_usable(spec, listing, bad, skip_bad), {} if split_copies else checked.digests)
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:
@@ -94,7 +96,7 @@ def open_dataset(
         images=listing.images,
         states=checked.states,
         groups=groups,
-        remarks=(*listing.remarks, *crossings(parts, checked.digests, groups)),
+        remarks=(*listing.remarks, *find_leaks(parts, checked.digests, groups)),
     )
 
 
@@ -106,12 +108,12 @@ def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool)
     """
     # Counts are those of what is used: with bad images, unless these are left out.
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
-    labelled = [row for row in rows if row.label is not None]
-    problems, hint = [*listing.problems, *broken_rules(listing, labelled)], ""
+    labeled = [row for row in rows if row.label is not None]
+    problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
-        found, hint = one_below(folder)
-        problems += [found] if found else []
+        contents, hint = one_below(folder)
+        problems += [contents] if contents else []
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
@@ -169,13 +171,13 @@ def _parts(
     listing: Listing, rows: Sequence[Row], shares: Shares, seed: int, groups: Mapping[str, str]
 ) -> Parts:
     """The splits that are given; those that are not, from what is to train on."""
-    given = {row.part for row in rows}
-    if given == {""}:
+    named = {row.part for row in rows}
+    if named == {""}:
         return split(listing.samples(rows), listing.task, shares, seed, groups)
     shares = replace(
         shares,
-        validation=0.0 if "validation" in given else shares.validation,
-        test=0.0 if "test" in given else shares.test,
+        validation=0.0 if "validation" in named else shares.validation,
+        test=0.0 if "test" in named else shares.test,
     )
     base = [row for row in rows if row.part == "train"]
     drawn = split(listing.samples(base), listing.task, shares, seed, groups)

@@ -1,4 +1,4 @@
-"""What a dataset must have to be trained on; every rule is told that is broken."""
+"""What a dataset must have to be trained on; every broken rule is reported."""
 
 from __future__ import annotations
 

@@ -82,10 +82,10 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     Raises:
         InvalidData: There are none, or one is no plain tar file.
     """
-    place = named.options.get("root", named.name)
-    if ELSEWHERE.match(place):
+    location = named.options.get("root", named.name)
+    if ELSEWHERE.match(location):
         raise InvalidData(named.spec, ["shards that are not here can only be read in sequence"])
-    root = Path(place).expanduser()
+    root = Path(location).expanduser()
     spans: dict[str, Span] = {}
     entries: list[Entry] = []
     suffixes = named.options.get("image", ";".join(suffix[1:] for suffix in SUFFIXES)).split(";")
@@ -117,13 +117,13 @@ def _parts(named: Named, root: Path) -> dict[str, Shards]:
             else Shards([root / file for file in _expand(name)], label)
             for part, name in asked.items()
         }
-    found = sorted(root.glob("*.tar"))
+    files = sorted(root.glob("*.tar"))
     parts: dict[str, Shards] = {}
-    for file in found:
+    for file in files:
         part = PART_NAMES.get(re.split(r"[-_.\d]", file.name)[0], "")
         parts.setdefault(part, Shards([], label)).files.append(file)
     # With a shard that is in no split there are no splits.
-    return {"": Shards(found, label)} if "" in parts else parts
+    return {"": Shards(files, label)} if "" in parts else parts
 
 
 def _known(root: Path, split: Mapping[str, Any], label: str) -> Shards:
@@ -158,7 +158,7 @@ def _samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
                 span = Span(file, member.offset_data, member.size)
                 members[match[2].lower()] = span
     except (tarfile.TarError, OSError) as error:
-        raise InvalidData(file, [f"is no readable, uncompressed tar file: {error}"]) from error
+        raise InvalidData(file, [f"is not a readable, uncompressed tar file: {error}"]) from error
     if members:
         yield name, members
 

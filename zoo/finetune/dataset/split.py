@@ -42,10 +42,10 @@ class Shares:
         """Validation and test images among ``count``: one at least of each where there are three
         or more; of two, one is for testing; one at least is left for training.
         """
-        left = max(count - 1, 0)
-        spare = 1 if self.validation and left > 1 else 0
-        test = min(max(round(count * self.test), 1), left - spare) if self.test else 0
-        wanted = min(max(round(count * self.validation), 1), left - test)
+        available = max(count - 1, 0)
+        spare = 1 if self.validation and available > 1 else 0
+        test = min(max(round(count * self.test), 1), available - spare) if self.test else 0
+        wanted = min(max(round(count * self.validation), 1), available - test)
         return wanted if self.validation else 0, test
 
 

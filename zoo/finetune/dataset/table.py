@@ -76,7 +76,7 @@ def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
         classes=_classes(columns, listed),
         rows=tuple(listed),
         images=FileImages(path.parent),
-        place=str(path.resolve()),
+        cache_key=str(path.resolve()),
         problems=() if task else _doubts(columns, listed),
     )
 
@@ -131,14 +131,14 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
     if group_by and not is_rule(group_by):
         near = difflib.get_close_matches(group_by, names, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        there = ", ".join(names)
-        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {there}{hint}"])
+        columns = ", ".join(names)
+        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {columns}{hint}"])
     return None
 
 
 def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
-    found = next((name for name in PATHS if name in names), None)
-    if found is None:
+    path_column = next((name for name in PATHS if name in names), None)
+    if path_column is None:
         wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
         raise InvalidData(path, [f"no column {wanted}; it has: {there}"])
     split = "split" if "split" in names else None
@@ -152,11 +152,11 @@ def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | N
     if task == "regression" and not numbers:
         options["regression"] = options["classification"]
     if not any(options.values()):
-        known = (found, split, group)
+        known = (path_column, split, group)
         options["multi-label"] = tuple(name for name in names if name not in known)
     usable = [name for name, columns in options.items() if columns and task in (None, name)]
     if len(usable) == 1:
-        return Columns(found, split, group, usable[0], options[usable[0]])
+        return Columns(path_column, split, group, usable[0], options[usable[0]])
     if usable:
         raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
     needs = "'label', 'labels' or 'target', or columns of 0 and 1"
@@ -215,7 +215,7 @@ def _numbers(cells: Cells, columns: Sequence[str]) -> Label:
     for name in columns:
         value = cells[name] or ""
         if not _is_number(value):
-            raise ValueError(f"has '{value}' in the column '{name}', which is no finite number")
+            raise ValueError(f"has '{value}' in the column '{name}', which is not a finite number")
         numbers.append(float(value))
     return tuple(numbers)
 

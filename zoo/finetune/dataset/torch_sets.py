@@ -82,8 +82,8 @@ def _splits(named: Named) -> dict[str, str]:
     name = named.name.split("/")[-1].lower()
     if name in FOLDERS:
         root = Path(named.options.get("root", "."))
-        found = [folder.name for folder in sorted(root.iterdir()) if folder.name in PART_NAMES]
-        return {PART_NAMES[folder]: folder for folder in found} or {"": "all"}
+        folders = [folder.name for folder in sorted(root.iterdir()) if folder.name in PART_NAMES]
+        return {PART_NAMES[folder]: folder for folder in folders} or {"": "all"}
     second = "validation" if name in TRAIN_AND_VALIDATION else "test"
     return {"train": "train", second: second}
 

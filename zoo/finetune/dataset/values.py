@@ -46,20 +46,20 @@ def list_entries(
     Raises:
         InvalidData: It has no image, or the targets cannot be what ``task`` says.
     """
-    found = [entry._replace(value=_plain(entry.value)) for entry in entries]
-    if not found:
+    plain = [entry._replace(value=_plain(entry.value)) for entry in entries]
+    if not plain:
         raise InvalidData(spec, ["no images"])
-    looks = next((_task(entry.value) for entry in found if entry.value is not None), None)
+    looks = next((_task(entry.value) for entry in plain if entry.value is not None), None)
     task = task or looks or "classification"
     if looks not in (None, task) and (looks, task) != ("classification", "regression"):
         raise InvalidData(spec, [f"its targets are for {looks}, not for {task}"])
-    rows = [_row(entry, task, names) for entry in found]
+    rows = [_row(entry, task, names) for entry in plain]
     return Listing(
         task=task,
         classes=_classes(rows, task, names),
         rows=tuple(rows),
         images=images,
-        place=spec,
+        cache_key=spec,
     )
 
 
@@ -91,7 +91,7 @@ def _label(value: Any, task: Task, names: Sequence[str]) -> Label:
         return tuple(_name(item, names) for item in several)
     numbers = tuple(float(item) for item in several)
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{value!r} is no finite number")
+        raise ValueError(f"{value!r} is not a finite number")
     return numbers
 
 

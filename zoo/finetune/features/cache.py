@@ -41,7 +41,7 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What crosses a cut, for one image.
+    """The inputs at a cut, for one image.
 
     Attributes:
         spec: How the leaves make up the arguments.
@@ -62,7 +62,7 @@ class Shape:
 
 
 class Activations:
-    """What crosses a cut for a list of images: one row of each tensor per image.
+    """The inputs at a cut for a list of images: one row of each tensor per image.
 
     Args:
         shape: How a row is made up.
@@ -96,7 +96,7 @@ class Activations:
 def shape_of(
     entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> Shape:
-    """What crosses the cut for one image, found by recording two and three at once.
+    """The inputs at the cut for one image, found by recording two and three at once.
 
     Args:
         entry: Records them.
@@ -117,7 +117,7 @@ def shape_of(
         if not isinstance(pair, Tensor) and pair == triple:
             constants[at] = pair
         elif not isinstance(pair, Tensor):
-            raise Unsupported("what crosses the cut depends on how many images there are")
+            raise Unsupported("the inputs at the cut depend on the number of images")
         elif not torch.equal(pair, same):
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
@@ -127,7 +127,7 @@ def shape_of(
         elif pair.shape == triple.shape and torch.equal(pair, triple):
             constants[at] = pair
         else:
-            raise Unsupported("what crosses the cut does not go image by image")
+            raise Unsupported("the inputs at the cut cannot be split by image")
     return Shape(spec, tuple(rows), constants, frozenset(last))
 
 
@@ -192,8 +192,8 @@ def _tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """All parameters and buffers of the first ``boundary`` units, sorted by name."""
     names = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
-    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return ((name, found[name]) for name in sorted(names))
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return ((name, tensors[name]) for name in sorted(names))
 
 
 def open_or_fill(
@@ -210,7 +210,7 @@ def open_or_fill(
     Args:
         folder: Where caches lie.
         description: All that shapes them, as plain data.
-        shape: Of what crosses.
+        shape: Of the inputs at the cut.
         count: Number of images.
         batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
         entry: Records them.
@@ -222,10 +222,10 @@ def open_or_fill(
     full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
     text = json.dumps(full, sort_keys=True)
     home = folder / blake3(text.encode()).hexdigest()
-    kept = _opened(home, full, shape, count)
-    if kept:
+    cached = _opened(home, full, shape, count)
+    if cached:
         home.touch()  # the least recently used goes first
-        return Activations(shape, kept)
+        return Activations(shape, cached)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
     filling, rows = _room(folder, shape, count)
     at = 0

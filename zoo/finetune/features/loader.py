@@ -120,18 +120,18 @@ class ImageLoader:
         return Batch(moved, targets, len(targets))
 
 
-class _Late(NamedTuple):
+class _AtCut(NamedTuple):
     at_cut: CutInputs
     images: int
 
 
 @dataclass(frozen=True, slots=True)
 class CachedLoader:
-    """What crosses a cut, through the part of the network above it.
+    """Cached inputs at a cut, through the part of the network above it.
 
     Attributes:
-        entry: The network, to be entered at the cut.
-        views: What crosses; epochs take turns with the views.
+        entry: The network, forward from the cut.
+        views: Cached activations; epochs take turns with the views.
         rows: The row of each image of this part.
         batches: Says which images make up a batch; reads none.
         below: The weights that it was computed with.
@@ -165,7 +165,7 @@ class CachedLoader:
         for at in range(0, len(self.rows), size):
             yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
 
-    def forward(self, inputs: _Late) -> Tensor:
+    def forward(self, inputs: _AtCut) -> Tensor:
         """See `Loader.forward`."""
         # Of the images only shape, dtype and device are asked for: they have no memory.
         shape = (inputs.images, *self.batches.transform.size)
@@ -190,5 +190,5 @@ class CachedLoader:
 
     def _batch(self, view: Activations, indices: Sequence[int]) -> Batch:
         chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
-        entering = view.batch([self.rows[index] for index in chosen], self.device)
-        return Batch(_Late(entering, len(chosen)), self.batches.targets[indices], len(indices))
+        inputs = view.batch([self.rows[index] for index in chosen], self.device)
+        return Batch(_AtCut(inputs, len(chosen)), self.batches.targets[indices], len(indices))

@@ -183,7 +183,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
 
 
 def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
-    """All that shapes what crosses the cut, but for the images."""
+    """All that determines the inputs at the cut, except the images."""
     backbone, recipe = prepared.planned.backbone, prepared.recipe
     return {
         "plugin": backbone.plugin,
@@ -240,9 +240,11 @@ def _activations(
     description, why = {**what, **images, "view": view}, ""
     with prepared.ranks.main_first():
         try:
-            found = open_or_fill(folder, description, shape, count, moved, entry, prepared.progress)
+            activations = open_or_fill(
+                folder, description, shape, count, moved, entry, prepared.progress
+            )
         except Unsupported as error:
             why = str(error)
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
         raise Unsupported(reasons[0])  # in all of them, so that they go on together
-    return found.to(prepared.device)
+    return activations.to(prepared.device)

@@ -1,4 +1,4 @@
-"""Features: the codes of a whole dataset at one unit, as a file for other programs."""
+"""The features of a whole dataset at one unit, as a file for other programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from zoo.backbones.codes import extract
+from zoo.backbones.features import extract
 from zoo.backbones.load import load
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_tap
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
@@ -34,7 +34,7 @@ __all__ = ["Features", "write_features"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Features(Result):
-    """A file of codes.
+    """A file of features.
 
     Attributes:
         path: Where it is.
@@ -69,7 +69,7 @@ def write_features(
     force: bool,
     progress: Progress,
 ) -> Features:
-    """Write the codes of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
+    """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
     float32 (N, K) for labels and numbers. Rows are sorted by path. Its metadata says ``ref``,
@@ -153,7 +153,7 @@ def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
 def _content(
     model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
 ) -> Iterator[bytes]:
-    with progress("extracting codes", len(batches.samples)) as task:
+    with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
-        (codes,), labels = extract(model, [tap], images, task)
-    yield save({"codes": codes, "labels": labels}, dict(about))
+        (features,), labels = extract(model, [tap], images, task)
+    yield save({"codes": features, "labels": labels}, dict(about))

@@ -60,6 +60,6 @@ class EMA:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, value in self.live.items():
-            kept = value.clone()
+            live = value.clone()
             value.copy_(self.values[name])
-            self.values[name].copy_(kept)
+            self.values[name].copy_(live)

@@ -67,7 +67,11 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    with _untouched(learner), progress("trying rates", steps) as task, suppress(Diverged):
+    with (
+        _untouched(learner),
+        progress("finding the learning rate", steps) as task,
+        suppress(Diverged),
+    ):
         for number, step in enumerate(islice(_steps(learner, loader, steps), steps), 1):
             mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
             smoothed = mean / (1 - SMOOTHING**number)

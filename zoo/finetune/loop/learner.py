@@ -43,7 +43,7 @@ class Learner:
     Attributes:
         model: Frozen to the phase's depth, on the device to train on.
         optimizer: Over what is trainable.
-        scheduler: One factor for the rates of all groups.
+        scheduler: One factor for the learning rates of all groups.
         loss: From outputs and targets to a scalar.
         recipe: Precision, batches per step, clipping.
         phase: The head's rate where the scheduler's factor is 1.

@@ -28,7 +28,7 @@ from zoo.store.regular import open_regular
 __all__ = ["Best", "Saved", "State", "put", "rank", "read_state", "snapshot", "write_state"]
 
 RARELY = 50
-"""How many times as long as saving takes, training goes on until it is saved again."""
+"""Training between two saves takes at least this many times as long as saving."""
 
 
 @dataclass

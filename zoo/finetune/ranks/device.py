@@ -16,13 +16,13 @@ def pick_device(device: str) -> str:
         InvalidOption: There is no such device here.
     """
     if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found.type if found else "cpu"
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator.type if accelerator else "cpu"
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        found = torch.accelerator.current_accelerator(check_available=True)
-        usable = f"auto, cpu, {found.type}" if found else "auto, cpu"
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        usable = f"auto, cpu, {accelerator.type}" if accelerator else "auto, cpu"
         text = f"the device '{device}' cannot be used here; these can: {usable}"
         raise InvalidOption(text) from error
     return device

@@ -89,9 +89,9 @@ class Distributed(Ranks):
         if not parameters:
             return
         device = parameters[0].device
-        there = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
-        dist.all_reduce(there)
-        chosen = [p for p, any_has in zip(parameters, there.tolist(), strict=True) if any_has]
+        has_grad = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
+        dist.all_reduce(has_grad)
+        chosen = [p for p, any_has in zip(parameters, has_grad.tolist(), strict=True) if any_has]
         if not chosen:
             return
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen]
@@ -112,20 +112,20 @@ def join(device: str) -> tuple[Ranks, str]:
     Raises:
         MissingPackage: There are others, and accelerate is not installed.
         Unsupported: Weights are to be spread over the processes in a way that is not done
-            here; or they cannot meet.
+            here; or they cannot communicate.
     """
     world_size, way = config.processes(), config.weights_spread_by()
     if world_size < 2:
         if (started := config.mpi_processes()) > 1:
             raise Unsupported(
-                f"MPI started {started} processes, which do not know of each other here: start "
+                f"MPI started {started} processes, which cannot find each other: start "
                 "them by torchrun, accelerate launch or --launch, or give each WORLD_SIZE, "
                 "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
             )
         return ALONE, device
     if way not in (None, "FSDP"):
         raise Unsupported(
-            f"{way} is not done here: use distributed_type FSDP, MULTI_GPU or MULTI_CPU"
+            f"{way} is not supported: use distributed_type FSDP, MULTI_GPU or MULTI_CPU"
         )
     try:
         from accelerate import PartialState
@@ -140,7 +140,9 @@ def join(device: str) -> tuple[Ranks, str]:
     met = dist.is_initialized()
     state = PartialState(cpu=torch.device(device).type == "cpu", timeout=STEP)
     if state.num_processes != world_size:
-        raise Unsupported(f"{world_size} processes cannot meet on {device}: use --device cpu")
+        raise Unsupported(
+            f"{world_size} processes cannot communicate on {device}: use --device cpu"
+        )
     if not met:
         # The group's threads abort a process that ends before them.
         atexit.register(dist.destroy_process_group)

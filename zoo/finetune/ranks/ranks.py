@@ -63,7 +63,7 @@ class Ranks:
         """Until all are here: who leaves sooner takes the connection from the others."""
 
     def seed(self, seed: int) -> None:
-        """Give each rank a dropout of its own; one alone goes on with the generator that it has."""
+        """Seed each rank's dropout differently; a single process keeps the generator it has."""
 
     def sync(self, tensors: Mapping[str, Tensor]) -> None:
         """Give all ranks the main one's values."""

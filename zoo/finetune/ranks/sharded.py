@@ -38,14 +38,16 @@ def settings() -> dict[str, bool]:
     """What accelerate's settings say of FSDP and is heeded here, for `torch`'s ``fully_shard``.
 
     Raises:
-        Unsupported: They ask for what is not done here.
+        Unsupported: They ask for what is not supported.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise Unsupported(f"FSDP takes a newer torch than {torch.__version__}: 2.14 is known to do")
-    if (found := config.fsdp_version()) != 2:
         raise Unsupported(
-            f"FSDP of version {found} is not done here, but version 2: accelerate to-fsdp2 makes "
-            "such a config of yours"
+            f"FSDP needs a newer torch than {torch.__version__}: 2.14 is known to work"
+        )
+    if (fsdp_version := config.fsdp_version()) != 2:
+        raise Unsupported(
+            f"FSDP of version {fsdp_version} is not supported, version 2 is: accelerate to-fsdp2 "
+            "converts your config"
         )
     try:
         plugin = FullyShardedDataParallelPlugin()
@@ -80,7 +82,7 @@ class Sharded(Distributed):
             raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
         if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
             raise Unsupported(
-                f"FSDP shares no single numbers, and this network has {single[0]}: use MULTI_GPU"
+                f"FSDP cannot shard scalars, and this network has {single[0]}: use MULTI_GPU"
             )
 
     def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
@@ -108,8 +110,8 @@ class Sharded(Distributed):
     def like(self, value: T, shard: Tensor) -> T:
         """See `Ranks.like`."""
         if isinstance(shard, DTensor) and isinstance(value, Tensor) and value.shape == shard.shape:
-            here = value.to(shard.device)
-            return cast(T, distribute_tensor(here, shard.device_mesh, shard.placements))
+            local = value.to(shard.device)
+            return cast(T, distribute_tensor(local, shard.device_mesh, shard.placements))
         return value
 
 

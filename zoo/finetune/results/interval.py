@@ -58,7 +58,7 @@ def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Arr
     total, labels = np.zeros(len(times)), np.zeros(len(times))
     for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
         order = np.argsort(-scores, kind="stable")
-        # What has one score is told apart by no threshold.
+        # No threshold separates images of equal score.
         last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
         seen = np.cumsum(times[:, order], axis=1)[:, last]
         hits = np.cumsum(times[:, order] * present[order], axis=1)[:, last]
@@ -73,9 +73,9 @@ def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Arr
 def r2s(outputs: Array, targets: Array, times: Array) -> Array:
     """`r2` of the images, each there several times; arguments as for `mean_average_precisions`."""
     error = times @ np.square(outputs - targets).sum(axis=1)
-    centred = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
-    means = times @ centred / times.sum(axis=1, keepdims=True)
-    spread = times @ np.square(centred).sum(axis=1)
+    centered = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
+    means = times @ centered / times.sum(axis=1, keepdims=True)
+    spread = times @ np.square(centered).sum(axis=1)
     spread -= times.sum(axis=1) * np.square(means).sum(axis=1)
     varies = spread > 1e-12
     return np.where(varies, 1 - error / np.where(varies, spread, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""The journal of a run: what it says while it goes on, and the pictures drawn of it."""
+"""The journal of a run: its log while it runs, and the pictures drawn of it."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class Journal:
             pid=getpid(),
             machine=machine(),
         ).write()
-        kept = [line for line in run.lines() if line.get("steps", 0) <= steps]
-        self._remarked = {line.get("text") for line in kept if line["kind"] == "remark"}
+        lines = [line for line in run.lines() if line.get("steps", 0) <= steps]
+        self._remarked = {line.get("text") for line in lines if line["kind"] == "remark"}
         path = run.folder / METRICS
-        write_whole(path, [(json.dumps(line) + "\n").encode() for line in kept])
+        write_whole(path, [(json.dumps(line) + "\n").encode() for line in lines])
         self._file = path.open("a", buffering=1)
         self._board = _board(run.folder, steps + 1)
 
@@ -98,7 +98,7 @@ class Journal:
             logging.getLogger("zoo").warning(text)
 
     def done(self, result: Mapping[str, object]) -> None:
-        """The run came to its end; the state to go on from is not needed any more."""
+        """The run ended; its saved state is no longer needed."""
         if not self.writes:
             return
         self.run = replace(self.run, status="done", result=result).write()

@@ -32,8 +32,8 @@ def warning(
         metrics: On the test split.
     """
     noted = list(lines)
-    found = (*_diverged(prepared, noted), *_chance(prepared, metrics), *_start(prepared, noted))
-    return "; ".join(found)
+    reasons = (*_diverged(prepared, noted), *_chance(prepared, metrics), *_start(prepared, noted))
+    return "; ".join(reasons)
 
 
 def _diverged(prepared: Prepared, noted: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
     reached = prepared.head.metrics(answers, targets, prepared.task)[name]
     if not metrics[name] > reached:
         yield (
-            f"no better than chance: the same answer for every test image has {_said(name)} "
+            f"no better than chance: the same answer for every test image has {_metric(name)} "
             f"{reached:.4f}"
         )
 
@@ -70,7 +70,7 @@ def _start(prepared: Prepared, noted: list[Mapping[str, Any]]) -> Iterator[str]:
     later = [line[name] for line in noted if line["kind"] in ("epoch", "blend") and name in line]
     if probes and later and not max(later) > probes[-1]:
         yield (
-            f"training gained nothing over the probe that it began with: {_said(name)} on the "
+            f"training gained nothing over the probe that it began with: {_metric(name)} on the "
             f"validation images {probes[-1]:.4f} before, {max(later):.4f} at best after"
         )
 
@@ -86,5 +86,5 @@ def _constant(prepared: Prepared) -> Tensor:
     return (counts.float() / len(targets)).clamp(LEAST_SHARE).log()[None]
 
 
-def _said(name: str) -> str:
+def _metric(name: str) -> str:
     return name.replace("_", " ")

@@ -55,25 +55,25 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     if len(classes) <= NAMED:
-        places, names = range(len(classes)), [_plain(name) for name in classes]
-        axes.set_xticks(places, names, rotation=90)
-        axes.set_yticks(places, names)
+        xs, names = range(len(classes)), [_plain(name) for name in classes]
+        axes.set_xticks(xs, names, rotation=90)
+        axes.set_yticks(xs, names)
     return figure
 
 
 def draw_depth(curve: Curve) -> Figure:
-    """The score of a probe at each unit, with its standard error, and that of nearest codes."""
-    points, places = curve.points, range(len(curve.points))
+    """The score of a probe at each unit, with its standard error, and of nearest neighbors."""
+    points, xs = curve.points, range(len(curve.points))
     figure = Figure(figsize=(max(6.0, 0.35 * len(points)), 5), layout="constrained")
     axes = figure.subplots()
     scores, errors = [p.score for p in points], [p.error for p in points]
-    axes.errorbar(places, scores, yerr=errors, fmt="o-", capsize=2, label="probe")
+    axes.errorbar(xs, scores, yerr=errors, fmt="o-", capsize=2, label="probe")
     near = [math.nan if p.knn is None else p.knn for p in points]
     if not all(map(math.isnan, near)):
-        axes.plot(places, near, "s--", alpha=0.6, label="nearest codes")
+        axes.plot(xs, near, "s--", alpha=0.6, label="nearest neighbors")
     chosen = points[curve.chosen]
-    axes.axvline(curve.chosen, color="grey", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
-    axes.set_xticks(places, [_plain(p.unit) for p in points], rotation=90)
+    axes.axvline(curve.chosen, color="gray", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
+    axes.set_xticks(xs, [_plain(p.unit) for p in points], rotation=90)
     axes.set_ylabel("score on images held out")
     axes.legend()
     return figure

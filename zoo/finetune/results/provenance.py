@@ -51,16 +51,16 @@ def provenance(prepared: Prepared) -> dict[str, str]:
 
 
 def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
-    """The provenance of a run that goes on: ``1, then 2`` of what is other than ``before``."""
-    found = {}
+    """The provenance of a resumed run: ``1, then 2`` of what differs from ``before``."""
+    both = {}
     for name, value in provenance(prepared).items():
         was = before.get(name, value)
-        found[name] = was if _last(was) == value else f"{was}{THEN}{value}"
-    return found
+        both[name] = was if _last(was) == value else f"{was}{THEN}{value}"
+    return both
 
 
 def latest(before: Mapping[str, str]) -> dict[str, str]:
-    """What a run went on with last."""
+    """What a run was last resumed with."""
     return {name: _last(value) for name, value in before.items()}
 
 
@@ -70,7 +70,7 @@ def _last(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """How it was, for what goes on or is done again.
+    """How a run was, for resuming it or running it again.
 
     Attributes:
         provenance: Of the run, or of what it made.
@@ -91,21 +91,21 @@ class Earlier:
             raise InvalidData(data, [f"it is not what it was {self.when}"])
         # Runs that older versions cut off have none.
         if dataset.split_digest != self.provenance.get("split_digest", dataset.split_digest):
-            text = "its images are divided into train, validation and test otherwise than they were"
+            text = "its images are split into train, validation and test differently than"
             raise InvalidData(data, [f"{text} {self.when}"])
 
     def remark(self, prepared: Prepared) -> str:
-        """What is other than it was, and gives other bits; empty if nothing is."""
+        """What differs from then, and gives other bits; empty if nothing does."""
         if not self.provenance:
             return ""
-        here, found = provenance(prepared), []
+        current, differences = provenance(prepared), []
         for name in ("device", "processes", "reading", "training", *LIBRARIES):
-            before = self.provenance.get(name, UNRECORDED.get(name, here[name]))
-            if before != here[name]:
-                found.append(f"{name} {here[name]} (was {before})")
-        if not found:
+            before = self.provenance.get(name, UNRECORDED.get(name, current[name]))
+            if before != current[name]:
+                differences.append(f"{name} {current[name]} (was {before})")
+        if not differences:
             return ""
-        return f"other bits than {self.when} are to be expected: {', '.join(found)}"
+        return f"other bits than {self.when} are to be expected: {', '.join(differences)}"
 
     @contextmanager
     def threads(self, device: str, ranks: Ranks) -> Iterator[None]:

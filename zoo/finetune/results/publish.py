@@ -27,13 +27,13 @@ CARD = "README.md"
 
 
 def completed(
-    prepared: Prepared, kept: str, metrics: dict[str, float], provenance: Mapping[str, str]
+    prepared: Prepared, weights_name: str, metrics: dict[str, float], provenance: Mapping[str, str]
 ) -> m.Manifest:
     """The result's manifest but for its files.
 
     Args:
         prepared: The run.
-        kept: Which weights were kept: ``epoch 3``.
+        weights_name: Which weights were kept: ``epoch 3``.
         metrics: On the test split.
         provenance: Of the run.
     """
@@ -45,7 +45,7 @@ def completed(
             "frozen_units": frozen,
             "trainable_units": units - frozen,
             "boundary": prepared.hierarchy.boundary_name(frozen),
-            "kept": kept,
+            "kept": weights_name,
         },
         metrics=metrics,
         provenance=provenance,

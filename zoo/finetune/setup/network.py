@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.backbones.load import build, load
-from zoo.backbones.operated import backbone_of
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone, Head
 from zoo.domain import manifest as m
@@ -120,11 +120,11 @@ def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Netwo
     heads = give_head(model, backbone, head, len(planned.classes))
     with on_meta():
         empty = build(backbone, planned)
-    missing, left = model.load_state_dict(backbone.adapt(empty, state), strict=False)
+    missing, unexpected = model.load_state_dict(backbone.adapt(empty, state), strict=False)
     missing = [name for name in missing if not under(name, backbone.head_modules(model))]
-    if missing or left:
+    if missing or unexpected:
         name = planned.backbone.architecture
-        lost = ", ".join(missing or left)
+        lost = ", ".join(missing or unexpected)
         raise Unsupported(f"{name} cannot be built with these options: no weights for {lost}")
     return Network(model, backbone, planned, heads)
 

@@ -1,4 +1,4 @@
-"""Who is trained, how fast, and how the rates run.
+"""Which parameters are trained, with which learning rates, and their schedule.
 
 Every group has a true ``lr`` of its own, and one factor moves them all, so that the ratio of any
 two is the same at every step.
@@ -78,8 +78,8 @@ def _shrinking(model: nn.Module) -> set[nn.Parameter]:
 
     Norms, biases and scales are vectors, whatever their shape: a scale of channels may be (C, 1,
     1), a token (1, 1, C). A layer with one output has weights of such a shape, too. Tables of
-    positions are told by their names: of torchvision's and transformers' networks, none says so
-    itself, as those of timm do.
+    positions are recognized by their names: networks of torchvision and transformers do not say so
+    themselves, as those of timm do.
     """
     exempt = tuple(getattr(model, "no_weight_decay", tuple)())  # names, or patterns as of a shell
     kernels = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS)}
@@ -114,13 +114,13 @@ def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> No
     parameter = nn.Parameter(torch.ones(2, 2, device=device))
     parameter.grad = torch.ones_like(parameter)
     try:
-        made = make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe)
-        made.step()
+        optimizer = make_optimizer([{"params": [parameter], "lr": recipe.lr}], recipe)
+        optimizer.step()
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidOption(
             f"the optimizer {recipe.optimizer} cannot be used here: {error}"
         ) from error
-    if sharded and type(made) not in SHARED:
+    if sharded and type(optimizer) not in SHARED:
         raise InvalidOption(
             f"the optimizer {recipe.optimizer} needs whole weights, and with FSDP processes share "
             "them: take adamw, adam or sgd"
@@ -148,10 +148,10 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     made_by = timm.optim.get_optimizer_info(name).opt_class
     device = groups[0]["params"][0].device.type
     options: dict[str, Any] = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
-    made: Optimizer = timm.optim.create_optimizer_v2(
+    optimizer: Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
     )
-    return made
+    return optimizer
 
 
 def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
-from zoo.backbones.operated import unit_named
+from zoo.backbones.surgery import unit_named
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -181,7 +181,7 @@ def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Datase
         test_share=recipe.test_share,
         seed=recipe.seed,
         group_by=recipe.group_by,
-        apart=recipe.duplicates == "apart",
+        split_copies=recipe.duplicates == "apart",
         skip_bad=recipe.skip_bad,
         cache=workspace.root / CACHE / "images",
         progress=progress,

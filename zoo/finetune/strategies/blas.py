@@ -28,8 +28,8 @@ def limit_blas_threads() -> Iterator[None]:
 
 @cache
 def _of_scipy() -> ThreadpoolController:
-    found = ThreadpoolController()
-    paths = [Path(one["filepath"]) for one in found.info()]
+    libraries = ThreadpoolController()
+    paths = [Path(one["filepath"]) for one in libraries.info()]
     # In scipy.libs beside the package, or in scipy/.dylibs.
     own = [str(path) for path in paths if any(p.startswith("scipy") for p in path.parts[-3:-1])]
-    return found.select(filepath=own)
+    return libraries.select(filepath=own)

@@ -18,14 +18,14 @@ from zoo.backbones.taps import Tap
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
-from zoo.finetune.strategies.probe import FOLDS, check_codes, neighbours
+from zoo.finetune.strategies.probe import FOLDS, check_features, neighbors
 
 __all__ = ["Curve", "Point", "depth_curve"]
 
 AMPLE = 1000
 """Images of a validation split from which it alone tells one unit from another; below, training
 images are held out in turn as well."""
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Point:
         features: Number of its features.
         score: Mean of `zoo.finetune.strategies.linear.goodness` over the images held out.
         error: Standard error of the score.
-        knn: Accuracy of the vote of the nearest codes on the same images; None where targets are
+        knn: Accuracy of the vote of the nearest vectors on the same images; None where targets are
             no classes.
     """
 
@@ -69,7 +69,7 @@ class Curve:
 
 
 def depth_curve(
-    codes_by_tap: Sequence[tuple[Tap, Tensor]],
+    features_by_tap: Sequence[tuple[Tap, Tensor]],
     targets: Tensor,
     *,
     validation: tuple[Sequence[Tensor], Tensor] | None,
@@ -85,10 +85,10 @@ def depth_curve(
     out in turn as well, a third at a time.
 
     Args:
-        codes_by_tap: Taps in order of depth, and the training images' codes there, float32 (N, F)
-            on the CPU.
+        features_by_tap: Taps in order of depth, and the training images' features there, float32
+            (N, F) on the CPU.
         targets: As `zoo.finetune.strategies.probe.fit_probe` takes them.
-        validation: Codes of the validation split at each tap, and its targets.
+        validation: Features of the validation split at each tap, and its targets.
         task: What the targets are.
         kind: For classes.
         seed: Seeds the folds.
@@ -97,7 +97,7 @@ def depth_curve(
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Codes are NaN or infinite.
+        Unsupported: Features are NaN or infinite.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)
@@ -107,27 +107,29 @@ def depth_curve(
     points: list[Point] = []
     good: list[Tensor] = []
     before: Tensor | None = None
-    with progress("probing each unit", len(codes_by_tap)) as bar:
-        for at, (tap, codes) in enumerate(codes_by_tap):
-            outputs = check_codes(codes, targets)
-            if before is not None and _alike(before, codes):
+    with progress("probing each unit", len(features_by_tap)) as bar:
+        for at, (tap, features) in enumerate(features_by_tap):
+            outputs = check_features(features, targets)
+            if before is not None and _alike(before, features):
                 points.append(replace(points[-1], unit=tap.unit))
                 good.append(good[-1])
             else:
-                parts = [((codes[a], targets[a]), (codes[b], targets[b])) for a, b in held_out]
+                parts = [
+                    ((features[a], targets[a]), (features[b], targets[b])) for a, b in held_out
+                ]
                 if validation:
-                    parts.append(((codes, targets), (validation[0][at], validation[1])))
+                    parts.append(((features, targets), (validation[0][at], validation[1])))
                 grouped = [[groups[at] for at in a] for a, _ in held_out] + [groups]
                 good.append(_scored(parts, grouped, outputs, solver, task, seed))
                 points.append(_point(tap, good[-1], _nearest(parts, task)))
-            before = codes
+            before = features
             bar.advance(note=tap.unit)
-    last = codes_by_tap[-1][1]
-    return Curve(tuple(points), _choose(good, [_alike(c, last) for _, c in codes_by_tap]))
+    last = features_by_tap[-1][1]
+    return Curve(tuple(points), _choose(good, [_alike(c, last) for _, c in features_by_tap]))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether codes are the same but for rounding, as those behind the last unit and before the
+    """Whether features are the same but for rounding, as those behind the last unit and before the
     head often are.
     """
     return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
@@ -142,26 +144,26 @@ def _scored(
     seed: int,
 ) -> Tensor:
     """The goodness of each image that is held out, of all parts."""
-    found = []
-    for ((codes, targets), (held, truth)), grouped in zip(parts, groups, strict=False):
+    scores = []
+    for ((features, targets), (val_features, truth)), grouped in zip(parts, groups, strict=False):
         inner = [
-            ((codes[a], targets[a]), (codes[b], targets[b]))
+            ((features[a], targets[a]), (features[b], targets[b]))
             for a, b in folds(targets, FOLDS, seed, grouped)
         ]
         c, _ = best_c(kind, task, inner, outputs)
-        weight, bias = Fitter(kind, codes, targets, outputs).fit(c)
-        found.append(goodness(nn.functional.linear(held, weight, bias), truth, task))
-    return torch.cat(found)
+        weight, bias = Fitter(kind, features, targets, outputs).fit(c)
+        scores.append(goodness(nn.functional.linear(val_features, weight, bias), truth, task))
+    return torch.cat(scores)
 
 
 def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
     if task != "classification":
         return None
     right = images = 0.0
-    for (codes, targets), held in parts:
-        k = min(NEIGHBOURS, len(codes))
-        right += neighbours(codes, targets, held, (k,))[k] * len(held[1])
-        images += len(held[1])
+    for (features, targets), val_split in parts:
+        k = min(NEIGHBORS, len(features))
+        right += neighbors(features, targets, val_split, (k,))[k] * len(val_split[1])
+        images += len(val_split[1])
     return right / images
 
 
@@ -179,7 +181,7 @@ def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
     """The shallowest whose score is within one standard error of the best one's.
 
     One that cannot be told from the best is as good, and a shallower network is smaller and
-    faster. The error is that of the difference, image by image. What gives the last codes is the
+    faster. The error is that of the difference, image by image. What gives the last features is the
     whole network: then there is nothing to truncate.
     """
     best = max(good, key=lambda each: each.mean().item())

@@ -1,7 +1,7 @@
 """Linear support vectors for all classes at once, by L-BFGS.
 
 The problem of scikit-learn's LinearSVC: one class against the rest, squared hinge, the bias
-regularised like a weight. Its solver, liblinear, goes class by class and begins anew for each C;
+regularized like a weight. Its solver, liblinear, goes class by class and begins anew for each C;
 the squared hinge is smooth (Chang, Hsieh and Lin, JMLR 9, 2008), so that products of whole matrices
 will do, which torch spreads over the cores, and the next C begins where the one before ended.
 """

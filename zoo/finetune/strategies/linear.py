@@ -1,7 +1,7 @@
-"""Linear classifiers and regressions on codes: scaling, solvers, scores.
+"""Linear classifiers and regressions on features: scaling, solvers, scores.
 
 The solvers are scikit-learn's, and `SquaredHinge`. They want features of one scale; a network's
-head gets them as they are. So codes are standardised, and the scaling is folded into weight and
+head gets them as they are. So features are standardized, and the scaling is folded into weight and
 bias afterwards.
 """
 
@@ -52,7 +52,7 @@ LEAST = -1e4
 Array = NDArray[np.float64]
 Estimator: TypeAlias = Any  # scikit-learn has no types
 Split = tuple[Tensor, Tensor]
-"""Codes (N, F) and targets."""
+"""Features (N, F) and targets."""
 Kind = Literal["softmax", "svm", "logistic", "ridge"]
 """Multinomial logistic regression, one-vs-rest support vectors, a logistic regression for each
 label, least squares. The last is for numbers, the one before for labels by themselves."""
@@ -84,9 +84,9 @@ class Scaling:
     scale: Array
 
     @classmethod
-    def of(cls, codes: Tensor) -> Self:
-        """The scaling of codes (N, F)."""
-        values = codes.numpy()
+    def of(cls, features: Tensor) -> Self:
+        """The scaling of features (N, F)."""
+        values = features.numpy()
         mean = values.mean(axis=0, dtype=np.float64)
         deviation = values.std(axis=0, dtype=np.float64)
         still = deviation <= STILL * np.abs(mean)
@@ -94,13 +94,13 @@ class Scaling:
         floor = FLOOR * float(np.median(moving)) if moving.size else 0.0
         return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)))
 
-    def apply(self, codes: Tensor) -> Array:
-        """Codes (N, F), scaled, in float64."""
-        scaled: Array = (codes.numpy() - self.mean) / self.scale
+    def apply(self, features: Tensor) -> Array:
+        """Features (N, F), scaled, in float64."""
+        scaled: Array = (features.numpy() - self.mean) / self.scale
         return scaled
 
     def fold(self, weight: Array, bias: Array) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for scaled codes as those for codes as they are, float32."""
+        """Weight (K, F) and bias (K,) for scaled features as those for unscaled ones, float32."""
         folded = weight / self.scale
         shifted = bias - folded @ self.mean
         return torch.tensor(folded, dtype=torch.float32), torch.tensor(shifted, dtype=torch.float32)
@@ -111,7 +111,7 @@ class Fitter:
 
     Args:
         kind: The solver.
-        codes: Codes (N, F), as they are; they get a scaling of their own.
+        features: Features (N, F), as they are; they get a scaling of their own.
         targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
         outputs: K.
         exact: Whether to converge to the optimum (`CONVERGED`), rather than far enough to tell one
@@ -119,20 +119,20 @@ class Fitter:
     """
 
     def __init__(
-        self, kind: Kind, codes: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
+        self, kind: Kind, features: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
     ) -> None:
         self.kind, self.outputs, self.exact = kind, outputs, exact
-        self.scaling = Scaling.of(codes)
+        self.scaling = Scaling.of(features)
         # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
         single = not exact and kind != "ridge"
-        self.codes = self.scaling.apply(codes).astype(np.float32 if single else np.float64)
+        self.features = self.scaling.apply(features).astype(np.float32 if single else np.float64)
         values = targets.numpy()
         self.by_class = targets.dim() == 1
         self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
         self.estimators = [SOLVERS[kind](exact) for _ in self.columns]
 
     def fit(self, c: float) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for codes as they are, float32.
+        """Weight (K, F) and bias (K,) for features as they are, float32.
 
         The difference of the outputs of two classes is the logit between them, so that a softmax
         gives the solver's own probabilities. A class that is not in the training set has the
@@ -149,15 +149,15 @@ class Fitter:
 
     def _fit(self, estimator: Estimator, column: Array, c: float) -> tuple[Array, Array]:
         if self.kind != "ridge" and len(present := np.unique(column)) < 2:
-            # Nothing to tell apart: as sure of it as the number of images allows.
+            # One class only: as sure of it as the number of images allows.
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
-            return np.zeros((1, self.codes.shape[1])), np.array([odds])
+            return np.zeros((1, self.features.shape[1])), np.array([odds])
         options = {"alpha": 1 / c} if self.kind == "ridge" else {"C": c}
         if self.exact and isinstance(estimator, LogisticRegression):
             options["tol"] = CONVERGED / max(c, CONVERGED)
         estimator.set_params(**options)
         with _solving():
-            estimator.fit(self.codes, column)
+            estimator.fit(self.features, column)
         return np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
 
     def _of_classes(self, weight: Array, bias: Array) -> tuple[Array, Array]:
@@ -218,14 +218,14 @@ def best_c(
         parts: What to fit on and what to score on, once or several times.
         outputs: K.
     """
-    paths = [Fitter(kind, codes, targets, outputs) for (codes, targets), _ in parts]
+    paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
         outcomes = [
-            (nn.functional.linear(codes, *path.fit(c)), targets)
-            for path, (_, (codes, targets)) in zip(paths, parts, strict=True)
+            (nn.functional.linear(features, *path.fit(c)), targets)
+            for path, (_, (features, targets)) in zip(paths, parts, strict=True)
         ]
         scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
         ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)
@@ -249,7 +249,7 @@ def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
 
 
 def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """How well each image is told (N,); the mean is the score of all.
+    """The score of each image (N,); the mean is the score of all.
 
     Whether the class is right; the F1 of its labels, 1 where there are none and none are given; for
     numbers 1 less the squared error as a share of their variance, so that the mean is R2.
@@ -257,9 +257,9 @@ def goodness(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     if task == "classification":
         return (outputs.argmax(dim=1) == targets).float()
     if task == "multi-label":
-        given, true = outputs > 0, targets > 0.5
-        amount = (given.sum(dim=1) + true.sum(dim=1)).float()
-        both = 2.0 * (given & true).sum(dim=1)
+        predicted, true = outputs > 0, targets > 0.5
+        amount = (predicted.sum(dim=1) + true.sum(dim=1)).float()
+        both = 2.0 * (predicted & true).sum(dim=1)
         return torch.where(amount > 0, both / amount.clamp(min=1), torch.ones_like(both))
     spread = (targets - targets.mean(dim=0)).square().sum(dim=1).mean()
     error = (outputs - targets).square().sum(dim=1)
@@ -274,8 +274,8 @@ def folds(
     Classes are spread evenly, however small they are. Images of one group are in one fold; too few
     groups give fewer folds, and one alone is as none.
     """
-    if len(set(groups) - {""}) and (found := _folds_of(targets, number, seed, groups)):
-        return found
+    if len(set(groups) - {""}) and (by_group := _folds_of(targets, number, seed, groups)):
+        return by_group
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     if targets.dim() == 1:
         order = order[targets[order].argsort(stable=True)]
@@ -293,7 +293,7 @@ def _folds_of(
     if targets.dim() == 1:
         labels = [(label,) for label in targets.tolist()]
     fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
-    kept = sorted(set(fold.tolist()))
-    if len(kept) < 2:
+    numbers = sorted(set(fold.tolist()))
+    if len(numbers) < 2:
         return []
-    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in kept]
+    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in numbers]

@@ -1,4 +1,4 @@
-"""Probes: linear classifiers on codes, which become ordinary linear heads."""
+"""Probes: linear classifiers on features, which become ordinary linear heads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.setup.prepare import LEAST
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for
 
-__all__ = ["Probe", "check_codes", "fit_probe", "install", "neighbours"]
+__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbors"]
 
 FOLDS = 3
-NEIGHBOURS = (1, 3, 5, 10, 20)
+NEIGHBORS = (1, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A linear head for codes as they are: the scaling is folded in.
+    """A linear head for features as they are: the scaling is folded in.
 
     Attributes:
         kind: How it was fitted.
@@ -44,7 +44,7 @@ class Probe:
 
 
 def fit_probe(
-    codes: Tensor,
+    features: Tensor,
     targets: Tensor,
     *,
     task: Task = "classification",
@@ -53,38 +53,38 @@ def fit_probe(
     seed: int = 0,
     groups: Sequence[str] = (),
 ) -> Probe:
-    """Fit a linear head on codes (N, F), with the C that does best on the validation split.
+    """Fit a linear head on features (N, F), with the C that does best on the validation split.
 
-    Without one, C is chosen by stratified cross-validation of the codes. The head is fitted on
-    ``codes`` alone, so that the score on the validation split stays an honest one of that C.
+    Without one, C is chosen by stratified cross-validation of the features. The head is fitted on
+    ``features`` alone, so that the score on the validation split stays an honest one of that C.
 
     Args:
-        codes: What the head will get, float32 (N, F) on the CPU.
+        features: What the head will get, float32 (N, F) on the CPU.
         targets: Class indices (N,) from 0 with none left out, labels in 0..1 (N, K), or numbers
             (N, K).
         task: What the targets are.
         kind: For classes. Labels take a logistic regression each in the place of the softmax, and
             numbers ridge regression.
-        validation: Codes and targets to choose C by.
+        validation: Features and targets to choose C by.
         seed: Seeds the folds.
         groups: Of each image; those of one stay in one fold (see `folds`).
 
     Raises:
         InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Codes are NaN or infinite.
+        Unsupported: Features are NaN or infinite.
     """
     began = time.perf_counter()
     solver = kind_for(task, kind)
-    outputs = check_codes(codes, targets)
+    outputs = check_features(features, targets)
     if validation:
-        parts = [((codes, targets), validation)]
+        parts = [((features, targets), validation)]
     else:
         parts = [
-            ((codes[fit], targets[fit]), (codes[held], targets[held]))
-            for fit, held in folds(targets, FOLDS, seed, groups)
+            ((features[fit], targets[fit]), (features[val], targets[val]))
+            for fit, val in folds(targets, FOLDS, seed, groups)
         ]
     c, scores = best_c(solver, task, parts, outputs)
-    weight, bias = Fitter(solver, codes, targets, outputs, exact=True).fit(c)
+    weight, bias = Fitter(solver, features, targets, outputs, exact=True).fit(c)
     return Probe(
         kind=solver,
         weight=weight,
@@ -95,22 +95,22 @@ def fit_probe(
     )
 
 
-def check_codes(codes: Tensor, targets: Tensor) -> int:
+def check_features(features: Tensor, targets: Tensor) -> int:
     """The number of outputs that the targets ask for.
 
     Raises:
         InvalidOption: Too few images, or a class without one.
-        Unsupported: Codes are NaN or infinite.
+        Unsupported: Features are NaN or infinite.
     """
-    if len(codes) < LEAST:
-        raise InvalidOption(f"{len(codes)} images are too few for a probe: at least {LEAST}")
-    if not codes.isfinite().all():
-        raise Unsupported("the network's codes are NaN or infinite: no probe can use them")
+    if len(features) < LEAST:
+        raise InvalidOption(f"{len(features)} images are too few for a probe: at least {LEAST}")
+    if not features.isfinite().all():
+        raise Unsupported("the network's features are NaN or infinite: no probe can use them")
     if targets.dim() > 1:
         return targets.shape[1]
     counts = torch.bincount(targets)
     if len(counts) < 2 or not counts.all():
-        raise InvalidOption("a probe needs two classes, and an image of each to fit it on")
+        raise InvalidOption("a probe needs at least two classes, and an image of each to fit it on")
     return len(counts)
 
 
@@ -131,18 +131,18 @@ def install(probe: Probe, head: nn.Module) -> None:
         head.bias.copy_(probe.bias)
 
 
-def neighbours(
-    codes: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBOURS
+def neighbors(
+    features: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBORS
 ) -> dict[int, float]:
-    """Accuracy on the validation split of the vote of the k nearest codes, by k.
+    """Accuracy on the validation split of the vote of the k nearest feature vectors, by k.
 
     Nearest by angle. An indicator only: it costs next to nothing, and follows what training
-    would reach. A k larger than the number of codes is left out.
+    would reach. A k larger than the number of images is left out.
     """
-    held, truth = validation
-    found = {}
+    val_features, truth = validation
+    accuracies = {}
     for k in ks:
-        if k <= len(codes):
-            model = KNeighborsClassifier(k, metric="cosine").fit(codes.numpy(), labels.numpy())
-            found[k] = float(model.score(held.numpy(), truth.numpy()))
-    return found
+        if k <= len(features):
+            model = KNeighborsClassifier(k, metric="cosine").fit(features.numpy(), labels.numpy())
+            accuracies[k] = float(model.score(val_features.numpy(), truth.numpy()))
+    return accuracies

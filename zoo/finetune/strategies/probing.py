@@ -1,4 +1,4 @@
-"""Fit the head on codes before anything is trained, and choose the unit they are taken at."""
+"""Fit the head on features before anything is trained, and choose the unit they are taken at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.codes import extract
+from zoo.backbones.features import extract
 from zoo.backbones.taps import HEAD, find_taps
 from zoo.errors import InvalidOption
 from zoo.finetune.features.loader import Loader
@@ -22,7 +22,7 @@ from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared, truncated
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.depth import depth_curve
-from zoo.finetune.strategies.probe import fit_probe, install, neighbours
+from zoo.finetune.strategies.probe import fit_probe, install, neighbors
 from zoo.store.atomic import write_whole
 
 __all__ = ["at_depth", "probe", "probe_heads"]
@@ -73,15 +73,15 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
 
     Returns:
-        For the journal: the C of each, and what the nearest neighbours' vote would reach.
+        For the journal: the C of each, and what the nearest neighbors' vote would reach.
     """
     recalibrate(prepared, loaders.plain)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with prepared.progress("reading codes", images) as task:
+    with prepared.progress("reading features", images) as task:
         train, targets = _head_inputs(prepared, loaders.plain, task.advance)
-        held = None
+        validation = None
         if loaders.validation:
-            held = _head_inputs(prepared, loaders.validation, task.advance)
+            validation = _head_inputs(prepared, loaders.validation, task.advance)
     chosen = []
     for at, head in enumerate(prepared.network.heads):
         fitted = fit_probe(
@@ -89,14 +89,14 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
             targets,
             task=prepared.task,
             kind=_kind(prepared),
-            validation=(held[0][at], held[1]) if held else None,
+            validation=(validation[0][at], validation[1]) if validation else None,
             seed=prepared.recipe.seed,
             groups=prepared.dataset.groups_of(prepared.dataset.train),
         )
         install(fitted, head)
         chosen.append(fitted.c)
-    if held and prepared.task == "classification":
-        return {"c": chosen, "knn": neighbours(train[0], targets, (held[0][0], held[1]))}
+    if validation and prepared.task == "classification":
+        return {"c": chosen, "knn": neighbors(train[0], targets, (validation[0][0], validation[1]))}
     return {"c": chosen}
 
 
@@ -129,20 +129,20 @@ def _best_depth(prepared: Prepared, journal: Journal) -> str:
     first = next(loaders.plain.whole()).inputs
     taps = find_taps(prepared.model, prepared.hierarchy, first)
     if len(taps) < 2:
-        raise InvalidOption(f"{prepared.hierarchy.architecture} has codes at one place only")
+        raise InvalidOption(f"{prepared.hierarchy.architecture} has features at one unit only")
 
     def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
         batches = ((batch.inputs, batch.targets) for batch in loader.whole())
         return extract(prepared.model, taps, batches, task)
 
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
-    with prepared.progress("reading codes at all depths", images) as task:
-        codes, targets = read(loaders.plain)
-        held = read(loaders.validation) if loaders.validation else None
+    with prepared.progress("reading features at all depths", images) as task:
+        features, targets = read(loaders.plain)
+        validation = read(loaders.validation) if loaders.validation else None
     curve = depth_curve(
-        list(zip(taps, codes, strict=True)),
+        list(zip(taps, features, strict=True)),
         targets,
-        validation=held,
+        validation=validation,
         task=prepared.task,
         kind=_kind(prepared),
         seed=prepared.recipe.seed,

@@ -1,4 +1,4 @@
-"""Byte planes through zstd, set up to be an almost pure Huffman coder.
+"""Planes: byte planes through zstd, set up to be an almost pure Huffman coder.
 
 The bytes of a plane have a skewed histogram but hardly repeat: matching costs time and, measured,
 size. The result is ordinary zstd frames.

@@ -20,7 +20,7 @@ from zoo.errors import InvalidOption
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["Place"]
+__all__ = ["Location"]
 
 LOCATION = re.compile(
     r"(?P<scheme>s3|gs|az)://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{0,221})"
@@ -45,7 +45,7 @@ _CLIENTS: dict[str, Callable[..., ObjectStore]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """``scheme://bucket/prefix``; prints so.
 
     Attributes:
@@ -59,7 +59,7 @@ class Place:
     prefix: str
 
     @classmethod
-    def parse(cls, location: str) -> Place:
+    def parse(cls, location: str) -> Location:
         """Read ``scheme://bucket`` or ``scheme://bucket/prefix``.
 
         Raises:
@@ -69,8 +69,8 @@ class Place:
         if match is None or ".." in location:
             # The location is not repeated: what does not belong there may be a password.
             raise InvalidOption(
-                "this is no location of a bucket: write scheme://bucket or scheme://bucket/prefix, "
-                "and give credentials in the environment only"
+                "this is not the location of a bucket: write scheme://bucket or "
+                "scheme://bucket/prefix, and give credentials in the environment only"
             )
         prefix = match["prefix"].strip("/")
         return cls(match["scheme"], match["bucket"], f"{prefix}/" if prefix else "")
@@ -82,7 +82,7 @@ class Place:
         """One client to ask and read with, and one to send large things with.
 
         Raises:
-            obstore.exceptions.BaseError: What the environment says of the service is no use.
+            obstore.exceptions.BaseError: The settings in the environment cannot be used.
         """
         return self._client(*ASKING), self._client(*SENDING)
 

@@ -23,7 +23,7 @@ from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
 from zoo.errors import InvalidFreeze, UnknownName, Unsupported
 
-__all__ = ["Operated", "backbone_of", "configured", "unit_named"]
+__all__ = ["SurgeryBackbone", "backbone_of", "configured", "unit_named"]
 
 LISTED = "zoo tree lists them"
 
@@ -33,23 +33,23 @@ def backbone_of(manifest: Manifest) -> Backbone:
     `zoo.plugins.load` does.
 
     Raises:
-        Unsupported: Its surgery or preprocessing is none that can be carried out.
+        Unsupported: Its surgery or preprocessing cannot be carried out.
     """
     check_preprocessing(manifest.preprocessing)
     plugin = plugins.backbone(manifest.backbone.plugin)
     surgery = Surgery.parse(manifest.backbone.options)
     backbone = configured(plugin, surgery)
-    if not surgery.operates:
+    if not surgery.after_build:
         return backbone
     version = plugins.backbone_version(manifest.backbone.plugin)
-    return Operated(backbone, surgery, manifest.backbone.architecture, version)
+    return SurgeryBackbone(backbone, surgery, manifest.backbone.architecture, version)
 
 
 def configured(backbone: Backbone, surgery: Surgery) -> Backbone:
-    """The plugin, told the arguments that the network was built with.
+    """The plugin, configured with the arguments that the network was built with.
 
     Raises:
-        Unsupported: It takes none, or not such.
+        Unsupported: It takes no arguments, or not these.
     """
     if not surgery.arguments:
         return backbone
@@ -78,19 +78,19 @@ def unit_named(hierarchy: Hierarchy, name: str) -> int:
     return depth
 
 
-class Operated:
+class SurgeryBackbone:
     """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an architecture.
 
     Args:
         inner: The plugin.
         surgery: What is done to each network that it builds.
         architecture: The one that the surgery is for: it names units of it.
-        version: Of the plugin: what running a network has told holds for that one.
+        version: Of the plugin; what running a network showed is cached for this version.
 
     Raises:
         UnknownName: It has no unit of a name that the surgery needs.
-        InvalidOption: What is to be taken out is a stage.
-        Unsupported: The surgery cannot be done; the reason is told.
+        InvalidOption: A stage is to be removed.
+        Unsupported: The surgery cannot be done; the message says why.
     """
 
     def __init__(
@@ -99,14 +99,16 @@ class Operated:
         self.inner = inner
         self.surgery = surgery
         self._architecture = architecture
-        self._found_by = (type(inner), version)
+        self._cache_key = (type(inner), version)
         # Here, because `build` may be called where tensors are made on the meta device and left
         # unfilled: networks that ran there would prove nothing.
-        self._removed = _taken_out(*self._found_by, architecture, surgery)
-        self._end = _end(*self._found_by, architecture, surgery, None) if surgery.truncate else None
+        self._removed = _removed_units(*self._cache_key, architecture, surgery)
+        self._end = (
+            _end(*self._cache_key, architecture, surgery, None) if surgery.truncate else None
+        )
 
     def architectures(self) -> Sequence[str]:
-        """The one."""
+        """The only one."""
         return (self._architecture,)
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
@@ -117,8 +119,8 @@ class Operated:
                 convolutions of.
         """
         own = self.surgery.to_build()
-        given = {key: value for key, value in asdict(options).items() if value is not None}
-        module = self.inner.build(architecture, replace(own, **given))
+        asked = {key: value for key, value in asdict(options).items() if value is not None}
+        module = self.inner.build(architecture, replace(own, **asked))
         for unit in self._removed:
             take_out(module, unit)
         if self._end:
@@ -137,7 +139,7 @@ class Operated:
         """The units that are left, at ``input_size`` or the native one."""
         if not self.surgery.truncate:
             return self.inner.hierarchy(architecture, module, input_size=input_size)
-        end = _end(*self._found_by, architecture, self.surgery, input_size)
+        end = _end(*self._cache_key, architecture, self.surgery, input_size)
         return truncated_hierarchy(end, module, POOLED_HEAD)
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
@@ -176,13 +178,13 @@ class Operated:
     def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``state`` without what was cut off, in the shapes of ``module``, fitted by the plugin."""
         own = module.state_dict()
-        kept = {name: tensor for name, tensor in state.items() if name in own}
+        fitting = {name: tensor for name, tensor in state.items() if name in own}
         if self.surgery.convolutional:
             # The same values in another shape: a fully connected layer as a convolution.
-            for name in misfits(module, kept):
-                if own[name].numel() == kept[name].numel():
-                    kept[name] = kept[name].reshape(own[name].shape)
-        return self.inner.adapt(module, kept)
+            for name in misfits(module, fitting):
+                if own[name].numel() == fitting[name].numel():
+                    fitting[name] = fitting[name].reshape(own[name].shape)
+        return self.inner.adapt(module, fitting)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """Nothing: its own library does not build it."""
@@ -194,14 +196,14 @@ class Operated:
 
 
 @lru_cache(maxsize=8)
-def _taken_out(
+def _removed_units(
     plugin: type[Backbone], version: str, architecture: str, surgery: Surgery
 ) -> tuple[Unit, ...]:
-    """The units that ``surgery`` takes out, each seen to be one that can be.
+    """The units that ``surgery`` removes, each checked to be removable.
 
     Raises:
         UnknownName, InvalidOption: As `exact_unit` does.
-        Unsupported: One is not; the reason is told.
+        Unsupported: One is not; the message says why.
     """
     if not surgery.without:
         return ()
@@ -243,6 +245,6 @@ def _end(
 
 def _built(plugin: type[Backbone], version: str, architecture: str, surgery: Surgery) -> nn.Module:
     """The network on the meta device, with all of ``surgery`` done that its fields ask for."""
-    operated = Operated(configured(plugin(), surgery), surgery, architecture, version)
+    backbone = SurgeryBackbone(configured(plugin(), surgery), surgery, architecture, version)
     with on_meta():
-        return operated.build(architecture)
+        return backbone.build(architecture)

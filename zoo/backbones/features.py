@@ -1,7 +1,7 @@
-"""Codes: what a network makes of an image somewhere inside it, pooled to one vector.
+"""Features: what a network makes of an image somewhere inside it, pooled to one vector.
 
 They are taken at taps (`zoo.backbones.taps`): a run ends where its last tap is reached, and nothing
-above is computed. Whatever mode the network is in, codes are those of eval mode.
+above is computed. Whatever mode the network is in, features are those of eval mode.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from zoo.backbones.pooling import pool
 from zoo.backbones.taps import Reached, Tap, hook
 from zoo.domain.progress import Task
 
-__all__ = ["codes", "extract"]
+__all__ = ["extract", "features_at"]
 
 
 @torch.no_grad()
-def codes(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[Tensor]:
-    """The codes of a batch at each tap, float32 (N, F) on the CPU.
+def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[Tensor]:
+    """The features of a batch at each tap, float32 (N, F) on the CPU.
 
     Args:
         module: The network.
         taps: Taps of it, found with images of the same size.
         images: The batch (N, C, H, W), on the network's device.
     """
-    found: dict[str, Tensor] = {}
+    vectors: dict[str, Tensor] = {}
 
     def keep(tap: Tap, tensor: Tensor) -> None:
         # At once: an activation may write into the tensor.
-        codes = tap.activation(tensor) if tap.activation else tensor
-        found[tap.unit] = pool(codes, tap.dimension)
-        if len(found) == len(taps):
+        features = tap.activation(tensor) if tap.activation else tensor
+        vectors[tap.unit] = pool(features, tap.dimension)
+        if len(vectors) == len(taps):
             raise Reached
 
     with ExitStack() as hooks, eval_mode(module):
         for tap in taps:
-            hooks.enter_context(hook(module, tap.path, tap.entering, partial(keep, tap)))
+            hooks.enter_context(hook(module, tap.path, tap.at_input, partial(keep, tap)))
         with suppress(Reached):
             module(images)
-    return [found[tap.unit].cpu() for tap in taps]
+    return [vectors[tap.unit].cpu() for tap in taps]
 
 
 def extract(
@@ -53,19 +53,19 @@ def extract(
     batches: Iterable[tuple[Tensor, Tensor]],
     task: Task,
 ) -> tuple[list[Tensor], Tensor]:
-    """The codes of all batches at each tap, in their order, and the targets.
+    """The features of all batches at each tap, in their order, and the targets.
 
     Args:
         module: The network.
         taps: Taps of it.
         batches: Images (N, C, H, W) and targets (N, …), on any device.
-        task: Told of every image.
+        task: Advanced by every image.
     """
     device = next(module.parameters()).device
     parts: list[list[Tensor]] = []
     targets: list[Tensor] = []
     for images, target in batches:
-        parts.append(codes(module, taps, images.to(device)))
+        parts.append(features_at(module, taps, images.to(device)))
         targets.append(target.cpu())
         task.advance(len(images))
     return [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(targets)

@@ -1,4 +1,4 @@
-"""Codes against what hooks of our own see, in networks of every layout."""
+"""Features against what hooks of our own see, in networks of every layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo import plugins
-from zoo.backbones.codes import codes, extract
+from zoo.backbones.features import extract, features_at
 from zoo.backbones.pooling import feature_dimension
 from zoo.backbones.taps import HEAD, find_tap, find_taps
 from zoo.backbones.trace import trace
@@ -58,12 +58,12 @@ def seen(module: nn.Module, path: str, images: Tensor) -> Tensor:
         ("test_mambaout", 96, "stages.1.blocks.0", (1, 2)),
     ],
 )
-def test_codes_are_the_mean_over_places(
+def test_features_are_the_mean_over_places(
     architecture: str, size: int, unit: str, places: tuple[int, ...]
 ) -> None:
     module, hierarchy, images = built(architecture, size=size)
     tap = find_tap(module, hierarchy, images, unit)
-    (found,) = codes(module, [tap], images)
+    (found,) = features_at(module, [tap], images)
     expected = seen(module, unit, images).mean(dim=places)
     assert found.shape == (2, tap.features)
     assert torch.allclose(found, expected, atol=1e-6)
@@ -77,23 +77,25 @@ def test_a_misspelt_head_is_met_with_the_head() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_efficientnet"])
-def test_the_head_makes_the_outputs_of_its_codes(architecture: str) -> None:
+def test_the_head_makes_the_outputs_of_its_features(architecture: str) -> None:
     module, hierarchy, images = built(architecture)
     taps = find_taps(module, hierarchy, images)
     assert [tap.unit for tap in taps] == [*(unit.name for unit in hierarchy.units), HEAD]
     with torch.no_grad():
-        outputs = module.get_classifier()(codes(module, taps, images)[-1])
+        outputs = module.get_classifier()(features_at(module, taps, images)[-1])
         assert torch.allclose(outputs, module(images), atol=1e-6)
 
 
-def test_an_encoder_gives_its_own_codes() -> None:
+def test_an_encoder_gives_its_own_features() -> None:
     module, hierarchy, images = built("test_vit")
     backbone = plugins.backbone("timm")
     encoder = backbone.build("test_vit", BuildOptions(num_classes=0)).eval()
     encoder.load_state_dict(module.state_dict(), strict=False)
     bare = backbone.hierarchy("test_vit", encoder)
-    (found,) = codes(encoder, [find_tap(encoder, bare, images, HEAD)], images)
-    assert torch.equal(found, codes(module, [find_tap(module, hierarchy, images, HEAD)], images)[0])
+    (found,) = features_at(encoder, [find_tap(encoder, bare, images, HEAD)], images)
+    assert torch.equal(
+        found, features_at(module, [find_tap(module, hierarchy, images, HEAD)], images)[0]
+    )
     with torch.no_grad():
         assert torch.equal(found, encoder(images))
 
@@ -101,7 +103,7 @@ def test_an_encoder_gives_its_own_codes() -> None:
 def test_a_hidden_layer_is_taken_behind_its_relu() -> None:
     module, hierarchy, images = built("alexnet", "torchvision")
     tap = find_tap(module, hierarchy, images, "classifier.4")
-    (found,) = codes(module, [tap], images)
+    (found,) = features_at(module, [tap], images)
     before = seen(module, "classifier.4", images)
     assert before.min() < 0
     assert torch.equal(found, before.relu())
@@ -122,7 +124,7 @@ def test_a_relu_that_is_a_function_is_found_too(
     with torch.no_grad():
         expected = module(images)
     tap = find_tap(module, hierarchy, images, unit)
-    (found,) = codes(module, [tap], images)
+    (found,) = features_at(module, [tap], images)
     before = seen(module, path, images)
     assert before.min() < 0
     assert torch.allclose(found, before.relu().mean(dim=(2, 3)), atol=1e-6)
@@ -144,7 +146,7 @@ def test_residual_blocks_end_behind_their_relu(plugin: str, architecture: str) -
         blocks = [unit for unit in hierarchy.units if "layer" in unit.name]
         taps = [find_tap(module, hierarchy, images, unit.name) for unit in blocks]
         assert len(taps) > 2
-        for tap, found in zip(taps, codes(module, taps, images), strict=True):
+        for tap, found in zip(taps, features_at(module, taps, images), strict=True):
             maps = seen(module, tap.path, images)
             assert maps.min() == 0 < maps.max()
             assert torch.allclose(found, maps.mean(dim=(2, 3)), atol=1e-6)
@@ -173,12 +175,12 @@ def test_activations_of_every_spelling(apply: Callable[[Tensor], Tensor]) -> Non
     torch.manual_seed(0)
     module, images = Net().eval(), torch.randn(2, 3, 8, 8)
     hierarchy = trace("net", module, input_size=(3, 8, 8), head=("fc",))
-    (found,) = codes(module, [find_tap(module, hierarchy, images, "first")], images)
+    (found,) = features_at(module, [find_tap(module, hierarchy, images, "first")], images)
     with torch.no_grad():
         expected = apply(module.first(images)).mean(dim=(2, 3))
     assert torch.allclose(found, expected, atol=1e-6)
     # The next one has none behind it.
-    (found,) = codes(module, [find_tap(module, hierarchy, images, "second")], images)
+    (found,) = features_at(module, [find_tap(module, hierarchy, images, "second")], images)
     assert torch.allclose(found, seen(module, "second", images).mean(dim=(2, 3)), atol=1e-6)
 
 
@@ -191,19 +193,19 @@ def test_nothing_above_the_last_tap_runs() -> None:
         module.get_submodule(path).register_forward_pre_hook(
             lambda _, __, path=path: ran.append(path)  # type: ignore[misc]
         )
-    codes(module, [tap], images)
+    features_at(module, [tap], images)
     assert ran == ["layer1", "layer2"]
 
 
-def test_codes_are_those_of_eval_mode_and_the_mode_stays() -> None:
+def test_features_are_those_of_eval_mode_and_the_mode_stays() -> None:
     module, hierarchy, images = built("test_resnet")
     taps = find_taps(module, hierarchy, images)
-    expected = codes(module, taps, images)
+    expected = features_at(module, taps, images)
     module.train()
     module.get_submodule("layer1").eval()
     modes = {path: child.training for path, child in module.named_modules()}
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    for found, code in zip(codes(module, taps, images), expected, strict=True):
+    for found, code in zip(features_at(module, taps, images), expected, strict=True):
         assert torch.equal(found, code)
     assert {path: child.training for path, child in module.named_modules()} == modes
     assert all(torch.equal(buffers[name], buffer) for name, buffer in module.named_buffers())
@@ -226,7 +228,7 @@ def test_extraction_keeps_the_order_of_the_batches() -> None:
     task: Task = Counted()
     batches = [(images[:2], targets[:2]), (images[2:4], targets[2:4]), (images[4:], targets[4:])]
     found, labels = extract(module, taps, batches, task)
-    for tap, code, whole in zip(taps, found, codes(module, taps, images), strict=True):
+    for tap, code, whole in zip(taps, found, features_at(module, taps, images), strict=True):
         assert code.shape == (5, tap.features)
         assert torch.allclose(code, whole, atol=1e-5), tap.unit
     assert torch.equal(labels, targets)
@@ -252,7 +254,7 @@ class Twice(nn.Sequential):
         return output
 
 
-def test_what_runs_twice_has_no_codes() -> None:
+def test_what_runs_twice_has_no_features() -> None:
     module, hierarchy, images = built("test_resnet")
     module.set_submodule("layer3", Twice(*module.get_submodule("layer3").children()))
     with pytest.raises(Unsupported, match="runs 2 times"):

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint hold values that are no numbers."""
+"""Which tensors of a checkpoint have NaN values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["nan_tensors"]
 
 
 def nan_tensors(store: Store, digest: Digest) -> list[str]:
-    """Names of the tensors that hold NaN, in the file's order."""
+    """Names of the tensors that have NaN, in the file's order."""
     state = mapped_state(store, store.manifest(digest))
     return [name for name, tensor in state.items() if _has_nan(tensor)]
 

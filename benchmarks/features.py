@@ -1,6 +1,7 @@
-"""Codes and probes of ImageNet weights on scikit-learn's digits: what they cost, and which depth.
+"""Features and probes of ImageNet weights on scikit-learn's digits: what they cost, and which
+depth.
 
-    python benchmarks/codes.py
+    python benchmarks/features.py
 
 Extraction is measured beside a bare forward loop with the same loader, which reads and transforms
 each image anew; a probe beside the forward pass over its own data. One process, turns taken: quote
@@ -24,7 +25,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import zoo
-from zoo.backbones.codes import extract
+from zoo.backbones.features import extract
 from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.progress import silent
 from zoo.domain.surgery import adapted_preprocessing
@@ -75,8 +76,10 @@ class Network:
         for batch in self.batches(images).view(0):
             self.module(batch.images)
 
-    def codes(self, taps: Sequence[Tap], images: int | None = None) -> tuple[list[Tensor], Tensor]:
-        """Codes at each tap, and labels."""
+    def features(
+        self, taps: Sequence[Tap], images: int | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Features at each tap, and labels."""
         pairs = ((batch.images, batch.targets) for batch in self.batches(images).view(0))
         with silent("", None) as task:
             return extract(self.module, taps, pairs, task)
@@ -92,12 +95,12 @@ def main() -> None:
         dataset = open_dataset(str(digits), validation_share=0, test_share=0)
         small, native = Network(dataset, SIZE), Network(dataset, 224)
         extraction(small)
-        codes, labels = small.codes(small.taps)
-        probes(small, codes[-1], labels, len(labels))
-        few, few_labels = native.codes(native.taps[-1:], TIMED)
+        features, labels = small.features(small.taps)
+        probes(small, features[-1], labels, len(labels))
+        few, few_labels = native.features(native.taps[-1:], TIMED)
         probes(native, few[0], few_labels, TIMED)
         files = [digits / sample.key for sample in small.samples()]
-        depths(root, files, codes, labels)
+        depths(root, files, features, labels)
 
 
 def save_digits(folder: Path) -> None:
@@ -114,8 +117,8 @@ def extraction(network: Network) -> None:
     """Images per second beside the bare loop's."""
     times = in_turns({
         "bare forward loop": lambda: network.forward(TIMED),
-        "codes before the head": lambda: network.codes(network.taps[-1:], TIMED),
-        f"codes at all {len(network.taps)} taps": lambda: network.codes(network.taps, TIMED),
+        "features before the head": lambda: network.features(network.taps[-1:], TIMED),
+        f"features at all {len(network.taps)} taps": lambda: network.features(network.taps, TIMED),
     })  # fmt: skip
     print(f"extraction, {SIZE} x {SIZE} pixels, median of {ROUNDS} rounds of {TIMED} images")
     bare = times["bare forward loop"]
@@ -125,7 +128,7 @@ def extraction(network: Network) -> None:
         print(f"  {name:24} {rate:7.1f} images/s   {ratio:5.2f} of the bare loop")
 
 
-def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None:
+def probes(network: Network, features: Tensor, labels: Tensor, images: int) -> None:
     """A forward pass and a probe, as multiples of the forward pass."""
     order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
     held, fit = order[: images // 10], order[images // 10 :]
@@ -134,10 +137,10 @@ def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None
         **{
             kind: partial(
                 fit_probe,
-                codes[fit],
+                features[fit],
                 labels[fit],
                 kind=kind,
-                validation=(codes[held], labels[held]),
+                validation=(features[held], labels[held]),
             )
             for kind in ("softmax", "svm")
         },
@@ -150,14 +153,14 @@ def probes(network: Network, codes: Tensor, labels: Tensor, images: int) -> None
         print(f"  {kind:8} {median:6.2f} s: with the pass {1 + median / forward:.2f} x the pass")
 
 
-def depths(root: Path, files: Sequence[Path], codes: Sequence[Tensor], labels: Tensor) -> None:
+def depths(root: Path, files: Sequence[Path], features: Sequence[Tensor], labels: Tensor) -> None:
     """What ``--at auto`` takes with few training images and what that is worth on all others,
-    beside the last codes and the best of all units, as if the test split had chosen.
+    beside the last features and the best of all units, as if the test split had chosen.
 
     Args:
         root: A place to work in.
         files: The images.
-        codes: Of them at each tap.
+        features: Of them at each tap.
         labels: Of them.
     """
     print(f"{TRAINED} training images, {SIZE} x {SIZE} pixels, tested on {len(labels) - TRAINED}")
@@ -170,11 +173,11 @@ def depths(root: Path, files: Sequence[Path], codes: Sequence[Tensor], labels: T
             table = root / f"digits-{seed}.csv"
             save_table(table, files, set(train.tolist()))
             auto, last = (probe(z, table, at, seed) for at in ("auto", "head"))
-            best = max(accuracy(code, labels, train, test) for code in codes)
+            best = max(accuracy(code, labels, train, test) for code in features)
             options = z.workspace.store.manifest(auto.manifest).backbone.options
             print(
                 f"  seed {seed}: {options.get('truncate', 'head')} {shown(auto.metrics)}, "
-                f"last codes {shown(last.metrics)}, best of {len(codes)} taps {best:.3f}"
+                f"last features {shown(last.metrics)}, best of {len(features)} taps {best:.3f}"
             )
 
 
@@ -199,10 +202,10 @@ def shown(metrics: Mapping[str, float]) -> str:
     return f"{metrics['accuracy']:.3f} ({low:.3f} to {high:.3f})"
 
 
-def accuracy(codes: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> float:
+def accuracy(features: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> float:
     """Accuracy on ``test`` of a probe fitted on ``train``."""
-    probe = fit_probe(codes[train], labels[train])
-    outputs = nn.functional.linear(codes[test], probe.weight, probe.bias)
+    probe = fit_probe(features[train], labels[train])
+    outputs = nn.functional.linear(features[test], probe.weight, probe.bias)
     return goodness(outputs, labels[test], "classification").mean().item()
 
 

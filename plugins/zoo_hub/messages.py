@@ -1,4 +1,4 @@
-"""What the hub says for people: its reasons without secrets, and the waits that it asks for."""
+"""Messages of the hub for people: its reasons without secrets, and the waits that it asks for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 # Documented there, but loaded in a way that type checkers do not see.
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
-__all__ = ["LOG", "asked_wait", "host", "in_our_words", "reason", "without_secrets"]
+__all__ = ["LOG", "requested_wait", "host", "waits_as_warnings", "reason", "without_secrets"]
 
 LOG = logging.getLogger("zoo")
 """The command line prints what comes here on stderr."""
@@ -54,7 +54,7 @@ def without_secrets(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
-def asked_wait(error: Exception) -> int:
+def requested_wait(error: Exception) -> int:
     """Seconds that the hub asks to wait; 0 if it does not say."""
     if not isinstance(error, HfHubHTTPError):
         return 0
@@ -74,9 +74,9 @@ def asked_wait(error: Exception) -> int:
 
 
 @contextmanager
-def in_our_words(hub: str) -> Iterator[None]:
-    """While it is open, the client's own log lines are not shown: they have addresses that are
-    signed. That it waits is told in ours.
+def waits_as_warnings(hub: str) -> Iterator[None]:
+    """While it is open, the client's own log lines are not shown: they have signed addresses. Its
+    waits become warnings of ours.
     """
     handlers, propagate = CLIENT.handlers[:], CLIENT.propagate
     CLIENT.handlers, CLIENT.propagate = [_Waits(hub)], False
@@ -87,7 +87,7 @@ def in_our_words(hub: str) -> Iterator[None]:
 
 
 class _Waits(logging.Handler):
-    """Tells of the waits among the client's log lines, and of nothing else."""
+    """Turns the waits among the client's log lines into warnings, and drops the rest."""
 
     def __init__(self, hub: str) -> None:
         super().__init__()
