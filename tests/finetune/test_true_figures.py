@@ -126,7 +126,7 @@ def test_the_best_weights_are_put_back_and_measured_anew(
     alone = tune(small, strategy="gradual", phases=("none:3@1e-2",), save="team/alone")
     check(small, tmp_path, "spoiled", {})
     assert small.show("team/tuned").to_json()["metrics"] == alone.metrics
-    assert small.diff("team/alone", "team/tuned")["identical_share"] == 1
+    assert small.diff("team/alone", "team/tuned").to_json()["identical_share"] == 1
 
 
 def test_activations_of_other_weights_are_refused(
