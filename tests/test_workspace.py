@@ -340,7 +340,7 @@ class TestRemotes:
 
     @pytest.mark.parametrize("name", ["", "a/b", "a.b", "s3://x", "~", "..", "-x", "a b", "a\n"])
     def test_a_name_that_could_be_a_path_is_refused(self, zoo: Workspace, name: str) -> None:
-        with pytest.raises(InvalidOption, match="no name for a remote"):
+        with pytest.raises(InvalidOption, match="not a name for a remote"):
             zoo.remotes.add(name, "/a")
 
     @pytest.mark.parametrize("where", [".", "{root}", "{root}/below/.."])

@@ -141,8 +141,8 @@ class Zoo:
         Args:
             source: Name of the source: ``timm``, ``hub``, …
             library: Of the hub: what belongs to this library.
-            author: Of the hub: what belongs to this owner.
-            limit: Of the hub: at most so many, the newest.
+            author: With hub: only what belongs to this owner.
+            limit: With hub: at most this many, the newest first.
             results: Tables of results to join by name: files or addresses.
 
         Raises:
@@ -472,7 +472,7 @@ class Zoo:
             The file that building such a network runs from now on. Nothing is imported yet.
 
         Raises:
-            InvalidOption: It is no import path, or one of the standard library.
+            InvalidOption: It is not an import path, or one of the standard library.
             MissingPackage: There is no such module here.
         """
         from zoo.exchange.consent import allow
@@ -570,7 +570,7 @@ class Zoo:
             image_size: Height and width.
             channels: Channels of the input.
             without: Residual units to take out.
-            convolutional: Classify every place of larger images (AlexNet, VGG).
+            convolutional: Classify every position of larger images (AlexNet, VGG).
             classes: Give it a new, untrained head for so many.
             head: Kind of the new head.
 
@@ -643,7 +643,7 @@ class Zoo:
             out: The safetensors file to write.
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
-            skip_bad: Leave out what cannot be read, and count it.
+            skip_bad: Skip and count images that cannot be read.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.

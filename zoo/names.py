@@ -59,8 +59,8 @@ class Names:
         """Read a reference; a name that is none, but resembles known ones, is met with those.
 
         Raises:
-            UnknownName: The text is no reference, but near names are known.
-            InvalidReference: The text is no reference.
+            UnknownName: The text is not a reference, but near names are known.
+            InvalidReference: The text is not a reference.
         """
         try:
             return Reference.parse(name)

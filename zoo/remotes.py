@@ -81,8 +81,8 @@ def check_store(location: str) -> None:
     """
     if address := hub_address(location):
         raise InvalidOption(
-            f"'{location}' is no store: a repository of the model hub holds one checkpoint, and "
-            "keeps no names that move",
+            f"'{location}' is not a store: a repository of the model hub has one checkpoint, and "
+            "no refs",
             hint=f"zoo push NAME --to {address} publishes there, zoo pull NAME --from {address} "
             "takes it, zoo index hub --author ORG lists",
         )
@@ -122,7 +122,9 @@ class Remotes:
             Conflict: The name stands for another location.
         """
         if not NAME.fullmatch(name):
-            raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
+            raise InvalidOption(
+                f"'{name}' is not a name for a remote: letters, digits, '-' and '_'"
+            )
         check_secrets(location)
         check_store(location)
         plugins.remote(scheme_of(location) or "folder")

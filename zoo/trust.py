@@ -30,7 +30,7 @@ PATH = re.compile(rf"({WORD}(?:\.{WORD})*):({WORD})")
 
 
 def import_path(name: str) -> tuple[str, str] | None:
-    """The module and the name in it; None if ``name`` is no import path, or one of the standard
+    """The module and the name in it; None if ``name`` is not an import path, or one of the standard
     library: some modules of that do things when they are imported, and none has a network.
     """
     match = PATH.fullmatch(name)

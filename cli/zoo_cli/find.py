@@ -28,7 +28,7 @@ def amount(text: str) -> int:
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", text)
     if match is None:
-        raise click.BadParameter(f"'{text}' is no count: write 5000000, 5M or 1.2G")
+        raise click.BadParameter(f"'{text}' is not a count: write 5000000, 5M or 1.2G")
     try:
         return int(float(match[1]) * SUFFIXES[match[2].lower()])
     except OverflowError:
@@ -94,7 +94,7 @@ def _note_nothing(zoo: Zoo, asked: str) -> None:
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif "params" in asked:
-        note("what has no known number of parameters matches no filter on params")
+        note("checkpoints with an unknown number of parameters match no filter on params")
 
 
 @click.command()

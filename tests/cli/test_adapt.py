@@ -38,7 +38,7 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), ["error: nothing is asked for"]),
+        ((), ["error: no change is asked for"]),
         (("--truncate", "blokcs.4"), ["unknown unit or stage of tf_efficientnet_lite0 'blokcs.4'",
                                       "did you mean blocks.4"]),
         (("--truncate", "zzz"), ["zoo tree lists them"]),

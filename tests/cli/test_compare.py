@@ -89,7 +89,7 @@ def test_identify_shows_hostile_names_harmlessly(run: Run, stray: Path, tmp_path
     done = run("identify", path)
     assert done.code == 0
     assert all(char.isprintable() or char == "\n" for char in done.out + done.err)
-    assert "has besides one tensor: ?]0;owned?" in done.out
+    assert "also has one tensor: ?]0;owned?" in done.out
 
 
 def test_log_warns_of_a_false_parent_and_shows_descendants(run: Run, moved: Workspace) -> None:

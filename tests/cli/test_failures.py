@@ -65,10 +65,10 @@ def error_of(done: Any) -> dict[str, Any]:
     ("line", "code", "says", "hint"),
     [
         (("show", "team/flower"), "unknown_name", "'team/flower'", f"did you mean {NAME}?"),
-        (("show", "a/b/c"), "invalid_reference", "is no reference", "team/flowers:v3"),
+        (("show", "a/b/c"), "invalid_reference", "is not a reference", "team/flowers:v3"),
         (("push", NAME, "--to", "lap"), "unknown_name", "unknown remote 'lap'", "./lap"),
         (("push", NAME, "--to", "/no/such/lab"), "unavailable", "does not exist", "zoo remote"),
-        (("verify", "hf://a/b"), "invalid_option", "is no store", "publishes there"),
+        (("verify", "hf://a/b"), "invalid_option", "is not a store", "publishes there"),
         (("search", "licence:mit"), "unknown_name", "'licence'", "license"),
         (("--home", "nowhere", "search"), "no_zoo", "nowhere", "zoo init"),
     ],

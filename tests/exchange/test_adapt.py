@@ -218,7 +218,7 @@ def test_a_new_head_is_the_same_each_time(
 @pytest.mark.parametrize(
     ("architecture", "how", "error", "says"),
     [
-        ("test_resnet", {}, InvalidOption, "nothing is asked for"),
+        ("test_resnet", {}, InvalidOption, "no change is asked for"),
         ("test_resnet", {"truncate": "layer9"}, UnknownName, "layer9"),
         ("test_resnet", {"without": ("layer2.0",)}, Unsupported, "it turns 1x32x40x40 into"),
         ("test_vit", {"without": ("blocks",)}, InvalidOption,

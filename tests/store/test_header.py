@@ -40,10 +40,10 @@ REFUSED = {
     "a huge header": ((100_000_001).to_bytes(8, "little") + b"{}", "header has 100,000,001 bytes"),
     "a boundless header": (b"\xff" * 8 + b"{}", "the most are"),
     "end before begin": (raw_file({"a": tensor("U8", [4], 4, 0)}, BODY), "takes -4 bytes"),
-    "negative begin": (raw_file({"a": tensor("U8", [4], -4, 0)}, BODY), "no whole number"),
-    "negative shape": (raw_file({"a": tensor("U8", [-2, -2], 0, 4)}, BODY), "no whole number"),
-    "a fraction": (raw_file({"a": tensor("U8", [4.0], 0, 4)}, BODY), "no whole number"),
-    "a truth value": (raw_file({"a": tensor("U8", [True], 0, 1)}, b"x"), "no whole number"),
+    "negative begin": (raw_file({"a": tensor("U8", [4], -4, 0)}, BODY), "not a whole number"),
+    "negative shape": (raw_file({"a": tensor("U8", [-2, -2], 0, 4)}, BODY), "not a whole number"),
+    "a fraction": (raw_file({"a": tensor("U8", [4.0], 0, 4)}, BODY), "not a whole number"),
+    "a truth value": (raw_file({"a": tensor("U8", [True], 0, 1)}, b"x"), "not a whole number"),
     "three offsets": (
         raw_file({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 2, 4]}}, BODY),
         "not a safetensors file",
@@ -55,7 +55,7 @@ REFUSED = {
     "a dtype that is a list": (raw_file({"a": {**ONE, "dtype": []}}, BODY), "not a safetensors"),
     "no shape": (raw_file({"a": {"dtype": "U8", "data_offsets": [0, 4]}}, BODY), "shape"),
     "a tensor that is a number": (raw_file({"a": 4}, BODY), "not a safetensors file"),
-    "a list": (raw_file("[]"), "header is no object"),
+    "a list": (raw_file("[]"), "header is not an object"),
     "no JSON": (raw_file("abcdef"), "not a safetensors file"),
     "a pickle": (b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.", "the most are"),
     "deep nesting": (raw_file("[" * 100_000), "not a safetensors file"),
@@ -65,7 +65,7 @@ REFUSED = {
     "what JSON has not": (raw_file({"__metadata__": float("nan"), "a": ONE}, BODY), "NaN"),
     "less than nothing": (
         raw_file('{"a":{"dtype":"U8","shape":[4],"data_offsets":[-0,4]}}', BODY),
-        "no whole number",
+        "not a whole number",
     ),
     "half a character": (raw_file({"\ud800": ONE}, BODY), "surrogates"),
 }

@@ -156,7 +156,7 @@ def test_a_gap_in_a_history_is_found(full: Place) -> None:
 def test_what_is_no_part_of_a_store_is_found(full: Place) -> None:
     full.plant("objects/notes.txt", b"mine")
     (damage,) = verify(full.remote).damages
-    assert (damage.name, damage.problem) == ("objects/notes.txt", "is no part of a store")
+    assert (damage.name, damage.problem) == ("objects/notes.txt", "does not belong in a store")
 
 
 def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None:
@@ -165,7 +165,7 @@ def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None
     full.lose(name_of("objects", digest))
     found = {damage.name: damage.problem for damage in verify(full.remote).damages}
     assert found == {
-        f"objects/zz/{digest.hex}": "lies in the wrong place",
+        f"objects/zz/{digest.hex}": "is in the wrong folder",
         str(digest): "is missing",
     }
 

@@ -199,7 +199,7 @@ def test_a_damaged_base_is_the_one_that_is_named(
     with pytest.raises(Corrupt, match=f"^manifest {base} is damaged"):
         pull(theirs, CHILD, team.location)
     problems = {damage.name: damage.problem for damage in verify(team.remote).damages}
-    assert problems[str(base)] == "its bytes are not what its name says"
+    assert problems[str(base)] == "its bytes do not have the digest in its name"
     assert problems[str(child)].startswith(f"cannot be decoded: manifest {base} is damaged")
     assert repair(team.remote, mine.store).damages == ()
     pull(theirs, CHILD, team.location)

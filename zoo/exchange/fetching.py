@@ -131,7 +131,7 @@ class Fetcher:
             received = offset
             for piece in self._source.open(self._release, promised.path, offset):
                 if self._stopped.is_set():
-                    raise Unavailable(self._release.locator, "not wanted any more")
+                    raise Unavailable(self._release.locator, "canceled")
                 received += len(piece)
                 yield piece
                 task.advance(len(piece))

@@ -59,7 +59,7 @@ def locator_in(location: str) -> tuple[str, str]:
     """
     address = hub_address(location)
     if address is None:
-        raise InvalidOption(f"'{location}' is no place to publish at: write hf://org/name")
+        raise InvalidOption(f"'{location}' is not a repository to publish to: write hf://org/name")
     return HUB, address.partition("://")[2]
 
 

@@ -70,12 +70,12 @@ def holding(place: Store, folder: Folder) -> Holding:
         try:
             digest = Digest("blake3", PurePosixPath(file.name).stem)
         except InvalidReference:
-            found.strays.append((file, "is no part of a store"))
+            found.strays.append((file, "does not belong in a store"))
             continue
         if file.name == name_of(folder, digest):
             found.files[digest] = file
         else:
-            found.strays.append((file, "lies in the wrong place"))
+            found.strays.append((file, "is in the wrong folder"))
     return found
 
 

@@ -344,7 +344,7 @@ def _named(place: Store, digest: Digest) -> tuple[set[Digest], str]:
         # their digests, as every version does.
         data = manifest_bytes(place, digest)
         found = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
-        return found, f"manifest {digest}: {error}; all that it names is kept"
+        return found, f"manifest {digest}: {error}; all that it lists is kept"
 
 
 def _headers(place: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
@@ -372,7 +372,7 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
-    why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
+    why = "no ref reaches it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
@@ -384,5 +384,5 @@ def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
 def _leftovers(place: Store, before: datetime) -> Iterator[Doomed]:
     for file in sorted(place.files("tmp"), key=lambda file: file.name):
         if file.at < before and MADE.fullmatch(file.name):
-            why = "an unfinished write left it"
+            why = "left by an unfinished write"
             yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])

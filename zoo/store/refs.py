@@ -129,7 +129,9 @@ class Refs:
                               f"give it another name: zoo tag {ref} NAME")  # fmt: skip
         if not numbers:
             if not self.backend.stat(MARKER):
-                raise Unavailable(str(self.backend), "is no zoo store any more: was it unmounted?")
+                raise Unavailable(
+                    str(self.backend), "is not a zoo store any more: was it unmounted?"
+                )
             self._check_new(ref)
         if not self.backend.create(move_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)

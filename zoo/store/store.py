@@ -454,7 +454,7 @@ def _encoded(pieces: Iterable[bytes | memoryview]) -> bytes:
 
 
 def _refuse_links(backend: Guarded) -> None:
-    """Refuse a store whose own folders lie elsewhere: another store's, or what is no store's."""
+    """Refuse a store whose own folders lie elsewhere: another store's, or what is not a store's."""
     for name, kind in backend.kinds("").items():
         if name in OWN and kind != FOLDER_KIND:
             raise NotAFile(f"{backend}/{name}", FOLDER_KIND, kind)

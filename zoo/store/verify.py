@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 """In the order of listing, which comes after the names. Writers go the other way, so that of what
 is pushed meanwhile nothing seems to be missing."""
 
-DAMAGED = "its bytes are not what its name says"
+DAMAGED = "its bytes do not have the digest in its name"
 MISSING = "is missing"
 
 File = tuple[Kind, Digest]

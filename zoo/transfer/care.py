@@ -99,5 +99,5 @@ def _span(days: float) -> timedelta:
         InvalidOption: It is no number of days.
     """
     if not days >= 0:  # nan, too
-        raise InvalidOption(f"{days} is no number of days")
+        raise InvalidOption(f"{days} is not a number of days")
     return timedelta(days=min(days, timedelta.max.days))
