@@ -22,7 +22,7 @@ from zoo.errors import (
 from zoo.lookup.details import details
 from zoo.lookup.identify import identify
 from zoo.lookup.lineage import lineage
-from zoo.moves import append, append_after
+from zoo.reflog import append, append_after
 from zoo.registry import Query
 from zoo.registry.engine import writing
 from zoo.registry.tensors import fingerprint
@@ -158,7 +158,7 @@ class TestProtect:
         zoo.protect(REF, on=True)
         assert zoo.registry.refs() == [(REF, digest, 2)]
         zoo.protect(REF, on=False)
-        assert zoo.index.known_moves() == {REF: 3}
+        assert zoo.index.known_entries() == {REF: 3}
 
     def test_an_index_that_cannot_be_written_does_not_matter(self, zoo: Workspace) -> None:
         add_checkpoint(zoo, NAME)

@@ -21,13 +21,13 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
-from zoo.moves import (
+from zoo.names import Names
+from zoo.reflog import (
     append_after,
     append_deletion,
     append_protection,
     append_restoration,
 )
-from zoo.names import Names
 from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.disk import Disk

@@ -54,11 +54,12 @@ def log(name: str, ref: bool, as_json: bool) -> None:
         click.echo(clean(f"at {standing(there.to_json())}"))
     if found.history:
         click.echo(f"history of {found.name}")
-        moves = [move.entry for move in found.history]
+        entries = [logged.entry for logged in found.history]
         rows = [
-            (f"  #{move.number}", move.at, move.by, move.manifest.short, move.why) for move in moves
+            (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
+            for entry in entries
         ]
-        table(("  MOVE", "AT", "BY", "CHECKPOINT", "WHY"), rows)
+        table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows)
 
 
 def _print_lineage(found: Lineage) -> None:

@@ -332,7 +332,7 @@ def test_work_is_done_though_nobody_reads_of_it(
     home: Path, bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.moves.now", lambda: "2026-01-01T00:00:00Z")
+        patch.setattr("zoo.reflog.now", lambda: "2026-01-01T00:00:00Z")
         bare("delete", NAME)
     assert list(home.glob("manifests/*/*"))
     with monkeypatch.context() as patch:

@@ -79,7 +79,7 @@ def test_a_remote_that_a_pull_finds_damaged(run: Any, home: Path, tmp_path: Path
     assert f"repair it from a zoo that has an intact copy: zoo verify {team} --repair" in done.err
     left = run("--home", mine, "verify", team, "--repair")
     assert left.code == 1
-    assert "this zoo has no sound copy" in left.err
+    assert "this zoo has no intact copy" in left.err
     assert f"zoo verify {team} --repair --from REMOTE" in left.err
     assert run("verify", team, "--repair").code == 0
     assert run("--home", mine, "pull", TUNED, "--from", team).code == 0

@@ -158,7 +158,7 @@ def test_a_recipe_is_read_from_toml_and_options_count_more() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("data = ", "no TOML"),
+        ("data = ", "not TOML"),
         ("epochs = 3", "needs data"),
         ('data = "x"\nepoch = 3', "no option 'epoch'; did you mean epochs"),
         ('data = "x"\nepochs = "3"', "epochs cannot be '3'"),

@@ -20,7 +20,7 @@ from fakes.sampled import every, sampled
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.registry import Registry, file, open_kept
 from zoo.registry.damage import damage
 from zoo.registry.kept import _Kept

@@ -60,8 +60,14 @@ REFUSED = {
     "a pickle": (b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.", "the most are"),
     "deep nesting": (raw_file("[" * 100_000), "not a safetensors file"),
     "another encoding": (raw_file(json.dumps({"a": ONE}).encode("utf-16"), BODY), "utf-8"),
-    "metadata that are numbers": (raw_file({"__metadata__": {"a": 1}, "a": ONE}, BODY), "texts"),
-    "metadata that are a list": (raw_file({"__metadata__": [], "a": ONE}, BODY), "texts"),
+    "metadata that are numbers": (
+        raw_file({"__metadata__": {"a": 1}, "a": ONE}, BODY),
+        "a map of strings",
+    ),
+    "metadata that are a list": (
+        raw_file({"__metadata__": [], "a": ONE}, BODY),
+        "a map of strings",
+    ),
     "what JSON has not": (raw_file({"__metadata__": float("nan"), "a": ONE}, BODY), "NaN"),
     "less than nothing": (
         raw_file('{"a":{"dtype":"U8","shape":[4],"data_offsets":[-0,4]}}', BODY),

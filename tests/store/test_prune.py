@@ -15,7 +15,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, DiskFull, UnknownName
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.held import name_of

@@ -118,7 +118,7 @@ def users_of(zoo: Workspace) -> dict[str, set[str]]:
     for ref in zoo.store.refs():
         moves = zoo.store.history(ref)
         for move in moves:
-            called = str(ref) if move is moves[-1] else f"{ref} (move {move.number})"
+            called = str(ref) if move is moves[-1] else f"{ref} (entry {move.number})"
             items = [item for item, _ in zoo.store.manifest(move.manifest).objects()]
             for digest in [move.manifest, *items]:
                 users.setdefault(str(digest), set()).add(called)

@@ -21,7 +21,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, DiskFull, Forbidden, MissingObject, Unavailable
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store, manifests
 from zoo.store.encoded import encoded_header
 from zoo.store.folder import FolderBackend

@@ -14,7 +14,7 @@ from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName
 from zoo.exchange.results import joined, read_results
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 

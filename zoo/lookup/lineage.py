@@ -19,7 +19,7 @@ from zoo.lookup.licence import Terms, terms
 from zoo.lookup.standing import at_remotes
 from zoo.workspace import Workspace
 
-__all__ = ["Lineage", "Move", "Step", "descendants", "lineage"]
+__all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
 
 OF_CHECKPOINT = ("architecture", "created", "license", "freeze", "metrics", "source")
 OF_PLACE = ("problem", "child", "check", "parent", "depth")
@@ -75,8 +75,8 @@ class Step(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A move of the name, and whether what it pointed at then is here."""
+class LogEntry:
+    """An entry in the log of the name, and whether what it pointed at then is here."""
 
     entry: RefEntry
     here: bool
@@ -100,7 +100,7 @@ class Lineage(Result):
         terms: What the licences come to.
         warnings: Where bytes or licences disagree with what is declared.
         at_remotes: What remotes have under the name.
-        history: The moves of the name, newest first.
+        history: The log of the name, newest first.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Lineage(Result):
     terms: Terms
     warnings: tuple[str, ...]
     at_remotes: tuple[AtRemote, ...]
-    history: tuple[Move, ...]
+    history: tuple[LogEntry, ...]
 
 
 def lineage(workspace: Workspace, name: str) -> Lineage:
@@ -138,7 +138,7 @@ def lineage(workspace: Workspace, name: str) -> Lineage:
         warnings=(*_warnings(ancestors), *filter(None, [of_license.warning])),
         at_remotes=at_remotes(workspace, ref),
         history=tuple(
-            Move(entry, workspace.store.has_manifest(entry.manifest))
+            LogEntry(entry, workspace.store.has_manifest(entry.manifest))
             for entry in reversed(workspace.store.history(ref) if ref else ())
         ),
     )

@@ -37,10 +37,10 @@ def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
     here = entry.manifest
     if here == there.manifest:
         return "same"
-    moves = one_read(workspace.store.history, there.ref)
-    if isinstance(moves, Exception):
+    entries = one_read(workspace.store.history, there.ref)
+    if isinstance(entries, Exception):
         return None
-    if there.manifest in {move.manifest for move in moves}:
+    if there.manifest in {entry.manifest for entry in entries}:
         return "ahead"
     if there.manifest in _ancestors(workspace, here):
         return "ahead"

@@ -76,4 +76,4 @@ class OwnFile:
     def damaged(self, why: object) -> Invalid:
         """The error that says so."""
         path = self._disk.root / self._name
-        return Invalid(f"{path} is damaged: {why}; mend or delete it")
+        return Invalid(f"{path} is damaged: {why}; fix or delete it")

@@ -30,7 +30,7 @@ from zoo.errors import (
 from zoo.store.encoded import naming
 from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
-from zoo.store.refs import move_name
+from zoo.store.refs import entry_name
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -123,7 +123,7 @@ class Plan(Result):
 def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
     """What a prune would delete. Nothing is changed.
 
-    ``known`` are the numbers of the newest moves that an index knows: a name that lacks one counts
+    ``known`` are the newest entries that an index knows, by number: a name that lacks one counts
     as one that cannot be read.
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
@@ -289,35 +289,35 @@ def _reached(
 ) -> set[Digest]:
     """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
 
-    Names that cannot be read, or lack a move that is ``known``, are added to ``unread``.
+    Names that cannot be read, or lack an entry that is ``known``, are added to ``unread``.
     """
     reached: set[Digest] = set()
     last: dict[Reference, int] = {}
-    # A move says when it was made by the clock of whoever made it, which may have been wrong.
+    # An entry says when it was made by the clock of whoever made it, which may have been wrong.
     dates = {file.name: file.at for file in place.readable_files("refs")[0]}
     refs, unlisted = place.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
     histories = each(place, partial(one_read, place.history), refs)
-    for ref, moves in zip(refs, histories, strict=True):
-        if isinstance(moves, Exception):
-            unread.append(f"{ref}: {moves}; {ALL_KEPT}")
+    for ref, entries in zip(refs, histories, strict=True):
+        if isinstance(entries, Exception):
+            unread.append(f"{ref}: {entries}; {ALL_KEPT}")
             continue
-        last[ref] = moves[-1].number if moves else 0
-        # What a move named was in use until the next one, and at least until a deletion.
-        for move, following in zip(moves, [*moves[1:], None], strict=True):
-            ended = move if move.deleted else following
+        last[ref] = entries[-1].number if entries else 0
+        # What an entry named was in use until the next one, and at least until a deletion.
+        for entry, following in zip(entries, [*entries[1:], None], strict=True):
+            ended = entry if entry.deleted else following
             recent = ended and (
                 ended.when is None
                 or ended.when >= since
-                or dates.get(move_name(ref, ended.number), since) > since
+                or dates.get(entry_name(ref, ended.number), since) > since
             )
-            if ended is None or (recent and move.manifest not in gone):
-                reached.add(move.manifest)
+            if ended is None or (recent and entry.manifest not in gone):
+                reached.add(entry.manifest)
     for ref, number in known.items():
         if is_below(f"{ref.path}/{ref.tag}", unlisted):
             continue  # that is told already
         if last.get(ref, number if ref in refs else 0) < number:
-            unread.append(f"{ref}: move {number}, which the index knows, is gone; {ALL_KEPT}")
+            unread.append(f"{ref}: entry {number}, which the index knows, is gone; {ALL_KEPT}")
     return reached
 
 

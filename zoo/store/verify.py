@@ -184,7 +184,7 @@ def verify(
 
     Args:
         place: The store.
-        known: Numbers of the newest moves that refs had before, as an index remembers them.
+        known: Numbers of the newest entries that refs had before, as an index remembers them.
         progress: Told of the bytes that are checked.
 
     Raises:
@@ -240,7 +240,7 @@ def _all_checks(
 def _histories(
     place: Store, known: Mapping[Reference, int]
 ) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
-    """The moves of every ref that can be read, and the refs that are damaged, or lack a move that
+    """The log of every ref that can be read, and the refs that are damaged, or lack an entry that
     is ``known``.
     """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
@@ -261,16 +261,16 @@ def _histories(
     return histories, damages + [damage for damage in lost if damage.name not in told]
 
 
-def _gap(moves: tuple[RefEntry, ...]) -> str:
+def _gap(entries: tuple[RefEntry, ...]) -> str:
     """What is missing from a history, or changed in it, if anything."""
-    if [move.number for move in moves] != list(range(1, len(moves) + 1)):
+    if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
         return "its history has gaps"
-    if changed := [str(move.number) for move in moves if not move.intact]:
-        return f"its text was changed after it was written: move {', '.join(changed)}"
-    befores = [None, *(move.manifest for move in moves)]
-    for move, before in zip(moves, befores, strict=False):
-        if move.previous != before:
-            return f"its history has a break: move {move.number} comes from {move.previous}"
+    if changed := [str(entry.number) for entry in entries if not entry.intact]:
+        return f"its text was changed after it was written: entry {', '.join(changed)}"
+    befores = [None, *(entry.manifest for entry in entries)]
+    for entry, before in zip(entries, befores, strict=False):
+        if entry.previous != before:
+            return f"its history has a break: entry {entry.number} comes from {entry.previous}"
     return ""
 
 
@@ -279,10 +279,10 @@ def _lost(
     known: Mapping[Reference, int],
     unlisted: Mapping[str, ZooError],
 ) -> list[Damage]:
-    """Newest moves that are gone: no other file tells of them."""
-    last = {ref: moves[-1].number for ref, moves in histories.items()}
+    """Newest entries that are gone: no other file tells of them."""
+    last = {ref: entries[-1].number for ref, entries in histories.items()}
     return [
-        Damage(kind="ref", name=str(ref), problem=f"move {number}, which the index knows, is gone")
+        Damage(kind="ref", name=str(ref), problem=f"entry {number}, which the index knows, is gone")
         for ref, number in known.items()
         if last.get(ref, 0) < number and not is_below(f"{ref.path}/{ref.tag}", unlisted)
     ]
@@ -298,16 +298,16 @@ def _names(
 ) -> dict[Digest, list[str]]:
     """What every checkpoint is called that a ref points or pointed at, those ``gone`` left out."""
     names: dict[Digest, list[str]] = defaultdict(list)
-    for ref, moves in histories.items():
-        for move in moves:
-            current = move is moves[-1] and not move.deleted
-            if current or move.manifest not in gone:
-                names[move.manifest].append(_at(ref, move, moves[-1]))
+    for ref, entries in histories.items():
+        for entry in entries:
+            current = entry is entries[-1] and not entry.deleted
+            if current or entry.manifest not in gone:
+                names[entry.manifest].append(_at(ref, entry, entries[-1]))
     return names
 
 
-def _at(ref: Reference, move: RefEntry, newest: RefEntry) -> str:
-    return str(ref) if move.manifest == newest.manifest else f"{ref} (move {move.number})"
+def _at(ref: Reference, entry: RefEntry, newest: RefEntry) -> str:
+    return str(ref) if entry.manifest == newest.manifest else f"{ref} (entry {entry.number})"
 
 
 def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:

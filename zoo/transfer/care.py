@@ -22,7 +22,7 @@ def plan_prune(
 ) -> pruning.Plan:
     """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
     keep, grace = _span(keep_days), _span(grace_days)
-    known = workspace.index.known_moves(remote)
+    known = workspace.index.known_entries(remote)
     return pruning.plan(_store(workspace, remote), keep=keep, grace=grace, known=known)
 
 
@@ -50,7 +50,7 @@ def prune(
         plan,
         keep=keep,
         grace=grace,
-        known=workspace.index.known_moves(remote),
+        known=workspace.index.known_entries(remote),
         progress=progress,
     )
     if not remote:
@@ -66,7 +66,7 @@ def verify(workspace: Workspace, remote: str | None, *, progress: Progress = sil
 
     What the zoo's index lacks of it, it has afterwards.
     """
-    known = workspace.index.known_moves(remote)
+    known = workspace.index.known_entries(remote)
     report = verify_store(_store(workspace, remote), known=known, progress=progress)
     if not remote:
         workspace.index.catch_up()
@@ -81,7 +81,7 @@ def repair(
     What the zoo's index lacks of what is whole again, it has afterwards.
     """
     place = _store(workspace, source)
-    known = workspace.index.known_moves(remote)
+    known = workspace.index.known_entries(remote)
     report = repair_store(_store(workspace, remote), place, known=known, progress=progress)
     if not remote:
         workspace.index.catch_up()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject
-from zoo.moves import append_deletion, append_protection, append_restoration, check_movable
+from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
