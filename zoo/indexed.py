@@ -21,7 +21,7 @@ from zoo.domain.result import Result
 from zoo.errors import Conflict, DiskFull, Unavailable, UnknownName, ZooError
 from zoo.reflog import now
 from zoo.store import Store
-from zoo.store.held import one_read
+from zoo.store.listing import read_one
 from zoo.store.tensor_keys import checkpoint_keys
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Index:
         for folder, error in unlisted.items():
             LOG.warning("the names in %s are left out: %s", folder or "refs", error)
         for ref in refs:
-            entries = one_read(self.store.history, ref)
+            entries = read_one(self.store.history, ref)
             if isinstance(entries, Exception):
                 LOG.warning("%s is left out: %s", ref, entries)
             else:
@@ -108,7 +108,7 @@ class Index:
 
     def _unfollowed(self, ref: Reference) -> RefEntry | None:
         """The newest entry of a name, unless the index has it or it cannot be read."""
-        newest = one_read(self.store.read_ref, ref)
+        newest = read_one(self.store.read_ref, ref)
         if not isinstance(newest, RefEntry):
             return None
         there = None if newest.deleted else newest.manifest
@@ -208,9 +208,9 @@ class Index:
         if entry.deleted:
             self.registry.remove_ref(ref, entry)
             return True
-        problem: object = one_read(self.store.was_pruned, entry.manifest)
+        problem: object = read_one(self.store.was_pruned, entry.manifest)
         if not problem:  # else a prune has taken it on purpose
-            problem = one_read(self.add_checkpoint, entry.manifest)
+            problem = read_one(self.add_checkpoint, entry.manifest)
         if isinstance(problem, Exception):
             LOG.warning("%s (entry %s) is left out: %s", ref, entry.number, problem)
             # Else the name would seem to be where it was before; if this very entry is in already,

@@ -19,7 +19,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.reflog import append
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.workspace import Workspace
 
 GOOD, BAD = "team/good", "team/bad"

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.store import prune
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
 

@@ -17,7 +17,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.store import Store
 from zoo.store.folder import FolderBackend
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.retry import Retrying
 from zoo.store.verify import Report, verify
 from zoo.transfer.sync import push

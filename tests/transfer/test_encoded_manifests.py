@@ -25,7 +25,7 @@ from zoo.reflog import append_deletion
 from zoo.store import Store, manifests
 from zoo.store.encoded import encoded_header
 from zoo.store.folder import FolderBackend
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
 from zoo.store.prune import Plan, execute, plan
 from zoo.store.retry import Retrying

@@ -21,7 +21,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote
 from zoo.registry import Found, RemoteRef
-from zoo.store.held import one_read
+from zoo.store.listing import read_one
 from zoo.workspace import Workspace
 
 __all__ = ["Standing", "at_remotes", "standing", "with_remotes"]
@@ -31,13 +31,13 @@ Standing = Literal["same", "ahead", "behind", "diverged"]
 
 def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
     """How the name of that remote stands here; None if it is not here, or cannot be read."""
-    entry = one_read(workspace.store.read_ref, there.ref)
+    entry = read_one(workspace.store.read_ref, there.ref)
     if not isinstance(entry, RefEntry) or entry.deleted:
         return None
     here = entry.manifest
     if here == there.manifest:
         return "same"
-    entries = one_read(workspace.store.history, there.ref)
+    entries = read_one(workspace.store.history, there.ref)
     if isinstance(entries, Exception):
         return None
     if there.manifest in {entry.manifest for entry in entries}:

@@ -17,7 +17,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
 from zoo.errors import Corrupt, MissingObject, Unsupported
-from zoo.store.held import WORDS
+from zoo.store.listing import KIND_NAMES
 from zoo.store.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def naming(place: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[Non
     except Corrupt as error:
         if "blake3:" in error.what:  # it says already, as where it is another one
             raise
-        name = f"{WORDS[kind]} {digest}"
+        name = f"{KIND_NAMES[kind]} {digest}"
         raise Corrupt(name, error.expected, error.found, where_is(place)) from error
 
 

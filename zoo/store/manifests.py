@@ -19,7 +19,7 @@ from zoo.domain.limits import MANIFEST_BYTES, TEXT_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.errors import Corrupt, MissingObject, ZooError
 from zoo.store.encoded import header_of, naming, where_is
-from zoo.store.held import WORDS
+from zoo.store.listing import KIND_NAMES
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -102,7 +102,7 @@ def read_base(place: Store, digest: Digest) -> bytes:
         if not place.has_manifest(digest):
             raise
     if manifest_header(place, digest).base is not None:
-        what = f"{WORDS['encoded-manifests']} {digest}"
+        what = f"{KIND_NAMES['encoded-manifests']} {digest}"
         raise Corrupt(what, "a base that stands alone", "a difference", where_is(place))
     return decode_manifest(place, digest)
 
@@ -134,6 +134,6 @@ def _plain(place: Store, digest: Digest) -> bytes:
 def _checked(place: Store, kind: Kind, digest: Digest, data: bytes) -> bytes:
     found = blake3(data).hexdigest()
     if found != digest.hex:
-        what, found = f"{WORDS[kind]} {digest}", f"blake3:{found}"
+        what, found = f"{KIND_NAMES[kind]} {digest}", f"blake3:{found}"
         raise Corrupt(what, str(digest), found, where_is(place))
     return data

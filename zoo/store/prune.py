@@ -28,7 +28,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned
+from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
 from zoo.store.refs import entry_name
 from zoo.store.store import Store
@@ -196,7 +196,7 @@ def _listed(place: Store, kind: Kind) -> dict[Digest, Stored]:
     Raises:
         Forbidden, NotAFile: Some cannot be listed: it cannot be known what is needed.
     """
-    found = holding(place, kind)
+    found = list_folder(place, kind)
     for error in found.unlisted.values():
         raise error
     return found.files
@@ -226,7 +226,7 @@ def execute(
         try:
             with progress("deleting", len(doomed)) as task:
                 for items in _in_turn(place, doomed, again.rebased):
-                    for item in each(place, partial(_delete, place, unmarked), items):
+                    for item in map_each(place, partial(_delete, place, unmarked), items):
                         gone += [item] if item else []
                         task.advance()
         finally:
@@ -264,7 +264,7 @@ def _delete(place: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None
     """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
     whose mark there is no room is added to ``unmarked``.
     """
-    if item.kind in (WORDS[form] for form in FORMS):
+    if item.kind in (KIND_NAMES[form] for form in FORMS):
         digest = Digest.parse(item.name)
         try:
             place.remember_pruned(digest)
@@ -297,7 +297,7 @@ def _reached(
     dates = {file.name: file.at for file in place.readable_files("refs")[0]}
     refs, unlisted = place.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
-    histories = each(place, partial(one_read, place.history), refs)
+    histories = map_each(place, partial(read_one, place.history), refs)
     for ref, entries in zip(refs, histories, strict=True):
         if isinstance(entries, Exception):
             unread.append(f"{ref}: {entries}; {ALL_KEPT}")
@@ -329,7 +329,7 @@ def _needs(
     Manifests of other versions are added to ``unread``.
     """
     objects: set[Digest] = set()
-    for found, problem in each(place, partial(_named, place), manifests):
+    for found, problem in map_each(place, partial(_named, place), manifests):
         objects |= found
         unread += [problem] if problem else []
     return objects | _bases(headers, objects)
@@ -357,7 +357,7 @@ def _headers(place: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
         except (Corrupt, Unsupported, MissingObject) as error:
             return error
 
-    return dict(zip(encoded, each(place, read, encoded), strict=True))
+    return dict(zip(encoded, map_each(place, read, encoded), strict=True))
 
 
 def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
@@ -378,7 +378,7 @@ def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
     delta = "manifest deltas" if kind in FORMS else "deltas"
     turn = TURNS[delta if is_delta else kind]
-    return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
+    return Doomed(KIND_NAMES[kind], str(digest), file.name, file.bytes, why, turn)
 
 
 def _leftovers(place: Store, before: datetime) -> Iterator[Doomed]:

@@ -36,7 +36,7 @@ from zoo.errors import (
 from zoo.store.asking import at_once, present, read_small, settle, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.folder import FolderBackend
-from zoo.store.held import WORDS, name_of
+from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, read_base, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.pieces import Pieces
@@ -226,7 +226,7 @@ class Store(Refs):
                 file.write(piece)
                 if file.tell() > OBJECT_BYTES:
                     most = f"at most {OBJECT_BYTES} bytes"
-                    raise Corrupt(f"{WORDS[kind]} {digest}", most, "more")
+                    raise Corrupt(f"{KIND_NAMES[kind]} {digest}", most, "more")
             file.flush()
             size = file.tell()
             return memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
@@ -425,7 +425,7 @@ class Store(Refs):
                 settle(self.backend)
 
     def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
-        return MissingObject(WORDS[kind], str(digest), str(self.backend))
+        return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend))
 
 
 def _checked(
@@ -439,7 +439,7 @@ def _checked(
         hasher.update(piece)
         yield piece
     if f"blake3:{hasher.hexdigest()}" != str(digest):
-        what = f"{WORDS[kind]} {digest}"
+        what = f"{KIND_NAMES[kind]} {digest}"
         raise Corrupt(what, str(digest), f"blake3:{hasher.hexdigest()}")
 
 

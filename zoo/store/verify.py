@@ -22,15 +22,15 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import read_encoded
-from zoo.store.held import (
-    WORDS,
-    Holding,
-    each,
-    holding,
+from zoo.store.listing import (
+    KIND_NAMES,
+    Listing,
     is_below,
+    list_folder,
+    map_each,
     name_of,
-    one_read,
     pruned,
+    read_one,
 )
 from zoo.store.manifests import FORMS, decode_manifest, read_manifest
 from zoo.store.proof import Objects, check_file, files_of, key_of
@@ -192,22 +192,26 @@ def verify(
         DiskFull: No space for temporary files.
     """
     histories, damages = _histories(place, known or {})
-    held = {kind: holding(place, kind) for kind in KINDS}
-    manifests = {digest for form in FORMS for digest in held[form].files}
+    listed = {kind: list_folder(place, kind) for kind in KINDS}
+    manifests = {digest for form in FORMS for digest in listed[form].files}
     names = _names(histories, pruned(place, manifests))
     sizes: dict[File, int] = {
-        (kind, digest): file.bytes for kind in KINDS for digest, file in held[kind].files.items()
+        (kind, digest): file.bytes for kind in KINDS for digest, file in listed[kind].files.items()
     }
-    checks = _Checks(place, held["objects"].files)
+    checks = _Checks(place, listed["objects"].files)
     with progress("verifying", sum(sizes.values()), "B") as task:
-        for file, found in _all_checks(place, checks, held):
+        for file, found in _all_checks(place, checks, listed):
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
     users = _Users(names, checks.needs)
-    lacking, hidden = _lacking(held, users)
+    lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
-    damages += [*_strays(held), *hidden, *(damage for damage in problems if not damage.newer)]
+    damages += [
+        *_misplaced(listed),
+        *hidden,
+        *(damage for damage in problems if not damage.newer),
+    ]
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
@@ -221,20 +225,20 @@ def _order(damage: Damage) -> tuple[str, str]:
 
 
 def _all_checks(
-    place: Store, checks: _Checks, held: Mapping[Kind, Holding]
+    place: Store, checks: _Checks, listed: Mapping[Kind, Listing]
 ) -> Iterator[tuple[File, _Found]]:
     """What was found of each file; first of what manifests need, as that is read for them."""
-    manifests: list[File] = [(form, digest) for form in FORMS for digest in held[form].files]
-    for file, found in zip(manifests, each(place, checks.manifest, manifests), strict=True):
+    manifests: list[File] = [(form, digest) for form in FORMS for digest in listed[form].files]
+    for file, found in zip(manifests, map_each(place, checks.manifest, manifests), strict=True):
         problem, items, read = found
         for item in items:
             checks.needs[item].append(file[1])
         yield file, problem
         yield from read.items()
     kinds: tuple[Kind, ...] = ("encoded", "objects")
-    left = [(kind, digest) for kind in kinds for digest in held[kind].files]
+    left = [(kind, digest) for kind in kinds for digest in listed[kind].files]
     left = [file for file in left if file not in checks.found]
-    yield from zip(left, each(place, checks.content, left), strict=True)
+    yield from zip(left, map_each(place, checks.content, left), strict=True)
 
 
 def _histories(
@@ -249,7 +253,9 @@ def _histories(
         Damage(kind="ref", name=name or "refs", problem=str(error))
         for name, error in unlisted.items()
     ]
-    for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
+    for ref, found in zip(
+        refs, map_each(place, lambda ref: _history(place, ref), refs), strict=True
+    ):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
             continue
@@ -289,7 +295,7 @@ def _lost(
 
 
 def _history(place: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
-    found = one_read(place.history, ref)
+    found = read_one(place.history, ref)
     return found if isinstance(found, tuple) else str(found)
 
 
@@ -310,11 +316,11 @@ def _at(ref: Reference, entry: RefEntry, newest: RefEntry) -> str:
     return str(ref) if entry.manifest == newest.manifest else f"{ref} (entry {entry.number})"
 
 
-def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:
+def _misplaced(listed: Mapping[Kind, Listing]) -> list[Damage]:
     return [
-        Damage(kind=WORDS[kind], name=file.name, problem=problem)
+        Damage(kind=KIND_NAMES[kind], name=file.name, problem=problem)
         for kind in KINDS
-        for file, problem in held[kind].strays
+        for file, problem in listed[kind].misplaced
     ]
 
 
@@ -335,14 +341,14 @@ class _Users:
         return tuple(sorted(called))
 
 
-def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], list[Damage]]:
+def _lacking(listed: Mapping[Kind, Listing], users: _Users) -> tuple[list[File], list[Damage]]:
     """What is needed and is not there; and the folders that cannot be listed, with who needs what
     may be in them.
     """
-    there = held["objects"].files.keys() | held["encoded"].files.keys()
+    there = listed["objects"].files.keys() | listed["encoded"].files.keys()
     wanted: list[tuple[File, list[str]]] = [
         (("manifests", digest), [name_of(form, digest) for form in FORMS])
-        for digest in users.names.keys() - {item for form in FORMS for item in held[form].files}
+        for digest in users.names.keys() - {item for form in FORMS for item in listed[form].files}
     ]
     wanted += [
         (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])
@@ -350,10 +356,15 @@ def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], l
     ]
     left, hidden = dict(wanted), []
     for kind in KINDS:
-        for folder, error in held[kind].unlisted.items():
+        for folder, error in listed[kind].unlisted.items():
             below = [file for file, at in wanted if any(is_below(name, [folder]) for name in at)]
             hidden.append(
-                Damage(kind=WORDS[kind], name=folder, problem=str(error), needed_by=users.of(below))
+                Damage(
+                    kind=KIND_NAMES[kind],
+                    name=folder,
+                    problem=str(error),
+                    needed_by=users.of(below),
+                )
             )
             for file in below:
                 left.pop(file, None)
@@ -364,7 +375,7 @@ def _damages(found: Mapping[File, _Found], users: _Users) -> list[Damage]:
     """Each problem, with all who need what has it."""
     return [
         Damage(
-            kind=WORDS[kind],
+            kind=KIND_NAMES[kind],
             name=str(digest),
             problem=what.problem,
             needed_by=users.of([(kind, digest)]),

@@ -21,7 +21,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.manifests import encode_alone, manifest_bytes
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify

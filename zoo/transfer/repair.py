@@ -12,7 +12,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import WORDS, name_of
+from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, manifest_bytes
 from zoo.store.verify import Damage, Report, verify
 
@@ -64,7 +64,7 @@ def _replaced(place: Store, source: Store, damage: Damage) -> bool:
     except InvalidReference:
         return False
     try:
-        if damage.kind in (WORDS[form] for form in FORMS):
+        if damage.kind in (KIND_NAMES[form] for form in FORMS):
             place.replace("manifests", digest, [manifest_bytes(source, digest)])
         else:
             plain = read_object(source, digest, least=object_size(source, digest))
@@ -74,6 +74,6 @@ def _replaced(place: Store, source: Store, damage: Damage) -> bool:
     except ZooError:
         return False  # the source lacks it, or has it damaged too
     for kind in ENCODED:
-        if damage.kind == WORDS[kind]:
+        if damage.kind == KIND_NAMES[kind]:
             place.remove(name_of(kind, digest))
     return True

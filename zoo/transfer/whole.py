@@ -12,7 +12,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded, read_object, where_is
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.transfer.at_once import WORKERS
 
 __all__ = ["check_whole", "repair_shared", "seems_whole"]
