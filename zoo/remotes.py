@@ -17,7 +17,7 @@ from zoo.domain.place import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store
-from zoo.store.own import OwnFile
+from zoo.store.json_file import JsonFile
 from zoo.store.refs import MARKER
 from zoo.store.retry import Retrying
 
@@ -97,7 +97,7 @@ class Remotes:
         registry: Opens the zoo's index, which knows what they had when they were asked last.
     """
 
-    def __init__(self, root: Path, kept: OwnFile, registry: Callable[[], Registry]) -> None:
+    def __init__(self, root: Path, kept: JsonFile, registry: Callable[[], Registry]) -> None:
         self._root, self._kept, self._registry = root, kept, registry
 
     def all(self) -> dict[str, str]:

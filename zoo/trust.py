@@ -20,7 +20,7 @@ from weakref import WeakSet
 from zoo.errors import UnknownName, Untrusted
 
 if TYPE_CHECKING:
-    from zoo.store.own import OwnFile
+    from zoo.store.json_file import JsonFile
 
 __all__ = ["Trust", "check_trusted", "import_path", "locate"]
 
@@ -76,7 +76,7 @@ class Trust:
         kept: The list of this user in the zoo: nobody consents for somebody else.
     """
 
-    def __init__(self, kept: OwnFile) -> None:
+    def __init__(self, kept: JsonFile) -> None:
         self._kept = kept
         self._asked: dict[str, str] = {}
         OPEN.add(self)
