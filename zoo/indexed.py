@@ -133,7 +133,7 @@ class Index:
                 self.follow(note.ref)
                 at = RefEntry.parse_time(note.at)
                 if at is None or abs(datetime.now(UTC) - at) > STOPPED:
-                    self.registry.settle(note.number)
+                    self.registry.drop_note(note.number)
 
     def _tell_of_notes(self) -> None:
         noted = sorted({note.ref for note in self.registry.moving()})
@@ -182,11 +182,11 @@ class Index:
         try:
             yield
         except (Conflict, UnknownName):  # nothing was moved
-            self.registry.settle(note)
+            self.registry.drop_note(note)
             raise
         try:
             self.follow(ref)
-            self.registry.settle(note)
+            self.registry.drop_note(note)
         except (ZooError, OSError) as error:
             LOG.warning("%s has moved, but is not indexed yet (%s): the next command does that, "
                         "as soon as it can", ref, error)  # fmt: skip

@@ -105,7 +105,7 @@ def test_all_of_a_group_write_one_registry(shared: Path, umask: int) -> None:
         workspace = Workspace.find(shared)
         note = workspace.registry.announce(Reference("team", "x"), now())
         left = files(shared)
-        workspace.registry.settle(note)
+        workspace.registry.drop_note(note)
         return left
 
     left = as_user(READER, GROUP, work, umask=umask)

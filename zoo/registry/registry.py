@@ -233,7 +233,7 @@ class Registry:
     remove_ref = _writes(checkpoints.remove_ref)
     announce = _writes(notes.announce)
     moving = _reads(notes.notes)
-    settle = _writes(notes.settle)
+    drop_note = _writes(notes.drop_note)
 
     replace_remote = _writes(remotes.replace_remote)
     note_remote = _writes(remotes.note_remote)

@@ -21,7 +21,7 @@ from zoo.errors import (
     Unsupported,
     ZooError,
 )
-from zoo.store.asking import at_once, folders, read_small, settle
+from zoo.store.capabilities import at_once, folders, read_small, sync
 from zoo.store.disk import FOLDER_KIND
 
 __all__ = ["MARKER", "Refs", "entry_name"]
@@ -135,7 +135,7 @@ class Refs:
             self._check_new(ref)
         if not self.backend.create(entry_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)
-        settle(self.backend)
+        sync(self.backend)
 
     def _conflict(self, ref: Reference) -> Conflict:
         current = self.read_ref(ref)

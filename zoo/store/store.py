@@ -33,7 +33,7 @@ from zoo.errors import (
     ZooError,
     disk_errors,
 )
-from zoo.store.asking import at_once, present, read_small, settle, touch
+from zoo.store.capabilities import at_once, present, read_small, sync, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import KIND_NAMES, name_of
@@ -129,7 +129,7 @@ class Store(Refs):
             for name in FOLDERS:
                 self.disk.make_folder(name)
         self.backend.create(MARKER, _marker(FORMAT))
-        settle(self.backend)
+        sync(self.backend)
 
     def admit_encoded_manifests(self) -> bool:
         """Have earlier programs refuse this store, as they would miss manifests that are encoded;
@@ -146,7 +146,7 @@ class Store(Refs):
                 self.backend.put(MARKER, [_marker(ENCODED)])
             except Forbidden:
                 return False
-            settle(self.backend)
+            sync(self.backend)
         return True
 
     def __str__(self) -> str:
@@ -248,7 +248,7 @@ class Store(Refs):
             # coding against it already, which it could not do if a delta took its place.
             return self.backend.create(name_of(kind, digest), _encoded(pieces))
         if kind == "encoded-manifests":
-            settle(self.backend)
+            sync(self.backend)
             created = self.backend.create(name_of(kind, digest), _encoded(pieces))
             self._manifest_kept(digest)
             return created
@@ -269,7 +269,7 @@ class Store(Refs):
             DiskFull: No space; nothing was changed.
         """
         if kind in FORMS:
-            settle(self.backend)  # what it names, before it
+            sync(self.backend)  # what it names, before it
         if kind in ("encoded", "encoded-manifests"):
             self.backend.put(name_of(kind, digest), [_encoded(pieces)])
         else:
@@ -281,7 +281,7 @@ class Store(Refs):
             self._manifest_kept(digest)
 
     def _manifest_kept(self, manifest: Digest) -> None:
-        settle(self.backend)  # itself, before any name leads to it
+        sync(self.backend)  # itself, before any name leads to it
         mark = name_of("pruned", manifest)
         if self.backend.stat(mark):
             # One that stays hides nothing while the manifest is here.
@@ -313,7 +313,7 @@ class Store(Refs):
         with download(self.disk, digest.hex, read, limit=limit, resume=resume) as got:
             if got.digest != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
-            self.disk.settle(got.file)
+            self.disk.fsync_file(got.file)
             published = self.disk.rename_first(got.name, target)
         forget(self.disk, digest.hex)
         assert isinstance(self.backend, FolderBackend)
@@ -422,7 +422,7 @@ class Store(Refs):
                 yield
             finally:
                 self._thread.uploads = False
-                settle(self.backend)
+                sync(self.backend)
 
     def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
         return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend))

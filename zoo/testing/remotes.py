@@ -15,7 +15,7 @@ from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
 from zoo.codec.text import encode_text
-from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Settling
+from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Syncing
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
@@ -197,9 +197,9 @@ class BackendSuite:
             assert backend.view(KEY) == BODY
             with pytest.raises(FileNotFoundError):
                 backend.view(absent[0])
-        if isinstance(backend, Settling):
+        if isinstance(backend, Syncing):
             backend.touch("tmp/sign", b"mine")
-            backend.settle()
+            backend.sync()
             assert get(backend, "tmp/sign") == b"mine"
         if isinstance(backend, Guarded):
             assert backend.kinds("objects/") == {"ab": "a folder", "cd": "a folder"}
