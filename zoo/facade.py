@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
-    from zoo.exchange.deepen import Deepened
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.pull import Pulled
     from zoo.exchange.push import Pushed
+    from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
@@ -165,11 +165,11 @@ class Zoo:
 
         return forget(self.workspace, source, author)
 
-    def deepen(self, source: str) -> Deepened:
+    def trace(self, source: str) -> Traced:
         """Trace all architectures that a source lists, so that nobody waits for it later."""
-        from zoo.exchange.deepen import deepen
+        from zoo.exchange.tracing import trace_all
 
-        return deepen(self.workspace, source, progress=self.progress)
+        return trace_all(self.workspace, source, progress=self.progress)
 
     def search(
         self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
@@ -263,7 +263,7 @@ class Zoo:
 
     def identify(self, path: Path | str) -> Identified:
         """Which checkpoint a weights file is, or derives from. Nothing in the file is run."""
-        from zoo.exchange.stray import identify_file
+        from zoo.exchange.identifying import identify_file
 
         return identify_file(self.workspace, Path(path))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.domain.history import RefEntry
-from zoo.domain.place import hub_address, is_word, scheme_of
+from zoo.domain.location import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store

@@ -1,4 +1,4 @@
-"""zoo diff, identify: what is different between two checkpoints; which one a stray file is."""
+"""zoo diff, identify: what is different between two checkpoints; which one an unknown file is."""
 
 from __future__ import annotations
 

@@ -88,16 +88,16 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
         asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
         note(f"{source} lists nothing for {asked or 'that'}; check the spelling")
     if deep:
-        deepened = zoo.deepen(source)
-        report |= deepened.to_json()
+        traced = zoo.trace(source)
+        report |= traced.to_json()
     if as_json:
         print_json(report)
         return
     came = f"{done.came:,} added, " if done.came != done.entries else ""
     click.echo(f"{source}: {came}{done.entries:,} checkpoints")
     if deep:
-        click.echo(f"{source}: {deepened.traced:,} architectures traced")
-        for name, why in deepened.failed.items():
+        click.echo(f"{source}: {traced.traced:,} architectures traced")
+        for name, why in traced.failed.items():
             note(clean(f"{name} could not be traced: {why}"))
 
 

@@ -14,9 +14,9 @@ from zoo import plugins
 from zoo.contracts import Target
 from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
+from zoo.domain.location import hub_address
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
-from zoo.domain.place import hub_address
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.location import is_word
 from zoo.domain.manifest import Manifest
-from zoo.domain.place import is_word
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
