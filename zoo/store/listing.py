@@ -71,9 +71,9 @@ def name_of(folder: Folder, digest: Digest) -> str:
     return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
 
 
-def list_folder(place: Store, folder: Folder) -> Listing:
+def list_folder(store: Store, folder: Folder) -> Listing:
     """List one folder. Nothing is read."""
-    files, unlisted = place.readable_files(folder)
+    files, unlisted = store.readable_files(folder)
     found = Listing(unlisted=unlisted)
     for file in sorted(files, key=lambda file: file.name):
         try:
@@ -95,19 +95,19 @@ def is_below(name: str, folders: Iterable[str]) -> bool:
     return any(not folder or f"{name}/".startswith(f"{folder}/") for folder in folders)
 
 
-def pruned(place: Store, manifests: Iterable[Digest]) -> set[Digest]:
+def pruned(store: Store, manifests: Iterable[Digest]) -> set[Digest]:
     """The manifests that were deleted on purpose, and are not back among ``manifests``."""
     # The mark alone proves nothing: a prune may have been killed between it and the deletion.
-    return set(list_folder(place, "pruned").files) - set(manifests)
+    return set(list_folder(store, "pruned").files) - set(manifests)
 
 
 def read_one(
     read: Callable[Concatenate[Item, P], Answer], item: Item, *more: P.args, **known: P.kwargs
 ) -> Answer | ZooError | OSError:
-    """What ``read`` gives for one item of a place, or what is wrong with that one alone.
+    """What ``read`` gives for one item of a store, or what is wrong with that one alone.
 
     Raises:
-        Unavailable, DiskFull, OSError: It is the place that fails, or what it is read into.
+        Unavailable, DiskFull, OSError: It is the store that fails, or what it is read into.
     """
     try:
         return read(item, *more, **known)
@@ -120,8 +120,8 @@ def read_one(
 
 
 def map_each(
-    place: Store, function: Callable[[Item], Answer], items: Iterable[Item]
+    store: Store, function: Callable[[Item], Answer], items: Iterable[Item]
 ) -> Iterator[Answer]:
-    """``function`` of every item, in order, as many at once as ``place`` serves well."""
-    with ThreadPoolExecutor(place.at_once) as pool:
+    """``function`` of every item, in order, as many at once as ``store`` serves well."""
+    with ThreadPoolExecutor(store.at_once) as pool:
         yield from pool.map(function, items)

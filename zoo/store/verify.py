@@ -108,10 +108,10 @@ class _Checks:
         needs: Of an object, the manifests.
     """
 
-    def __init__(self, place: Store, plain: Container[Digest]) -> None:
+    def __init__(self, store: Store, plain: Container[Digest]) -> None:
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
-        self._place, self._plain = place, plain
+        self._store, self._plain = store, plain
         self._proven: dict[str, _Found | None] = {}
 
     def manifest(self, file: File) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
@@ -120,9 +120,9 @@ class _Checks:
         kind, digest = file
         try:
             if kind == "manifests":
-                manifest = read_manifest(self._place, digest)
+                manifest = read_manifest(self._store, digest)
             else:
-                manifest = Manifest.from_bytes(decode_manifest(self._place, digest))
+                manifest = Manifest.from_bytes(decode_manifest(self._store, digest))
         except (ZooError, OSError) as error:
             return _problem(error, digest), (), read
         found = SOUND
@@ -135,7 +135,7 @@ class _Checks:
 
     def _prove(self, file: WeightsFile | PlainFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
-        with Objects(self._place, self._plain, file) as objects:
+        with Objects(self._store, self._plain, file) as objects:
             try:
                 check_file(file, objects.read)
             except (DiskFull, Unavailable):
@@ -154,9 +154,9 @@ class _Checks:
         kind, digest = file
         try:
             if kind == "encoded":
-                deque(read_encoded(self._place, digest), maxlen=0)  # that hashes it
+                deque(read_encoded(self._store, digest), maxlen=0)  # that hashes it
                 return SOUND
-            return SOUND if self._place.is_sound(kind, digest) else _Found(DAMAGED)
+            return SOUND if self._store.is_sound(kind, digest) else _Found(DAMAGED)
         except (ZooError, OSError) as error:
             return _problem(error, digest)
 
@@ -172,7 +172,7 @@ def _problem(error: ZooError | OSError, digest: Digest) -> _Found:
 
 
 def verify(
-    place: Store,
+    store: Store,
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
@@ -183,24 +183,24 @@ def verify(
     Nothing is changed. What is in a file is hashed on the way, so that it is read once.
 
     Args:
-        place: The store.
+        store: The store.
         known: Numbers of the newest entries that refs had before, as an index remembers them.
         progress: Told of the bytes that are checked.
 
     Raises:
-        Unavailable: The place stopped answering, which says nothing about what it holds.
+        Unavailable: The store stopped answering, which says nothing about what it holds.
         DiskFull: No space for temporary files.
     """
-    histories, damages = _histories(place, known or {})
-    listed = {kind: list_folder(place, kind) for kind in KINDS}
+    histories, damages = _histories(store, known or {})
+    listed = {kind: list_folder(store, kind) for kind in KINDS}
     manifests = {digest for form in FORMS for digest in listed[form].files}
-    names = _names(histories, pruned(place, manifests))
+    names = _names(histories, pruned(store, manifests))
     sizes: dict[File, int] = {
         (kind, digest): file.bytes for kind in KINDS for digest, file in listed[kind].files.items()
     }
-    checks = _Checks(place, listed["objects"].files)
+    checks = _Checks(store, listed["objects"].files)
     with progress("verifying", sum(sizes.values()), "B") as task:
-        for file, found in _all_checks(place, checks, listed):
+        for file, found in _all_checks(store, checks, listed):
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
@@ -225,11 +225,11 @@ def _order(damage: Damage) -> tuple[str, str]:
 
 
 def _all_checks(
-    place: Store, checks: _Checks, listed: Mapping[Kind, Listing]
+    store: Store, checks: _Checks, listed: Mapping[Kind, Listing]
 ) -> Iterator[tuple[File, _Found]]:
     """What was found of each file; first of what manifests need, as that is read for them."""
     manifests: list[File] = [(form, digest) for form in FORMS for digest in listed[form].files]
-    for file, found in zip(manifests, map_each(place, checks.manifest, manifests), strict=True):
+    for file, found in zip(manifests, map_each(store, checks.manifest, manifests), strict=True):
         problem, items, read = found
         for item in items:
             checks.needs[item].append(file[1])
@@ -238,23 +238,23 @@ def _all_checks(
     kinds: tuple[Kind, ...] = ("encoded", "objects")
     left = [(kind, digest) for kind in kinds for digest in listed[kind].files]
     left = [file for file in left if file not in checks.found]
-    yield from zip(left, map_each(place, checks.content, left), strict=True)
+    yield from zip(left, map_each(store, checks.content, left), strict=True)
 
 
 def _histories(
-    place: Store, known: Mapping[Reference, int]
+    store: Store, known: Mapping[Reference, int]
 ) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
     """The log of every ref that can be read, and the refs that are damaged, or lack an entry that
     is ``known``.
     """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
-    refs, unlisted = place.readable_refs()
+    refs, unlisted = store.readable_refs()
     damages = [
         Damage(kind="ref", name=name or "refs", problem=str(error))
         for name, error in unlisted.items()
     ]
     for ref, found in zip(
-        refs, map_each(place, lambda ref: _history(place, ref), refs), strict=True
+        refs, map_each(store, lambda ref: _history(store, ref), refs), strict=True
     ):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
@@ -294,8 +294,8 @@ def _lost(
     ]
 
 
-def _history(place: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
-    found = read_one(place.history, ref)
+def _history(store: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
+    found = read_one(store.history, ref)
     return found if isinstance(found, tuple) else str(found)
 
 

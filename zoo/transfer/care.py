@@ -80,9 +80,9 @@ def repair(
 
     What the zoo's index lacks of what is whole again, it has afterwards.
     """
-    place = _store(workspace, source)
+    store = _store(workspace, source)
     known = workspace.index.known_entries(remote)
-    report = repair_store(_store(workspace, remote), place, known=known, progress=progress)
+    report = repair_store(_store(workspace, remote), store, known=known, progress=progress)
     if not remote:
         workspace.index.catch_up()
     return report

@@ -149,10 +149,10 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
     return replace(_copied(digest, manifest, plan, sent), healed=healed)
 
 
-def absent(place: Store, digests: Iterable[Digest]) -> set[Digest]:
-    """Those of ``digests`` that ``place`` holds neither as they are nor encoded."""
-    missing = place.missing("objects", digests)
-    return place.missing("encoded", missing) if missing else missing
+def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
+    missing = store.missing("objects", digests)
+    return store.missing("encoded", missing) if missing else missing
 
 
 def _move(
