@@ -187,7 +187,7 @@ class Zoo:
             UnknownName: No such field; near ones are suggested.
             InvalidOption: A value that the field does not take.
         """
-        from zoo.lookup.standing import with_remotes
+        from zoo.lookup.ref_status import with_remotes
         from zoo.registry import Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
@@ -415,13 +415,13 @@ class Zoo:
 
     def verify(self, remote: str | None = None) -> Report:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""
-        from zoo.transfer.care import verify
+        from zoo.transfer.maintenance import verify
 
         return verify(self.workspace, remote, progress=self.progress)
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Report:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
-        from zoo.transfer.care import repair
+        from zoo.transfer.maintenance import repair
 
         return repair(self.workspace, source, remote, progress=self.progress)
 
@@ -435,7 +435,7 @@ class Zoo:
             keep_days: Keep what a name pointed at in the last days.
             grace_days: Spare files that are younger.
         """
-        from zoo.transfer.care import plan_prune
+        from zoo.transfer.maintenance import plan_prune
 
         return plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
 
@@ -452,7 +452,7 @@ class Zoo:
         Raises:
             Conflict: Somebody is writing; nothing was deleted.
         """
-        from zoo.transfer.care import prune
+        from zoo.transfer.maintenance import prune
 
         return prune(
             self.workspace, plan, remote, keep_days=keep_days, grace_days=grace_days,
@@ -508,7 +508,7 @@ class Zoo:
                 outputs are the classes of these weights. One that is an import path is trusted in
                 this zoo from then on.
             backbone: Plugin of the architecture.
-            license: Licence id.
+            license: License id.
             files: Further files to keep with it.
 
         Raises:

@@ -10,8 +10,8 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.found import show_found, standing
 from zoo_cli.output import clean, count, note, print_json, size, table
+from zoo_cli.search_table import at_remote, show_found
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -150,7 +150,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 EACH: dict[str, Callable[[dict[str, Any]], str]] = {
-    "at_remotes": standing,
+    "at_remotes": at_remote,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
     "locations": lambda each: f"{each['source']}: {each['locator']}",
     "parents": lambda each: f"{each['ref']}  {each['manifest']}",

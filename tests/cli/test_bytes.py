@@ -219,7 +219,7 @@ def test_in_a_bucket_sizes_are_compared_and_that_is_said(
     bucket.plant(name, bucket.read(name)[:-4] if "objects" in name else bucket.read(name)[:40])
     done = typed("push", BASE, "--to", s3)
     assert done.code == 0
-    assert "what was there was compared by size, not read" in done.out
+    assert "what was already present was compared by size only" in done.out
     assert "1 objects there were damaged and were replaced" in done.err
     assert "all sound" in typed("verify", s3).out
     typed("push", TUNED, "--to", s3)

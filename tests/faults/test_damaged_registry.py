@@ -23,7 +23,7 @@ from zoo.domain.reference import Reference
 from zoo.reflog import now
 from zoo.registry import Registry, file, open_kept
 from zoo.registry.damage import damage
-from zoo.registry.kept import _Kept
+from zoo.registry.recovery import _Kept
 from zoo.workspace import Workspace
 
 NAMES = ["team/flowers", "team/roses", "team/weeds:v2"]

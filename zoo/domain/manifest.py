@@ -161,7 +161,7 @@ class Manifest:
         classes: Class names in index order; empty where unknown.
         weights: Weights files.
         files: Other files.
-        license: Licence id, or None where unknown.
+        license: License id, or None where unknown.
         parents: What it derives from.
         ancestors: What its ancestors derive from, those that are roots left out, so that lineage
             travels where weights do not.

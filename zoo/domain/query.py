@@ -86,7 +86,7 @@ FIELDS: Mapping[str, Field] = {
         Field("tag", Kind.TEXT, "tag:v3", "tag of a reference, or pretrained tag"),
         Field("backbone", Kind.TEXT, "backbone:timm", "backbone plugin"),
         Field("head", Kind.TEXT, "head:linear", "kind of head"),
-        Field("license", Kind.TEXT, "license:apache-2.0", "licence id"),
+        Field("license", Kind.TEXT, "license:apache-2.0", "license id"),
         Field("dataset", Kind.TEXT, "dataset:digits", "what it was trained on"),
         Field("classes", Kind.TEXT, "classes:espresso", "a class that it tells"),
         Field("parent", Kind.TEXT, "parent:timm/resnet50*", "what it was fine-tuned from"),

@@ -283,7 +283,7 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
 
 
 def _companions(release: Release) -> list[str]:
-    """The files that explain the weights: card, licence, configuration; sorted."""
+    """The files that explain the weights: card, license, configuration; sorted."""
     return sorted(
         file.path
         for file in release.files

@@ -15,8 +15,8 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
 from zoo.lookup.check import Check, check_parent
-from zoo.lookup.licence import Terms, terms
-from zoo.lookup.standing import at_remotes
+from zoo.lookup.license import Terms, terms
+from zoo.lookup.ref_status import at_remotes
 from zoo.workspace import Workspace
 
 __all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
@@ -38,7 +38,7 @@ class Step(Result):
         problem: Why it cannot be read.
         architecture: Architecture; of what is not here, nothing from here to ``source`` is known.
         created: When it was made.
-        license: Licence id.
+        license: License id.
         freeze: What training froze.
         metrics: Results.
         source: The source that it was pulled from.
@@ -97,8 +97,8 @@ class Lineage(Result):
         ancestors: From the checkpoint itself to the root.
         children: What derives from it directly.
         descendants: All that derives from it.
-        terms: What the licences come to.
-        warnings: Where bytes or licences disagree with what is declared.
+        terms: What the licenses come to.
+        warnings: Where bytes or licenses disagree with what is declared.
         at_remotes: What remotes have under the name.
         history: The log of the name, newest first.
     """

@@ -47,7 +47,7 @@ class Found(Result):
         backbone: Backbone plugin.
         architecture: Architecture.
         tag: Pretrained tag.
-        license: Licence id.
+        license: License id.
         input_size: Channels, height, width.
         num_classes: Outputs of the classifier.
         params: Number of parameter elements.
@@ -67,7 +67,7 @@ class Found(Result):
         interpolation: Resize filter.
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
-        at_remotes: What remotes have under this name (`zoo.lookup.standing`).
+        at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
 
     name: str

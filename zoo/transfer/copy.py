@@ -18,10 +18,10 @@ from zoo.store.manifests import read_manifest
 from zoo.transfer.at_once import Mover, at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.manifests import encode_manifest, keep_manifest
+from zoo.transfer.present import check_whole, repair_shared
 from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
-from zoo.transfer.whole import check_whole, repair_shared
 
 __all__ = ["Copied", "absent", "receive", "send"]
 

@@ -1,4 +1,4 @@
-"""Care: verify, repair and prune the zoo, or a remote, and keep the zoo's index in step."""
+"""Maintenance: verify, repair and prune the zoo, or a remote, and keep the index in step."""
 
 from __future__ import annotations
 

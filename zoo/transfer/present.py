@@ -1,4 +1,4 @@
-"""What the other side holds already: whether it is whole, and the repair of what is not."""
+"""Present: whether what the other side has already is intact, and the repair of what is not."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
     """Read objects that only the folder ``store`` holds, and nobody here could replace.
 
     Args:
-        store: The store to repair.
+        store: The folder.
         sizes: Bytes of each, at least.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Moving: notes of moves that are about to be made, so that none is missed where one is cut off."""
+"""Pending: notes of ref log entries that are about to be made, so that none is missed."""
 
 from __future__ import annotations
 
