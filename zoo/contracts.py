@@ -404,7 +404,7 @@ class Guarded(Protocol):
 
         Raises:
             Forbidden: It cannot be listed.
-            NotAFile: It is no folder.
+            NotAFile: It is not a folder.
         """
 
     def tidy(self) -> None:

@@ -710,7 +710,7 @@ class Zoo:
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest.
 
-        It goes on on the ``device`` that it was on, or on another, which gives other bits.
+        It resumes on the ``device`` that it was on, or on another, which gives other bits.
 
         Raises:
             UnknownName: No such run.

@@ -51,7 +51,7 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
     Examples:
       zoo adapt timm/tf_efficientnet_lite0.in1k team/shallow --truncate blocks.4
       zoo adapt timm/vit_base_patch16_224.augreg_in21k team/vit-384 --image-size 384
-      zoo adapt team/flowers team/grey --channels 1
+      zoo adapt team/flowers team/gray --channels 1
     """
     wanted = parse_size(image_size) if image_size else None
     made = open_zoo().adapt(name, new, image_size=wanted, **how)

@@ -119,7 +119,7 @@ def test_keywords_are_fields_too() -> None:
     assert str(query) == "a arch:x* params<=5 pulled:yes"
     assert (query.sort, query.limit) == (Sort("loss", descending=True), 50)
     with pytest.raises(UnknownName):
-        Query(colour="red")
+        Query(color="red")
     with pytest.raises(InvalidOption):
         Query(params=float("nan"))
     with pytest.raises(InvalidOption):

@@ -122,7 +122,7 @@ def test_two_that_publish_at_once_are_both_kept(
 def test_own_files_that_are_links_or_deep_are_told_as_such(workspace: Workspace) -> None:
     deep = workspace.root / "remotes.json"
     deep.write_text("[" * 100_000)
-    with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; mend or delete it"):
+    with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; fix or delete it"):
         workspace.remotes.all()
     workspace.trust.allow("one:make", "/one.py")
     (listed,) = config.settings().glob("trusted-*.json")

@@ -384,7 +384,7 @@ def _table(raw: dict[str, Any]) -> Lineage:
 
 
 def _unnested(raw: list[dict[str, Any]]) -> Lineage:
-    """Format 1: each parent holds its ``parents``. None is told of twice in two ways."""
+    """Format 1: each parent holds its ``parents``. None is described twice in two ways."""
     ancestors: dict[Digest, tuple[Parent, ...]] = {}
     waiting = deque(raw)
     while waiting:

@@ -2,8 +2,8 @@
 
     convnext "cat's ear" params<30M license:apache-2.0 updated>2026-01-01
 
-A query is words and filters, apart by spaces; all must hold. A filter is a field, an operator and
-a value; `FIELDS` has them all. Quotes keep spaces together, and make a word of what would be a
+A query is words and filters, separated by spaces; all must hold. A filter is a field, an operator
+and a value; `FIELDS` has them all. Quotes keep spaces together, and make a word of what would be a
 filter; inside them a backslash keeps the next character as it is. ``docs/search.md`` tells users.
 """
 

@@ -1,4 +1,4 @@
-"""The files of a release, on this machine: checked, and gone on with where a fetch was cut off."""
+"""The files of a release, on this machine: checked, and resumed where a fetch was cut off."""
 
 from __future__ import annotations
 

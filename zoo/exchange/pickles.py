@@ -92,7 +92,7 @@ def check_pickled(path: Path) -> None:
     """See that loading the file takes no more than its size lets expect.
 
     Raises:
-        InvalidWeights: It would, it holds code, or it is no file of PyTorch.
+        InvalidWeights: It would, it holds code, or it is not a file of PyTorch.
     """
     size = path.stat().st_size
     try:

@@ -41,7 +41,7 @@ def trace_all(workspace: Workspace, source: str, *, progress: Progress = silent)
     """Keep the hierarchy of every architecture that ``source`` lists, and of all of the backbone of
     that name, with pretrained weights or without; on all cores that this process may use.
 
-    What is kept already is not traced again, so an interrupted run goes on where it was. A network
+    What is kept already is not traced again, so an interrupted run resumes. A network
     that cannot be traced, even one that ends the process it is traced in, keeps no other from it.
     """
     registry = workspace.registry

@@ -299,7 +299,7 @@ class Store(Refs):
         """Keep the object that ``read(offset)`` gives in a store that is in a folder; False if it
         was here already.
 
-        A large one that was cut off goes on where it ended, the next time, unless ``resume`` is
+        A large one that was cut off is resumed the next time, unless ``resume`` is
         off.
 
         Raises:

@@ -96,7 +96,7 @@ def _span(days: float) -> timedelta:
     """That many days, or as many as there can be.
 
     Raises:
-        InvalidOption: It is no number of days.
+        InvalidOption: It is not a number of days.
     """
     if not days >= 0:  # nan, too
         raise InvalidOption(f"{days} is not a number of days")
