@@ -254,7 +254,7 @@ class TestRegistryIsDerived:
         flip_byte(base)
         damaged = Workspace(family.root)
         assert damaged.registry.count(Query()) == 2
-        assert "timm/base (move 1) is left out: manifest blake3:" in caplog.text
+        assert "timm/base (entry 1) is left out: manifest blake3:" in caplog.text
         base.write_bytes(sound)
         damaged.index.catch_up()
         assert damaged.registry.count(Query()) == 3

@@ -23,7 +23,7 @@ from zoo.store.verify import Report, verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
-OLD, NAME, OTHER = "team/flowers (move 1)", "team/flowers", "team/birds"
+OLD, NAME, OTHER = "team/flowers (entry 1)", "team/flowers", "team/birds"
 
 
 @pytest.fixture
