@@ -56,13 +56,13 @@ def test_two_that_claim_one_name_are_refused_by_name(install: Install) -> None:
 
 
 def test_one_that_fails_on_import_is_reported_as_such(install: Install) -> None:
-    install("acme_d", "zoo.heads", "bad = acme_d:Plugin", "raise RuntimeError('no licence')")
-    with pytest.raises(BrokenPlugin, match=r"'bad' of acme_d fails: no licence"):
+    install("acme_d", "zoo.heads", "bad = acme_d:Plugin", "raise RuntimeError('no license')")
+    with pytest.raises(BrokenPlugin, match=r"'bad' of acme_d fails: no license"):
         plugins.head("bad")
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [("'no licence'", "no licence"), ("3", "SystemExit(3)")]
+    ("status", "said"), [("'no license'", "no license"), ("3", "SystemExit(3)")]
 )
 def test_one_that_exits_is_reported_and_ends_nothing(
     install: Install, status: str, said: str
@@ -103,7 +103,7 @@ def test_an_unknown_name_is_met_with_near_ones() -> None:
     ("source", "backbone"),
     [
         ("raise RuntimeError", "raise RuntimeError"),
-        ("import sys; sys.exit('no licence')", "import sys; sys.exit('no licence')"),
+        ("import sys; sys.exit('no license')", "import sys; sys.exit('no license')"),
         ("import not_there", "import not_there"),
         (
             SOURCE.format(version="raise OSError", entries="return []") + FAILS,
@@ -215,10 +215,10 @@ def test_one_that_cannot_be_made_is_reported_as_such(install: Install, group: st
     }[group]
     install("acme_k", group, "bad = acme_k:Plugin", code + FAILS)
     make = {"zoo.backbones": plugins.backbone, "zoo.sources": plugins.catalog}
-    with pytest.raises(BrokenPlugin, match=r"'bad' of acme_k fails: no licence"):
+    with pytest.raises(BrokenPlugin, match=r"'bad' of acme_k fails: no license"):
         make.get(group, plugins.head)("bad")
     (found,) = [each for each in plugins.installed() if each.name == "bad"]
-    assert "no licence" in (found.problem or "")
+    assert "no license" in (found.problem or "")
 
 
 def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
@@ -298,19 +298,19 @@ def test_only_who_has_a_name_is_asked_for_its_version(
 def test_a_package_that_exits_tells_no_version(install: Install, tmp_path: Path) -> None:
     package = tmp_path / "acme_w"
     package.mkdir()
-    (package / "__init__.py").write_text("raise SystemExit('no licence')")
+    (package / "__init__.py").write_text("raise SystemExit('no license')")
     install("acme_w", "zoo.backbones", "aaa = acme_w.backbone:Plugin")
     assert plugins.backbone_version("aaa").startswith("acme_w 1.0, trace")
 
 
 def test_all_are_listed_with_origin_and_what_is_wrong(install: Install) -> None:
-    install("acme_h", "zoo.heads", "bad = acme_h:Plugin", "raise RuntimeError('no licence')")
+    install("acme_h", "zoo.heads", "bad = acme_h:Plugin", "raise RuntimeError('no license')")
     install("acme_i", "zoo.heads", "linear = acme_i:Plugin")
     install("acme_j", "zoo.remotes", "far = acme_j:Plugin", "import not_there")
     found = {(plugin.group, plugin.name): plugin for plugin in plugins.installed()}
     assert found["zoo.heads", "mlp"].problem is None
     assert found["zoo.heads", "mlp"].origin.startswith("zoo-registry ")
-    assert "no licence" in (found["zoo.heads", "bad"].problem or "")
+    assert "no license" in (found["zoo.heads", "bad"].problem or "")
     assert "two plugins claim" in (found["zoo.heads", "linear"].problem or "")
     assert "acme_i 1.0, zoo-registry" in found["zoo.heads", "linear"].origin
     assert "pip install not_there" in (found["zoo.remotes", "far"].problem or "")

@@ -120,7 +120,7 @@ def test_it_is_used_by_its_names_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "zoo"))
-    monkeypatch.setattr("zoo.exchange.deepen.cores", lambda: 1)  # each process imports torch
+    monkeypatch.setattr("zoo.exchange.tracing.cores", lambda: 1)  # each process imports torch
     monkeypatch.chdir(tmp_path)
 
     def zoo(*arguments: object) -> Any:

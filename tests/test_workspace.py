@@ -22,7 +22,7 @@ from zoo.errors import (
 from zoo.lookup.details import details
 from zoo.lookup.identify import identify
 from zoo.lookup.lineage import lineage
-from zoo.moves import append, append_after
+from zoo.reflog import append, append_after
 from zoo.registry import Query
 from zoo.registry.engine import writing
 from zoo.registry.tensors import fingerprint
@@ -158,7 +158,7 @@ class TestProtect:
         zoo.protect(REF, on=True)
         assert zoo.registry.refs() == [(REF, digest, 2)]
         zoo.protect(REF, on=False)
-        assert zoo.index.known_moves() == {REF: 3}
+        assert zoo.index.known_entries() == {REF: 3}
 
     def test_an_index_that_cannot_be_written_does_not_matter(self, zoo: Workspace) -> None:
         add_checkpoint(zoo, NAME)
@@ -254,7 +254,7 @@ class TestRegistryIsDerived:
         flip_byte(base)
         damaged = Workspace(family.root)
         assert damaged.registry.count(Query()) == 2
-        assert "timm/base (move 1) is left out: manifest blake3:" in caplog.text
+        assert "timm/base (entry 1) is left out: manifest blake3:" in caplog.text
         base.write_bytes(sound)
         damaged.index.catch_up()
         assert damaged.registry.count(Query()) == 3
@@ -340,7 +340,7 @@ class TestRemotes:
 
     @pytest.mark.parametrize("name", ["", "a/b", "a.b", "s3://x", "~", "..", "-x", "a b", "a\n"])
     def test_a_name_that_could_be_a_path_is_refused(self, zoo: Workspace, name: str) -> None:
-        with pytest.raises(InvalidOption, match="no name for a remote"):
+        with pytest.raises(InvalidOption, match="not a name for a remote"):
             zoo.remotes.add(name, "/a")
 
     @pytest.mark.parametrize("where", [".", "{root}", "{root}/below/.."])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Backbone", "Backend", "Catalog", "Configured", "Folder", "Guarded", "Head", "Kind",
-           "Known", "Local", "Many", "Mapped", "Queried", "Settling", "Source",
+           "Known", "Local", "Many", "Mapped", "Queried", "Syncing", "Source",
            "Target"]  # fmt: skip
 
 Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
@@ -324,7 +324,7 @@ class Backend(Protocol):
         """Keep the pieces under a key, in the place of what is there.
 
         Nobody ever sees a part of them. If taking the next piece raises, or anything else does,
-        what was there before stays. It is durable when this returns (but see `Settling`).
+        what was there before stays. It is durable when this returns (but see `Syncing`).
 
         Raises:
             DiskFull: There is no space, here or there.
@@ -380,10 +380,10 @@ class Mapped(Protocol):
 
 
 @runtime_checkable
-class Settling(Protocol):
+class Syncing(Protocol):
     """A backend that makes what was put durable in batches, which is faster."""
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Make all that was put and created so far durable."""
 
     def touch(self, key: str, data: bytes) -> None:
@@ -404,7 +404,7 @@ class Guarded(Protocol):
 
         Raises:
             Forbidden: It cannot be listed.
-            NotAFile: It is no folder.
+            NotAFile: It is not a folder.
         """
 
     def tidy(self) -> None:

@@ -143,7 +143,7 @@ class NoZoo(NotFound):
         super().__init__(f"no zoo in {start}" + (" or any folder above it" if upward else ""))
 
     def _usual(self) -> str:
-        return "make one here: zoo init\nor name one: --home DIR, or ZOO_HOME=DIR"
+        return "create one here: zoo init\nor name one: --home DIR, or ZOO_HOME=DIR"
 
 
 class UnknownName(NotFound):
@@ -169,7 +169,9 @@ class MissingObject(NotFound):
         super().__init__(f"{kind} {digest} is missing from {where}")
 
     def _usual(self) -> str:
-        return "pull it again from where it is whole, or: zoo verify --repair --from REMOTE"
+        return (
+            "pull it again from a remote with an intact copy, or: zoo verify --repair --from REMOTE"
+        )
 
 
 class Invalid(ZooError):
@@ -338,10 +340,10 @@ class Corrupt(ZooError):
         if kind in FOLDERS and digest:
             suffix = ".json" if kind == "manifest" else ""
             return (
-                f"nothing was kept or loaded; {_mending(self.where)}\n"
+                f"nothing was stored or loaded; {_mending(self.where)}\n"
                 f"it is {FOLDERS[kind]}/{digest[:2]}/{digest}{suffix}"
             )
-        return "nothing was kept or loaded; pull it again from where it is whole"
+        return "nothing was stored or loaded; pull it again from a remote with an intact copy"
 
 
 class NotAFile(Corrupt):
@@ -487,6 +489,6 @@ def _other_tag(ref: str, tag: str) -> str:
 def _mending(where: str) -> str:
     """The command that replaces what is damaged."""
     if where and not any(Path(where, name).exists() for name in INDEXES):
-        return f"mend it from a zoo that has it whole: zoo verify {quote(where)} --repair"
-    here = "mend this zoo from where it is whole: zoo verify --repair --from REMOTE"
+        return f"repair it from a zoo that has an intact copy: zoo verify {quote(where)} --repair"
+    here = "repair this zoo from an intact copy: zoo verify --repair --from REMOTE"
     return here if where else f"{here}\n(a remote from this zoo: zoo verify REMOTE --repair)"

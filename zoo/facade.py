@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
-    from zoo.exchange.deepen import Deepened
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.pull import Pulled
     from zoo.exchange.push import Pushed
+    from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
@@ -141,8 +141,8 @@ class Zoo:
         Args:
             source: Name of the source: ``timm``, ``hub``, …
             library: Of the hub: what belongs to this library.
-            author: Of the hub: what belongs to this owner.
-            limit: Of the hub: at most so many, the newest.
+            author: With hub: only what belongs to this owner.
+            limit: With hub: at most this many, the newest first.
             results: Tables of results to join by name: files or addresses.
 
         Raises:
@@ -165,11 +165,11 @@ class Zoo:
 
         return forget(self.workspace, source, author)
 
-    def deepen(self, source: str) -> Deepened:
+    def trace(self, source: str) -> Traced:
         """Trace all architectures that a source lists, so that nobody waits for it later."""
-        from zoo.exchange.deepen import deepen
+        from zoo.exchange.tracing import trace_all
 
-        return deepen(self.workspace, source, progress=self.progress)
+        return trace_all(self.workspace, source, progress=self.progress)
 
     def search(
         self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
@@ -187,7 +187,7 @@ class Zoo:
             UnknownName: No such field; near ones are suggested.
             InvalidOption: A value that the field does not take.
         """
-        from zoo.lookup.standing import with_remotes
+        from zoo.lookup.ref_status import with_remotes
         from zoo.registry import Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
@@ -263,7 +263,7 @@ class Zoo:
 
     def identify(self, path: Path | str) -> Identified:
         """Which checkpoint a weights file is, or derives from. Nothing in the file is run."""
-        from zoo.exchange.stray import identify_file
+        from zoo.exchange.identifying import identify_file
 
         return identify_file(self.workspace, Path(path))
 
@@ -415,13 +415,13 @@ class Zoo:
 
     def verify(self, remote: str | None = None) -> Report:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""
-        from zoo.transfer.care import verify
+        from zoo.transfer.maintenance import verify
 
         return verify(self.workspace, remote, progress=self.progress)
 
     def repair(self, source: str | None = None, *, remote: str | None = None) -> Report:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
-        from zoo.transfer.care import repair
+        from zoo.transfer.maintenance import repair
 
         return repair(self.workspace, source, remote, progress=self.progress)
 
@@ -435,7 +435,7 @@ class Zoo:
             keep_days: Keep what a name pointed at in the last days.
             grace_days: Spare files that are younger.
         """
-        from zoo.transfer.care import plan_prune
+        from zoo.transfer.maintenance import plan_prune
 
         return plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
 
@@ -452,7 +452,7 @@ class Zoo:
         Raises:
             Conflict: Somebody is writing; nothing was deleted.
         """
-        from zoo.transfer.care import prune
+        from zoo.transfer.maintenance import prune
 
         return prune(
             self.workspace, plan, remote, keep_days=keep_days, grace_days=grace_days,
@@ -472,7 +472,7 @@ class Zoo:
             The file that building such a network runs from now on. Nothing is imported yet.
 
         Raises:
-            InvalidOption: It is no import path, or one of the standard library.
+            InvalidOption: It is not an import path, or one of the standard library.
             MissingPackage: There is no such module here.
         """
         from zoo.exchange.consent import allow
@@ -508,7 +508,7 @@ class Zoo:
                 outputs are the classes of these weights. One that is an import path is trusted in
                 this zoo from then on.
             backbone: Plugin of the architecture.
-            license: Licence id.
+            license: License id.
             files: Further files to keep with it.
 
         Raises:
@@ -570,7 +570,7 @@ class Zoo:
             image_size: Height and width.
             channels: Channels of the input.
             without: Residual units to take out.
-            convolutional: Classify every place of larger images (AlexNet, VGG).
+            convolutional: Classify every position of larger images (AlexNet, VGG).
             classes: Give it a new, untrained head for so many.
             head: Kind of the new head.
 
@@ -643,7 +643,7 @@ class Zoo:
             out: The safetensors file to write.
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
-            skip_bad: Leave out what cannot be read, and count it.
+            skip_bad: Skip and count images that cannot be read.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.
@@ -710,7 +710,7 @@ class Zoo:
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest.
 
-        It goes on on the ``device`` that it was on, or on another, which gives other bits.
+        It resumes on the ``device`` that it was on, or on another, which gives other bits.
 
         Raises:
             UnknownName: No such run.

@@ -19,9 +19,9 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import Conflict, DiskFull, Unavailable, UnknownName, ZooError
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.store import Store
-from zoo.store.held import one_read
+from zoo.store.listing import read_one
 from zoo.store.tensor_keys import checkpoint_keys
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ["Index", "Reindexed", "reindex"]
 LOG = logging.getLogger("zoo")
 STOPPED = timedelta(hours=1)
 """Whoever announced a move so long ago does not make it any more."""
-Move = tuple[Reference, RefEntry]
+LogEntry = tuple[Reference, RefEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -63,24 +63,24 @@ class Index:
 
     def fill(self) -> None:
         """Put all in that the store holds."""
-        for ref, move in self.moves():
-            self._add(ref, move)
+        for ref, entry in self.entries():
+            self._add(ref, entry)
 
-    def moves(self) -> Iterator[Move]:
-        """All moves of all names that can be read."""
+    def entries(self) -> Iterator[LogEntry]:
+        """All entries of all names that can be read."""
         refs, unlisted = self.store.readable_refs()
         for folder, error in unlisted.items():
             LOG.warning("the names in %s are left out: %s", folder or "refs", error)
         for ref in refs:
-            moves = one_read(self.store.history, ref)
-            if isinstance(moves, Exception):
-                LOG.warning("%s is left out: %s", ref, moves)
+            entries = read_one(self.store.history, ref)
+            if isinstance(entries, Exception):
+                LOG.warning("%s is left out: %s", ref, entries)
             else:
-                yield from ((ref, move) for move in moves)
+                yield from ((ref, entry) for entry in entries)
 
-    def add_again(self, moves: list[Move]) -> None:
-        """Put exactly ``moves`` in, and read all that is known of them once more."""
-        here = {ref for ref, _ in moves}
+    def add_again(self, entries: list[LogEntry]) -> None:
+        """Put exactly ``entries`` in, and read all that is known of them once more."""
+        here = {ref for ref, _ in entries}
         for ref, digest, number in self.registry.refs():
             if ref not in here:  # somebody took its files away, or they cannot be read any more
                 gone = RefEntry(
@@ -95,31 +95,31 @@ class Index:
                 self.registry.remove_ref(ref, gone)
         self.registry.make_terms()
         fresh: set[Digest] = set()
-        for ref, move in moves:
-            if move.manifest not in fresh:
-                self.registry.forget([move.manifest])
-                fresh.add(move.manifest)
-            self._add(ref, move)
+        for ref, entry in entries:
+            if entry.manifest not in fresh:
+                self.registry.forget([entry.manifest])
+                fresh.add(entry.manifest)
+            self._add(ref, entry)
 
     def follow(self, ref: Reference) -> bool:
-        """Put the newest move of a name in; whether it was not."""
+        """Put the newest entry of a name in; whether it was not."""
         newest = self._unfollowed(ref)
         return newest is not None and self.put(ref, newest)
 
     def _unfollowed(self, ref: Reference) -> RefEntry | None:
-        """The newest move of a name, unless the index has it or it cannot be read."""
-        newest = one_read(self.store.read_ref, ref)
+        """The newest entry of a name, unless the index has it or it cannot be read."""
+        newest = read_one(self.store.read_ref, ref)
         if not isinstance(newest, RefEntry):
             return None
         there = None if newest.deleted else newest.manifest
         return newest if self.registry.ref(ref) != there else None
 
-    def put(self, ref: Reference, move: RefEntry) -> bool:
-        """Put a move of a name in; whether it could be."""
-        if not move.deleted and not self.registry.unknown([move.manifest]):
-            self.registry.set_ref(ref, move)
+    def put(self, ref: Reference, entry: RefEntry) -> bool:
+        """Put an entry of a name in; whether it could be."""
+        if not entry.deleted and not self.registry.unknown([entry.manifest]):
+            self.registry.set_ref(ref, entry)
             return True
-        return self._add(ref, move)
+        return self._add(ref, entry)
 
     def follow_notes(self) -> None:
         """Put the moves in that were announced and made only: whoever made them was stopped. Where
@@ -133,13 +133,13 @@ class Index:
                 self.follow(note.ref)
                 at = RefEntry.parse_time(note.at)
                 if at is None or abs(datetime.now(UTC) - at) > STOPPED:
-                    self.registry.settle(note.number)
+                    self.registry.drop_note(note.number)
 
     def _tell_of_notes(self) -> None:
         noted = sorted({note.ref for note in self.registry.moving()})
         if lacked := [str(ref) for ref in noted if self._unfollowed(ref)]:
             LOG.warning(
-                "the index cannot be written here and lacks the newest move of %s: zoo log "
+                "the index cannot be written here and lacks the newest entry of %s: zoo log "
                 "tells it, and whoever may write the index has it from the next command on",
                 ", ".join(lacked),
             )
@@ -159,8 +159,8 @@ class Index:
         if lacked:
             LOG.warning("the index lacked %s, and has them now", ", ".join(map(str, lacked)))
 
-    def known_moves(self, remote: str | None = None) -> dict[Reference, int]:
-        """The number of the newest move of each name, here or at a remote, that is indexed.
+    def known_entries(self, remote: str | None = None) -> dict[Reference, int]:
+        """The number of the newest entry of each name, here or at a remote, that is indexed.
 
         Of a remote without a short name, or if the index cannot be read, nothing is known; nor of
         what is no number there.
@@ -182,11 +182,11 @@ class Index:
         try:
             yield
         except (Conflict, UnknownName):  # nothing was moved
-            self.registry.settle(note)
+            self.registry.drop_note(note)
             raise
         try:
             self.follow(ref)
-            self.registry.settle(note)
+            self.registry.drop_note(note)
         except (ZooError, OSError) as error:
             LOG.warning("%s has moved, but is not indexed yet (%s): the next command does that, "
                         "as soon as it can", ref, error)  # fmt: skip
@@ -203,21 +203,21 @@ class Index:
         if self.registry.without_keys([digest]):
             self.registry.keep_keys(digest, checkpoint_keys(self.store, manifest))
 
-    def _add(self, ref: Reference, move: RefEntry) -> bool:
-        """Put a move in; whether it could be."""
-        if move.deleted:
-            self.registry.remove_ref(ref, move)
+    def _add(self, ref: Reference, entry: RefEntry) -> bool:
+        """Put an entry in; whether it could be."""
+        if entry.deleted:
+            self.registry.remove_ref(ref, entry)
             return True
-        problem: object = one_read(self.store.was_pruned, move.manifest)
+        problem: object = read_one(self.store.was_pruned, entry.manifest)
         if not problem:  # else a prune has taken it on purpose
-            problem = one_read(self.add_checkpoint, move.manifest)
+            problem = read_one(self.add_checkpoint, entry.manifest)
         if isinstance(problem, Exception):
-            LOG.warning("%s (move %s) is left out: %s", ref, move.number, problem)
-            # Else the name would seem to be where it was before; if this very move is in already,
+            LOG.warning("%s (entry %s) is left out: %s", ref, entry.number, problem)
+            # Else the name would seem to be where it was before; if this very entry is in already,
             # it goes, too, so that it is missed, and put in again, once its files are mended.
-            self.registry.remove_ref(ref, replace(move, number=move.number + 1))
+            self.registry.remove_ref(ref, replace(entry, number=entry.number + 1))
             return False
-        self.registry.set_ref(ref, move)
+        self.registry.set_ref(ref, entry)
         return True
 
 
@@ -244,12 +244,12 @@ def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -
     registry().renew_if_damaged()
     replaced = before != _identity(path)
     index = Index(store, registry)
-    moves = list(index.moves())
+    entries = list(index.entries())
     if not replaced:
-        index.add_again(moves)
+        index.add_again(entries)
     return Reindexed(
         refs=len(registry().refs()),
-        checkpoints=len({move.manifest for _, move in moves}),
+        checkpoints=len({entry.manifest for _, entry in entries}),
         replaced=replaced,
     )
 

@@ -48,7 +48,7 @@ class Names:
             UnknownName: There was no such name then.
         """
         ref = self.reference(name)
-        then = [move for move in self._store.history(ref) if move.when and move.when <= at]
+        then = [entry for entry in self._store.history(ref) if entry.when and entry.when <= at]
         if not then or then[-1].deleted:
             raise UnknownName(
                 "checkpoint", f"{ref} at {at.isoformat()}", self._registry().near(name)
@@ -59,8 +59,8 @@ class Names:
         """Read a reference; a name that is none, but resembles known ones, is met with those.
 
         Raises:
-            UnknownName: The text is no reference, but near names are known.
-            InvalidReference: The text is no reference.
+            UnknownName: The text is not a reference, but near names are known.
+            InvalidReference: The text is not a reference.
         """
         try:
             return Reference.parse(name)
@@ -118,12 +118,12 @@ class Names:
 
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""
-        move = self._store.read_ref(ref)
-        if move is None or move.deleted:
+        newest = self._store.read_ref(ref)
+        if newest is None or newest.deleted:
             return False
-        pulled = self.origin(move.manifest)
+        pulled = self.origin(newest.manifest)
         if pulled is None:
-            return not was_pulled(self._store.history(ref), move.manifest)
+            return not was_pulled(self._store.history(ref), newest.manifest)
         places = {(place.source, place.locator.partition("@")[0]) for place in entry.locations}
         if OPEN.issuperset(entry.sources):
             return pulled not in places

@@ -166,7 +166,7 @@ def blaming(group: str, name: str, *, but: type[Exception] = ZooError) -> Iterat
     except ModuleNotFoundError as error:
         package = error.name or "a package"
         raise _missing(_claim(group, name), package, package) from error
-    except (Exception, SystemExit) as error:  # some exit where a licence is missing
+    except (Exception, SystemExit) as error:  # some exit where a license is missing
         said = str(error)
         what = repr(error) if not said or said.isdigit() else said  # sys.exit(1) says a number
         owner = _owner(_claim(group, name))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.domain.history import RefEntry
-from zoo.domain.place import hub_address, is_word, scheme_of
+from zoo.domain.location import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store
-from zoo.store.own import OwnFile
+from zoo.store.json_file import JsonFile
 from zoo.store.refs import MARKER
 from zoo.store.retry import Retrying
 
@@ -81,8 +81,8 @@ def check_store(location: str) -> None:
     """
     if address := hub_address(location):
         raise InvalidOption(
-            f"'{location}' is no store: a repository of the model hub holds one checkpoint, and "
-            "keeps no names that move",
+            f"'{location}' is not a store: a repository of the model hub has one checkpoint, and "
+            "no refs",
             hint=f"zoo push NAME --to {address} publishes there, zoo pull NAME --from {address} "
             "takes it, zoo index hub --author ORG lists",
         )
@@ -97,7 +97,7 @@ class Remotes:
         registry: Opens the zoo's index, which knows what they had when they were asked last.
     """
 
-    def __init__(self, root: Path, kept: OwnFile, registry: Callable[[], Registry]) -> None:
+    def __init__(self, root: Path, kept: JsonFile, registry: Callable[[], Registry]) -> None:
         self._root, self._kept, self._registry = root, kept, registry
 
     def all(self) -> dict[str, str]:
@@ -122,7 +122,9 @@ class Remotes:
             Conflict: The name stands for another location.
         """
         if not NAME.fullmatch(name):
-            raise InvalidOption(f"'{name}' is no name for a remote: letters, digits, '-' and '_'")
+            raise InvalidOption(
+                f"'{name}' is not a name for a remote: letters, digits, '-' and '_'"
+            )
         check_secrets(location)
         check_store(location)
         plugins.remote(scheme_of(location) or "folder")

@@ -20,7 +20,7 @@ from weakref import WeakSet
 from zoo.errors import UnknownName, Untrusted
 
 if TYPE_CHECKING:
-    from zoo.store.own import OwnFile
+    from zoo.store.json_file import JsonFile
 
 __all__ = ["Trust", "check_trusted", "import_path", "locate"]
 
@@ -30,7 +30,7 @@ PATH = re.compile(rf"({WORD}(?:\.{WORD})*):({WORD})")
 
 
 def import_path(name: str) -> tuple[str, str] | None:
-    """The module and the name in it; None if ``name`` is no import path, or one of the standard
+    """The module and the name in it; None if ``name`` is not an import path, or one of the standard
     library: some modules of that do things when they are imported, and none has a network.
     """
     match = PATH.fullmatch(name)
@@ -76,7 +76,7 @@ class Trust:
         kept: The list of this user in the zoo: nobody consents for somebody else.
     """
 
-    def __init__(self, kept: OwnFile) -> None:
+    def __init__(self, kept: JsonFile) -> None:
         self._kept = kept
         self._asked: dict[str, str] = {}
         OPEN.add(self)

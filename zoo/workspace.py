@@ -16,22 +16,22 @@ from zoo import config
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.limits import OWN_BYTES
+from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
-from zoo.moves import (
+from zoo.names import Names
+from zoo.reflog import (
     append_after,
     append_deletion,
     append_protection,
     append_restoration,
 )
-from zoo.names import Names
 from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.disk import Disk
-from zoo.store.own import OwnFile
+from zoo.store.json_file import JsonFile
 from zoo.store.refs import MARKER
 from zoo.trust import Trust
 
@@ -58,7 +58,7 @@ def trust_in(root: Path) -> Trust:
     for bytes that they chose, also where the file belongs to the user.
     """
     zoo = blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
-    return Trust(OwnFile(Disk(config.settings()), f"trusted-{zoo}.json", USER))
+    return Trust(JsonFile(Disk(config.settings()), f"trusted-{zoo}.json", USER))
 
 
 class Workspace:
@@ -130,11 +130,11 @@ class Workspace:
         with suppress(FileExistsError):
             if not path.exists():
                 self.store.disk.create(ID, f"{uuid.uuid4()}\n".encode())
-        return self.store.disk.read(ID, OWN_BYTES).decode().strip()
+        return self.store.disk.read(ID, JSON_FILE_BYTES).decode().strip()
 
-    def own(self, name: str) -> OwnFile:
+    def own(self, name: str) -> JsonFile:
         """A small file that lies beside the store."""
-        return OwnFile(self.store.disk, name)
+        return JsonFile(self.store.disk, name)
 
     def _fill(self, registry: Registry) -> None:
         Index(self.store, lambda: registry).fill()

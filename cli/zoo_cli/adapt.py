@@ -28,14 +28,14 @@ __all__ = ["adapt"]
     "--without",
     metavar="UNIT",
     multiple=True,
-    help="Take out this residual unit; can be given again.",
+    help="Remove this residual unit; repeatable.",
 )
 @click.option(
     "--convolutional",
     is_flag=True,
-    help="Classify every place of larger images (AlexNet, VGG).",
+    help="Classify every position of larger images (AlexNet, VGG).",
 )
-@click.option("--classes", type=click.IntRange(min=1), help="Give it a new head for so many.")
+@click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a new head.")
 @click.option("--head", default="linear", show_default=True, help="Kind of the new head.")
 @as_json
 @home_option
@@ -51,12 +51,12 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
     Examples:
       zoo adapt timm/tf_efficientnet_lite0.in1k team/shallow --truncate blocks.4
       zoo adapt timm/vit_base_patch16_224.augreg_in21k team/vit-384 --image-size 384
-      zoo adapt team/flowers team/grey --channels 1
+      zoo adapt team/flowers team/gray --channels 1
     """
     wanted = parse_size(image_size) if image_size else None
     made = open_zoo().adapt(name, new, image_size=wanted, **how)
     if as_json:
         print_json(made.to_json())
     else:
-        told = f"from {name}: {size(made.nbytes)}, of which {size(made.shared)} were here"
+        told = f"from {name}: {size(made.nbytes)}, of which {size(made.shared)} already present"
         result(made.ref, made.manifest, told)

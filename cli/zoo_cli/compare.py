@@ -1,4 +1,4 @@
-"""zoo diff, identify: what is different between two checkpoints; which one a stray file is."""
+"""zoo diff, identify: what is different between two checkpoints; which one an unknown file is."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _print_records(found: Diff) -> None:
     if classes := found.classes:
         click.echo()
         click.echo(f"classes: {classes.before} before, {classes.after} after, "
-                   f"{classes.moved} at another place")  # fmt: skip
+                   f"{classes.moved} at another index")  # fmt: skip
         for what, names in (("added", classes.added), ("removed", classes.removed)):
             if names:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
@@ -129,7 +129,7 @@ def identify(file: Path, as_json: bool) -> None:
         return
     _print_best(str(file), found.matches[0])
     if others := found.matches[1:]:
-        click.echo("also like")
+        click.echo("also similar to")
         rows = [(f"  {one.name}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)
 
@@ -137,18 +137,18 @@ def identify(file: Path, as_json: bool) -> None:
 def _print_best(file: str, best: FileMatch) -> None:
     click.echo(clean(f"{file} {VERDICTS[best.verdict]} {best.name}  {best.manifest.short}"))
     if not best.here:
-        click.echo(f"  {_percent(best.share)} of its units that are known are in the file")
+        click.echo(f"  {_percent(best.share)} of its known units are in the file")
         note(f"only a remote has it; to compare all of it: {best.pull}")
         return
     identical = "; the file is byte for byte the same" if best.identical_file else ""
-    click.echo(f"  {_percent(best.share)} of the file's weights are its{identical}")
+    click.echo(f"  {_percent(best.share)} of the file's weights match{identical}")
     for what, value in (
         ("cast", ", ".join(best.casts)),
         ("names begin with", best.prefix),
-        ("departs at", best.departs),
+        ("first differs at", best.departs),
         ("differs in", _units(best.units)),
         ("lacks", _tensors(best.missing)),
-        ("has besides", _tensors(best.added)),
+        ("also has", _tensors(best.added)),
     ):
         if value:
             click.echo(clean(f"  {what} {value}"))
@@ -175,6 +175,6 @@ def _percent(share: float | None) -> str:
 
 def _note_order(architecture: str | None) -> None:
     note(
-        "units are read off the names of tensors, so their order is not that of the network; "
-        f"once traced, it is known: zoo tree {architecture}"
+        "units are inferred from the names of tensors, so their order may not be that of the "
+        f"network; trace it to know: zoo tree {architecture}"
     )

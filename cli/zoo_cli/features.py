@@ -24,7 +24,7 @@ __all__ = ["features"]
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--task", type=click.Choice(TASKS), help="What the labels are; default: what the "
               "data looks like.")  # fmt: skip
-@click.option("--skip-bad", is_flag=True, help="Leave out what cannot be read, and count it.")
+@click.option("--skip-bad", is_flag=True, help="Skip and count images that cannot be read.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
               help="Images that run at once.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True,

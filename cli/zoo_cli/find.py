@@ -10,8 +10,8 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.found import show_found, standing
 from zoo_cli.output import clean, count, note, print_json, size, table
+from zoo_cli.search_table import at_remote, show_found
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -28,7 +28,7 @@ def amount(text: str) -> int:
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", text)
     if match is None:
-        raise click.BadParameter(f"'{text}' is no count: write 5000000, 5M or 1.2G")
+        raise click.BadParameter(f"'{text}' is not a count: write 5000000, 5M or 1.2G")
     try:
         return int(float(match[1]) * SUFFIXES[match[2].lower()])
     except OverflowError:
@@ -94,7 +94,7 @@ def _note_nothing(zoo: Zoo, asked: str) -> None:
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif "params" in asked:
-        note("what has no known number of parameters matches no filter on params")
+        note("checkpoints with an unknown number of parameters match no filter on params")
 
 
 @click.command()
@@ -150,7 +150,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 EACH: dict[str, Callable[[dict[str, Any]], str]] = {
-    "at_remotes": standing,
+    "at_remotes": at_remote,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
     "locations": lambda each: f"{each['source']}: {each['locator']}",
     "parents": lambda each: f"{each['ref']}  {each['manifest']}",

@@ -76,7 +76,7 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
     with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as made:
         fetched = made.fetch("origin")
         if not as_json:
-            click.echo(f"made a zoo in {made.root}")
+            click.echo(f"created a zoo in {made.root}")
     _report({"origin": fetched}, {}, as_json=as_json)
 
 

@@ -89,7 +89,7 @@ def _exit_as(failures: Mapping[int, ProcessFailure]) -> NoReturn:
     )
     if failure.exitcode > 0:
         sys.exit(failure.exitcode)  # what went wrong was said by the process itself
-    note(f"error: process {rank} was ended by {signal.Signals(-failure.exitcode).name}")
+    note(f"error: process {rank} was killed by {signal.Signals(-failure.exitcode).name}")
     sys.exit(128 - failure.exitcode)
 
 
@@ -100,8 +100,8 @@ def _start(count: int, device: str, again: list[str]) -> None:
     gpus = torch.cuda.device_count()
     if device != "cpu" and 0 < gpus < count:
         raise InvalidOption(
-            f"--launch {count} takes as many GPUs, and here are {gpus}; with --device cpu the "
-            "processes share the cores"
+            f"--launch {count} needs as many GPUs, and this machine has {gpus}; with "
+            "--device cpu the processes share the cores"
         )
     config.share_cores(count)
     main(["--standalone", "--nproc-per-node", str(count), *again])

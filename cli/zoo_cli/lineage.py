@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
-from zoo_cli.found import standing
 from zoo_cli.output import clean, note, print_json, table
+from zoo_cli.search_table import at_remote
 
 if TYPE_CHECKING:
     from zoo.lookup.check import Check
@@ -32,7 +32,7 @@ def log(name: str, ref: bool, as_json: bool) -> None:
     under that name, and what the name pointed at before.
 
     A declared parent is checked against bytes: the share of the weights that are the parent's, and
-    the units that wholly are. A warning says where the bytes disagree, or where a licence leaves
+    the units that wholly are. A warning says where the bytes disagree, or where a license leaves
     out a limit that an ancestor has. The shares of all units are in the JSON.
 
     \b
@@ -51,14 +51,15 @@ def log(name: str, ref: bool, as_json: bool) -> None:
     if found.deleted:
         note(f"{found.name} was deleted; restore it: zoo delete --restore {found.name}")
     for there in found.at_remotes:
-        click.echo(clean(f"at {standing(there.to_json())}"))
+        click.echo(clean(f"at {at_remote(there.to_json())}"))
     if found.history:
         click.echo(f"history of {found.name}")
-        moves = [move.entry for move in found.history]
+        entries = [logged.entry for logged in found.history]
         rows = [
-            (f"  #{move.number}", move.at, move.by, move.manifest.short, move.why) for move in moves
+            (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
+            for entry in entries
         ]
-        table(("  MOVE", "AT", "BY", "CHECKPOINT", "WHY"), rows)
+        table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows)
 
 
 def _print_lineage(found: Lineage) -> None:

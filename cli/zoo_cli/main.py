@@ -13,13 +13,13 @@ import click
 from zoo.errors import DiskFull, ZooError
 from zoo_cli import (
     adapt,
-    care,
     compare,
     demo,
     features,
     find,
     follow,
     lineage,
+    maintain,
     manage,
     overview,
     runs,
@@ -61,7 +61,7 @@ for command in (
     train.finetune, train.rerun, runs.runs, train.predict, features.features, adapt.adapt,
     share.pull, share.push, share.import_, share.export, share.tag, follow.clone, follow.fetch,
     trust.trust,
-    care.delete, care.protect, care.prune, care.verify, demo.demo,
+    maintain.delete, maintain.protect, maintain.prune, maintain.verify, demo.demo,
 ):  # fmt: skip
     cli.add_command(command)
 

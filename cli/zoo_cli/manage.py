@@ -39,22 +39,22 @@ def init(folder: Path | None, as_json: bool) -> None:
         if as_json:
             print_json({"root": str(made.root), "created": not existed})
         else:
-            what = "there is a zoo already in" if existed else "made an empty zoo in"
+            what = "there is a zoo already in" if existed else "created an empty zoo in"
             click.echo(f"{what} {made.root}")
 
 
 @click.command()
 @click.argument("source")
 @click.option("--deep", is_flag=True, help="Trace all their networks, too (timm: minutes).")
-@click.option("--library", help="Of the hub: what belongs to this library (timm).")
-@click.option("--author", help="Of the hub: what belongs to this owner.")
+@click.option("--library", help="With hub: only what belongs to this library (timm).")
+@click.option("--author", help="With hub: only what belongs to this owner.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="Of the hub: at most so many, the newest."
+    "--limit", type=click.IntRange(min=1), help="With hub: at most this many, the newest first."
 )
 @click.option("--results", multiple=True, metavar="FILE|URL", help="Join a table of results that "
-              "timm publishes; can be given again.")  # fmt: skip
-@click.option("--forget", is_flag=True, help="Take the listing back instead: of --author, or all. "
-              "Checkpoints that are here stay.")  # fmt: skip
+              "timm publishes; repeatable.")  # fmt: skip
+@click.option("--forget", is_flag=True, help="Remove the listing instead: of --author, or all. "
+              "Checkpoints that were pulled stay.")  # fmt: skip
 @as_json
 @home_option
 def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -> None:
@@ -65,7 +65,7 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
     hub (repositories of the HF Hub, newest first; the next run lists only what changed since).
 
     With --deep, zoo tree answers at once, for networks without published weights, too, and zoo
-    search knows sizes that the source does not tell. An interrupted run goes on where it was.
+    search knows sizes that the source does not tell. An interrupted run resumes where it was.
 
     \b
     Examples:
@@ -83,22 +83,22 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
     report = done.to_json()
     if done.skipped:
         shown = ", ".join(done.skipped[:3]) + (", …" if len(done.skipped) > 3 else "")
-        note(f"{len(done.skipped):,} that cannot be read are left out: {shown}")
+        note(f"{len(done.skipped):,} that cannot be read are skipped: {shown}")
     if done.unheard:
         asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
-        note(f"{source} lists nothing for {asked or 'that'}; check how it is spelled")
+        note(f"{source} lists nothing for {asked or 'that'}; check the spelling")
     if deep:
-        deepened = zoo.deepen(source)
-        report |= deepened.to_json()
+        traced = zoo.trace(source)
+        report |= traced.to_json()
     if as_json:
         print_json(report)
         return
-    came = f"{done.came:,} came, " if done.came != done.entries else ""
+    came = f"{done.came:,} added, " if done.came != done.entries else ""
     click.echo(f"{source}: {came}{done.entries:,} checkpoints")
     if deep:
-        click.echo(f"{source}: {deepened.traced:,} architectures traced")
-        for name, why in deepened.failed.items():
-            note(clean(f"{name} has no hierarchy: {why}"))
+        click.echo(f"{source}: {traced.traced:,} architectures traced")
+        for name, why in traced.failed.items():
+            note(clean(f"{name} could not be traced: {why}"))
 
 
 def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> None:
@@ -109,7 +109,7 @@ def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> Non
     if as_json:
         print_json({"source": source, "forgotten": forgotten})
     else:
-        click.echo(f"{source}: {forgotten:,} checkpoints are not listed any more")
+        click.echo(f"{source}: {forgotten:,} checkpoints are no longer listed")
 
 
 @click.command()
@@ -185,4 +185,4 @@ def remote_remove(name: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name})
     else:
-        note(f"{name} is forgotten; nothing was deleted there")
+        note(f"{name} is removed; nothing was deleted there")

@@ -128,4 +128,4 @@ def reindex(as_json: bool) -> None:
         return
     click.echo(f"{done.refs} names, {done.checkpoints} checkpoints indexed")
     if done.replaced:
-        note("the index was made anew; what remotes have is not known again yet: zoo fetch REMOTE")
+        note("the index was rebuilt; to know again what remotes have: zoo fetch REMOTE")

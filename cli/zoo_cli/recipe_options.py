@@ -25,7 +25,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--recipe",
         "file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="TOML file of the options below; those given here count more.",
+        help="TOML file of the options below; options on the command line override it.",
     )(command)
 
 

@@ -71,7 +71,7 @@ def show(run: str, as_json: bool) -> None:
     for path in sorted(found.folder.glob("*.png")):
         click.echo(clean(path))
     if found.resumable:
-        click.echo(f"go on: zoo finetune --resume {found.id}")
+        click.echo(f"resume it: zoo finetune --resume {found.id}")
 
 
 def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
@@ -94,10 +94,10 @@ def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _probe(line: Mapping[str, Any]) -> str:
-    """What was chosen for the probe of each head, and what nearest neighbours would reach."""
+    """What was chosen for the probe of each head, and what nearest neighbors would reach."""
     text = "probe: C " + ", ".join(f"{c:g}" for c in line["c"])
     if votes := line.get("knn"):
-        text += "; nearest neighbours reach " + ", ".join(
+        text += "; nearest neighbors: accuracy " + ", ".join(
             f"{accuracy:.4f} (k = {int(k)})" for k, accuracy in votes.items()
         )
     return text

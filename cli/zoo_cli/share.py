@@ -109,12 +109,12 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
         print_json(done.to_json())
     elif done.copied:
         copied = done.copied
-        unread = "" if copied.read else "; what was there was compared by size, not read"
+        unread = "" if copied.read else "; what was already present was compared by size only"
         result(
             done.ref,
             copied.manifest,
-            f"to {to}: {size(copied.logical_bytes)}; {copied.shared_objects} objects were there, "
-            f"{copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
+            f"to {to}: {size(copied.logical_bytes)}; {copied.shared_objects} objects "
+            f"already present, {copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
         )
     elif done.published:
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
@@ -128,8 +128,8 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
         note(f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
              f"rest: zoo verify {quote(to)}")  # fmt: skip
     for base in sorted(map(str, copied.damaged)):
-        note(f"{base} of a parent is damaged, here or there, so no difference from it was "
-             f"sent; find out: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
+        note(f"{base} of a parent is damaged, here or there, so no delta against it was "
+             f"sent; find the damage: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
 
 
 @click.command()
@@ -159,11 +159,11 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--architecture", help="What network FILE is (resnet50; resnet50.a1_in1k "
               "where its classes are those of that recipe); a folder says it itself.")  # fmt: skip
-@click.option("--as", "name", required=True, help="Name to keep it under (team/flowers).")
+@click.option("--as", "name", required=True, help="Name of the new checkpoint (team/flowers).")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
-@click.option("--license", "license_", help="Licence id (apache-2.0).")
+@click.option("--license", "license_", help="License id (apache-2.0).")
 @click.option("--file", "files", type=click.Path(path_type=Path), multiple=True,
-              help="Keep this file with it, too (README.md); can be given again.")  # fmt: skip
+              help="Store this file with it, too (README.md); repeatable.")  # fmt: skip
 @as_json
 @home_option
 def import_(file: Path, architecture: str | None, name: str, backbone: str | None,
@@ -203,7 +203,7 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
         click.echo(f"{done.ref}  {done.manifest.short}")
     if nan := done.nan_tensors:
         more = f" and {len(nan) - 3} more" if len(nan) > 3 else ""
-        note(f"values that are no numbers (NaN) are in {', '.join(nan[:3])}{more}")
+        note(f"NaN values in {', '.join(nan[:3])}{more}")
 
 
 @click.command()

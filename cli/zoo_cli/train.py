@@ -31,29 +31,31 @@ device_option = click.option(
 launch_option = click.option(
     "--launch",
     metavar="CONFIG",
-    help="Run in the processes that accelerate's config file CONFIG describes, or in so many on "
+    help="Run in the processes that accelerate's config file CONFIG describes, or in this many on "
     "this machine (2).",
 )
 
 
 @click.command()
 @click.argument("base", required=False)
-@click.option("--save", help="Name to keep the result under (team/flowers).")
+@click.option("--save", help="Name of the new checkpoint (team/flowers).")
 @recipe_options
 @device_option
 @click.option(
     "--save-every",
     type=click.IntRange(min=0),
     default=0,
-    help="Steps after which the state is kept, to go on from after an interruption; "
-    "default: each epoch, or where that is slow, so often that it costs a fiftieth of the time.",
+    help="Save the training state every so many steps, to resume from; default: each epoch, "
+    "or where saving is slow, so often that it takes 2% of the time.",
 )
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that was cut off (last: the newest), on its device or another --device.",
+    help="Resume an interrupted run (last: the newest), on its device or another --device.",
 )
-@click.option("--find-lr", is_flag=True, help="Train nothing: try learning rates, and suggest one.")
+@click.option(
+    "--find-lr", is_flag=True, help="Do not train: run a learning rate finder, and suggest a rate."
+)
 @launch_option
 @as_json
 @home_option
@@ -93,8 +95,8 @@ def finetune(
         given = (base, save, file, find_lr or None, *options.values())
         if any(value not in (None, ()) for value in given):
             raise click.UsageError(
-                "--resume goes on as the run began: beside it there are --device, --save-every and "
-                "--launch only."
+                "--resume takes the options of the run: only --device, --save-every and --launch "
+                "can be changed."
             )
         done = zoo.resume(resume, device=_given("device"), save_every=save_every)
     else:
@@ -112,7 +114,7 @@ def finetune(
 
 @click.command()
 @click.argument("name")
-@click.option("--save", required=True, help="Name to keep the result under.")
+@click.option("--save", required=True, help="Name of the new checkpoint.")
 @click.option(
     "--data", help="Where the images are now, if they moved, or it was trained elsewhere."
 )

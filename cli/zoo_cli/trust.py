@@ -12,7 +12,7 @@ __all__ = ["trust"]
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--remove", is_flag=True, help="Take it back.")
+@click.option("--remove", is_flag=True, help="Trust it no longer.")
 @as_json
 @home_option
 def trust(name: str | None, remove: bool, as_json: bool) -> None:
@@ -41,7 +41,7 @@ def trust(name: str | None, remove: bool, as_json: bool) -> None:
             note("no import path is trusted; allow one: zoo trust MODULE:NAME")
     elif remove:
         zoo.distrust(name)
-        note(f"{name} is not trusted any more")
+        note(f"{name} is no longer trusted")
     else:
         file = zoo.trust(name)
         if as_json:

@@ -22,7 +22,7 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("team/shallow  ")
     assert f"from {BASE}: " in said.out
-    made = run("adapt", BASE, "team/grey", "--channels", 1, "--image-size", "64x96", "--json").json
+    made = run("adapt", BASE, "team/gray", "--channels", 1, "--image-size", "64x96", "--json").json
     assert made["options"] == {"num_classes": 1000, "image_size": [64, 96], "channels": 1}
     assert 0 < made["bytes"] - made["shared_bytes"] < 10_000  # the first layer's weights
     tree = run("tree", "team/shallow", "--json").json
@@ -31,14 +31,14 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
     assert BASE in run("log", "team/shallow").out
     here = zoo.open(home)
     assert here.load("team/shallow")(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
-    assert here.load("team/grey")(torch.zeros(1, 1, 64, 96)).shape == (1, 1000)
+    assert here.load("team/gray")(torch.zeros(1, 1, 64, 96)).shape == (1, 1000)
     here.close()
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), ["error: nothing is asked for"]),
+        ((), ["error: no change is asked for"]),
         (("--truncate", "blokcs.4"), ["unknown unit or stage of tf_efficientnet_lite0 'blokcs.4'",
                                       "did you mean blocks.4"]),
         (("--truncate", "zzz"), ["zoo tree lists them"]),

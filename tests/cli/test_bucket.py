@@ -11,7 +11,7 @@ from fakes.clock import earlier
 from fakes.places import BucketPlace, flip
 
 from zoo.domain.reference import Reference
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 
 BASE, TUNED = "team/base", "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0")

@@ -219,7 +219,7 @@ def test_in_a_bucket_sizes_are_compared_and_that_is_said(
     bucket.plant(name, bucket.read(name)[:-4] if "objects" in name else bucket.read(name)[:40])
     done = typed("push", BASE, "--to", s3)
     assert done.code == 0
-    assert "what was there was compared by size, not read" in done.out
+    assert "what was already present was compared by size only" in done.out
     assert "1 objects there were damaged and were replaced" in done.err
     assert "all sound" in typed("verify", s3).out
     typed("push", TUNED, "--to", s3)
@@ -347,7 +347,7 @@ def test_verify_proves_files_here_and_there(
     assert (done.code, damage["kind"], damage["name"]) == (1, "manifest", str(digest))
     assert "model.safetensors" in damage["problem"]
     assert damage["needed_by"] == [TUNED]
-    assert "mend it" not in typed("verify", team).err, "a repair would change nothing"
+    assert "repair it" not in typed("verify", team).err, "a repair would change nothing"
 
 
 def test_a_file_of_another_sha256_that_is_said_to_be_its_origin_is_not_called_proven(
@@ -385,8 +385,8 @@ def test_a_newest_move_that_is_gone_is_missed(mine: Family) -> None:
     (mine.home / "refs" / TUNED / "latest" / "00000002.json").unlink()
     (damage,) = typed("verify", "--json").json["damages"]
     assert (damage["kind"], damage["name"]) == ("ref", TUNED)
-    assert "move 2" in damage["problem"]
-    assert "mend it" not in typed("verify").err
+    assert "entry 2" in damage["problem"]
+    assert "repair it" not in typed("verify").err
 
 
 def test_a_name_that_is_gone_is_missed(mine: Family) -> None:
@@ -413,7 +413,7 @@ def test_a_history_whose_moves_do_not_follow_is_noticed(mine: Family) -> None:
     write(entry, json.dumps(raw).encode())
     (damage,) = typed("verify", "--json").json["damages"]
     assert (damage["kind"], damage["name"]) == ("ref", TUNED)
-    assert "move 2" in damage["problem"]
+    assert "entry 2" in damage["problem"]
 
 
 @pytest.mark.parametrize("field", ["by", "why", "at"])
@@ -446,7 +446,7 @@ def test_a_newer_format_is_not_called_damaged(mine: Family) -> None:
     assert f"newer    manifest {digest}: manifest format 9" in done.out
     assert "the rest sound; 1 of a newer format, not checked" in done.out
     assert "damaged" not in done.out
-    assert "mend it" not in done.err
+    assert "repair it" not in done.err
     assert "update zoo where it was installed from" in done.err
     report = typed("verify", "--json").json
     assert (report["damages"], [each["name"] for each in report["newer"]]) == ([], [str(digest)])
@@ -458,10 +458,10 @@ def test_what_a_repair_leaves_alone_is_not_said_to_be_mended_by_it(mine: Family)
     write(mine.home / "objects" / "notes.txt", b"mine")
     done = typed("verify")
     assert done.code == 1
-    assert "mend it" not in done.err
-    assert "does not mend refs" in done.err
+    assert "repair it" not in done.err
+    assert "does not fix refs" in done.err
     flip_byte(file_of(mine.home, "objects", mine.conv(BASE)))
-    assert "mend it: zoo verify --repair" in typed("verify").err
+    assert "repair it: zoo verify --repair" in typed("verify").err
 
 
 def test_flipped_bits_anywhere_in_a_place_are_found(mine: Family, place: Place) -> None:
@@ -485,5 +485,5 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     save_file(state, tmp_path / "x.safetensors")
     line = ("import", tmp_path / "x.safetensors", "--architecture", "test_vit", "--as", "team/x")
     done = typed(*line)
-    assert (done.code, done.err) == (0, "values that are no numbers (NaN) are in head.weight\n")
+    assert (done.code, done.err) == (0, "NaN values in head.weight\n")
     assert typed(*line, "--json").json["nan_tensors"] == ["head.weight"]

@@ -44,12 +44,12 @@ def moved(home: Path) -> Workspace:
 
 
 @pytest.fixture
-def stray(moved: Workspace, tmp_path: Path) -> Path:
+def unknown(moved: Workspace, tmp_path: Path) -> Path:
     """The fine-tune as somebody left it: half precision, another prefix."""
     values = weights_of(moved, MOVED)
     halves = {f"model.{k}": v.astype("f2") if v.dtype == "f4" else v for k, v in values.items()}
-    save_file(halves, tmp_path / "stray.safetensors")
-    return tmp_path / "stray.safetensors"
+    save_file(halves, tmp_path / "unknown.safetensors")
+    return tmp_path / "unknown.safetensors"
 
 
 def test_diff(run: Run, moved: Workspace) -> None:
@@ -68,13 +68,13 @@ def test_diff(run: Run, moved: Workspace) -> None:
     assert run("diff", TUNED, TUNED).out == f"{TUNED} and {TUNED} are the same checkpoint\n"
 
 
-def test_identify(run: Run, stray: Path, tmp_path: Path) -> None:
-    done = run("identify", stray)
+def test_identify(run: Run, unknown: Path, tmp_path: Path) -> None:
+    done = run("identify", unknown)
     assert (done.code, done.err) == (0, "")
-    assert f"{stray} is a cast of {MOVED}" in done.out
+    assert f"{unknown} is a cast of {MOVED}" in done.out
     assert "cast F32 to F16" in done.out
     assert "names begin with model." in done.out
-    got = run("identify", stray, "--json").json
+    got = run("identify", unknown, "--json").json
     base = next(one for one in got["matches"] if one["name"] == BASE)
     assert (got["verdict"], base["departs"]) == ("cast", "blocks.5.0")
     torch.save({"weight": torch.randn(64, 64)}, tmp_path / "other.pth")
@@ -83,13 +83,13 @@ def test_identify(run: Run, stray: Path, tmp_path: Path) -> None:
     assert "zoo import" in done.err
 
 
-def test_identify_shows_hostile_names_harmlessly(run: Run, stray: Path, tmp_path: Path) -> None:
+def test_identify_shows_hostile_names_harmlessly(run: Run, unknown: Path, tmp_path: Path) -> None:
     path = tmp_path / "x\x1b[31m.safetensors"
-    save_file({**load_file(stray), "\x1b]0;owned\x07": np.ones(2)}, path)
+    save_file({**load_file(unknown), "\x1b]0;owned\x07": np.ones(2)}, path)
     done = run("identify", path)
     assert done.code == 0
     assert all(char.isprintable() or char == "\n" for char in done.out + done.err)
-    assert "has besides one tensor: ?]0;owned?" in done.out
+    assert "also has one tensor: ?]0;owned?" in done.out
 
 
 def test_log_warns_of_a_false_parent_and_shows_descendants(run: Run, moved: Workspace) -> None:
@@ -131,13 +131,13 @@ def test_reindex(run: Run, home: Path) -> None:
     assert [row["name"] for row in run("search", "lite0", "digits", "--json").json] == [TUNED]
 
 
-def test_looking_up_imports_nothing_heavy(home: Path, stray: Path) -> None:
+def test_looking_up_imports_nothing_heavy(home: Path, unknown: Path) -> None:
     lines = {
         "torch,timm,numpy": [
             ("show", TUNED), ("log", MOVED), ("best", "--dataset", "digits"),
             ("list-arch", "tf_efficientnet_lite0"),
         ],
-        "torch,timm": [("diff", BASE, MOVED), ("identify", str(stray))],
+        "torch,timm": [("diff", BASE, MOVED), ("identify", str(unknown))],
     }  # fmt: skip
     for heavy, typed in lines.items():
         done = subprocess.run(

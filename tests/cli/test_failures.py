@@ -65,11 +65,11 @@ def error_of(done: Any) -> dict[str, Any]:
     ("line", "code", "says", "hint"),
     [
         (("show", "team/flower"), "unknown_name", "'team/flower'", f"did you mean {NAME}?"),
-        (("show", "a/b/c"), "invalid_reference", "is no reference", "team/flowers:v3"),
+        (("show", "a/b/c"), "invalid_reference", "is not a reference", "team/flowers:v3"),
         (("push", NAME, "--to", "lap"), "unknown_name", "unknown remote 'lap'", "./lap"),
         (("push", NAME, "--to", "/no/such/lab"), "unavailable", "does not exist", "zoo remote"),
-        (("verify", "hf://a/b"), "invalid_option", "is no store", "publishes there"),
-        (("search", "licence:mit"), "unknown_name", "'licence'", "license"),
+        (("verify", "hf://a/b"), "invalid_option", "is not a store", "publishes there"),
+        (("search", "license:mit"), "unknown_name", "'license'", "license"),
         (("--home", "nowhere", "search"), "no_zoo", "nowhere", "zoo init"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -332,7 +332,7 @@ def test_work_is_done_though_nobody_reads_of_it(
     home: Path, bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.moves.now", lambda: "2026-01-01T00:00:00Z")
+        patch.setattr("zoo.reflog.now", lambda: "2026-01-01T00:00:00Z")
         bare("delete", NAME)
     assert list(home.glob("manifests/*/*"))
     with monkeypatch.context() as patch:

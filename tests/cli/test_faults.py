@@ -89,7 +89,7 @@ def test_a_damaged_ref(fails: Run, home: Path) -> None:
 def test_a_damaged_list_of_remotes(fails: Run, home: Path, text: str) -> None:
     (home / "remotes.json").write_text(text)
     for line in (("remote",), ("fetch", "team"), ("push", TUNED, "--to", "team")):
-        fails(*line, says=("remotes.json", "mend or delete it"))
+        fails(*line, says=("remotes.json", "fix or delete it"))
     assert not (home / "None").exists()
 
 

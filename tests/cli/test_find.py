@@ -61,7 +61,7 @@ def test_sorting(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("licence:mit",), ("unknown field 'licence'", "license:apache-2.0")),
+        (("license:mit",), ("unknown field 'license'", "license:apache-2.0")),
         (("params<lots",), ("'params' takes a number", "params<30M")),
         (("--sort", "parms"), ("field to sort by 'parms'", "params")),
         (('"open',), ("not closed",)),

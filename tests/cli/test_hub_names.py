@@ -86,7 +86,7 @@ def test_a_listing_is_taken_back(small: Any, hub: HubServer) -> None:
     small("index", "hub")
     small("index", "hub", "--author", "lab_2")
     done = small("index", "hub", "--forget", "--author", "lab")
-    assert (done.code, done.out) == (0, "hub: 2 checkpoints are not listed any more\n")
+    assert (done.code, done.out) == (0, "hub: 2 checkpoints are no longer listed\n")
     assert found(small) == ["team/net", "lab_2/c"]
     assert small("index", "hub").code == 0  # from the beginning
     assert len(found(small)) == 4

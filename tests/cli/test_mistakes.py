@@ -37,13 +37,13 @@ from safetensors.torch import save_file
         (("pull", BASE, "--source", "zzz"), ("'zzz' does not have", "package has")),
         (("show", f"blake3:{'0' * 64}"), ("unknown checkpoint",)),
         (("show", "blake3:12"), ("blake3:12", "64 hex digits")),
-        (("show", "a/b/c"), ("is no reference", "team/flowers:v3")),
-        (("show", "a/../b"), ("is no reference",)),
-        (("show", "a/b:"), ("is no reference",)),
-        (("show", "qqqqqqqqqq"), ("is no reference", "namespace/name")),
-        (("tag", TUNED, "v1"), ("'v1' is no reference", "team/flowers:v3")),
-        (("tag", TUNED, "a/b:c:d"), ("is no reference",)),
-        (("tag", TUNED, "../evil/x"), ("is no reference",)),
+        (("show", "a/b/c"), ("is not a reference", "team/flowers:v3")),
+        (("show", "a/../b"), ("is not a reference",)),
+        (("show", "a/b:"), ("is not a reference",)),
+        (("show", "qqqqqqqqqq"), ("is not a reference", "namespace/name")),
+        (("tag", TUNED, "v1"), ("'v1' is not a reference", "team/flowers:v3")),
+        (("tag", TUNED, "a/b:c:d"), ("is not a reference",)),
+        (("tag", TUNED, "../evil/x"), ("is not a reference",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -79,9 +79,9 @@ def test_a_named_home_that_is_no_zoo(fails: Run, files: Path) -> None:
         (("predict", TUNED), ("Missing argument",)),
         (("tag", TUNED, "a/b", "c/d"), ("unexpected extra argument",)),
         (("search", "--jsno"), ("No such option", "--json")),
-        (("search", "--max-params", "abc"), ("'abc' is no count", "5M")),
-        (("search", "--max-params", "30X"), ("'30X' is no count",)),
-        (("search", "--max-params", "-5"), ("'-5' is no count",)),
+        (("search", "--max-params", "abc"), ("'abc' is not a count", "5M")),
+        (("search", "--max-params", "30X"), ("'30X' is not a count",)),
+        (("search", "--max-params", "-5"), ("'-5' is not a count",)),
         (("search", "--max-params", "9" * 400), ("too large",)),
         (("search", "--limit", "0"), ("0 is not in the range",)),
         (("predict", TUNED, "a.png", "--top", "0"), ("0 is not in the range",)),
@@ -140,7 +140,7 @@ def test_import_names(fails: Run, files: Path) -> None:
     fails(*line, "test_vi", says=("'test_vi'", "test_vit"))
     fails(*line, "test_resnet", says=("as test_resnet", "does not fit"))
     fails(*line, "test_vit", "--backbone", "zzz", says=("backbone 'zzz'", "known here: timm"))
-    fails("import", good, "--architecture", "test_vit", "--as", "x", says=("is no reference",))
+    fails("import", good, "--architecture", "test_vit", "--as", "x", says=("is not a reference",))
 
 
 # Images and training data
@@ -190,7 +190,7 @@ def test_options_of_a_fine_tune(fails: Run, digits: Path) -> None:
     fails(*tune, "--lr", "nan", says=("learning rate",))
     fails(*tune, "--test-share", "1", says=("test share",))
     fails(*tune, "--image-size", "4", says=("image size",))
-    fails("finetune", BASE, "--data", digits, "--save", "x", says=("is no reference",))
+    fails("finetune", BASE, "--data", digits, "--save", "x", says=("is not a reference",))
 
 
 def test_a_device_that_holds_no_data(fails: Run, digits: Path) -> None:
@@ -220,7 +220,7 @@ def test_push_of_a_digest(fails: Run, prepared: Any, files: Path) -> None:
 def test_names_of_remotes(fails: Run, run: Run, files: Path) -> None:
     assert run("remote", "add", "team", files / "a").code == 0
     fails("remote", "add", "team", files / "b", says=("'team' is taken", "zoo remote remove"))
-    fails("remote", "add", "a/b", files / "b", says=("no name for a remote",))
+    fails("remote", "add", "a/b", files / "b", says=("not a name for a remote",))
     fails("remote", "add", "web", "https://me:secret@host/x", says=("credentials",))
     fails("remote", "remove", "tem", says=("unknown remote 'tem'", "did you mean team?"))
     fails("remote", "remove", "zzzzzz", says=("unknown remote 'zzzzzz'",))

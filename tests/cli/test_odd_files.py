@@ -160,7 +160,7 @@ def test_an_object_is_not_written_or_read_through_a_link(
     ):
         done = toy(*command)
         assert (done.code, "found a link" in done.err) == (1, True)
-    assert f"objects/{shard.name}: is no part of a store" in toy("verify", team).out
+    assert f"objects/{shard.name}: does not belong in a store" in toy("verify", team).out
     toy("prune", team, *AT_ONCE)
     assert sizes(tmp_path / "moved") == before
 

@@ -17,7 +17,7 @@ def test_the_history_alone(run: Any, home: Path) -> None:
     got = run("log", TUNED, "--ref", "--json").json
     assert set(got) == {"name", "manifest", "deleted", "at_remotes", "history"}
     text = run("log", TUNED, "--ref").out
-    assert ("lineage" in text, "MOVE" in text) == (False, True)
+    assert ("lineage" in text, "ENTRY" in text) == (False, True)
 
 
 def test_a_tag_from_the_past(run: Any, home: Path) -> None:

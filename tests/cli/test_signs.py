@@ -16,7 +16,7 @@ import pytest
 
 from zoo.domain.owner import Owner, renewing
 from zoo.store import Store
-from zoo.store.asking import touch
+from zoo.store.capabilities import touch
 
 TUNED = "team/digits"
 DAY = 86400

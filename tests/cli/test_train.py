@@ -43,7 +43,7 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path) -> None:
     assert done.code == 1
     assert "no option 'epoch'; did you mean epochs?" in done.err
     recipe.write_text("data = [")
-    assert "is no TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
+    assert "is not TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
 
 
 def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert "accuracy 0." in text
     shown = run("runs", "show", "last").out
     assert "epoch 1" in shown
-    probe = r"^probe: C [\d.e-]+; nearest neighbours reach 0\.\d{4} \(k = 1\), 0"
+    probe = r"^probe: C [\d.e-]+; nearest neighbors: accuracy 0\.\d{4} \(k = 1\), 0"
     assert re.search(probe, shown, re.MULTILINE)
     assert "curves.png" in shown
     lines = run("runs", "show", listed["id"][:12], "--json").json["lines"]
@@ -140,7 +140,7 @@ def test_an_interrupted_run_is_resumed(
         assert done.err.count("--resume") == done.err.count(f"--resume {cut.id}\n") == 1
     shown = small("runs", "show", "last").out
     assert "note: what is frozen runs in each epoch: images are changed anew" in shown
-    assert "go on: zoo finetune --resume" in shown
+    assert "resume it: zoo finetune --resume" in shown
     for more in (("--epochs", 3), ("--find-lr",)):
         done = small("finetune", "--resume", "last", *more)
         assert (done.code, "goes on as the run began" in done.err) == (2, True)

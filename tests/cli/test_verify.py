@@ -43,7 +43,7 @@ def test_damage_is_named_with_who_needs_it_and_healed(run: Any, home: Path, tmp_
     assert f"needed by {TUNED}" in done.out
     assert "--repair" in done.err
     healed = run("verify", "--repair", "--from", team)
-    assert (healed.code, "healed" in healed.out) == (0, True)
+    assert (healed.code, "repaired" in healed.out) == (0, True)
     assert run("verify").code == 0
 
 
@@ -63,7 +63,7 @@ def test_a_remote_can_be_verified(run: Any, home: Path, tmp_path: Path) -> None:
     flip_byte(next(path for path in (team / "encoded").rglob("*") if path.is_file()))
     assert run("verify", team).code == 1
     healed = run("verify", team, "--repair")  # from this zoo
-    assert (healed.code, "healed" in healed.out) == (0, True)
+    assert (healed.code, "repaired" in healed.out) == (0, True)
 
 
 def test_a_remote_that_a_pull_finds_damaged(run: Any, home: Path, tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_remote_that_a_pull_finds_damaged(run: Any, home: Path, tmp_path: Path
     done = run("--home", mine, "pull", TUNED, "--from", team)
     assert done.code == 1
     assert f"object blake3:{damaged.name} is damaged in {team}" in done.err
-    assert f"mend it from a zoo that has it whole: zoo verify {team} --repair" in done.err
+    assert f"repair it from a zoo that has an intact copy: zoo verify {team} --repair" in done.err
     left = run("--home", mine, "verify", team, "--repair")
     assert left.code == 1
-    assert "this zoo has no sound copy" in left.err
+    assert "this zoo has no intact copy" in left.err
     assert f"zoo verify {team} --repair --from REMOTE" in left.err
     assert run("verify", team, "--repair").code == 0
     assert run("--home", mine, "pull", TUNED, "--from", team).code == 0

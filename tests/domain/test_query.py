@@ -95,7 +95,7 @@ def test_what_cannot_be_is_refused_with_an_example(text: str, says: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "near"),
-    [("licence:mit", "license"), ("accurcy>1", "accuracy"), ("Params<3", "params")],
+    [("license:mit", "license"), ("accurcy>1", "accuracy"), ("Params<3", "params")],
 )
 def test_an_unknown_field_names_near_ones(text: str, near: str) -> None:
     with pytest.raises(UnknownName) as caught:
@@ -119,7 +119,7 @@ def test_keywords_are_fields_too() -> None:
     assert str(query) == "a arch:x* params<=5 pulled:yes"
     assert (query.sort, query.limit) == (Sort("loss", descending=True), 50)
     with pytest.raises(UnknownName):
-        Query(colour="red")
+        Query(color="red")
     with pytest.raises(InvalidOption):
         Query(params=float("nan"))
     with pytest.raises(InvalidOption):

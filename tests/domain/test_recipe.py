@@ -47,19 +47,19 @@ def test_an_option_out_of_range_is_refused(option: str, value: object, reason: s
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"strategy": "probe", "epochs": 9}, "the strategy probe makes no use of epochs: leave it"),
+        ({"strategy": "probe", "epochs": 9}, "the strategy probe does not use epochs: leave it"),
         (
             {"strategy": "probe", "ema": 0.9, "blend": "soup", "augment": "heavy", "lr": 0.1},
-            "the strategy probe makes no use of augment, learning rate, ema, blend: leave them out",
+            "the strategy probe does not use augment, learning rate, ema, blend: leave them out",
         ),
-        ({"strategy": "partial", "probe": "svm"}, "the strategy partial makes no use of probe"),
-        ({"head": "mlp", "probe": "svm"}, "the strategy partial makes no use of probe"),
-        ({"strategy": "full", "probe": "svm"}, "the strategy full makes no use of probe"),
+        ({"strategy": "partial", "probe": "svm"}, "the strategy partial does not use probe"),
+        ({"head": "mlp", "probe": "svm"}, "the strategy partial does not use probe"),
+        ({"strategy": "full", "probe": "svm"}, "the strategy full does not use probe"),
         (
             {"strategy": "gradual", "phases": ("all:1",), "epochs": 3},
-            "the strategy gradual makes no use of epochs",
+            "the strategy gradual does not use epochs",
         ),
-        ({"strategy": "probe", "freeze": "6"}, "the strategy probe makes no use of freeze"),
+        ({"strategy": "probe", "freeze": "6"}, "the strategy probe does not use freeze"),
         ({"freeze": "6", "cache": False, **VIEWS}, "views are kept in the cache"),
         ({"strategy": "partial", **VIEWS}, "views are kept of what a frozen part gives"),
         ({"strategy": "full", **VIEWS}, "views are kept of what a frozen part gives"),
@@ -158,7 +158,7 @@ def test_a_recipe_is_read_from_toml_and_options_count_more() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("data = ", "no TOML"),
+        ("data = ", "not TOML"),
         ("epochs = 3", "needs data"),
         ('data = "x"\nepoch = 3', "no option 'epoch'; did you mean epochs"),
         ('data = "x"\nepochs = "3"', "epochs cannot be '3'"),

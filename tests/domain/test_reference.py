@@ -88,7 +88,7 @@ def test_forms(text: str, expected: Reference) -> None:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(InvalidReference, match="is no reference"):
+    with pytest.raises(InvalidReference, match="is not a reference"):
         Reference.parse(text)
 
 

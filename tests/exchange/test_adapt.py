@@ -36,7 +36,7 @@ FRESH = """
 import sys, torch, zoo
 from safetensors.torch import save_file
 here, outputs = zoo.open(sys.argv[1]), {}
-for name in ("shallow", "grey", "small"):
+for name in ("shallow", "gray", "small"):
     model = here.load(f"team/{name}")
     with torch.no_grad():
         outputs[name] = model(torch.ones(1, *model.zoo.manifest.preprocessing.input_size))
@@ -81,7 +81,7 @@ def test_it_is_the_same_in_a_fresh_process(
     wanted: dict[str, torch.Tensor] = {}
     for name, architecture, how, size in (
         ("shallow", "test_resnet", {"truncate": "layer2"}, (3, 160, 160)),
-        ("grey", "test_resnet", {"channels": 1, "image_size": (64, 96)}, (1, 64, 96)),
+        ("gray", "test_resnet", {"channels": 1, "image_size": (64, 96)}, (1, 64, 96)),
         ("small", "test_vit", {"image_size": (96, 96), "without": ("blocks.2",)}, (3, 96, 96)),
     ):
         kept_as(architecture)
@@ -109,8 +109,8 @@ def test_only_what_changes_is_stored(
     whole = kept_as("test_resnet")
     made = adapted(workspace, truncate="layer3")
     assert made.shared == made.nbytes < sum(t.nbytes for t in whole.state_dict().values())
-    grey = adapted(workspace, channels=1)
-    assert 0 < grey.nbytes - grey.shared <= 20_000
+    gray = adapted(workspace, channels=1)
+    assert 0 < gray.nbytes - gray.shared <= 20_000
 
 
 def test_a_truncated_one_is_fine_tuned_and_exported(
@@ -140,10 +140,10 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
     assert config["zoo"]["backbone"]["options"]["truncate"] == "layer2.0"
     assert set(load_file(tmp_path / "out/model.safetensors")) == set(model.state_dict())
     again = adapt(workspace, str(tuned), NEW, Surgery(channels=1))
-    grey, image = load(workspace.store, again.manifest), torch.randn(1, 1, 64, 64)
-    assert grey.zoo.classes == ("dark", "light")
+    gray, image = load(workspace.store, again.manifest), torch.randn(1, 1, 64, 64)
+    assert gray.zoo.classes == ("dark", "light")
     with torch.no_grad():
-        assert torch.allclose(grey(image), model(image.expand(1, 3, 64, 64)), atol=1e-5)
+        assert torch.allclose(gray(image), model(image.expand(1, 3, 64, 64)), atol=1e-5)
     with pytest.raises(UnknownName, match=r"layer3"):  # it ends before
         adapt(workspace, str(tuned), NEW, Surgery(truncate="layer3"))
 
@@ -218,7 +218,7 @@ def test_a_new_head_is_the_same_each_time(
 @pytest.mark.parametrize(
     ("architecture", "how", "error", "says"),
     [
-        ("test_resnet", {}, InvalidOption, "nothing is asked for"),
+        ("test_resnet", {}, InvalidOption, "no change is asked for"),
         ("test_resnet", {"truncate": "layer9"}, UnknownName, "layer9"),
         ("test_resnet", {"without": ("layer2.0",)}, Unsupported, "it turns 1x32x40x40 into"),
         ("test_vit", {"without": ("blocks",)}, InvalidOption,

@@ -17,10 +17,10 @@ from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, NotAFile, WouldReplace
 from zoo.exchange.acquire import _check
-from zoo.exchange.held import Held
 from zoo.exchange.origins import base_models
 from zoo.exchange.published import keep_published, published
 from zoo.exchange.publishing import _pulled
+from zoo.exchange.reuse import LocalFiles
 from zoo.registry import KnownEntry
 from zoo.store.disk import Disk
 from zoo.workspace import Workspace
@@ -101,7 +101,7 @@ def test_no_manifest_is_read_past_what_one_can_have(workspace: Workspace, tmp_pa
     release = Release(source="hub", locator="a/b", revision="1", files=(promised,), weights="")
     tracemalloc.start()
     try:
-        assert not Held(workspace.store, release).restore(promised, tmp_path / "out")
+        assert not LocalFiles(workspace.store, release).restore(promised, tmp_path / "out")
         assert tracemalloc.get_traced_memory()[1] < 160 << 20
     finally:
         tracemalloc.stop()
@@ -122,7 +122,7 @@ def test_two_that_publish_at_once_are_both_kept(
 def test_own_files_that_are_links_or_deep_are_told_as_such(workspace: Workspace) -> None:
     deep = workspace.root / "remotes.json"
     deep.write_text("[" * 100_000)
-    with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; mend or delete it"):
+    with pytest.raises(Invalid, match=r"remotes\.json is damaged: .*; fix or delete it"):
         workspace.remotes.all()
     workspace.trust.allow("one:make", "/one.py")
     (listed,) = config.settings().glob("trusted-*.json")

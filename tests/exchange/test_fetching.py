@@ -1,4 +1,4 @@
-"""Weights that are fetched beside all else, and given up where they are not wanted any more."""
+"""Weights that are fetched beside all else, and given up where they are canceled."""
 
 from __future__ import annotations
 

@@ -207,8 +207,8 @@ def test_a_whole_module_is_refused(
         ([torch.zeros(1)], "holds a list"),
         ({}, "empty"),
         ({"state_dict": {}}, "empty"),
-        ({"epoch": 3, "fc.weight": torch.zeros(1)}, "'epoch' is no tensor"),
-        ({"layer": {"weight": torch.zeros(1)}}, "'layer' is no tensor"),
+        ({"epoch": 3, "fc.weight": torch.zeros(1)}, "'epoch' is not a tensor"),
+        ({"layer": {"weight": torch.zeros(1)}}, "'layer' is not a tensor"),
         (torch.zeros(3), "holds a Tensor"),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 from fakes.hub_server import Answer, Fault, HubServer, Status
 
 from zoo.errors import InvalidOption, Unavailable, UnknownName
-from zoo.exchange.deepen import Deepened, deepen
 from zoo.exchange.indexing import Wanted, index
 from zoo.exchange.results import read_results
+from zoo.exchange.tracing import Traced, trace_all
 from zoo.lookup.best import best
 from zoo.registry import Query
 from zoo.workspace import Workspace
@@ -177,7 +177,7 @@ def test_what_cannot_be_asked_of_a_source(hub: HubServer, workspace: Workspace) 
 def test_what_no_plugin_builds_is_not_traced(hub: HubServer, workspace: Workspace) -> None:
     hub.commit("team/sounds", {}, info={"library_name": "speech"})
     assert index(workspace, "hub").entries == 1
-    assert deepen(workspace, "hub") == Deepened(traced=0, failed={})
+    assert trace_all(workspace, "hub") == Traced(traced=0, failed={})
 
 
 def test_marks_of_another_program_begin_anew(many: HubServer, workspace: Workspace) -> None:

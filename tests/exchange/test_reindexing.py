@@ -12,14 +12,14 @@ import zoo as z
 BASE = "timm/tf_efficientnet_lite0.in1k"
 
 
-def answers(zoo: z.Zoo, stray: Path) -> dict[str, Any]:
+def answers(zoo: z.Zoo, unknown: Path) -> dict[str, Any]:
     """What a user may ask, without the times at which things were asked."""
     return {
         "search": [(row.name, row.kind, row.params, row.sources) for row in zoo.search(limit=9999)],
         "log": zoo.log(BASE).to_json(),
         "show": zoo.show("team/mine").to_json(),
         "diff": zoo.diff(BASE, "team/mine").to_json(),
-        "identify": zoo.identify(stray).to_json(),
+        "identify": zoo.identify(unknown).to_json(),
         "list-arch": zoo.architectures("*lite*").to_json(),
     }
 
@@ -35,8 +35,8 @@ def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
         zoo.tag("team/mine", "team/gone")
         zoo.delete("team/gone")
         zoo.export("team/mine", tmp_path / "out")
-        stray = tmp_path / "out" / "model.safetensors"
-        before = answers(zoo, stray)
+        unknown = tmp_path / "out" / "model.safetensors"
+        before = answers(zoo, unknown)
         zoo.close()
         if loss == "deleted":
             (zoo.root / "registry.db").unlink()
@@ -44,7 +44,7 @@ def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
             (zoo.root / "registry.db").write_bytes(b"no database at all" * 100)
         done = zoo.reindex().to_json()
         assert done == {"refs": 2, "checkpoints": 2, "replaced": loss != "none"}
-        assert answers(zoo, stray) == before
+        assert answers(zoo, unknown) == before
         assert before["diff"]["units_known"] is True
 
 

@@ -19,5 +19,5 @@ def earlier(*, seconds: int = 2) -> Iterator[None]:
     """
     at = datetime.now(UTC) - timedelta(seconds=seconds)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.moves.now", lambda: at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        patch.setattr("zoo.reflog.now", lambda: at.strftime("%Y-%m-%dT%H:%M:%SZ"))
         yield

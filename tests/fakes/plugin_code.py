@@ -13,7 +13,7 @@ class Plugin:
     def loss(self, task='classification'): pass
     def metrics(self, outputs, targets, task='classification'): pass
 """
-FAILS = "    def __init__(self): raise RuntimeError('no licence')\n"
+FAILS = "    def __init__(self): raise RuntimeError('no license')\n"
 SOURCE = """
 class Plugin:
     network = False

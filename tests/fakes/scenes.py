@@ -14,7 +14,7 @@ from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.folder import FolderBackend

@@ -23,7 +23,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, ZooError
-from zoo.moves import append, append_deletion
+from zoo.reflog import append, append_deletion
 from zoo.store import Store
 from zoo.store import prune as pruning
 from zoo.store.files import add_weights, restore_file

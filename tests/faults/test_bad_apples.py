@@ -17,9 +17,9 @@ from fakes.program import zoo
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.moves import append
+from zoo.reflog import append
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.workspace import Workspace
 
 GOOD, BAD = "team/good", "team/bad"
@@ -262,7 +262,7 @@ def test_an_entry_that_is_that_of_another_move(tmp_path: Path) -> None:
     add_checkpoint(workspace, BAD)
     workspace.close()
     path = entry_of(team, BAD)
-    told = f"{path}: not a ref entry: it is called move 1, and says 7"
+    told = f"{path}: not a ref entry: it is called entry 1, and says 7"
     for line in (("pull", BAD, "--from"), ("push", BAD, "--to")):
         zoo("--home", home, *line, team.root).refused(told, f"delete {path}")
     said = zoo("--home", home, "verify", team.root)

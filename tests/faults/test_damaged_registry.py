@@ -20,10 +20,10 @@ from fakes.sampled import every, sampled
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.registry import Registry, file, open_kept
 from zoo.registry.damage import damage
-from zoo.registry.kept import _Kept
+from zoo.registry.recovery import _Kept
 from zoo.workspace import Workspace
 
 NAMES = ["team/flowers", "team/roses", "team/weeds:v2"]

@@ -18,7 +18,7 @@ from fakes.program import zoo
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store
 from zoo.store.verify import verify
 from zoo.workspace import Workspace

@@ -13,7 +13,7 @@ from fakes.program import Said, zoo
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
-from zoo.moves import append
+from zoo.reflog import append
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.workspace import Workspace

@@ -16,7 +16,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject, Unavailable
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.remotes import connect
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded

@@ -18,7 +18,7 @@ from zoo.backbones.describe import describe
 from zoo.domain.hierarchy import HeadPart, Hierarchy
 from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.registry import Registry
 from zoo.registry.engines import sqlite
 from zoo.store.rights import forbidden
@@ -105,7 +105,7 @@ def test_all_of_a_group_write_one_registry(shared: Path, umask: int) -> None:
         workspace = Workspace.find(shared)
         note = workspace.registry.announce(Reference("team", "x"), now())
         left = files(shared)
-        workspace.registry.settle(note)
+        workspace.registry.drop_note(note)
         return left
 
     left = as_user(READER, GROUP, work, umask=umask)
@@ -316,7 +316,7 @@ def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     as_user(OWNER, GROUP, killed)
     for line in (("search",), ("show", "team/mine")):
         said = command(shared, *line, by=READER).done()
-        assert "lacks the newest move of team/mine: zoo log" in said.err
+        assert "lacks the newest entry of team/mine: zoo log" in said.err
     assert "#1" in command(shared, "log", "team/mine", by=READER).done().out
     assert "team/mine" in command(shared, "search", by=OWNER).done().out
     said = command(shared, "search", by=READER).done()

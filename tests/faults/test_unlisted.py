@@ -13,7 +13,7 @@ from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 from fakes.program import Said, as_user, zoo
 
 from zoo.domain.reference import Reference
-from zoo.moves import append
+from zoo.reflog import append
 from zoo.store import Store
 from zoo.workspace import Workspace
 
@@ -164,7 +164,7 @@ def test_the_index_catches_up_with_the_others(home: Path) -> None:
     first.chmod(0o000)
     said = command(home, "verify")
     assert "the index lacked b/second" in said.err
-    assert "a/first (move 1) is left out" in said.err
+    assert "a/first (entry 1) is left out" in said.err
     assert "may lack" not in said.err
     found = {row["name"] for row in command(home, "search", "--json").json}
     assert found == {NAME, OTHER, "b/second"}

@@ -63,7 +63,7 @@ def test_a_false_parent_that_nothing_was_frozen_of(zoo: z.Zoo) -> None:
     values = train(weights_of(zoo.workspace, LITE1), ("",))
     derive(zoo.workspace, LITE0, TUNED, values, freeze={**FREEZE, "boundary": "conv_stem"})
     check = check_of(zoo, TUNED)
-    assert "no more like the parent than unrelated weights" in check["warning"]
+    assert "no more similar to the parent than unrelated weights" in check["warning"]
     assert check["cosine"] < 0.1
 
 

@@ -74,14 +74,14 @@ def test_networks_of_two_depths(zoo: z.Zoo) -> None:
     assert back["blocks.1.2"]["status"] == "removed"
 
 
-def test_only_statistics_of_normalisation_moved(zoo: z.Zoo) -> None:
+def test_only_statistics_of_normalization_moved(zoo: z.Zoo) -> None:
     """What happens if a frozen network is left in training mode."""
     values = weights_of(zoo.workspace, LITE0)
     values["bn1.running_mean"] = values["bn1.running_mean"] + np.float32(0.5)
     derive(zoo.workspace, LITE0, TUNED, values)
     stem = by_unit(zoo.diff(LITE0, TUNED).to_json())["conv_stem"]
     assert (stem["status"], stem["changed"], stem["distance"]) == ("changed", 1, 0.0)
-    assert stem["note"] == "only statistics of normalisation"
+    assert stem["note"] == "only statistics of normalization"
 
 
 def test_units_off_names_where_the_network_is_unknown(toys: Workspace) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.contracts import Backend, Guarded, Many, Mapped, Settling
+from zoo.contracts import Backend, Guarded, Many, Mapped, Syncing
 from zoo.store.folder import FolderBackend
 from zoo.testing.remotes import BackendSuite, StoreSuite
 
@@ -17,7 +17,7 @@ class OfFolder:
 
 class TestFolder(OfFolder, BackendSuite):
     def test_it_does_all_that_a_disk_can(self, backend: Backend) -> None:
-        for capability in (Many, Mapped, Settling, Guarded):
+        for capability in (Many, Mapped, Syncing, Guarded):
             assert isinstance(backend, capability)
 
 

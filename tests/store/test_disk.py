@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[Disk], object]] = {
     "remove": lambda disk: disk.remove("objects/ab/file"),
     "age": lambda disk: disk.age("objects/ab"),
     "remove_folder": lambda disk: disk.remove_folder("objects/ab/below"),
-    "sync": lambda disk: disk.sync("objects/ab"),
+    "fsync_folder": lambda disk: disk.fsync_folder("objects/ab"),
 }
 TOLD = (NotAFile, Forbidden, DiskFull, FileNotFoundError, FileExistsError)
 

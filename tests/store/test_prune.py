@@ -15,10 +15,10 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, DiskFull, UnknownName
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store
 from zoo.store.disk import Disk
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.prune import Plan, execute, plan
 from zoo.store.verify import verify
 from zoo.transfer.sync import pull, push

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.store import prune
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
 
@@ -58,7 +58,7 @@ class PruneMachine(RuleBasedStateMachine):
         self.written: dict[str, datetime] = {}
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
         self.patches: list[Any] = [
-            patch("zoo.moves.now", stamp),
+            patch("zoo.reflog.now", stamp),
             patch("zoo.store.Store.now", lambda _: _Clock.at),
         ]
         for change in self.patches:

@@ -17,13 +17,13 @@ from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.store import Store
 from zoo.store.folder import FolderBackend
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.retry import Retrying
 from zoo.store.verify import Report, verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
-OLD, NAME, OTHER = "team/flowers (move 1)", "team/flowers", "team/birds"
+OLD, NAME, OTHER = "team/flowers (entry 1)", "team/flowers", "team/birds"
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def users_of(zoo: Workspace) -> dict[str, set[str]]:
     for ref in zoo.store.refs():
         moves = zoo.store.history(ref)
         for move in moves:
-            called = str(ref) if move is moves[-1] else f"{ref} (move {move.number})"
+            called = str(ref) if move is moves[-1] else f"{ref} (entry {move.number})"
             items = [item for item, _ in zoo.store.manifest(move.manifest).objects()]
             for digest in [move.manifest, *items]:
                 users.setdefault(str(digest), set()).add(called)
@@ -156,7 +156,7 @@ def test_a_gap_in_a_history_is_found(full: Place) -> None:
 def test_what_is_no_part_of_a_store_is_found(full: Place) -> None:
     full.plant("objects/notes.txt", b"mine")
     (damage,) = verify(full.remote).damages
-    assert (damage.name, damage.problem) == ("objects/notes.txt", "is no part of a store")
+    assert (damage.name, damage.problem) == ("objects/notes.txt", "does not belong in a store")
 
 
 def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None:
@@ -165,7 +165,7 @@ def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None
     full.lose(name_of("objects", digest))
     found = {damage.name: damage.problem for damage in verify(full.remote).damages}
     assert found == {
-        f"objects/zz/{digest.hex}": "lies in the wrong place",
+        f"objects/zz/{digest.hex}": "is in the wrong folder",
         str(digest): "is missing",
     }
 

@@ -39,7 +39,7 @@ from zoo.domain.manifest import (
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
-from zoo.moves import append
+from zoo.reflog import append
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 

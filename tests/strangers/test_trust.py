@@ -175,7 +175,7 @@ def test_the_list_is_its_users_own(
 
 @pytest.mark.parametrize("name", ["os:system", "__main__:x", "no path", "a.b", "http.server:test"])
 def test_what_can_be_no_network_is_not_to_be_allowed(home: Path, name: str) -> None:
-    assert say("trust", name).failed("is no import path")
+    assert say("trust", name).failed("is not an import path")
     assert say("trust", "not_there.nets:make").failed("'not_there'", "PYTHONPATH=DIR")
     assert not list(home.glob("trusted*"))
 

@@ -21,11 +21,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt, DiskFull, Forbidden, MissingObject, Unavailable
-from zoo.moves import append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store, manifests
 from zoo.store.encoded import encoded_header
 from zoo.store.folder import FolderBackend
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
 from zoo.store.prune import Plan, execute, plan
 from zoo.store.retry import Retrying
@@ -199,7 +199,7 @@ def test_a_damaged_base_is_the_one_that_is_named(
     with pytest.raises(Corrupt, match=f"^manifest {base} is damaged"):
         pull(theirs, CHILD, team.location)
     problems = {damage.name: damage.problem for damage in verify(team.remote).damages}
-    assert problems[str(base)] == "its bytes are not what its name says"
+    assert problems[str(base)] == "its bytes do not have the digest in its name"
     assert problems[str(child)].startswith(f"cannot be decoded: manifest {base} is damaged")
     assert repair(team.remote, mine.store).damages == ()
     pull(theirs, CHILD, team.location)

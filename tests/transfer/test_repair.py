@@ -13,7 +13,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.errors import Conflict, DiskFull, Unavailable, ZooError
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.verify import verify
 from zoo.transfer.repair import repair
 from zoo.transfer.sync import push

@@ -22,7 +22,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
-from zoo.moves import append
+from zoo.reflog import append
 from zoo.store import Store
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace

@@ -27,12 +27,12 @@ def parse(data: bytes, *, values: int, deepest: int) -> Any:
     within each other.
 
     Raises:
-        ValueError: It has more, or is no JSON.
+        ValueError: It has more, or is not JSON.
     """
     many = data.count(b'"') > 2 * values
     bare = b"" if many else STRINGS.sub(b"", data)
     if many or sum(bare.count(mark) for mark in (b",", b"[", b"{")) > values:
-        raise ValueError(f"it holds more than {values} values")
+        raise ValueError(f"it has more than {values} values")
     depth = nesting(bare)
     if depth > deepest:
         raise ValueError(f"its lists and objects are nested {depth} deep; the most is {deepest}")

@@ -29,7 +29,7 @@ class CatalogEntry:
         backbone: The backbone plugin that can build the architecture.
         architecture: A name that this plugin knows.
         tag: Pretrained tag, the published recipe behind the weights.
-        license: SPDX-like licence id.
+        license: SPDX-like license id.
         hub_id: Repository on the HF Hub.
         input_size: Channels, height, width.
         mean: Per-channel mean that inputs are normalised with, on a 0..1 scale.
@@ -106,7 +106,7 @@ class Release:
         revision: What pins it: a commit, or a package version.
         files: Its files.
         weights: Path of the file that holds the weights.
-        license: Licence that the source states, if any.
+        license: License that the source states, if any.
     """
 
     source: str

@@ -36,7 +36,7 @@ class Digest:
         """Read ``algorithm:hex``.
 
         Raises:
-            InvalidReference: The text is no digest.
+            InvalidReference: The text is not a digest.
         """
         algorithm, _, value = text.partition(":")
         return cls(algorithm, value)

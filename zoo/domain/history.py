@@ -1,4 +1,4 @@
-"""History: what a ref pointed at, one entry a move."""
+"""History: the log of a ref, one entry for each checkpoint that it pointed at."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CHECKSUM = "checksum"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefEntry:
-    """One move of a ref.
+    """One entry in the log of a ref.
 
     Attributes:
-        number: Counts the moves of this ref from 1.
+        number: Counts the entries of this ref from 1.
         manifest: The checkpoint that it points at from then on.
         previous: The one before; None for the first.
         at: UTC time, ISO 8601.
@@ -92,7 +92,7 @@ class RefEntry:
         """Inverse of `to_bytes`; ``number`` is the one that its file is called after, if any.
 
         Raises:
-            InvalidManifest: The bytes are no ref entry, or that of another move: nobody could move
+            InvalidManifest: The bytes are no ref entry, or another entry: nobody could move
                 the name on from it.
         """
         try:
@@ -103,7 +103,7 @@ class RefEntry:
             told = raw.pop(CHECKSUM, None)
             intact = told is None or told == _checksum(raw)
             if number not in (None, raw["number"]):
-                raise ValueError(f"it is called move {number}, and says {raw['number']!r:.40}")
+                raise ValueError(f"it is called entry {number}, and says {raw['number']!r:.40}")
             return cls(
                 number=_number(raw["number"]),
                 manifest=Digest.parse(raw["manifest"]),
@@ -128,7 +128,7 @@ def _text(value: Any) -> str:
 def _number(value: object) -> int:
     # The file's name has eight digits. True and 1.0 equal 1, and are none.
     if type(value) is not int or not 0 < value < 10**8:
-        raise ValueError(f"the number of a move is {value!r:.40}")
+        raise ValueError(f"the number of an entry is {value!r:.40}")
     return value
 
 

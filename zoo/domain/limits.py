@@ -36,7 +36,7 @@ __all__ = [
     "NESTED_ANCESTORS",
     "OBJECT_BYTES",
     "OBJECT_SLACK",
-    "OWN_BYTES",
+    "JSON_FILE_BYTES",
     "PICKLE_BYTES",
     "RESIZED_PIXELS",
     "ROW_PIXELS",
@@ -113,7 +113,7 @@ MARKER_BYTES = 4096
 SIGN_BYTES = 4096
 """Of a sign of an upload or prune that are looked at; zoo writes some hundred."""
 
-OWN_BYTES = MIB
+JSON_FILE_BYTES = MIB
 """Of a file that a zoo keeps beside its store, such as ``remotes.json``."""
 
 RUN_BYTES = 64 * MIB

@@ -161,7 +161,7 @@ class Manifest:
         classes: Class names in index order; empty where unknown.
         weights: Weights files.
         files: Other files.
-        license: Licence id, or None where unknown.
+        license: License id, or None where unknown.
         parents: What it derives from.
         ancestors: What its ancestors derive from, those that are roots left out, so that lineage
             travels where weights do not.
@@ -384,7 +384,7 @@ def _table(raw: dict[str, Any]) -> Lineage:
 
 
 def _unnested(raw: list[dict[str, Any]]) -> Lineage:
-    """Format 1: each parent holds its ``parents``. None is told of twice in two ways."""
+    """Format 1: each parent holds its ``parents``. None is described twice in two ways."""
     ancestors: dict[Digest, tuple[Parent, ...]] = {}
     waiting = deque(raw)
     while waiting:

@@ -2,8 +2,8 @@
 
     convnext "cat's ear" params<30M license:apache-2.0 updated>2026-01-01
 
-A query is words and filters, apart by spaces; all must hold. A filter is a field, an operator and
-a value; `FIELDS` has them all. Quotes keep spaces together, and make a word of what would be a
+A query is words and filters, separated by spaces; all must hold. A filter is a field, an operator
+and a value; `FIELDS` has them all. Quotes keep spaces together, and make a word of what would be a
 filter; inside them a backslash keeps the next character as it is. ``docs/search.md`` tells users.
 """
 
@@ -86,7 +86,7 @@ FIELDS: Mapping[str, Field] = {
         Field("tag", Kind.TEXT, "tag:v3", "tag of a reference, or pretrained tag"),
         Field("backbone", Kind.TEXT, "backbone:timm", "backbone plugin"),
         Field("head", Kind.TEXT, "head:linear", "kind of head"),
-        Field("license", Kind.TEXT, "license:apache-2.0", "licence id"),
+        Field("license", Kind.TEXT, "license:apache-2.0", "license id"),
         Field("dataset", Kind.TEXT, "dataset:digits", "what it was trained on"),
         Field("classes", Kind.TEXT, "classes:espresso", "a class that it tells"),
         Field("parent", Kind.TEXT, "parent:timm/resnet50*", "what it was fine-tuned from"),

@@ -122,16 +122,16 @@ class Recipe:
     )
     group_by: str = _option(
         "",
-        "Keep together in one part what is of one patient, video, …: a column of the table; "
+        "Keep images of one patient, video, … in one split: a column of the table; "
         "'folder', the one that an image lies in; or a regular expression with a group, found in "
         "its path: '(patient[0-9]+)_'.",
     )
     duplicates: str = _option(
         "together",
-        "Copies of an image: together in one part, or apart, as runs of older versions had them.",
+        "Copies of an image: together in one split, or apart, as runs of older versions had them.",
         one_of=("together", "apart"),
     )
-    skip_bad: bool = _option(False, "Leave out what cannot be read, and count it.")
+    skip_bad: bool = _option(False, "Skip and count images that cannot be read.")
     image_size: int | None = _option(
         None,
         "Height and width in pixels; default: the base's.",
@@ -144,7 +144,8 @@ class Recipe:
         one_of=("none", "light", "medium", "heavy"),
     )
     views: int = _natural(
-        0, "Augmented views kept of each image, so that what is frozen runs once on each; 0: none."
+        0,
+        "Augmented views cached of each image, so that what is frozen runs once on each; 0: none.",
     )
     mixup: float = _amount(0.0, "Mixup alpha; 0: none.")
     cutmix: float = _amount(0.0, "CutMix alpha; 0: none.")
@@ -167,7 +168,7 @@ class Recipe:
     head: str = _option("linear", "Kind of the new head.")
     probe: str = _option(
         "softmax",
-        "Classifier of a probe; what k nearest neighbours reach is told beside it.",
+        "Classifier of a probe; the accuracy of k nearest neighbors is reported, too.",
         one_of=("softmax", "svm"),
     )
     at: str = _option(
@@ -180,25 +181,28 @@ class Recipe:
     accumulate: int = _natural(1, "Batches per optimizer step.", 1)
     optimizer: str = _option("adamw", "adamw, sgd, or any name that timm's optimizers have.")
     lr: float = _positive(3e-3, "Learning rate of a new head.")
-    backbone_lr_ratio: float = _positive(0.1, "Rate of the last unit as a share of the head's.")
+    backbone_lr_ratio: float = _positive(
+        0.1, "Learning rate of the last unit as a share of the head's."
+    )
     layer_decay: float | None = _option(
         None,
-        "Rate of a unit as a share of the next one's; default: 0.75 for transformers, else 0.9.",
+        "Learning rate of a unit as a share of the next one's; "
+        "default: 0.75 for transformers, else 0.9.",
         must="above 0 and at most 1",
         check=lambda x: x is None or 0 < x <= 1,
     )
     schedule: str = _option(
-        "cosine", "Course of the rates.", one_of=("cosine", "one-cycle", "constant")
+        "cosine", "Learning rate schedule.", one_of=("cosine", "one-cycle", "constant")
     )
     warmup: float | None = _option(
         None,
-        "Share of the steps in which rates rise; default: 0.3 for one-cycle, else 0.1.",
+        "Share of the steps that warm up; default: 0.3 for one-cycle, else 0.1.",
         must="0 or more and below 1",
         check=lambda x: x is None or 0 <= x < 1,
     )
-    weight_decay: float = _amount(0.01, "Never applied to norms, biases and scales.")
-    clip_norm: float = _amount(0.0, "Largest norm of the gradients; 0: any.")
-    label_smoothing: float = _share(0.0, "Share of a label that is spread over all classes.")
+    weight_decay: float = _amount(0.01, "Weight decay; never applied to norms, biases and scales.")
+    clip_norm: float = _amount(0.0, "Clip gradients to this norm; 0: do not clip.")
+    label_smoothing: float = _share(0.0, "Label smoothing.")
     class_weights: str = _option(
         "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
     )
@@ -214,17 +218,18 @@ class Recipe:
     patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
 
     # how it is computed
-    precision: str = _option(
-        "fp32", "Numbers in the network while it trains.", one_of=("fp32", "bf16", "fp16")
-    )
-    channels_last: bool = _option(False, "Keep images with channels last in memory.")
+    precision: str = _option("fp32", "Precision of training.", one_of=("fp32", "bf16", "fp16"))
+    channels_last: bool = _option(False, "Use the channels-last memory format.")
     compile: bool = _option(
         False, "Compile the network (torch.compile), where it runs whole in each step."
     )
     grad_checkpointing: bool = _option(
-        False, "Compute activations again on the way back, which takes less memory and more time."
+        False,
+        "Gradient checkpointing: recompute activations, which takes less memory and more time.",
     )
-    cache: bool = _option(True, "Keep what the frozen part gives, if nothing random is below it.")
+    cache: bool = _option(
+        True, "Cache the activations of the frozen part, if nothing random is below it."
+    )
     seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 
     def __post_init__(self) -> None:
@@ -254,7 +259,7 @@ class Recipe:
             idle.remove("freeze")  # it is what a probe does
         if idle:
             raise InvalidOption(
-                f"the strategy {strategy} makes no use of {', '.join(map(spoken, idle))}: leave "
+                f"the strategy {strategy} does not use {', '.join(map(spoken, idle))}: leave "
                 f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
             )
         if self.blend == "wise-ft" and strategy != "lp-ft":
@@ -293,12 +298,12 @@ class Recipe:
         """Read a TOML table of options; ``options`` that are given count more.
 
         Raises:
-            InvalidOption: It is no TOML, or has an option that does not exist.
+            InvalidOption: It is not TOML, or has an option that does not exist.
         """
         try:
             found = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InvalidOption(f"the recipe is no TOML: {error}") from error
+            raise InvalidOption(f"the recipe is not TOML: {error}") from error
         named = {key.replace("-", "_"): value for key, value in found.items()}
         return cls.from_json({**named, **options})
 

@@ -35,8 +35,8 @@ class Reference:
         for part in (self.namespace, self.name, self.tag):
             if not PART.fullmatch(part) or ".." in part or part.endswith("."):
                 raise InvalidReference(
-                    f"'{self.namespace}/{self.name}:{self.tag}' is no reference: '{part}' must be "
-                    "1 to 128 letters, digits, '.', '_' or '-'"
+                    f"'{self.namespace}/{self.name}:{self.tag}' is not a reference: '{part}' must "
+                    "be 1 to 128 letters, digits, '.', '_' or '-'"
                 )
 
     @classmethod
@@ -44,13 +44,13 @@ class Reference:
         """Read ``namespace/name`` or ``namespace/name:tag``.
 
         Raises:
-            InvalidReference: The text is no reference.
+            InvalidReference: The text is not a reference.
         """
         path, colon, tag = text.partition(":")
         namespace, slash, name = path.partition("/")
         if not slash or (colon and not tag):
             raise InvalidReference(
-                f"'{text}' is no reference: write namespace/name or namespace/name:tag"
+                f"'{text}' is not a reference: write namespace/name or namespace/name:tag"
             )
         return cls(namespace, name, tag or DEFAULT_TAG)
 

@@ -140,7 +140,7 @@ def adapted_preprocessing(
     """As ``how``, for another image size or number of channels; None: those it has.
 
     Mean and deviation of other channels follow the weights, which are summed over the channels for
-    one, and repeated for more: for a grey image those of the three are averaged, and the fourth
+    one, and repeated for more: for a gray image those of the three are averaged, and the fourth
     channel has those of the first.
     """
     height, width = image_size or how.input_size[1:]

@@ -73,7 +73,7 @@ def acquire(
     ref = _known(workspace, name, progress)
     entry = _entry(workspace, ref)
     if workspace.names.is_own(ref, entry):
-        raise Conflict(f"{ref} is a checkpoint of your own here; {_other_way(entry)}")
+        raise Conflict(f"{ref} is your own checkpoint here; {_other_way(entry)}")
     # What is in a source that anybody publishes at, its own files tell.
     described = None if OPEN.issuperset(entry.sources) else entry.entry
     location = _choose(entry, source)
@@ -283,7 +283,7 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
 
 
 def _companions(release: Release) -> list[str]:
-    """The files that explain the weights: card, licence, configuration; sorted."""
+    """The files that explain the weights: card, license, configuration; sorted."""
     return sorted(
         file.path
         for file in release.files

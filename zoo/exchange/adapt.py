@@ -86,7 +86,7 @@ def adapt(
         Unsupported: It cannot be done with this network; the reason is told, and nothing is kept.
     """
     if surgery == Surgery() and head is None:
-        raise InvalidOption("nothing is asked for")
+        raise InvalidOption("no change is asked for")
     surgery.check()
     with new_checkpoint(workspace, save, f"adapt {name}") as new:
         return _adapted(new, name, surgery, head, progress)
@@ -170,8 +170,8 @@ def _state(
     architecture = planned.backbone.architecture
     for name, shape in misfits(module, fitted).items():
         raise Unsupported(
-            f"{architecture} cannot be had so: '{name}' has the shape {tuple(fitted[name].shape)}, "
-            f"would need {shape}, and no rule is known that fits it"
+            f"{architecture} cannot be built with these options: '{name}' has the shape "
+            f"{tuple(fitted[name].shape)}, would need {shape}, and no rule is known that fits it"
         )
     check_fit(module, fitted, architecture)
     return fitted

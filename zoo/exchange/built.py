@@ -18,8 +18,8 @@ from zoo.contracts import Backbone
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
+from zoo.exchange.clip_weights import vision_tower
 from zoo.exchange.origin import Origin
-from zoo.exchange.towers import vision_tower
 from zoo.exchange.weights import read_state
 
 __all__ = ["Built", "built"]

@@ -125,7 +125,7 @@ def _tower(model: Mapping[str, Any], vision: Mapping[str, Any], file: str) -> st
 def _preprocessing(vision: Mapping[str, Any], how: Mapping[str, Any], file: str) -> Preprocessing:
     if how.get("resize_mode", "shortest") not in ("shortest", "squash"):
         raise Unsupported(
-            f"{file} has the 'resize_mode' {how['resize_mode']!r:.40}, which zoo has not"
+            f"{file} has the 'resize_mode' {how['resize_mode']!r:.40}, which zoo does not have"
         )
     side = how.get("size") or vision.get("image_size") or 224
     height, width = map(int, side if isinstance(side, list) else (side, side))

@@ -21,13 +21,13 @@ def allow(trust: Trust, name: str) -> str:
         The file that building such a network runs from now on.
 
     Raises:
-        InvalidOption: It is no import path, or one of the standard library.
+        InvalidOption: It is not an import path, or one of the standard library.
         MissingPackage: There is no such module here.
     """
     path = import_path(name)
     if path is None:
         raise InvalidOption(
-            f"'{name}' is no import path of a network: write package.module:name, of something "
+            f"'{name}' is not an import path of a network: write package.module:name, of something "
             "outside the standard library"
         )
     try:

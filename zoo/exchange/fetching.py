@@ -1,4 +1,4 @@
-"""The files of a release, on this machine: checked, and gone on with where a fetch was cut off."""
+"""The files of a release, on this machine: checked, and resumed where a fetch was cut off."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.hashes import git_hasher, sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
-from zoo.exchange.held import Held
 from zoo.exchange.parts import INDEX, parts
+from zoo.exchange.reuse import LocalFiles
 from zoo.store import Store, partial
 
 __all__ = ["Fetcher"]
@@ -41,7 +41,7 @@ class Fetcher:
         self._source = source
         self._release = release
         self._disk = store.disk
-        self._held = Held(store, release)
+        self._held = LocalFiles(store, release)
         self._scratch = scratch
         self._progress = progress
         self._fetched: list[str] = []
@@ -131,7 +131,7 @@ class Fetcher:
             received = offset
             for piece in self._source.open(self._release, promised.path, offset):
                 if self._stopped.is_set():
-                    raise Unavailable(self._release.locator, "not wanted any more")
+                    raise Unavailable(self._release.locator, "canceled")
                 received += len(piece)
                 yield piece
                 task.advance(len(piece))

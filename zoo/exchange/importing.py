@@ -71,7 +71,7 @@ def import_file(
     A safetensors file is kept byte for byte; a pickle, or an image encoder that comes with a text
     encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
     exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
-    they are called. Other ``files`` (a model card, a licence text) are kept byte for byte beside
+    they are called. Other ``files`` (a model card, a license text) are kept byte for byte beside
     them, under their last names. ``check`` is that of `new_checkpoint`.
 
     Raises:

@@ -14,7 +14,7 @@ from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName
 from zoo.exchange.results import joined, read_results
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
@@ -70,7 +70,7 @@ class Mark:
     Attributes:
         since: What was updated before this is listed already.
         newest: When the first one of the listing under way was updated.
-        cursor: Where that one goes on; None if none is under way.
+        cursor: Where that one resumes; None if none is under way.
         seen: How many it has given.
     """
 
@@ -103,7 +103,7 @@ def index(
     """List a source's checkpoints in the registry, in the place of what it listed before.
 
     What a source lists newest first (the hub) is added to what is listed already: a run stops at
-    what it knows, and one that was cut off is gone on with.
+    what it knows, and one that was cut off is resumed.
 
     Raises:
         UnknownName: No source of that name.

@@ -149,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise Unsupported(f"{path.name}, beside the weights, is nested too deeply") from None
     except ValueError as error:
-        raise Unsupported(f"{path.name}, beside the weights, is no JSON: {error}") from error
+        raise Unsupported(f"{path.name}, beside the weights, is not JSON: {error}") from error
     return found if isinstance(found, dict) else {}
 
 

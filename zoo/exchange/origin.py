@@ -19,7 +19,7 @@ class Origin:
         plugin: The backbone plugin.
         architecture: A name that it knows.
         tag: Pretrained tag, for the preprocessing and class names that belong to it.
-        license: Licence id.
+        license: License id.
         provenance: Where they came from, as text.
         layout: How their publisher describes the network, where that is what counts.
         published: Whether they are the weights that the architecture was published with, so that

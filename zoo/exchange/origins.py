@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.limits import BASE_MODELS
+from zoo.domain.location import hub_address
 from zoo.domain.manifest import Manifest, Parent
-from zoo.domain.place import hub_address
 from zoo.errors import ZooError
 from zoo.exchange.published import published
 from zoo.workspace import Workspace

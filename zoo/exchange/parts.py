@@ -35,7 +35,7 @@ def parts(index: Path, place: str, there: Collection[str]) -> list[str]:
             raise ValueError(f"it has more than {HEADER_BYTES:,} bytes")
         names = sorted(set(json.loads(data)["weight_map"].values()), key=str)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Unsupported(f"{where} is no index of weights: {error!r:.200}") from error
+        raise Unsupported(f"{where} is not an index of weights: {error!r:.200}") from error
     for name in names:
         if not isinstance(name, str) or not is_file_name(name) or name not in there:
             raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")

@@ -92,7 +92,7 @@ def check_pickled(path: Path) -> None:
     """See that loading the file takes no more than its size lets expect.
 
     Raises:
-        InvalidWeights: It would, it holds code, or it is no file of PyTorch.
+        InvalidWeights: It would, it holds code, or it is not a file of PyTorch.
     """
     size = path.stat().st_size
     try:
@@ -274,7 +274,9 @@ class _Asked:
         elif name == "torch._tensor._rebuild_from_type_v2":  # of a tensor that has attributes
             return self._called(given[0], given[2])
         elif name.startswith("torch.") and not HARMLESS.fullmatch(name):
-            raise InvalidWeights(self.path, f"asks for {name:.100}, which plain weights need not")
+            raise InvalidWeights(
+                self.path, f"asks for {name:.100}, which plain weights do not need"
+            )
         elif not HARMLESS.fullmatch(name):
             raise InvalidWeights(self.path, CODE)
         return Made(name, given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
-from zoo.store.own import OwnFile
+from zoo.store.json_file import JsonFile
 from zoo.workspace import Workspace
 
 __all__ = ["Place", "keep_published", "published"]
@@ -45,7 +45,7 @@ def keep_published(workspace: Workspace, location: str, revision: str, manifest:
         }
 
 
-def _place(file: OwnFile, kept: object) -> Place:
+def _place(file: JsonFile, kept: object) -> Place:
     if not isinstance(kept, dict):
         return Place(str(kept))
     try:

@@ -14,9 +14,9 @@ from zoo import plugins
 from zoo.contracts import Target
 from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
+from zoo.domain.location import hub_address
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
-from zoo.domain.place import hub_address
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
@@ -59,7 +59,7 @@ def locator_in(location: str) -> tuple[str, str]:
     """
     address = hub_address(location)
     if address is None:
-        raise InvalidOption(f"'{location}' is no place to publish at: write hf://org/name")
+        raise InvalidOption(f"'{location}' is not a repository to publish to: write hf://org/name")
     return HUB, address.partition("://")[2]
 
 

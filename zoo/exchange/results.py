@@ -67,13 +67,13 @@ def joined(entries: Iterable[CatalogEntry], results: Results) -> Iterator[Catalo
         yield replace(entry, metrics={**(entry.metrics or {}), **metrics}) if metrics else entry
     if not matched:
         first = next(iter(results), "")
-        raise UnknownName("name in a table of results", first, hint="it is of another source")
+        raise UnknownName("name in a table of results", first, hint="it is from another source")
 
 
 def _rows(place: str) -> Iterator[dict[str, str]]:
     reader = csv.DictReader(_text(place).splitlines())
     if NAME not in (reader.fieldnames or ()):
-        raise InvalidOption(f"{place}: no table of results: it has no column '{NAME}'")
+        raise InvalidOption(f"{place}: not a table of results: it has no column '{NAME}'")
     yield from (row for row in reader if row[NAME])
 
 
@@ -97,7 +97,7 @@ def _text(place: str) -> str:
             body: bytes = answer.read(LIMIT)
             return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidOption(f"{place}: no table of results: it is not text") from error
+        raise InvalidOption(f"{place}: not a table of results: it is not text") from error
     except URLError as error:
         raise Unavailable(urlsplit(place).hostname or place, f"{error.reason}") from error
     except OSError as error:

@@ -69,7 +69,7 @@ def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
             break
     others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
     if others or not loaded:
-        what = f"'{others[0]}' is no tensor" if others else "it is empty"
+        what = f"'{others[0]}' is not a tensor" if others else "it is empty"
         raise InvalidWeights(path, f"holds no flat set of named tensors: {what}")
     prefix = "module."  # added by DataParallel
     strip = all(str(key).startswith(prefix) for key in loaded)
@@ -81,4 +81,4 @@ def _check_plain(path: Path, name: str, tensor: torch.Tensor) -> None:
     if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
         raise InvalidWeights(path, f"the tensor '{name:.100}' is not kept as plain values")
     if any("\ud800" <= char <= "\udfff" for char in name):
-        raise InvalidWeights(path, f"a tensor's name is no text: {name!a:.100}")
+        raise InvalidWeights(path, f"a tensor's name is not text: {name!a:.100}")

@@ -109,7 +109,7 @@ def _strange(found: Comparison, cosine: float | None) -> str:
     if not common:
         return "no tensor has the name and shape of one of the parent"
     if cosine is not None and cosine < STRANGERS:
-        return f"no more like the parent than unrelated weights (cosine {cosine:.2f})"
+        return f"no more similar to the parent than unrelated weights (cosine {cosine:.2f})"
     return ""
 
 

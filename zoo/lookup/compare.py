@@ -22,7 +22,7 @@ __all__ = ["STATISTICS", "Comparison", "Pair", "Status", "UnitPairs", "compare",
 
 Status = Literal["identical", "changed", "added", "removed"]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""Last parts of names of what normalisation counts, rather than training learns."""
+"""Last parts of names of what normalization counts, rather than training learns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Pair:
 
     @property
     def learned(self) -> bool:
-        """Whether it is more than a statistic of normalisation."""
+        """Whether it is more than a statistic of normalization."""
         return self.name.rpartition(".")[2] not in STATISTICS
 
 

@@ -12,8 +12,8 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
-from zoo.lookup.licence import Terms, terms
-from zoo.lookup.standing import at_remotes
+from zoo.lookup.license import Terms, terms
+from zoo.lookup.ref_status import at_remotes
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CheckpointDetails(Result):
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
-        terms: What the licences come to.
+        terms: What the licenses come to.
         unproven: What the manifest says of bytes that are not here; empty if nothing.
     """
 

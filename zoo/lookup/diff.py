@@ -39,7 +39,7 @@ class UnitDiff(Result):
         status: Of all its tensors; ``changed`` where they differ in it.
         tensors: Number of them, and so on by status.
         distance: Of what changed: length of the change as a share of the first one's weights,
-            statistics of normalisation left out.
+            statistics of normalization left out.
         cosine: Of the angle between both.
         note: What the numbers do not tell.
     """
@@ -171,7 +171,7 @@ def _note(unit: UnitPairs) -> str:
     }
     if casts:
         return ", ".join(sorted(casts))
-    return "" if any(pair.learned for pair in changed) else "only statistics of normalisation"
+    return "" if any(pair.learned for pair in changed) else "only statistics of normalization"
 
 
 def _ends(tensor: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Identify: which checkpoint the tensors of a stray file are, or derive from."""
+"""Identify: which checkpoint the tensors of an unknown weights file are, or derive from."""
 
 from __future__ import annotations
 

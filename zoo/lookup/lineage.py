@@ -15,11 +15,11 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
 from zoo.lookup.check import Check, check_parent
-from zoo.lookup.licence import Terms, terms
-from zoo.lookup.standing import at_remotes
+from zoo.lookup.license import Terms, terms
+from zoo.lookup.ref_status import at_remotes
 from zoo.workspace import Workspace
 
-__all__ = ["Lineage", "Move", "Step", "descendants", "lineage"]
+__all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
 
 OF_CHECKPOINT = ("architecture", "created", "license", "freeze", "metrics", "source")
 OF_PLACE = ("problem", "child", "check", "parent", "depth")
@@ -38,7 +38,7 @@ class Step(Result):
         problem: Why it cannot be read.
         architecture: Architecture; of what is not here, nothing from here to ``source`` is known.
         created: When it was made.
-        license: Licence id.
+        license: License id.
         freeze: What training froze.
         metrics: Results.
         source: The source that it was pulled from.
@@ -75,8 +75,8 @@ class Step(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A move of the name, and whether what it pointed at then is here."""
+class LogEntry:
+    """An entry in the log of the name, and whether what it pointed at then is here."""
 
     entry: RefEntry
     here: bool
@@ -97,10 +97,10 @@ class Lineage(Result):
         ancestors: From the checkpoint itself to the root.
         children: What derives from it directly.
         descendants: All that derives from it.
-        terms: What the licences come to.
-        warnings: Where bytes or licences disagree with what is declared.
+        terms: What the licenses come to.
+        warnings: Where bytes or licenses disagree with what is declared.
         at_remotes: What remotes have under the name.
-        history: The moves of the name, newest first.
+        history: The log of the name, newest first.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Lineage(Result):
     terms: Terms
     warnings: tuple[str, ...]
     at_remotes: tuple[AtRemote, ...]
-    history: tuple[Move, ...]
+    history: tuple[LogEntry, ...]
 
 
 def lineage(workspace: Workspace, name: str) -> Lineage:
@@ -138,7 +138,7 @@ def lineage(workspace: Workspace, name: str) -> Lineage:
         warnings=(*_warnings(ancestors), *filter(None, [of_license.warning])),
         at_remotes=at_remotes(workspace, ref),
         history=tuple(
-            Move(entry, workspace.store.has_manifest(entry.manifest))
+            LogEntry(entry, workspace.store.has_manifest(entry.manifest))
             for entry in reversed(workspace.store.history(ref) if ref else ())
         ),
     )

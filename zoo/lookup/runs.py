@@ -3,7 +3,7 @@
 runs/20261124-211503-481516/
   run.json        base, recipe, where it is saved, how it ended
   metrics.jsonl   one line for each step that was noted, epoch and result
-  state.pt        what a run that was cut off goes on from; gone when it is done
+  state.pt        what an interrupted run resumes from; deleted when it is done
   lock            held, and touched now and then, by the process that runs it
   curves.png, confusion.png, depth.json
 """

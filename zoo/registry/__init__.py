@@ -2,7 +2,7 @@
 
 from zoo.domain.query import Query
 from zoo.registry.catalog import KnownEntry
-from zoo.registry.kept import open_kept, set_newer_aside
+from zoo.registry.recovery import open_kept, set_newer_aside
 from zoo.registry.registry import Registry
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found

@@ -83,7 +83,7 @@ def _strange(connection: Connection, table: Table) -> Iterator[str]:
 def _test(column: Column[object]) -> str:
     name = f'"{column.name}"'
     if isinstance(column.type, JSON):
-        # Of NULL, some versions of SQLite say that it is no JSON.
+        # Of NULL, some versions of SQLite say that it is not JSON.
         kind = f"json_type({name}) NOT IN ('array', 'object')"
         wrong = f"{name} IS NOT NULL AND CASE json_valid({name}) WHEN 1 THEN {kind} ELSE 1 END"
         return wrong if column.nullable else f"{wrong} OR {name} IS NULL"

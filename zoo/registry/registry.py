@@ -21,9 +21,9 @@ from zoo.errors import ZooError
 from zoo.registry import architectures as shapes
 from zoo.registry import catalog as catalogs
 from zoo.registry import checkpoints, hierarchies, items, owner, remotes, staging, tensors
-from zoo.registry import moving as notes
-from zoo.registry import near as names
+from zoo.registry import pending as notes
 from zoo.registry import search as searches
+from zoo.registry import suggestions as names
 from zoo.registry.damage import MET
 from zoo.registry.engine import open_engine, reading, writing, writing_after
 from zoo.registry.engines import read_url, sqlite
@@ -233,7 +233,7 @@ class Registry:
     remove_ref = _writes(checkpoints.remove_ref)
     announce = _writes(notes.announce)
     moving = _reads(notes.notes)
-    settle = _writes(notes.settle)
+    drop_note = _writes(notes.drop_note)
 
     replace_remote = _writes(remotes.replace_remote)
     note_remote = _writes(remotes.note_remote)

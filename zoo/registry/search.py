@@ -47,7 +47,7 @@ class Found(Result):
         backbone: Backbone plugin.
         architecture: Architecture.
         tag: Pretrained tag.
-        license: Licence id.
+        license: License id.
         input_size: Channels, height, width.
         num_classes: Outputs of the classifier.
         params: Number of parameter elements.
@@ -67,7 +67,7 @@ class Found(Result):
         interpolation: Resize filter.
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
-        at_remotes: What remotes have under this name (`zoo.lookup.standing`).
+        at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
 
     name: str
@@ -141,7 +141,7 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
-        raise TypeError("the name of an item is no text")  # damage, which is then looked for
+        raise TypeError("the name of an item is not text")  # damage, which is then looked for
     any_named = any(row.kind != CATALOG for row in shown)
     sources = _sources(connection, ids, any_named=any_named)
     metrics = _metrics(connection, ids)

@@ -78,7 +78,7 @@ def terms_of(
     named: bool = False,
     measures: Mapping[str, Any] | None = None,
 ) -> str:
-    """All terms of an item, in any order, apart by spaces and safe within any index.
+    """All terms of an item, in any order, separated by spaces and safe within any index.
 
     Args:
         text: What `join` made.

@@ -188,7 +188,7 @@ class Disk:
         with self.folder(above, make=True) as folder, self._explained(name):
             return os.fdopen(os.open(last, NEW, 0o600, dir_fd=folder), "w+b")
 
-    def settle(self, file: BinaryIO) -> None:
+    def fsync_file(self, file: BinaryIO) -> None:
         """Force the bytes of a new file to disk and make it read-only."""
         file.flush()
         os.fsync(file.fileno())
@@ -227,19 +227,19 @@ class Disk:
         """
         with self.staged() as (file, staged):
             file.write(data)
-            self.settle(file)
+            self.fsync_file(file)
             if not self.rename_first(staged, name):
                 raise FileExistsError(name)
-        self.sync(name.rpartition("/")[0])
+        self.fsync_folder(name.rpartition("/")[0])
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file whole, in the place of one that may be there; it can be written again."""
         with self.staged() as (file, staged):
             file.write(data)
-            self.settle(file)
+            self.fsync_file(file)
             self.rights.give(file.fileno(), self.rights.writable)
             self.rename(staged, name)
-        self.sync(name.rpartition("/")[0])
+        self.fsync_folder(name.rpartition("/")[0])
 
     def touch(self, name: str, data: bytes = b"") -> None:
         """Write a file whole that need not last. On a full disk, where an empty one can be made
@@ -300,7 +300,7 @@ class Disk:
             return False
         return True
 
-    def sync(self, folder: str) -> None:
+    def fsync_folder(self, folder: str) -> None:
         """Make the names in a folder durable, where the system can."""
         with suppress(OSError, Forbidden), self.folder(folder) as here:
             os.fsync(here)

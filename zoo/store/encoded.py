@@ -17,7 +17,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
 from zoo.errors import Corrupt, MissingObject, Unsupported
-from zoo.store.held import WORDS
+from zoo.store.listing import KIND_NAMES
 from zoo.store.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -27,96 +27,96 @@ __all__ = ["decode_object", "encoded_header", "object_size", "read_encoded",
            "read_object", "where_is"]  # fmt: skip
 
 
-def encoded_header(place: Store, digest: Digest) -> Header:
-    """The header of the encoded form that ``place`` holds, read without the rest.
+def encoded_header(store: Store, digest: Digest) -> Header:
+    """The header of the encoded form that ``store`` holds, read without the rest.
 
     Raises:
         MissingObject: It holds none.
         Corrupt: It is damaged, or claims more than `OBJECT_BYTES`.
         Unsupported: It is of a newer format.
     """
-    return header_of(place, digest, b"".join(place.read("encoded", digest, 0, FIXED.size)))
+    return header_of(store, digest, b"".join(store.read("encoded", digest, 0, FIXED.size)))
 
 
-def header_of(place: Store, digest: Digest, data: Buffer, kind: Kind = "encoded") -> Header:
+def header_of(store: Store, digest: Digest, data: Buffer, kind: Kind = "encoded") -> Header:
     """As `encoded_header`, of an encoded object or manifest that begins with ``data``."""
-    with naming(place, digest, kind):
+    with naming(store, digest, kind):
         header = read_header(data)
         if header.size > OBJECT_BYTES:
             raise Corrupt("", f"at most {OBJECT_BYTES} bytes", f"{header.size} bytes")
     return header
 
 
-def object_size(place: Store, digest: Digest) -> int:
-    """Bytes of an object that ``place`` holds as it is or encoded. Raises as `encoded_header`."""
-    if not place.missing("objects", [digest]):
-        return place.size("objects", digest)
-    return encoded_header(place, digest).size
+def object_size(store: Store, digest: Digest) -> int:
+    """Bytes of an object that ``store`` holds as it is or encoded. Raises as `encoded_header`."""
+    if not store.missing("objects", [digest]):
+        return store.size("objects", digest)
+    return encoded_header(store, digest).size
 
 
-def read_object(place: Store, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
-    """The bytes of an object that ``place`` holds as they are or encoded. Whoever keeps them hashes
+def read_object(store: Store, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
+    """The bytes of an object that ``store`` holds as they are or encoded. Whoever keeps them hashes
     them.
 
     Args:
-        place: Where it is.
+        store: Has the object.
         digest: Its name.
         least: Bytes that it has at least; more than `OBJECT_SLACK` above that is refused.
         near: Stores to look for a delta's base first, as it was pulled before more often than not.
 
     Raises:
-        MissingObject: ``place`` does not hold it, or nobody its base.
+        MissingObject: ``store`` does not hold it, or nobody its base.
         Corrupt: It is damaged, too large, or a delta against a delta; or, while the pieces are
             taken, its base is.
     """
-    if place.missing("objects", [digest]):
-        return read_encoded(place, digest, least=least, near=near)
-    size = place.size("objects", digest)
+    if store.missing("objects", [digest]):
+        return read_encoded(store, digest, least=least, near=near)
+    size = store.size("objects", digest)
     if size > least + OBJECT_SLACK:
         most = f"at most {least + OBJECT_SLACK} bytes"
-        raise Corrupt(f"object {digest}", most, f"{size} bytes", where_is(place))
-    return Pieces(lambda: place.read("objects", digest))
+        raise Corrupt(f"object {digest}", most, f"{size} bytes", where_is(store))
+    return Pieces(lambda: store.read("objects", digest))
 
 
 def read_encoded(
-    place: Store, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
+    store: Store, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
 ) -> Pieces:
-    """The bytes of an object that ``place`` holds encoded; otherwise as `read_object`.
+    """The bytes of an object that ``store`` holds encoded; otherwise as `read_object`.
 
     Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
     `OBJECT_BYTES`.
     """
-    return decode_object(place, digest, place.view("encoded", digest), least=least, near=near)
+    return decode_object(store, digest, store.view("encoded", digest), least=least, near=near)
 
 
 def decode_object(
-    place: Store, digest: Digest, data: Buffer, *, least: int | None, near: Sequence[Store] = ()
+    store: Store, digest: Digest, data: Buffer, *, least: int | None, near: Sequence[Store] = ()
 ) -> Pieces:
-    """The object whose encoded form, ``data``, was read from ``place``; as `read_encoded`.
+    """The object whose encoded form, ``data``, was read from ``store``; as `read_encoded`.
 
     What is decoded is hashed on the way: whoever takes all pieces without an error has the object.
     """
-    header = header_of(place, digest, data)
+    header = header_of(store, digest, data)
     base = None
-    with naming(place, digest):
+    with naming(store, digest):
         if least is not None and header.size > least + OBJECT_SLACK:
             raise Corrupt("", f"at most {least + OBJECT_SLACK} bytes", f"{header.size} bytes")
         if header.base is not None:
             try:
-                base = _base(place, header.base, header.size, near)
+                base = _base(store, header.base, header.size, near)
             except MissingObject:
                 check(data)  # a damaged header may name a base that never was
                 raise
-    return Pieces(lambda: _decoded(place, digest, data, header, base))
+    return Pieces(lambda: _decoded(store, digest, data, header, base))
 
 
-def where_is(place: Store) -> str:
+def where_is(store: Store) -> str:
     """The folder of a store, for messages; nothing for what is elsewhere."""
-    return str(place) if place.is_near else ""
+    return str(store) if store.is_near else ""
 
 
 @contextmanager
-def naming(place: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[None]:
+def naming(store: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[None]:
     """Say which encoded object or manifest it is that turns out to be damaged."""
     try:
         yield
@@ -125,15 +125,15 @@ def naming(place: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[Non
     except Corrupt as error:
         if "blake3:" in error.what:  # it says already, as where it is another one
             raise
-        name = f"{WORDS[kind]} {digest}"
-        raise Corrupt(name, error.expected, error.found, where_is(place)) from error
+        name = f"{KIND_NAMES[kind]} {digest}"
+        raise Corrupt(name, error.expected, error.found, where_is(store)) from error
 
 
 class _Base:
     """What a delta was coded against, and where it was found."""
 
-    def __init__(self, digest: Digest, place: Store, pieces: Pieces) -> None:
-        self.digest, self.place, self.pieces = digest, place, pieces
+    def __init__(self, digest: Digest, store: Store, pieces: Pieces) -> None:
+        self.digest, self.store, self.pieces = digest, store, pieces
 
     def check(self) -> None:
         """See whether it is what its digest says.
@@ -146,26 +146,26 @@ class _Base:
             hasher.update(piece)
         if hasher.hexdigest() != self.digest.hex:
             found = f"blake3:{hasher.hexdigest()}"
-            raise Corrupt(f"object {self.digest}", str(self.digest), found, where_is(self.place))
+            raise Corrupt(f"object {self.digest}", str(self.digest), found, where_is(self.store))
 
 
-def _base(place: Store, digest: Digest, size: int, near: Sequence[Store]) -> _Base:
-    for store in near:
-        if not store.missing("objects", [digest]):
-            return _Base(digest, store, read_object(store, digest, least=size))
-    if place.missing("objects", [digest]) and encoded_header(place, digest).base is not None:
+def _base(store: Store, digest: Digest, size: int, near: Sequence[Store]) -> _Base:
+    for other in near:
+        if not other.missing("objects", [digest]):
+            return _Base(digest, other, read_object(other, digest, least=size))
+    if store.missing("objects", [digest]) and encoded_header(store, digest).base is not None:
         name = f"encoded object {digest}"
-        raise Corrupt(name, "a base that stands alone", "a delta", where_is(place))
-    return _Base(digest, place, read_object(place, digest, least=size))
+        raise Corrupt(name, "a base that stands alone", "a delta", where_is(store))
+    return _Base(digest, store, read_object(store, digest, least=size))
 
 
 def _decoded(
-    place: Store, digest: Digest, data: Buffer, header: Header, base: _Base | None
+    store: Store, digest: Digest, data: Buffer, header: Header, base: _Base | None
 ) -> Iterator[Buffer]:
     from zoo.codec.frame import decode  # numpy and the coders, where they are needed
 
     hasher = blake3()
-    with naming(place, digest):
+    with naming(store, digest):
         try:
             pieces = base.pieces if base else None
             for piece in decode(data, limit=header.size, base=pieces):

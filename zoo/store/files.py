@@ -17,7 +17,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, InvalidWeights
 from zoo.store.atomic import write_whole
 from zoo.store.header import Entry, parse_header
-from zoo.store.held import each
+from zoo.store.listing import map_each
 from zoo.store.regular import open_regular
 from zoo.store.store import Store
 
@@ -46,7 +46,7 @@ def add_weights(
     tensors: dict[str, Tensor] = {}
     with progress("storing", float(len(data)), "B") as task, ThreadPoolExecutor(1) as beside:
         sha256 = beside.submit(lambda: hashlib.sha256(data).hexdigest())  # the slowest part
-        for stored in each(store, partial(_put_group, store, data), _groups(header.entries)):
+        for stored in map_each(store, partial(_put_group, store, data), _groups(header.entries)):
             for tensor in stored:
                 tensors[tensor.name] = tensor
                 task.advance(tensor.nbytes)

@@ -118,7 +118,7 @@ class FolderBackend:
         with self.disk.staged() as (file, name):
             for piece in pieces:
                 file.write(piece)
-            self.disk.settle(file)
+            self.disk.fsync_file(file)
             self.disk.rename(name, key)
         self.note(key)
 
@@ -126,7 +126,7 @@ class FolderBackend:
         """Write a read-only file unless there is one; whether it was written."""
         with self.disk.staged() as (file, name):
             file.write(data)
-            self.disk.settle(file)
+            self.disk.fsync_file(file)
             created = self.disk.rename_first(name, key)
         self.note(key)
         return created
@@ -136,14 +136,14 @@ class FolderBackend:
         self.disk.touch(key, data)
 
     def note(self, key: str) -> None:
-        """Let the next `settle` make the name of a file durable."""
+        """Let the next `sync` make the name of a file durable."""
         self._unsynced.add(key.rpartition("/")[0])
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Make the names given so far durable: once a folder, not once a file."""
         with self._syncing:  # whoever waits here may rely on what the other one syncs
             while self._unsynced:
-                self.disk.sync(self._unsynced.pop())
+                self.disk.fsync_folder(self._unsynced.pop())
 
     def list(self, folder: str) -> Iterator[Stored]:
         """All below a folder that is no folder itself; links are listed, and not followed."""

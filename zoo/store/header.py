@@ -96,7 +96,7 @@ def parse_header(path: Path, data: memoryview, size: int | None = None) -> Heade
             raise ValueError(f"its header has more than {HEADER_BRACKETS:,} brackets")
         raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_none, parse_int=_whole)
         if not isinstance(raw, dict):
-            raise TypeError("the header is no object")
+            raise TypeError("the header is not an object")
         _check_metadata(raw.pop("__metadata__", None))
         if len(raw) > TENSORS:
             raise ValueError(f"it has more than {TENSORS:,} tensors")
@@ -126,7 +126,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _none(constant: str) -> None:
-    raise ValueError(f"the header has the value {constant}, which JSON has not")
+    raise ValueError(f"the header has the value {constant}, which is not JSON")
 
 
 def _whole(text: str) -> int:
@@ -138,7 +138,7 @@ def _check_metadata(found: Any) -> None:
     if found is None:
         return
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise ValueError("its metadata is not names and texts")
+        raise ValueError("its metadata is not a map of strings")
 
 
 def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
@@ -149,7 +149,7 @@ def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
         raise ValueError(f"{what} has {len(shape):,} dimensions")
     numbers = [*shape, begin, end]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):
-        raise ValueError(f"{what} has a size that is no whole number")
+        raise ValueError(f"{what} has a size that is not a whole number")
     # No more than 64 numbers of 64 bits: their product is soon made. Beside a 0, too, it must be a
     # number that others can hold.
     if max(numbers) > LARGEST or math.prod(size or 1 for size in shape) > LARGEST:

@@ -19,7 +19,7 @@ from zoo.domain.limits import MANIFEST_BYTES, TEXT_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.errors import Corrupt, MissingObject, ZooError
 from zoo.store.encoded import header_of, naming, where_is
-from zoo.store.held import WORDS
+from zoo.store.listing import KIND_NAMES
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -31,7 +31,7 @@ FORMS: tuple[Kind, ...] = ("manifests", "encoded-manifests")
 """How a manifest is kept. One that is kept as it is is read so, whatever else is there."""
 
 
-def read_manifest(place: Store, digest: Digest, near: Sequence[Store] = ()) -> Manifest:
+def read_manifest(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Manifest:
     """Read and check a manifest; ``near`` as for `manifest_bytes`.
 
     Raises:
@@ -40,14 +40,14 @@ def read_manifest(place: Store, digest: Digest, near: Sequence[Store] = ()) -> M
         InvalidManifest: They are, but break the format.
         Unsupported: A newer version wrote it.
     """
-    return Manifest.from_bytes(manifest_bytes(place, digest, near))
+    return Manifest.from_bytes(manifest_bytes(store, digest, near))
 
 
-def manifest_bytes(place: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
+def manifest_bytes(store: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
     """The canonical bytes of a manifest, hashed.
 
     Args:
-        place: Where it is.
+        store: Has the object.
         digest: Its name.
         near: Stores to look for its base first.
 
@@ -55,34 +55,34 @@ def manifest_bytes(place: Store, digest: Digest, near: Sequence[Store] = ()) -> 
         MissingObject, Corrupt, Unsupported: As `read_manifest`.
     """
     try:
-        return _plain(place, digest)
+        return _plain(store, digest)
     except MissingObject as lacking:
-        if not place.has_manifest(digest):
+        if not store.has_manifest(digest):
             raise lacking from None
     try:
-        return decode_manifest(place, digest, near)
+        return decode_manifest(store, digest, near)
     except MissingObject:
         # A prune may have encoded it anew, and deleted its base, between the two looks.
-        return decode_manifest(place, digest, near)
+        return decode_manifest(store, digest, near)
 
 
-def decode_manifest(place: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
+def decode_manifest(store: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
     """As `manifest_bytes`, of one that is kept encoded, whatever else is there."""
-    data = b"".join(place.read("encoded-manifests", digest, 0, TEXT_BYTES + 1))
-    base = header_of(place, digest, data, "encoded-manifests").base
-    text = b"" if base is None else _base(place, base, near)
-    with naming(place, digest, "encoded-manifests"):
+    data = b"".join(store.read("encoded-manifests", digest, 0, TEXT_BYTES + 1))
+    base = header_of(store, digest, data, "encoded-manifests").base
+    text = b"" if base is None else _base(store, base, near)
+    with naming(store, digest, "encoded-manifests"):
         plain = decode_text(data, limit=TEXT_BYTES, base=[text])
-    return _checked(place, "encoded-manifests", digest, plain)
+    return _checked(store, "encoded-manifests", digest, plain)
 
 
-def encode_alone(place: Store, digest: Digest) -> None:
+def encode_alone(store: Store, digest: Digest) -> None:
     """Keep an encoded manifest without a base from now on, in one step: its base is to go."""
-    data = encode_text(decode_manifest(place, digest))
-    place.replace("encoded-manifests", digest, [data])
+    data = encode_text(decode_manifest(store, digest))
+    store.replace("encoded-manifests", digest, [data])
 
 
-def manifest_header(place: Store, digest: Digest) -> Header:
+def manifest_header(store: Store, digest: Digest) -> Header:
     """The header of a manifest that is kept encoded.
 
     Raises:
@@ -90,50 +90,50 @@ def manifest_header(place: Store, digest: Digest) -> Header:
         Corrupt: It is damaged.
         Unsupported: It is of a newer format.
     """
-    data = b"".join(place.read("encoded-manifests", digest, 0, FIXED.size))
-    return header_of(place, digest, data, "encoded-manifests")
+    data = b"".join(store.read("encoded-manifests", digest, 0, FIXED.size))
+    return header_of(store, digest, data, "encoded-manifests")
 
 
-def read_base(place: Store, digest: Digest) -> bytes:
+def read_base(store: Store, digest: Digest) -> bytes:
     """A manifest that others are encoded against: it stands alone. Raises as `manifest_bytes`."""
     try:
-        return _plain(place, digest)
+        return _plain(store, digest)
     except MissingObject:
-        if not place.has_manifest(digest):
+        if not store.has_manifest(digest):
             raise
-    if manifest_header(place, digest).base is not None:
-        what = f"{WORDS['encoded-manifests']} {digest}"
-        raise Corrupt(what, "a base that stands alone", "a difference", where_is(place))
-    return decode_manifest(place, digest)
+    if manifest_header(store, digest).base is not None:
+        what = f"{KIND_NAMES['encoded-manifests']} {digest}"
+        raise Corrupt(what, "a base that stands alone", "a difference", where_is(store))
+    return decode_manifest(store, digest)
 
 
-def has_all_of(place: Store, digest: Digest) -> bool:
-    """Whether a place has a manifest and all that it needs, as far as a look at its names tells."""
+def has_all_of(store: Store, digest: Digest) -> bool:
+    """Whether a store has a manifest and all that it needs, as far as a look at its names tells."""
     try:
-        needed = [item for item, _ in read_manifest(place, digest).objects()]
-        encoded = place.missing("objects", needed)
-        return not (encoded and place.missing("encoded", encoded))
+        needed = [item for item, _ in read_manifest(store, digest).objects()]
+        encoded = store.missing("objects", needed)
+        return not (encoded and store.missing("encoded", encoded))
     except (ZooError, OSError):
         return False
 
 
-def _base(place: Store, digest: Digest, near: Sequence[Store]) -> bytes:
-    for store in near:
+def _base(store: Store, digest: Digest, near: Sequence[Store]) -> bytes:
+    for other in near:
         with suppress(ZooError):  # one that is damaged here may be sound there
-            return _plain(store, digest)
-    return place.base(digest)
+            return _plain(other, digest)
+    return store.base(digest)
 
 
-def _plain(place: Store, digest: Digest) -> bytes:
-    data = b"".join(place.read("manifests", digest, 0, MANIFEST_BYTES + 1))
+def _plain(store: Store, digest: Digest) -> bytes:
+    data = b"".join(store.read("manifests", digest, 0, MANIFEST_BYTES + 1))
     if len(data) > MANIFEST_BYTES:
         raise Corrupt(f"manifest {digest}", f"at most {MANIFEST_BYTES} bytes", "more")
-    return _checked(place, "manifests", digest, data)
+    return _checked(store, "manifests", digest, data)
 
 
-def _checked(place: Store, kind: Kind, digest: Digest, data: bytes) -> bytes:
+def _checked(store: Store, kind: Kind, digest: Digest, data: bytes) -> bytes:
     found = blake3(data).hexdigest()
     if found != digest.hex:
-        what, found = f"{WORDS[kind]} {digest}", f"blake3:{found}"
-        raise Corrupt(what, str(digest), found, where_is(place))
+        what, found = f"{KIND_NAMES[kind]} {digest}", f"blake3:{found}"
+        raise Corrupt(what, str(digest), found, where_is(store))
     return data

@@ -1,4 +1,4 @@
-"""Downloads that go on where an earlier one was cut off."""
+"""Downloads that resume where an earlier one was cut off."""
 
 from __future__ import annotations
 

@@ -85,10 +85,10 @@ def stored_ranges(store: Store) -> Callable[[Range], Iterable[Buffer]]:
 
 
 class Objects:
-    """The objects of one file in any place: each is read once, and hashed whole on the way.
+    """The objects of one file in any store: each is read once, and hashed whole on the way.
 
     Args:
-        place: Where they are.
+        store: Has the objects.
         plain: Those that it holds as they are.
         file: What is put together from them.
 
@@ -96,9 +96,9 @@ class Objects:
         sound: Those that were read, and whether they are what their digests say.
     """
 
-    def __init__(self, place: Store, plain: Container[Digest], file: File) -> None:
+    def __init__(self, store: Store, plain: Container[Digest], file: File) -> None:
         self.sound: dict[tuple[Kind, Digest], bool] = {}
-        self._place, self._plain = place, plain
+        self._store, self._plain = store, plain
         self._uses = Counter(digest for digest, _, _ in object_ranges(file))
         self._least: Counter[Digest] = Counter()
         for digest, offset, length in object_ranges(file):
@@ -133,11 +133,11 @@ class Objects:
 
     def _whole(self, digest: Digest) -> Iterator[Buffer]:
         if digest not in self._plain:
-            yield from read_encoded(self._place, digest, least=self._least[digest])
+            yield from read_encoded(self._store, digest, least=self._least[digest])
             self.sound["encoded", digest] = True  # else that had raised an error
             return
         hasher = blake3()
-        for piece in self._place.read("objects", digest):
+        for piece in self._store.read("objects", digest):
             hasher.update(piece)
             yield piece
         self.sound["objects", digest] = hasher.hexdigest() == digest.hex

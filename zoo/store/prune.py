@@ -28,9 +28,9 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import naming
-from zoo.store.held import WORDS, each, holding, is_below, one_read, pruned
+from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
-from zoo.store.refs import move_name
+from zoo.store.refs import entry_name
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -120,10 +120,10 @@ class Plan(Result):
         }
 
 
-def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
+def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
     """What a prune would delete. Nothing is changed.
 
-    ``known`` are the numbers of the newest moves that an index knows: a name that lacks one counts
+    ``known`` are the newest entries that an index knows, by number: a name that lacks one counts
     as one that cannot be read.
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
@@ -139,30 +139,30 @@ def plan(place: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
             known, so nothing may be deleted: verify first.
     """
     try:
-        return _plan(place, keep, grace, known)
+        return _plan(store, keep, grace, known)
     except MissingObject:
         # Another prune may have deleted it just after its name was read. If not, this says so.
-        return _plan(place, keep, grace, known)
+        return _plan(store, keep, grace, known)
 
 
-def _plan(place: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan:
-    now = place.now()
+def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan:
+    now = store.now()
     before = _earlier(now, grace)
-    files = {kind: _listed(place, kind) for kind in KINDS}
+    files = {kind: _listed(store, kind) for kind in KINDS}
     young = {
         kind: {digest for digest, file in held.items() if file.at > before}
         for kind, held in files.items()
     }
-    headers = {kind: _headers(place, kind, files[kind]) for kind in ENCODED}
+    headers = {kind: _headers(store, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
-    gone = pruned(place, _either(files))
-    reached = _reached(place, _earlier(now, keep), gone, known, unread)
+    gone = pruned(store, _either(files))
+    reached = _reached(store, _earlier(now, keep), gone, known, unread)
     if unread:
         reached |= _either(files)
-    needs = _needs(place, reached, headers["encoded"], unread)
+    needs = _needs(store, reached, headers["encoded"], unread)
     # An upload may rely on old objects and bases that nothing else needs.
     young_manifests = _either(young)
-    relied = _needs(place, young_manifests, headers["encoded"], [])
+    relied = _needs(store, young_manifests, headers["encoded"], [])
     relied |= _bases(headers["encoded"], young["encoded"])
     doomed, spared = [], 0
     for kind, held in files.items():
@@ -174,7 +174,7 @@ def _plan(place: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 spared += 1
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
-    doomed += _leftovers(place, before)
+    doomed += _leftovers(store, before)
     doomed.sort(key=lambda item: item.turn)
     rebased = _rebased(headers["encoded-manifests"], reached | young_manifests)
     return Plan(doomed=tuple(doomed), young=spared, rebased=rebased, unread=tuple(unread))
@@ -190,20 +190,20 @@ def _rebased(headers: Headers, kept: Set[Digest]) -> tuple[Digest, ...]:
     return tuple(sorted(d for d in headers.keys() & kept if _bases(headers, [d]) - kept))
 
 
-def _listed(place: Store, kind: Kind) -> dict[Digest, Stored]:
+def _listed(store: Store, kind: Kind) -> dict[Digest, Stored]:
     """All files of a kind.
 
     Raises:
         Forbidden, NotAFile: Some cannot be listed: it cannot be known what is needed.
     """
-    found = holding(place, kind)
+    found = list_folder(store, kind)
     for error in found.unlisted.values():
         raise error
     return found.files
 
 
 def execute(
-    place: Store,
+    store: Store,
     shown: Plan,
     *,
     keep: timedelta,
@@ -217,61 +217,61 @@ def execute(
         Conflict: Somebody is writing to the store, or pruning it; nothing was deleted.
     """
     listed = {item.file for item in shown.doomed}
-    with place.pruning():
+    with store.pruning():
         # Planned again: a name may have moved, or come back, since the plan was shown.
-        again = plan(place, keep=keep, grace=grace, known=known)
+        again = plan(store, keep=keep, grace=grace, known=known)
         doomed = tuple(item for item in again.doomed if item.file in listed)
         gone: list[Doomed] = []
         unmarked: list[Digest] = []
         try:
             with progress("deleting", len(doomed)) as task:
-                for items in _in_turn(place, doomed, again.rebased):
-                    for item in each(place, partial(_delete, place, unmarked), items):
+                for items in _in_turn(store, doomed, again.rebased):
+                    for item in map_each(store, partial(_delete, store, unmarked), items):
                         gone += [item] if item else []
                         task.advance()
         finally:
             for digest in unmarked:  # now there is room
-                place.remember_pruned(digest)
+                store.remember_pruned(digest)
     return Plan(doomed=tuple(gone), young=shown.young, rebased=again.rebased, unread=again.unread)
 
 
 def _in_turn(
-    place: Store, doomed: Sequence[Doomed], rebased: Iterable[Digest]
+    store: Store, doomed: Sequence[Doomed], rebased: Iterable[Digest]
 ) -> Iterator[Iterable[Doomed]]:
     """What may be deleted at once, one after the other. Before a manifest, those that are encoded
     against it are encoded anew: at first, or at last if the disk is full.
     """
-    full = [digest for digest in rebased if not _encoded_alone(place, digest)]
-    bases = {str(manifest_header(place, digest).base) for digest in full}
+    full = [digest for digest in rebased if not _encoded_alone(store, digest)]
+    bases = {str(manifest_header(store, digest).base) for digest in full}
     first = (item for item in doomed if item.name not in bases)
     for _, items in groupby(first, lambda item: item.turn):
         yield items
     for digest in full:  # now there is room
-        encode_alone(place, digest)
+        encode_alone(store, digest)
     yield [item for item in doomed if item.name in bases]
 
 
-def _encoded_alone(place: Store, digest: Digest) -> bool:
+def _encoded_alone(store: Store, digest: Digest) -> bool:
     """Encode a manifest anew, alone, in one step; False if there is no room for that."""
     try:
-        encode_alone(place, digest)
+        encode_alone(store, digest)
     except DiskFull:
         return False
     return True
 
 
-def _delete(place: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
+def _delete(store: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
     """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
     whose mark there is no room is added to ``unmarked``.
     """
-    if item.kind in (WORDS[form] for form in FORMS):
+    if item.kind in (KIND_NAMES[form] for form in FORMS):
         digest = Digest.parse(item.name)
         try:
-            place.remember_pruned(digest)
+            store.remember_pruned(digest)
         except DiskFull:
             unmarked.append(digest)
     try:
-        place.remove(item.file)
+        store.remove(item.file)
     except Forbidden:
         if item.kind != LEFTOVER:
             raise
@@ -285,79 +285,79 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
 
 
 def _reached(
-    place: Store, since: datetime, gone: set[Digest], known: Known, unread: list[str]
+    store: Store, since: datetime, gone: set[Digest], known: Known, unread: list[str]
 ) -> set[Digest]:
     """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
 
-    Names that cannot be read, or lack a move that is ``known``, are added to ``unread``.
+    Names that cannot be read, or lack an entry that is ``known``, are added to ``unread``.
     """
     reached: set[Digest] = set()
     last: dict[Reference, int] = {}
-    # A move says when it was made by the clock of whoever made it, which may have been wrong.
-    dates = {file.name: file.at for file in place.readable_files("refs")[0]}
-    refs, unlisted = place.readable_refs()
+    # An entry says when it was made by the clock of whoever made it, which may have been wrong.
+    dates = {file.name: file.at for file in store.readable_files("refs")[0]}
+    refs, unlisted = store.readable_refs()
     unread += [f"refs/{name}: {error}; {ALL_KEPT}" for name, error in unlisted.items()]
-    histories = each(place, partial(one_read, place.history), refs)
-    for ref, moves in zip(refs, histories, strict=True):
-        if isinstance(moves, Exception):
-            unread.append(f"{ref}: {moves}; {ALL_KEPT}")
+    histories = map_each(store, partial(read_one, store.history), refs)
+    for ref, entries in zip(refs, histories, strict=True):
+        if isinstance(entries, Exception):
+            unread.append(f"{ref}: {entries}; {ALL_KEPT}")
             continue
-        last[ref] = moves[-1].number if moves else 0
-        # What a move named was in use until the next one, and at least until a deletion.
-        for move, following in zip(moves, [*moves[1:], None], strict=True):
-            ended = move if move.deleted else following
+        last[ref] = entries[-1].number if entries else 0
+        # What an entry named was in use until the next one, and at least until a deletion.
+        for entry, following in zip(entries, [*entries[1:], None], strict=True):
+            ended = entry if entry.deleted else following
             recent = ended and (
                 ended.when is None
                 or ended.when >= since
-                or dates.get(move_name(ref, ended.number), since) > since
+                or dates.get(entry_name(ref, ended.number), since) > since
             )
-            if ended is None or (recent and move.manifest not in gone):
-                reached.add(move.manifest)
+            if ended is None or (recent and entry.manifest not in gone):
+                reached.add(entry.manifest)
     for ref, number in known.items():
         if is_below(f"{ref.path}/{ref.tag}", unlisted):
             continue  # that is told already
         if last.get(ref, number if ref in refs else 0) < number:
-            unread.append(f"{ref}: move {number}, which the index knows, is gone; {ALL_KEPT}")
+            unread.append(f"{ref}: entry {number}, which the index knows, is gone; {ALL_KEPT}")
     return reached
 
 
 def _needs(
-    place: Store, manifests: Iterable[Digest], headers: Headers, unread: list[str]
+    store: Store, manifests: Iterable[Digest], headers: Headers, unread: list[str]
 ) -> set[Digest]:
     """All objects of these checkpoints, and the bases that those are coded against.
 
     Manifests of other versions are added to ``unread``.
     """
     objects: set[Digest] = set()
-    for found, problem in each(place, partial(_named, place), manifests):
+    for found, problem in map_each(store, partial(_named, store), manifests):
         objects |= found
         unread += [problem] if problem else []
     return objects | _bases(headers, objects)
 
 
-def _named(place: Store, digest: Digest) -> tuple[set[Digest], str]:
+def _named(store: Store, digest: Digest) -> tuple[set[Digest], str]:
     """The objects of a checkpoint, and what is wrong with its manifest if it cannot be read."""
     try:
-        return {item for item, _ in read_manifest(place, digest).objects()}, ""
+        return {item for item, _ in read_manifest(store, digest).objects()}, ""
     except (InvalidManifest, Unsupported) as error:
         # Its bytes are what its digest says: another version wrote it so. It names its objects by
         # their digests, as every version does.
-        data = manifest_bytes(place, digest)
+        data = manifest_bytes(store, digest)
         found = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
-        return found, f"manifest {digest}: {error}; all that it names is kept"
+        return found, f"manifest {digest}: {error}; all that it lists is kept"
 
 
-def _headers(place: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
+def _headers(store: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
     """What each encoded object or manifest says of itself, or why it does not."""
 
     def read(digest: Digest) -> Header | ZooError:
         try:
-            with naming(place, digest, kind):
-                return read_header(b"".join(place.read(kind, digest, 0, FIXED.size)))
+            with naming(store, digest, kind):
+                return read_header(b"".join(store.read(kind, digest, 0, FIXED.size)))
         except (Corrupt, Unsupported, MissingObject) as error:
             return error
 
-    return dict(zip(encoded, each(place, read, encoded), strict=True))
+    return dict(zip(encoded, map_each(store, read, encoded), strict=True))
 
 
 def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
@@ -372,17 +372,17 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
-    why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
+    why = "no ref reaches it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
     delta = "manifest deltas" if kind in FORMS else "deltas"
     turn = TURNS[delta if is_delta else kind]
-    return Doomed(WORDS[kind], str(digest), file.name, file.bytes, why, turn)
+    return Doomed(KIND_NAMES[kind], str(digest), file.name, file.bytes, why, turn)
 
 
-def _leftovers(place: Store, before: datetime) -> Iterator[Doomed]:
-    for file in sorted(place.files("tmp"), key=lambda file: file.name):
+def _leftovers(store: Store, before: datetime) -> Iterator[Doomed]:
+    for file in sorted(store.files("tmp"), key=lambda file: file.name):
         if file.at < before and MADE.fullmatch(file.name):
-            why = "an unfinished write left it"
+            why = "left by an unfinished write"
             yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])

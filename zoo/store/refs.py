@@ -21,10 +21,10 @@ from zoo.errors import (
     Unsupported,
     ZooError,
 )
-from zoo.store.asking import at_once, folders, read_small, settle
+from zoo.store.capabilities import at_once, folders, read_small, sync
 from zoo.store.disk import FOLDER_KIND
 
-__all__ = ["MARKER", "Refs", "move_name"]
+__all__ = ["MARKER", "Refs", "entry_name"]
 
 ROOT = "refs/"
 MARKER = "zoo.json"
@@ -125,15 +125,17 @@ class Refs:
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
         if entry.number > LAST:
-            raise Unsupported(f"{ref} is at move {LAST}, the last that a name can have: "
+            raise Unsupported(f"{ref} is at entry {LAST}, the last that a name can have: "
                               f"give it another name: zoo tag {ref} NAME")  # fmt: skip
         if not numbers:
             if not self.backend.stat(MARKER):
-                raise Unavailable(str(self.backend), "is no zoo store any more: was it unmounted?")
+                raise Unavailable(
+                    str(self.backend), "is not a zoo store any more: was it unmounted?"
+                )
             self._check_new(ref)
-        if not self.backend.create(move_name(ref, entry.number), entry.to_bytes()):
+        if not self.backend.create(entry_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)
-        settle(self.backend)
+        sync(self.backend)
 
     def _conflict(self, ref: Reference) -> Conflict:
         current = self.read_ref(ref)
@@ -169,7 +171,7 @@ class Refs:
         return sorted(int(match[1]) for name in names if (match := NUMBERED.fullmatch(name)))
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
-        path = move_name(ref, number)
+        path = entry_name(ref, number)
         try:
             return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
         except NotAFile:
@@ -194,6 +196,6 @@ def _folder(ref: Reference) -> str:
     return f"{ROOT}{ref.namespace}/{ref.name}/{ref.tag}/"
 
 
-def move_name(ref: Reference, number: int) -> str:
-    """The name in the store of a move."""
+def entry_name(ref: Reference, number: int) -> str:
+    """The name in the store of an entry."""
     return f"{_folder(ref)}{number:08d}.json"

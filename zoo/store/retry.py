@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from zoo.contracts import Backend, Many
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt, Unavailable
-from zoo.store.asking import at_once, folders, stat_each
+from zoo.store.capabilities import at_once, folders, stat_each
 
 __all__ = ["Retrying"]
 

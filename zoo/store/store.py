@@ -33,10 +33,10 @@ from zoo.errors import (
     ZooError,
     disk_errors,
 )
-from zoo.store.asking import at_once, present, read_small, settle, touch
+from zoo.store.capabilities import at_once, present, read_small, sync, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.folder import FolderBackend
-from zoo.store.held import WORDS, name_of
+from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, read_base, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.pieces import Pieces
@@ -129,7 +129,7 @@ class Store(Refs):
             for name in FOLDERS:
                 self.disk.make_folder(name)
         self.backend.create(MARKER, _marker(FORMAT))
-        settle(self.backend)
+        sync(self.backend)
 
     def admit_encoded_manifests(self) -> bool:
         """Have earlier programs refuse this store, as they would miss manifests that are encoded;
@@ -146,7 +146,7 @@ class Store(Refs):
                 self.backend.put(MARKER, [_marker(ENCODED)])
             except Forbidden:
                 return False
-            settle(self.backend)
+            sync(self.backend)
         return True
 
     def __str__(self) -> str:
@@ -226,7 +226,7 @@ class Store(Refs):
                 file.write(piece)
                 if file.tell() > OBJECT_BYTES:
                     most = f"at most {OBJECT_BYTES} bytes"
-                    raise Corrupt(f"{WORDS[kind]} {digest}", most, "more")
+                    raise Corrupt(f"{KIND_NAMES[kind]} {digest}", most, "more")
             file.flush()
             size = file.tell()
             return memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
@@ -248,7 +248,7 @@ class Store(Refs):
             # coding against it already, which it could not do if a delta took its place.
             return self.backend.create(name_of(kind, digest), _encoded(pieces))
         if kind == "encoded-manifests":
-            settle(self.backend)
+            sync(self.backend)
             created = self.backend.create(name_of(kind, digest), _encoded(pieces))
             self._manifest_kept(digest)
             return created
@@ -269,7 +269,7 @@ class Store(Refs):
             DiskFull: No space; nothing was changed.
         """
         if kind in FORMS:
-            settle(self.backend)  # what it names, before it
+            sync(self.backend)  # what it names, before it
         if kind in ("encoded", "encoded-manifests"):
             self.backend.put(name_of(kind, digest), [_encoded(pieces)])
         else:
@@ -281,7 +281,7 @@ class Store(Refs):
             self._manifest_kept(digest)
 
     def _manifest_kept(self, manifest: Digest) -> None:
-        settle(self.backend)  # itself, before any name leads to it
+        sync(self.backend)  # itself, before any name leads to it
         mark = name_of("pruned", manifest)
         if self.backend.stat(mark):
             # One that stays hides nothing while the manifest is here.
@@ -299,7 +299,7 @@ class Store(Refs):
         """Keep the object that ``read(offset)`` gives in a store that is in a folder; False if it
         was here already.
 
-        A large one that was cut off goes on where it ended, the next time, unless ``resume`` is
+        A large one that was cut off is resumed the next time, unless ``resume`` is
         off.
 
         Raises:
@@ -313,7 +313,7 @@ class Store(Refs):
         with download(self.disk, digest.hex, read, limit=limit, resume=resume) as got:
             if got.digest != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
-            self.disk.settle(got.file)
+            self.disk.fsync_file(got.file)
             published = self.disk.rename_first(got.name, target)
         forget(self.disk, digest.hex)
         assert isinstance(self.backend, FolderBackend)
@@ -422,10 +422,10 @@ class Store(Refs):
                 yield
             finally:
                 self._thread.uploads = False
-                settle(self.backend)
+                sync(self.backend)
 
     def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
-        return MissingObject(WORDS[kind], str(digest), str(self.backend))
+        return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend))
 
 
 def _checked(
@@ -439,7 +439,7 @@ def _checked(
         hasher.update(piece)
         yield piece
     if f"blake3:{hasher.hexdigest()}" != str(digest):
-        what = f"{WORDS[kind]} {digest}"
+        what = f"{KIND_NAMES[kind]} {digest}"
         raise Corrupt(what, str(digest), f"blake3:{hasher.hexdigest()}")
 
 
@@ -454,7 +454,7 @@ def _encoded(pieces: Iterable[bytes | memoryview]) -> bytes:
 
 
 def _refuse_links(backend: Guarded) -> None:
-    """Refuse a store whose own folders lie elsewhere: another store's, or what is no store's."""
+    """Refuse a store whose own folders lie elsewhere: another store's, or what is not a store's."""
     for name, kind in backend.kinds("").items():
         if name in OWN and kind != FOLDER_KIND:
             raise NotAFile(f"{backend}/{name}", FOLDER_KIND, kind)

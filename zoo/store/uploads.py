@@ -21,7 +21,7 @@ from zoo.contracts import Backend, Guarded
 from zoo.domain.limits import SIGN_BYTES
 from zoo.domain.owner import Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, Unavailable, Unsupported, ZooError
-from zoo.store.asking import read_small, touch
+from zoo.store.capabilities import read_small, touch
 from zoo.store.disk import STAGING
 
 __all__ = ["pruning", "uploading"]

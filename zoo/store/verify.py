@@ -22,15 +22,15 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.store.encoded import read_encoded
-from zoo.store.held import (
-    WORDS,
-    Holding,
-    each,
-    holding,
+from zoo.store.listing import (
+    KIND_NAMES,
+    Listing,
     is_below,
+    list_folder,
+    map_each,
     name_of,
-    one_read,
     pruned,
+    read_one,
 )
 from zoo.store.manifests import FORMS, decode_manifest, read_manifest
 from zoo.store.proof import Objects, check_file, files_of, key_of
@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 """In the order of listing, which comes after the names. Writers go the other way, so that of what
 is pushed meanwhile nothing seems to be missing."""
 
-DAMAGED = "its bytes are not what its name says"
+DAMAGED = "its bytes do not have the digest in its name"
 MISSING = "is missing"
 
 File = tuple[Kind, Digest]
@@ -108,10 +108,10 @@ class _Checks:
         needs: Of an object, the manifests.
     """
 
-    def __init__(self, place: Store, plain: Container[Digest]) -> None:
+    def __init__(self, store: Store, plain: Container[Digest]) -> None:
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
-        self._place, self._plain = place, plain
+        self._store, self._plain = store, plain
         self._proven: dict[str, _Found | None] = {}
 
     def manifest(self, file: File) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
@@ -120,9 +120,9 @@ class _Checks:
         kind, digest = file
         try:
             if kind == "manifests":
-                manifest = read_manifest(self._place, digest)
+                manifest = read_manifest(self._store, digest)
             else:
-                manifest = Manifest.from_bytes(decode_manifest(self._place, digest))
+                manifest = Manifest.from_bytes(decode_manifest(self._store, digest))
         except (ZooError, OSError) as error:
             return _problem(error, digest), (), read
         found = SOUND
@@ -135,7 +135,7 @@ class _Checks:
 
     def _prove(self, file: WeightsFile | PlainFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
-        with Objects(self._place, self._plain, file) as objects:
+        with Objects(self._store, self._plain, file) as objects:
             try:
                 check_file(file, objects.read)
             except (DiskFull, Unavailable):
@@ -154,9 +154,9 @@ class _Checks:
         kind, digest = file
         try:
             if kind == "encoded":
-                deque(read_encoded(self._place, digest), maxlen=0)  # that hashes it
+                deque(read_encoded(self._store, digest), maxlen=0)  # that hashes it
                 return SOUND
-            return SOUND if self._place.is_sound(kind, digest) else _Found(DAMAGED)
+            return SOUND if self._store.is_sound(kind, digest) else _Found(DAMAGED)
         except (ZooError, OSError) as error:
             return _problem(error, digest)
 
@@ -172,7 +172,7 @@ def _problem(error: ZooError | OSError, digest: Digest) -> _Found:
 
 
 def verify(
-    place: Store,
+    store: Store,
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
@@ -183,31 +183,35 @@ def verify(
     Nothing is changed. What is in a file is hashed on the way, so that it is read once.
 
     Args:
-        place: The store.
-        known: Numbers of the newest moves that refs had before, as an index remembers them.
+        store: The store.
+        known: Numbers of the newest entries that refs had before, as an index remembers them.
         progress: Told of the bytes that are checked.
 
     Raises:
-        Unavailable: The place stopped answering, which says nothing about what it holds.
+        Unavailable: The store stopped answering, which says nothing about what it holds.
         DiskFull: No space for temporary files.
     """
-    histories, damages = _histories(place, known or {})
-    held = {kind: holding(place, kind) for kind in KINDS}
-    manifests = {digest for form in FORMS for digest in held[form].files}
-    names = _names(histories, pruned(place, manifests))
+    histories, damages = _histories(store, known or {})
+    listed = {kind: list_folder(store, kind) for kind in KINDS}
+    manifests = {digest for form in FORMS for digest in listed[form].files}
+    names = _names(histories, pruned(store, manifests))
     sizes: dict[File, int] = {
-        (kind, digest): file.bytes for kind in KINDS for digest, file in held[kind].files.items()
+        (kind, digest): file.bytes for kind in KINDS for digest, file in listed[kind].files.items()
     }
-    checks = _Checks(place, held["objects"].files)
+    checks = _Checks(store, listed["objects"].files)
     with progress("verifying", sum(sizes.values()), "B") as task:
-        for file, found in _all_checks(place, checks, held):
+        for file, found in _all_checks(store, checks, listed):
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
     users = _Users(names, checks.needs)
-    lacking, hidden = _lacking(held, users)
+    lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
-    damages += [*_strays(held), *hidden, *(damage for damage in problems if not damage.newer)]
+    damages += [
+        *_misplaced(listed),
+        *hidden,
+        *(damage for damage in problems if not damage.newer),
+    ]
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
@@ -221,35 +225,37 @@ def _order(damage: Damage) -> tuple[str, str]:
 
 
 def _all_checks(
-    place: Store, checks: _Checks, held: Mapping[Kind, Holding]
+    store: Store, checks: _Checks, listed: Mapping[Kind, Listing]
 ) -> Iterator[tuple[File, _Found]]:
     """What was found of each file; first of what manifests need, as that is read for them."""
-    manifests: list[File] = [(form, digest) for form in FORMS for digest in held[form].files]
-    for file, found in zip(manifests, each(place, checks.manifest, manifests), strict=True):
+    manifests: list[File] = [(form, digest) for form in FORMS for digest in listed[form].files]
+    for file, found in zip(manifests, map_each(store, checks.manifest, manifests), strict=True):
         problem, items, read = found
         for item in items:
             checks.needs[item].append(file[1])
         yield file, problem
         yield from read.items()
     kinds: tuple[Kind, ...] = ("encoded", "objects")
-    left = [(kind, digest) for kind in kinds for digest in held[kind].files]
+    left = [(kind, digest) for kind in kinds for digest in listed[kind].files]
     left = [file for file in left if file not in checks.found]
-    yield from zip(left, each(place, checks.content, left), strict=True)
+    yield from zip(left, map_each(store, checks.content, left), strict=True)
 
 
 def _histories(
-    place: Store, known: Mapping[Reference, int]
+    store: Store, known: Mapping[Reference, int]
 ) -> tuple[dict[Reference, tuple[RefEntry, ...]], list[Damage]]:
-    """The moves of every ref that can be read, and the refs that are damaged, or lack a move that
+    """The log of every ref that can be read, and the refs that are damaged, or lack an entry that
     is ``known``.
     """
     histories: dict[Reference, tuple[RefEntry, ...]] = {}
-    refs, unlisted = place.readable_refs()
+    refs, unlisted = store.readable_refs()
     damages = [
         Damage(kind="ref", name=name or "refs", problem=str(error))
         for name, error in unlisted.items()
     ]
-    for ref, found in zip(refs, each(place, lambda ref: _history(place, ref), refs), strict=True):
+    for ref, found in zip(
+        refs, map_each(store, lambda ref: _history(store, ref), refs), strict=True
+    ):
         if isinstance(found, str):
             damages.append(Damage(kind="ref", name=str(ref), problem=found))
             continue
@@ -261,16 +267,16 @@ def _histories(
     return histories, damages + [damage for damage in lost if damage.name not in told]
 
 
-def _gap(moves: tuple[RefEntry, ...]) -> str:
+def _gap(entries: tuple[RefEntry, ...]) -> str:
     """What is missing from a history, or changed in it, if anything."""
-    if [move.number for move in moves] != list(range(1, len(moves) + 1)):
+    if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
         return "its history has gaps"
-    if changed := [str(move.number) for move in moves if not move.intact]:
-        return f"its text was changed after it was written: move {', '.join(changed)}"
-    befores = [None, *(move.manifest for move in moves)]
-    for move, before in zip(moves, befores, strict=False):
-        if move.previous != before:
-            return f"its history has a break: move {move.number} comes from {move.previous}"
+    if changed := [str(entry.number) for entry in entries if not entry.intact]:
+        return f"its text was changed after it was written: entry {', '.join(changed)}"
+    befores = [None, *(entry.manifest for entry in entries)]
+    for entry, before in zip(entries, befores, strict=False):
+        if entry.previous != before:
+            return f"its history has a break: entry {entry.number} comes from {entry.previous}"
     return ""
 
 
@@ -279,17 +285,17 @@ def _lost(
     known: Mapping[Reference, int],
     unlisted: Mapping[str, ZooError],
 ) -> list[Damage]:
-    """Newest moves that are gone: no other file tells of them."""
-    last = {ref: moves[-1].number for ref, moves in histories.items()}
+    """Newest entries that are gone: no other file tells of them."""
+    last = {ref: entries[-1].number for ref, entries in histories.items()}
     return [
-        Damage(kind="ref", name=str(ref), problem=f"move {number}, which the index knows, is gone")
+        Damage(kind="ref", name=str(ref), problem=f"entry {number}, which the index knows, is gone")
         for ref, number in known.items()
         if last.get(ref, 0) < number and not is_below(f"{ref.path}/{ref.tag}", unlisted)
     ]
 
 
-def _history(place: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
-    found = one_read(place.history, ref)
+def _history(store: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
+    found = read_one(store.history, ref)
     return found if isinstance(found, tuple) else str(found)
 
 
@@ -298,23 +304,23 @@ def _names(
 ) -> dict[Digest, list[str]]:
     """What every checkpoint is called that a ref points or pointed at, those ``gone`` left out."""
     names: dict[Digest, list[str]] = defaultdict(list)
-    for ref, moves in histories.items():
-        for move in moves:
-            current = move is moves[-1] and not move.deleted
-            if current or move.manifest not in gone:
-                names[move.manifest].append(_at(ref, move, moves[-1]))
+    for ref, entries in histories.items():
+        for entry in entries:
+            current = entry is entries[-1] and not entry.deleted
+            if current or entry.manifest not in gone:
+                names[entry.manifest].append(_at(ref, entry, entries[-1]))
     return names
 
 
-def _at(ref: Reference, move: RefEntry, newest: RefEntry) -> str:
-    return str(ref) if move.manifest == newest.manifest else f"{ref} (move {move.number})"
+def _at(ref: Reference, entry: RefEntry, newest: RefEntry) -> str:
+    return str(ref) if entry.manifest == newest.manifest else f"{ref} (entry {entry.number})"
 
 
-def _strays(held: Mapping[Kind, Holding]) -> list[Damage]:
+def _misplaced(listed: Mapping[Kind, Listing]) -> list[Damage]:
     return [
-        Damage(kind=WORDS[kind], name=file.name, problem=problem)
+        Damage(kind=KIND_NAMES[kind], name=file.name, problem=problem)
         for kind in KINDS
-        for file, problem in held[kind].strays
+        for file, problem in listed[kind].misplaced
     ]
 
 
@@ -335,14 +341,14 @@ class _Users:
         return tuple(sorted(called))
 
 
-def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], list[Damage]]:
+def _lacking(listed: Mapping[Kind, Listing], users: _Users) -> tuple[list[File], list[Damage]]:
     """What is needed and is not there; and the folders that cannot be listed, with who needs what
     may be in them.
     """
-    there = held["objects"].files.keys() | held["encoded"].files.keys()
+    there = listed["objects"].files.keys() | listed["encoded"].files.keys()
     wanted: list[tuple[File, list[str]]] = [
         (("manifests", digest), [name_of(form, digest) for form in FORMS])
-        for digest in users.names.keys() - {item for form in FORMS for item in held[form].files}
+        for digest in users.names.keys() - {item for form in FORMS for item in listed[form].files}
     ]
     wanted += [
         (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])
@@ -350,10 +356,15 @@ def _lacking(held: Mapping[Kind, Holding], users: _Users) -> tuple[list[File], l
     ]
     left, hidden = dict(wanted), []
     for kind in KINDS:
-        for folder, error in held[kind].unlisted.items():
+        for folder, error in listed[kind].unlisted.items():
             below = [file for file, at in wanted if any(is_below(name, [folder]) for name in at)]
             hidden.append(
-                Damage(kind=WORDS[kind], name=folder, problem=str(error), needed_by=users.of(below))
+                Damage(
+                    kind=KIND_NAMES[kind],
+                    name=folder,
+                    problem=str(error),
+                    needed_by=users.of(below),
+                )
             )
             for file in below:
                 left.pop(file, None)
@@ -364,7 +375,7 @@ def _damages(found: Mapping[File, _Found], users: _Users) -> list[Damage]:
     """Each problem, with all who need what has it."""
     return [
         Damage(
-            kind=WORDS[kind],
+            kind=KIND_NAMES[kind],
             name=str(digest),
             problem=what.problem,
             needed_by=users.of([(kind, digest)]),

@@ -15,13 +15,13 @@ from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
 from zoo.codec.text import encode_text
-from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Settling
+from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Syncing
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, MissingObject
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.manifests import encode_alone, manifest_bytes
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
@@ -197,9 +197,9 @@ class BackendSuite:
             assert backend.view(KEY) == BODY
             with pytest.raises(FileNotFoundError):
                 backend.view(absent[0])
-        if isinstance(backend, Settling):
+        if isinstance(backend, Syncing):
             backend.touch("tmp/sign", b"mine")
-            backend.settle()
+            backend.sync()
             assert get(backend, "tmp/sign") == b"mine"
         if isinstance(backend, Guarded):
             assert backend.kinds("objects/") == {"ab": "a folder", "cd": "a folder"}
@@ -221,7 +221,7 @@ def read(store: Store, digest: Digest, offset: int = 0, kind: Kind = "objects") 
 
 
 def entry(number: int, content: bytes = b"") -> RefEntry:
-    """Move ``number`` of a ref; it points at a manifest of the bytes ``content``."""
+    """Entry ``number`` of a ref; it points at a manifest of the bytes ``content``."""
     return RefEntry(
         number=number,
         manifest=digest_of(content),
@@ -324,11 +324,11 @@ class StoreSuite:
 
     def test_a_ref_is_the_newest_of_its_entries(self, store: Store) -> None:
         """Entries come back equal; the history is oldest first."""
-        moves = [entry(1, b"one"), entry(2, b"two"), entry(3, b"three")]
-        for move in moves:
-            store.append_ref(FLOWERS, move)
-        assert store.read_ref(FLOWERS) == moves[-1]
-        assert store.history(FLOWERS) == tuple(moves)
+        entries = [entry(1, b"one"), entry(2, b"two"), entry(3, b"three")]
+        for each in entries:
+            store.append_ref(FLOWERS, each)
+        assert store.read_ref(FLOWERS) == entries[-1]
+        assert store.history(FLOWERS) == tuple(entries)
 
     def test_an_unknown_ref_has_no_entries(self, store: Store) -> None:
         """No error: to ask is how one finds out."""
@@ -339,7 +339,7 @@ class StoreSuite:
         """Numbers are ordered as numbers, not as text."""
         for number in range(1, 13):
             store.append_ref(FLOWERS, entry(number))
-        assert [move.number for move in store.history(FLOWERS)] == list(range(1, 13))
+        assert [each.number for each in store.history(FLOWERS)] == list(range(1, 13))
         newest = store.read_ref(FLOWERS)
         assert newest is not None
         assert newest.number == 12
@@ -355,12 +355,12 @@ class StoreSuite:
     @pytest.mark.parametrize(("have", "number"), [(0, 2), (1, 3), (1, 0)])
     def test_a_number_out_of_turn_is_refused(self, store: Store, have: int, number: int) -> None:
         """Each entry follows the one before it."""
-        moves = [entry(n) for n in range(1, have + 1)]
-        for move in moves:
-            store.append_ref(FLOWERS, move)
+        entries = [entry(n) for n in range(1, have + 1)]
+        for each in entries:
+            store.append_ref(FLOWERS, each)
         with pytest.raises(Conflict):
             store.append_ref(FLOWERS, entry(number))
-        assert store.history(FLOWERS) == tuple(moves)
+        assert store.history(FLOWERS) == tuple(entries)
 
     def test_refs_are_sorted_and_apart(self, store: Store) -> None:
         """Namespace, name and tag all tell refs apart."""

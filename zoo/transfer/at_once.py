@@ -12,7 +12,7 @@ from zoo.domain.digest import Digest
 __all__ = ["Mover", "at_once"]
 
 WORKERS = 8
-"""Enough to hide how long a network, or a disk that is told to settle, takes to answer."""
+"""Enough to hide how long a network, or a disk that is told to sync, takes to answer."""
 
 BUDGET = 96 << 20
 """Bytes of the objects under way together: coding holds them, or parts of them, in memory."""

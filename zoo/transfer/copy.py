@@ -18,10 +18,10 @@ from zoo.store.manifests import read_manifest
 from zoo.transfer.at_once import Mover, at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.manifests import encode_manifest, keep_manifest
+from zoo.transfer.present import check_whole, repair_shared
 from zoo.transfer.proving import Proving
 from zoo.transfer.receiver import Receiver
 from zoo.transfer.sender import Sender
-from zoo.transfer.whole import check_whole, repair_shared
 
 __all__ = ["Copied", "absent", "receive", "send"]
 
@@ -149,10 +149,10 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
     return replace(_copied(digest, manifest, plan, sent), healed=healed)
 
 
-def absent(place: Store, digests: Iterable[Digest]) -> set[Digest]:
-    """Those of ``digests`` that ``place`` holds neither as they are nor encoded."""
-    missing = place.missing("objects", digests)
-    return place.missing("encoded", missing) if missing else missing
+def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
+    missing = store.missing("objects", digests)
+    return store.missing("encoded", missing) if missing else missing
 
 
 def _move(

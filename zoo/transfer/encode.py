@@ -15,7 +15,7 @@ from zoo.domain.manifest import Manifest, Parent, Tensor
 from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, where_is
-from zoo.transfer.whole import seems_whole
+from zoo.transfer.present import seems_whole
 
 __all__ = ["Coding", "Encoder"]
 

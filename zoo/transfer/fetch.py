@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
+from zoo.domain.location import is_word
 from zoo.domain.manifest import Manifest
-from zoo.domain.place import is_word
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
 from zoo.store import Store
-from zoo.store.held import is_below, one_read
+from zoo.store.listing import is_below, read_one
 from zoo.store.manifests import read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
@@ -93,7 +93,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     problems: dict[Digest, str] = {}
     with progress("reading manifests", len(new)) as task:
         for digest, manifest in _manifests(remote, sorted(new), workspace.store):
-            problem = one_read(_index, manifest, registry, digest)
+            problem = read_one(_index, manifest, registry, digest)
             if problem:
                 problems[digest] = str(problem)
             task.advance()
@@ -148,7 +148,7 @@ def _histories(
         if known and known.number == move.number and known.history is not None:
             found[ref] = known.history
         elif here.get(ref, move.manifest) != move.manifest:
-            history = one_read(remote.history, ref)
+            history = read_one(remote.history, ref)
             if not isinstance(history, Exception):  # else it is not known
                 digests = [entry.manifest for entry in history[-REMEMBERED:]]
                 found[ref] = tuple(dict.fromkeys(digests))
@@ -159,7 +159,7 @@ def _moves(
     remote: Store, refs: Sequence[Reference], progress: Progress
 ) -> Iterator[tuple[Reference, RefEntry | Exception]]:
     """The newest move of every name that is not deleted, or why it cannot be read."""
-    read = partial(one_read, remote.read_ref)
+    read = partial(read_one, remote.read_ref)
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
         for ref, found in zip(refs, pool.map(read, refs), strict=True):
             if isinstance(found, Exception) or (found is not None and not found.deleted):
@@ -171,7 +171,7 @@ def _manifests(
     remote: Store, digests: Iterable[Digest], near: Store
 ) -> Iterator[tuple[Digest, Manifest | Exception]]:
     def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
-        return digest, one_read(partial(read_manifest, remote), digest, near=[near])
+        return digest, read_one(partial(read_manifest, remote), digest, near=[near])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(read, digests)

@@ -12,7 +12,7 @@ from zoo.domain.limits import TEXT_BYTES
 from zoo.domain.manifest import Parent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes, manifest_header, read_base
 
 __all__ = ["Encoded", "encode_manifest", "keep_manifest"]

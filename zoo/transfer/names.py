@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject
-from zoo.moves import append_deletion, append_protection, append_restoration, check_movable
+from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
@@ -36,9 +36,9 @@ def delete(
     """
     if not remote:
         return workspace.delete(ref, of=of)
-    place = workspace.remotes.connect(remote)
-    check_movable(ref, present(place, ref, remote), remote)
-    done = append_deletion(place, ref, of=of)
+    store = workspace.remotes.connect(remote)
+    check_movable(ref, present(store, ref, remote), remote)
+    done = append_deletion(store, ref, of=of)
     workspace.remotes.note(remote, ref, done)
     return done
 
@@ -53,11 +53,11 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     """
     if not remote:
         return workspace.restore(ref)
-    place = workspace.remotes.connect(remote)
-    if place.read_ref(ref) is None:
-        present(place, ref, remote)
+    store = workspace.remotes.connect(remote)
+    if store.read_ref(ref) is None:
+        present(store, ref, remote)
     try:
-        done = append_restoration(place, ref)
+        done = append_restoration(store, ref)
     except MissingObject as error:
         error.hint = lost(ref, remote)
         raise
@@ -74,8 +74,8 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
     """
     if not remote:
         return workspace.protect(ref, on=on)
-    place = workspace.remotes.connect(remote)
-    present(place, ref, remote)
-    done = append_protection(place, ref, on=on)
+    store = workspace.remotes.connect(remote)
+    present(store, ref, remote)
+    done = append_protection(store, ref, on=on)
     workspace.remotes.note(remote, ref, done)
     return done

@@ -12,7 +12,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidReference, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
-from zoo.store.held import WORDS, name_of
+from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, manifest_bytes
 from zoo.store.verify import Damage, Report, verify
 
@@ -22,7 +22,7 @@ ENCODED: tuple[Kind, ...] = ("encoded", "encoded-manifests")
 
 
 def repair(
-    place: Store,
+    store: Store,
     source: Store,
     *,
     known: Mapping[Reference, int] | None = None,
@@ -31,7 +31,7 @@ def repair(
     """Replace each damaged or missing object and manifest by the one that ``source`` holds; what
     verifying found afterwards, and what was ``healed``.
 
-    Each is hashed before it takes the damaged one's place. Refs, manifests that say of files what
+    Each is hashed before it takes the damaged one's store. Refs, manifests that say of files what
     is not so, and files that are no part of a store, are left alone. ``known`` is as for `verify`.
 
     Raises:
@@ -41,15 +41,15 @@ def repair(
     repaired: dict[tuple[str, str], Damage] = {}
     while True:
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
-        report = verify(place, known=known, progress=progress)
-        with place.upload():
+        report = verify(store, known=known, progress=progress)
+        with store.upload():
             found = {
                 (damage.kind, damage.name): damage
                 for damage in report.damages
                 # What is damaged again right after it was repaired, no repair can help.
                 if damage.mendable
                 and (damage.kind, damage.name) not in repaired
-                and _replaced(place, source, damage)
+                and _replaced(store, source, damage)
             }
         repaired |= found
         if not found:
@@ -58,22 +58,22 @@ def repair(
             return replace(report, healed=done)
 
 
-def _replaced(place: Store, source: Store, damage: Damage) -> bool:
+def _replaced(store: Store, source: Store, damage: Damage) -> bool:
     try:
         digest = Digest.parse(damage.name)
     except InvalidReference:
         return False
     try:
-        if damage.kind in (WORDS[form] for form in FORMS):
-            place.replace("manifests", digest, [manifest_bytes(source, digest)])
+        if damage.kind in (KIND_NAMES[form] for form in FORMS):
+            store.replace("manifests", digest, [manifest_bytes(source, digest)])
         else:
             plain = read_object(source, digest, least=object_size(source, digest))
-            place.replace("objects", digest, plain)
+            store.replace("objects", digest, plain)
     except (DiskFull, Unavailable):
         raise
     except ZooError:
         return False  # the source lacks it, or has it damaged too
     for kind in ENCODED:
-        if damage.kind == WORDS[kind]:
-            place.remove(name_of(kind, digest))
+        if damage.kind == KIND_NAMES[kind]:
+            store.remove(name_of(kind, digest))
     return True

@@ -12,7 +12,7 @@ from zoo.domain.history import PULLED, RefEntry
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
-from zoo.moves import append_after, check_movable
+from zoo.reflog import append_after, check_movable
 from zoo.store import Store
 from zoo.store.manifests import has_all_of, read_manifest
 from zoo.transfer.copy import Copied, receive, send

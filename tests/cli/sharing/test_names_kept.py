@@ -102,7 +102,7 @@ def test_as_is_for_stores(bare: Run, mine: Path) -> None:
         done = bare("pull", *line, "--as", "team/x")
         assert (done.code, "--as is for" in done.err) == (1, True)
     done = bare("pull", NAME, "--from", "lab", "--as", "x")
-    assert (done.code, "is no reference" in done.err) == (1, True)
+    assert (done.code, "is not a reference" in done.err) == (1, True)
 
 
 def test_a_push_over_others_work_says_whose(bare: Run, mine: Path, theirs: Path) -> None:

@@ -30,7 +30,7 @@ def test_very_many_days_are_all_that_there_are(bare: Run, mine: Path, days: str)
         done = bare("prune", flag, days, "--json")
         assert (done.code, done.json["items"]) == (0, []), done.err
     refused = bare("prune", "--keep", "nan")
-    assert (refused.code, "nan is no number of days" in refused.err) == (1, True)
+    assert (refused.code, "nan is not a number of days" in refused.err) == (1, True)
 
 
 def test_a_prune_tells_programs_what_it_could_not_read(bare: Run, mine: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where a push or pull goes: a word is no folder, and the hub is no store."""
+"""Where a push or pull goes: a word is no folder, and the hub is not a store."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_what_is_no_store_says_what_takes_it(bare: Run, mine: Path, where: str) 
         ("remote", "add", "hub", where), ("clone", where, "there"),
     ):  # fmt: skip
         done = bare(*line)
-        assert (done.code, "is no store" in done.err) == (1, True), line
+        assert (done.code, "is not a store" in done.err) == (1, True), line
         assert "--to hf://org/net publishes there" in done.err
     done = bare("pull", NAME, "--from", where)
     assert "zoo pull team/flowers:theirs --from hf://org/net" in done.err
@@ -109,7 +109,7 @@ def test_a_disk_that_goes_away_under_a_push(
 
     grow(mine, "team/new", bias=1)
     monkeypatch.setattr(Store, "write", unmount_first)
-    bare("push", "team/new", "--to", "lab").refused(f"{lab}: is no zoo store any more")
+    bare("push", "team/new", "--to", "lab").refused(f"{lab}: is not a zoo store any more")
     assert not (lab / "refs").exists()
 
 
@@ -124,7 +124,7 @@ def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
         assert str(done.ref) == f"{NAME}:theirs"
         assert str(opened.search(NAME, pulled=True)[0].at_remotes[0].manifest) == new
         opened.pull(NAME, remote="lab", force=True)
-        with pytest.raises(InvalidOption, match="is no store") as refused:
+        with pytest.raises(InvalidOption, match="is not a store") as refused:
             opened.verify("hf://org/net")
         assert "zoo push NAME --to hf://org/net publishes there" in str(refused.value.hint)
         opened.protect(NAME, remote="lab")

@@ -20,7 +20,7 @@ from zoo.finetune.results.provenance import provenance
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 

@@ -17,7 +17,7 @@ from zoo.exchange.origins import base_models
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.card import model_card
 from zoo.finetune.setup.prepare import Prepared
-from zoo.moves import now
+from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 

@@ -24,8 +24,8 @@ __all__ = ["delete", "protect", "prune", "verify"]
 
 @click.command()
 @click.argument("remote", required=False)
-@click.option("--repair", is_flag=True, help="Mend what is damaged, from the remote --from.")
-@click.option("--from", "source", metavar="REMOTE", help="Where to take sound copies from.")
+@click.option("--repair", is_flag=True, help="Repair what is damaged, from the remote --from.")
+@click.option("--from", "source", metavar="REMOTE", help="Remote that has intact copies.")
 @as_json
 @home_option
 @click.pass_context
@@ -49,7 +49,7 @@ def verify(
     if source and not repair:
         raise click.UsageError("--from says where to --repair from")
     if repair and not (source or remote):
-        raise click.UsageError("--repair needs a sound copy: --from REMOTE")
+        raise click.UsageError("--repair needs an intact copy: --from REMOTE")
     zoo = open_zoo()
     report = zoo.repair(source, remote=remote) if repair else zoo.verify(remote)
     left = report.damages
@@ -65,7 +65,7 @@ def verify(
 
 def _tell(report: Report) -> None:
     for damage in report.healed:
-        click.echo(clean(f"healed   {damage.kind} {damage.name}"))
+        click.echo(clean(f"repaired {damage.kind} {damage.name}"))
     for damage in (*report.damages, *report.newer):
         word = "newer  " if damage.newer else "damaged"
         click.echo(clean(f"{word}  {damage.kind} {damage.name}: {damage.problem}"))
@@ -78,9 +78,9 @@ def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
     """What mends the damage that is left."""
     line = f"zoo verify {quote(remote)} --repair" if remote else "zoo verify --repair"
     if not repaired:
-        return f"mend it: {line}" + ("" if remote else " --from REMOTE")
+        return f"repair it: {line}" + ("" if remote else " --from REMOTE")
     return (
-        f"{source or 'this zoo'} has no sound copy of what is left; in a zoo that has one, "
+        f"{source or 'this zoo'} has no intact copy of what is left; in a zoo that has one, "
         f"or with a remote that has: {line} --from REMOTE"
     )
 
@@ -88,11 +88,11 @@ def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
 def _tell_of_the_rest(report: Report) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
-        note("--repair does not mend refs, folders that cannot be read, files that are no part of "
-             "a store, and manifests that say of files what is not so: see docs/store.md, Verify "
+        note("--repair does not fix refs, folders that cannot be read, files that do not belong in "
+             "a store, and manifests with wrong digests of files: see docs/store.md, Verify "
              "and repair")  # fmt: skip
     if report.newer:
-        note(f"a newer zoo can check what is of a newer format: {how_to_update()}")
+        note(f"upgrade zoo to check what has a newer format: {how_to_update()}")
 
 
 def _verdict(report: Report) -> str:
@@ -158,7 +158,7 @@ def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) ->
 
 @click.command()
 @click.argument("name")
-@click.option("--off", is_flag=True, help="End the protection.")
+@click.option("--off", is_flag=True, help="Remove the protection.")
 @click.option("--at", "remote", metavar="REMOTE", help="Protect it at this remote, and not here.")
 @as_json
 @home_option
@@ -196,7 +196,7 @@ def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
     default=14,
     show_default=True,
     metavar="DAYS",
-    help="Spare files younger than DAYS.",
+    help="Keep files younger than DAYS.",
 )
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @as_json
@@ -237,5 +237,5 @@ def _show(plan: Plan) -> None:
     if plan.doomed:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows)
-    spared = f"; {plan.young} files are spared for their age" if plan.young else ""
+    spared = f"; {plan.young} files are too young to delete" if plan.young else ""
     click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}")

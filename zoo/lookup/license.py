@@ -1,4 +1,4 @@
-"""Licence: what a checkpoint's own terms and those of its ancestors come to."""
+"""License: what a checkpoint's own terms and those of its ancestors come to."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
     (re.compile(r"apple-amlr|research"), "research only"),
 )
-"""What a licence id says of use."""
+"""What a license id says of use."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Limit(Result):
-    """A limit on use, the licence that sets it, and the checkpoint that has that licence."""
+    """A limit on use, the license that sets it, and the checkpoint that has that license."""
 
     limit: str
     license: str | None
@@ -32,12 +32,12 @@ class Limit(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Terms(Result):
-    """What a checkpoint's licence and those of its ancestors come to.
+    """What a checkpoint's license and those of its ancestors come to.
 
     Attributes:
         limits: On its use.
-        unknown: Names of those whose licence nobody states.
-        warning: Where its own licence leaves out a limit of an ancestor; empty if nowhere.
+        unknown: Names of those whose license nobody states.
+        warning: Where its own license leaves out a limit of an ancestor; empty if nowhere.
     """
 
     limits: tuple[Limit, ...]
@@ -49,7 +49,7 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     """The terms of a checkpoint.
 
     They follow lineage: what was made from weights that are for non-commercial use is so, too,
-    whatever its own licence says.
+    whatever its own license says.
     """
     known = [(name, manifest.license), *_ancestors(workspace, manifest)]
     limits = tuple(
@@ -61,7 +61,7 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
         limits=limits,
         unknown=tuple(who for who, license_ in known if license_ in (None, "unknown", "other")),
         warning=(
-            f"its licence is given as {manifest.license or 'unknown'}, but {hidden.of}, "
+            f"its license is given as {manifest.license or 'unknown'}, but {hidden.of}, "
             f"which it derives from, is {hidden.limit} ({hidden.license})"
             if hidden
             else ""

@@ -1,4 +1,4 @@
-"""Kept: the registry of a zoo in its file, in whatever state that is.
+"""Recovery: open the registry of a zoo in its file, whatever state that is in.
 
 It is made from the store where it is missing, set aside and made again where it is damaged, and
 read without a trace where it cannot be written. Where none can be kept, one is made for this

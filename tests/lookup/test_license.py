@@ -10,7 +10,7 @@ from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.lookup.details import details
-from zoo.lookup.licence import terms
+from zoo.lookup.license import terms
 from zoo.lookup.lineage import lineage
 from zoo.workspace import Workspace
 
@@ -65,7 +65,7 @@ def test_terms_follow_lineage_whatever_is_said(zoo: Workspace) -> None:
     )  # fmt: skip
     shown = details(zoo, AGAIN).to_json()
     assert shown["lineage"] == [TUNED, BASE]
-    assert "its licence is given as mit" in shown["terms"]["warning"]
+    assert "its license is given as mit" in shown["terms"]["warning"]
     assert shown["terms"]["warning"] in lineage(zoo, AGAIN).to_json()["warnings"]
     assert details(zoo, BASE).to_json()["children"] == 1
 

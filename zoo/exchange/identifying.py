@@ -1,4 +1,4 @@
-"""A stray weights file, read for `zoo.lookup.identify`. Torch is imported for pickles only."""
+"""A weights file of unknown origin, read for `zoo.lookup.identify`. Torch only for pickles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Near: similar names, for a name that nothing answers to."""
+"""Suggestions: similar names, for a name that nothing answers to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image encoder of a pair, as open_clip keeps it, for timm's networks."""
+"""The image encoder of a CLIP model as open_clip saves it, under the names of timm's networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 __all__ = ["vision_tower"]
 
-TRUNK, TOWER = "visual.trunk.", "visual."
+TRUNK, VISION = "visual.trunk.", "visual."
 UNBATCHED = ("cls_token", "pos_embed")
 OWN_NAMES = tuple(
     (re.compile(pattern), replacement)
@@ -32,7 +32,7 @@ OWN_NAMES = tuple(
 def vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of the image encoder under timm's names; the text encoder is left out.
 
-    A tower that is timm's own network is an encoder. Of open_clip's own, the projection into the
+    A trunk that is a network of timm is taken as it is. Of open_clip's own, the projection into the
     common space becomes the head.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
@@ -41,13 +41,13 @@ def vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return trunk
     found: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
-        if not name.startswith(TOWER):
+        if not name.startswith(VISION):
             continue
         if name == "visual.proj":
             found["head.weight"] = tensor.t().contiguous()
             found["head.bias"] = torch.zeros(tensor.shape[1], dtype=tensor.dtype)
             continue
-        own = name.removeprefix(TOWER)
+        own = name.removeprefix(VISION)
         for pattern, replacement in OWN_NAMES:
             own = pattern.sub(replacement, own)
         # timm keeps these two with a dimension for the batch.

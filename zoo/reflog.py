@@ -1,4 +1,4 @@
-"""Moves of refs: made here, kept by a store or remote."""
+"""The ref log: entries that point a ref of a store or remote at another checkpoint."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def append(place: Store, ref: Reference, digest: Digest, why: str) -> RefEntry:
+def append(store: Store, ref: Reference, digest: Digest, why: str) -> RefEntry:
     """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
 
     Raises:
         Conflict: Someone else moved the ref meanwhile, it is protected, or a prune is under way.
     """
-    return append_after(place, place.read_ref(ref), ref, digest, why)
+    return append_after(store, store.read_ref(ref), ref, digest, why)
 
 
 def append_after(
-    place: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
+    store: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
 ) -> RefEntry:
     """Move a ref as `append` does, but only from ``current``, its newest entry.
 
@@ -47,14 +47,14 @@ def append_after(
     if current and current.manifest == digest and not current.deleted:
         return current
     check_movable(ref, current)
-    return _append(place, ref, current, digest, why)
+    return _append(store, ref, current, digest, why)
 
 
-def append_deletion(place: Store, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
+def append_deletion(store: Store, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
     """Delete a name of a store or remote, so that it can be restored.
 
     Args:
-        place: The store or remote.
+        store: The store or remote.
         ref: The name.
         of: The newest entry that whoever decided so has seen; None: whatever it is now.
 
@@ -62,12 +62,12 @@ def append_deletion(place: Store, ref: Reference, *, of: RefEntry | None = None)
         UnknownName: There is no such name.
         Conflict: Someone else moved the ref meanwhile, or it is protected.
     """
-    current = of or _present(place, ref)
+    current = of or _present(store, ref)
     check_movable(ref, current)
-    return _append(place, ref, current, current.manifest, "delete", deleted=True)
+    return _append(store, ref, current, current.manifest, "delete", deleted=True)
 
 
-def append_restoration(place: Store, ref: Reference) -> RefEntry:
+def append_restoration(store: Store, ref: Reference) -> RefEntry:
     """Bring back a name of a store or remote that was deleted; no new entry if it is there.
 
     Raises:
@@ -75,32 +75,32 @@ def append_restoration(place: Store, ref: Reference) -> RefEntry:
         MissingObject: A prune has taken what it pointed at.
         Conflict: Someone else moved the ref meanwhile.
     """
-    current = place.read_ref(ref)
+    current = store.read_ref(ref)
     if current is None:
         raise UnknownName("checkpoint", str(ref))
     if not current.deleted:
         return current
-    with place.upload():  # else a prune could take it before the name protects it
-        place.require_manifest(current.manifest)
-        return _append(place, ref, current, current.manifest, "restore")
+    with store.upload():  # else a prune could take it before the name protects it
+        store.require_manifest(current.manifest)
+        return _append(store, ref, current, current.manifest, "restore")
 
 
-def append_protection(place: Store, ref: Reference, *, on: bool) -> RefEntry:
+def append_protection(store: Store, ref: Reference, *, on: bool) -> RefEntry:
     """Protect a name from being moved and deleted, or end that; no new entry if it is so already.
 
     Raises:
         UnknownName: There is no such name.
         Conflict: Someone else moved the ref meanwhile.
     """
-    current = _present(place, ref)
+    current = _present(store, ref)
     if current.protected == on:
         return current
     why = "protect" if on else "unprotect"
-    return _append(place, ref, current, current.manifest, why, protected=on)
+    return _append(store, ref, current, current.manifest, why, protected=on)
 
 
-def _present(place: Store, ref: Reference) -> RefEntry:
-    current = place.read_ref(ref)
+def _present(store: Store, ref: Reference) -> RefEntry:
+    current = store.read_ref(ref)
     if current is None or current.deleted:
         raise UnknownName("checkpoint", str(ref))
     return current
@@ -118,7 +118,7 @@ def check_movable(ref: Reference, current: RefEntry | None, where: str = "") -> 
 
 
 def _append(
-    place: Store,
+    store: Store,
     ref: Reference,
     current: RefEntry | None,
     digest: Digest,
@@ -137,6 +137,6 @@ def _append(
         deleted=deleted,
         protected=protected,
     )
-    with place.upload():  # else a prune could take the entry for a leftover while it is written
-        place.append_ref(ref, entry)
+    with store.upload():  # else a prune could take the entry for a leftover while it is written
+        store.append_ref(ref, entry)
     return entry

@@ -12,9 +12,9 @@ from fakes import warm
 
 from zoo import plugins
 from zoo.domain.catalog import CatalogEntry
-from zoo.exchange import deepen as module
+from zoo.exchange import tracing as module
 from zoo.exchange.architecture import hierarchy_of
-from zoo.exchange.deepen import deepen
+from zoo.exchange.tracing import trace_all
 from zoo.facade import Zoo
 from zoo.registry import Query
 from zoo.workspace import Workspace
@@ -22,7 +22,7 @@ from zoo_timm.backbone import TimmBackbone
 
 TINY = ("test_resnet", "test_vit", "test_efficientnet")
 UNGUARDED = """
-from zoo.exchange.deepen import _traced
+from zoo.exchange.tracing import _traced
 print(list(_traced([("timm", "test_vit"), ("timm", "test_resnet")])))
 """
 
@@ -49,7 +49,7 @@ def listed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def test_all_are_traced_and_what_cannot_be_is_told(listed: Workspace) -> None:
-    done = deepen(listed, "timm")
+    done = trace_all(listed, "timm")
     assert done.traced == 3
     assert list(done.failed) == ["no_such_network"]
     rows = listed.registry.search(Query())
@@ -62,7 +62,7 @@ def test_architectures_without_weights_are_traced_too(
     listed: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TimmBackbone, "architectures", lambda _: (*TINY, "test_convnext"))
-    assert deepen(listed, "timm").traced == 4
+    assert trace_all(listed, "timm").traced == 4
     monkeypatch.setattr("zoo.backbones.describe.traced", None)
     assert hierarchy_of(listed, "test_convnext").stages
 
@@ -84,7 +84,7 @@ def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
     workspace.registry.replace_entries("own", "1", entries, "2026-01-01T00:00:00Z")
     for name in names:
         Zoo(workspace).trust(f"fakes.own_nets:{name}")
-    done = deepen(workspace, "own")
+    done = trace_all(workspace, "own")
     assert set(done.failed) == {"fakes.own_nets:killed", "fakes.own_nets:make_killed"}
     assert all("ended the process" in why for why in done.failed.values())
     assert done.traced == 4
@@ -107,7 +107,7 @@ def test_kept_is_what_tracing_here_gives(
     listed: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = hierarchy_of(Workspace.create(listed.root.parent / "other"), "test_vit")
-    deepen(listed, "timm")
+    trace_all(listed, "timm")
     monkeypatch.setattr("zoo.backbones.describe.traced", None)
     assert hierarchy_of(listed, "test_vit") == fresh
 
@@ -125,8 +125,8 @@ def test_a_run_goes_on_where_it_was_cut_off(
 
     monkeypatch.setattr(module, "_traced", cut)
     with pytest.raises(KeyboardInterrupt):
-        deepen(listed, "timm")
+        trace_all(listed, "timm")
     monkeypatch.setattr(module, "_traced", whole)
     first = len(asked)
-    done = deepen(listed, "timm")
+    done = trace_all(listed, "timm")
     assert (first, done.traced + len(done.failed)) == (4, 3)

@@ -1,4 +1,4 @@
-"""What the other side holds already: whether it is whole, and the repair of what is not."""
+"""Present: whether what the other side has already is intact, and the repair of what is not."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, read_encoded, read_object, where_is
-from zoo.store.held import name_of
+from zoo.store.listing import name_of
 from zoo.transfer.at_once import WORKERS
 
 __all__ = ["check_whole", "repair_shared", "seems_whole"]
 
 
-def seems_whole(place: Store, digest: Digest, size: int) -> bool:
-    """Whether an object that ``place`` holds, as it is or encoded, can be had from there.
+def seems_whole(store: Store, digest: Digest, size: int) -> bool:
+    """Whether an object that ``store`` holds, as it is or encoded, can be had from there.
 
     In a folder it is read and hashed. Elsewhere that would be a download: its size is compared, and
     of a delta, whether its base is there.
 
     Args:
-        place: Where it is.
+        store: Has the object.
         digest: Its name.
         size: Bytes that it has.
 
     Raises:
         Unsupported: It is encoded as only a newer version can read it.
     """
-    plain = not place.missing("objects", [digest])
+    plain = not store.missing("objects", [digest])
     try:
-        if place.is_near:
+        if store.is_near:
             if plain:
                 most = size + OBJECT_SLACK  # what is larger is not read
-                return place.size("objects", digest) <= most and place.is_sound("objects", digest)
-            deque(read_encoded(place, digest), maxlen=0)  # that hashes it
+                return store.size("objects", digest) <= most and store.is_sound("objects", digest)
+            deque(read_encoded(store, digest), maxlen=0)  # that hashes it
             return True
         if plain:
-            return place.size("objects", digest) == size
-        header = encoded_header(place, digest)
-        return header.size == size and (header.base is None or _stands(place, header.base))
+            return store.size("objects", digest) == size
+        header = encoded_header(store, digest)
+        return header.size == size and (header.base is None or _stands(store, header.base))
     except (Corrupt, MissingObject):
         return False
 
 
-def _stands(place: Store, base: Digest) -> bool:
-    if not place.missing("objects", [base]):
+def _stands(store: Store, base: Digest) -> bool:
+    if not store.missing("objects", [base]):
         return True
-    return encoded_header(place, base).base is None
+    return encoded_header(store, base).base is None
 
 
 def repair_shared(
-    place: Store, source: Store, sizes: Mapping[Digest, int], progress: Progress = silent
+    store: Store, source: Store, sizes: Mapping[Digest, int], progress: Progress = silent
 ) -> tuple[frozenset[Digest], frozenset[Digest]]:
-    """Replace what ``place`` holds damaged of objects that ``source`` holds, too.
+    """Replace what ``store`` holds damaged of objects that ``source`` holds, too.
 
     Args:
-        place: Holds them.
+        store: The store to repair.
         source: Holds them, too.
-        sizes: Bytes of each; those that it has at least, where ``place`` is a folder.
+        sizes: Bytes of each; those that it has at least, where ``store`` is a folder.
         progress: Told of the objects that are looked at.
 
     Returns:
@@ -73,13 +73,13 @@ def repair_shared(
     """
     whole = {}
     with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
-        for item, found in zip(sizes, _whole(pool, place, sizes), strict=True):
+        for item, found in zip(sizes, _whole(pool, store, sizes), strict=True):
             task.advance()
             whole[item] = found
     broken = [item for item, found in whole.items() if found is False]
     for item in broken:
-        place.replace("objects", item, read_object(source, item, least=sizes[item]))
-        place.remove(name_of("encoded", item))
+        store.replace("objects", item, read_object(source, item, least=sizes[item]))
+        store.remove(name_of("encoded", item))
     return frozenset(broken), frozenset(item for item, found in whole.items() if found is None)
 
 
@@ -87,7 +87,7 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
     """Read objects that only the folder ``store`` holds, and nobody here could replace.
 
     Args:
-        store: Holds them.
+        store: The folder.
         sizes: Bytes of each, at least.
 
     Returns:
@@ -106,13 +106,13 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
 
 
 def _whole(
-    pool: ThreadPoolExecutor, place: Store, sizes: Mapping[Digest, int]
+    pool: ThreadPoolExecutor, store: Store, sizes: Mapping[Digest, int]
 ) -> Iterator[bool | None]:
     """As `seems_whole` of each; None for what a newer version encoded."""
 
     def whole(item: Digest) -> bool | None:
         try:
-            return seems_whole(place, item, sizes[item])
+            return seems_whole(store, item, sizes[item])
         except Unsupported:
             return None
 

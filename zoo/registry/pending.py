@@ -1,4 +1,4 @@
-"""Moving: notes of moves that are about to be made, so that none is missed where one is cut off."""
+"""Pending: notes of ref log entries that are about to be made, so that none is missed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 from zoo.domain.reference import Reference
 from zoo.registry.schema import moving
 
-__all__ = ["Note", "announce", "notes", "settle"]
+__all__ = ["Note", "announce", "drop_note", "notes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ def notes(connection: Connection) -> list[Note]:
     return [Note(row.id, Reference(row.namespace, row.name, row.tag), row.at) for row in rows]
 
 
-def settle(connection: Connection, number: int) -> None:
-    """Forget a note."""
+def drop_note(connection: Connection, number: int) -> None:
+    """Delete a note: its entry is indexed, or was not made."""
     connection.execute(delete(moving).where(moving.c.id == number))

@@ -1,4 +1,4 @@
-"""Small files of a zoo's own, beside its store: read, and changed, by several processes."""
+"""Small JSON files at the root of a zoo, such as its remotes, which several processes change."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from zoo.domain.limits import OWN_BYTES
+from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.errors import Invalid, disk_errors
 from zoo.store.atomic import write_whole
 from zoo.store.disk import Disk
 from zoo.store.regular import read_whole
 
-__all__ = ["OwnFile"]
+__all__ = ["JsonFile"]
 
 
-class OwnFile:
+class JsonFile:
     """A JSON object in the file ``name`` at the root of ``disk``; empty if there is no such file.
 
     Args:
@@ -32,29 +32,29 @@ class OwnFile:
         self._owner = owner
 
     def read(self) -> dict[str, Any]:
-        """What the file holds.
+        """The content.
 
         Raises:
-            Invalid: It is damaged, or somebody else's.
+            Invalid: It is damaged, or another user's.
             NotAFile, Forbidden: It cannot be read.
         """
         try:
             with self._disk.open(self._name) as file:
                 if self._owner not in (None, os.fstat(file.fileno()).st_uid):
                     raise self.damaged("it belongs to another user")
-                data = read_whole(file, self._disk.root / self._name, OWN_BYTES)
+                data = read_whole(file, self._disk.root / self._name, JSON_FILE_BYTES)
             found = json.loads(data)
         except FileNotFoundError:
             return {}
         except (ValueError, RecursionError) as error:
             raise self.damaged(error) from error
         if not isinstance(found, dict):
-            raise self.damaged(f"it holds a {type(found).__name__}, not an object")
+            raise self.damaged(f"it has a {type(found).__name__}, not an object")
         return found
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Any]]:
-        """What the file holds, to be changed; nobody else changes it meanwhile. It is written at
+        """The content, to be changed under a lock. It is written at
         the end, unless that is left by an error.
 
         Raises:
@@ -76,4 +76,4 @@ class OwnFile:
     def damaged(self, why: object) -> Invalid:
         """The error that says so."""
         path = self._disk.root / self._name
-        return Invalid(f"{path} is damaged: {why}; mend or delete it")
+        return Invalid(f"{path} is damaged: {why}; fix or delete it")

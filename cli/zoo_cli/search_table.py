@@ -13,7 +13,7 @@ from zoo_cli.output import clean, count, on_terminal, table
 if TYPE_CHECKING:
     from zoo.registry import Found
 
-__all__ = ["show_found", "standing"]
+__all__ = ["show_found", "at_remote"]
 
 NAME, GAP = "NAME", 2
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
@@ -50,8 +50,8 @@ def _width(name: str, cells: list[str]) -> int:
     return max(len(clean(cell)) for cell in (name, *cells))
 
 
-def standing(there: Mapping[str, Any]) -> str:
-    """What a remote has under a name, and how what is here stands to it."""
+def at_remote(there: Mapping[str, Any]) -> str:
+    """What a remote has under a name, and the status of what is here."""
     here = f", here: {there['here']}" if there["here"] else ""
     return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
 
@@ -61,13 +61,13 @@ def _differs(row: Found) -> bool:
 
 
 def _here(row: Found) -> str:
-    """Where it is; and how what is here stands to what remotes have under the same name."""
+    """Where it is; and its status against what remotes have under the same name."""
     if not row.pulled:
-        stands = {
+        statuses = {
             there.here for there in row.at_remotes if there.remote in row.remotes and there.here
         }
-        told = f" (here: {', '.join(sorted(stands))})" if stands else ""
-        return (", ".join(row.remotes) or NONE) + told
+        status = f" (here: {', '.join(sorted(statuses))})" if statuses else ""
+        return (", ".join(row.remotes) or NONE) + status
     same = [there.remote for there in row.at_remotes if there.here == "same"]
     others = [WORDS[there.here].format(there.remote) for there in row.at_remotes
               if there.here in WORDS]  # fmt: skip

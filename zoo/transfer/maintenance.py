@@ -1,4 +1,4 @@
-"""Care: verify, repair and prune the zoo, or a remote, and keep the zoo's index in step."""
+"""Maintenance: verify, repair and prune the zoo, or a remote, and keep the index in step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plan_prune(
 ) -> pruning.Plan:
     """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
     keep, grace = _span(keep_days), _span(grace_days)
-    known = workspace.index.known_moves(remote)
+    known = workspace.index.known_entries(remote)
     return pruning.plan(_store(workspace, remote), keep=keep, grace=grace, known=known)
 
 
@@ -50,7 +50,7 @@ def prune(
         plan,
         keep=keep,
         grace=grace,
-        known=workspace.index.known_moves(remote),
+        known=workspace.index.known_entries(remote),
         progress=progress,
     )
     if not remote:
@@ -66,7 +66,7 @@ def verify(workspace: Workspace, remote: str | None, *, progress: Progress = sil
 
     What the zoo's index lacks of it, it has afterwards.
     """
-    known = workspace.index.known_moves(remote)
+    known = workspace.index.known_entries(remote)
     report = verify_store(_store(workspace, remote), known=known, progress=progress)
     if not remote:
         workspace.index.catch_up()
@@ -80,9 +80,9 @@ def repair(
 
     What the zoo's index lacks of what is whole again, it has afterwards.
     """
-    place = _store(workspace, source)
-    known = workspace.index.known_moves(remote)
-    report = repair_store(_store(workspace, remote), place, known=known, progress=progress)
+    store = _store(workspace, source)
+    known = workspace.index.known_entries(remote)
+    report = repair_store(_store(workspace, remote), store, known=known, progress=progress)
     if not remote:
         workspace.index.catch_up()
     return report
@@ -96,8 +96,8 @@ def _span(days: float) -> timedelta:
     """That many days, or as many as there can be.
 
     Raises:
-        InvalidOption: It is no number of days.
+        InvalidOption: It is not a number of days.
     """
     if not days >= 0:  # nan, too
-        raise InvalidOption(f"{days} is no number of days")
+        raise InvalidOption(f"{days} is not a number of days")
     return timedelta(days=min(days, timedelta.max.days))

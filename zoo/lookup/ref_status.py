@@ -1,4 +1,4 @@
-"""Standing: how what is here compares with what remotes have under the same name.
+"""Ref status: how what is here compares with what remotes have under the same name.
 
 They are not asked: it is what they had at the last fetch, push or pull.
 
@@ -21,26 +21,26 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote
 from zoo.registry import Found, RemoteRef
-from zoo.store.held import one_read
+from zoo.store.listing import read_one
 from zoo.workspace import Workspace
 
-__all__ = ["Standing", "at_remotes", "standing", "with_remotes"]
+__all__ = ["Status", "at_remotes", "ref_status", "with_remotes"]
 
-Standing = Literal["same", "ahead", "behind", "diverged"]
+Status = Literal["same", "ahead", "behind", "diverged"]
 
 
-def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
-    """How the name of that remote stands here; None if it is not here, or cannot be read."""
-    entry = one_read(workspace.store.read_ref, there.ref)
+def ref_status(workspace: Workspace, there: RemoteRef) -> Status | None:
+    """The status of the name here against that remote; None if it is missing or unreadable here."""
+    entry = read_one(workspace.store.read_ref, there.ref)
     if not isinstance(entry, RefEntry) or entry.deleted:
         return None
     here = entry.manifest
     if here == there.manifest:
         return "same"
-    moves = one_read(workspace.store.history, there.ref)
-    if isinstance(moves, Exception):
+    entries = read_one(workspace.store.history, there.ref)
+    if isinstance(entries, Exception):
         return None
-    if there.manifest in {move.manifest for move in moves}:
+    if there.manifest in {entry.manifest for entry in entries}:
         return "ahead"
     if there.manifest in _ancestors(workspace, here):
         return "ahead"
@@ -50,7 +50,7 @@ def standing(workspace: Workspace, there: RemoteRef) -> Standing | None:
 
 
 def at_remotes(workspace: Workspace, ref: Reference | None) -> tuple[AtRemote, ...]:
-    """What remotes have under a name, and how the name here stands to it."""
+    """What remotes have under a name, and the status of the name here against it."""
     if ref is None:
         return ()
     return tuple(_at(workspace, there) for there in workspace.registry.at_remotes([ref]))
@@ -76,7 +76,7 @@ def _at(workspace: Workspace, there: RemoteRef) -> AtRemote:
         remote=there.remote,
         manifest=there.manifest,
         at=there.at,
-        here=standing(workspace, there),
+        here=ref_status(workspace, there),
     )
 
 

@@ -1,14 +1,14 @@
-"""Asking: what some backends do better, and how it is done with those that do not."""
+"""Optional capabilities of a backend, each with what is done where it does not have it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from zoo.contracts import Backend, Many, Settling
+from zoo.contracts import Backend, Many, Syncing
 from zoo.errors import Corrupt
 
-__all__ = ["at_once", "folders", "present", "read_small", "settle", "stat_each", "touch"]
+__all__ = ["at_once", "folders", "present", "read_small", "stat_each", "sync", "touch"]
 
 AT_ONCE = 8
 """Requests at a time to a backend that does not say how many it serves well."""
@@ -20,12 +20,12 @@ def at_once(backend: Backend) -> int:
 
 
 def present(backend: Backend, keys: Collection[str]) -> set[str]:
-    """Those of ``keys`` under which something is."""
+    """Those of ``keys`` that exist."""
     return backend.present(keys) if isinstance(backend, Many) else stat_each(backend, keys)
 
 
 def stat_each(backend: Backend, keys: Collection[str]) -> set[str]:
-    """As `present`, one question a key."""
+    """As `present`, one request per key."""
     with ThreadPoolExecutor(at_once(backend)) as pool:
         return {found.name for found in pool.map(backend.stat, keys) if found}
 
@@ -38,15 +38,15 @@ def folders(backend: Backend, folder: str) -> Collection[str]:
     return {name.partition("/")[0] for name in below if "/" in name}
 
 
-def settle(backend: Backend) -> None:
+def sync(backend: Backend) -> None:
     """Make all that was put so far durable."""
-    if isinstance(backend, Settling):
-        backend.settle()
+    if isinstance(backend, Syncing):
+        backend.sync()
 
 
 def touch(backend: Backend, key: str, data: bytes = b"") -> None:
-    """Put a small mark that need not last."""
-    if isinstance(backend, Settling):
+    """Put a small file that need not survive a crash."""
+    if isinstance(backend, Syncing):
         backend.touch(key, data)
     else:
         backend.put(key, [data])

@@ -1,4 +1,4 @@
-"""Deepen: trace all architectures that a source lists, so that nobody waits for it later."""
+"""Trace all architectures that a source lists, so that nobody waits for it later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.errors import ZooError
 from zoo.trust import Trust
 from zoo.workspace import Workspace, trust_in
 
-__all__ = ["Deepened", "deepen"]
+__all__ = ["Traced", "trace_all"]
 
 Network = tuple[str, str]
 """Names of a plugin and of an architecture of it."""
@@ -30,18 +30,18 @@ TRUSTED: list[Trust] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Deepened(Result):
+class Traced(Result):
     """How many architectures were traced, and why each of those that could not be was not."""
 
     traced: int
     failed: Mapping[str, str]
 
 
-def deepen(workspace: Workspace, source: str, *, progress: Progress = silent) -> Deepened:
+def trace_all(workspace: Workspace, source: str, *, progress: Progress = silent) -> Traced:
     """Keep the hierarchy of every architecture that ``source`` lists, and of all of the backbone of
     that name, with pretrained weights or without; on all cores that this process may use.
 
-    What is kept already is not traced again, so an interrupted run goes on where it was. A network
+    What is kept already is not traced again, so an interrupted run resumes. A network
     that cannot be traced, even one that ends the process it is traced in, keeps no other from it.
     """
     registry = workspace.registry
@@ -65,7 +65,7 @@ def deepen(workspace: Workspace, source: str, *, progress: Progress = silent) ->
             else:
                 failed[name] = found
             task.advance()
-    return Deepened(traced=len(wanted) - len(failed), failed=failed)
+    return Traced(traced=len(wanted) - len(failed), failed=failed)
 
 
 def _traced(

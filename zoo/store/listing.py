@@ -1,4 +1,4 @@
-"""Held: what a place holds under digests, read off its listing."""
+"""Listing: the files of a store by digest, as its backend lists them; nothing is read."""
 
 from __future__ import annotations
 
@@ -25,11 +25,20 @@ from zoo.errors import (
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-__all__ = ["WORDS", "Holding", "each", "holding", "is_below", "name_of", "one_read", "pruned"]
+__all__ = [
+    "KIND_NAMES",
+    "Listing",
+    "is_below",
+    "list_folder",
+    "map_each",
+    "name_of",
+    "pruned",
+    "read_one",
+]
 
 OF_ONE_FILE = (EISDIR, ENOTDIR, EACCES, EPERM, ELOOP, ENXIO, ENAMETOOLONG)
 """What the system says where one file is not as it should be: another kind, or not ours to read."""
-WORDS: dict[Kind, str] = {
+KIND_NAMES: dict[Kind, str] = {
     "objects": "object",
     "encoded": "encoded object",
     "manifests": "manifest",
@@ -42,17 +51,17 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """What one folder of a store holds.
+class Listing:
+    """What a backend lists in one folder of a store.
 
     Attributes:
         files: Each file where it belongs, by its digest; sorted.
-        strays: What was found besides, each with what is wrong about it.
+        misplaced: Files that do not belong there, each with the reason.
         unlisted: Folders, such as ``objects/ab``, that cannot be listed, with the reason.
     """
 
     files: dict[Digest, Stored] = field(default_factory=dict)
-    strays: list[tuple[Stored, str]] = field(default_factory=list)
+    misplaced: list[tuple[Stored, str]] = field(default_factory=list)
     unlisted: dict[str, ZooError] = field(default_factory=dict)
 
 
@@ -62,20 +71,20 @@ def name_of(folder: Folder, digest: Digest) -> str:
     return f"{folder}/{digest.hex[:2]}/{digest.hex}{suffix}"
 
 
-def holding(place: Store, folder: Folder) -> Holding:
+def list_folder(store: Store, folder: Folder) -> Listing:
     """List one folder. Nothing is read."""
-    files, unlisted = place.readable_files(folder)
-    found = Holding(unlisted=unlisted)
+    files, unlisted = store.readable_files(folder)
+    found = Listing(unlisted=unlisted)
     for file in sorted(files, key=lambda file: file.name):
         try:
             digest = Digest("blake3", PurePosixPath(file.name).stem)
         except InvalidReference:
-            found.strays.append((file, "is no part of a store"))
+            found.misplaced.append((file, "does not belong in a store"))
             continue
         if file.name == name_of(folder, digest):
             found.files[digest] = file
         else:
-            found.strays.append((file, "lies in the wrong place"))
+            found.misplaced.append((file, "is in the wrong folder"))
     return found
 
 
@@ -86,19 +95,19 @@ def is_below(name: str, folders: Iterable[str]) -> bool:
     return any(not folder or f"{name}/".startswith(f"{folder}/") for folder in folders)
 
 
-def pruned(place: Store, manifests: Iterable[Digest]) -> set[Digest]:
+def pruned(store: Store, manifests: Iterable[Digest]) -> set[Digest]:
     """The manifests that were deleted on purpose, and are not back among ``manifests``."""
     # The mark alone proves nothing: a prune may have been killed between it and the deletion.
-    return set(holding(place, "pruned").files) - set(manifests)
+    return set(list_folder(store, "pruned").files) - set(manifests)
 
 
-def one_read(
+def read_one(
     read: Callable[Concatenate[Item, P], Answer], item: Item, *more: P.args, **known: P.kwargs
 ) -> Answer | ZooError | OSError:
-    """What ``read`` gives for one item of a place, or what is wrong with that one alone.
+    """What ``read`` gives for one item of a store, or what is wrong with that one alone.
 
     Raises:
-        Unavailable, DiskFull, OSError: It is the place that fails, or what it is read into.
+        Unavailable, DiskFull, OSError: It is the store that fails, or what it is read into.
     """
     try:
         return read(item, *more, **known)
@@ -110,9 +119,9 @@ def one_read(
         return error
 
 
-def each(
-    place: Store, function: Callable[[Item], Answer], items: Iterable[Item]
+def map_each(
+    store: Store, function: Callable[[Item], Answer], items: Iterable[Item]
 ) -> Iterator[Answer]:
-    """``function`` of every item, in order, as many at once as ``place`` serves well."""
-    with ThreadPoolExecutor(place.at_once) as pool:
+    """``function`` of every item, in order, as many at once as ``store`` serves well."""
+    with ThreadPoolExecutor(store.at_once) as pool:
         yield from pool.map(function, items)

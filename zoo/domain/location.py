@@ -1,4 +1,4 @@
-"""Places: where a location that somebody typed leads, as far as its text tells."""
+"""Location: whether a text that a user typed is a path, a URL, a remote name or a hub address."""
 
 from __future__ import annotations
 

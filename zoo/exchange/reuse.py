@@ -1,4 +1,4 @@
-"""What a release promises and the zoo has already: files of other checkpoints, or of this one."""
+"""Reuse: files of a release that the zoo has already, in other checkpoints or in this one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.errors import ZooError
 from zoo.store import Store
 from zoo.store.files import restore_file
 
-__all__ = ["Held"]
+__all__ = ["LocalFiles"]
 
 LOOKED_AT = 1000
 """Manifests, the newest first: reading more would take longer than fetching what they may have."""
@@ -24,7 +24,7 @@ ASKED = 8
 File = WeightsFile | PlainFile
 
 
-class Held:
+class LocalFiles:
     """Files that are here, found by the digests and sizes that a release promises.
 
     Args:
