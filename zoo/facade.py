@@ -68,6 +68,9 @@ class Zoo:
         self.workspace = workspace
         self.progress = progress
 
+    def __repr__(self) -> str:
+        return f"<Zoo in {self.root}>"
+
     # Open one.
 
     @classmethod

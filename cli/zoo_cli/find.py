@@ -11,7 +11,7 @@ import click
 from zoo.domain.task import SCORE
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, count, note, print_json, size, table
-from zoo_cli.search_table import at_remote, show_found
+from zoo_cli.search_table import at_remote, note_empty, show_found
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -88,7 +88,7 @@ def search(query: tuple[str, ...], license_: str | None, arch: str | None, limit
 
 def _note_nothing(zoo: Zoo, asked: str) -> None:
     if not zoo.count(at_most=1):
-        note("the registry is empty; list timm's checkpoints: zoo index timm")
+        note_empty(zoo)
         return
     note("nothing matches; fewer words or filters find more")
     if not zoo.is_indexed("timm"):

@@ -35,7 +35,32 @@ from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
 __all__ = ["cli", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+ELSEWHERE = {
+    "add": "import", "cat": "show", "compare": "diff", "copy": "tag", "create": "init",
+    "download": "pull", "fit": "finetune", "gc": "prune", "get": "pull", "history": "log",
+    "info": "show", "install": "pull", "list": "search", "ls": "search", "models": "search",
+    "publish": "push", "remotes": "remote", "remove": "delete", "restore": "delete --restore",
+    "rm": "delete", "status": "fetch", "train": "finetune", "undelete": "delete --restore",
+    "upload": "push",
+}  # fmt: skip
+"""What other programs (git, timm, hf, docker) call something like one of our commands."""
+
+
+class Commands(click.Group):
+    """The commands; a word of another program is answered with ours."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say what it is called here."""
+        if ours := ELSEWHERE.get(args[0]):
+            ctx.fail(f"No such command '{args[0]}'. Here it is: zoo {ours}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(version("zoo-registry"), prog_name="zoo")
 @home_option
 def cli() -> None:

@@ -143,13 +143,15 @@ def result(name: object, digest: Digest, *lines: str) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; lines are cut at the width of a terminal, never in a pipe."""
+    """Print aligned columns; lines are cut at the width of a terminal, which ``…`` tells,
+    never in a pipe.
+    """
     cells = [[clean(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else None
     for row in cells:
         line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        click.echo(line[:width])
+        click.echo(line if width is None or len(line) <= width else line[: width - 1] + "…")
 
 
 @contextmanager
@@ -227,12 +229,21 @@ def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterat
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.table import Column
 
-    amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "B" else [MofNCompleteColumn()]
+    def whole(least: int) -> Column:
+        """A column that stays readable where the line is too long for the terminal."""
+        return Column(no_wrap=True, min_width=least)
+
+    done = MofNCompleteColumn(table_column=whole(len(f"{total or 0:.0f}") * 2 + 1))
+    amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "B" else [done]
     columns = [
-        TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    ]  # fmt: skip
+        TextColumn("{task.description}", table_column=whole(len(label))),
+        BarColumn(None, table_column=Column(ratio=1, max_width=40)),
+        *amounts,
+        TimeRemainingColumn(table_column=whole(len("0:00:00"))),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+    ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Bar(bar, bar.add_task(label, total=total, note=""))
 

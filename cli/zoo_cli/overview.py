@@ -8,6 +8,7 @@ import click
 
 from zoo_cli.command import as_json, home_option, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
+from zoo_cli.search_table import note_empty
 
 if TYPE_CHECKING:
     from zoo.registry import Found
@@ -73,7 +74,8 @@ def list_arch(pattern: str, as_json: bool) -> None:
       zoo list-arch "convnext*"
       zoo list-arch resnet50
     """
-    found = open_zoo().architectures(pattern)
+    zoo = open_zoo()
+    found = zoo.architectures(pattern)
     if as_json:
         print_json(found.to_json())
         return
@@ -94,7 +96,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
         ],
     )  # fmt: skip
     if not found.architectures:
-        note("the registry is empty; list timm's checkpoints: zoo index timm")
+        note_empty(zoo)
 
 
 def _weights(row: Found) -> tuple[object, ...]:

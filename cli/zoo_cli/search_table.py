@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli.output import clean, count, on_terminal, table
+from zoo_cli.output import clean, count, note, on_terminal, table
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.registry import Found
 
-__all__ = ["show_found", "at_remote"]
+__all__ = ["at_remote", "note_empty", "show_found"]
 
 NAME, GAP = "NAME", 2
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
@@ -58,6 +59,13 @@ def at_remote(there: Mapping[str, Any]) -> str:
 
 def _differs(row: Found) -> bool:
     return any(there.here not in (None, "same") for there in row.at_remotes)
+
+
+def note_empty(zoo: Zoo) -> None:
+    """Say what fills an empty registry."""
+    note("the registry is empty; list timm's checkpoints: zoo index timm")
+    for name in zoo.remotes():
+        note(f"what {clean(name)} has is not known here yet: zoo fetch {clean(name)}")
 
 
 def _here(row: Found) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import zoo
 from zoo.domain.catalog import CatalogEntry
+from zoo_cli.output import table, terminal_progress
 
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
 Run = Callable[..., Any]
@@ -95,6 +97,29 @@ def test_the_table_fits_the_terminal(run: Run, width: int, monkeypatch: pytest.M
     assert BASE in out[1]
     assert "ACCURACY" not in out[0]  # nothing that sources list has one
     assert ("LICENSE" in out[0]) == (width > 60)
+
+
+def test_a_line_that_was_cut_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    table(("A", "SECONDS"), [("a", "1234567"), ("b", "12345678")])
+    assert capsys.readouterr().out.splitlines() == ["A  SECONDS", "a  1234567", "b  123456…"]
+
+
+def test_a_long_note_leaves_the_numbers_of_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with terminal_progress("training", 250) as shown:
+        shown.advance(113, note="epoch 5, loss 0.000, rate 3.4e-05, 12 images/s, accuracy 0.9876")
+    shown_last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", capsys.readouterr().err)
+    last = next(line for line in reversed(shown_last.splitlines()) if "113/250" in line)
+    assert last.startswith("training")
+    assert "113/250 -:--:-- epoch 5" in last
 
 
 def test_hostile_text_is_shown_harmlessly(run: Run, home: Path) -> None:

@@ -11,6 +11,8 @@ import timm
 from fakes.prepared import BASE, TUNE, TUNED, Run
 from safetensors.torch import save_file
 
+from zoo_cli.main import ELSEWHERE, cli
+
 # Names
 
 
@@ -39,6 +41,7 @@ from safetensors.torch import save_file
         (("show", "blake3:12"), ("blake3:12", "64 hex digits")),
         (("show", "a/b/c"), ("is not a reference", "team/flowers:v3")),
         (("show", "a/../b"), ("is not a reference",)),
+        (("show", "a/b c"), ("'a/b c' is not a reference",)),
         (("show", "a/b:"), ("is not a reference",)),
         (("show", "qqqqqqqqqq"), ("is not a reference", "namespace/name")),
         (("tag", TUNED, "v1"), ("'v1' is not a reference", "team/flowers:v3")),
@@ -66,6 +69,25 @@ def test_a_named_home_that_is_no_zoo(fails: Run, files: Path) -> None:
     fails("search", "--home", files, says=(str(files), "zoo init"))
 
 
+def test_words_of_other_programs_lead_to_commands() -> None:
+    assert {ours.split()[0] for ours in ELSEWHERE.values()} <= cli.commands.keys()
+    assert not ELSEWHERE.keys() & cli.commands.keys()
+
+
+def test_a_pull_of_what_only_this_zoo_has(fails: Run) -> None:
+    err = fails("pull", TUNED, says=(TUNED, "no fetched remote has it", "zoo push"))
+    assert "did you mean" not in err
+
+
+def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> None:
+    home = ("--home", tmp_path / "new")
+    run(*home, "init")
+    (tmp_path / "team").mkdir()
+    run(*home, "remote", "add", "team", tmp_path / "team")
+    assert "zoo fetch team" in run(*home, "search", "flowers").err
+    assert "zoo fetch team" in run(*home, "list-arch").err
+
+
 # Usage
 
 
@@ -73,6 +95,8 @@ def test_a_named_home_that_is_no_zoo(fails: Run, files: Path) -> None:
     ("arguments", "says"),
     [
         (("finetun",), ("No such command 'finetun'", "finetune")),
+        (("ls",), ("No such command 'ls'", "zoo search")),
+        (("restore", "a/b"), ("zoo delete --restore",)),
         (("nosuch",), ("No such command 'nosuch'", "zoo --help")),
         (("show",), ("Missing argument 'NAME'", "zoo show --help")),
         (("push", TUNED), ("Missing option '--to'",)),

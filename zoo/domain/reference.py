@@ -35,8 +35,8 @@ class Reference:
         for part in (self.namespace, self.name, self.tag):
             if not PART.fullmatch(part) or ".." in part or part.endswith("."):
                 raise InvalidReference(
-                    f"'{self.namespace}/{self.name}:{self.tag}' is not a reference: '{part}' must "
-                    "be 1 to 128 letters, digits, '.', '_' or '-'"
+                    f"'{self}' is not a reference: '{part}' must be 1 to 128 letters, digits, '.', "
+                    "'_' or '-'"
                 )
 
     @classmethod

@@ -255,7 +255,11 @@ def _check_listed(layout: Layout) -> None:
 def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     found = workspace.registry.entry(ref.path)
     if found is None:
-        raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
+        here = workspace.store.read_ref(ref)
+        if here is None or here.deleted:
+            raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
+        hint = "it is here, but no fetched remote has it and no source lists it: zoo push sends it"
+        raise UnknownName("published checkpoint", str(ref), hint=hint)
     return found
 
 
