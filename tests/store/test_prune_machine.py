@@ -56,6 +56,7 @@ class PruneMachine(RuleBasedStateMachine):
         self.moves: dict[Reference, list[tuple[datetime, Digest | None]]] = {n: [] for n in NAMES}
         self.needs: dict[Digest, set[Digest]] = {}
         self.written: dict[str, datetime] = {}
+        self.dated: set[str] = set()
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
         self.patches: list[Any] = [
             patch("zoo.reflog.now", stamp),
@@ -82,6 +83,10 @@ class PruneMachine(RuleBasedStateMachine):
         for name in self.place.names("objects", "manifests"):
             if name not in self.written:
                 self.written[name] = _Clock.at
+                self.place.age(name, _Clock.at)
+        for name in self.place.names("refs"):
+            if name not in self.dated:  # a prune believes the later of an entry and its file
+                self.dated.add(name)
                 self.place.age(name, _Clock.at)
 
     @rule(ref=st.sampled_from(NAMES), seed=st.integers(0, 3), bias=st.integers(0, 2))
