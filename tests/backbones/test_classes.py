@@ -122,7 +122,8 @@ def test_what_a_network_never_trains_stays_so() -> None:
     assert {name: parameter.requires_grad for name, parameter in module.named_parameters()} == own
 
 
-@pytest.mark.parametrize("kind", sampled(COMPILED, COMPILED[1:]))
+@pytest.mark.long  # for each change, see test_keep_in_eval.py
+@pytest.mark.parametrize("kind", COMPILED)
 def test_freezing_survives_compiling(kind: str) -> None:
     network = small(kind)
     freezing.check_compiled(network.module, network.hierarchy, network.images)

@@ -186,7 +186,7 @@ SELDOM: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("plan", sampled(SELDOM, ["gradual", "soup"]))
+@pytest.mark.parametrize("plan", sampled(SELDOM, ["soup"]))
 def test_resumed_from_long_ago_gives_the_same_bits(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, plan: str
 ) -> None:

@@ -309,7 +309,7 @@ def test_devices() -> None:
 @pytest.mark.long
 def test_digits_from_a_packages_weights(workspace: Workspace, tmp_path: Path) -> None:
     digits = load_digits()
-    for index in range(300):
+    for index in range(200):
         folder = tmp_path / "digits" / str(digits.target[index])
         folder.mkdir(parents=True, exist_ok=True)
         pixels = (255 - digits.images[index] * 15.9).astype(np.uint8)
@@ -324,8 +324,8 @@ def test_digits_from_a_packages_weights(workspace: Workspace, tmp_path: Path) ->
         "team/digits",
         freeze="blocks.4",
         image_size=64,
-        epochs=2,
-        batch_size=8,
+        epochs=1,
+        batch_size=16,
         device="cpu",
     )
     assert result.freeze["boundary"] == "blocks.5.0"

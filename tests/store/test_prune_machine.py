@@ -175,7 +175,7 @@ class BucketMachine(PruneMachine):
 
 
 SETTINGS = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -192,7 +192,7 @@ def test_more_of_it() -> None:
 
 def test_a_bucket(s3: str) -> None:
     BucketMachine.location = s3
-    few = settings(SETTINGS, max_examples=3, stateful_step_count=10)
+    few = settings(SETTINGS, max_examples=2, stateful_step_count=10)
     run_state_machine_as_test(BucketMachine, settings=few)
 
 
