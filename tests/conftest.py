@@ -26,18 +26,6 @@ gc.disable()  # while test modules are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-MEMORY, ROOM = Path("/dev/shm"), 4 << 30
-"""Where the folders of tests are, if so much is free: on a disk, they wait for it, and making and
-deleting what a zoo is made of takes several times as much processor time."""
-
-
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
-
-
-if _free(MEMORY) >= ROOM:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have written down as ``table``, whichever process they ran in.
