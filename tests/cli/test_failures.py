@@ -69,7 +69,7 @@ def error_of(done: Any) -> dict[str, Any]:
         (("push", NAME, "--to", "lap"), "unknown_name", "unknown remote 'lap'", "./lap"),
         (("push", NAME, "--to", "/no/such/lab"), "unavailable", "does not exist", "zoo remote"),
         (("verify", "hf://a/b"), "invalid_option", "is not a store", "publishes there"),
-        (("search", "license:mit"), "unknown_name", "'license'", "license"),
+        (("search", "licence:mit"), "unknown_name", "'licence'", "license"),
         (("--home", "nowhere", "search"), "no_zoo", "nowhere", "zoo init"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -49,7 +49,7 @@ def test_a_damaged_object(
     largest = max(theirs.glob("*/*"), key=lambda path: path.stat().st_size).relative_to(theirs)
     mine = home / "objects" / largest
     damage(mine)
-    says = ("object blake3:", "is damaged", "nothing was kept or loaded", f"objects/{largest}")
+    says = ("object blake3:", "is damaged", "nothing was stored or loaded", f"objects/{largest}")
     fails("predict", TUNED, files / "good.png", says=says)
     # The hint helps.
     mine.unlink()

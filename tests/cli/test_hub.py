@@ -30,7 +30,7 @@ def test_index_search_and_show(run: Any, hub: HubServer) -> None:
     hub.commit("lab/words", {}, info={"library_name": "transformers"})
     done = run("index", "hub", "--library", "timm", "--author", "lab")
     assert (done.code, done.out) == (0, "hub: 1 checkpoints\n")
-    assert done.err == "1 that cannot be read are left out: lab/?net\n"
+    assert done.err == "1 that cannot be read are skipped: lab/?net\n"
     assert run("index", "hub", "--limit", 2, "--json").json == {
         "source": "hub", "entries": 2, "came": 2, "skipped": ["lab/\x1bnet"],
     }  # fmt: skip

@@ -77,7 +77,7 @@ def test_the_names_of_catalogs_stay_reserved_but_for_those_that_were_there_befor
     refused = small("tag", "team/net", name)
     assert (refused.code, "published checkpoint" in refused.err) == (1, True)
     refused = small("pull", own)
-    assert (refused.code, "checkpoint of your own here" in refused.err) == (1, True)
+    assert (refused.code, "is your own checkpoint here" in refused.err) == (1, True)
 
 
 def test_a_listing_is_taken_back(small: Any, hub: HubServer) -> None:
@@ -115,7 +115,7 @@ def test_one_bad_row_costs_that_row_alone(small: Any, hub: HubServer) -> None:
     done = small("index", "hub")
     assert done.code == 0
     assert done.err == (
-        "6 that cannot be read are left out: one without a name, lab/a..b, a/b/c, …\n"
+        "6 that cannot be read are skipped: one without a name, lab/a..b, a/b/c, …\n"
     )
     assert set(found(small)) == {"lab/good", "lab/z", *(row["id"] for row in rows)}
     hub.fail_next(Raw(f"[{deep}]".encode()))
@@ -154,8 +154,8 @@ def test_what_came_is_told_and_a_name_that_nobody_has_is_seen(small: Any, hub: H
     assert small("index", "hub").out == "hub: 3 checkpoints\n"
     for _ in range(2):
         done = small("index", "hub", "--author", "nobody")
-        assert (done.code, done.out) == (0, "hub: 0 came, 3 checkpoints\n")
+        assert (done.code, done.out) == (0, "hub: 0 added, 3 checkpoints\n")
         assert "hub lists nothing for --author nobody" in done.err
     hub.commit("lab/net3", {})
     done = small("index", "hub", "--author", "lab", "--limit", 1)
-    assert (done.out, done.err) == ("hub: 1 came, 4 checkpoints\n", "")
+    assert (done.out, done.err) == ("hub: 1 added, 4 checkpoints\n", "")

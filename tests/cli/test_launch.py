@@ -19,7 +19,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
     [
         ("1", RAISE, 1, "this is of 1"),
         ("01", RAISE, 1, "this is of 0"),
-        ("1", KILL, 137, "error: process 1 was ended by SIGKILL"),
+        ("1", KILL, 137, "error: process 1 was killed by SIGKILL"),
     ],
 )
 def test_what_went_wrong_is_said_once(

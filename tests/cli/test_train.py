@@ -143,7 +143,7 @@ def test_an_interrupted_run_is_resumed(
     assert "resume it: zoo finetune --resume" in shown
     for more in (("--epochs", 3), ("--find-lr",)):
         done = small("finetune", "--resume", "last", *more)
-        assert (done.code, "goes on as the run began" in done.err) == (2, True)
+        assert (done.code, "takes the options of the run" in done.err) == (2, True)
     done = small("finetune", "--resume", "last", "--device", "nonsense")
     assert (done.code, "'nonsense' cannot be used here" in done.err) == (1, True)
     resumed = small("finetune", "--resume", "last", "--json").json

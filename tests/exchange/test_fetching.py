@@ -78,7 +78,7 @@ def test_weights_that_are_not_wanted_any_more_are_given_up(store: Store, tmp_pat
 
     with pytest.raises(Unsupported):
         refuse()
-    with pytest.raises(Unavailable, match="not wanted"):
+    with pytest.raises(Unavailable, match="canceled"):
         fetcher.weights(NAME)
     assert list(store.files("tmp")) == []
 

@@ -65,9 +65,9 @@ def test_another_split_of_the_same_images_is_refused(
     tune(workspace, base, table, "team/whole")
     cut = cut_off(workspace, base, table)
     tabulate(shapes, tested=2)
-    with pytest.raises(InvalidData, match=r"divided .* otherwise .* when the run began"):
+    with pytest.raises(InvalidData, match=r"split .* differently than when the run began"):
         resume(workspace, cut.id)
-    with pytest.raises(InvalidData, match=r"divided .* otherwise .* when team/whole was trained"):
+    with pytest.raises(InvalidData, match=r"split .* differently than when team/whole was trained"):
         rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")
     tabulate(shapes, tested=0)
     assert resume(workspace, cut.id).run == cut.id

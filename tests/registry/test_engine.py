@@ -51,7 +51,7 @@ def test_a_lock_that_never_ends_is_told(
     with Registry.open(path) as registry:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="locked"):
+        with pytest.raises(Unavailable, match="held the lock"):
             registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
         holder.close()
         assert registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now") == 1

@@ -114,7 +114,7 @@ def test_writers_wait_and_readers_do_not(
         session.execute(postgresql.WRITER)
         session.execute("DELETE FROM item")
         assert other.count(Query()) == 1
-        with pytest.raises(Unavailable, match="locked"):
+        with pytest.raises(Unavailable, match="held the lock"):
             other.replace_entries("h", "2", [], "now")
     with reading(registry._engine) as connection:
         assert connection.scalar(text("SELECT count(*) FROM item")) == 0
