@@ -41,8 +41,8 @@ manifest, as it is or encoded."""
 
 Folder = Literal[Kind, "pruned", "refs", "tmp"]
 """What can be listed of a store: what is kept under digests, the marks of manifests that were
-deleted on purpose, the moves of names, and scratch: unfinished writes, and the signs of uploads and
-prunes."""
+deleted on purpose, the entries of names, and scratch: unfinished writes, and the signs of uploads
+and prunes."""
 
 
 class Backbone(Protocol):

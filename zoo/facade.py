@@ -382,7 +382,7 @@ class Zoo:
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
-        """The newest move of a name, here or at a remote.
+        """The newest entry of a name's ref log, here or at a remote.
 
         Raises:
             UnknownName: No such name there, or it was deleted.
@@ -396,7 +396,7 @@ class Zoo:
     ) -> RefEntry:
         """Delete a name, here or at a remote; until a prune there, `restore` brings it back.
 
-        With ``of``, only if that is still its newest move.
+        With ``of``, only if that is still its newest entry.
         """
         from zoo.transfer.names import delete
 

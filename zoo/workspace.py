@@ -212,7 +212,7 @@ class Workspace:
 
         Raises:
             UnknownName: No such name here.
-            Conflict: Someone else moved it meanwhile, or since ``of``, its newest move.
+            Conflict: Someone else moved it meanwhile, or since ``of``, its newest entry.
         """
         entry = self.store.read_ref(ref)
         if entry and entry.deleted:  # whoever did it may not have come to the index

@@ -142,7 +142,7 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
 
 
 def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
-    """The move of a name at a remote that is to be undone, if the user wants that."""
+    """The entry of a name at a remote that is to be undone, if the user wants that."""
     entry = zoo.entry(name, remote=remote)
     plan = f"{name} at {remote}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
     if yes:

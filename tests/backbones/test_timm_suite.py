@@ -98,7 +98,7 @@ def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
     assert owner["cpe2.proj.weight"] == "serial_blocks2.0"
     cuts = [unit for unit in hierarchy.units if unit.cut]
     assert len(cuts) > 3
-    few = cuts[:: len(cuts) // 2]  # `make check-backbones` proves them all
+    few = cuts[:: len(cuts) // 3]  # `make check-backbones` proves them all
     assert all(proves_cut(module, hierarchy, unit.depth, images) for unit in few)
 
 

@@ -76,7 +76,7 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
 
 
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
-    """Let ``ref`` point where ``entry`` says, unless a later move is known already."""
+    """Let ``ref`` point where ``entry`` says, unless a later entry is known already."""
     table = schema.ref
     statement = insert(connection, table).values(
         namespace=ref.namespace,
@@ -98,7 +98,7 @@ def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
 
 
 def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
-    """Forget ``ref``, which ``entry`` deletes, unless a later move is known already."""
+    """Forget ``ref``, which ``entry`` deletes, unless a later entry is known already."""
     table = schema.ref
     connection.execute(
         delete(table).where(
@@ -160,7 +160,7 @@ def ref(connection: Connection, ref: Reference) -> Digest | None:
 
 
 def refs(connection: Connection) -> list[tuple[Reference, Digest, int]]:
-    """All refs, sorted, with what they point at and the number of the move."""
+    """All refs, sorted, with what they point at and the number of the entry."""
     rows = connection.execute(select(schema.ref).order_by(*schema.ref.primary_key.columns))
     return [(_reference(row), Digest.parse(row.manifest), row.number) for row in rows]
 

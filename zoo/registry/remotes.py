@@ -39,7 +39,7 @@ class RemoteRef:
     Attributes:
         remote: The remote's short name.
         ref: The name.
-        number: Which move of it.
+        number: Which entry of its ref log.
         manifest: What it points at.
         at: When it moved there, UTC, ISO 8601.
         history: What it pointed at before; None if nobody has asked.

@@ -19,7 +19,7 @@ __all__ = ["check_larger_batch", "check_from_cut"]
 
 RATE = 1e-3
 SEED = 7
-STEPS = 2
+STEPS = 3
 MANY = 5
 """Images, more than those that tell `FromCut` what modules give."""
 

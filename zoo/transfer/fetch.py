@@ -31,7 +31,7 @@ __all__ = ["Fetched", "fetch"]
 
 AT_ONCE = 16
 REMEMBERED = 1000
-"""Of longer histories only the newest moves are kept in the index."""
+"""Of longer histories only the newest entries are kept in the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,15 +81,15 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             f"zoo remote lists them; a name for another one: zoo remote add NAME {_shown(name)}",
         )
     remote, registry = workspace.remotes.connect(name), workspace.registry
-    moves: dict[Reference, RefEntry] = {}
+    entries: dict[Reference, RefEntry] = {}
     damaged: dict[Reference, str] = {}
     refs, unlisted = remote.readable_refs()
-    for ref, move in _moves(remote, refs, progress):
-        if isinstance(move, RefEntry):
-            moves[ref] = move
+    for ref, entry in _newest(remote, refs, progress):
+        if isinstance(entry, RefEntry):
+            entries[ref] = entry
         else:
-            damaged[ref] = str(move)
-    new = registry.unknown({move.manifest for move in moves.values()})
+            damaged[ref] = str(entry)
+    new = registry.unknown({entry.manifest for entry in entries.values()})
     problems: dict[Digest, str] = {}
     with progress("reading manifests", len(new)) as task:
         for digest, manifest in _manifests(remote, sorted(new), workspace.store):
@@ -97,19 +97,19 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             if problem:
                 problems[digest] = str(problem)
             task.advance()
-    sound = {ref: move for ref, move in moves.items() if move.manifest not in problems}
-    damaged |= {ref: problems[move.manifest] for ref, move in moves.items() if ref not in sound}
+    sound = {ref: entry for ref, entry in entries.items() if entry.manifest not in problems}
+    damaged |= {ref: problems[entry.manifest] for ref, entry in entries.items() if ref not in sound}
     before = registry.remote_refs(name)
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
     return Fetched(
         remote=name,
-        refs={ref: move.manifest for ref, move in sound.items()},
+        refs={ref: entry.manifest for ref, entry in sound.items()},
         new=frozenset(new - problems.keys()),
         added=tuple(ref for ref in sound if ref not in before),
         moved={
-            ref: (before[ref].manifest, move.manifest)
-            for ref, move in sound.items()
-            if ref in before and before[ref].manifest != move.manifest
+            ref: (before[ref].manifest, entry.manifest)
+            for ref, entry in sound.items()
+            if ref in before and before[ref].manifest != entry.manifest
         },
         gone=tuple(
             ref
@@ -137,28 +137,28 @@ def _shown(name: str) -> str:
 def _histories(
     workspace: Workspace,
     remote: Store,
-    moves: Mapping[Reference, RefEntry],
+    entries: Mapping[Reference, RefEntry],
     before: Mapping[Reference, RemoteRef],
 ) -> dict[Reference, tuple[Digest, ...]]:
     """What the names that are here, too, and point at something else, were at the remote."""
     here = {ref: digest for ref, digest, _ in workspace.registry.refs()}
     found: dict[Reference, tuple[Digest, ...]] = {}
-    for ref, move in moves.items():
+    for ref, entry in entries.items():
         known = before.get(ref)
-        if known and known.number == move.number and known.history is not None:
+        if known and known.number == entry.number and known.history is not None:
             found[ref] = known.history
-        elif here.get(ref, move.manifest) != move.manifest:
+        elif here.get(ref, entry.manifest) != entry.manifest:
             history = read_one(remote.history, ref)
             if not isinstance(history, Exception):  # else it is not known
-                digests = [entry.manifest for entry in history[-REMEMBERED:]]
+                digests = [each.manifest for each in history[-REMEMBERED:]]
                 found[ref] = tuple(dict.fromkeys(digests))
     return found
 
 
-def _moves(
+def _newest(
     remote: Store, refs: Sequence[Reference], progress: Progress
 ) -> Iterator[tuple[Reference, RefEntry | Exception]]:
-    """The newest move of every name that is not deleted, or why it cannot be read."""
+    """The newest entry of every name that is not deleted, or why it cannot be read."""
     read = partial(read_one, remote.read_ref)
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
         for ref, found in zip(refs, pool.map(read, refs), strict=True):

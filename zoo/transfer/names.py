@@ -13,7 +13,7 @@ __all__ = ["delete", "entry", "protect", "restore"]
 
 
 def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
-    """The newest move of ``ref``, here or at a remote.
+    """The newest entry of ``ref``, here or at a remote.
 
     Raises:
         UnknownName: No such name there, or it was deleted.
@@ -32,7 +32,7 @@ def delete(
     Raises:
         UnknownName: No such name there.
         Protected: It may not be deleted.
-        Conflict: Someone else moved it meanwhile, or since ``of``, its newest move.
+        Conflict: Someone else moved it meanwhile, or since ``of``, its newest entry.
     """
     if not remote:
         return workspace.delete(ref, of=of)
