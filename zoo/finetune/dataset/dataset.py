@@ -11,8 +11,7 @@ from PIL import Image
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.check import state_of
-from zoo.finetune.dataset.images import Images
+from zoo.finetune.dataset.images import Images, state_of
 
 __all__ = ["PARTS", "Dataset", "Sample", "Skipped", "content_digest", "parts_digest"]
 
@@ -58,7 +57,7 @@ class Dataset:
             none.
         skipped: What was left out.
         images: Reads them.
-        states: Of their files when they were checked (`zoo.finetune.dataset.check.state_of`).
+        states: Of their files when they were checked (`zoo.finetune.dataset.images.state_of`).
         remarks: What is odd about it.
     """
 

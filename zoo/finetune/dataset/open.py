@@ -19,15 +19,13 @@ from blake3 import blake3
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
-from zoo.finetune.dataset.check import Checked, check_images
 from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
-from zoo.finetune.dataset.folders import list_folders
+from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
-from zoo.finetune.dataset.leaks import find_leaks
+from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.listing import Listing, Row
-from zoo.finetune.dataset.misplaced import LAYOUT, one_below
 from zoo.finetune.dataset.named import is_named, list_named, located
-from zoo.finetune.dataset.rules import broken_rules
+from zoo.finetune.dataset.rules import broken_rules, find_leaks
 from zoo.finetune.dataset.split import Parts, Shares, split
 from zoo.finetune.dataset.table import TABLES, list_table
 

@@ -24,8 +24,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import decode
 from zoo.finetune.dataset.listing import PART_NAMES, Listing
-from zoo.finetune.dataset.named import ELSEWHERE, Named
-from zoo.finetune.dataset.values import Entry, list_entries
+from zoo.finetune.dataset.named import ELSEWHERE, Entry, Named, list_entries
 
 __all__ = ["list_shards"]
 

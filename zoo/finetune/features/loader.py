@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.from_cut import CutInputs, FromCut
+from zoo.finetune.dataset.augment import Mix
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Activations, Below
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 

@@ -17,10 +17,9 @@ from zoo import plugins
 from zoo.backbones.from_cut import FromCut
 from zoo.backbones.rgb import READING
 from zoo.errors import Unsupported
-from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.augment import Mix, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
-from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
 from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
 from zoo.finetune.setup.network import autocast

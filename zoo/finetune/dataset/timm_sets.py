@@ -1,7 +1,10 @@
-"""Datasets of torchvision, through timm: ``torch/cifar10?root=data``."""
+"""Named datasets that timm opens: those of torchvision (``torch/cifar10?root=data``) and of the
+Hugging Face ``datasets`` package (``hfds/beans?label=labels``).
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,12 @@ from timm.data import create_dataset
 from zoo.backbones.preprocess import read_image
 from zoo.backbones.rgb import to_rgb
 from zoo.domain.task import Task
-from zoo.errors import InvalidData, InvalidImage
+from zoo.errors import InvalidData, InvalidImage, MissingPackage
+from zoo.finetune.dataset.images import decode
 from zoo.finetune.dataset.listing import PART_NAMES, Listing
-from zoo.finetune.dataset.named import Named
-from zoo.finetune.dataset.values import Entry, list_entries
+from zoo.finetune.dataset.named import Entry, Named, list_entries
 
-__all__ = ["list_torch"]
+__all__ = ["list_hfds", "list_torch"]
 
 TRAIN_AND_VALIDATION = frozenset({"imagenet", "inat", "inaturalist", "places365"})
 FOLDERS = frozenset({"folder", "image_folder"})
@@ -74,7 +77,7 @@ def list_torch(named: Named, task: Task | None) -> Listing:
             dataset.loader = read_image
         if _names(dataset) != names:
             raise InvalidData(named.spec, ["its splits have different classes"])
-    entries = (entry for part, dataset in parts.items() for entry in _entries(part, dataset))
+    entries = (entry for part, dataset in parts.items() for entry in _torch_entries(part, dataset))
     return list_entries(named.spec, entries, names, TorchImages(parts), task)
 
 
@@ -94,7 +97,7 @@ def _names(dataset: Any) -> Sequence[str]:
     return [name if isinstance(name, str) else ", ".join(name) for name in names]
 
 
-def _entries(part: str, dataset: Any) -> Iterator[Entry]:
+def _torch_entries(part: str, dataset: Any) -> Iterator[Entry]:
     targets = getattr(dataset, "targets", None)
     for index in range(len(dataset)):
         key, where = f"{part}/{index}", "" if part == "all" else part
@@ -112,3 +115,71 @@ def _entries(part: str, dataset: Any) -> Iterator[Entry]:
 
 def _unreadable(error: Exception) -> str:
     return f"is not a readable image ({error})"
+
+
+class HubImages:
+    """Implements `Images`: keys are the split and the place in it."""
+
+    def __init__(self, readers: Mapping[str, Any]) -> None:
+        self.readers = readers
+
+    def read(self, key: str) -> Image.Image:
+        """See `Images.read`."""
+        return decode(key, self._bytes(key))
+
+    def check(self, key: str) -> str:
+        """See `Images.check`."""
+        data = self._bytes(key)
+        decode(key, data)
+        return blake3(data).hexdigest()
+
+    def file(self, key: str) -> None:
+        """See `Images.file`: images lie inside tables."""
+
+    def _bytes(self, key: str) -> bytes:
+        part, _, index = key.partition("/")
+        # Not through timm's dataset: that puts the next image in the place of an unreadable one.
+        with self.readers[part][int(index)][0] as file:
+            data: bytes = file.read()
+            return data
+
+
+def list_hfds(named: Named, task: Task | None) -> Listing:
+    """List the images of the dataset's splits.
+
+    Raises:
+        MissingPackage: ``datasets`` is not installed.
+        InvalidData: It has no splits that are called as splits are.
+    """
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError as error:
+        raise MissingPackage(
+            "datasets, which opens hfds/…,", "pip install 'zoo-registry[hfds]'"
+        ) from error
+    splits = named.splits
+    if not splits:
+        split_names = datasets.get_dataset_split_names(named.name)
+        splits = {PART_NAMES[name]: name for name in split_names if name in PART_NAMES}
+        if not splits:
+            text = f"its splits are {', '.join(split_names)}: say which is which (?train=…&test=…)"
+            raise InvalidData(named.spec, [text])
+    options = named.options
+    readers = {
+        part: create_dataset(
+            f"hfds/{named.name}",
+            root=options.get("root"),
+            split=split,
+            input_key=options.get("image", "image"),
+            target_key=options.get("label", "label"),
+        ).reader
+        for part, split in splits.items()
+    }
+    index = next(iter(readers.values())).class_to_idx
+    names = sorted(index, key=index.__getitem__)
+    entries = (
+        Entry(f"{part}/{index}", part, target)
+        for part, reader in readers.items()
+        for index, target in enumerate(reader.iter_targets())
+    )
+    return list_entries(named.spec, entries, names, HubImages(readers), task)
