@@ -22,7 +22,7 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.loop.batchnorm import not_synced
+from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.ranks.distributed import join
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.prepare import prepare

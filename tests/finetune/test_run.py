@@ -29,7 +29,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.ranks import pick_device
 from zoo.finetune.run import Finetuned, finetune, rerun
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace

@@ -16,19 +16,19 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unsupported
 from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.features.loaders import Loaders, make_loaders
-from zoo.finetune.loop.batchnorm import not_synced
+from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
-from zoo.finetune.ranks.device import pick_device
 from zoo.finetune.ranks.distributed import join
-from zoo.finetune.ranks.ranks import Ranks
+from zoo.finetune.ranks.ranks import Ranks, pick_device
 from zoo.finetune.results.journal import Journal, new_run
 from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
-from zoo.finetune.strategies.probing import at_depth, probe, probe_heads
+from zoo.finetune.strategies.depth import at_depth
+from zoo.finetune.strategies.probe import probe, probe_heads
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
@@ -55,7 +55,7 @@ def finetune(
         base: A reference or digest.
         recipe: All options that decide the result.
         save: The result's name.
-        device: See `zoo.finetune.ranks.device.pick_device`.
+        device: See `zoo.finetune.ranks.ranks.pick_device`.
         save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
         progress: Progress callback.
         known_as: What the lineage calls the base, if not ``base``.

@@ -1,7 +1,8 @@
-"""Dataset: images with targets, checked and split."""
+"""Dataset: images with targets; first as they are listed, then checked and split."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,19 +14,45 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images, state_of
 
-__all__ = ["PARTS", "Dataset", "Sample", "Skipped", "content_digest", "parts_digest"]
+__all__ = [
+    "PARTS",
+    "PART_NAMES",
+    "Dataset",
+    "Label",
+    "Listing",
+    "Row",
+    "Sample",
+    "Skipped",
+    "Target",
+    "content_digest",
+    "natural_sort",
+    "parts_digest",
+]
 
 PARTS = ("train", "validation", "test")
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What people call the parts of a dataset."""
 
+Label = str | tuple[str, ...] | tuple[float, ...]
+"""A class; the labels that are present; the numbers of a regression."""
 Target = int | tuple[float, ...]
+"""A class index; or one number for each label (1 present, 0 not) or column."""
 
 
 class Sample(NamedTuple):
     """An image and what the network should say about it.
 
     Attributes:
-        key: Which image: its path, or its place in a named dataset. No two samples share one.
-        target: A class index; or one number for each label (1 present, 0 not) or column.
+        key: Which image: its path, or its position in a named dataset. No two samples share one.
+        target: What it shows.
     """
 
     key: str
@@ -37,6 +64,61 @@ class Skipped(NamedTuple):
 
     key: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One image as it is listed.
+
+    Attributes:
+        key: See `Sample.key`.
+        label: What it shows; None where that is not known.
+        part: ``train``, ``validation`` or ``test`` where the dataset says so, else empty.
+        group: What it stays in one part with, if anything.
+        problem: Why it cannot be used, if that is known already.
+    """
+
+    key: str
+    label: Label | None
+    part: str = ""
+    group: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All images of a dataset as they are listed.
+
+    Attributes:
+        task: What the labels are.
+        classes: In index order; names of labels, or of columns for regression.
+        rows: One for each image.
+        images: Reads them.
+        cache_key: Names the cache of what was checked of this dataset's images.
+        problems: What is wrong with the dataset as a whole.
+        remarks: What is odd about it.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    images: Images
+    cache_key: str
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def samples(self, rows: Iterable[Row]) -> list[Sample]:
+        """Rows, all of which have labels, with these as targets."""
+        index = {name: number for number, name in enumerate(self.classes)}
+
+        def target(label: Label) -> int | tuple[float, ...]:
+            if self.task == "classification":
+                return index[str(label)]
+            if self.task == "multi-label":
+                return tuple(float(name in label) for name in self.classes)
+            return tuple(map(float, label))
+
+        return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +158,13 @@ class Dataset:
     remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
-        """The sample's image as RGB.
-
-        Raises:
-            InvalidImage: It became unreadable since it was checked.
-        """
+        """The sample's image as RGB; raises `InvalidImage` where it became unreadable."""
         return self.images.read(sample.key)
 
-    def groups_of(self, samples: Sequence[Sample]) -> list[str]:
-        """The group of each; empty: it is alone."""
-        return [self.groups.get(sample.key, "") for sample in samples]
+    @property
+    def train_groups(self) -> list[str]:
+        """The group of each training image; empty: it is alone."""
+        return [self.groups.get(sample.key, "") for sample in self.train]
 
     def check_unchanged(self) -> None:
         """Make sure that the files are still those that were checked, and that `digest` is of.
@@ -119,3 +198,13 @@ def parts_digest(parts: Sequence[Sequence[Sample]]) -> str:
         for key in sorted(sample.key for sample in samples):
             hasher.update(f"{name}\0{key}\n".encode("utf-8", "surrogateescape"))
     return f"blake3:{hasher.hexdigest()}"
+
+
+def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
+    """Names sorted as people count, ``2`` before ``10``, small and capital letters alike."""
+
+    def counted(name: str) -> tuple[list[tuple[int, str]], str]:
+        parts = re.split(r"(\d+)", name.casefold())
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+    return tuple(sorted(set(names), key=counted))

@@ -19,8 +19,8 @@ from shlex import quote
 
 from zoo.backbones.image_files import SUFFIXES, image_files
 from zoo.errors import InvalidData
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, natural_sort
 
 __all__ = ["LAYOUT", "list_folders", "one_below"]
 

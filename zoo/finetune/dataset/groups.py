@@ -9,11 +9,11 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.listing import Row
+from zoo.finetune.dataset.dataset import Row
 
 __all__ = ["ALL", "FOLDER", "allot", "by_rule", "is_rule", "joined"]
 
@@ -32,10 +32,8 @@ def is_rule(group_by: str) -> bool:
 def by_rule(rows: Iterable[Row], group_by: str) -> list[Row]:
     """The rows with the groups that their paths name; a problem where one names none.
 
-    Args:
-        rows: Of a listing.
-        group_by: ``folder``: the folder that an image lies in, below that of its class; or a
-            regular expression that is found in the path, whose first group is the name.
+    ``folder`` takes the folder that an image lies in, below that of its class; a regular expression
+    that is found in the path takes its first group.
 
     Raises:
         InvalidOption: It is neither.
@@ -74,9 +72,8 @@ def _of_pattern(text: str) -> Callable[[Row], str]:
 def joined(rows: Sequence[Row], digests: Mapping[str, str]) -> list[Row]:
     """The rows with groups put together that share an image; what is alone has none.
 
-    Args:
-        rows: With their own groups.
-        digests: Of images, by key; where there is none, an image has no copies.
+    ``digests`` are of images, by key; where there is none, an image has no copies. This is
+    union-find: each name points at another one of its set, and at last at the set's own.
     """
     above: dict[str, str] = {}
 
@@ -110,8 +107,8 @@ def allot(
     """A part for each item, the same for all of a group; each part has its share of each label as
     nearly as groups allow.
 
-    The largest groups are handed out first, each to the part where the squared distance from the
-    counts that are wanted grows least. Every label is in the first part.
+    The largest groups are handed out first, each to the part where the squared distance from its
+    share of the counts grows least. Every label is in the first part.
 
     Args:
         labels: Of each item.
@@ -120,29 +117,26 @@ def allot(
         seed: Of the order among groups of one size.
         every: Whether the other parts should have each label, too, where it is in several groups.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for at, group in enumerate(groups):
-        members[group or f"alone {at}"].append(at)
-    blocks = [Block(items, labels) for items in members.values()]
-    random.Random(f"{seed} groups").shuffle(blocks)  # noqa: S311 - a split, not a secret
-    blocks.sort(key=lambda block: -len(block.items))
-    wanted = Counter[int]()
+    blocks = _blocks(labels, groups, seed)
+    total = Counter[int]()
     for block in blocks:
-        wanted.update(block.counts)
-    have = [Counter[int]() for _ in shares]
+        total.update(block.counts)
+    handed_out = [Counter[int]() for _ in shares]
     used = [part for part, share in enumerate(shares) if share]
 
     def worse(part: int, block: Block) -> tuple[float, float]:
+        """How much the squared distance grows; rounded, so that equal ones are equal anywhere."""
+        counts, share = handed_out[part], shares[part]
         grown = sum(
-            count * (2 * (have[part][name] - shares[part] * wanted[name]) + count) / wanted[name]
+            count * (2 * (counts[name] - share * total[name]) + count) / total[name]
             for name, count in block.counts.items()
         )
-        return round(grown, 9), have[part][ALL] / shares[part]
+        return round(grown, 9), counts[ALL] / share
 
     for block in blocks:
         block.part = min(used, key=lambda part: worse(part, block))
-        have[block.part].update(block.counts)
-    _mend(blocks, used, sorted(wanted) if every else [ALL])
+        handed_out[block.part].update(block.counts)
+    _mend(blocks, used, sorted(total) if every else [ALL])
     parts = [0] * len(groups)
     for block in blocks:
         for at in block.items:
@@ -150,19 +144,26 @@ def allot(
     return parts
 
 
+def _blocks(labels: Sequence[Iterable[int]], groups: Sequence[str], seed: int) -> list[Block]:
+    """A block for each group, the largest first."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for at, group in enumerate(groups):
+        members[group or f"alone {at}"].append(at)
+    blocks = [
+        Block(items, Counter(label for at in items for label in (ALL, *labels[at])))
+        for items in members.values()
+    ]
+    random.Random(f"{seed} groups").shuffle(blocks)  # noqa: S311 - a split, not a secret
+    return sorted(blocks, key=lambda block: -len(block.items))
+
+
+@dataclass(eq=False)
 class Block:
-    """Items that stay together.
+    """Items that stay together, how many have each label, and the part that they go to."""
 
-    Attributes:
-        items: Their indices.
-        counts: How many have each label.
-        part: Where they go.
-    """
-
-    def __init__(self, items: list[int], labels: Sequence[Iterable[int]]) -> None:
-        self.items = items
-        self.counts = Counter(label for at in items for label in (ALL, *labels[at]))
-        self.part = 0
+    items: list[int]
+    counts: Counter[int]
+    part: int = 0
 
 
 def _mend(blocks: list[Block], used: list[int], needed: Sequence[int]) -> None:

@@ -29,8 +29,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, ZooError
+from zoo.finetune.dataset.dataset import Label, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import Images
-from zoo.finetune.dataset.listing import Label, Listing, Row, natural_sort
 
 __all__ = ["ELSEWHERE", "Entry", "Named", "is_named", "list_entries", "list_named", "located"]
 

@@ -19,11 +19,18 @@ from blake3 import blake3
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
-from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
+from zoo.finetune.dataset.dataset import (
+    Dataset,
+    Listing,
+    Row,
+    Sample,
+    Skipped,
+    content_digest,
+    parts_digest,
+)
 from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
 from zoo.finetune.dataset.groups import by_rule, is_rule, joined
 from zoo.finetune.dataset.images import Checked, check_images
-from zoo.finetune.dataset.listing import Listing, Row
 from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.rules import broken_rules, find_leaks
 from zoo.finetune.dataset.split import Parts, Shares, split
@@ -57,8 +64,7 @@ def open_dataset(
             (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
-        cache: A folder that remembers which images were in order, so that they are not decoded
-            again as long as their files stay as they are.
+        cache: A folder that remembers which images were in order (see `check_images`).
         progress: Progress callback, called once per image.
 
     Raises:
@@ -68,18 +74,31 @@ def open_dataset(
     """
     shares = Shares(validation_share, test_share)
     listing = _list(spec, task, group_by)
-    memory = (
-        cache / f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json" if cache else None
-    )
+    if cache:
+        cache /= f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json"
     keys = [row.key for row in listing.rows if not row.problem]
-    checked = check_images(listing.images, keys, progress, memory)
-    bad = _bad(listing, checked)
+    checked = check_images(listing.images, keys, progress, cache)
+    # In the order of the listing, as they are reported.
+    problems = {row.key: row.problem or checked.problems.get(row.key, "") for row in listing.rows}
+    bad = {key: problem for key, problem in problems.items() if problem}
     rows = joined(_usable(spec, listing, bad, skip_bad), {} if split_copies else checked.digests)
+    return _dataset(spec, listing, checked, bad, rows, shares, seed)
+
+
+def _dataset(
+    spec: str,
+    listing: Listing,
+    checked: Checked,
+    bad: Mapping[str, str],
+    rows: Sequence[Row],
+    shares: Shares,
+    seed: int,
+) -> Dataset:
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
-    if test_share and not parts.test:
+    if shares.test and not parts.test:
         raise InvalidData(spec, ["no image is left to test on: all are in one group"])
     return Dataset(
         spec=spec,
@@ -130,39 +149,25 @@ def absolute(spec: str) -> str:
 
 
 def _list(spec: str, task: Task | None, group_by: str) -> Listing:
-    listing = _listed(spec, task, group_by)
-    if group_by and not any(row.group for row in listing.rows):
-        if not is_rule(group_by):
-            what = "only tables have columns to group by: --group-by takes 'folder' or a pattern"
-            raise InvalidOption(f"{what} with a group in it, such as '([^/_]+)_', for {spec}")
-        return replace(listing, rows=tuple(by_rule(listing.rows, group_by)))
-    return listing
-
-
-def _listed(spec: str, task: Task | None, group_by: str) -> Listing:
-    if is_named(spec):
-        return list_named(spec, task)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if is_named(spec):
+        listing = list_named(spec, task)
+    elif path.is_dir():
         listing = list_folders(path)
-        if task in (None, listing.task):
-            return listing
-        raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
-    if not path.exists():
+        if task not in (None, listing.task):
+            raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
+    elif not path.exists():
         raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
-    if path.suffix.lower() not in TABLES:
+    elif path.suffix.lower() not in TABLES:
         raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
-    return list_table(path, task, group_by)
-
-
-def _bad(listing: Listing, checked: Checked) -> Mapping[str, str]:
-    """Why each row cannot be used that cannot, in the order of the listing."""
-    reasons = {row.key: row.problem for row in listing.rows if row.problem}
-    return {
-        row.key: reasons.get(row.key) or checked.problems[row.key]
-        for row in listing.rows
-        if row.key in reasons or row.key in checked.problems
-    }
+    else:
+        listing = list_table(path, task, group_by)
+    if not group_by or any(row.group for row in listing.rows):
+        return listing
+    if not is_rule(group_by):
+        what = "only tables have columns to group by: --group-by takes 'folder' or a pattern"
+        raise InvalidOption(f"{what} with a group in it, such as '([^/_]+)_', for {spec}")
+    return replace(listing, rows=tuple(by_rule(listing.rows, group_by)))
 
 
 def _parts(
@@ -172,11 +177,10 @@ def _parts(
     named = {row.part for row in rows}
     if named == {""}:
         return split(listing.samples(rows), listing.task, shares, seed, groups)
-    shares = replace(
-        shares,
-        validation=0.0 if "validation" in named else shares.validation,
-        test=0.0 if "test" in named else shares.test,
-    )
+    if "validation" in named:
+        shares = replace(shares, validation=0.0)
+    if "test" in named:
+        shares = replace(shares, test=0.0)
     base = [row for row in rows if row.part == "train"]
     drawn = split(listing.samples(base), listing.task, shares, seed, groups)
 

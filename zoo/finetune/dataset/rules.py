@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from zoo.finetune.dataset.dataset import PARTS, Sample
-from zoo.finetune.dataset.listing import Listing, Row
+from zoo.finetune.dataset.dataset import PARTS, Listing, Row, Sample
 from zoo.finetune.dataset.split import Parts
 
 __all__ = ["broken_rules", "find_leaks"]
@@ -16,12 +15,8 @@ def broken_rules(listing: Listing, rows: Sequence[Row]) -> list[str]:
     """What is wrong with these rows of the listing, each of which has a label."""
     if not rows:
         return ["no images"]
-    problems = list(_regression(listing, rows) if listing.task == "regression" else [])
-    if listing.task != "regression":
-        problems += _counts(listing, rows)
-    if any(row.part for row in rows):
-        problems += _parts(listing, rows)
-    return problems
+    check = _regression if listing.task == "regression" else _counts
+    return [*check(listing, rows), *(_parts(listing, rows) if any(x.part for x in rows) else ())]
 
 
 def _counts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
@@ -57,20 +52,17 @@ def _parts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
     for part in PARTS[1:]:
         if part not in names:
             continue
-        for name in _sorted(listing, names[part] - names["train"]):
-            yield f"{kind} '{name}' is in the {part} split, but not in that to train on"
+        for name in listing.classes:
+            if name in names[part] - names["train"]:
+                yield f"{kind} '{name}' is in the {part} split, but not in that to train on"
         # A rare label may well miss a split; without a class its accuracy says nothing of that.
-        if listing.task == "classification":
-            for name in _sorted(listing, names["train"] - names[part]):
+        for name in listing.classes if listing.task == "classification" else ():
+            if name in names["train"] - names[part]:
                 yield f"{kind} '{name}' is in the train split, but not in {part}"
 
 
 def _names(row: Row) -> Iterable[str]:
     return (row.label,) if isinstance(row.label, str) else map(str, row.label or ())
-
-
-def _sorted(listing: Listing, names: set[str]) -> list[str]:
-    return [name for name in listing.classes if name in names]
 
 
 def _kind(listing: Listing) -> str:

@@ -22,8 +22,8 @@ from PIL import Image
 from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import decode
-from zoo.finetune.dataset.listing import PART_NAMES, Listing
 from zoo.finetune.dataset.named import ELSEWHERE, Entry, Named, list_entries
 
 __all__ = ["list_shards"]

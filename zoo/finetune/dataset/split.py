@@ -11,7 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
@@ -20,7 +20,7 @@ from zoo.finetune.dataset.groups import allot
 
 __all__ = ["Parts", "Shares", "labels_of", "split"]
 
-NO_GROUPS: Mapping[str, str] = {}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Shares:
         available = max(count - 1, 0)
         spare = 1 if self.validation and available > 1 else 0
         test = min(max(round(count * self.test), 1), available - spare) if self.test else 0
-        wanted = min(max(round(count * self.validation), 1), available - test)
-        return wanted if self.validation else 0, test
+        validation = min(max(round(count * self.validation), 1), available - test)
+        return validation if self.validation else 0, test
 
 
 class Parts(NamedTuple):
@@ -62,19 +62,14 @@ def split(
     task: Task,
     shares: Shares,
     seed: int,
-    groups: Mapping[str, str] = NO_GROUPS,
+    groups: Mapping[str, str] | None = None,
 ) -> Parts:
     """Hold out shares of each class; of all samples with like shares of each label; or of all.
 
-    Args:
-        samples: What to split.
-        task: What their targets are.
-        shares: How much to hold out.
-        seed: Of the draw.
-        groups: Of samples that stay together, by key.
+    ``groups`` are of samples that stay together, by key.
     """
     ordered = sorted(samples, key=lambda sample: sample.key)
-    together = [groups.get(sample.key, "") for sample in ordered]
+    together = [(groups or {}).get(sample.key, "") for sample in ordered]
     sizes = Counter(together)
     # Of some groups only one may be here: where splits are given, the rest is in these.
     together = [group if sizes[group] > 1 else "" for group in together]
@@ -88,7 +83,7 @@ def split(
         for sample in ordered:
             classes[sample.target if isinstance(sample.target, int) else 0].append(sample)
         for target, group in classes.items():
-            _random(seed, target).shuffle(group)
+            _shuffle(group, seed, target)
             validation, test = shares.of(len(group))
             parts.test.extend(group[:test])
             parts.validation.extend(group[test : test + validation])
@@ -122,8 +117,8 @@ def labels_of(target: Target) -> Iterable[int]:
     return [label for label, value in enumerate(target) if value]
 
 
-def _random(seed: int, target: int) -> random.Random:
-    return random.Random(f"{seed} {target}")  # noqa: S311 - a split, not a secret
+def _shuffle(items: list[T], seed: int, target: int) -> None:
+    random.Random(f"{seed} {target}").shuffle(items)  # noqa: S311 - a split, not a secret
 
 
 def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
@@ -132,14 +127,14 @@ def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
     Each goes to the part that lacks most of that label. (Source: Sechidis, Tsoumakas and Vlahavas,
     "On the Stratification of Multi-Label Data", ECML PKDD 2011, section 3.)
     """
-    labels = [_present(sample) for sample in samples]
+    labels = [frozenset(labels_of(sample.target)) for sample in samples]
     validation, test = shares.of(len(samples))
     lacks = [float(len(samples) - validation - test), float(validation), float(test)]
     counts = Counter(label for present in labels for label in present)
     share = [lack / max(len(samples), 1) for lack in lacks]
-    wanted = {label: [count * part for part in share] for label, count in counts.items()}
+    lacking = {label: [count * part for part in share] for label, count in counts.items()}
     pool = list(range(len(samples)))
-    _random(seed, 0).shuffle(pool)
+    _shuffle(pool, seed, 0)
     parts: list[list[int]] = [[], [], []]
 
     def hand_out(index: int, by: Sequence[float]) -> None:
@@ -147,12 +142,12 @@ def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
         parts[part].append(index)
         lacks[part] -= 1
         for label in labels[index]:
-            wanted[label][part] -= 1
+            lacking[label][part] -= 1
 
     while counts:
         rarest = min(counts, key=lambda label: (counts[label], label))
         for index in [index for index in pool if rarest in labels[index]]:
-            hand_out(index, wanted[rarest])
+            hand_out(index, lacking[rarest])
             counts.subtract(labels[index])
         pool = [index for index in pool if rarest not in labels[index]]
         counts = +counts
@@ -181,7 +176,3 @@ def _mend(parts: list[list[int]], labels: Sequence[frozenset[int]], needed: Sequ
             if min((counts[label] for label in labels[common]), default=2) > 1:
                 parts[0].remove(common)
                 parts[part].append(common)
-
-
-def _present(sample: Sample) -> frozenset[int]:
-    return frozenset(labels_of(sample.target))

@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
+from zoo.finetune.dataset.dataset import PART_NAMES, Label, Listing, Row, natural_sort
 from zoo.finetune.dataset.groups import is_rule
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, natural_sort
 
 __all__ = ["TABLES", "list_table"]
 
@@ -231,9 +231,8 @@ def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     """What to say of classes that look like numbers to be learned: most have one image only."""
     counts = Counter(str(row.label) for row in rows if row.label is not None)
     alone = sum(count == 1 for count in counts.values())
-    if columns.task != "classification" or 2 * alone <= len(counts):
-        return ()
-    if not all(map(_is_number, counts)):
+    some_repeat = columns.task != "classification" or 2 * alone <= len(counts)
+    if some_repeat or not all(map(_is_number, counts)):
         return ()
     return (
         f"{alone} of {len(counts)} labels are numbers that one image has: to learn numbers, name "

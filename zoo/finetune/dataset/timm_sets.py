@@ -17,8 +17,8 @@ from zoo.backbones.preprocess import read_image
 from zoo.backbones.rgb import to_rgb
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidImage, MissingPackage
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import decode
-from zoo.finetune.dataset.listing import PART_NAMES, Listing
 from zoo.finetune.dataset.named import Entry, Named, list_entries
 
 __all__ = ["list_hfds", "list_torch"]
@@ -29,7 +29,7 @@ FOLDERS = frozenset({"folder", "image_folder"})
 
 
 class TorchImages:
-    """Implements `Images`: keys are the split and the place in it."""
+    """Implements `Images`: keys are the split and the index in it."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self.parts = parts
@@ -53,7 +53,7 @@ class TorchImages:
         return blake3(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
     def file(self, key: str) -> None:
-        """See `Images.file`: many images share a file, or nobody says which one it is."""
+        """See `Images.file`: many images share a file, or it is not known."""
 
 
 def list_torch(named: Named, task: Task | None) -> Listing:
@@ -118,7 +118,7 @@ def _unreadable(error: Exception) -> str:
 
 
 class HubImages:
-    """Implements `Images`: keys are the split and the place in it."""
+    """Implements `Images`: keys are the split and the index in it."""
 
     def __init__(self, readers: Mapping[str, Any]) -> None:
         self.readers = readers
@@ -141,7 +141,7 @@ class HubImages:
         # Not through timm's dataset: that puts the next image in the place of an unreadable one.
         with self.readers[part][int(index)][0] as file:
             data: bytes = file.read()
-            return data
+        return data
 
 
 def list_hfds(named: Named, task: Task | None) -> Listing:

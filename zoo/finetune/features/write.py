@@ -23,7 +23,7 @@ from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import CACHE
 from zoo.store.atomic import write_whole
 from zoo.store.rights import for_all_of
@@ -85,7 +85,7 @@ def write_features(
         task: What the labels are; None: what the data looks like.
         skip_bad: Leave out images that cannot be read or have no label.
         batch_size: Images that run at once.
-        device: See `zoo.finetune.ranks.device.pick_device`.
+        device: See `zoo.finetune.ranks.ranks.pick_device`.
         force: Replace ``out`` if it exists.
         progress: Progress callback, called once per image.
 

@@ -1,9 +1,13 @@
-"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA."""
+"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA.
+
+An EMA is an exponential moving average of what is trained. Only of that: averaging a frozen weight
+with itself moves its last bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,16 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
-from zoo.errors import Diverged
 from zoo.finetune.features.loader import Loader
 from zoo.finetune.features.loaders import Loaders
-from zoo.finetune.loop.ema import EMA
 from zoo.finetune.ranks.ranks import ALONE, Ranks
-from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["Learner", "Step", "live_tensors", "make_learner"]
+__all__ = ["EMA", "Learner", "Step", "between", "live_tensors", "make_learner"]
 
 
 class Step(NamedTuple):
@@ -80,19 +81,8 @@ class Learner:
         """The head's, now."""
         return self.phase.lr * float(self.scheduler.lr_lambdas[0](self.scheduler.last_epoch))
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the network runs in the recipe's precision."""
-        return autocast(self.model, self.recipe.precision)
-
-    def diverged(self) -> Diverged:
-        """The error that says so, and which rate was too high."""
-        phase, step = self.phase, self.scheduler.last_epoch
-        if phase.own_rate:
-            return Diverged(step, phase.lr, str(phase))
-        return Diverged(step, self.recipe.lr)
-
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs; the weights are not among it. The keys are a format."""
+        """What `load_state_dict` needs, without the weights. The keys are a format on disk."""
         scheduler, ema = self.scheduler, self.ema
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -139,3 +129,50 @@ def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[
     still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: value for name, value in named if name not in still}
+
+
+def between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """What lies ``share`` of the way from ``one`` to ``other``; equal values stay, infinite ones
+    too, which some networks have as limits.
+    """
+    return torch.where(one == other, one, torch.lerp(one, other, share))
+
+
+class EMA:
+    """Averages of tensors that are trained in place: parameters, and buffers that training moves.
+
+    Of each average, ``decay`` (0 to 1) stays at each update, in the long run. Early on it is less,
+    so that the average of a short run is not that of its first steps (the rule of TensorFlow's
+    ``ExponentialMovingAverage``: at most (1 + updates) / (10 + updates)).
+    """
+
+    def __init__(self, live: Mapping[str, Tensor], decay: float) -> None:
+        self.live, self.decay, self.updates = live, decay, 0
+        self.values = {name: value.detach().clone() for name, value in live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the averages towards what the tensors are now; whole numbers are copied."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.live.items():
+            if value.is_floating_point():
+                self.values[name] = between(self.values[name], value, 1 - decay)
+            else:
+                self.values[name].copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While open, the tensors hold their averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, value in self.live.items():
+            live = value.clone()
+            value.copy_(self.values[name])
+            self.values[name].copy_(live)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,28 @@ from time import monotonic
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
 from zoo.finetune.loop.learner import Learner, live_tensors
-from zoo.finetune.loop.snapshots import Snapshots
 from zoo.finetune.setup.prepare import Prepared
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
-__all__ = ["Best", "Saved", "State", "put", "rank", "read_state", "snapshot", "write_state"]
+__all__ = [
+    "Best",
+    "Saved",
+    "Snapshots",
+    "State",
+    "put",
+    "rank",
+    "read_state",
+    "snapshot",
+    "write_state",
+]
 
 RARELY = 50
 """Training between two saves takes at least this many times as long as saving."""
@@ -108,14 +120,47 @@ class Saved:
     random: list[dict[str, Tensor]] = field(default_factory=list)
 
 
-class State:
-    """Where a training is, and how that is saved.
+class Snapshots:
+    """Weights of a run by name, on disk until it is done, for blends."""
 
-    Args:
-        prepared: What is trained.
-        path: The file.
-        save_every: Steps after which it is saved, and each epoch; 0: after an epoch, but where
-            saving takes long no more often than costs a fiftieth of the time.
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep ``tensors`` as ``name``, in the place of others of that name.
+
+        Raises:
+            DiskFull: There is no space for them.
+        """
+        self.folder.mkdir(exist_ok=True)
+        # Renamed when it is whole: a run that is cut off here is resumed, and must not read half.
+        partial = self.folder / ".partial"
+        save_state(tensors, partial)
+        partial.replace(self._path(name))
+
+    def names(self) -> list[str]:
+        """All names, ``epoch 2`` before ``epoch 10``."""
+        names = (path.stem for path in self.folder.glob("*.safetensors"))
+        return sorted(names, key=lambda name: (len(name), name))
+
+    def read(self, name: str) -> dict[str, Tensor]:
+        """What was kept as ``name``."""
+        tensors: dict[str, Tensor] = load_file(self._path(name))
+        return tensors
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+
+class State:
+    """Where a training is, and how that is saved in the file ``path``.
+
+    After so many steps (``save_every``) and each epoch; 0: after an epoch, but where saving takes
+    long no more often than costs a fiftieth of the time.
 
     Attributes:
         live: What training moves, by name.
@@ -160,8 +205,12 @@ class State:
             self.best.since = 0  # each phase has all the patience
         if saved and saved.learner:
             learner.load_state_dict(saved.learner)
+        # Last: making a learner may draw. A rank that was not there before keeps its own seed.
         if saved and self.ranks.rank < len(saved.random):
-            _restore_random(saved.random[self.ranks.rank])
+            states = saved.random[self.ranks.rank]
+            torch.random.set_rng_state(states["cpu"])
+            if "cuda" in states and torch.cuda.is_available():
+                torch.cuda.set_rng_state(states["cuda"])
 
     def due(self) -> bool:
         """Whether to save after an epoch; all ranks ask together."""
@@ -210,12 +259,6 @@ def _random_state() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
-
-
-def _restore_random(states: Mapping[str, Tensor]) -> None:
-    torch.random.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
 
 
 def write_state(saved: Saved, path: Path) -> None:

@@ -79,8 +79,9 @@ class Distributed(Ranks):
 
     def total(self, value: float, device: torch.device) -> float:
         """See `Ranks.total`."""
-        box = torch.tensor(value, dtype=torch.float64 if device.type == "cpu" else torch.float32)
-        box = box.to(device)
+        # Not on every accelerator: MPS has no float64.
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        box = torch.tensor(value, dtype=dtype, device=device)
         dist.all_reduce(box)
         return box.item()
 
@@ -89,11 +90,13 @@ class Distributed(Ranks):
         if not parameters:
             return
         device = parameters[0].device
+        # All ranks must send the same: one without images of its own has no gradients at all.
         has_grad = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
         dist.all_reduce(has_grad)
         chosen = [p for p, any_has in zip(parameters, has_grad.tolist(), strict=True) if any_has]
         if not chosen:
             return
+        # In one message: hundreds of small ones would each wait for the slowest rank.
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen]
         flat = torch.cat([part.float() for part in parts])
         dist.all_reduce(flat)
@@ -116,12 +119,7 @@ def join(device: str) -> tuple[Ranks, str]:
     """
     world_size, way = config.processes(), config.weights_spread_by()
     if world_size < 2:
-        if (started := config.mpi_processes()) > 1:
-            raise Unsupported(
-                f"MPI started {started} processes, which cannot find each other: start "
-                "them by torchrun, accelerate launch or --launch, or give each WORLD_SIZE, "
-                "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
-            )
+        _refuse_mpi()
         return ALONE, device
     if way not in (None, "FSDP"):
         raise Unsupported(
@@ -137,15 +135,24 @@ def join(device: str) -> tuple[Ranks, str]:
 
         settings()
         kind = Sharded
-    met = dist.is_initialized()
+    connected = dist.is_initialized()
     state = PartialState(cpu=torch.device(device).type == "cpu", timeout=STEP)
     if state.num_processes != world_size:
         raise Unsupported(
             f"{world_size} processes cannot communicate on {device}: use --device cpu"
         )
-    if not met:
+    if not connected:
         # The group's threads abort a process that ends before them.
         atexit.register(dist.destroy_process_group)
     waiting = dist.new_group(backend="gloo", timeout=WORK)
     assert isinstance(waiting, dist.ProcessGroup)
     return kind(state.process_index, world_size, way is not None, waiting), str(state.device)
+
+
+def _refuse_mpi() -> None:
+    if (started := config.mpi_processes()) > 1:
+        raise Unsupported(
+            f"MPI started {started} processes, which cannot find each other: start "
+            "them by torchrun, accelerate launch or --launch, or give each WORLD_SIZE, "
+            "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
+        )

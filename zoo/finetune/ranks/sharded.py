@@ -86,8 +86,8 @@ class Sharded(Distributed):
             )
 
     def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
-        """See `shard`."""
-        self.wait()
+        """See `Ranks.shard`."""
+        self.wait()  # what the main rank did alone may have taken longer than a step may
         return shard(model, hierarchy, cut)
 
     @torch.no_grad()
@@ -151,8 +151,8 @@ def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
 def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]:
     """The modules of units whose weights are gathered when they are called.
 
-    Containers are never called, and weights that two modules have in common are asked for by both:
-    these go with the whole network.
+    Containers are never called, and weights that two modules share are asked for by both: these go
+    with the whole network.
     """
     above = (path for unit in hierarchy.units[cut:] for path in unit.modules)
     modules = [model.get_submodule(path) for path in (*above, *hierarchy.head.modules)]

@@ -6,7 +6,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,7 +27,10 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Journal", "new_run"]
+__all__ = ["Journal", "Line", "new_run"]
+
+Line = Mapping[str, Any]
+"""What was noted at one step: ``kind``, ``steps``, ``time``, and figures by name."""
 
 
 def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
@@ -51,23 +54,17 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
 class Journal:
     """Notes what a run does, and how it ends. A context manager.
 
-    Args:
-        run: Whose.
-        steps: Lines of later steps are dropped: of a run that is resumed, they are done again.
-        writes: Whether this is the process that writes; else nothing is noted.
+    Lines after so many ``steps`` are dropped: in a run that is resumed, they are done again. A rank
+    that does not write (``writes``) notes nothing.
     """
 
     def __init__(self, run: Run, *, steps: int = 0, writes: bool = True) -> None:
         self.run, self.writes = run, writes
         if not writes:
             return
+        host, pid = socket.gethostname(), getpid()
         run = self.run = replace(
-            run,
-            status="running",
-            error="",
-            host=socket.gethostname(),
-            pid=getpid(),
-            machine=machine(),
+            run, status="running", error="", host=host, pid=pid, machine=machine()
         ).write()
         lines = [line for line in run.lines() if line.get("steps", 0) <= steps]
         self._remarked = {line.get("text") for line in lines if line["kind"] == "remark"}
@@ -99,14 +96,10 @@ class Journal:
 
     def done(self, result: Mapping[str, object]) -> None:
         """The run ended; its saved state is no longer needed."""
-        if not self.writes:
-            return
-        self.run = replace(self.run, status="done", result=result).write()
-        (self.run.folder / STATE).unlink(missing_ok=True)
-
-    def lines(self) -> Iterable[dict[str, Any]]:
-        """All that was noted."""
-        return self.run.lines()
+        if self.writes:
+            self.run = replace(self.run, status="done", result=result).write()
+            # Last: a run that dies in between is done, and not one to resume without a state.
+            (self.run.folder / STATE).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -125,19 +118,14 @@ class Journal:
         if self.run.status == "running":
             failed = isinstance(error, Exception)
             with suppress(ZooError, OSError):  # it must not hide the error itself
-                self.run = replace(
-                    self.run,
-                    status="failed" if failed else "interrupted",
-                    error=str(error) if failed else "",
-                ).write()
+                status, text = ("failed", str(error)) if failed else ("interrupted", "")
+                self.run = replace(self.run, status=status, error=text).write()
 
 
 def _board(folder: Path, begin: int) -> SummaryWriter | None:
-    """TensorBoard's writer, where that is installed; it hides what an earlier one wrote of the
-    steps from ``begin`` on.
-    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    # It hides what an earlier one wrote of the steps from `begin` on.
     return SummaryWriter(str(folder), purge_step=begin)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from zoo.domain.task import SCORE
 from zoo.finetune.dataset.batches import targets_of
+from zoo.finetune.results.journal import Line
 from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["warning"]
@@ -21,24 +21,18 @@ LEAST_SHARE = 1e-6
 """Of the images, for a label that all or none of them have: its logit stays finite."""
 
 
-def warning(
-    prepared: Prepared, lines: Iterable[Mapping[str, Any]], metrics: Mapping[str, float]
-) -> str:
+def warning(prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float]) -> str:
     """Why the result is no better than no training; empty if it is better.
 
-    Args:
-        prepared: The run.
-        lines: What it noted.
-        metrics: On the test split.
+    ``lines`` are those of the journal, ``metrics`` on the test split.
     """
-    noted = list(lines)
-    reasons = (*_diverged(prepared, noted), *_chance(prepared, metrics), *_start(prepared, noted))
+    reasons = (*_diverged(prepared, lines), *_chance(prepared, metrics), *_start(prepared, lines))
     return "; ".join(reasons)
 
 
-def _diverged(prepared: Prepared, noted: list[Mapping[str, Any]]) -> Iterator[str]:
-    steps = [line["loss"] for line in noted if line["kind"] == "step"]
-    epochs = [line["train_loss"] for line in noted if "train_loss" in line]
+def _diverged(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
+    steps = [line["loss"] for line in lines if line["kind"] == "step"]
+    epochs = [line["train_loss"] for line in lines if "train_loss" in line]
     if not steps or not epochs:
         return
     targets = targets_of(prepared.dataset.train, prepared.task).to(prepared.device)
@@ -63,11 +57,11 @@ def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
         )
 
 
-def _start(prepared: Prepared, noted: list[Mapping[str, Any]]) -> Iterator[str]:
+def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
     """Where training began with a probe, and no epoch or blend has a better score than that."""
     name = SCORE[prepared.task]
-    probes = [line[name] for line in noted if line["kind"] == "probe" and name in line]
-    later = [line[name] for line in noted if line["kind"] in ("epoch", "blend") and name in line]
+    probes = [line[name] for line in lines if line["kind"] == "probe" and name in line]
+    later = [line[name] for line in lines if line["kind"] in ("epoch", "blend") and name in line]
     if probes and later and not max(later) > probes[-1]:
         yield (
             f"training gained nothing over the probe that it began with: {_metric(name)} on the "

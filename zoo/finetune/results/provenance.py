@@ -70,21 +70,14 @@ def _last(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """How a run was, for resuming it or running it again.
-
-    Attributes:
-        provenance: Of the run, or of what it made.
-        when: In words, when that was.
-    """
+    """The provenance of a run that is resumed or run again, and in words, when that was."""
 
     provenance: Mapping[str, str]
     when: str
 
     def check_data(self, prepared: Prepared) -> None:
-        """Make sure that images and split are the same.
-
-        Raises:
-            InvalidData: They are not. An image that was trained on could be tested on.
+        """Make sure that images and split are the same: else `InvalidData` is raised, as an image
+        that was trained on could be tested on.
         """
         data, dataset = prepared.recipe.data, prepared.dataset
         if dataset.digest != self.provenance.get("data_digest", dataset.digest):
@@ -109,12 +102,7 @@ class Earlier:
 
     @contextmanager
     def threads(self, device: str, ranks: Ranks) -> Iterator[None]:
-        """Compute on a CPU in as many threads as it was, where that can give the same bits.
-
-        Args:
-            device: What is computed on.
-            ranks: The processes that train together.
-        """
+        """Compute on a CPU in as many threads as it was, where that can give the same bits."""
         before, count = torch.get_num_threads(), self.provenance.get("threads", "")
         alike = self.provenance.get("processes") == str(ranks)
         if device == "cpu" and alike and count.isdecimal():

@@ -15,11 +15,9 @@ from torch import Tensor
 
 from zoo.domain.task import SCORE
 from zoo.finetune.features.loaders import Loaders
-from zoo.finetune.loop.batchnorm import recalibrate
-from zoo.finetune.loop.ema import between
-from zoo.finetune.loop.evaluate import validate
-from zoo.finetune.loop.snapshots import Snapshots
-from zoo.finetune.loop.state import State, put, rank, snapshot
+from zoo.finetune.loop.evaluate import recalibrate, validate
+from zoo.finetune.loop.learner import between
+from zoo.finetune.loop.state import Snapshots, State, put, rank, snapshot
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared
 

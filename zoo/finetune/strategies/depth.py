@@ -6,6 +6,7 @@ images that chose nothing. The test split is never looked at.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,14 +15,31 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.taps import Tap
+from zoo.backbones.features import extract
+from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
-from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
+from zoo.errors import InvalidOption
+from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.strategies.linear import (
+    Fitter,
+    Kind,
+    Split,
+    best_c,
+    folds,
+    goodness,
+    kind_for,
+    splits,
+)
 from zoo.finetune.strategies.probe import FOLDS, check_features, neighbors
+from zoo.store.atomic import write_whole
 
-__all__ = ["Curve", "Point", "depth_curve"]
+__all__ = ["Curve", "Point", "at_depth", "depth_curve"]
 
+DEPTH = "depth.json"
 AMPLE = 1000
 """Images of a validation split from which it alone tells one unit from another; below, training
 images are held out in turn as well."""
@@ -84,48 +102,33 @@ def depth_curve(
     Scores are on the validation split. Where that is small, or missing, training images are held
     out in turn as well, a third at a time.
 
-    Args:
-        features_by_tap: Taps in order of depth, and the training images' features there, float32
-            (N, F) on the CPU.
-        targets: As `zoo.finetune.strategies.probe.fit_probe` takes them.
-        validation: Features of the validation split at each tap, and its targets.
-        task: What the targets are.
-        kind: For classes.
-        seed: Seeds the folds.
-        groups: Of each training image; those of one stay in one fold.
-        progress: Progress callback, called once per tap.
-
-    Raises:
-        InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Features are NaN or infinite.
+    Args as of `zoo.finetune.strategies.probe.fit_probe`, but for the taps in order of depth, with
+    the training images' features there, float32 (N, F) on the CPU, and the features of the
+    validation split at each tap. Raises as that.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)
     held_out = folds(targets, FOLDS, seed, groups)
     if validation and len(validation[1]) >= AMPLE:
         held_out = []
+    grouped = [[groups[row] for row in fitted] for fitted, _ in held_out] + [groups]
     points: list[Point] = []
-    good: list[Tensor] = []
-    before: Tensor | None = None
+    scores: list[Tensor] = []
     with progress("probing each unit", len(features_by_tap)) as bar:
         for at, (tap, features) in enumerate(features_by_tap):
             outputs = check_features(features, targets)
-            if before is not None and _alike(before, features):
+            if at and _alike(features_by_tap[at - 1][1], features):
                 points.append(replace(points[-1], unit=tap.unit))
-                good.append(good[-1])
+                scores.append(scores[-1])
             else:
-                parts = [
-                    ((features[a], targets[a]), (features[b], targets[b])) for a, b in held_out
-                ]
+                parts = splits(features, targets, held_out)
                 if validation:
                     parts.append(((features, targets), (validation[0][at], validation[1])))
-                grouped = [[groups[at] for at in a] for a, _ in held_out] + [groups]
-                good.append(_scored(parts, grouped, outputs, solver, task, seed))
-                points.append(_point(tap, good[-1], _nearest(parts, task)))
-            before = features
+                scores.append(_scored(parts, grouped, outputs, solver, task, seed))
+                points.append(_point(tap, scores[-1], _nearest(parts, task)))
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
-    return Curve(tuple(points), _choose(good, [_alike(c, last) for _, c in features_by_tap]))
+    return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -146,10 +149,7 @@ def _scored(
     """The goodness of each image that is held out, of all parts."""
     scores = []
     for ((features, targets), (val_features, truth)), grouped in zip(parts, groups, strict=False):
-        inner = [
-            ((features[a], targets[a]), (features[b], targets[b]))
-            for a, b in folds(targets, FOLDS, seed, grouped)
-        ]
+        inner = splits(features, targets, folds(targets, FOLDS, seed, grouped))
         c, _ = best_c(kind, task, inner, outputs)
         weight, bias = Fitter(kind, features, targets, outputs).fit(c)
         scores.append(goodness(nn.functional.linear(val_features, weight, bias), truth, task))
@@ -195,3 +195,52 @@ def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
 def _standard_error(values: Tensor) -> float:
     deviation: float = values.double().std().item()
     return deviation / math.sqrt(len(values))
+
+
+def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
+    """The network ended at the unit that the recipe names, or at the one that does best.
+
+    That one is found on what is trained on and chosen on; the curve over all depths is kept in the
+    run's folder.
+
+    Raises:
+        UnknownName: It has no such unit.
+        Unsupported: What is there cannot be pooled.
+    """
+    at = prepared.recipe.at
+    if at == "auto":
+        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal))
+    return prepared if at == HEAD else truncated(prepared, at)
+
+
+def _best_depth(prepared: Prepared, journal: Journal) -> str:
+    from zoo.finetune.results.pictures import draw_depth  # loads matplotlib
+
+    loaders = image_loaders(prepared)
+    first = next(loaders.plain.whole()).inputs
+    taps = find_taps(prepared.model, prepared.hierarchy, first)
+    if len(taps) < 2:
+        raise InvalidOption(f"{prepared.hierarchy.architecture} has features at one unit only")
+
+    def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
+        batches = ((batch.inputs, batch.targets) for batch in loader.whole())
+        return extract(prepared.model, taps, batches, task)
+
+    images = len(prepared.dataset.train) + len(prepared.dataset.validation)
+    with prepared.progress("reading features at all depths", images) as task:
+        features, targets = read(loaders.plain)
+        validation = read(loaders.validation) if loaders.validation else None
+    curve = depth_curve(
+        list(zip(taps, features, strict=True)),
+        targets,
+        validation=validation,
+        task=prepared.task,
+        kind="svm" if prepared.recipe.probe == "svm" else "softmax",
+        seed=prepared.recipe.seed,
+        groups=prepared.dataset.train_groups,
+        progress=prepared.progress,
+    )
+    folder = journal.run.folder
+    write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
+    draw_depth(curve).savefig(folder / "depth.png")
+    return taps[curve.chosen].unit
