@@ -256,6 +256,22 @@ def test_bad_options_are_refused_before_training(
     assert kept(workspace) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"freeze": "layer9"}, InvalidFreeze),
+        ({"strategy": "gradual", "phases": ("all:1", "layer9:1")}, InvalidFreeze),
+        ({"strategy": "probe", "at": "layer9"}, UnknownName),
+    ],
+)
+def test_a_mistyped_unit_is_told_before_the_images_are_read(
+    run: Run, shapes: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    corrupt_image(shapes)
+    with pytest.raises(error, match="layer9"):
+        run(**options)
+
+
 def imported(workspace: Workspace, architecture: str, folder: Path) -> str:
     """A network with untrained weights in the zoo; its name."""
     torch.manual_seed(0)

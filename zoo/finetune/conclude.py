@@ -71,27 +71,17 @@ def conclude(
     journal: Journal,
     began: float,
 ) -> Finetuned:
-    """Measure and publish the network as it is.
+    """Measure and publish the network as it is, with the weights of that name (``epoch 3``).
 
-    Args:
-        workspace: The zoo.
-        prepared: The run.
-        weights_name: Which weights these are: ``epoch 3``.
-        loader: Of the test images.
-        journal: Notes the result.
-        began: When the run began, by `time.monotonic`.
-
-    Raises:
-        Diverged: A figure is NaN or infinite; nothing is published.
+    ``began`` is when the run did, by `time.monotonic`. Raises `Diverged` where a figure is NaN or
+    infinite; nothing is published then.
     """
     metrics = _test(prepared, loader, journal)
     warned = warning(prepared, [*journal.run.lines()], metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
+    parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     manifest = replace(
-        prepared.planned.descending(
-            prepared.known,
-            Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base),
-        ),
+        prepared.planned.descending(prepared.known, parent),
         freeze={
             "frozen_units": prepared.lowest,
             "trainable_units": prepared.units - prepared.lowest,

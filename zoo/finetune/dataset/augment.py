@@ -63,17 +63,11 @@ POSTERIZE_HIGHEST = 9
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """From an RGB image to a float32 tensor.
+    """From an RGB image to a float32 tensor."""
 
-    Attributes:
-        apply: Does it; draws from the generators of `random`, numpy and torch.
-        size: Channels, height and width of the tensor.
-        random: Whether an image can come out differently each time.
-    """
-
-    apply: Callable[[Image.Image], Tensor]
-    size: tuple[int, int, int]
-    random: bool
+    apply: Callable[[Image.Image], Tensor]  # draws from the generators of `random`, numpy and torch
+    size: tuple[int, int, int]  # channels, height and width of the tensor
+    random: bool  # an image can come out differently each time
 
 
 def training_transform(preprocessing: Preprocessing, level: str = "none") -> Transform:

@@ -48,14 +48,9 @@ Target = int | tuple[float, ...]
 
 
 class Sample(NamedTuple):
-    """An image and what the network should say about it.
+    """An image and what the network should say about it."""
 
-    Attributes:
-        key: Which image: its path, or its position in a named dataset. No two samples share one.
-        target: What it shows.
-    """
-
-    key: str
+    key: str  # its path, or position in a named dataset; no two samples share one
     target: Target
 
 
@@ -68,43 +63,25 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One image as it is listed.
+    """One image as it is listed."""
 
-    Attributes:
-        key: See `Sample.key`.
-        label: What it shows; None where that is not known.
-        part: ``train``, ``validation`` or ``test`` where the dataset says so, else empty.
-        group: What it stays in one part with, if anything.
-        problem: Why it cannot be used, if that is known already.
-    """
-
-    key: str
-    label: Label | None
-    part: str = ""
-    group: str = ""
-    problem: str = ""
+    key: str  # see `Sample.key`
+    label: Label | None  # None: not known
+    part: str = ""  # train, validation or test where the dataset says so
+    group: str = ""  # what it stays in one part with
+    problem: str = ""  # why it cannot be used, if that is known already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """All images of a dataset as they are listed.
-
-    Attributes:
-        task: What the labels are.
-        classes: In index order; names of labels, or of columns for regression.
-        rows: One for each image.
-        images: Reads them.
-        cache_key: Names the cache of what was checked of this dataset's images.
-        problems: What is wrong with the dataset as a whole.
-        remarks: What is odd about it.
-    """
+    """All images of a dataset as they are listed."""
 
     task: Task
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in index order; names of labels, or of columns for regression
     rows: tuple[Row, ...]
     images: Images
-    cache_key: str
-    problems: tuple[str, ...] = ()
+    cache_key: str  # names the cache of what was checked of this dataset's images
+    problems: tuple[str, ...] = ()  # of the dataset as a whole
     remarks: tuple[str, ...] = ()
 
     def samples(self, rows: Iterable[Row]) -> list[Sample]:
@@ -125,36 +102,26 @@ class Listing:
 class Dataset:
     """Images with targets, in three parts that share none; each part is sorted by key.
 
-    Attributes:
-        spec: What the user typed.
-        task: What the targets mean.
-        classes: Class names in index order; names of labels, or of columns for regression.
-        train: What is trained on.
-        validation: What options are chosen on; may be empty.
-        test: What only measures the result; may be empty.
-        digest: BLAKE3 over classes, keys, targets and the bytes of every image. It does not depend
-            on where the images lie, nor on the split.
-        split_digest: BLAKE3 over the keys of each part.
-        groups: Of samples, by key; those of one group are meant to stay together. Who is alone has
-            none.
-        skipped: What was left out.
-        images: Reads them.
-        states: Of their files when they were checked (`zoo.finetune.dataset.images.state_of`).
-        remarks: What is odd about it.
+    `digest` is over classes, keys, targets and the bytes of every image: it does not depend on
+    where the images lie, nor on the split. `split_digest` is over the keys of each part.
     """
 
-    spec: str
+    spec: str  # what the user typed
     task: Task
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in index order; names of labels, or of columns for regression
     train: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
-    test: tuple[Sample, ...]
+    validation: tuple[Sample, ...]  # what options are chosen on; may be empty
+    test: tuple[Sample, ...]  # what only measures the result; may be empty
     digest: str
     split_digest: str
-    groups: Mapping[str, str] = field(default_factory=dict, repr=False)
+    groups: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # by key; an image alone has none
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
-    states: Mapping[str, int] = field(default_factory=dict, repr=False)
+    states: Mapping[str, int] = field(
+        default_factory=dict, repr=False
+    )  # of files when they were checked (`state_of`)
     remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:

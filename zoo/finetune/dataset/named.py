@@ -50,19 +50,12 @@ STREAMS = {
 
 
 class Named(NamedTuple):
-    """A spec in its parts.
-
-    Attributes:
-        spec: What the user typed.
-        kind: What opens it: ``torch``, ``hfds`` or ``wds``.
-        name: Which dataset.
-        options: See the table above.
-    """
+    """A spec in its parts."""
 
     spec: str
-    kind: str
+    kind: str  # what opens it: torch, hfds or wds
     name: str
-    options: dict[str, str]
+    options: dict[str, str]  # see the table above
 
     @property
     def splits(self) -> dict[str, str]:
@@ -137,33 +130,21 @@ def _parse(spec: str) -> Named:
 
 
 class Entry(NamedTuple):
-    """An image of a named dataset.
-
-    Attributes:
-        key: See `Sample.key`.
-        part: See `Row.part`.
-        value: Its target as the dataset has it.
-        problem: See `Row.problem`.
-    """
+    """An image of a named dataset; see `Row`."""
 
     key: str
     part: str
-    value: object
+    value: object  # its target as the dataset has it
     problem: str = ""
 
 
 def list_entries(
     spec: str, entries: Iterable[Entry], names: Sequence[str], images: Images, task: Task | None
 ) -> Listing:
-    """A listing of what a named dataset holds.
+    """A listing of what a named dataset holds; ``names`` are its classes, if it has any.
 
-    Args:
-        spec: What the user typed.
-        entries: Its images.
-        names: Class names in index order; empty where it has none.
-        images: Reads them.
-        task: What the targets are; None: whole numbers and names are classes, lists of these are
-            labels, other numbers are regression.
+    Without a ``task``, whole numbers and names are classes, lists of these are labels, and other
+    numbers are regression.
 
     Raises:
         InvalidData: It has no image, or the targets cannot be what ``task`` says.

@@ -54,12 +54,7 @@ class Columns(NamedTuple):
 
 
 def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
-    """List the rows of a table.
-
-    Args:
-        path: The table.
-        task: Decides where its columns allow several.
-        group_by: The column that names what stays in one part, unless it is a rule on paths.
+    """List the rows of a table; ``task`` decides where its columns allow several.
 
     Raises:
         InvalidData: It is no such table, or has no such column.

@@ -41,19 +41,12 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The inputs at a cut, for one image.
+    """The inputs at a cut, for one image."""
 
-    Attributes:
-        spec: How the leaves make up the arguments.
-        rows: For each leaf that differs from image to image, its index, shape and dtype.
-        constants: The other leaves.
-        last: Those of the leaves whose channels lie last in memory.
-    """
-
-    spec: TreeSpec
-    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
-    constants: Mapping[int, object]
-    last: frozenset[int] = frozenset()
+    spec: TreeSpec  # how the leaves make up the arguments
+    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]  # index, shape, dtype of the others
+    constants: Mapping[int, object]  # leaves that are the same for all images
+    last: frozenset[int] = frozenset()  # those of the leaves whose channels lie last in memory
 
     @property
     def nbytes(self) -> int:
@@ -62,12 +55,7 @@ class Shape:
 
 
 class Activations:
-    """The inputs at a cut for a list of images: one row of each tensor per image.
-
-    Args:
-        shape: How a row is made up.
-        rows: The tensors (N, …), in the order of ``shape.rows``.
-    """
+    """The inputs at a cut for N images: tensors (N, …) in the order of ``shape.rows``."""
 
     def __init__(self, shape: Shape, rows: Sequence[Tensor]) -> None:
         self.shape = shape
@@ -96,12 +84,7 @@ class Activations:
 def shape_of(
     entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> Shape:
-    """The inputs at the cut for one image, found by recording two and three at once.
-
-    Args:
-        entry: Records them.
-        image: One (C, H, W).
-        layout: How images lie in memory.
+    """The inputs at the cut for one image (C, H, W), by recording two and three copies at once.
 
     Raises:
         Unsupported: It cannot be kept image by image, or something random is below the cut.
@@ -158,15 +141,8 @@ def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
 
 
 class Below:
-    """The weights below a cut that made a cache, and whether they still are what they were.
-
-    Args:
-        module: The network.
-        hierarchy: Its hierarchy.
-        boundary: How many units lie below the cut.
-
-    Attributes:
-        digest: Of these weights; see `below_digest`.
+    """The weights of the first ``boundary`` units, which made a cache, and whether they are still
+    what they were; ``digest`` is their `below_digest`.
     """
 
     def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:

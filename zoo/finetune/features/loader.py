@@ -62,22 +62,13 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageLoader:
-    """Images through the whole network.
-
-    Attributes:
-        model: The network.
-        batches: Reads them.
-        device: Where the network is.
-        layout: How they lie in memory.
-        mix: Mixes those of training, if anything does.
-        ranks: The processes that train together.
-    """
+    """Images through the whole network."""
 
     model: nn.Module
     batches: Batches
     device: torch.device
-    layout: torch.memory_format = torch.contiguous_format
-    mix: Mix | None = None
+    layout: torch.memory_format = torch.contiguous_format  # how images lie in memory
+    mix: Mix | None = None  # of training images, if they are mixed
     ranks: Ranks = ALONE
 
     def __len__(self) -> int:
@@ -127,23 +118,13 @@ class _AtCut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CachedLoader:
-    """Cached inputs at a cut, through the part of the network above it.
+    """Cached inputs at a cut, through the part of the network above it."""
 
-    Attributes:
-        entry: The network, forward from the cut.
-        views: Cached activations; epochs take turns with the views.
-        rows: The row of each image of this part.
-        batches: Says which images make up a batch; reads none.
-        below: The weights that it was computed with.
-        device: Where the network is.
-        ranks: The processes that train together.
-    """
-
-    entry: FromCut
-    views: Sequence[Activations]
-    rows: Sequence[int]
-    batches: Batches
-    below: Below
+    entry: FromCut  # the network, forward from the cut
+    views: Sequence[Activations]  # epochs take turns with them
+    rows: Sequence[int]  # of each image of this part, in the cache
+    batches: Batches  # says which images make up a batch; reads none
+    below: Below  # the weights that the cache was computed with
     device: torch.device
     ranks: Ranks = ALONE
 

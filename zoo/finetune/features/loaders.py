@@ -35,23 +35,14 @@ UNCOMPILED = (
 
 @dataclass(frozen=True, slots=True)
 class Loaders:
-    """Where the parts of a dataset come from in one phase.
-
-    Attributes:
-        train: What is trained on.
-        validation: What choices are made on, if there is such a part.
-        test: What only measures the result.
-        plain: What is trained on, with nothing random about it.
-        cut: How many units lie below the cut where the network is entered; 0: it takes images.
-        remark: What was asked for, or would be expected, and is not so.
-    """
+    """Where the parts of a dataset come from in one phase."""
 
     train: Loader
     validation: Loader | None
     test: Loader
-    plain: Loader
-    cut: int = 0
-    remark: str = ""
+    plain: Loader  # what is trained on, with nothing random about it
+    cut: int = 0  # units below the cut where the network is entered; 0: it takes images
+    remark: str = ""  # what was asked for, or would be expected, and is not so
 
     def fit(self) -> bool:
         """Whether they are still what the network would be given; all come from below one cut."""

@@ -39,25 +39,14 @@ class Step(NamedTuple):
 
 @dataclass
 class Learner:
-    """All that training moves, and how.
+    """All that training moves, and how."""
 
-    Attributes:
-        model: Frozen to the phase's depth, on the device to train on.
-        optimizer: Over what is trainable.
-        scheduler: One factor for the learning rates of all groups.
-        loss: From outputs and targets to a scalar.
-        recipe: Precision, batches per step, clipping.
-        phase: The head's rate where the scheduler's factor is 1.
-        ema: Of the weights, if one is kept.
-        ranks: The processes that train together.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LambdaLR
-    loss: nn.Module
+    model: nn.Module  # frozen to the phase's depth, on the device to train on
+    optimizer: Optimizer  # over what is trainable
+    scheduler: LambdaLR  # one factor for the learning rates of all groups
+    loss: nn.Module  # from outputs and targets to a scalar
     recipe: Recipe
-    phase: Phase
+    phase: Phase  # has the head's rate where the scheduler's factor is 1
     ema: EMA | None = None
     ranks: Ranks = ALONE
 

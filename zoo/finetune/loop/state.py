@@ -45,37 +45,22 @@ RARELY = 50
 
 @dataclass
 class Position:
-    """How far a training is: in which phase and epoch, and after how many of its batches.
-
-    Attributes:
-        phase: Index of the phase.
-        epoch: Within the phase.
-        batch: Batches of that epoch that are done.
-        steps: Steps since the training began.
-    """
+    """How far a training is."""
 
     phase: int = 0
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
+    epoch: int = 0  # within the phase
+    batch: int = 0  # batches of that epoch that are done
+    steps: int = 0  # since the training began
 
 
 @dataclass
 class Best:
-    """The best weights so far.
+    """The best weights so far, and their result on the validation split, if there is one."""
 
-    Attributes:
-        name: What made them: ``probe``, or ``epoch 3``, or ``average of epoch 3``.
-        score: On the validation split; None where there is none.
-        since: Epochs that brought no better score.
-        tensors: What training has moved, by name.
-        loss: On the validation split.
-    """
-
-    name: str = ""
+    name: str = ""  # probe, or epoch 3, or average of epoch 3
     score: float | None = None
-    since: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    since: int = 0  # epochs that brought no better score
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # what training has moved, by name
     loss: float = math.nan  # states of older versions have none
 
     @property
@@ -103,21 +88,15 @@ class Best:
 
 @dataclass
 class Saved:
-    """A training between two steps, as it lies on disk.
-
-    Attributes:
-        position: Where it is.
-        best: The best so far.
-        tensors: What training moves, by name.
-        learner: Of `Learner.state_dict`; None between phases.
-        random: States of the random number generators of each rank.
-    """
+    """A training between two steps, as it lies on disk."""
 
     position: Position
     best: Best
-    tensors: dict[str, Tensor]
-    learner: dict[str, Any] | None = None
-    random: list[dict[str, Tensor]] = field(default_factory=list)
+    tensors: dict[str, Tensor]  # what training moves, by name
+    learner: dict[str, Any] | None = None  # of `Learner.state_dict`; None between phases
+    random: list[dict[str, Tensor]] = field(
+        default_factory=list
+    )  # states of the random number generators of each rank
 
 
 class Snapshots:

@@ -26,18 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those that train together: the only one.
+    """This process among those that train together: the only one."""
 
-    Attributes:
-        rank: 0 for the main one, which alone writes.
-        world_size: How many there are.
-        sharded: Whether each holds a shard of what is trained; then each takes part in every
-            forward pass, whatever images it has.
-    """
-
-    rank: int = 0
+    rank: int = 0  # 0: the main one, which alone writes
     world_size: int = 1
-    sharded: bool = False
+    sharded: bool = False  # each has a shard of the weights, and takes part in every forward pass
 
     def __str__(self) -> str:
         """How many there are, and whether they shard the weights, which gives other bits."""

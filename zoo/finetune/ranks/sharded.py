@@ -118,13 +118,8 @@ class Sharded(Distributed):
 def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
     """A copy of ``model`` of which each process holds its share, unit by unit.
 
-    All processes call this together.
-
-    Args:
-        model: With the same weights in all; on the device to train on.
-        hierarchy: Its hierarchy.
-        cut: How many units lie below the cut where it is entered: they never run, and the copy has
-            the very tensors of ``model`` there.
+    All processes call this together, with the same weights, on the device to train on. Units below
+    the ``cut`` never run: the copy has the very tensors of ``model`` there.
     """
     gc.collect()  # an earlier copy refers to itself, and would lie beside this one
     below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}

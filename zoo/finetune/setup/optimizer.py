@@ -101,12 +101,7 @@ def layer_decay(model: nn.Module, recipe: Recipe) -> float:
 
 
 def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> None:
-    """Make the optimizer and let it take a step, so that it cannot fail when work has begun.
-
-    Args:
-        recipe: Names it.
-        device: What is trained on.
-        sharded: Whether processes share the weights.
+    """Let the recipe's optimizer take a step, so that it cannot fail when work has begun.
 
     Raises:
         InvalidOption: There is none of that name, or none that can be used here.

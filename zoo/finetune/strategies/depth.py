@@ -48,32 +48,18 @@ NEIGHBORS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A probe at one unit.
+    """A probe at one unit."""
 
-    Attributes:
-        unit: The unit, or ``head``.
-        features: Number of its features.
-        score: Mean of `zoo.finetune.strategies.linear.goodness` over the images held out.
-        error: Standard error of the score.
-        knn: Accuracy of the vote of the nearest vectors on the same images; None where targets are
-            no classes.
-    """
-
-    unit: str
-    features: int
-    score: float
-    error: float
-    knn: float | None
+    unit: str  # or "head"
+    features: int  # how many there are
+    score: float  # mean `goodness` of the images held out
+    error: float  # standard error of the score
+    knn: float | None  # accuracy of the nearest vectors' vote; None where targets are no classes
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Probes at all units, in order of depth.
-
-    Attributes:
-        points: One for each unit.
-        chosen: Index of the one to take.
-    """
+    """Probes at all units, in order of depth; ``chosen`` is the index of the one to take."""
 
     points: tuple[Point, ...]
     chosen: int

@@ -112,13 +112,9 @@ class Scaling:
 class Fitter:
     """Fits one training set with one C after another; L-BFGS starts from the solution before.
 
-    Args:
-        kind: The solver.
-        features: Features (N, F), as they are; they get a scaling of their own.
-        targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
-        outputs: K.
-        exact: Whether to converge to the optimum (`CONVERGED`), rather than far enough to tell one
-            C from another.
+    Features (N, F) get a scaling of their own; targets are class indices (N,), labels in 0..1
+    (N, K), or numbers (N, K). ``exact`` converges to the optimum (`CONVERGED`), else far enough to
+    tell one C from another.
     """
 
     def __init__(

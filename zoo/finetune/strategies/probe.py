@@ -33,23 +33,14 @@ NEIGHBORS = (1, 3, 5, 10, 20)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A linear head for features as they are: the scaling is folded in.
-
-    Attributes:
-        kind: How it was fitted.
-        weight: (K, F), float32.
-        bias: (K,), float32.
-        c: The C that was chosen.
-        scores: The score of each C that was tried (`zoo.finetune.strategies.linear.goodness`).
-        seconds: Time that choosing and fitting took.
-    """
+    """A linear head for features as they are: the scaling is folded in."""
 
     kind: Kind
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # (K, F), float32
+    bias: Tensor  # (K,), float32
     c: float
-    scores: Mapping[float, float]
-    seconds: float
+    scores: Mapping[float, float]  # of each C that was tried (`goodness`)
+    seconds: float  # that choosing and fitting took
 
 
 def fit_probe(
