@@ -260,8 +260,8 @@ def test_bad_options_are_refused_before_training(
     ("options", "error"),
     [
         ({"freeze": "layer9"}, InvalidFreeze),
-        ({"strategy": "gradual", "phases": ("all:1", "layer9:1")}, InvalidFreeze),
-        ({"strategy": "probe", "at": "layer9"}, UnknownName),
+        ({"strategy": "gradual", "phases": ("layer9:1",), "epochs": 5}, InvalidFreeze),
+        ({"strategy": "probe", "at": "layer9", "epochs": 5}, UnknownName),
     ],
 )
 def test_a_mistyped_unit_is_told_before_the_images_are_read(

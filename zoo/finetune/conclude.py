@@ -20,9 +20,8 @@ from zoo.finetune.features.loader import Loader
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.card import model_card
-from zoo.finetune.results.interval import interval
+from zoo.finetune.results.interval import interval, warning
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.results.outcome import warning
 from zoo.finetune.setup.prepare import Prepared
 from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
@@ -46,7 +45,7 @@ class Finetuned(Result):
             that was trained, or ``head``; ``kept``, which weights were the best.
         task: What was learned.
         metrics: Results on the test split.
-        warning: Why it is no better than no training (`zoo.finetune.results.outcome`); else empty.
+        warning: Why it is no better than no training (`zoo.finetune.results.interval`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """

@@ -120,7 +120,9 @@ def one_below(root: Path) -> tuple[str, str]:
         return "", ""
     names = [folder.name for folder in folders_in(inner)]
     kind = "the splits" if _are_splits(names) else "folders"
-    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {_listed(names)}"
+    shown = ", ".join(natural_sort(names)[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {shown}{more}"
     return contents, f"if these are meant, give that folder: --data {quote(str(inner))}"
 
 
@@ -197,8 +199,3 @@ def _are_splits(names: list[str]) -> bool:
 
 def _name(root: Path) -> str:
     return root.name if root.name not in ("", "..") else root.resolve().name
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(natural_sort(names)[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from zoo.domain.progress import Progress
 from zoo.errors import InvalidImage
 from zoo.store.atomic import write_whole
 
-__all__ = ["Checked", "FileImages", "Images", "check_images", "decode", "state_of"]
+__all__ = ["Checked", "EncodedImages", "FileImages", "Images", "check_images", "state_of"]
 
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
@@ -69,6 +70,24 @@ class FileImages:
     def file(self, key: str) -> Path:
         """See `Images.file`."""
         return self.root / key
+
+
+class EncodedImages(ABC):
+    """Implements `Images` but for `file`, where an image's bytes can be had by its key."""
+
+    @abstractmethod
+    def encoded(self, key: str) -> bytes:
+        """The file of an image, as it was written."""
+
+    def read(self, key: str) -> Image.Image:
+        """See `Images.read`."""
+        return decode(key, self.encoded(key))
+
+    def check(self, key: str) -> str:
+        """See `Images.check`."""
+        data = self.encoded(key)
+        decode(key, data)
+        return blake3(data).hexdigest()
 
 
 def decode(key: str, data: bytes) -> Image.Image:

@@ -24,7 +24,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from zoo.domain.task import Task
@@ -149,25 +149,19 @@ def list_entries(
     Raises:
         InvalidData: It has no image, or the targets cannot be what ``task`` says.
     """
-    plain = [entry._replace(value=_plain(entry.value)) for entry in entries]
+    plain = [
+        entry._replace(value=entry.value.tolist()) if hasattr(entry.value, "tolist") else entry
+        for entry in entries
+    ]
     if not plain:
         raise InvalidData(spec, ["no images"])
     looks = next((_task(entry.value) for entry in plain if entry.value is not None), None)
     task = task or looks or "classification"
     if looks not in (None, task) and (looks, task) != ("classification", "regression"):
         raise InvalidData(spec, [f"its targets are for {looks}, not for {task}"])
-    rows = [_row(entry, task, names) for entry in plain]
-    return Listing(
-        task=task,
-        classes=_classes(rows, task, names),
-        rows=tuple(rows),
-        images=images,
-        cache_key=spec,
-    )
-
-
-def _plain(value: object) -> object:
-    return value.tolist() if hasattr(value, "tolist") else value
+    rows = tuple(_row(entry, task, names) for entry in plain)
+    classes = _classes(rows, task, names)
+    return Listing(task=task, classes=classes, rows=rows, images=images, cache_key=spec)
 
 
 def _task(value: object) -> Task:
@@ -177,22 +171,22 @@ def _task(value: object) -> Task:
 
 
 def _row(entry: Entry, task: Task, names: Sequence[str]) -> Row:
-    if entry.problem:
-        return Row(key=entry.key, label=None, part=entry.part, problem=entry.problem)
-    try:
-        label = _label(entry.value, task, names)
-    except (ValueError, TypeError) as error:
-        return Row(key=entry.key, label=None, part=entry.part, problem=f"has no label: {error}")
-    return Row(key=entry.key, label=label, part=entry.part)
+    label, problem = None, entry.problem
+    if not problem:
+        try:
+            label = _label(entry.value, task, names)
+        except (ValueError, TypeError) as error:
+            problem = f"has no label: {error}"
+    return Row(key=entry.key, label=label, part=entry.part, problem=problem)
 
 
-def _label(value: Any, task: Task, names: Sequence[str]) -> Label:
+def _label(value: object, task: Task, names: Sequence[str]) -> Label:
     if task == "classification":
         return _name(value, names)
     several = value if isinstance(value, list | tuple) else [value]
     if task == "multi-label":
         return tuple(_name(item, names) for item in several)
-    numbers = tuple(float(item) for item in several)
+    numbers = tuple(map(float, several))
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{value!r} is not a finite number")
     return numbers

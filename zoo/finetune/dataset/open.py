@@ -29,11 +29,10 @@ from zoo.finetune.dataset.dataset import (
     parts_digest,
 )
 from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
-from zoo.finetune.dataset.groups import by_rule, is_rule, joined
 from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.rules import broken_rules, find_leaks
-from zoo.finetune.dataset.split import Parts, Shares, split
+from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
 from zoo.finetune.dataset.table import TABLES, list_table
 
 __all__ = ["absolute", "open_dataset"]
@@ -61,7 +60,7 @@ def open_dataset(
         test_share: Share of each class to measure the result on, if there is no such split.
         seed: Of the split.
         group_by: What stays in one part: a column of a table, or a rule on paths
-            (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
+            (`zoo.finetune.dataset.split.by_rule`); empty: copies of an image only.
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order (see `check_images`).

@@ -30,8 +30,8 @@ from typing import NamedTuple
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.dataset import PART_NAMES, Label, Listing, Row, natural_sort
-from zoo.finetune.dataset.groups import is_rule
 from zoo.finetune.dataset.images import FileImages
+from zoo.finetune.dataset.split import is_rule
 
 __all__ = ["TABLES", "list_table"]
 
@@ -167,21 +167,21 @@ def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
     if key in seen:
         return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
     seen.add(key)
-    part, problem = "", ""
+    part = group = problem = ""
     if columns.split:
         name = (cells[columns.split] or "").strip()
         part = PART_NAMES.get(name.lower(), "")
         if not part:
             problem = f"has the split '{name}', which is none of train, val, test"
-    group = ""
     if columns.group:
         group = (cells[columns.group] or "").strip()
         if group.lower() in MISSING:
             problem = problem or f"has no group in the column '{columns.group}'"
+    label = None
     try:
         label = READ[columns.task](cells, columns.labels)
     except ValueError as error:
-        return Row(key=key, label=None, part=part, group=group, problem=str(error))
+        problem = str(error)
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 

@@ -18,7 +18,7 @@ from zoo.backbones.rgb import to_rgb
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidImage, MissingPackage
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing
-from zoo.finetune.dataset.images import decode
+from zoo.finetune.dataset.images import EncodedImages
 from zoo.finetune.dataset.named import Entry, Named, list_entries
 
 __all__ = ["list_hfds", "list_torch"]
@@ -117,31 +117,22 @@ def _unreadable(error: Exception) -> str:
     return f"is not a readable image ({error})"
 
 
-class HubImages:
+class HubImages(EncodedImages):
     """Implements `Images`: keys are the split and the index in it."""
 
     def __init__(self, readers: Mapping[str, Any]) -> None:
         self.readers = readers
 
-    def read(self, key: str) -> Image.Image:
-        """See `Images.read`."""
-        return decode(key, self._bytes(key))
-
-    def check(self, key: str) -> str:
-        """See `Images.check`."""
-        data = self._bytes(key)
-        decode(key, data)
-        return blake3(data).hexdigest()
-
-    def file(self, key: str) -> None:
-        """See `Images.file`: images lie inside tables."""
-
-    def _bytes(self, key: str) -> bytes:
+    def encoded(self, key: str) -> bytes:
+        """See `EncodedImages.encoded`."""
         part, _, index = key.partition("/")
         # Not through timm's dataset: that puts the next image in the place of an unreadable one.
         with self.readers[part][int(index)][0] as file:
             data: bytes = file.read()
         return data
+
+    def file(self, key: str) -> None:
+        """See `Images.file`: images lie inside tables."""
 
 
 def list_hfds(named: Named, task: Task | None) -> Listing:

@@ -6,9 +6,10 @@ Both give the same images in the same order, so that one can stand in for the ot
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ from zoo.finetune.ranks.ranks import ALONE, Ranks
 
 __all__ = ["Batch", "CachedLoader", "Forward", "ImageLoader", "Loader"]
 
-Forward = Callable[[Any], Tensor]
+Inputs = Any
+"""Images (N, C, H, W), or what enters at a cut."""
+Forward = Callable[[Inputs], Tensor]
 """From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
-
 
 STAND_IN = 2
 """Images that a rank without any of a batch runs where all share the weights, of which each is
@@ -33,46 +35,51 @@ asked in every step; batch norm takes no fewer."""
 class Batch(NamedTuple):
     """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
 
-    inputs: Any
+    inputs: Inputs
     targets: Tensor
     images: int
 
 
-class Loader(Protocol):
+@dataclass(frozen=True)
+class Loader(ABC):
     """Batches of one part of a dataset, for one network."""
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch of training, without the first ``skip``."""
-
-    def whole(self) -> Iterator[Batch]:
-        """All images once, in file order."""
-
-    def forward(self, inputs: Any) -> Tensor:
-        """The network's outputs (N, K) for the inputs of a batch."""
-
-    def into(self, copy: nn.Module) -> Loader:
-        """The same for a copy of the network."""
-
-    def fits(self) -> bool:
-        """Whether the batches are still what the network would be given."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLoader:
-    """Images through the whole network."""
-
-    model: nn.Module
     batches: Batches
     device: torch.device
-    layout: torch.memory_format = torch.contiguous_format  # how images lie in memory
-    mix: Mix | None = None  # of training images, if they are mixed
     ranks: Ranks = ALONE
 
     def __len__(self) -> int:
+        """Batches in an epoch."""
         return len(self.batches)
+
+    @abstractmethod
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch of training, without the first ``skip``."""
+
+    @abstractmethod
+    def whole(self) -> Iterator[Batch]:
+        """All images once, in file order."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The network's outputs (N, K) for the inputs of a batch."""
+
+    @abstractmethod
+    def into(self, copy: nn.Module) -> Self:
+        """The same for a copy of the network."""
+
+    def fits(self) -> bool:
+        """Whether the batches are still what the network would be given: images always are."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLoader(Loader):
+    """Images through the whole network."""
+
+    model: nn.Module
+    layout: torch.memory_format = torch.contiguous_format  # how images lie in memory
+    mix: Mix | None = None  # of training images, if they are mixed
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """See `Loader.epoch`."""
@@ -85,21 +92,16 @@ class ImageLoader:
 
     def whole(self) -> Iterator[Batch]:
         """See `Loader.whole`."""
-        for images, targets, _ in self.batches.view(0):
-            yield self._batch(images, targets)
+        return (self._batch(images, targets) for images, targets, _ in self.batches.view(0))
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """See `Loader.forward`."""
         outputs: Tensor = self.model(inputs)
         return outputs
 
-    def into(self, copy: nn.Module) -> ImageLoader:
+    def into(self, copy: nn.Module) -> Self:
         """See `Loader.into`."""
         return replace(self, model=copy)
-
-    def fits(self) -> bool:
-        """See `Loader.fits`: images are, whatever the weights."""
-        return True
 
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
         if self.ranks.sharded and not len(images):
@@ -116,20 +118,14 @@ class _AtCut(NamedTuple):
     images: int
 
 
-@dataclass(frozen=True, slots=True)
-class CachedLoader:
-    """Cached inputs at a cut, through the part of the network above it."""
+@dataclass(frozen=True, kw_only=True)
+class CachedLoader(Loader):
+    """Cached inputs at a cut, through the part of the network above it; reads no images."""
 
     entry: FromCut  # the network, forward from the cut
     views: Sequence[Activations]  # epochs take turns with them
     rows: Sequence[int]  # of each image of this part, in the cache
-    batches: Batches  # says which images make up a batch; reads none
     below: Below  # the weights that the cache was computed with
-    device: torch.device
-    ranks: Ranks = ALONE
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """See `Loader.epoch`."""
@@ -146,7 +142,7 @@ class CachedLoader:
         for at in range(0, len(self.rows), size):
             yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
 
-    def forward(self, inputs: _AtCut) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """See `Loader.forward`."""
         # Of the images only shape, dtype and device are asked for: they have no memory.
         shape = (inputs.images, *self.batches.transform.size)
@@ -154,7 +150,7 @@ class CachedLoader:
         outputs: Tensor = self.entry.forward(inputs.at_cut, images)
         return outputs
 
-    def into(self, copy: nn.Module) -> CachedLoader:
+    def into(self, copy: nn.Module) -> Self:
         """See `Loader.into`."""
         return replace(self, entry=self.entry.into(copy))
 
@@ -163,6 +159,7 @@ class CachedLoader:
         return self.below.unchanged()
 
     def _check(self) -> None:
+        # Training goes on silently on activations of other weights: nothing else would tell.
         if not self.fits():
             raise RuntimeError(
                 f"the cached activations are those of other weights ({self.below.digest}) than "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
@@ -50,13 +51,7 @@ class Loaders:
 
 
 def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
-    """The loaders of a phase that freezes ``boundary`` units.
-
-    Args:
-        prepared: The run.
-        boundary: Units that are frozen, already.
-        folder: Where caches lie.
-    """
+    """The loaders of a phase that has frozen ``boundary`` units; caches lie in ``folder``."""
     if not boundary or not prepared.recipe.cache:
         return image_loaders(prepared)
     why = _obstacle(prepared, prepared.hierarchy.cut_below(boundary))
@@ -100,7 +95,9 @@ def image_loaders(prepared: Prepared) -> Loaders:
 
     def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageLoader:
         batches = _batches(prepared, samples, level)
-        return ImageLoader(runs, batches, prepared.device, _layout(prepared), mix, prepared.ranks)
+        return ImageLoader(
+            batches, prepared.device, prepared.ranks, model=runs, layout=_layout(prepared), mix=mix
+        )
 
     validation = feed(dataset.validation, "none") if dataset.validation else None
     plain = feed(dataset.train, "none")
@@ -138,13 +135,13 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     below = Below(prepared.model, prepared.hierarchy, entry.boundary)
     what = _description(prepared, entry, below)
     plain = _activations(prepared, entry, whole, shape, what, 0, folder)
-    device, ranks = prepared.device, prepared.ranks
     row = {sample.key: at for at, sample in enumerate(everything)}
+    make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
     def feed(samples: tuple[Sample, ...]) -> CachedLoader:
         rows = [row[sample.key] for sample in samples]
         batches = _batches(prepared, samples, "none")
-        return CachedLoader(entry, [plain], rows, batches, below, device, ranks)
+        return make(batches, entry=entry, views=[plain], rows=rows)
 
     known = feed(dataset.train)
     train = known
@@ -155,8 +152,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
             _activations(prepared, entry, changing, shape, what, number, folder)
             for number in range(recipe.views)
         ]
-        rows = list(range(len(dataset.train)))
-        train = CachedLoader(entry, views, rows, changing, below, device, ranks)
+        train = make(changing, entry=entry, views=views, rows=range(len(dataset.train)))
     validation = feed(dataset.validation) if dataset.validation else None
     remark = UNCOMPILED if recipe.compile else ""
     return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
@@ -195,9 +191,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
 
 
 def _arithmetic(device: torch.device) -> list[str]:
-    """What, beside the kind of device, decides the last bits: its model, and how exactly it
-    multiplies.
-    """
+    """What else decides the last bits: the device's model, and how exactly it multiplies."""
     if device.type != "cuda":
         return [torch.backends.cpu.get_cpu_capability()]
     backends = torch.backends
@@ -235,6 +229,7 @@ def _activations(
             )
         except Unsupported as error:
             why = str(error)
+    # Where one has no room for a cache, none uses one: all must enter the network at one place.
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
-        raise Unsupported(reasons[0])  # in all of them, so that they go on together
+        raise Unsupported(reasons[0])
     return activations.to(prepared.device)

@@ -22,6 +22,7 @@ from zoo.domain.task import Task
 from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import CACHE
@@ -72,30 +73,13 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
-    float32 (N, K) for labels and numbers. Rows are sorted by path. Its metadata says ``ref``,
-    ``manifest``, ``architecture``, ``unit``, ``task`` and ``data_digest``, and as JSON lists
-    ``classes`` and ``paths``.
-
-    Args:
-        workspace: The zoo.
-        name: A reference or digest.
-        data: See `zoo.finetune.dataset.open`; its splits, if it has any, are put together.
-        out: The file.
-        at: A unit, a stage, or ``head``.
-        task: What the labels are; None: what the data looks like.
-        skip_bad: Leave out images that cannot be read or have no label.
-        batch_size: Images that run at once.
-        device: See `zoo.finetune.ranks.ranks.pick_device`.
-        force: Replace ``out`` if it exists.
-        progress: Progress callback, called once per image.
+    float32 (N, K) for labels and numbers. Rows are sorted by path; the splits of the data are put
+    together. Its metadata says ``ref``, ``manifest``, ``architecture``, ``unit``, ``task`` and
+    ``data_digest``, and as JSON lists ``classes`` and ``paths``. Options as of `Zoo.features`.
 
     Raises:
-        Conflict: ``out`` exists.
-        UnknownName: No such checkpoint, or unit.
-        InvalidData: The images cannot be used.
-        InvalidOption: There is no such device here.
-        Unsupported: What is at the unit cannot be pooled.
-        DiskFull: There is no space for the file; what was there is as it was.
+        Conflict, UnknownName, InvalidData, InvalidOption, Unsupported, DiskFull: What was in
+            ``out`` is as it was.
     """
     if out.is_dir():
         raise Conflict(f"{out} is a folder")
@@ -103,20 +87,11 @@ def write_features(
         raise Conflict(f"{out} exists; --force replaces it")
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
-    transform = training_transform(manifest.preprocessing)
     model = load(workspace.store, digest, device=pick_device(device))
     tap = _tap(model, manifest, at)
-    with for_all_of(workspace.root, CACHE):
-        dataset = open_dataset(
-            data,
-            task=task,
-            validation_share=0,  # nothing is trained, so nothing is held out
-            test_share=0,
-            skip_bad=skip_bad,
-            cache=workspace.root / CACHE / "images",
-            progress=progress,
-        )
+    dataset = _dataset(workspace, data, task, skip_bad, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
+    batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
     about = {
         "ref": str(ref or name),
         "manifest": str(digest),
@@ -127,10 +102,8 @@ def write_features(
         "classes": json.dumps(dataset.classes),
         "paths": json.dumps([sample.key for sample in samples]),
     }
-    # A folder where nothing can be written shows before the images run, not after.
-    write_whole(
-        out, _content(model, tap, Batches(dataset, samples, transform, batch_size), about, progress)
-    )
+    # A generator: a folder where nothing can be written shows before the images run, not after.
+    write_whole(out, _content(model, tap, batches, about, progress))
     return Features(
         path=out,
         manifest=digest,
@@ -143,11 +116,25 @@ def write_features(
 
 
 def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
-    size = manifest.preprocessing.input_size
-    hierarchy = backbone_of(manifest).hierarchy(
-        manifest.backbone.architecture, model, input_size=size
-    )
+    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
+    hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
     return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
+
+
+def _dataset(
+    workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
+) -> Dataset:
+    """All images: nothing is trained, so nothing is held out."""
+    with for_all_of(workspace.root, CACHE):
+        return open_dataset(
+            data,
+            task=task,
+            validation_share=0,
+            test_share=0,
+            skip_bad=skip_bad,
+            cache=workspace.root / CACHE / "images",
+            progress=progress,
+        )
 
 
 def _content(

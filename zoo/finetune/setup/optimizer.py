@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -140,21 +139,17 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
         raise InvalidOption(f"timm has no optimizer '{name}'{hint}")
     # One pass over the memory of a step instead of eight: without it, AdamW takes up to a sixth of
     # the time of a training from a cut.
-    made_by = timm.optim.get_optimizer_info(name).opt_class
-    device = groups[0]["params"][0].device.type
-    options: dict[str, Any] = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
+    kind = timm.optim.get_optimizer_info(name).opt_class
+    fused = kind in FUSED and groups[0]["params"][0].device.type in FUSED_ON
+    options: dict[str, Any] = {"fused": True} if fused else {}
     optimizer: Optimizer = timm.optim.create_optimizer_v2(
-        groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
+        groups, name, recipe.lr, recipe.weight_decay, **options
     )
     return optimizer
 
 
 def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
-    """The recipe's course over so many steps, as one factor for all groups."""
-    courses: Mapping[str, Callable[[float], float]] = {
-        "cosine": lambda share: _cosine(1.0, 0.0, share),
-        "constant": lambda _: 1.0,
-    }
+    """The recipe's course over so many optimizer steps, as one factor for all groups."""
     rise = WARMUP[recipe.schedule] if recipe.warmup is None else recipe.warmup
     warm = max(round(steps * rise), 1) if rise else 0
 
@@ -163,7 +158,9 @@ def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
             return _one_cycle(step, max(steps, 1), rise)
         if step < warm:
             return (step + 1) / warm
-        return courses[recipe.schedule]((step - warm) / max(steps - warm, 1))
+        if recipe.schedule == "constant":
+            return 1.0
+        return _cosine(1.0, 0.0, (step - warm) / max(steps - warm, 1))
 
     return LambdaLR(optimizer, factor)
 

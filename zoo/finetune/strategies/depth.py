@@ -111,7 +111,15 @@ def depth_curve(
                 if validation:
                     parts.append(((features, targets), (validation[0][at], validation[1])))
                 scores.append(_scored(parts, grouped, outputs, solver, task, seed))
-                points.append(_point(tap, scores[-1], _nearest(parts, task)))
+                points.append(
+                    Point(
+                        unit=tap.unit,
+                        features=tap.features,
+                        score=scores[-1].double().mean().item(),
+                        error=_standard_error(scores[-1]),
+                        knn=_nearest(parts, task),
+                    )
+                )
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
     return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
@@ -151,16 +159,6 @@ def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
         right += neighbors(features, targets, val_split, (k,))[k] * len(val_split[1])
         images += len(val_split[1])
     return right / images
-
-
-def _point(tap: Tap, good: Tensor, knn: float | None) -> Point:
-    return Point(
-        unit=tap.unit,
-        features=tap.features,
-        score=good.double().mean().item(),
-        error=_standard_error(good),
-        knn=knn,
-    )
 
 
 def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:

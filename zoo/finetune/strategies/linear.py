@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.groups import allot
+from zoo.finetune.dataset.split import allot
 
 __all__ = ["Fitter", "Kind", "Split", "best_c", "folds", "goodness", "kind_for", "splits"]
 
