@@ -78,19 +78,7 @@ def conclude(
     metrics = _test(prepared, loader, journal)
     warned = warning(prepared, [*journal.run.lines()], metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
-    parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
-    manifest = replace(
-        prepared.planned.descending(prepared.known, parent),
-        freeze={
-            "frozen_units": prepared.lowest,
-            "trainable_units": prepared.units - prepared.lowest,
-            "boundary": prepared.hierarchy.boundary_name(prepared.lowest),
-            "kept": weights_name,
-        },
-        metrics=metrics,
-        provenance=provenance,
-        created=now(),
-    )
+    manifest = _manifest(prepared, weights_name, metrics, provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared, manifest, save)
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
@@ -105,6 +93,24 @@ def conclude(
         warning=warned,
         skipped=len(prepared.dataset.skipped),
         seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _manifest(
+    prepared: Prepared, weights_name: str, metrics: dict[str, float], provenance: dict[str, str]
+) -> Manifest:
+    parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
+    return replace(
+        prepared.planned.descending(prepared.known, parent),
+        freeze={
+            "frozen_units": prepared.lowest,
+            "trainable_units": prepared.units - prepared.lowest,
+            "boundary": prepared.hierarchy.boundary_name(prepared.lowest),
+            "kept": weights_name,
+        },
+        metrics=metrics,
+        provenance=provenance,
+        created=now(),
     )
 
 

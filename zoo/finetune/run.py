@@ -61,8 +61,9 @@ def finetune(
         earlier: What ran before, if it is run again.
 
     Raises:
+        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: Nothing was trained.
         Diverged: The loss is NaN or infinite, in training or on the test images; nothing was
-            saved. Else as `prepare`: nothing was trained.
+            saved.
     """
     began = time.monotonic()
     workspace.names.check_free(save)  # saving checks it, too: hours later
@@ -126,11 +127,7 @@ def _unfinished(run: Run) -> Run:
 
 @contextmanager
 def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
-    """While the main rank holds the run's lock; an interrupt says how to resume the run.
-
-    Raises:
-        Conflict: Another process runs it; raised on all ranks.
-    """
+    """While the main rank holds the run's lock; an interrupt says how to resume the run."""
     locks: list[RunLock] = []
 
     def take() -> Conflict | None:
@@ -222,11 +219,8 @@ def rerun(
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
     differs is remarked on. ``data`` is where the images are now, if not where they were.
 
-    Raises:
-        UnknownName: No such checkpoint, or its base is not here.
-        Unsupported: It is not the result of a fine-tune.
-        InvalidOption: It was trained elsewhere, and ``data`` is None.
-        InvalidData: The images, or their split, are not those that it was trained on.
+    Raises `InvalidData` where the images, or their split, are not those that it was trained on, and
+    `InvalidOption` where it was trained elsewhere and ``data`` is None.
     """
     _, digest = workspace.names.resolve(name)
     known = workspace.store.manifest(digest)
@@ -262,10 +256,9 @@ def find_lr(
     device: str = "auto",
     progress: Progress = silent,
 ) -> LRCurve:
-    """Try learning rates for the first phase of ``recipe``; nothing is kept. Raises as `finetune`.
+    """Try learning rates for the first phase of ``recipe``; nothing is kept.
 
-    Raises:
-        InvalidOption: The recipe trains nothing.
+    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
     """
     ranks, device = join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, ranks)

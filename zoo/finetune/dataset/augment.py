@@ -74,8 +74,7 @@ def training_transform(preprocessing: Preprocessing, level: str = "none") -> Tra
     """The transform of a level for a checkpoint; ``none`` is also that for evaluation.
 
     Raises:
-        InvalidOption: There is no such level.
-        Unsupported: The preprocessing is beyond the limits.
+        InvalidOption, Unsupported: There is no such level; the preprocessing is beyond the limits.
     """
     check_preprocessing(preprocessing)
     if level not in LEVELS:

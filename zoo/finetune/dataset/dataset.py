@@ -114,14 +114,12 @@ class Dataset:
     test: tuple[Sample, ...]  # what only measures the result; may be empty
     digest: str
     split_digest: str
-    groups: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # by key; an image alone has none
+    # By key; an image alone has none.
+    groups: Mapping[str, str] = field(default_factory=dict, repr=False)
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
-    states: Mapping[str, int] = field(
-        default_factory=dict, repr=False
-    )  # of files when they were checked (`state_of`)
+    # Of files when they were checked (`state_of`).
+    states: Mapping[str, int] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
@@ -134,11 +132,7 @@ class Dataset:
         return [self.groups.get(sample.key, "") for sample in self.train]
 
     def check_unchanged(self) -> None:
-        """Make sure that the files are still those that were checked, and that `digest` is of.
-
-        Raises:
-            InvalidData: They are not.
-        """
+        """Raise `InvalidData` where files are not those that were checked, and `digest` is of."""
         files = ((key, self.images.file(key)) for key in self.states)
         changed = [key for key, file in files if file and state_of(file) != self.states[key]]
         if changed:

@@ -91,11 +91,7 @@ class EncodedImages(ABC):
 
 
 def decode(key: str, data: bytes) -> Image.Image:
-    """An encoded image as RGB.
-
-    Raises:
-        InvalidImage: The bytes are not a readable image, or one whose values have no range.
-    """
+    """An encoded image as RGB; raises `InvalidImage` if it cannot be read, or has no range."""
     try:
         with opened(BytesIO(data), key) as image:
             return to_rgb(image, key)

@@ -31,11 +31,7 @@ ALL = -1
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much is held out; 0: none.
-
-    Raises:
-        InvalidOption: Nothing would be left to train on.
-    """
+    """How much is held out; 0: none. `InvalidOption`: nothing would be left to train on."""
 
     validation: float
     test: float
@@ -257,18 +253,12 @@ def allot(
     seed: int,
     every: bool = False,
 ) -> list[int]:
-    """A part for each item, the same for all of a group; each part has its share of each label as
-    nearly as groups allow.
+    """A part for each item with its labels, the same for all of a group; "" is no group.
 
-    The largest groups are handed out first, each to the part where the squared distance from its
-    share of the counts grows least. Every label is in the first part.
-
-    Args:
-        labels: Of each item.
-        groups: Of each item; empty: it is alone.
-        shares: Of each part, 1 together; 0: it stays empty.
-        seed: Of the order among groups of one size.
-        every: Whether the other parts should have each label, too, where it is in several groups.
+    Each part has its share of each label as nearly as groups allow, of 0 none at all: the largest
+    groups are handed out first, each to the part where the squared distance from its share of the
+    counts grows least. ``seed`` orders groups of one size. Every label is in the first part; with
+    ``every`` also in the others, where it is in several groups.
     """
     blocks = _blocks(labels, groups, seed)
     total = Counter[int]()

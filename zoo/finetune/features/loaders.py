@@ -106,13 +106,10 @@ def image_loaders(prepared: Prepared) -> Loaders:
 
 
 def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
-    """The highest cut below ``boundary`` whose inputs can be cached, and what they are like.
+    """The highest cut below ``boundary`` whose inputs can be cached, and their shape.
 
     Where dropout lies right before the head, that is one below the last unit, so that training
     still draws anew in each step.
-
-    Raises:
-        Unsupported: There is none; the reason at the highest one.
     """
     reason: Unsupported | None = None
     cut = prepared.hierarchy.cut_below(boundary)

@@ -76,15 +76,10 @@ def write_features(
     float32 (N, K) for labels and numbers. Rows are sorted by path; the splits of the data are put
     together. Its metadata says ``ref``, ``manifest``, ``architecture``, ``unit``, ``task`` and
     ``data_digest``, and as JSON lists ``classes`` and ``paths``. Options as of `Zoo.features`.
-
-    Raises:
-        Conflict, UnknownName, InvalidData, InvalidOption, Unsupported, DiskFull: What was in
-            ``out`` is as it was.
+    Where something fails, what was in ``out`` stays.
     """
-    if out.is_dir():
-        raise Conflict(f"{out} is a folder")
-    if out.exists() and not force:
-        raise Conflict(f"{out} exists; --force replaces it")
+    if out.is_dir() or (out.exists() and not force):
+        raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
@@ -92,17 +87,7 @@ def write_features(
     dataset = _dataset(workspace, data, task, skip_bad, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
-    about = {
-        "ref": str(ref or name),
-        "manifest": str(digest),
-        "architecture": manifest.backbone.architecture,
-        "unit": tap.unit,
-        "task": dataset.task,
-        "data_digest": dataset.digest,
-        "classes": json.dumps(dataset.classes),
-        "paths": json.dumps([sample.key for sample in samples]),
-    }
-    # A generator: a folder where nothing can be written shows before the images run, not after.
+    about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
     write_whole(out, _content(model, tap, batches, about, progress))
     return Features(
         path=out,
@@ -113,6 +98,17 @@ def write_features(
         features=tap.features,
         classes=dataset.classes,
     )
+
+
+def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
+    return {
+        "architecture": manifest.backbone.architecture,
+        "unit": tap.unit,
+        "task": batches.dataset.task,
+        "data_digest": batches.dataset.digest,
+        "classes": json.dumps(batches.dataset.classes),
+        "paths": json.dumps([sample.key for sample in batches.samples]),
+    }
 
 
 def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
@@ -140,6 +136,7 @@ def _dataset(
 def _content(
     model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
 ) -> Iterator[bytes]:
+    # A generator: a folder where nothing can be written shows before the images run, not after.
     with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)

@@ -94,9 +94,7 @@ class Saved:
     best: Best
     tensors: dict[str, Tensor]  # what training moves, by name
     learner: dict[str, Any] | None = None  # of `Learner.state_dict`; None between phases
-    random: list[dict[str, Tensor]] = field(
-        default_factory=list
-    )  # states of the random number generators of each rank
+    random: list[dict[str, Tensor]] = field(default_factory=list)  # generators, of each rank
 
 
 class Snapshots:
@@ -241,22 +239,14 @@ def _random_state() -> dict[str, Tensor]:
 
 
 def write_state(saved: Saved, path: Path) -> None:
-    """Write ``saved`` whole, in the place of an earlier one.
-
-    Raises:
-        DiskFull: There is no space; the earlier one is as it was.
-    """
+    """Write ``saved`` whole; where there is no space (`DiskFull`), an earlier one stays."""
     buffer = io.BytesIO()
     torch.save({**vars(saved), "position": vars(saved.position), "best": vars(saved.best)}, buffer)
     write_whole(path, [buffer.getbuffer()])
 
 
 def read_state(path: Path) -> Saved:
-    """Inverse of `write_state`; runs nothing that the file holds.
-
-    Raises:
-        Invalid: It is damaged.
-    """
+    """Inverse of `write_state`; runs nothing that the file has; `Invalid` if damaged."""
     try:
         with open_regular(path, path) as file:
             raw = torch.load(file, map_location="cpu", weights_only=True)

@@ -94,8 +94,7 @@ def _steps(
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
     """One pass over ``batches``; yields after each optimizer step, when the weights have moved.
 
-    Raises:
-        Diverged: The loss is NaN or infinite.
+    Raises `Diverged` where the loss is NaN or infinite.
     """
     learner.model.train()
     device, ranks = learner.device, learner.ranks

@@ -109,13 +109,11 @@ class Distributed(Ranks):
 def join(device: str) -> tuple[Ranks, str]:
     """Meet the others, if there are any, as accelerate's settings or ``torchrun`` say.
 
-    Returns:
-        This rank, and its own device.
+    Returns this rank, and its own device.
 
     Raises:
         MissingPackage: There are others, and accelerate is not installed.
-        Unsupported: Weights are to be spread over the processes in a way that is not done
-            here; or they cannot communicate.
+        Unsupported: They share weights in a way that is not done here, or cannot communicate.
     """
     world_size, way = config.processes(), config.weights_spread_by()
     if world_size < 2:

@@ -72,12 +72,7 @@ class Sharded(Distributed):
         """Nothing: those of shards are added up in the backward pass."""
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
-        """Refuse what cannot be sharded.
-
-        Raises:
-            InvalidOption: A network that is compiled.
-            Unsupported: One of the weights is a single number, of which there is no shard.
-        """
+        """Refuse what cannot be sharded: a compiled network, or a weight that is one number."""
         if recipe.compile:
             raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
         if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:

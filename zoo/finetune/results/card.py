@@ -75,37 +75,28 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
     shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
     more = len(manifest.classes) - SHOWN_CLASSES
     lines = [
-        f"# {_plain(name)}",
-        "",
+        f"# {_plain(name)}\n",
         f"`{manifest.backbone.architecture}`, fine-tuned from "
         f"`{_plain(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
-        f"({dataset.task}, {len(dataset.classes)} outputs).",
-        "",
+        f"({dataset.task}, {len(dataset.classes)} outputs).\n",
         f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
         f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
         f"- kept: {plan.get('kept', 'the last epoch')}",
         f"- input: {size}, mean {list(manifest.preprocessing.mean)}, "
         f"std {list(manifest.preprocessing.std)}",
         f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
-        f"{len(dataset.test)} to test",
-        "",
-        "## Result on the test images",
-        "",
-        *([f"**Warning:** {_plain(warned)}.", ""] if warned else []),
+        f"{len(dataset.test)} to test\n",
+        "## Result on the test images\n",
+        *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
         "| figure | value |",
         "| --- | --- |",
         *(f"| {name} | {value:.4f} |" for name, value in manifest.metrics.items()),
-        "",
-        "## Outputs",
-        "",
+        "\n## Outputs\n",
         shown + (f" and {more} more" if more > 0 else ""),
-        "",
-        "## Recipe",
-        "",
+        "\n## Recipe\n",
         "```json",
         json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
-        "```",
-        "",
+        "```\n",
         f"Parent: `{parent.manifest if parent else ''}`, data: "
         f"`{manifest.provenance.get('data_digest')}`, split: "
         f"`{manifest.provenance.get('split_digest')}`.",

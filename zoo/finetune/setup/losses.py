@@ -44,12 +44,11 @@ def make_loss(recipe: Recipe, head: Head, dataset: Dataset, device: torch.device
 
 
 def balanced_weights(samples: Sequence[Sample], task: Task, outputs: int) -> Tensor:
-    """Weights (K,) float32 for the loss, from the counts of training targets.
+    """Weights (K,) float32 for the loss that let rare classes count as much as common ones.
 
-    - classification: ``N / (K * n_c)`` for a class with ``n_c`` of ``N`` images, so that the
-      average weight of an image is 1 (the ``weight`` of cross entropy);
-    - multi-label: ``(N - n_k) / n_k`` for a label that ``n_k`` images have, so that its two sides
-      weigh the same (the ``pos_weight`` of binary cross entropy).
+    Of classes ``N / (K * n_c)``, so that the average weight of an image is 1 (``weight`` of cross
+    entropy); of labels ``(N - n_k) / n_k``, so that the two sides of each weigh the same
+    (``pos_weight`` of binary cross entropy).
 
     Raises:
         InvalidOption: Numbers have no classes.

@@ -34,9 +34,7 @@ class Network:
     model: nn.Module
     backbone: Backbone  # the plugin, with what surgery the network underwent
     planned: m.Manifest  # its manifest, so far
-    heads: tuple[
-        nn.Module, ...
-    ]  # what the head's plugin built: one module, of a distilled pair two
+    heads: tuple[nn.Module, ...]  # what the head's plugin built: one, of a distilled pair two
 
 
 def make_network(

@@ -107,29 +107,18 @@ def prepare(
     ranks: Ranks = ALONE,
     known_as: str | None = None,
 ) -> Prepared:
-    """Load, read and check everything that ``recipe`` needs; what is quick comes first.
-
-    ``known_as`` is what the result's lineage calls the base, if not ``base``.
-
-    Raises:
-        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull, Unsupported: Something
-            is missing or does not fit; nothing was trained.
-    """
+    """Load, read and check all that ``recipe`` needs; what is checked quickly comes first."""
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
-    # Before hours of training rather than after: the result, and the file it is stored from.
-    if shutil.disk_usage(workspace.root).free < 2 * known.logical_bytes:
-        raise DiskFull(workspace.root)
     check_optimizer(recipe, device, sharded=ranks.sharded)
-    _check_units(workspace, known, recipe)
+    _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = _dataset(workspace, recipe, progress)
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
-    ranks.check(recipe, network.model)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    planned = replace(network.planned, recipe=recipe.to_json())
+    network = replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
     prepared = Prepared(
         base=known_as or str(ref or base),
         parent=parent,
@@ -137,7 +126,7 @@ def prepare(
         recipe=recipe,
         dataset=dataset,
         head=head,
-        network=replace(network, planned=planned),
+        network=network,
         hierarchy=_hierarchy(network),
         loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
@@ -149,12 +138,11 @@ def prepare(
     return prepared
 
 
-def _check_units(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
-    """Look for the units that the recipe names, before all images are read.
-
-    Raises:
-        InvalidFreeze, UnknownName: There is none of that name.
-    """
+def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
+    """Look for space, and for the units that the recipe names, before all images are read."""
+    # Before hours of training rather than after: the result, and the file it is stored from.
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)
     hierarchy = of_checkpoint(workspace.registry, base)
     for phase in recipe.plan():
         hierarchy.boundary(phase.freeze)
@@ -181,8 +169,7 @@ def truncated(prepared: Prepared, unit: str) -> Prepared:
     """The same with a network that ends after ``unit``, and a new head there.
 
     Raises:
-        UnknownName: It has no such unit.
-        Unsupported: It cannot be truncated there.
+        UnknownName, Unsupported: It has no such unit, or cannot be truncated there.
     """
     name = prepared.hierarchy.units[unit_named(prepared.hierarchy, unit)].name
     surgery = Surgery(truncate=name)
@@ -201,11 +188,7 @@ def _hierarchy(network: Network) -> Hierarchy:
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
-    """The recipe's, ``auto`` decided: a probe comes first where it can.
-
-    Raises:
-        Unsupported: It asks for a probe, and the head is none that one could be put into.
-    """
+    """The recipe's, ``auto`` decided: a probe comes first where it can."""
     linear = all(isinstance(head, nn.Linear) for head in network.heads)
     if recipe.strategy == "auto":
         return "lp-ft" if linear and len(dataset.train) >= LEAST else "partial"
@@ -218,12 +201,9 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
 
 
 def _check_effects(prepared: Prepared) -> None:
-    """Refuse what this network and these images leave without effect.
-
-    Raises:
-        InvalidOption: There is such an option, or gradient checkpointing cannot be had.
-    """
+    """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
+    prepared.ranks.check(recipe, prepared.model)
     if recipe.views and not any(prepared.boundaries):
         raise InvalidOption(VIEWS_OF_NOTHING)
     if recipe.blend != "none" and not prepared.dataset.validation:
@@ -237,12 +217,7 @@ def _check_effects(prepared: Prepared) -> None:
 
 
 def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
-    """Let the network compute activations again on the way back.
-
-    Raises:
-        InvalidOption: It cannot, or batch norm above the boundary would move its running statistics
-            again.
-    """
+    """Let the network compute activations again in the backward pass."""
     name, model = network.planned.backbone.architecture, network.model
     counting = [
         path
@@ -252,6 +227,7 @@ def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
     units = hierarchy.units[boundary:]
     above = [unit.name for unit in units if any(under(path, unit.modules) for path in counting)]
     if above:
+        # Their running statistics would move twice in each step.
         raise InvalidOption(
             f"no gradient checkpointing for {name} while its batch norm is trained: freeze it "
             f"(--freeze {above[-1]}), or leave checkpointing out"

@@ -83,14 +83,10 @@ def depth_curve(
     groups: Sequence[str] = (),
     progress: Progress,
 ) -> Curve:
-    """Score a probe at each tap and choose one of them.
+    """Score a probe at each tap, in order of depth, and choose one of them.
 
     Scores are on the validation split. Where that is small, or missing, training images are held
-    out in turn as well, a third at a time.
-
-    Args as of `zoo.finetune.strategies.probe.fit_probe`, but for the taps in order of depth, with
-    the training images' features there, float32 (N, F) on the CPU, and the features of the
-    validation split at each tap. Raises as that.
+    out in turn as well, a third at a time. Features and the rest are as `fit_probe` has them.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)
@@ -98,8 +94,7 @@ def depth_curve(
     if validation and len(validation[1]) >= AMPLE:
         held_out = []
     grouped = [[groups[row] for row in fitted] for fitted, _ in held_out] + [groups]
-    points: list[Point] = []
-    scores: list[Tensor] = []
+    points, scores = list[Point](), list[Tensor]()
     with progress("probing each unit", len(features_by_tap)) as bar:
         for at, (tap, features) in enumerate(features_by_tap):
             outputs = check_features(features, targets)
@@ -110,16 +105,11 @@ def depth_curve(
                 parts = splits(features, targets, held_out)
                 if validation:
                     parts.append(((features, targets), (validation[0][at], validation[1])))
-                scores.append(_scored(parts, grouped, outputs, solver, task, seed))
-                points.append(
-                    Point(
-                        unit=tap.unit,
-                        features=tap.features,
-                        score=scores[-1].double().mean().item(),
-                        error=_standard_error(scores[-1]),
-                        knn=_nearest(parts, task),
-                    )
-                )
+                score = _scored(parts, grouped, outputs, solver, task, seed)
+                mean, error = score.double().mean().item(), _standard_error(score)
+                knn, size = _nearest(parts, task), tap.features
+                points.append(Point(unit=tap.unit, features=size, score=mean, error=error, knn=knn))
+                scores.append(score)
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
     return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
@@ -165,13 +155,13 @@ def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
     """The shallowest whose score is within one standard error of the best one's.
 
     One that cannot be told from the best is as good, and a shallower network is smaller and
-    faster. The error is that of the difference, image by image. What gives the last features is the
-    whole network: then there is nothing to truncate.
+    faster. The error is that of the difference, image by image.
     """
     best = max(good, key=lambda each: each.mean().item())
     for at, each in enumerate(good):
         less = best - each
         if less.mean().item() <= _standard_error(less):
+            # What gives the last features is the whole network: there is nothing to truncate.
             return len(good) - 1 if as_last[at] else at
     raise AssertionError("unreachable: the best is as good as itself")
 
@@ -184,12 +174,8 @@ def _standard_error(values: Tensor) -> float:
 def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
     """The network ended at the unit that the recipe names, or at the one that does best.
 
-    That one is found on what is trained on and chosen on; the curve over all depths is kept in the
-    run's folder.
-
-    Raises:
-        UnknownName: It has no such unit.
-        Unsupported: What is there cannot be pooled.
+    That one is found on training and validation images; the curve over all depths is written to
+    the run's folder. Raises as `truncated`.
     """
     at = prepared.recipe.at
     if at == "auto":

@@ -64,8 +64,7 @@ label, least squares. The last is for numbers, the one before for labels by them
 def kind_for(task: Task, asked: Literal["softmax", "svm"]) -> Kind:
     """The kind of probe for a task: where classes take a softmax, labels and numbers take theirs.
 
-    Raises:
-        InvalidOption: The task is regression, for which there are no support vectors here.
+    Raises `InvalidOption` for support vectors of a regression, which there are none of.
     """
     if asked == "svm":
         if task == "regression":
@@ -249,22 +248,13 @@ def _of_scipy() -> ThreadpoolController:
 
 
 def best_c(
-    kind: Kind,
-    task: Task,
-    parts: Sequence[tuple[Split, Split]],
-    outputs: int,
+    kind: Kind, task: Task, parts: Sequence[tuple[Split, Split]], outputs: int
 ) -> tuple[float, dict[float, float]]:
-    """The C with the best score, and the scores of all that were tried.
+    """The C with the best score over all ``parts``, each to fit and to score on, and all scores.
 
     Of equal scores the smaller loss counts, where outputs are logits of probabilities, and else the
     smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
     score is often as good as any.)
-
-    Args:
-        kind: The solver.
-        task: What the outputs mean.
-        parts: What to fit on and what to score on, once or several times.
-        outputs: K.
     """
     paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
     scores: dict[float, float] = {}

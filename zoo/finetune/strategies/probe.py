@@ -69,8 +69,7 @@ def fit_probe(
         groups: Of each image; those of one stay in one fold.
 
     Raises:
-        InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Features are NaN or infinite.
+        InvalidOption, Unsupported: See `kind_for` and `check_features`.
     """
     began = time.perf_counter()
     solver = kind_for(task, kind)
@@ -103,11 +102,7 @@ def check_features(features: Tensor, targets: Tensor) -> int:
 
 
 def install(probe: Probe, head: nn.Module) -> None:
-    """Copy the probe into a linear head.
-
-    Raises:
-        Unsupported: The head is no linear layer with a bias and of the probe's size.
-    """
+    """Copy the probe into a linear head; raises `Unsupported` where it is no head of its size."""
     if not isinstance(head, nn.Linear) or head.bias is None:
         raise Unsupported(f"a probe fits a linear head with a bias, not {type(head).__name__}")
     if head.weight.shape != probe.weight.shape:
@@ -122,10 +117,10 @@ def install(probe: Probe, head: nn.Module) -> None:
 def neighbors(
     features: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBORS
 ) -> dict[int, float]:
-    """Accuracy on the validation split of the vote of the k nearest feature vectors, by k.
+    """Accuracy on the validation split of the vote of the k nearest vectors, by angle, for each k.
 
-    Nearest by angle. An indicator only: it costs next to nothing, and follows what training
-    would reach. A k larger than the number of images is left out.
+    A hint only: it costs next to nothing, and follows what training would reach. A k larger than
+    the number of images is left out.
     """
     val_features, truth = validation
     accuracies = {}
