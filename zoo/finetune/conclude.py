@@ -81,6 +81,7 @@ def conclude(
     manifest = _manifest(prepared, weights_name, metrics, provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared, manifest, save)
+    # Only now: a run that dies in between is resumed, and publishes the same bits again.
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
     return Finetuned(
         ref=save,

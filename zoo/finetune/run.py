@@ -105,6 +105,7 @@ def resume(
         earlier = Earlier(latest(run.provenance), "when the run began")
         with earlier.threads(device, ranks):
             recipe = Recipe.recorded(run.recipe)
+            # By its digest: the name of the base may point at another checkpoint by now.
             prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, run.base)
             earlier.check_data(prepared)
             path = run.folder / STATE
@@ -169,6 +170,7 @@ def _run(
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
     loaders = _loaders(workspace, prepared, journal.remark)
+    # After the network was made: its head is the same in all ranks, its dropout is not.
     ranks.seed(prepared.recipe.seed)
     if saved:
         state.load(saved)
@@ -219,8 +221,7 @@ def rerun(
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
     differs is remarked on. ``data`` is where the images are now, if not where they were.
 
-    Raises `InvalidData` where the images, or their split, are not those that it was trained on, and
-    `InvalidOption` where it was trained elsewhere and ``data`` is None.
+    Other images or another split raise `InvalidData`; `InvalidOption`, if it was trained elsewhere.
     """
     _, digest = workspace.names.resolve(name)
     known = workspace.store.manifest(digest)
@@ -228,6 +229,7 @@ def rerun(
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
     here = (run.result.get("manifest") for run in list_runs(workspace))
+    # A recipe from elsewhere could name any folder of this machine.
     if not data and str(digest) not in here:
         raise InvalidOption(
             f"{name} was not trained in this zoo, and the data that its recipe names "

@@ -132,6 +132,7 @@ def check_images(
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
         progress("checking images", len(keys)) as task,
     ):
+        # Else the file would grow with each image that ever was there.
         for stale in seen.keys() - set(keys):
             del seen[stale]
         try:

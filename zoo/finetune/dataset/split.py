@@ -14,15 +14,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Row, Sample, Target
 
 __all__ = ["Parts", "Shares", "allot", "by_rule", "is_rule", "joined", "labels_of", "split"]
-
-T = TypeVar("T")
 
 FOLDER = "folder"
 ALL = -1
@@ -76,7 +74,12 @@ def split(
     # Of some groups only one may be here: where splits are given, the rest is in these.
     together = [group if sizes[group] > 1 else "" for group in together]
     if any(together):
-        parts = _by_groups(ordered, task, shares, seed, together)
+        labels = [() if task == "regression" else labels_of(sample.target) for sample in ordered]
+        each = 1 - shares.validation - shares.test, shares.validation, shares.test
+        allotted = allot(labels, together, each, seed, every=task == "classification")
+        parts = Parts([], [], [])
+        for sample, part in zip(ordered, allotted, strict=True):
+            parts[part].append(sample)
     elif task == "multi-label":
         parts = _by_labels(ordered, shares, seed)
     else:
@@ -85,24 +88,12 @@ def split(
         for sample in ordered:
             classes[sample.target if isinstance(sample.target, int) else 0].append(sample)
         for target, group in classes.items():
-            _shuffle(group, seed, target)
+            _random(seed, target).shuffle(group)
             validation, test = shares.of(len(group))
             parts.test.extend(group[:test])
             parts.validation.extend(group[test : test + validation])
             parts.train.extend(group[test + validation :])
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
-
-
-def _by_groups(
-    samples: Sequence[Sample], task: Task, shares: Shares, seed: int, groups: Sequence[str]
-) -> Parts:
-    labels = [() if task == "regression" else labels_of(sample.target) for sample in samples]
-    parts = Parts([], [], [])
-    each = 1 - shares.validation - shares.test, shares.validation, shares.test
-    allotted = allot(labels, groups, each, seed, every=task == "classification")
-    for sample, part in zip(samples, allotted, strict=True):
-        parts[part].append(sample)
-    return parts
 
 
 def labels_of(target: Target) -> Iterable[int]:
@@ -112,8 +103,8 @@ def labels_of(target: Target) -> Iterable[int]:
     return [label for label, value in enumerate(target) if value]
 
 
-def _shuffle(items: list[T], seed: int, target: int) -> None:
-    random.Random(f"{seed} {target}").shuffle(items)  # noqa: S311 - a split, not a secret
+def _random(seed: int, target: int) -> random.Random:
+    return random.Random(f"{seed} {target}")  # noqa: S311 - a split, not a secret
 
 
 def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
@@ -129,7 +120,7 @@ def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
     share = [lack / max(len(samples), 1) for lack in lacks]
     lacking = {label: [count * part for part in share] for label, count in counts.items()}
     pool = list(range(len(samples)))
-    _shuffle(pool, seed, 0)
+    _random(seed, 0).shuffle(pool)
     parts: list[list[int]] = [[], [], []]
 
     def hand_out(index: int, by: Sequence[float]) -> None:
@@ -182,10 +173,7 @@ def by_rule(rows: Iterable[Row], group_by: str) -> list[Row]:
     """The rows with the groups that their paths name; a problem where one names none.
 
     ``folder`` takes the folder that an image lies in, below that of its class; a regular expression
-    that is found in the path takes its first group.
-
-    Raises:
-        InvalidOption: It is neither.
+    that is found in the path takes its first group. Anything else is an `InvalidOption`.
     """
     rule = _of_pattern(group_by) if group_by != FOLDER else _of_folder
     grouped = []

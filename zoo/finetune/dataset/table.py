@@ -134,8 +134,8 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
 def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
     path_column = next((name for name in PATHS if name in names), None)
     if path_column is None:
-        wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
-        raise InvalidData(path, [f"no column {wanted}; it has: {there}"])
+        needed = " or ".join(f"'{name}'" for name in PATHS)
+        raise InvalidData(path, [f"no column {needed}; it has: {', '.join(names)}"])
     split = "split" if "split" in names else None
     numbers = tuple(n for n in names if n == "target" or n.startswith("target_"))
     several = ("labels",) if "labels" in names else ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from blake3 import blake3
 from PIL import EpsImagePlugin, Image
@@ -23,6 +23,7 @@ from zoo.finetune.dataset.named import Entry, Named, list_entries
 
 __all__ = ["list_hfds", "list_torch"]
 
+Untyped: TypeAlias = Any  # a dataset of torchvision, or timm's reader of one
 TRAIN_AND_VALIDATION = frozenset({"imagenet", "inat", "inaturalist", "places365"})
 FOLDERS = frozenset({"folder", "image_folder"})
 """torchvision's own reader of class folders; it sorts class names as text."""
@@ -31,7 +32,7 @@ FOLDERS = frozenset({"folder", "image_folder"})
 class TorchImages:
     """Implements `Images`: keys are the split and the index in it."""
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
+    def __init__(self, parts: Mapping[str, Untyped]) -> None:
         self.parts = parts
 
     def read(self, key: str) -> Image.Image:
@@ -91,13 +92,13 @@ def _splits(named: Named) -> dict[str, str]:
     return {"train": "train", second: second}
 
 
-def _names(dataset: Any) -> Sequence[str]:
+def _names(dataset: Untyped) -> Sequence[str]:
     # ImageNet has several words for each class.
     names = getattr(dataset, "classes", ())
     return [name if isinstance(name, str) else ", ".join(name) for name in names]
 
 
-def _torch_entries(part: str, dataset: Any) -> Iterator[Entry]:
+def _torch_entries(part: str, dataset: Untyped) -> Iterator[Entry]:
     targets = getattr(dataset, "targets", None)
     for index in range(len(dataset)):
         key, where = f"{part}/{index}", "" if part == "all" else part
@@ -120,7 +121,7 @@ def _unreadable(error: Exception) -> str:
 class HubImages(EncodedImages):
     """Implements `Images`: keys are the split and the index in it."""
 
-    def __init__(self, readers: Mapping[str, Any]) -> None:
+    def __init__(self, readers: Mapping[str, Untyped]) -> None:
         self.readers = readers
 
     def encoded(self, key: str) -> bytes:

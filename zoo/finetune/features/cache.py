@@ -227,6 +227,7 @@ def _opened(
     try:
         known = json.loads((home / DESCRIPTION).read_bytes())
         digests = known.pop("digests")
+        # Hashed each time: a run would train on what a crash or a disk made of the bytes.
         sound = known == full and all(
             _digest(_path(home, number)) == digest for number, digest in enumerate(digests)
         )

@@ -126,6 +126,7 @@ def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCu
 
 def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
+    # One cache for all parts, by key: another split of the same images finds it, too.
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
     entry, shape = _cut_entry(prepared, boundary, whole.image(0, 0).to(prepared.device))

@@ -80,6 +80,7 @@ def write_features(
     """
     if out.is_dir() or (out.exists() and not force):
         raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
+    # Name, unit and device are looked at before all images are decoded, which takes long.
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))

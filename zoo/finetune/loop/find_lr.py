@@ -104,7 +104,7 @@ def _untouched(learner: Learner) -> Iterator[None]:
     tensors = [*model.parameters(), *model.buffers()]
     before = [value.detach().clone() for value in tensors]
     modes = {child: child.training for child in model.modules()}
-    state = deepcopy(optimizer.state_dict())
+    state = deepcopy(optimizer.state_dict())  # which refers to the very tensors that steps change
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             yield

@@ -27,6 +27,9 @@ from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["EMA", "Learner", "Step", "between", "live_tensors", "make_learner"]
 
+StateDict = dict[str, Any]
+"""What `Learner.state_dict` gives: tensors and numbers, nested."""
+
 
 class Step(NamedTuple):
     """What one step did: mean loss, the head's rate, images seen, and how many batches."""
@@ -70,7 +73,7 @@ class Learner:
         """The head's, now."""
         return self.phase.lr * float(self.scheduler.lr_lambdas[0](self.scheduler.last_epoch))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """What `load_state_dict` needs, without the weights. The keys are a format on disk."""
         scheduler, ema = self.scheduler, self.ema
         return {
@@ -80,7 +83,7 @@ class Learner:
             "average": {"values": ema.values, "updates": ema.updates} if ema else None,
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+    def load_state_dict(self, saved: StateDict) -> None:
         """Go to where ``saved`` was taken."""
         optimizer, parameters = saved["optimizer"], self.parameters
         for group, old in zip(self.optimizer.param_groups, optimizer["param_groups"], strict=True):
@@ -89,6 +92,7 @@ class Learner:
             for name, value in state.items():
                 state[name] = self.ranks.like(value, parameters[at])
         self.optimizer.load_state_dict(optimizer)
+        # Not its `load_state_dict`: only these two move, and states on disk have no more.
         self.scheduler.last_epoch = saved["rates"]["last_epoch"]
         self.scheduler._last_lr = saved["rates"]["last"]
         self.scaler.load_state_dict(saved["scaler"])

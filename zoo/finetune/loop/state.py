@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,7 +21,7 @@ from torch import Tensor
 from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
-from zoo.finetune.loop.learner import Learner, live_tensors
+from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
 from zoo.finetune.setup.prepare import Prepared
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
@@ -93,7 +92,7 @@ class Saved:
     position: Position
     best: Best
     tensors: dict[str, Tensor]  # what training moves, by name
-    learner: dict[str, Any] | None = None  # of `Learner.state_dict`; None between phases
+    learner: StateDict | None = None  # None between phases
     random: list[dict[str, Tensor]] = field(default_factory=list)  # generators, of each rank
 
 
@@ -104,11 +103,7 @@ class Snapshots:
         self.folder = folder
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep ``tensors`` as ``name``, in the place of others of that name.
-
-        Raises:
-            DiskFull: There is no space for them.
-        """
+        """Keep ``tensors`` as ``name``, in the place of others; raises `DiskFull`."""
         self.folder.mkdir(exist_ok=True)
         # Renamed when it is whole: a run that is cut off here is resumed, and must not read half.
         partial = self.folder / ".partial"
@@ -159,7 +154,11 @@ class State:
 
     def save(self, learner: Learner | None) -> None:
         """Write all that is needed to go on from here; all ranks come here together."""
-        began, random, moving = monotonic(), self.ranks.gather(_random_state()), None
+        began, moving = monotonic(), None
+        generators = {"cpu": torch.random.get_rng_state()}  # what dropout draws from
+        if torch.cuda.is_available():
+            generators["cuda"] = torch.cuda.get_rng_state()
+        random = self.ranks.gather(generators)
         if learner:
             self.ranks.collect(learner.model, self.live)
             moving = self.ranks.full(learner.state_dict())
@@ -230,17 +229,10 @@ def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
         into[name].copy_(value)
 
 
-def _random_state() -> dict[str, Tensor]:
-    """The generators that dropout draws from."""
-    states = {"cpu": torch.random.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
 def write_state(saved: Saved, path: Path) -> None:
     """Write ``saved`` whole; where there is no space (`DiskFull`), an earlier one stays."""
     buffer = io.BytesIO()
+    # Plain dicts: what is loaded without unpickling classes must have none.
     torch.save({**vars(saved), "position": vars(saved.position), "best": vars(saved.best)}, buffer)
     write_whole(path, [buffer.getbuffer()])
 

@@ -61,7 +61,7 @@ def train(
                 if learner.ema:
                     with learner.ema.in_place():
                         _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
-                    ranks.collect(learner.model, state.live)
+                    ranks.collect(learner.model, state.live)  # what is trained, not its average
                 stop = state.best.end_epoch(score, recipe.patience)
                 state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                 if state.due():
@@ -107,7 +107,7 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
         for batch, mass in zip(group, masses, strict=True):
             loss += ranks.total(_backward(learner, batch, forward, mass / whole), device)
             images += ranks.total(batch.images, device)
-        lr = learner.lr
+        lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
         if not math.isfinite(loss):
             step, phase = learner.scheduler.last_epoch, learner.phase

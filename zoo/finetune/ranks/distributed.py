@@ -58,6 +58,7 @@ class Distributed(Ranks):
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """See `Ranks.main_first`."""
+        # One meeting: the others come to it before their block, the main rank after its own.
         if not self.is_main:
             self.wait()
         yield

@@ -70,7 +70,7 @@ class Journal:
         self._remarked = {line.get("text") for line in lines if line["kind"] == "remark"}
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in lines])
-        self._file = path.open("a", buffering=1)
+        self._file = path.open("a", buffering=1)  # by lines: what is killed keeps what it noted
         self._board = _board(run.folder, steps + 1)
 
     def note(self, kind: str, steps: int, **figures: object) -> None:

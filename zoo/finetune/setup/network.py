@@ -49,7 +49,7 @@ def make_network(
     """
     known = store.manifest(digest)
     backbone, model = backbone_of(known), load(store, digest)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # here: what was drawn before must not decide the head's first weights
     heads = give_head(model, backbone, head, len(planned.classes))
     network = Network(model, backbone, planned, heads)
     refusal = _refusal(network)

@@ -26,6 +26,8 @@ from zoo.errors import InvalidOption
 
 __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups", "schedule"]
 
+Group = dict[str, Any]
+"""Options of an optimizer, for some parameters."""
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
@@ -48,7 +50,7 @@ FUSED_ON = ("cpu", "cuda", "mps", "xpu")
 
 def parameter_groups(
     model: nn.Module, hierarchy: Hierarchy, phase: Phase, recipe: Recipe
-) -> list[dict[str, Any]]:
+) -> list[Group]:
     """Groups over exactly the trainable parameters, each with ``lr`` and ``weight_decay``.
 
     The head has the phase's rate; a unit at depth d of D has ``backbone_lr * decay ** (D - 1 - d)``
@@ -121,7 +123,7 @@ def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> No
         )
 
 
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
+def make_optimizer(groups: list[Group], recipe: Recipe) -> Optimizer:
     """The optimizer of that name in timm's list.
 
     Raises:
@@ -141,7 +143,7 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     # the time of a training from a cut.
     kind = timm.optim.get_optimizer_info(name).opt_class
     fused = kind in FUSED and groups[0]["params"][0].device.type in FUSED_ON
-    options: dict[str, Any] = {"fused": True} if fused else {}
+    options: Group = {"fused": True} if fused else {}
     optimizer: Optimizer = timm.optim.create_optimizer_v2(
         groups, name, recipe.lr, recipe.weight_decay, **options
     )

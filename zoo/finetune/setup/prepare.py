@@ -114,6 +114,7 @@ def prepare(
     _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = _dataset(workspace, recipe, progress)
+    # Absolute: it is recorded, and a rerun may begin in another folder.
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
@@ -143,6 +144,7 @@ def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
     # Before hours of training rather than after: the result, and the file it is stored from.
     if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
         raise DiskFull(workspace.root)
+    # The base's own: a new head or image size changes no unit.
     hierarchy = of_checkpoint(workspace.registry, base)
     for phase in recipe.plan():
         hierarchy.boundary(phase.freeze)
@@ -180,11 +182,8 @@ def truncated(prepared: Prepared, unit: str) -> Prepared:
 
 def _hierarchy(network: Network) -> Hierarchy:
     planned = network.planned
-    return network.backbone.hierarchy(
-        planned.backbone.architecture,
-        network.model,
-        input_size=planned.preprocessing.input_size,
-    )
+    architecture, size = planned.backbone.architecture, planned.preprocessing.input_size
+    return network.backbone.hierarchy(architecture, network.model, input_size=size)
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:

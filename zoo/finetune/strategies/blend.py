@@ -39,7 +39,7 @@ def blend(
         parts = loaders(prepared.lowest)
         prepared.ranks.on_main(lambda: _blend(prepared, parts, journal, state))
     put(state.best.tensors, state.live)
-    prepared.ranks.sync(state.live)
+    prepared.ranks.sync(state.live)  # only the main rank has the best
 
 
 def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -> None:

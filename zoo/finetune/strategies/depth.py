@@ -46,7 +46,7 @@ images are held out in turn as well."""
 NEIGHBORS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """A probe at one unit."""
 
@@ -106,19 +106,17 @@ def depth_curve(
                 if validation:
                     parts.append(((features, targets), (validation[0][at], validation[1])))
                 score = _scored(parts, grouped, outputs, solver, task, seed)
-                mean, error = score.double().mean().item(), _standard_error(score)
-                knn, size = _nearest(parts, task), tap.features
-                points.append(Point(unit=tap.unit, features=size, score=mean, error=error, knn=knn))
                 scores.append(score)
+                mean, error = score.double().mean().item(), _standard_error(score)
+                knn = _nearest(parts, task)
+                points.append(Point(tap.unit, tap.features, mean, error, knn))
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
     return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether features are the same but for rounding, as those behind the last unit and before the
-    head often are.
-    """
+    # But for rounding: those behind the last unit and before the head often are the same.
     return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
