@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from zoo.backbones.freeze import freeze
 from zoo.domain.progress import Progress, silent
@@ -91,10 +91,9 @@ def resume(
     ran on, if there is such a one here.
 
     Raises:
-        UnknownName: No such run.
-        Conflict: It is done, or going on.
+        UnknownName, InvalidOption: No such run, or no such device.
+        Conflict: It is done, or running.
         InvalidData: The images, or their split, are not those that it was trained on so far.
-        InvalidOption: The device cannot be used.
     """
     began = time.monotonic()
     run = _unfinished(find_run(workspace, name))
@@ -237,17 +236,8 @@ def rerun(
         )
     recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
     earlier = Earlier(known.provenance, f"when {name} was trained")
-    base, ref = str(tuned[0].manifest), tuned[0].ref
-    return finetune(
-        workspace,
-        base,
-        recipe,
-        save,
-        device=device,
-        progress=progress,
-        known_as=ref,
-        earlier=earlier,
-    )
+    again = partial(finetune, device=device, progress=progress, known_as=tuned[0].ref)
+    return again(workspace, str(tuned[0].manifest), recipe, save, earlier=earlier)
 
 
 def find_lr(

@@ -12,7 +12,7 @@ in are not followed, so there are no loops.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -67,8 +67,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
     for part, top in parts.items():
         before = len(rows) + len(problems)
         for folder in folders_in(top):
-            problem = _unfit(folder, top)
-            if problem:
+            if problem := _unfit(folder, top):
                 problems.append(f"class folder {folder.name!a} {problem}")
                 continue
             classes.add(folder.name)
@@ -82,6 +81,12 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
                 f"'{top.name}' is the {part} split, but has no image of a class: put the images "
                 f"of each class in a folder ({top.name}/CLASS/…), or take '{top.name}' away"
             )
+    taken = {row.key for row in rows}
+    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
+    remarks = []
+    if skipped := [path for path in paths if path not in taken]:
+        images = f"images lie in class folders, and are {', '.join(sorted(SUFFIXES))}"
+        remarks = [f"{len(skipped)} image files are skipped, such as '{skipped[0]}': {images}"]
     return Listing(
         task="classification",
         classes=natural_sort(classes),
@@ -89,18 +94,8 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
         images=FileImages(root),
         cache_key=str(root.resolve()),
         problems=tuple(problems),
-        remarks=tuple(_passed_over(root, {row.key for row in rows})),
+        remarks=tuple(remarks),
     )
-
-
-def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
-    """A remark on what looks like images and is not taken, if there is any."""
-    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
-    if skipped := [path for path in paths if path not in taken]:
-        yield (
-            f"{len(skipped)} image files are skipped, such as '{skipped[0]}': images lie in class "
-            f"folders, and are {', '.join(sorted(SUFFIXES))}"
-        )
 
 
 def _unfit(folder: Path, top: Path) -> str:

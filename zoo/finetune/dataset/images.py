@@ -211,9 +211,8 @@ def _load(cache: Path) -> dict[str, Seen]:
     except OSError:
         return {}
     # A damaged file is forgotten; it costs time only.
-    if blake3(entries).hexdigest().encode() != digest:
-        return {}
-    content = json.loads(entries)
+    sound = blake3(entries).hexdigest().encode() == digest
+    content = json.loads(entries) if sound else {}
     if any(content.get(name) != value for name, value in VERSIONS.items()):
         return {}
     return {key: Seen(*value) for key, value in content["seen"].items()}

@@ -73,18 +73,15 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
-    float32 (N, K) for labels and numbers. Rows are sorted by path; the splits of the data are put
-    together. Its metadata says ``ref``, ``manifest``, ``architecture``, ``unit``, ``task`` and
-    ``data_digest``, and as JSON lists ``classes`` and ``paths``. Options as of `Zoo.features`.
-    Where something fails, what was in ``out`` stays.
+    float32 (N, K) for labels and numbers. Rows are sorted by path, whatever split they are in. Its
+    metadata has more: see `_about`, and for the options `Zoo.features`.
     """
     if out.is_dir() or (out.exists() and not force):
         raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
-    # Name, unit and device are looked at before all images are decoded, which takes long.
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
-    tap = _tap(model, manifest, at)
+    tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
     dataset = _dataset(workspace, data, task, skip_bad, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
@@ -102,6 +99,7 @@ def write_features(
 
 
 def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
+    # Strings, as safetensors wants them.
     return {
         "architecture": manifest.backbone.architecture,
         "unit": tap.unit,

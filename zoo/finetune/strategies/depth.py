@@ -85,8 +85,8 @@ def depth_curve(
 ) -> Curve:
     """Score a probe at each tap, in order of depth, and choose one of them.
 
-    Scores are on the validation split. Where that is small, or missing, training images are held
-    out in turn as well, a third at a time. Features and the rest are as `fit_probe` has them.
+    Scores are on the validation split, and where it is small or missing, on training images, a
+    third held out at a time. Features and the rest are as `fit_probe` has them.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)
@@ -108,8 +108,7 @@ def depth_curve(
                 score = _scored(parts, grouped, outputs, solver, task, seed)
                 scores.append(score)
                 mean, error = score.double().mean().item(), _standard_error(score)
-                knn = _nearest(parts, task)
-                points.append(Point(tap.unit, tap.features, mean, error, knn))
+                points.append(Point(tap.unit, tap.features, mean, error, _nearest(parts, task)))
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
     return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
