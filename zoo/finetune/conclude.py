@@ -16,8 +16,7 @@ from zoo.domain.task import SCORE, Task
 from zoo.errors import Diverged
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.origins import base_models
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.card import model_card
 from zoo.finetune.results.interval import interval, warning
@@ -102,7 +101,7 @@ def _manifest(
 ) -> Manifest:
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     return replace(
-        prepared.planned.descending(prepared.known, parent),
+        prepared.network.planned.descending(prepared.known, parent),
         freeze={
             "frozen_units": prepared.lowest,
             "trainable_units": prepared.units - prepared.lowest,

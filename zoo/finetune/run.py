@@ -20,10 +20,8 @@ from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
-from zoo.finetune.ranks.distributed import join
-from zoo.finetune.ranks.ranks import Ranks, pick_device
-from zoo.finetune.results.journal import Journal, new_run
-from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
+from zoo.finetune.ranks.ranks import Ranks, join, pick_device
+from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth

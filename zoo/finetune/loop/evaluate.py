@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.finetune.features.loader import Batch, Forward, Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import Loader
 from zoo.finetune.loop.learner import Learner, Step
 from zoo.finetune.loop.train import learn
 

@@ -19,8 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo.finetune.setup.prepare import Prepared

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Batch, Forward, Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.state import State

@@ -27,7 +27,7 @@ from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.ranks.distributed import Distributed
+from zoo.finetune.ranks.ranks import Distributed
 
 __all__ = ["Sharded", "settings", "shard", "whole"]
 

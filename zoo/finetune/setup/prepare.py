@@ -68,11 +68,6 @@ class Prepared:
         return self.network.model
 
     @property
-    def planned(self) -> m.Manifest:
-        """The result's manifest as far as it is known before training."""
-        return self.network.planned
-
-    @property
     def units(self) -> int:
         """How many the network has."""
         return len(self.hierarchy.units)

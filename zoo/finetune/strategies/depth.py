@@ -20,8 +20,7 @@ from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared, truncated
 from zoo.finetune.strategies.linear import (

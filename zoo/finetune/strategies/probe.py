@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.loop.evaluate import predict, recalibrate, validate
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
