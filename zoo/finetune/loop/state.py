@@ -67,15 +67,6 @@ class Best:
         """What the better one has more of; see `rank`."""
         return rank(self.score, self.loss)
 
-    def consider(
-        self, name: str, score: float | None, loss: float, live: Mapping[str, Tensor]
-    ) -> None:
-        """Keep what is ``live`` if it is better: of equal scores the smaller loss counts, and else
-        what was there before. Without a score the latest is the best.
-        """
-        if score is None or not self.name or rank(score, loss) > self.rank:
-            self.name, self.score, self.loss, self.tensors = name, score, loss, snapshot(live)
-
     def end_epoch(self, reached: float, patience: int) -> bool:
         """Count an epoch before which the score was ``reached``; whether patience is at its end.
 
@@ -194,10 +185,13 @@ class State:
 
     def consider(self, name: str, metrics: Mapping[str, float]) -> None:
         """Take the live weights for the best, if their metrics on the validation split are."""
-        score = metrics.get(self.measure)
+        best, score, loss = self.best, metrics.get(self.measure), metrics.get("loss", math.nan)
         self.score = self.score if score is None else score
-        live = self.live if self.ranks.is_main else {}
-        self.best.consider(name, score, metrics.get("loss", math.nan), live)
+        # Of equal scores the smaller loss counts, and else what was there before. Without a score
+        # the latest is the best.
+        if score is None or not best.name or rank(score, loss) > best.rank:
+            best.name, best.score, best.loss = name, score, loss
+            best.tensors = snapshot(self.live) if self.ranks.is_main else {}
 
     def keep(self, name: str) -> None:
         """Keep the live weights on disk, for blends."""
