@@ -151,7 +151,7 @@ def seeded(*what: int) -> Iterator[None]:
     generator = torch.default_generator
     before = random.getstate(), np.random.get_state(), generator.get_state()
     random.seed(seed)
-    np.random.seed(seed % (1 << 32))
+    np.random.seed(seed % (1 << 32))  # NumPy takes 32 bits, torch 63
     generator.manual_seed(seed % (1 << 63))
     try:
         yield

@@ -94,6 +94,7 @@ class Batches:
         have none of a small last batch.
         """
         order = list(range(len(self.samples)))
+        # Text as a seed: hashed alike everywhere, and (1, 12) is not (11, 2).
         random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - an order, no secret
         plan = [order[at : at + self.size] for at in range(0, len(order), self.size)]
         if len(order) % self.size == 1:

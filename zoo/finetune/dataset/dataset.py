@@ -148,6 +148,7 @@ def content_digest(
     for key, target in sorted(samples, key=lambda sample: sample.key):
         # A list of floats prints as the shortest text that reads back the same.
         text = target if isinstance(target, int) else list(map(float, target))
+        # File names need not be UTF-8.
         hasher.update(f"{key}\0{text}\0{digests[key]}\n".encode("utf-8", "surrogateescape"))
     return f"blake3:{hasher.hexdigest()}"
 

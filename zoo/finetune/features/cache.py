@@ -249,6 +249,7 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = count * shape.nbytes
+    # What caches take counts as free: they make way.
     free = shutil.disk_usage(folder).free + sum(map(_size, _homes(folder)))
     limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
     if needed <= limit:

@@ -265,6 +265,7 @@ def image_loaders(prepared: Prepared) -> Loaders:
 
     validation = feed(dataset.validation, "none") if dataset.validation else None
     plain = feed(dataset.train, "none")
+    # One object where nothing is random, so that images are transformed once for both.
     train = feed(dataset.train, recipe.augment, mix) if mix or recipe.augment != "none" else plain
     return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
@@ -348,7 +349,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "channels_last": recipe.channels_last,
         "versions": {name: version(name) for name in (*COMPUTING, "pillow")},
         "reading": READING,
-        "batch": recipe.batch_size,
+        "batch": recipe.batch_size,  # kernels for another size give other last bits
     }
 
 

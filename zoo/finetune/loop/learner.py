@@ -164,6 +164,7 @@ class EMA:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        # In place: the optimizer, and a compiled network, refer to these very tensors.
         for name, value in self.live.items():
             live = value.clone()
             value.copy_(self.values[name])

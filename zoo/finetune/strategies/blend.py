@@ -98,6 +98,6 @@ def soup(
     for name in rest:
         tried = interpolated(snapshots.read(name), mean, len(inside) / (len(inside) + 1))
         reached, _ = score(tried, len(inside) + 1)
-        if reached >= best:
+        if reached >= best:  # as in the paper: what does no harm is taken in
             inside, best, mean = [*inside, name], reached, tried
     return mean, tuple(inside)

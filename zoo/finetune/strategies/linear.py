@@ -256,6 +256,7 @@ def best_c(
     smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
     score is often as good as any.)
     """
+    # One for each part, from the smallest C up: each fit starts from the solution before.
     paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
