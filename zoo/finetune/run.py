@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from zoo.backbones.freeze import freeze
 from zoo.domain.progress import Progress, silent
@@ -42,7 +42,6 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     progress: Progress = silent,
-    known_as: str | None = None,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
@@ -55,7 +54,6 @@ def finetune(
         device: See `pick_device`.
         save_every: Steps after which the state is saved, to resume from; 0: see `State`.
         progress: Progress callback.
-        known_as: What the lineage calls the base, if not ``base``.
         earlier: What ran before, if it is run again.
 
     Raises:
@@ -67,7 +65,7 @@ def finetune(
     workspace.names.check_free(save)  # saving checks it, too: hours later
     ranks, device = join(pick_device(device))
     with earlier.threads(device, ranks):
-        prepared = prepare(workspace, base, recipe, device, progress, ranks, known_as)
+        prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
         earlier.check_data(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
         with _locked(workspace, run, ranks), Journal(run, writes=ranks.is_main) as journal:
@@ -99,11 +97,11 @@ def resume(
     with _locked(workspace, run, ranks):
         # Again, now that it is locked: another process may have resumed it meanwhile.
         run = _unfinished(Run.read(run.folder))
-        earlier = Earlier(latest(run.provenance), "when the run began")
+        earlier = Earlier(latest(run.provenance), "when the run began", run.base)
         with earlier.threads(device, ranks):
             recipe = Recipe.recorded(run.recipe)
             # By its digest: the name of the base may point at another checkpoint by now.
-            prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, run.base)
+            prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, earlier.base)
             earlier.check_data(prepared)
             path = run.folder / STATE
             # The main rank may write one before another has looked.
@@ -233,9 +231,11 @@ def rerun(
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
         )
     recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
-    earlier = Earlier(known.provenance, f"when {name} was trained")
-    again = partial(finetune, device=device, progress=progress, known_as=tuned[0].ref)
-    return again(workspace, str(tuned[0].manifest), recipe, save, earlier=earlier)
+    earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
+    base = str(tuned[0].manifest)
+    return finetune(
+        workspace, base, recipe, save, device=device, progress=progress, earlier=earlier
+    )
 
 
 def find_lr(

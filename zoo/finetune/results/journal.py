@@ -193,6 +193,7 @@ class Earlier:
 
     provenance: Mapping[str, str]
     when: str
+    base: str = ""  # what its lineage calls the base
 
     def check_data(self, prepared: Prepared) -> None:
         """Make sure that images and split are the same: else `InvalidData` is raised, as an image

@@ -100,7 +100,7 @@ def prepare(
     device: str,
     progress: Progress,
     ranks: Ranks = ALONE,
-    known_as: str | None = None,
+    known_as: str = "",
 ) -> Prepared:
     """Load, read and check all that ``recipe`` needs; what is checked quickly comes first."""
     ref, parent = workspace.names.resolve(base)
