@@ -46,7 +46,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import CACHE
 from zoo_timm.backbone import TimmBackbone
 

@@ -20,7 +20,7 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidData, InvalidOption
 from zoo.finetune import run as carrying
-from zoo.finetune.results import provenance as module
+from zoo.finetune.results import journal as module
 from zoo.finetune.run import Finetuned, finetune, rerun, resume
 from zoo.lookup import runs
 from zoo.lookup.runs import Run, find_run, list_runs

@@ -12,10 +12,9 @@ from PIL import Image
 
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidImage
-from zoo.finetune.dataset.augment import LEVELS, Transform, training_transform
+from zoo.finetune.dataset.augment import LEVELS, Transform, seeded, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.dataset.rng import seeded
 
 PREPROCESSING = Preprocessing(
     input_size=(3, 24, 24), interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3,

@@ -9,8 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from zoo.finetune.strategies.blas import limit_blas_threads
-from zoo.finetune.strategies.hinge import SquaredHinge
+from zoo.finetune.strategies.linear import SquaredHinge, limit_blas_threads
 from zoo.finetune.strategies.probe import fit_probe
 
 
@@ -44,7 +43,7 @@ def test_scipy_has_one_thread_and_numpy_all() -> None:
 
 def test_there_may_be_nothing_to_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = ThreadpoolController().select(filepath=[])
-    monkeypatch.setattr("zoo.finetune.strategies.blas._of_scipy", lambda: nothing)
+    monkeypatch.setattr("zoo.finetune.strategies.linear._of_scipy", lambda: nothing)
     with limit_blas_threads():
         assert threads() == {"numpy": 2, "scipy": 2}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.finetune.loop.snapshots import Snapshots
+from zoo.finetune.loop.state import Snapshots
 from zoo.finetune.run import finetune
 from zoo.finetune.strategies.blend import interpolated, soup
 from zoo.workspace import Workspace

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import InvalidData
-from zoo.finetune.dataset import check
+from zoo.finetune.dataset import images
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.open import open_dataset
 
@@ -38,7 +38,7 @@ def age(root: Path, seconds: float = 60) -> None:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled at once: nobody can put the time of their entries back."""
-    monkeypatch.setattr(check, "RACY_NS", -1)
+    monkeypatch.setattr(images, "RACY_NS", -1)
 
 
 @pytest.mark.usefixtures("settled")
@@ -113,7 +113,7 @@ def test_what_was_in_order_for_another_reader_is_decoded_again(
     shapes: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(check, "VERSIONS", {**check.VERSIONS, name: "another"})
+        before.setattr(images, "VERSIONS", {**images.VERSIONS, name: "another"})
         open_dataset(str(shapes), cache=tmp_path / "cache")
     decoded.clear()
     open_dataset(str(shapes), cache=tmp_path / "cache")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.finetune.loop.ema import EMA
+from zoo.finetune.loop.learner import EMA
 
 
 def test_early_updates_count_more() -> None:

@@ -12,8 +12,7 @@ import torch
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
-from zoo.finetune.features.loader import Batch, Loader
-from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.features.loaders import Batch, Loader, image_loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import Learner, make_learner
 from zoo.finetune.run import find_lr

@@ -15,13 +15,13 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption
-from zoo.finetune.strategies.hinge import SquaredHinge
 from zoo.finetune.strategies.linear import (
     CS,
     Fitter,
     Kind,
     Scaling,
     Split,
+    SquaredHinge,
     best_c,
     folds,
     goodness,

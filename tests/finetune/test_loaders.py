@@ -21,8 +21,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.features import loaders as feeds
 from zoo.finetune.features.cache import Activations
-from zoo.finetune.features.loader import CachedLoader
-from zoo.finetune.features.loaders import Loaders, make_loaders
+from zoo.finetune.features.loaders import CachedLoader, Loaders, make_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, truncated
 from zoo.workspace import Workspace
 
@@ -83,7 +82,7 @@ def shifted(prepared: Prepared) -> Prepared:
 
 def preprocessed(**options: Any) -> Callable[[Prepared], Prepared]:
     def change(prepared: Prepared) -> Prepared:
-        planned = prepared.planned
+        planned = prepared.network.planned
         other = replace(planned, preprocessing=replace(planned.preprocessing, **options))
         return replace(prepared, network=replace(prepared.network, planned=other))
 
@@ -91,7 +90,7 @@ def preprocessed(**options: Any) -> Callable[[Prepared], Prepared]:
 
 
 def renamed(prepared: Prepared) -> Prepared:
-    planned = prepared.planned
+    planned = prepared.network.planned
     backbone = replace(planned.backbone, architecture="another")
     network = replace(prepared.network, planned=replace(planned, backbone=backbone))
     return replace(prepared, network=network)
@@ -216,7 +215,7 @@ def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
         (1, "light", seen[1]),
         (0, "none", rows(plain.views[0], list(plain.rows))),
     ):
-        transform = training_transform(prepared.planned.preprocessing, level)
+        transform = training_transform(prepared.network.planned.preprocessing, level)
         batches = Batches(dataset, dataset.train, transform, size, seed=prepared.recipe.seed)
         images = torch.stack([batches.image(index, epoch) for index in everything])
         (expected,), _ = entry.record(images)

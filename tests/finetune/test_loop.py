@@ -13,7 +13,7 @@ from zoo.backbones.freeze import freeze
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Batch
+from zoo.finetune.features.loaders import Batch
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.learner import Learner
 from zoo.finetune.loop.train import learn

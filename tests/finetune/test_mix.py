@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.finetune.dataset.mix import Mix
+from zoo.finetune.dataset.augment import Mix
 
 
 @pytest.mark.parametrize("shares", [([0, 2, 4, 6], [1, 3, 5]), ([0, 6], [1, 5], [2, 4], [3])])

@@ -22,9 +22,8 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.loop.batchnorm import not_synced
-from zoo.finetune.ranks.distributed import join
-from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.loop.evaluate import not_synced
+from zoo.finetune.ranks.ranks import ALONE, Ranks, join
 from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
@@ -32,7 +31,7 @@ from zoo.workspace import Workspace
 IMPATIENT = """
 import sys, time, torch
 from datetime import timedelta
-from zoo.finetune.ranks import distributed as processes
+from zoo.finetune.ranks import ranks as processes
 processes.STEP = timedelta(seconds=2)
 met, _ = processes.join("cpu")
 with met.main_first():

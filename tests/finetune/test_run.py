@@ -29,7 +29,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.ranks import pick_device
 from zoo.finetune.run import Finetuned, finetune, rerun
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
@@ -254,6 +254,22 @@ def test_bad_options_are_refused_before_training(
     with pytest.raises(error):
         run(**options)
     assert kept(workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"freeze": "layer9"}, InvalidFreeze),
+        ({"strategy": "gradual", "phases": ("layer9:1",), "epochs": 5}, InvalidFreeze),
+        ({"strategy": "probe", "at": "layer9", "epochs": 5}, UnknownName),
+    ],
+)
+def test_a_mistyped_unit_is_told_before_the_images_are_read(
+    run: Run, shapes: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    corrupt_image(shapes)
+    with pytest.raises(error, match="layer9"):
+        run(**options)
 
 
 def imported(workspace: Workspace, architecture: str, folder: Path) -> str:

@@ -17,7 +17,7 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
-from zoo.finetune.ranks.distributed import join
+from zoo.finetune.ranks.ranks import join
 from zoo.finetune.ranks.sharded import Sharded, settings
 from zoo.finetune.setup.network import Network, make_network
 from zoo.finetune.setup.prepare import Prepared, prepare
@@ -50,7 +50,7 @@ else:
 SLOW = f"""
 import time
 from datetime import timedelta
-from zoo.finetune.ranks import distributed as processes
+from zoo.finetune.ranks import ranks as processes
 from zoo.finetune.loop import train as training
 processes.STEP = timedelta(seconds=3)
 validate = training.validate

@@ -358,7 +358,7 @@ def test_training_goes_on_where_the_probe_left_off(
 ) -> None:
     """Batch norm gives training other features than the probe saw, unless it is settled first."""
     settled = run("team/one", freeze="none", lr=1e-6, epochs=1)
-    monkeypatch.setattr("zoo.finetune.strategies.probing.recalibrate", lambda *_: None)
+    monkeypatch.setattr("zoo.finetune.strategies.probe.recalibrate", lambda *_: None)
     unsettled = run("team/two", freeze="none", lr=1e-6, epochs=1)
     one, two = (lines(workspace, r, "step")[0]["loss"] for r in (settled, unsettled))
     assert one < two / 2

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from zoo.backbones.save import save_state
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, Task
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import image_loaders
+from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.origins import base_models
+from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.loop.evaluate import predict
-from zoo.finetune.results.interval import interval
+from zoo.finetune.results.card import model_card
+from zoo.finetune.results.interval import interval, warning
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.results.outcome import warning
-from zoo.finetune.results.publish import completed, publish
 from zoo.finetune.setup.prepare import Prepared
+from zoo.reflog import now
+from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
 
 __all__ = ["Finetuned", "conclude"]
+
+CARD = "README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -38,7 +44,7 @@ class Finetuned(Result):
             that was trained, or ``head``; ``kept``, which weights were the best.
         task: What was learned.
         metrics: Results on the test split.
-        warning: Why it is no better than no training (`zoo.finetune.results.outcome`); else empty.
+        warning: Why it is no better than no training (`zoo.finetune.results.interval`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """
@@ -63,25 +69,18 @@ def conclude(
     journal: Journal,
     began: float,
 ) -> Finetuned:
-    """Measure and publish the network as it is.
+    """Measure and publish the network as it is, with the weights of that name (``epoch 3``).
 
-    Args:
-        workspace: The zoo.
-        prepared: The run.
-        weights_name: Which weights these are: ``epoch 3``.
-        loader: Of the test images.
-        journal: Notes the result.
-        began: When the run began, by `time.monotonic`.
-
-    Raises:
-        Diverged: A figure is NaN or infinite; nothing is published.
+    ``began`` is when the run did, by `time.monotonic`. Raises `Diverged` where a figure is NaN or
+    infinite; nothing is published then.
     """
     metrics = _test(prepared, loader, journal)
-    warned = warning(prepared, journal.lines(), metrics)
+    warned = warning(prepared, [*journal.run.lines()], metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
-    manifest = completed(prepared, weights_name, metrics, provenance)
+    manifest = _manifest(prepared, weights_name, metrics, provenance)
     save = Reference.parse(journal.run.save)
-    digest = publish(workspace, prepared.model, manifest, prepared.dataset, save, prepared.progress)
+    digest = publish(workspace, prepared, manifest, save)
+    # Only now: a run that dies in between is resumed, and publishes the same bits again.
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
     return Finetuned(
         ref=save,
@@ -95,6 +94,39 @@ def conclude(
         skipped=len(prepared.dataset.skipped),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _manifest(
+    prepared: Prepared, weights_name: str, metrics: dict[str, float], provenance: dict[str, str]
+) -> Manifest:
+    parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
+    return replace(
+        prepared.network.planned.descending(prepared.known, parent),
+        freeze={
+            "frozen_units": prepared.lowest,
+            "trainable_units": prepared.units - prepared.lowest,
+            "boundary": prepared.hierarchy.boundary_name(prepared.lowest),
+            "kept": weights_name,
+        },
+        metrics=metrics,
+        provenance=provenance,
+        created=now(),
+    )
+
+
+def publish(workspace: Workspace, prepared: Prepared, manifest: Manifest, ref: Reference) -> Digest:
+    """Store the network's weights and a model card under ``manifest``, and name it ``ref``."""
+    with new_checkpoint(workspace, ref, "finetune") as new:
+        path, card = new.scratch / "model.safetensors", new.scratch / CARD
+        save_state(prepared.model.state_dict(), path)
+        bases = base_models(workspace, manifest)
+        card.write_text(model_card(str(ref), manifest, prepared.dataset, bases), "utf-8")
+        whole = replace(
+            manifest,
+            weights=(add_weights(workspace.store, path, progress=prepared.progress),),
+            files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
+        )
+        return new.commit(whole)
 
 
 def _test(prepared: Prepared, loader: Loader, journal: Journal) -> dict[str, float]:
@@ -113,10 +145,10 @@ def _test(prepared: Prepared, loader: Loader, journal: Journal) -> dict[str, flo
     metrics[f"{score}_low"], metrics[f"{score}_high"] = interval(prepared.task, logits, targets)
     metrics["test_images"] = float(len(prepared.dataset.test))
     if not all(map(math.isfinite, metrics.values())):
-        raise Diverged(max(line["steps"] for line in journal.lines()), prepared.recipe.lr)
+        raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
     journal.note("test", 0, **metrics)
     folder = journal.run.folder
-    draw_curves(journal.lines(), score).savefig(folder / "curves.png")
+    draw_curves(journal.run.lines(), score).savefig(folder / "curves.png")
     if prepared.task == "classification":
         matrix = draw_confusion(logits, targets, prepared.dataset.classes)
         matrix.savefig(folder / "confusion.png")

@@ -9,26 +9,23 @@ from dataclasses import replace
 from functools import lru_cache
 
 from zoo.backbones.freeze import freeze
-from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, Unsupported
 from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.features.loaders import Loaders, make_loaders
-from zoo.finetune.loop.batchnorm import not_synced
+from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
-from zoo.finetune.ranks.device import pick_device
-from zoo.finetune.ranks.distributed import join
-from zoo.finetune.ranks.ranks import Ranks
-from zoo.finetune.results.journal import Journal, new_run
-from zoo.finetune.results.provenance import NOTHING, Earlier, continued, latest
+from zoo.finetune.ranks.ranks import Ranks, join, pick_device
+from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
-from zoo.finetune.strategies.probing import at_depth, probe, probe_heads
+from zoo.finetune.strategies.depth import at_depth
+from zoo.finetune.strategies.probe import probe, probe_heads
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
@@ -45,7 +42,6 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     progress: Progress = silent,
-    known_as: str | None = None,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
     """Fine-tune the checkpoint ``base`` after ``recipe`` and save the result under ``save``.
@@ -55,15 +51,13 @@ def finetune(
         base: A reference or digest.
         recipe: All options that decide the result.
         save: The result's name.
-        device: See `zoo.finetune.ranks.device.pick_device`.
-        save_every: Steps after which the state is kept, to go on from; 0: see `Training`.
+        device: See `pick_device`.
+        save_every: Steps after which the state is saved, to resume from; 0: see `State`.
         progress: Progress callback.
-        known_as: What the lineage calls the base, if not ``base``.
-        earlier: How it was, if it is done again.
+        earlier: What ran before, if it is run again.
 
     Raises:
-        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: See
-            `zoo.finetune.setup.prepare.prepare`; nothing was trained.
+        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: Nothing was trained.
         Diverged: The loss is NaN or infinite, in training or on the test images; nothing was
             saved.
     """
@@ -71,7 +65,7 @@ def finetune(
     workspace.names.check_free(save)  # saving checks it, too: hours later
     ranks, device = join(pick_device(device))
     with earlier.threads(device, ranks):
-        prepared = prepare(workspace, base, recipe, device, progress, ranks, known_as)
+        prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
         earlier.check_data(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
         with _locked(workspace, run, ranks), Journal(run, writes=ranks.is_main) as journal:
@@ -89,76 +83,57 @@ def resume(
 ) -> Finetuned:
     """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
-    Args:
-        workspace: The zoo.
-        name: The run's id, or the beginning of it; ``last`` is the newest.
-        device: See `finetune`; None: what it ran on, if there is such a one here.
-        save_every: See `finetune`.
-        progress: Progress callback.
+    ``name`` is the run's id, its beginning, or ``last``. Without a ``device`` it is the one that it
+    ran on, if there is such a one here.
 
     Raises:
-        UnknownName: No such run.
-        Conflict: It is done, or going on.
+        UnknownName, InvalidOption: No such run, or no such device.
+        Conflict: It is done, or running.
         InvalidData: The images, or their split, are not those that it was trained on so far.
-        InvalidOption: The device cannot be used.
     """
     began = time.monotonic()
-    run = find_run(workspace, name)
-    if run.status == "done":
-        raise Conflict(f"the run {run.id} is done")
+    run = _unfinished(find_run(workspace, name))
     ranks, device = join(pick_device(device or run.device))
     with _locked(workspace, run, ranks):
-        return _resume(workspace, run, ranks, device, save_every, began, progress)
+        # Again, now that it is locked: another process may have resumed it meanwhile.
+        run = _unfinished(Run.read(run.folder))
+        earlier = Earlier(latest(run.provenance), "when the run began", run.base)
+        with earlier.threads(device, ranks):
+            recipe = Recipe.recorded(run.recipe)
+            # By its digest: the name of the base may point at another checkpoint by now.
+            prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, earlier.base)
+            earlier.check_data(prepared)
+            path = run.folder / STATE
+            # The main rank may write one before another has looked.
+            saved = read_state(path) if ranks.on_main(path.exists) else None
+            # Without a state it begins anew.
+            before, steps = (run.provenance, saved.position.steps) if saved else ({}, 0)
+            provenance = continued(before, prepared)
+            run = replace(run, device=str(prepared.device), provenance=provenance)
+            with Journal(run, steps=steps, writes=ranks.is_main) as journal:
+                journal.remark(earlier.remark(prepared) if saved else "")
+                return _run(workspace, prepared, journal, saved, save_every, began)
 
 
-def _resume(
-    workspace: Workspace,
-    run: Run,
-    ranks: Ranks,
-    device: str,
-    save_every: int,
-    began: float,
-    progress: Progress,
-) -> Finetuned:
-    # Again, now that it is locked: another process may have resumed it meanwhile.
-    run = Run.read(run.folder)
+def _unfinished(run: Run) -> Run:
     if run.status == "done":
         raise Conflict(f"the run {run.id} is done")
-    recipe = Recipe.recorded(run.recipe)
-    earlier = Earlier(latest(run.provenance), "when the run began")
-    with earlier.threads(device, ranks):
-        prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, run.base)
-        earlier.check_data(prepared)
-        path = run.folder / STATE
-        # The main rank may write one before another has looked.
-        saved = read_state(path) if ranks.on_main(path.exists) else None
-        steps = saved.position.steps if saved else 0
-        # Without a state it begins anew.
-        before, remark = (run.provenance, earlier.remark(prepared)) if saved else ({}, "")
-        provenance = continued(before, prepared)
-        run = replace(run, device=str(prepared.device), provenance=provenance)
-        with Journal(run, steps=steps, writes=ranks.is_main) as journal:
-            journal.remark(remark)
-            return _run(workspace, prepared, journal, saved, save_every, began)
+    return run
 
 
 @contextmanager
 def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
-    """While the main rank holds the run's lock; an interrupt says how to resume the run.
-
-    Raises:
-        Conflict: Another process runs it; raised on all ranks.
-    """
-    lock: RunLock | None = None
+    """While the main rank holds the run's lock; an interrupt says how to resume the run."""
+    locks: list[RunLock] = []
 
     def take() -> Conflict | None:
-        nonlocal lock
         try:
-            lock = RunLock(run.folder, run.machine)
+            locks.append(RunLock(run.folder, run.machine))
         except Conflict as error:
             return error
         return None
 
+    # Returned rather than raised: the other ranks wait for what the main one says.
     if problem := ranks.on_main(take):
         raise problem
     try:
@@ -171,7 +146,7 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
             )
         raise
     finally:
-        if lock:
+        for lock in locks:
             lock.release()
 
 
@@ -190,6 +165,7 @@ def _run(
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
     loaders = _loaders(workspace, prepared, journal.remark)
+    # After the network was made: its head is the same in all ranks, its dropout is not.
     ranks.seed(prepared.recipe.seed)
     if saved:
         state.load(saved)
@@ -213,7 +189,7 @@ def _run(
 def _loaders(
     workspace: Workspace, prepared: Prepared, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
-    """Freezes so many units, and gives the loaders for that: made once, until others are."""
+    """What freezes so many units, and gives the loaders for that: kept until others are made."""
 
     @lru_cache(maxsize=1)
     def loaders(boundary: int) -> Loaders:
@@ -235,51 +211,31 @@ def rerun(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Finetuned:
-    """Fine-tune again as the checkpoint ``name`` was.
+    """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
 
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
-    is other is remarked on.
+    differs is remarked on. ``data`` is where the images are now, if not where they were.
 
-    Args:
-        workspace: The zoo.
-        name: The result of a fine-tune.
-        save: Name of the new result.
-        data: Where the images are now; None: where they were.
-        device: See `finetune`.
-        progress: Progress callback.
-
-    Raises:
-        UnknownName: No such checkpoint, or its base is not here.
-        Unsupported: It is not the result of a fine-tune.
-        InvalidOption: It was trained elsewhere, and ``data`` is None.
-        InvalidData: The images, or their split, are not those that it was trained on.
+    Other images or another split raise `InvalidData`; `InvalidOption`, if it was trained elsewhere.
     """
     _, digest = workspace.names.resolve(name)
     known = workspace.store.manifest(digest)
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    if not data and not _trained_here(workspace, digest):
+    here = (run.result.get("manifest") for run in list_runs(workspace))
+    # A recipe from elsewhere could name any folder of this machine.
+    if not data and str(digest) not in here:
         raise InvalidOption(
             f"{name} was not trained in this zoo, and the data that its recipe names "
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
         )
     recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
-    earlier = Earlier(known.provenance, f"when {name} was trained")
+    earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
+    base = str(tuned[0].manifest)
     return finetune(
-        workspace,
-        str(tuned[0].manifest),
-        recipe,
-        save,
-        device=device,
-        progress=progress,
-        known_as=tuned[0].ref,
-        earlier=earlier,
+        workspace, base, recipe, save, device=device, progress=progress, earlier=earlier
     )
-
-
-def _trained_here(workspace: Workspace, digest: Digest) -> bool:
-    return any(run.result.get("manifest") == str(digest) for run in list_runs(workspace))
 
 
 def find_lr(
@@ -290,10 +246,9 @@ def find_lr(
     device: str = "auto",
     progress: Progress = silent,
 ) -> LRCurve:
-    """Try learning rates for the first phase of ``recipe``; nothing is kept. Raises as `finetune`.
+    """Try learning rates for the first phase of ``recipe``; nothing is kept.
 
-    Raises:
-        InvalidOption: The recipe trains nothing.
+    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
     """
     ranks, device = join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, ranks)

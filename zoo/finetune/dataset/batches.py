@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,9 +21,8 @@ from torch.utils.data import DataLoader
 from zoo.config import cores
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
-from zoo.finetune.dataset.augment import Transform
+from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
-from zoo.finetune.dataset.rng import seeded
 
 __all__ = ["Batches", "ImageBatch", "targets_of"]
 
@@ -32,7 +32,7 @@ WORKERS = 4
 PAYS = 3.0
 """Seconds of reading and transforming from which starting worker processes pays."""
 STREAM = 0
-"""Keeps draws of transforms apart from those of `zoo.finetune.dataset.mix`."""
+"""Keeps draws of transforms apart from those of `zoo.finetune.dataset.augment`."""
 
 
 class ImageBatch(NamedTuple):
@@ -57,16 +57,10 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
 
 
 class Batches:
-    """Batches of some of a dataset's samples.
+    """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
-    Args:
-        dataset: What the samples are from.
-        samples: One of its parts; an index is a place in it.
-        transform: From image to tensor. Of one that is not random the results are kept, as far as
-            `MEMORY` goes.
-        size: Images per batch, of all processes together.
-        seed: The run's.
-        workers: Processes that read and transform; None: as many as pay.
+    ``size`` is that of a batch of all processes together. Results of a transform that is not
+    random are kept, as far as `MEMORY` goes.
     """
 
     def __init__(
@@ -79,12 +73,8 @@ class Batches:
         seed: int = 0,
         workers: int | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.samples = samples
-        self.transform = transform
-        self.size = size
-        self.seed = seed
-        self.workers = workers
+        self.dataset, self.samples, self.transform = dataset, samples, transform
+        self.size, self.seed, self.workers = size, seed, workers
         self.targets = targets_of(samples, dataset.task)
         self._cached: dict[int, Tensor] = {}
         self._room = MEMORY
@@ -100,12 +90,13 @@ class Batches:
         A last batch of one image is left out, since batch norm cannot take its statistics; which
         image that is, the order decides anew in each epoch. Of every batch, a process has each
         ``world``-th pair of images that mirror one another in the batch's order, and its place in
-        that order: so `zoo.finetune.dataset.mix.Mix` finds the same pairs in it. A process may
+        that order: so `zoo.finetune.dataset.augment.Mix` finds the same pairs in it. A process may
         have none of a small last batch.
         """
         order = list(range(len(self.samples)))
+        # Text as a seed: hashed alike everywhere, and (1, 12) is not (11, 2).
         random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - an order, no secret
-        plan = self._cut(order)
+        plan = [order[at : at + self.size] for at in range(0, len(order), self.size)]
         if len(order) % self.size == 1:
             plan.pop()
         return [_share(batch, rank, world) for batch in plan]
@@ -118,22 +109,16 @@ class Batches:
         Raises:
             InvalidImage: An image became unreadable since it was checked, or cannot be transformed.
         """
-        yield from self._batches(self.plan(number, rank=rank, world=world)[skip:], number)
+        return self._batches(self.plan(number, rank=rank, world=world)[skip:], number)
 
     def view(self, number: int) -> Iterator[ImageBatch]:
-        """All samples in file order, each image as it is in the epoch of that number.
-
-        Raises:
-            InvalidImage: An image became unreadable since it was checked, or cannot be transformed.
-        """
-        yield from self._batches(self._cut(list(range(len(self.samples)))), number)
+        """All samples in order, each image as in the epoch of that number; raises as `epoch`."""
+        count = len(self.samples)
+        plan = [[*range(at, min(at + self.size, count))] for at in range(0, count, self.size)]
+        return self._batches(plan, number)
 
     def image(self, index: int, epoch: int) -> Tensor:
-        """One transformed image (C, H, W).
-
-        Raises:
-            InvalidImage: It became unreadable since it was checked, or cannot be transformed.
-        """
+        """One transformed image (C, H, W); raises as `epoch`."""
         if index in self._cached:
             return self._cached[index]
         image = self.dataset.read(self.samples[index])
@@ -151,12 +136,9 @@ class Batches:
         # Where worker processes are sent this rather than forked, they do without.
         return {**self.__dict__, "_cached": {}}
 
-    def _cut(self, order: list[int]) -> list[list[int]]:
-        return [order[at : at + self.size] for at in range(0, len(order), self.size)]
-
     def _batches(self, plan: list[list[int]], epoch: int) -> Iterator[ImageBatch]:
         loader: DataLoader[Tensor | Unreadable] = DataLoader(
-            _Made(self, epoch),
+            _Transformed(self, epoch),
             batch_sampler=plan,
             num_workers=self._workers(plan, epoch) if self.workers is None else self.workers,
             collate_fn=_stack,
@@ -170,17 +152,14 @@ class Batches:
                     raise InvalidImage(*images)
                 if not indices:
                     images = torch.empty(0, *self.transform.size)
-                self._keep(indices, images)
+                for index, image in zip(indices, images, strict=True):
+                    if self.transform.random or index in self._cached or self._room < image.nbytes:
+                        continue
+                    self._room -= image.nbytes
+                    self._cached[index] = image.clone()  # the batch is its receiver's to change
                 yield ImageBatch(images, self.targets[indices], indices)
         finally:
             del iterator  # its worker processes end with it, also where a pass was broken off
-
-    def _keep(self, indices: list[int], images: Tensor) -> None:
-        for index, image in zip(indices, images, strict=True):
-            if self.transform.random or index in self._cached or self._room < image.nbytes:
-                continue
-            self._room -= image.nbytes
-            self._cached[index] = image.clone()  # the batch is its receiver's to change
 
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
         """How many worker processes pay, by the time that one image takes."""
@@ -194,18 +173,17 @@ class Batches:
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:
+    # Whole pairs, so that mixing (`Mix`) finds in a share the partners that the whole batch has.
     half = len(batch) // 2
     first = list(range(rank, half, world))
     middle = [half] if len(batch) % 2 and half % world == rank else []
     return [batch[at] for at in (*first, *middle, *(len(batch) - 1 - at for at in reversed(first)))]
 
 
-class _Made(torch.utils.data.Dataset[Tensor | Unreadable]):
-    """Transformed images of an epoch."""
-
-    def __init__(self, batches: Batches, epoch: int) -> None:
-        self.batches = batches
-        self.epoch = epoch
+@dataclass(frozen=True)
+class _Transformed(torch.utils.data.Dataset[Tensor | Unreadable]):
+    batches: Batches
+    epoch: int
 
     def __getitem__(self, index: int) -> Tensor | Unreadable:
         try:

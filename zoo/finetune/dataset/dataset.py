@@ -1,7 +1,8 @@
-"""Dataset: images with targets, checked and split."""
+"""Dataset: images with targets; first as they are listed, then checked and split."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,25 +12,45 @@ from PIL import Image
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.check import state_of
-from zoo.finetune.dataset.images import Images
+from zoo.finetune.dataset.images import Images, state_of
 
-__all__ = ["PARTS", "Dataset", "Sample", "Skipped", "content_digest", "parts_digest"]
+__all__ = [
+    "PARTS",
+    "PART_NAMES",
+    "Dataset",
+    "Label",
+    "Listing",
+    "Row",
+    "Sample",
+    "Skipped",
+    "Target",
+    "content_digest",
+    "natural_sort",
+    "parts_digest",
+]
 
 PARTS = ("train", "validation", "test")
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What people call the parts of a dataset."""
 
+Label = str | tuple[str, ...] | tuple[float, ...]
+"""A class; the labels that are present; the numbers of a regression."""
 Target = int | tuple[float, ...]
+"""A class index; or one number for each label (1 present, 0 not) or column."""
 
 
 class Sample(NamedTuple):
-    """An image and what the network should say about it.
+    """An image and what the network should say about it."""
 
-    Attributes:
-        key: Which image: its path, or its place in a named dataset. No two samples share one.
-        target: A class index; or one number for each label (1 present, 0 not) or column.
-    """
-
-    key: str
+    key: str  # its path, or position in a named dataset; no two samples share one
     target: Target
 
 
@@ -41,59 +62,77 @@ class Skipped(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One image as it is listed."""
+
+    key: str  # see `Sample.key`
+    label: Label | None  # None: not known
+    part: str = ""  # train, validation or test where the dataset says so
+    group: str = ""  # what it stays in one part with
+    problem: str = ""  # why it cannot be used, if that is known already
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All images of a dataset as they are listed."""
+
+    task: Task
+    classes: tuple[str, ...]  # in index order; names of labels, or of columns for regression
+    rows: tuple[Row, ...]
+    images: Images
+    cache_key: str  # names the cache of what was checked of this dataset's images
+    problems: tuple[str, ...] = ()  # of the dataset as a whole
+    remarks: tuple[str, ...] = ()
+
+    def samples(self, rows: Iterable[Row]) -> list[Sample]:
+        """Rows, all of which have labels, with these as targets."""
+        index = {name: number for number, name in enumerate(self.classes)}
+
+        def target(label: Label) -> int | tuple[float, ...]:
+            if self.task == "classification":
+                return index[str(label)]
+            if self.task == "multi-label":
+                return tuple(float(name in label) for name in self.classes)
+            return tuple(map(float, label))
+
+        return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Images with targets, in three parts that share none; each part is sorted by key.
 
-    Attributes:
-        spec: What the user typed.
-        task: What the targets mean.
-        classes: Class names in index order; names of labels, or of columns for regression.
-        train: What is trained on.
-        validation: What options are chosen on; may be empty.
-        test: What only measures the result; may be empty.
-        digest: BLAKE3 over classes, keys, targets and the bytes of every image. It does not depend
-            on where the images lie, nor on the split.
-        split_digest: BLAKE3 over the keys of each part.
-        groups: Of samples, by key; those of one group are meant to stay together. Who is alone has
-            none.
-        skipped: What was left out.
-        images: Reads them.
-        states: Of their files when they were checked (`zoo.finetune.dataset.check.state_of`).
-        remarks: What is odd about it.
+    `digest` is over classes, keys, targets and the bytes of every image: it does not depend on
+    where the images lie, nor on the split. `split_digest` is over the keys of each part.
     """
 
-    spec: str
+    spec: str  # what the user typed
     task: Task
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in index order; names of labels, or of columns for regression
     train: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
-    test: tuple[Sample, ...]
+    validation: tuple[Sample, ...]  # what options are chosen on; may be empty
+    test: tuple[Sample, ...]  # what only measures the result; may be empty
     digest: str
     split_digest: str
+    # By key; an image alone has none.
     groups: Mapping[str, str] = field(default_factory=dict, repr=False)
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)
+    # Of files when they were checked (`state_of`).
     states: Mapping[str, int] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
-        """The sample's image as RGB.
-
-        Raises:
-            InvalidImage: It became unreadable since it was checked.
-        """
+        """The sample's image as RGB; raises `InvalidImage` where it became unreadable."""
         return self.images.read(sample.key)
 
-    def groups_of(self, samples: Sequence[Sample]) -> list[str]:
-        """The group of each; empty: it is alone."""
-        return [self.groups.get(sample.key, "") for sample in samples]
+    @property
+    def train_groups(self) -> list[str]:
+        """The group of each training image; empty: it is alone."""
+        return [self.groups.get(sample.key, "") for sample in self.train]
 
     def check_unchanged(self) -> None:
-        """Make sure that the files are still those that were checked, and that `digest` is of.
-
-        Raises:
-            InvalidData: They are not.
-        """
+        """Raise `InvalidData` where files are not those that were checked, and `digest` is of."""
         files = ((key, self.images.file(key)) for key in self.states)
         changed = [key for key, file in files if file and state_of(file) != self.states[key]]
         if changed:
@@ -109,6 +148,7 @@ def content_digest(
     for key, target in sorted(samples, key=lambda sample: sample.key):
         # A list of floats prints as the shortest text that reads back the same.
         text = target if isinstance(target, int) else list(map(float, target))
+        # File names need not be UTF-8.
         hasher.update(f"{key}\0{text}\0{digests[key]}\n".encode("utf-8", "surrogateescape"))
     return f"blake3:{hasher.hexdigest()}"
 
@@ -120,3 +160,13 @@ def parts_digest(parts: Sequence[Sequence[Sample]]) -> str:
         for key in sorted(sample.key for sample in samples):
             hasher.update(f"{name}\0{key}\n".encode("utf-8", "surrogateescape"))
     return f"blake3:{hasher.hexdigest()}"
+
+
+def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
+    """Names sorted as people count, ``2`` before ``10``, small and capital letters alike."""
+
+    def counted(name: str) -> tuple[list[tuple[int, str]], str]:
+        parts = re.split(r"(\d+)", name.casefold())
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+    return tuple(sorted(set(names), key=counted))

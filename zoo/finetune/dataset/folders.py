@@ -11,19 +11,31 @@ in are not followed, so there are no loops.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from zoo.backbones.image_files import SUFFIXES, image_files
 from zoo.errors import InvalidData
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Listing, Row, natural_sort
-from zoo.finetune.dataset.misplaced import folders_in, one_above
 
-__all__ = ["list_folders"]
+__all__ = ["LAYOUT", "list_folders", "one_below"]
 
 OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
 """What people take for images, too."""
+LAYOUT = (
+    "put the images of each class in a folder of its own (DATA/daisy/1.jpg, DATA/rose/2.jpg),\n"
+    "or list them in a table (a CSV with the columns path and label) and give that: --data DATA.csv"
+)
+"""What to do where there are no class folders."""
+
+DEEPEST = 3
+LOOKED_AT = 1000
+"""So many entries of a folder are looked at for an image: what is found is a hint only."""
+SHOWN = 4
 
 
 def list_folders(root: Path) -> Listing:
@@ -55,8 +67,7 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
     for part, top in parts.items():
         before = len(rows) + len(problems)
         for folder in folders_in(top):
-            problem = _unfit(folder, top)
-            if problem:
+            if problem := _unfit(folder, top):
                 problems.append(f"class folder {folder.name!a} {problem}")
                 continue
             classes.add(folder.name)
@@ -70,6 +81,12 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
                 f"'{top.name}' is the {part} split, but has no image of a class: put the images "
                 f"of each class in a folder ({top.name}/CLASS/…), or take '{top.name}' away"
             )
+    taken = {row.key for row in rows}
+    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
+    remarks = []
+    if skipped := [path for path in paths if path not in taken]:
+        images = f"images lie in class folders, and are {', '.join(sorted(SUFFIXES))}"
+        remarks = [f"{len(skipped)} image files are skipped, such as '{skipped[0]}': {images}"]
     return Listing(
         task="classification",
         classes=natural_sort(classes),
@@ -77,18 +94,8 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
         images=FileImages(root),
         cache_key=str(root.resolve()),
         problems=tuple(problems),
-        remarks=tuple(_passed_over(root, {row.key for row in rows})),
+        remarks=tuple(remarks),
     )
-
-
-def _passed_over(root: Path, taken: Collection[str]) -> Iterator[str]:
-    """A remark on what looks like images and is not taken, if there is any."""
-    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
-    if skipped := [path for path in paths if path not in taken]:
-        yield (
-            f"{len(skipped)} image files are skipped, such as '{skipped[0]}': images lie in class "
-            f"folders, and are {', '.join(sorted(SUFFIXES))}"
-        )
 
 
 def _unfit(folder: Path, top: Path) -> str:
@@ -99,3 +106,91 @@ def _unfit(folder: Path, top: Path) -> str:
     if folder.is_symlink() and top.resolve().is_relative_to(folder.resolve()):
         return "is a link to a folder that it lies in"
     return ""
+
+
+def one_below(root: Path) -> tuple[str, str]:
+    """What a folder further in holds, and the advice to give that one; empty if it would not do."""
+    inner = _below(root, DEEPEST)
+    if inner is None:
+        return "", ""
+    names = [folder.name for folder in folders_in(inner)]
+    kind = "the splits" if _are_splits(names) else "folders"
+    shown = ", ".join(natural_sort(names)[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {shown}{more}"
+    return contents, f"if these are meant, give that folder: --data {quote(str(inner))}"
+
+
+def one_above(root: Path) -> tuple[str, str]:
+    """What a folder without class folders holds, and what to do about it."""
+    images = sum(1 for _ in _images(root))
+    if not images:
+        return "no class folders: it holds neither folders nor images", LAYOUT
+    counted = "one image" if images == 1 else f"{images} images" if images < LOOKED_AT else "images"
+    problem = f"no class folders: it holds {counted}, and no folder"
+    outer = _above(root)
+    if outer is None:
+        return problem, LAYOUT
+    return problem, (
+        f"if '{_name(root)}' is one class of several, give the folder above: "
+        f"--data {quote(str(outer))}\nelse {LAYOUT}"
+    )
+
+
+def folders_in(root: Path) -> list[Path]:
+    """Its folders, sorted, without hidden ones."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _below(root: Path, levels: int) -> Path | None:
+    """The one folder that can be meant: the others in its place have nothing to learn from."""
+    folders = _readable(root)
+    outer = [folder for folder in folders if _readable(folder)]
+    if len(outer) != 1 or not levels or any(_has_image(each) for each in {*folders} - {*outer}):
+        return None
+    inner = _readable(outer[0])
+    if _are_splits([folder.name for folder in inner]) or sum(map(_has_image, inner)) > 1:
+        return outer[0]
+    return _below(outer[0], levels - 1)
+
+
+def _above(root: Path) -> Path | None:
+    """The folder that ``root`` is a class of, or the one with its splits."""
+    if _name(root).lower() in PART_NAMES:
+        return None  # the folder above has splits, and they have no classes either
+    outer = root.parent if root.name not in ("", "..") else root.resolve().parent
+    others = [folder for folder in _readable(outer) if folder.name != _name(root)]
+    if not any(map(_has_image, others)):
+        return None
+    whole = outer.parent if outer.name else outer.resolve().parent
+    splits = [folder.name for folder in _readable(whole)]
+    return whole if len(splits) > 1 and _are_splits(splits) else outer
+
+
+def _readable(root: Path) -> list[Path]:
+    try:
+        return folders_in(root)
+    except OSError:
+        return []
+
+
+def _has_image(folder: Path) -> bool:
+    return any(_images(folder))
+
+
+def _images(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in islice(entries, LOOKED_AT):
+                if entry.name[0] != "." and Path(entry.name).suffix.lower() in SUFFIXES:
+                    yield entry.name
+    except OSError:
+        return
+
+
+def _are_splits(names: list[str]) -> bool:
+    return bool(names) and all(name.lower() in PART_NAMES for name in names)
+
+
+def _name(root: Path) -> str:
+    return root.name if root.name not in ("", "..") else root.resolve().name

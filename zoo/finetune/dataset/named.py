@@ -20,16 +20,19 @@ once for a list of what is where.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, ZooError
-from zoo.finetune.dataset.listing import Listing
+from zoo.finetune.dataset.dataset import Label, Listing, Row, natural_sort
+from zoo.finetune.dataset.images import Images
 
-__all__ = ["ELSEWHERE", "Named", "is_named", "list_named", "located"]
+__all__ = ["ELSEWHERE", "Entry", "Named", "is_named", "list_entries", "list_named", "located"]
 
 ELSEWHERE = re.compile(r"[a-z0-9]+:")
 """How a location begins that is not on this machine."""
@@ -47,19 +50,12 @@ STREAMS = {
 
 
 class Named(NamedTuple):
-    """A spec in its parts.
-
-    Attributes:
-        spec: What the user typed.
-        kind: What opens it: ``torch``, ``hfds`` or ``wds``.
-        name: Which dataset.
-        options: See the table above.
-    """
+    """A spec in its parts."""
 
     spec: str
-    kind: str
+    kind: str  # what opens it: torch, hfds or wds
     name: str
-    options: dict[str, str]
+    options: dict[str, str]  # see the table above
 
     @property
     def splits(self) -> dict[str, str]:
@@ -83,11 +79,11 @@ def list_named(spec: str, task: Task | None) -> Listing:
     named = _parse(spec)
     try:
         if named.kind == "torch":
-            from zoo.finetune.dataset.torch_sets import list_torch
+            from zoo.finetune.dataset.timm_sets import list_torch
 
             return list_torch(named, task)
         if named.kind == "hfds":
-            from zoo.finetune.dataset.hfds import list_hfds
+            from zoo.finetune.dataset.timm_sets import list_hfds
 
             return list_hfds(named, task)
         from zoo.finetune.dataset.shards import list_shards
@@ -131,3 +127,87 @@ def _parse(spec: str) -> Named:
         problems = [f"{kind} has no option '{option}'; it has: {known}" for option in unknown]
         raise InvalidData(spec, problems or [f"which dataset? {kind}/NAME"])
     return Named(spec, kind, name, options)
+
+
+class Entry(NamedTuple):
+    """An image of a named dataset; see `Row`."""
+
+    key: str
+    part: str
+    value: object  # its target as the dataset has it
+    problem: str = ""
+
+
+def list_entries(
+    spec: str, entries: Iterable[Entry], names: Sequence[str], images: Images, task: Task | None
+) -> Listing:
+    """A listing of what a named dataset holds; ``names`` are its classes, if it has any.
+
+    Without a ``task``, whole numbers and names are classes, lists of these are labels, and other
+    numbers are regression.
+
+    Raises:
+        InvalidData: It has no image, or the targets cannot be what ``task`` says.
+    """
+    plain = [
+        entry._replace(value=entry.value.tolist()) if hasattr(entry.value, "tolist") else entry
+        for entry in entries
+    ]
+    if not plain:
+        raise InvalidData(spec, ["no images"])
+    looks = next((_task(entry.value) for entry in plain if entry.value is not None), None)
+    task = task or looks or "classification"
+    if looks not in (None, task) and (looks, task) != ("classification", "regression"):
+        raise InvalidData(spec, [f"its targets are for {looks}, not for {task}"])
+    rows = tuple(_row(entry, task, names) for entry in plain)
+    classes = _classes(rows, task, names)
+    return Listing(task=task, classes=classes, rows=rows, images=images, cache_key=spec)
+
+
+def _task(value: object) -> Task:
+    if isinstance(value, list | tuple):
+        return "regression" if any(isinstance(item, float) for item in value) else "multi-label"
+    return "regression" if isinstance(value, float) else "classification"
+
+
+def _row(entry: Entry, task: Task, names: Sequence[str]) -> Row:
+    label, problem = None, entry.problem
+    if not problem:
+        try:
+            label = _label(entry.value, task, names)
+        except (ValueError, TypeError) as error:
+            problem = f"has no label: {error}"
+    return Row(key=entry.key, label=label, part=entry.part, problem=problem)
+
+
+def _label(value: object, task: Task, names: Sequence[str]) -> Label:
+    if task == "classification":
+        return _name(value, names)
+    several = value if isinstance(value, list | tuple) else [value]
+    if task == "multi-label":
+        return tuple(_name(item, names) for item in several)
+    numbers = tuple(map(float, several))
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{value!r} is not a finite number")
+    return numbers
+
+
+def _name(value: object, names: Sequence[str]) -> str:
+    if isinstance(value, str) and value:
+        return value
+    # Hidden labels are published as -1.
+    if not isinstance(value, int) or value < 0 or (names and value >= len(names)):
+        raise ValueError(f"{value!r} is none of the classes")
+    return names[value] if names else str(value)
+
+
+def _classes(rows: Sequence[Row], task: Task, names: Sequence[str]) -> tuple[str, ...]:
+    labels = [row.label for row in rows if row.label is not None]
+    if task == "regression":
+        count = max(map(len, labels), default=1)
+        return ("target",) if count == 1 else tuple(f"target_{n}" for n in range(count))
+    if names:
+        return tuple(names)
+    return natural_sort(
+        str(name) for label in labels for name in ((label,) if isinstance(label, str) else label)
+    )

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -19,16 +20,20 @@ from blake3 import blake3
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
-from zoo.finetune.dataset.check import Checked, check_images
-from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
-from zoo.finetune.dataset.folders import list_folders
-from zoo.finetune.dataset.groups import by_rule, is_rule, joined
-from zoo.finetune.dataset.leaks import find_leaks
-from zoo.finetune.dataset.listing import Listing, Row
-from zoo.finetune.dataset.misplaced import LAYOUT, one_below
+from zoo.finetune.dataset.dataset import (
+    PARTS,
+    Dataset,
+    Listing,
+    Row,
+    Sample,
+    Skipped,
+    content_digest,
+    parts_digest,
+)
+from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
+from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.named import is_named, list_named, located
-from zoo.finetune.dataset.rules import broken_rules
-from zoo.finetune.dataset.split import Parts, Shares, split
+from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
 from zoo.finetune.dataset.table import TABLES, list_table
 
 __all__ = ["absolute", "open_dataset"]
@@ -47,7 +52,7 @@ def open_dataset(
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """Open what ``spec`` names; every image is decoded once.
+    """Open what ``spec`` names; every image is decoded once. Raises all that is wrong together.
 
     Args:
         spec: See the table above.
@@ -55,33 +60,39 @@ def open_dataset(
         validation_share: Share of each class to choose options on, if there is no such split.
         test_share: Share of each class to measure the result on, if there is no such split.
         seed: Of the split.
-        group_by: What stays in one part: a column of a table, or a rule on paths
-            (`zoo.finetune.dataset.groups.by_rule`); empty: copies of an image only.
+        group_by: What stays in one part: a column of a table, or a rule on paths (`by_rule`).
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
-        cache: A folder that remembers which images were in order, so that they are not decoded
-            again as long as their files stay as they are.
+        cache: A folder that remembers which images were in order (see `check_images`).
         progress: Progress callback, called once per image.
-
-    Raises:
-        InvalidData: Listing everything that is wrong.
-        InvalidOption: Shares that leave nothing to train on, or no such rule.
-        MissingPackage: What reads this kind of dataset is not installed.
     """
     shares = Shares(validation_share, test_share)
     listing = _list(spec, task, group_by)
-    memory = (
-        cache / f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json" if cache else None
-    )
+    if cache:
+        cache /= f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json"
     keys = [row.key for row in listing.rows if not row.problem]
-    checked = check_images(listing.images, keys, progress, memory)
-    bad = _bad(listing, checked)
+    checked = check_images(listing.images, keys, progress, cache)
+    # In the order of the listing, as they are reported.
+    problems = {row.key: row.problem or checked.problems.get(row.key, "") for row in listing.rows}
+    bad = {key: problem for key, problem in problems.items() if problem}
     rows = joined(_usable(spec, listing, bad, skip_bad), {} if split_copies else checked.digests)
+    return _dataset(spec, listing, checked, bad, rows, shares, seed)
+
+
+def _dataset(
+    spec: str,
+    listing: Listing,
+    checked: Checked,
+    bad: Mapping[str, str],
+    rows: Sequence[Row],
+    shares: Shares,
+    seed: int,
+) -> Dataset:
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
-    if test_share and not parts.test:
+    if shares.test and not parts.test:
         raise InvalidData(spec, ["no image is left to test on: all are in one group"])
     return Dataset(
         spec=spec,
@@ -96,20 +107,16 @@ def open_dataset(
         images=listing.images,
         states=checked.states,
         groups=groups,
-        remarks=(*listing.remarks, *find_leaks(parts, checked.digests, groups)),
+        remarks=(*listing.remarks, *_find_leaks(parts, checked.digests, groups)),
     )
 
 
 def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool) -> list[Row]:
-    """The rows that are trained and measured on.
-
-    Raises:
-        InvalidData: Something is wrong with the dataset, or with images that are not left out.
-    """
+    """The rows that are trained and measured on."""
     # Counts are those of what is used: with bad images, unless these are left out.
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labeled = [row for row in rows if row.label is not None]
-    problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
+    problems, hint = [*listing.problems, *_broken_rules(listing, labeled)], ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
@@ -127,44 +134,30 @@ def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool)
 
 
 def absolute(spec: str) -> str:
-    """What ``spec``, which was opened, names from whatever folder."""
+    """What ``spec``, which was opened, is called from any folder."""
     return located(spec) if is_named(spec) else str(Path(spec).expanduser().absolute())
 
 
 def _list(spec: str, task: Task | None, group_by: str) -> Listing:
-    listing = _listed(spec, task, group_by)
-    if group_by and not any(row.group for row in listing.rows):
-        if not is_rule(group_by):
-            what = "only tables have columns to group by: --group-by takes 'folder' or a pattern"
-            raise InvalidOption(f"{what} with a group in it, such as '([^/_]+)_', for {spec}")
-        return replace(listing, rows=tuple(by_rule(listing.rows, group_by)))
-    return listing
-
-
-def _listed(spec: str, task: Task | None, group_by: str) -> Listing:
-    if is_named(spec):
-        return list_named(spec, task)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if is_named(spec):
+        listing = list_named(spec, task)
+    elif path.is_dir():
         listing = list_folders(path)
-        if task in (None, listing.task):
-            return listing
-        raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
-    if not path.exists():
+        if task not in (None, listing.task):
+            raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
+    elif not path.exists():
         raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
-    if path.suffix.lower() not in TABLES:
+    elif path.suffix.lower() not in TABLES:
         raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
-    return list_table(path, task, group_by)
-
-
-def _bad(listing: Listing, checked: Checked) -> Mapping[str, str]:
-    """Why each row cannot be used that cannot, in the order of the listing."""
-    reasons = {row.key: row.problem for row in listing.rows if row.problem}
-    return {
-        row.key: reasons.get(row.key) or checked.problems[row.key]
-        for row in listing.rows
-        if row.key in reasons or row.key in checked.problems
-    }
+    else:
+        listing = list_table(path, task, group_by)
+    if not group_by or any(row.group for row in listing.rows):
+        return listing
+    if not is_rule(group_by):
+        what = "only tables have columns to group by: --group-by takes 'folder' or a pattern"
+        raise InvalidOption(f"{what} with a group in it, such as '([^/_]+)_', for {spec}")
+    return replace(listing, rows=tuple(by_rule(listing.rows, group_by)))
 
 
 def _parts(
@@ -174,11 +167,10 @@ def _parts(
     named = {row.part for row in rows}
     if named == {""}:
         return split(listing.samples(rows), listing.task, shares, seed, groups)
-    shares = replace(
-        shares,
-        validation=0.0 if "validation" in named else shares.validation,
-        test=0.0 if "test" in named else shares.test,
-    )
+    if "validation" in named:
+        shares = replace(shares, validation=0.0)
+    if "test" in named:
+        shares = replace(shares, test=0.0)
     base = [row for row in rows if row.part == "train"]
     drawn = split(listing.samples(base), listing.task, shares, seed, groups)
 
@@ -187,3 +179,114 @@ def _parts(
         return sorted([*drawn, *rest], key=lambda sample: sample.key)
 
     return Parts(drawn.train, part("validation", drawn.validation), part("test", drawn.test))
+
+
+def _broken_rules(listing: Listing, rows: Sequence[Row]) -> list[str]:
+    """What is wrong with these rows of the listing, each of which has a label."""
+    if not rows:
+        return ["no images"]
+    check = _regression if listing.task == "regression" else _counts
+    return [
+        *check(listing, rows),
+        *(_split_rules(listing, rows) if any(x.part for x in rows) else ()),
+    ]
+
+
+def _counts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
+    kind = _kind(listing)
+    if listing.task == "classification" and len(listing.classes) == 1:
+        yield "only one class is there: training needs at least two classes"
+    counts = Counter(name for row in rows for name in _names(row))
+    for name in listing.classes:
+        if counts[name] < 2:
+            what = "one image; training and test need one each" if counts[name] else "no image"
+            yield f"{kind} '{name}' has {what}"
+
+
+def _regression(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
+    if len(rows) < 3:
+        yield "fewer than three images: two to train on, one to test"
+    for index, name in enumerate(listing.classes):
+        values = {row.label[index] for row in rows if row.label is not None}
+        if len(values) == 1:
+            yield f"the column '{name}' has one value only: there is nothing to learn"
+
+
+def _split_rules(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
+    if not any(row.part == "train" for row in rows):
+        yield "there are splits, but none to train on"
+        return
+    if listing.task == "regression":
+        return
+    kind = _kind(listing)
+    names: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        names[row.part].update(_names(row))
+    for part in PARTS[1:]:
+        if part not in names:
+            continue
+        for name in listing.classes:
+            if name in names[part] - names["train"]:
+                yield f"{kind} '{name}' is in the {part} split, but not in that to train on"
+        # A rare label may well miss a split; without a class its accuracy says nothing of that.
+        for name in listing.classes if listing.task == "classification" else ():
+            if name in names["train"] - names[part]:
+                yield f"{kind} '{name}' is in the train split, but not in {part}"
+
+
+def _names(row: Row) -> Iterable[str]:
+    return (row.label,) if isinstance(row.label, str) else map(str, row.label or ())
+
+
+def _kind(listing: Listing) -> str:
+    return "class" if listing.task == "classification" else "label"
+
+
+def _find_leaks(
+    parts: Parts, digests: Mapping[str, str], groups: Mapping[str, str]
+) -> Iterator[str]:
+    """Remarks on copies of images: that there are any, that their labels differ, and, where parts
+    are given or copies may be in several parts, that training has seen what measures it.
+
+    ``digests`` and ``groups`` are of images, by key.
+    """
+    copies: dict[str, list[tuple[str, Sample]]] = defaultdict(list)
+    for name, samples in zip(PARTS, parts, strict=True):
+        for sample in samples:
+            copies[digests[sample.key]].append((name, sample))
+    several = [each for each in copies.values() if len(each) > 1]
+    if several:
+        number = sum(len(each) - 1 for each in several)
+        yield f"{number} images are copies of others, such as {_pair(several[0])}"
+    if odd := [each for each in several if len({sample.target for _, sample in each}) > 1]:
+        yield f"{len(odd)} images have copies with another label, such as {_pair(odd[0])}"
+    yield from _across(parts, several, groups)
+
+
+def _across(
+    parts: Parts, several: list[list[tuple[str, Sample]]], groups: Mapping[str, str]
+) -> Iterator[str]:
+    for part, samples in zip(PARTS[1:], parts[1:], strict=True):
+        pairs = [
+            [trained[0], *seen]
+            for each in several
+            if (seen := [one for one in each if one[0] == part])
+            and (trained := [one for one in each if one[0] == "train"])
+        ]
+        if pairs:
+            number = sum(len(pair) - 1 for pair in pairs)
+            yield (
+                f"{number} of {len(samples)} {part} images are trained on, too, such as "
+                f"{_pair(pairs[0])}: figures on these say nothing about new images"
+            )
+        own_groups, train_groups = (
+            {groups.get(x.key, "") for x in each} for each in (samples, parts.train)
+        )
+        shared = (own_groups & train_groups) - {""}
+        if shared and not pairs:
+            yield f"{len(shared)} groups are in the {part} split and in that to train on"
+
+
+def _pair(each: list[tuple[str, Sample]]) -> str:
+    (_, one), (_, other) = each[:2]
+    return f"'{one.key}' and '{other.key}'"

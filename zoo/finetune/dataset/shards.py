@@ -14,18 +14,14 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from blake3 import blake3
-from PIL import Image
+from typing import NamedTuple
 
 from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.images import decode
-from zoo.finetune.dataset.listing import PART_NAMES, Listing
-from zoo.finetune.dataset.named import ELSEWHERE, Named
-from zoo.finetune.dataset.values import Entry, list_entries
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing
+from zoo.finetune.dataset.images import EncodedImages
+from zoo.finetune.dataset.named import ELSEWHERE, Entry, Named, list_entries
 
 __all__ = ["list_shards"]
 
@@ -55,21 +51,15 @@ class Shards(NamedTuple):
     label: str
 
 
-class ShardImages:
+class ShardImages(EncodedImages):
     """Implements `Images`: keys are the shard's file name and the sample's name in it."""
 
     def __init__(self, spans: Mapping[str, Span]) -> None:
         self.spans = spans
 
-    def read(self, key: str) -> Image.Image:
-        """See `Images.read`."""
-        return decode(key, self.spans[key].read())
-
-    def check(self, key: str) -> str:
-        """See `Images.check`."""
-        data = self.spans[key].read()
-        decode(key, data)
-        return blake3(data).hexdigest()
+    def encoded(self, key: str) -> bytes:
+        """See `EncodedImages.encoded`."""
+        return self.spans[key].read()
 
     def file(self, key: str) -> Path:
         """See `Images.file`: the shard."""
@@ -104,6 +94,7 @@ def list_shards(named: Named, task: Task | None) -> Listing:
 
 
 def _parts(named: Named, root: Path) -> dict[str, Shards]:
+    parts: dict[str, Shards] = {}
     label = named.options.get("label", "")
     if root.is_file():
         return {"": Shards([root], label)}
@@ -111,24 +102,17 @@ def _parts(named: Named, root: Path) -> dict[str, Shards]:
     known = json.loads(info.read_bytes())["splits"] if info else {}
     if named.splits or known:
         asked = named.splits or {PART_NAMES[n]: n for n in known if n in PART_NAMES}
-        return {
-            part: _known(root, known[name], label)
-            if name in known
-            else Shards([root / file for file in _expand(name)], label)
-            for part, name in asked.items()
-        }
+        for part, name in asked.items():
+            split = known.get(name, {"filenames": _expand(name)})
+            files = [root / file for file in split["filenames"]]
+            parts[part] = Shards(files, label or split.get("alt_label", ""))
+        return parts
     files = sorted(root.glob("*.tar"))
-    parts: dict[str, Shards] = {}
     for file in files:
         part = PART_NAMES.get(re.split(r"[-_.\d]", file.name)[0], "")
         parts.setdefault(part, Shards([], label)).files.append(file)
     # With a shard that is in no split there are no splits.
     return {"": Shards(files, label)} if "" in parts else parts
-
-
-def _known(root: Path, split: Mapping[str, Any], label: str) -> Shards:
-    files = [root / name for name in split["filenames"]]
-    return Shards(files, label or split.get("alt_label", ""))
 
 
 def _expand(pattern: str) -> Iterator[str]:

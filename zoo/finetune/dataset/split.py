@@ -1,35 +1,35 @@
-"""Split samples into training, validation and test.
+"""Split samples into training, validation and test; images of one group stay in one part.
 
-A split depends on keys, targets, groups and the seed alone, not on the order in which a disk lists
-files. Where nothing is in groups, images of one class are drawn without regard to the others, so
-what is added to one class moves nothing in another.
+A network that was trained on one image of a patient or of a video, or on a copy, knows the others:
+figures on these would be too good. A split depends on keys, targets, groups and the seed alone, not
+on the order in which a disk lists files. Where nothing is in groups, images of one class are drawn
+without regard to the others, so what is added to one class moves nothing in another.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.dataset import Sample, Target
-from zoo.finetune.dataset.groups import allot
+from zoo.finetune.dataset.dataset import Row, Sample, Target
 
-__all__ = ["Parts", "Shares", "labels_of", "split"]
+__all__ = ["Parts", "Shares", "allot", "by_rule", "is_rule", "joined", "labels_of", "split"]
 
-NO_GROUPS: Mapping[str, str] = {}
+FOLDER = "folder"
+ALL = -1
+"""In the place of a label: all images, whatever they show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much is held out; 0: none.
-
-    Raises:
-        InvalidOption: Nothing would be left to train on.
-    """
+    """How much is held out; 0: none. `InvalidOption`: nothing would be left to train on."""
 
     validation: float
     test: float
@@ -45,8 +45,8 @@ class Shares:
         available = max(count - 1, 0)
         spare = 1 if self.validation and available > 1 else 0
         test = min(max(round(count * self.test), 1), available - spare) if self.test else 0
-        wanted = min(max(round(count * self.validation), 1), available - test)
-        return wanted if self.validation else 0, test
+        validation = min(max(round(count * self.validation), 1), available - test)
+        return validation if self.validation else 0, test
 
 
 class Parts(NamedTuple):
@@ -62,24 +62,24 @@ def split(
     task: Task,
     shares: Shares,
     seed: int,
-    groups: Mapping[str, str] = NO_GROUPS,
+    groups: Mapping[str, str] | None = None,
 ) -> Parts:
     """Hold out shares of each class; of all samples with like shares of each label; or of all.
 
-    Args:
-        samples: What to split.
-        task: What their targets are.
-        shares: How much to hold out.
-        seed: Of the draw.
-        groups: Of samples that stay together, by key.
+    ``groups`` are of samples that stay together, by key.
     """
     ordered = sorted(samples, key=lambda sample: sample.key)
-    together = [groups.get(sample.key, "") for sample in ordered]
+    together = [(groups or {}).get(sample.key, "") for sample in ordered]
     sizes = Counter(together)
     # Of some groups only one may be here: where splits are given, the rest is in these.
     together = [group if sizes[group] > 1 else "" for group in together]
     if any(together):
-        parts = _by_groups(ordered, task, shares, seed, together)
+        labels = [() if task == "regression" else labels_of(sample.target) for sample in ordered]
+        each = 1 - shares.validation - shares.test, shares.validation, shares.test
+        allotted = allot(labels, together, each, seed, every=task == "classification")
+        parts = Parts([], [], [])
+        for sample, part in zip(ordered, allotted, strict=True):
+            parts[part].append(sample)
     elif task == "multi-label":
         parts = _by_labels(ordered, shares, seed)
     else:
@@ -94,25 +94,6 @@ def split(
             parts.validation.extend(group[test : test + validation])
             parts.train.extend(group[test + validation :])
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
-
-
-def _by_groups(
-    samples: Sequence[Sample], task: Task, shares: Shares, seed: int, groups: Sequence[str]
-) -> Parts:
-    labels: list[Iterable[int]] = [()] * len(samples)
-    if task != "regression":
-        labels = [labels_of(sample.target) for sample in samples]
-    allotted = allot(
-        labels,
-        groups,
-        (1 - shares.validation - shares.test, shares.validation, shares.test),
-        seed,
-        every=task == "classification",
-    )
-    parts = Parts([], [], [])
-    for sample, part in zip(samples, allotted, strict=True):
-        parts[part].append(sample)
-    return parts
 
 
 def labels_of(target: Target) -> Iterable[int]:
@@ -132,12 +113,12 @@ def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
     Each goes to the part that lacks most of that label. (Source: Sechidis, Tsoumakas and Vlahavas,
     "On the Stratification of Multi-Label Data", ECML PKDD 2011, section 3.)
     """
-    labels = [_present(sample) for sample in samples]
+    labels = [frozenset(labels_of(sample.target)) for sample in samples]
     validation, test = shares.of(len(samples))
     lacks = [float(len(samples) - validation - test), float(validation), float(test)]
     counts = Counter(label for present in labels for label in present)
     share = [lack / max(len(samples), 1) for lack in lacks]
-    wanted = {label: [count * part for part in share] for label, count in counts.items()}
+    lacking = {label: [count * part for part in share] for label, count in counts.items()}
     pool = list(range(len(samples)))
     _random(seed, 0).shuffle(pool)
     parts: list[list[int]] = [[], [], []]
@@ -147,12 +128,12 @@ def _by_labels(samples: Sequence[Sample], shares: Shares, seed: int) -> Parts:
         parts[part].append(index)
         lacks[part] -= 1
         for label in labels[index]:
-            wanted[label][part] -= 1
+            lacking[label][part] -= 1
 
     while counts:
         rarest = min(counts, key=lambda label: (counts[label], label))
         for index in [index for index in pool if rarest in labels[index]]:
-            hand_out(index, wanted[rarest])
+            hand_out(index, lacking[rarest])
             counts.subtract(labels[index])
         pool = [index for index in pool if rarest not in labels[index]]
         counts = +counts
@@ -183,5 +164,155 @@ def _mend(parts: list[list[int]], labels: Sequence[frozenset[int]], needed: Sequ
                 parts[part].append(common)
 
 
-def _present(sample: Sample) -> frozenset[int]:
-    return frozenset(labels_of(sample.target))
+def is_rule(group_by: str) -> bool:
+    """Whether it is a rule on paths (``folder``, or a pattern with a group), and no column."""
+    return group_by == FOLDER or "(" in group_by
+
+
+def by_rule(rows: Iterable[Row], group_by: str) -> list[Row]:
+    """The rows with the groups that their paths name; a problem where one names none.
+
+    ``folder`` takes the folder that an image lies in, below that of its class; a regular expression
+    that is found in the path takes its first group. Anything else is an `InvalidOption`.
+    """
+    rule = _of_pattern(group_by) if group_by != FOLDER else _of_folder
+    grouped = []
+    for row in rows:
+        group = rule(row)
+        problem = "" if group else f"has no group: --group-by {group_by} finds none in its path"
+        grouped.append(replace(row, group=group, problem=row.problem or problem))
+    return grouped
+
+
+def _of_folder(row: Row) -> str:
+    name = PurePosixPath(row.key).parent.name
+    return "" if name == row.label else name
+
+
+def _of_pattern(text: str) -> Callable[[Row], str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InvalidOption(f"--group-by {text} is not a regular expression: {error}") from error
+    if not pattern.groups:
+        raise InvalidOption(
+            f"--group-by {text} has no group in it: put what names the patient, say, in (…)"
+        )
+
+    def named(row: Row) -> str:
+        match = pattern.search(row.key)
+        return (match[1] or "") if match else ""
+
+    return named
+
+
+def joined(rows: Sequence[Row], digests: Mapping[str, str]) -> list[Row]:
+    """The rows with groups put together that share an image; what is alone has none.
+
+    ``digests`` are of images, by key; where there is none, an image has no copies. This is
+    union-find: each name points at another one of its set, and at last at the set's own.
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while (higher := above.setdefault(name, name)) != name:
+            above[name] = name = above.setdefault(higher, higher)
+        return name
+
+    for row in rows:
+        names = [f"key {row.key}"]
+        names += [f"group {row.group}"] if row.group else []
+        names += [f"copy {digests[row.key]}"] if row.key in digests else []
+        for name in names[1:]:
+            one, other = sorted((top(names[0]), top(name)))
+            above[other] = one
+    tops = [top(f"key {row.key}") for row in rows]
+    sizes = Counter(tops)
+    return [
+        replace(row, group=name if sizes[name] > 1 else "")
+        for row, name in zip(rows, tops, strict=True)
+    ]
+
+
+def allot(
+    labels: Sequence[Iterable[int]],
+    groups: Sequence[str],
+    shares: Sequence[float],
+    seed: int,
+    every: bool = False,
+) -> list[int]:
+    """A part for each item with its labels, the same for all of a group; "" is no group.
+
+    Each part has its share of each label as nearly as groups allow, of 0 none at all: the largest
+    groups are handed out first, each to the part where the squared distance from its share of the
+    counts grows least. ``seed`` orders groups of one size. Every label is in the first part; with
+    ``every`` also in the others, where it is in several groups.
+    """
+    blocks = _blocks(labels, groups, seed)
+    total = Counter[int]()
+    for block in blocks:
+        total.update(block.counts)
+    handed_out = [Counter[int]() for _ in shares]
+    used = [part for part, share in enumerate(shares) if share]
+
+    def worse(part: int, block: Block) -> tuple[float, float]:
+        """How much the squared distance grows; rounded, so that equal ones are equal anywhere."""
+        counts, share = handed_out[part], shares[part]
+        grown = sum(
+            count * (2 * (counts[name] - share * total[name]) + count) / total[name]
+            for name, count in block.counts.items()
+        )
+        return round(grown, 9), counts[ALL] / share
+
+    for block in blocks:
+        block.part = min(used, key=lambda part: worse(part, block))
+        handed_out[block.part].update(block.counts)
+    _mend_blocks(blocks, used, sorted(total) if every else [ALL])
+    parts = [0] * len(groups)
+    for block in blocks:
+        for at in block.items:
+            parts[at] = block.part
+    return parts
+
+
+def _blocks(labels: Sequence[Iterable[int]], groups: Sequence[str], seed: int) -> list[Block]:
+    """A block for each group, the largest first."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for at, group in enumerate(groups):
+        members[group or f"alone {at}"].append(at)
+    blocks = [
+        Block(items, Counter(label for at in items for label in (ALL, *labels[at])))
+        for items in members.values()
+    ]
+    random.Random(f"{seed} groups").shuffle(blocks)  # noqa: S311 - a split, not a secret
+    return sorted(blocks, key=lambda block: -len(block.items))
+
+
+@dataclass(eq=False)
+class Block:
+    """Items that stay together, how many have each label, and the part that they go to."""
+
+    items: list[int]
+    counts: Counter[int]
+    part: int = 0
+
+
+def _mend_blocks(blocks: list[Block], used: list[int], needed: Sequence[int]) -> None:
+    """Every label in the first part; then those that are ``needed`` in the others, where the first
+    can spare a group.
+    """
+
+    def of(label: int, part: int) -> list[Block]:
+        """The smallest first."""
+        return [b for b in reversed(blocks) if b.part == part and label in b.counts]
+
+    for label in sorted({label for block in blocks for label in block.counts}):
+        if not of(label, 0):
+            next(block for part in used[1:] for block in of(label, part)).part = 0
+    for part in reversed(used[1:]):
+        for label in needed:
+            if not of(label, part):
+                spare = (b for b in of(label, 0) if all(len(of(x, 0)) > 1 for x in b.counts))
+                for block in spare:
+                    block.part = part
+                    break

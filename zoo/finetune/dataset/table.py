@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
-from zoo.finetune.dataset.groups import is_rule
+from zoo.finetune.dataset.dataset import PART_NAMES, Label, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.listing import PART_NAMES, Label, Listing, Row, natural_sort
+from zoo.finetune.dataset.split import is_rule
 
 __all__ = ["TABLES", "list_table"]
 
@@ -54,12 +54,7 @@ class Columns(NamedTuple):
 
 
 def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
-    """List the rows of a table.
-
-    Args:
-        path: The table.
-        task: Decides where its columns allow several.
-        group_by: The column that names what stays in one part, unless it is a rule on paths.
+    """List the rows of a table; ``task`` decides where its columns allow several.
 
     Raises:
         InvalidData: It is no such table, or has no such column.
@@ -139,8 +134,8 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
 def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
     path_column = next((name for name in PATHS if name in names), None)
     if path_column is None:
-        wanted, there = " or ".join(f"'{name}'" for name in PATHS), ", ".join(names)
-        raise InvalidData(path, [f"no column {wanted}; it has: {there}"])
+        needed = " or ".join(f"'{name}'" for name in PATHS)
+        raise InvalidData(path, [f"no column {needed}; it has: {', '.join(names)}"])
     split = "split" if "split" in names else None
     numbers = tuple(n for n in names if n == "target" or n.startswith("target_"))
     several = ("labels",) if "labels" in names else ()
@@ -172,21 +167,21 @@ def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
     if key in seen:
         return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
     seen.add(key)
-    part, problem = "", ""
+    part = group = problem = ""
     if columns.split:
         name = (cells[columns.split] or "").strip()
         part = PART_NAMES.get(name.lower(), "")
         if not part:
             problem = f"has the split '{name}', which is none of train, val, test"
-    group = ""
     if columns.group:
         group = (cells[columns.group] or "").strip()
         if group.lower() in MISSING:
             problem = problem or f"has no group in the column '{columns.group}'"
+    label = None
     try:
         label = READ[columns.task](cells, columns.labels)
     except ValueError as error:
-        return Row(key=key, label=None, part=part, group=group, problem=str(error))
+        problem = str(error)
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
@@ -231,9 +226,8 @@ def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     """What to say of classes that look like numbers to be learned: most have one image only."""
     counts = Counter(str(row.label) for row in rows if row.label is not None)
     alone = sum(count == 1 for count in counts.values())
-    if columns.task != "classification" or 2 * alone <= len(counts):
-        return ()
-    if not all(map(_is_number, counts)):
+    some_repeat = columns.task != "classification" or 2 * alone <= len(counts)
+    if some_repeat or not all(map(_is_number, counts)):
         return ()
     return (
         f"{alone} of {len(counts)} labels are numbers that one image has: to learn numbers, name "

@@ -41,19 +41,12 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The inputs at a cut, for one image.
+    """The inputs at a cut, for one image."""
 
-    Attributes:
-        spec: How the leaves make up the arguments.
-        rows: For each leaf that differs from image to image, its index, shape and dtype.
-        constants: The other leaves.
-        last: Those of the leaves whose channels lie last in memory.
-    """
-
-    spec: TreeSpec
-    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
-    constants: Mapping[int, object]
-    last: frozenset[int] = frozenset()
+    spec: TreeSpec  # how the leaves make up the arguments
+    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]  # index, shape, dtype of the others
+    constants: Mapping[int, object]  # leaves that are the same for all images
+    last: frozenset[int] = frozenset()  # those of the leaves whose channels lie last in memory
 
     @property
     def nbytes(self) -> int:
@@ -62,12 +55,7 @@ class Shape:
 
 
 class Activations:
-    """The inputs at a cut for a list of images: one row of each tensor per image.
-
-    Args:
-        shape: How a row is made up.
-        rows: The tensors (N, …), in the order of ``shape.rows``.
-    """
+    """The inputs at a cut for N images: tensors (N, …) in the order of ``shape.rows``."""
 
     def __init__(self, shape: Shape, rows: Sequence[Tensor]) -> None:
         self.shape = shape
@@ -96,12 +84,7 @@ class Activations:
 def shape_of(
     entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> Shape:
-    """The inputs at the cut for one image, found by recording two and three at once.
-
-    Args:
-        entry: Records them.
-        image: One (C, H, W).
-        layout: How images lie in memory.
+    """The inputs at the cut for one image (C, H, W), by recording two and three copies at once.
 
     Raises:
         Unsupported: It cannot be kept image by image, or something random is below the cut.
@@ -122,7 +105,10 @@ def shape_of(
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
             rows.append((at, tuple(pair.shape[1:]), pair.dtype))
-            if not pair.is_contiguous() and _channels_last(pair):
+            channels_last = pair.dim() == 4 and pair.is_contiguous(
+                memory_format=torch.channels_last
+            )
+            if channels_last and not pair.is_contiguous():
                 last.add(at)
         elif pair.shape == triple.shape and torch.equal(pair, triple):
             constants[at] = pair
@@ -132,19 +118,14 @@ def shape_of(
 
 
 def _recorded(entry: FromCut, images: Tensor, training: bool) -> CutInputs:
-    """What enters in that mode: what is random in training, and not frozen, such as dropout between
-    the last unit and the head, gives something else in eval mode.
-    """
+    # What is random in training, and not frozen, such as dropout between the last unit and the
+    # head, gives something else in eval mode.
     before = entry.module.training
     entry.module.train(training)
     try:
         return entry.record(images)
     finally:
         entry.module.train(before)
-
-
-def _channels_last(value: Tensor) -> bool:
-    return value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
 
 
 def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
@@ -158,15 +139,8 @@ def below_digest(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
 
 
 class Below:
-    """The weights below a cut that made a cache, and whether they still are what they were.
-
-    Args:
-        module: The network.
-        hierarchy: Its hierarchy.
-        boundary: How many units lie below the cut.
-
-    Attributes:
-        digest: Of these weights; see `below_digest`.
+    """The weights of the first ``boundary`` units, which made a cache, and whether they are still
+    what they were; ``digest`` is their `below_digest`.
     """
 
     def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
@@ -207,23 +181,15 @@ def open_or_fill(
 ) -> Activations:
     """The activations that ``description`` names, from ``folder`` or computed and kept there.
 
-    Args:
-        folder: Where caches lie.
-        description: All that shapes them, as plain data.
-        shape: Of the inputs at the cut.
-        count: Number of images.
-        batches: Gives the images (N, C, H, W) on the entry's device, in order; called if needed.
-        entry: Records them.
-        progress: Progress callback, called once per batch.
+    ``batches`` gives ``count`` images (N, C, H, W) on the device of ``entry``, in order, if needed.
 
     Raises:
         Unsupported: Neither disk nor memory has room for them.
     """
-    full = {**description, "format": FORMAT, "count": count, "rows": _plain(shape)}
-    text = json.dumps(full, sort_keys=True)
-    home = folder / blake3(text.encode()).hexdigest()
-    cached = _opened(home, full, shape, count)
-    if cached:
+    row = [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
+    full = {**description, "format": FORMAT, "count": count, "rows": row}
+    home = folder / blake3(json.dumps(full, sort_keys=True).encode()).hexdigest()
+    if cached := _opened(home, full, shape, count):
         home.touch()  # the least recently used goes first
         return Activations(shape, cached)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
@@ -239,14 +205,11 @@ def open_or_fill(
     if filling:
         with suppress(OSError):  # full disk, or another process was faster: the maps hold on
             digests = [_digest(_path(filling, number)) for number in range(len(rows))]
+            # Digests before the name: what is under its name is whole.
             write_whole(filling / DESCRIPTION, [json.dumps({**full, "digests": digests}).encode()])
             filling.rename(home)
         shutil.rmtree(filling, ignore_errors=True)
     return Activations(shape, rows)
-
-
-def _plain(shape: Shape) -> list[object]:
-    return [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
 
 
 def _path(home: Path, number: int) -> Path:
@@ -264,6 +227,7 @@ def _opened(
     try:
         known = json.loads((home / DESCRIPTION).read_bytes())
         digests = known.pop("digests")
+        # Hashed each time: a run would train on what a crash or a disk made of the bytes.
         sound = known == full and all(
             _digest(_path(home, number)) == digest for number, digest in enumerate(digests)
         )
@@ -273,21 +237,19 @@ def _opened(
 
 
 def _mapped(home: Path, shape: Shape, count: int) -> list[Tensor]:
-    return [
-        torch.from_file(
-            str(_path(home, number)),
-            shared=True,
-            size=count * torch.Size(size).numel(),
-            dtype=dtype,
-        ).reshape(count, *size)
-        for number, (_, size, dtype) in enumerate(shape.rows)
-    ]
+    rows = []
+    for number, (_, size, dtype) in enumerate(shape.rows):
+        path, numel = str(_path(home, number)), count * torch.Size(size).numel()
+        mapped = torch.from_file(path, shared=True, size=numel, dtype=dtype)
+        rows.append(mapped.reshape(count, *size))
+    return rows
 
 
 def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Tensor]]:
     """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = count * shape.nbytes
+    # What caches take counts as free: they make way.
     free = shutil.disk_usage(folder).free + sum(map(_size, _homes(folder)))
     limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
     if needed <= limit:
@@ -296,7 +258,10 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
         filling.mkdir()  # not as a temporary one, which would be for this user alone
         try:
             for number, (_, size, dtype) in enumerate(shape.rows):
-                _allocate(_path(filling, number), count * torch.Size(size).numel() * dtype.itemsize)
+                nbytes = count * torch.Size(size).numel() * dtype.itemsize
+                # Writing to the map of a sparse file on a full disk would end the process.
+                with _path(filling, number).open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
             return filling, _mapped(filling, shape, count)
         except OSError:
             shutil.rmtree(filling, ignore_errors=True)
@@ -309,16 +274,10 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
 
 
-def _allocate(path: Path, nbytes: int) -> None:
-    # Writing to the map of a sparse file on a full disk would end the process.
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
-
-
 def _make_way(folder: Path, budget: int) -> None:
     """Delete the least recently used caches until the rest fit ``budget`` bytes."""
     total = 0
-    for home in sorted(_homes(folder), key=_used, reverse=True):
+    for home in sorted(_homes(folder), key=lambda home: home.stat().st_mtime, reverse=True):
         total += _size(home)
         if total > budget:
             shutil.rmtree(home, ignore_errors=True)
@@ -330,7 +289,3 @@ def _homes(folder: Path) -> list[Path]:
 
 def _size(home: Path) -> int:
     return sum(file.stat().st_size for file in home.iterdir())
-
-
-def _used(home: Path) -> float:
-    return home.stat().st_mtime

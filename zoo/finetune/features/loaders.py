@@ -1,32 +1,46 @@
-"""The loaders of a phase: cached activations at a cut wherever the plan allows it."""
+"""Loaders: where batches come from, and how the network takes them: as images, or at a cut, from a
+cache, wherever the plan allows it.
+
+Both give the same images in the same order, so that one can stand in for the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from blake3 import blake3
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.backbones.from_cut import FromCut
+from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.backbones.rgb import READING
 from zoo.errors import Unsupported
-from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.augment import Mix, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
-from zoo.finetune.dataset.mix import Mix
 from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
-from zoo.finetune.features.loader import CachedLoader, ImageLoader, Loader
+from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 
-__all__ = ["Loaders", "image_loaders", "make_loaders"]
+__all__ = [
+    "Batch",
+    "CachedLoader",
+    "Forward",
+    "ImageLoader",
+    "Loader",
+    "Loaders",
+    "image_loaders",
+    "make_loaders",
+]
 
 UNCOMPILED = (
     "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
@@ -34,25 +48,166 @@ UNCOMPILED = (
 )
 
 
+Inputs = Any
+"""Images (N, C, H, W), or what enters at a cut."""
+Forward = Callable[[Inputs], Tensor]
+"""From what a batch holds to outputs (N, K): the whole network, or its part above a cut."""
+
+STAND_IN = 2
+"""Images that a rank without any of a batch runs where all share the weights, of which each is
+asked in every step; batch norm takes no fewer."""
+
+
+class Batch(NamedTuple):
+    """What the network is given, and what it should say: see `zoo.contracts.Head.loss`."""
+
+    inputs: Inputs
+    targets: Tensor
+    images: int
+
+
+@dataclass(frozen=True)
+class Loader(ABC):
+    """Batches of one part of a dataset, for one network."""
+
+    batches: Batches
+    device: torch.device
+    ranks: Ranks = ALONE
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.batches)
+
+    @abstractmethod
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch of training, without the first ``skip``."""
+
+    @abstractmethod
+    def whole(self) -> Iterator[Batch]:
+        """All images once, in file order."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The network's outputs (N, K) for the inputs of a batch."""
+
+    @abstractmethod
+    def into(self, copy: nn.Module) -> Self:
+        """The same for a copy of the network."""
+
+    def fits(self) -> bool:
+        """Whether the batches are still what the network would be given: images always are."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLoader(Loader):
+    """Images through the whole network."""
+
+    model: nn.Module
+    layout: torch.memory_format = torch.contiguous_format  # how images lie in memory
+    mix: Mix | None = None  # of training images, if they are mixed
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Loader.epoch`."""
+        rank, size = self.ranks.rank, self.ranks.world_size
+        batches = self.batches.epoch(number, skip=skip, rank=rank, world=size)
+        for step, (images, targets, _) in enumerate(batches, skip):
+            if self.mix and len(images):
+                images, targets = self.mix(images, targets, epoch=number, step=step)
+            yield self._batch(images, targets)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Loader.whole`."""
+        return (self._batch(images, targets) for images, targets, _ in self.batches.view(0))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Loader.forward`."""
+        outputs: Tensor = self.model(inputs)
+        return outputs
+
+    def into(self, copy: nn.Module) -> Self:
+        """See `Loader.into`."""
+        return replace(self, model=copy)
+
+    def _batch(self, images: Tensor, targets: Tensor) -> Batch:
+        if self.ranks.sharded and not len(images):
+            images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
+        # From memory that is not pinned, a copy that is not waited for may come too late: what it
+        # reads may be freed and written to before (pytorch/pytorch#139550, for MPS).
+        ahead = self.device.type == "cuda" and images.is_pinned()
+        moved = images.to(self.device, memory_format=self.layout, non_blocking=ahead)
+        return Batch(moved, targets, len(targets))
+
+
+class _AtCut(NamedTuple):
+    at_cut: CutInputs
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedLoader(Loader):
+    """Cached inputs at a cut, through the part of the network above it; reads no images."""
+
+    entry: FromCut  # the network, forward from the cut
+    views: Sequence[Activations]  # epochs take turns with them
+    rows: Sequence[int]  # of each image of this part, in the cache
+    below: Below  # the weights that the cache was computed with
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """See `Loader.epoch`."""
+        self._check()
+        view = self.views[number % len(self.views)]
+        rank, size = self.ranks.rank, self.ranks.world_size
+        for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
+            yield self._batch(view, indices)
+
+    def whole(self) -> Iterator[Batch]:
+        """See `Loader.whole`."""
+        self._check()
+        size = self.batches.size
+        for at in range(0, len(self.rows), size):
+            yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Loader.forward`."""
+        # Of the images only shape, dtype and device are asked for: they have no memory.
+        shape = (inputs.images, *self.batches.transform.size)
+        images = torch.zeros((), device=self.device).expand(shape)
+        outputs: Tensor = self.entry.forward(inputs.at_cut, images)
+        return outputs
+
+    def into(self, copy: nn.Module) -> Self:
+        """See `Loader.into`."""
+        return replace(self, entry=self.entry.into(copy))
+
+    def fits(self) -> bool:
+        """See `Loader.fits`."""
+        return self.below.unchanged()
+
+    def _check(self) -> None:
+        # Training goes on silently on activations of other weights: nothing else would tell.
+        if not self.fits():
+            raise RuntimeError(
+                f"the cached activations are those of other weights ({self.below.digest}) than "
+                "the network now has below its cut"
+            )
+
+    def _batch(self, view: Activations, indices: Sequence[int]) -> Batch:
+        chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
+        inputs = view.batch([self.rows[index] for index in chosen], self.device)
+        return Batch(_AtCut(inputs, len(chosen)), self.batches.targets[indices], len(indices))
+
+
 @dataclass(frozen=True, slots=True)
 class Loaders:
-    """Where the parts of a dataset come from in one phase.
-
-    Attributes:
-        train: What is trained on.
-        validation: What choices are made on, if there is such a part.
-        test: What only measures the result.
-        plain: What is trained on, with nothing random about it.
-        cut: How many units lie below the cut where the network is entered; 0: it takes images.
-        remark: What was asked for, or would be expected, and is not so.
-    """
+    """Where the parts of a dataset come from in one phase."""
 
     train: Loader
     validation: Loader | None
     test: Loader
-    plain: Loader
-    cut: int = 0
-    remark: str = ""
+    plain: Loader  # what is trained on, with nothing random about it
+    cut: int = 0  # units below the cut where the network is entered; 0: it takes images
+    remark: str = ""  # what was asked for, or would be expected, and is not so
 
     def fit(self) -> bool:
         """Whether they are still what the network would be given; all come from below one cut."""
@@ -60,13 +215,7 @@ class Loaders:
 
 
 def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
-    """The loaders of a phase that freezes ``boundary`` units.
-
-    Args:
-        prepared: The run.
-        boundary: Units that are frozen, already.
-        folder: Where caches lie.
-    """
+    """The loaders of a phase that has frozen ``boundary`` units; caches lie in ``folder``."""
     if not boundary or not prepared.recipe.cache:
         return image_loaders(prepared)
     why = _obstacle(prepared, prepared.hierarchy.cut_below(boundary))
@@ -110,22 +259,22 @@ def image_loaders(prepared: Prepared) -> Loaders:
 
     def feed(samples: tuple[Sample, ...], level: str, mix: Mix | None = None) -> ImageLoader:
         batches = _batches(prepared, samples, level)
-        return ImageLoader(runs, batches, prepared.device, _layout(prepared), mix, prepared.ranks)
+        return ImageLoader(
+            batches, prepared.device, prepared.ranks, model=runs, layout=_layout(prepared), mix=mix
+        )
 
     validation = feed(dataset.validation, "none") if dataset.validation else None
     plain = feed(dataset.train, "none")
+    # One object where nothing is random, so that images are transformed once for both.
     train = feed(dataset.train, recipe.augment, mix) if mix or recipe.augment != "none" else plain
     return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
 
 def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
-    """The highest cut below ``boundary`` whose inputs can be cached, and what they are like.
+    """The highest cut below ``boundary`` whose inputs can be cached, and their shape.
 
     Where dropout lies right before the head, that is one below the last unit, so that training
     still draws anew in each step.
-
-    Raises:
-        Unsupported: There is none; the reason at the highest one.
     """
     reason: Unsupported | None = None
     cut = prepared.hierarchy.cut_below(boundary)
@@ -142,19 +291,20 @@ def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCu
 
 def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
+    # One cache for all parts, by key: another split of the same images finds it, too.
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
     entry, shape = _cut_entry(prepared, boundary, whole.image(0, 0).to(prepared.device))
     below = Below(prepared.model, prepared.hierarchy, entry.boundary)
     what = _description(prepared, entry, below)
     plain = _activations(prepared, entry, whole, shape, what, 0, folder)
-    device, ranks = prepared.device, prepared.ranks
     row = {sample.key: at for at, sample in enumerate(everything)}
+    make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
     def feed(samples: tuple[Sample, ...]) -> CachedLoader:
         rows = [row[sample.key] for sample in samples]
         batches = _batches(prepared, samples, "none")
-        return CachedLoader(entry, [plain], rows, batches, below, device, ranks)
+        return make(batches, entry=entry, views=[plain], rows=rows)
 
     known = feed(dataset.train)
     train = known
@@ -165,8 +315,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
             _activations(prepared, entry, changing, shape, what, number, folder)
             for number in range(recipe.views)
         ]
-        rows = list(range(len(dataset.train)))
-        train = CachedLoader(entry, views, rows, changing, below, device, ranks)
+        train = make(changing, entry=entry, views=views, rows=range(len(dataset.train)))
     validation = feed(dataset.validation) if dataset.validation else None
     remark = UNCOMPILED if recipe.compile else ""
     return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
@@ -174,7 +323,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
     recipe = prepared.recipe
-    transform = training_transform(prepared.planned.preprocessing, level)
+    transform = training_transform(prepared.network.planned.preprocessing, level)
     return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
 
 
@@ -184,7 +333,7 @@ def _layout(prepared: Prepared) -> torch.memory_format:
 
 def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
     """All that determines the inputs at the cut, except the images."""
-    backbone, recipe = prepared.planned.backbone, prepared.recipe
+    backbone, recipe = prepared.network.planned.backbone, prepared.recipe
     return {
         "plugin": backbone.plugin,
         "version": plugins.backbone_version(backbone.plugin),
@@ -193,21 +342,19 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},
         "cut": prepared.hierarchy.boundary_name(entry.boundary),
         "weights": below.digest,
-        "preprocessing": prepared.planned.to_json()["preprocessing"],
+        "preprocessing": prepared.network.planned.to_json()["preprocessing"],
         "precision": recipe.precision,
         "device": prepared.device.type,
         "arithmetic": _arithmetic(prepared.device),
         "channels_last": recipe.channels_last,
         "versions": {name: version(name) for name in (*COMPUTING, "pillow")},
         "reading": READING,
-        "batch": recipe.batch_size,
+        "batch": recipe.batch_size,  # kernels for another size give other last bits
     }
 
 
 def _arithmetic(device: torch.device) -> list[str]:
-    """What, beside the kind of device, decides the last bits: its model, and how exactly it
-    multiplies.
-    """
+    """What else decides the last bits: the device's model, and how exactly it multiplies."""
     if device.type != "cuda":
         return [torch.backends.cpu.get_cpu_capability()]
     backends = torch.backends
@@ -245,6 +392,7 @@ def _activations(
             )
         except Unsupported as error:
             why = str(error)
+    # Where one has no room for a cache, none uses one: all must enter the network at one place.
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
-        raise Unsupported(reasons[0])  # in all of them, so that they go on together
+        raise Unsupported(reasons[0])
     return activations.to(prepared.device)

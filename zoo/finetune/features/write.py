@@ -22,8 +22,9 @@ from zoo.domain.task import Task
 from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.device import pick_device
+from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import CACHE
 from zoo.store.atomic import write_whole
 from zoo.store.rights import for_all_of
@@ -72,65 +73,20 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
-    float32 (N, K) for labels and numbers. Rows are sorted by path. Its metadata says ``ref``,
-    ``manifest``, ``architecture``, ``unit``, ``task`` and ``data_digest``, and as JSON lists
-    ``classes`` and ``paths``.
-
-    Args:
-        workspace: The zoo.
-        name: A reference or digest.
-        data: See `zoo.finetune.dataset.open`; its splits, if it has any, are put together.
-        out: The file.
-        at: A unit, a stage, or ``head``.
-        task: What the labels are; None: what the data looks like.
-        skip_bad: Leave out images that cannot be read or have no label.
-        batch_size: Images that run at once.
-        device: See `zoo.finetune.ranks.device.pick_device`.
-        force: Replace ``out`` if it exists.
-        progress: Progress callback, called once per image.
-
-    Raises:
-        Conflict: ``out`` exists.
-        UnknownName: No such checkpoint, or unit.
-        InvalidData: The images cannot be used.
-        InvalidOption: There is no such device here.
-        Unsupported: What is at the unit cannot be pooled.
-        DiskFull: There is no space for the file; what was there is as it was.
+    float32 (N, K) for labels and numbers. Rows are sorted by path, whatever split they are in. Its
+    metadata has more: see `_about`, and for the options `Zoo.features`.
     """
-    if out.is_dir():
-        raise Conflict(f"{out} is a folder")
-    if out.exists() and not force:
-        raise Conflict(f"{out} exists; --force replaces it")
+    if out.is_dir() or (out.exists() and not force):
+        raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
-    transform = training_transform(manifest.preprocessing)
     model = load(workspace.store, digest, device=pick_device(device))
-    tap = _tap(model, manifest, at)
-    with for_all_of(workspace.root, CACHE):
-        dataset = open_dataset(
-            data,
-            task=task,
-            validation_share=0,  # nothing is trained, so nothing is held out
-            test_share=0,
-            skip_bad=skip_bad,
-            cache=workspace.root / CACHE / "images",
-            progress=progress,
-        )
+    tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
+    dataset = _dataset(workspace, data, task, skip_bad, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
-    about = {
-        "ref": str(ref or name),
-        "manifest": str(digest),
-        "architecture": manifest.backbone.architecture,
-        "unit": tap.unit,
-        "task": dataset.task,
-        "data_digest": dataset.digest,
-        "classes": json.dumps(dataset.classes),
-        "paths": json.dumps([sample.key for sample in samples]),
-    }
-    # A folder where nothing can be written shows before the images run, not after.
-    write_whole(
-        out, _content(model, tap, Batches(dataset, samples, transform, batch_size), about, progress)
-    )
+    batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
+    about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
+    write_whole(out, _content(model, tap, batches, about, progress))
     return Features(
         path=out,
         manifest=digest,
@@ -142,17 +98,44 @@ def write_features(
     )
 
 
+def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
+    # Strings, as safetensors wants them.
+    return {
+        "architecture": manifest.backbone.architecture,
+        "unit": tap.unit,
+        "task": batches.dataset.task,
+        "data_digest": batches.dataset.digest,
+        "classes": json.dumps(batches.dataset.classes),
+        "paths": json.dumps([sample.key for sample in batches.samples]),
+    }
+
+
 def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
-    size = manifest.preprocessing.input_size
-    hierarchy = backbone_of(manifest).hierarchy(
-        manifest.backbone.architecture, model, input_size=size
-    )
+    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
+    hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
     return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
+
+
+def _dataset(
+    workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
+) -> Dataset:
+    """All images: nothing is trained, so nothing is held out."""
+    with for_all_of(workspace.root, CACHE):
+        return open_dataset(
+            data,
+            task=task,
+            validation_share=0,
+            test_share=0,
+            skip_bad=skip_bad,
+            cache=workspace.root / CACHE / "images",
+            progress=progress,
+        )
 
 
 def _content(
     model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
 ) -> Iterator[bytes]:
+    # A generator: a folder where nothing can be written shows before the images run, not after.
     with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)

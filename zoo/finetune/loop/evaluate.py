@@ -1,18 +1,25 @@
-"""Evaluate: what the network says of every image of a part, in eval mode, and how good that is."""
+"""Passes without gradients: evaluate the network, and recalibrate its batch norms.
+
+A probe is fitted to what the network gives in eval mode; training runs batch norm on statistics of
+the batch. While eval mode has those of the images of pretraining, the two differ so much that the
+first epochs undo the probe: of ImageNet weights on digits an accuracy of 0.96 fell to 0.58. With
+statistics of the training images (Li et al., "Revisiting Batch Normalization For Practical Domain
+Adaptation", 2016) both see the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.finetune.features.loader import Batch, Forward, Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["evaluate", "predict", "validate"]
+__all__ = ["evaluate", "not_synced", "predict", "recalibrate", "validate"]
 
 
 @torch.no_grad()
@@ -25,12 +32,7 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, K) float32 of all batches, and their targets, on the CPU; in eval mode.
 
-    Args:
-        model: The network.
-        batches: What it is given.
-        forward: How it takes the inputs of a batch.
-        precision: Of the forward pass.
-        advance: Progress callback, called with the images of each batch.
+    ``forward`` takes the inputs of a batch; ``advance`` is called with the images of each.
     """
     model.eval()
     logits, targets = [], []
@@ -53,3 +55,50 @@ def evaluate(prepared: Prepared, loader: Loader) -> dict[str, float]:
 def validate(prepared: Prepared, loaders: Loaders) -> dict[str, float]:
     """`evaluate` on the validation split; nothing where there is none."""
     return evaluate(prepared, loaders.validation) if loaders.validation else {}
+
+
+def not_synced(prepared: Prepared) -> str:
+    """What to know where several ranks train batch norms, as the network is frozen; else empty.
+
+    None of them sees the whole batch, and the main rank's running statistics are kept.
+    """
+    count = prepared.ranks.world_size
+    if count == 1 or not any(_trained(prepared.model)):
+        return ""
+    share = prepared.recipe.batch_size // count
+    return (
+        f"batch norm is trained: each of {count} processes takes its statistics from its own "
+        f"{share} images of a batch, so that the result is not that of one process (there is no "
+        "SyncBN here); a larger --batch-size makes that matter less, and a --freeze that takes in "
+        "all batch norm avoids it"
+    )
+
+
+def _trained(model: nn.Module) -> Iterator[_BatchNorm]:
+    """The batch norms that are not frozen and keep statistics; leaves ``model`` in training."""
+    for child in model.train().modules():
+        if isinstance(child, _BatchNorm) and child.training and child.track_running_stats:
+            yield child
+
+
+@torch.no_grad()
+def recalibrate(prepared: Prepared, loader: Loader) -> None:
+    """Give batch norms that are not frozen the mean statistics of all batches of ``loader``."""
+    model = prepared.model
+    trained = list(_trained(model))
+    if not trained:
+        return
+    momenta = [child.momentum for child in trained]
+    model.eval()  # dropout would be noise
+    for child in trained:
+        child.train()
+        child.reset_running_stats()
+        child.momentum = None  # a plain mean
+    with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
+        for batch in loader.whole():
+            if batch.images > 1:  # one alone has no variance
+                with autocast(model, prepared.recipe.precision):
+                    loader.forward(batch.inputs)
+            task.advance(batch.images)
+    for child, momentum in zip(trained, momenta, strict=True):
+        child.momentum = momentum

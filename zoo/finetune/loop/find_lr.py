@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
 from zoo.errors import Diverged
-from zoo.finetune.features.loader import Loader
+from zoo.finetune.features.loaders import Loader
 from zoo.finetune.loop.learner import Learner, Step
 from zoo.finetune.loop.train import learn
 
@@ -56,13 +56,7 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
     """Try rates of the head from 1e-6 to 1, each for one step of training as it would be done.
 
     Weights, buffers, optimizer and random number generators are afterwards as they were, to the
-    bit.
-
-    Args:
-        learner: What is trained.
-        loader: What on.
-        progress: Progress callback, called once per step.
-        steps: How many rates to try.
+    bit. ``steps`` is how many rates are tried.
     """
     rates: list[float] = []
     losses: list[float] = []
@@ -107,18 +101,17 @@ def _steepest(rates: list[float], losses: list[float]) -> float:
 @contextmanager
 def _untouched(learner: Learner) -> Iterator[None]:
     model, optimizer = learner.model, learner.optimizer
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    before = {name: value.detach().clone() for name, value in tensors.items()}
+    tensors = [*model.parameters(), *model.buffers()]
+    before = [value.detach().clone() for value in tensors]
     modes = {child: child.training for child in model.modules()}
-    state = deepcopy(optimizer.state_dict())
-    devices = range(torch.cuda.device_count())
+    state = deepcopy(optimizer.state_dict())  # which refers to the very tensors that steps change
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             yield
     finally:
         with torch.no_grad():
-            for name, value in before.items():
-                tensors[name].copy_(value)
+            for value, old in zip(tensors, before, strict=True):
+                value.copy_(old)
         optimizer.zero_grad(set_to_none=True)
         optimizer.load_state_dict(state)
         for child, training in modes.items():

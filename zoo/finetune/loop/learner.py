@@ -1,9 +1,13 @@
-"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA."""
+"""Learner: the network of a phase with its optimizer, scheduler, gradient scaler and EMA.
+
+An EMA is an exponential moving average of what is trained. Only of that: averaging a frozen weight
+with itself moves its last bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,16 +19,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
-from zoo.errors import Diverged
-from zoo.finetune.features.loader import Loader
-from zoo.finetune.features.loaders import Loaders
-from zoo.finetune.loop.ema import EMA
+from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.ranks.ranks import ALONE, Ranks
-from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["Learner", "Step", "live_tensors", "make_learner"]
+__all__ = ["EMA", "Learner", "Step", "between", "live_tensors", "make_learner"]
+
+StateDict = dict[str, Any]
+"""What `Learner.state_dict` gives: tensors and numbers, nested."""
 
 
 class Step(NamedTuple):
@@ -38,25 +41,14 @@ class Step(NamedTuple):
 
 @dataclass
 class Learner:
-    """All that training moves, and how.
+    """All that training moves, and how."""
 
-    Attributes:
-        model: Frozen to the phase's depth, on the device to train on.
-        optimizer: Over what is trainable.
-        scheduler: One factor for the learning rates of all groups.
-        loss: From outputs and targets to a scalar.
-        recipe: Precision, batches per step, clipping.
-        phase: The head's rate where the scheduler's factor is 1.
-        ema: Of the weights, if one is kept.
-        ranks: The processes that train together.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LambdaLR
-    loss: nn.Module
+    model: nn.Module  # frozen to the phase's depth, on the device to train on
+    optimizer: Optimizer  # over what is trainable
+    scheduler: LambdaLR  # one factor for the learning rates of all groups
+    loss: nn.Module  # from outputs and targets to a scalar
     recipe: Recipe
-    phase: Phase
+    phase: Phase  # has the head's rate where the scheduler's factor is 1
     ema: EMA | None = None
     ranks: Ranks = ALONE
 
@@ -80,19 +72,8 @@ class Learner:
         """The head's, now."""
         return self.phase.lr * float(self.scheduler.lr_lambdas[0](self.scheduler.last_epoch))
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the network runs in the recipe's precision."""
-        return autocast(self.model, self.recipe.precision)
-
-    def diverged(self) -> Diverged:
-        """The error that says so, and which rate was too high."""
-        phase, step = self.phase, self.scheduler.last_epoch
-        if phase.own_rate:
-            return Diverged(step, phase.lr, str(phase))
-        return Diverged(step, self.recipe.lr)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs; the weights are not among it. The keys are a format."""
+    def state_dict(self) -> StateDict:
+        """What `load_state_dict` needs, without the weights. The keys are a format on disk."""
         scheduler, ema = self.scheduler, self.ema
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -101,7 +82,7 @@ class Learner:
             "average": {"values": ema.values, "updates": ema.updates} if ema else None,
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+    def load_state_dict(self, saved: StateDict) -> None:
         """Go to where ``saved`` was taken."""
         optimizer, parameters = saved["optimizer"], self.parameters
         for group, old in zip(self.optimizer.param_groups, optimizer["param_groups"], strict=True):
@@ -110,6 +91,7 @@ class Learner:
             for name, value in state.items():
                 state[name] = self.ranks.like(value, parameters[at])
         self.optimizer.load_state_dict(optimizer)
+        # Not its `load_state_dict`: only these two move, and states on disk have no more.
         self.scheduler.last_epoch = saved["rates"]["last_epoch"]
         self.scheduler._last_lr = saved["rates"]["last"]
         self.scaler.load_state_dict(saved["scaler"])
@@ -139,3 +121,51 @@ def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[
     still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: value for name, value in named if name not in still}
+
+
+def between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """What lies ``share`` of the way from ``one`` to ``other``; equal values stay, infinite ones
+    too, which some networks have as limits.
+    """
+    return torch.where(one == other, one, torch.lerp(one, other, share))
+
+
+class EMA:
+    """Averages of tensors that are trained in place: parameters, and buffers that training moves.
+
+    Of each average, ``decay`` (0 to 1) stays at each update, in the long run. Early on it is less,
+    so that the average of a short run is not that of its first steps (the rule of TensorFlow's
+    ``ExponentialMovingAverage``: at most (1 + updates) / (10 + updates)).
+    """
+
+    def __init__(self, live: Mapping[str, Tensor], decay: float) -> None:
+        self.live, self.decay, self.updates = live, decay, 0
+        self.values = {name: value.detach().clone() for name, value in live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the averages towards what the tensors are now; whole numbers are copied."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.live.items():
+            if value.is_floating_point():
+                self.values[name] = between(self.values[name], value, 1 - decay)
+            else:
+                self.values[name].copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While open, the tensors hold their averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        # In place: the optimizer, and a compiled network, refer to these very tensors.
+        for name, value in self.live.items():
+            live = value.clone()
+            value.copy_(self.values[name])
+            self.values[name].copy_(live)

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
-from zoo.finetune.loop.learner import Learner, live_tensors
-from zoo.finetune.loop.snapshots import Snapshots
+from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
 from zoo.finetune.setup.prepare import Prepared
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
-__all__ = ["Best", "Saved", "State", "put", "rank", "read_state", "snapshot", "write_state"]
+__all__ = [
+    "Best",
+    "Saved",
+    "Snapshots",
+    "State",
+    "put",
+    "rank",
+    "read_state",
+    "snapshot",
+    "write_state",
+]
 
 RARELY = 50
 """Training between two saves takes at least this many times as long as saving."""
@@ -33,52 +44,28 @@ RARELY = 50
 
 @dataclass
 class Position:
-    """How far a training is: in which phase and epoch, and after how many of its batches.
-
-    Attributes:
-        phase: Index of the phase.
-        epoch: Within the phase.
-        batch: Batches of that epoch that are done.
-        steps: Steps since the training began.
-    """
+    """How far a training is."""
 
     phase: int = 0
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
+    epoch: int = 0  # within the phase
+    batch: int = 0  # batches of that epoch that are done
+    steps: int = 0  # since the training began
 
 
 @dataclass
 class Best:
-    """The best weights so far.
+    """The best weights so far, and their result on the validation split, if there is one."""
 
-    Attributes:
-        name: What made them: ``probe``, or ``epoch 3``, or ``average of epoch 3``.
-        score: On the validation split; None where there is none.
-        since: Epochs that brought no better score.
-        tensors: What training has moved, by name.
-        loss: On the validation split.
-    """
-
-    name: str = ""
+    name: str = ""  # probe, or epoch 3, or average of epoch 3
     score: float | None = None
-    since: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    since: int = 0  # epochs that brought no better score
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # what training has moved, by name
     loss: float = math.nan  # states of older versions have none
 
     @property
     def rank(self) -> tuple[float, float]:
         """What the better one has more of; see `rank`."""
         return rank(self.score, self.loss)
-
-    def consider(
-        self, name: str, score: float | None, loss: float, live: Mapping[str, Tensor]
-    ) -> None:
-        """Keep what is ``live`` if it is better: of equal scores the smaller loss counts, and else
-        what was there before. Without a score the latest is the best.
-        """
-        if score is None or not self.name or rank(score, loss) > self.rank:
-            self.name, self.score, self.loss, self.tensors = name, score, loss, snapshot(live)
 
     def end_epoch(self, reached: float, patience: int) -> bool:
         """Count an epoch before which the score was ``reached``; whether patience is at its end.
@@ -91,31 +78,52 @@ class Best:
 
 @dataclass
 class Saved:
-    """A training between two steps, as it lies on disk.
-
-    Attributes:
-        position: Where it is.
-        best: The best so far.
-        tensors: What training moves, by name.
-        learner: Of `Learner.state_dict`; None between phases.
-        random: States of the random number generators of each rank.
-    """
+    """A training between two steps, as it lies on disk."""
 
     position: Position
     best: Best
-    tensors: dict[str, Tensor]
-    learner: dict[str, Any] | None = None
-    random: list[dict[str, Tensor]] = field(default_factory=list)
+    tensors: dict[str, Tensor]  # what training moves, by name
+    learner: StateDict | None = None  # None between phases
+    random: list[dict[str, Tensor]] = field(default_factory=list)  # generators, of each rank
+
+
+class Snapshots:
+    """Weights of a run by name, on disk until it is done, for blends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep ``tensors`` as ``name``, in the place of others; raises `DiskFull`."""
+        self.folder.mkdir(exist_ok=True)
+        # Renamed when it is whole: a run that is cut off here is resumed, and must not read half.
+        partial = self.folder / ".partial"
+        save_state(tensors, partial)
+        partial.replace(self._path(name))
+
+    def names(self) -> list[str]:
+        """All names, ``epoch 2`` before ``epoch 10``."""
+        names = (path.stem for path in self.folder.glob("*.safetensors"))
+        return sorted(names, key=lambda name: (len(name), name))
+
+    def read(self, name: str) -> dict[str, Tensor]:
+        """What was kept as ``name``."""
+        tensors: dict[str, Tensor] = load_file(self._path(name))
+        return tensors
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
 
 
 class State:
-    """Where a training is, and how that is saved.
+    """Where a training is, and how that is saved in the file ``path``.
 
-    Args:
-        prepared: What is trained.
-        path: The file.
-        save_every: Steps after which it is saved, and each epoch; 0: after an epoch, but where
-            saving takes long no more often than costs a fiftieth of the time.
+    After so many steps (``save_every``) and each epoch; 0: after an epoch, but where saving takes
+    long no more often than costs a fiftieth of the time.
 
     Attributes:
         live: What training moves, by name.
@@ -137,7 +145,11 @@ class State:
 
     def save(self, learner: Learner | None) -> None:
         """Write all that is needed to go on from here; all ranks come here together."""
-        began, random, moving = monotonic(), self.ranks.gather(_random_state()), None
+        began, moving = monotonic(), None
+        generators = {"cpu": torch.random.get_rng_state()}  # what dropout draws from
+        if torch.cuda.is_available():
+            generators["cuda"] = torch.cuda.get_rng_state()
+        random = self.ranks.gather(generators)
         if learner:
             self.ranks.collect(learner.model, self.live)
             moving = self.ranks.full(learner.state_dict())
@@ -160,8 +172,12 @@ class State:
             self.best.since = 0  # each phase has all the patience
         if saved and saved.learner:
             learner.load_state_dict(saved.learner)
+        # Last: making a learner may draw. A rank that was not there before keeps its own seed.
         if saved and self.ranks.rank < len(saved.random):
-            _restore_random(saved.random[self.ranks.rank])
+            states = saved.random[self.ranks.rank]
+            torch.random.set_rng_state(states["cpu"])
+            if "cuda" in states and torch.cuda.is_available():
+                torch.cuda.set_rng_state(states["cuda"])
 
     def due(self) -> bool:
         """Whether to save after an epoch; all ranks ask together."""
@@ -169,10 +185,13 @@ class State:
 
     def consider(self, name: str, metrics: Mapping[str, float]) -> None:
         """Take the live weights for the best, if their metrics on the validation split are."""
-        score = metrics.get(self.measure)
+        best, score, loss = self.best, metrics.get(self.measure), metrics.get("loss", math.nan)
         self.score = self.score if score is None else score
-        live = self.live if self.ranks.is_main else {}
-        self.best.consider(name, score, metrics.get("loss", math.nan), live)
+        # Of equal scores the smaller loss counts, and else what was there before. Without a score
+        # the latest is the best.
+        if score is None or not best.name or rank(score, loss) > best.rank:
+            best.name, best.score, best.loss = name, score, loss
+            best.tensors = snapshot(self.live) if self.ranks.is_main else {}
 
     def keep(self, name: str) -> None:
         """Keep the live weights on disk, for blends."""
@@ -204,37 +223,16 @@ def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
         into[name].copy_(value)
 
 
-def _random_state() -> dict[str, Tensor]:
-    """The generators that dropout draws from."""
-    states = {"cpu": torch.random.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_random(states: Mapping[str, Tensor]) -> None:
-    torch.random.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
 def write_state(saved: Saved, path: Path) -> None:
-    """Write ``saved`` whole, in the place of an earlier one.
-
-    Raises:
-        DiskFull: There is no space; the earlier one is as it was.
-    """
+    """Write ``saved`` whole; where there is no space (`DiskFull`), an earlier one stays."""
     buffer = io.BytesIO()
+    # Plain dicts: what is loaded without unpickling classes must have none.
     torch.save({**vars(saved), "position": vars(saved.position), "best": vars(saved.best)}, buffer)
     write_whole(path, [buffer.getbuffer()])
 
 
 def read_state(path: Path) -> Saved:
-    """Inverse of `write_state`; runs nothing that the file holds.
-
-    Raises:
-        Invalid: It is damaged.
-    """
+    """Inverse of `write_state`; runs nothing that the file has; `Invalid` if damaged."""
     try:
         with open_regular(path, path) as file:
             raw = torch.load(file, map_location="cpu", weights_only=True)

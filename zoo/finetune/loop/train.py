@@ -14,12 +14,13 @@ from time import monotonic
 from torch import Tensor, nn
 
 from zoo.domain.progress import Task
-from zoo.finetune.features.loader import Batch, Forward, Loader
-from zoo.finetune.features.loaders import Loaders
+from zoo.errors import Diverged
+from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["learn", "train"]
@@ -31,13 +32,9 @@ NOTED = 10
 def train(
     prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal, state: State
 ) -> None:
-    """Train what is left of the plan: the best weights are then in ``state.best``.
+    """Train what is left of the plan after ``state``, which has the best weights then.
 
-    Args:
-        prepared: What is trained, on what, and how.
-        loaders: Freezes so many units, and gives the loaders for that.
-        journal: Notes what happens.
-        state: Where to begin.
+    ``loaders`` freezes so many units, and gives the loaders for that.
     """
     ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
     epochs = [phase.epochs for phase, _ in prepared.phases]
@@ -54,6 +51,7 @@ def train(
                     losses.append(step.loss)
                     if state.save_every and state.position.steps % state.save_every == 0:
                         state.save(learner)
+                # Running statistics are those of each rank's images; the main one's are measured.
                 ranks.sync(dict(learner.model.named_buffers()))
                 name = f"epoch {count + 1}"
                 _evaluate(prepared, parts, learner, state, journal, name, losses)
@@ -62,7 +60,7 @@ def train(
                 if learner.ema:
                     with learner.ema.in_place():
                         _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
-                    ranks.collect(learner.model, state.live)
+                    ranks.collect(learner.model, state.live)  # what is trained, not its average
                 stop = state.best.end_epoch(score, recipe.patience)
                 state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                 if state.due():
@@ -95,37 +93,39 @@ def _steps(
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
     """One pass over ``batches``; yields after each optimizer step, when the weights have moved.
 
-    Raises:
-        Diverged: The loss is NaN or infinite.
+    Raises `Diverged` where the loss is NaN or infinite.
     """
     learner.model.train()
     device, ranks = learner.device, learner.ranks
     for group in _grouped(batches, learner.recipe.accumulate):
         loss, images = 0.0, 0.0
         masses = [_mass(learner.loss, batch.targets.to(device)) for batch in group]
+        # Each batch counts by its images, over all ranks and batches of the step: the gradients of
+        # one batch in one process, however it is shared out.
         whole = ranks.total(sum(masses), device)
         for batch, mass in zip(group, masses, strict=True):
             loss += ranks.total(_backward(learner, batch, forward, mass / whole), device)
             images += ranks.total(batch.images, device)
-        lr = learner.lr
+        lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
         if not math.isfinite(loss):
-            raise learner.diverged()
+            step, phase = learner.scheduler.last_epoch, learner.phase
+            if phase.own_rate:
+                raise Diverged(step, phase.lr, str(phase))
+            raise Diverged(step, learner.recipe.lr)
         yield Step(loss, lr, int(images), len(group))
 
 
 def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
-    """Add the gradients of this rank's part of a batch, ``share`` of the step; its share of the
-    loss.
-    """
-    none = not batch.images  # of a small last batch, of which other ranks have all
-    if none and not learner.ranks.sharded:
+    """Add the gradients of this rank's part of a batch, ``share`` of the step; its loss."""
+    empty = not batch.images  # of a small last batch, of which other ranks have all
+    if empty and not learner.ranks.sharded:
         return 0.0
     targets = batch.targets.to(learner.device)
-    with learner.autocast():
+    with autocast(learner.model, learner.recipe.precision):
         logits = forward(batch.inputs)
     # Shards of weights are asked of all ranks in every step, whatever images they have.
-    loss = logits.float().sum() * 0 if none else learner.loss(logits.float(), targets) * share
+    loss = logits.float().sum() * 0 if empty else learner.loss(logits.float(), targets) * share
     learner.scaler.scale(loss).backward()
     return float(loss.detach())
 
@@ -133,6 +133,7 @@ def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) ->
 def _optimizer_step(learner: Learner) -> None:
     parameters = learner.parameters
     learner.ranks.sum_gradients(parameters)
+    # Clipping is of true gradients: scaled ones would be clipped by the scale, too.
     learner.scaler.unscale_(learner.optimizer)
     if learner.recipe.clip_norm:
         nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
@@ -156,7 +157,7 @@ def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _mass(loss: nn.Module, targets: Tensor) -> float:
-    """What a mean over images divides by: their number, or that of their classes' weights."""
+    """What a mean over images divides by: their number, or the sum of their classes' weights."""
     weight = getattr(loss, "weight", None)
     if isinstance(weight, Tensor) and targets.dim() == 1:
         return float(weight[targets].sum())

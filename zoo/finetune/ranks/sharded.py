@@ -27,7 +27,7 @@ from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.ranks.distributed import Distributed
+from zoo.finetune.ranks.ranks import Distributed
 
 __all__ = ["Sharded", "settings", "shard", "whole"]
 
@@ -72,12 +72,7 @@ class Sharded(Distributed):
         """Nothing: those of shards are added up in the backward pass."""
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
-        """Refuse what cannot be sharded.
-
-        Raises:
-            InvalidOption: A network that is compiled.
-            Unsupported: One of the weights is a single number, of which there is no shard.
-        """
+        """Refuse what cannot be sharded: a compiled network, or a weight that is one number."""
         if recipe.compile:
             raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
         if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
@@ -86,8 +81,8 @@ class Sharded(Distributed):
             )
 
     def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
-        """See `shard`."""
-        self.wait()
+        """See `Ranks.shard`."""
+        self.wait()  # what the main rank did alone may have taken longer than a step may
         return shard(model, hierarchy, cut)
 
     @torch.no_grad()
@@ -118,13 +113,8 @@ class Sharded(Distributed):
 def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
     """A copy of ``model`` of which each process holds its share, unit by unit.
 
-    All processes call this together.
-
-    Args:
-        model: With the same weights in all; on the device to train on.
-        hierarchy: Its hierarchy.
-        cut: How many units lie below the cut where it is entered: they never run, and the copy has
-            the very tensors of ``model`` there.
+    All processes call this together, with the same weights, on the device to train on. Units below
+    the ``cut`` never run: the copy has the very tensors of ``model`` there.
     """
     gc.collect()  # an earlier copy refers to itself, and would lie beside this one
     below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}
@@ -151,8 +141,8 @@ def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
 def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]:
     """The modules of units whose weights are gathered when they are called.
 
-    Containers are never called, and weights that two modules have in common are asked for by both:
-    these go with the whole network.
+    Containers are never called, and weights that two modules share are asked for by both: these go
+    with the whole network.
     """
     above = (path for unit in hierarchy.units[cut:] for path in unit.modules)
     modules = [model.get_submodule(path) for path in (*above, *hierarchy.head.modules)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -28,15 +28,8 @@ def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[
 
     ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
     """
-    front = _front_matter(name, manifest, dataset, bases)
-    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset)}"
-
-
-def _front_matter(
-    name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]
-) -> ModelCardData:
     pipeline, task = PIPELINES[dataset.task]
-    data, published = _data(dataset.spec)
+    data, on_hub = _data(dataset.spec)
     results = [
         EvalResult(
             task_type=task,
@@ -48,22 +41,24 @@ def _front_matter(
         )
         for kind, value in manifest.metrics.items()
     ]
-    return ModelCardData(
+    front = ModelCardData(
         library_name=manifest.backbone.plugin,
         pipeline_tag=pipeline,
         tags=["zoo", manifest.backbone.architecture, dataset.task],
         model_name=name,
         eval_results=results,
         license=manifest.license,
-        datasets=[data] if published else None,
+        datasets=[data] if on_hub else None,
         base_model=list(bases) or None,
         base_model_relation="finetune" if bases else None,
     )
+    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset)}"
 
 
 def _data(spec: str) -> tuple[str, bool]:
-    """What the data is called, and whether it is a dataset on the Hub; where it lies on this
-    machine is nobody's business.
+    """What the data is called, and whether it is a dataset on the Hub.
+
+    A card is published: it does not say where the data lies on this machine.
     """
     address = spec.partition("?")[0] if is_named(spec) else spec
     kind, _, name = address.partition("/")
@@ -76,57 +71,37 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
     plan, recipe = manifest.freeze or {}, manifest.recipe or {}
     size = " x ".join(map(str, manifest.preprocessing.input_size))
     parent = manifest.parents[0] if manifest.parents else None
+    warned = manifest.provenance.get("warning", "")
+    shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
+    more = len(manifest.classes) - SHOWN_CLASSES
     lines = [
-        f"# {_plain(name)}",
-        "",
+        f"# {_plain(name)}\n",
         f"`{manifest.backbone.architecture}`, fine-tuned from "
         f"`{_plain(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
-        f"({dataset.task}, {len(dataset.classes)} outputs).",
-        "",
+        f"({dataset.task}, {len(dataset.classes)} outputs).\n",
         f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
         f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
         f"- kept: {plan.get('kept', 'the last epoch')}",
         f"- input: {size}, mean {list(manifest.preprocessing.mean)}, "
         f"std {list(manifest.preprocessing.std)}",
         f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
-        f"{len(dataset.test)} to test",
-        "",
-        "## Result on the test images",
-        "",
-        *_warned(manifest.provenance.get("warning", "")),
-        *_table(manifest.metrics),
-        "",
-        "## Outputs",
-        "",
-        _classes(manifest.classes),
-        "",
-        "## Recipe",
-        "",
+        f"{len(dataset.test)} to test\n",
+        "## Result on the test images\n",
+        *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
+        "| figure | value |",
+        "| --- | --- |",
+        *(f"| {name} | {value:.4f} |" for name, value in manifest.metrics.items()),
+        "\n## Outputs\n",
+        shown + (f" and {more} more" if more > 0 else ""),
+        "\n## Recipe\n",
         "```json",
         json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
-        "```",
-        "",
+        "```\n",
         f"Parent: `{parent.manifest if parent else ''}`, data: "
         f"`{manifest.provenance.get('data_digest')}`, split: "
         f"`{manifest.provenance.get('split_digest')}`.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _warned(text: str) -> list[str]:
-    return [f"**Warning:** {_plain(text)}.", ""] if text else []
-
-
-def _table(metrics: Mapping[str, float]) -> list[str]:
-    rows = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
-    return ["| figure | value |", "| --- | --- |", *rows]
-
-
-def _classes(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(f"`{_plain(label)}`" for label in classes[:SHOWN_CLASSES])
-    return shown + (
-        f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
-    )
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,6 @@
-"""How far to trust a figure: the 95 % interval that the number of test images allows.
+"""How far to trust a result: intervals of figures, and warnings.
+
+An interval is the one of 95 % that the number of test images allows.
 
 A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1.
 For figures without a formula, images are drawn again, with replacement, and the figure is taken
@@ -8,16 +10,20 @@ percentile bootstrap).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
-from zoo.domain.task import Task
+from zoo.domain.task import SCORE, Task
+from zoo.finetune.dataset.batches import targets_of
+from zoo.finetune.results.journal import Line
+from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["interval", "mean_average_precisions", "r2s"]
+__all__ = ["interval", "mean_average_precisions", "r2s", "warning"]
 
 Array = NDArray[np.float64]
 
@@ -25,17 +31,16 @@ DRAWS = 1000
 SEED = 0
 """The interval of the same outputs is the same each time."""
 NUMBERS = 1 << 23
-"""Most that are held of one kind at a time: images by draws."""
+"""Most that are in memory of one kind at a time: images by draws."""
+RISE = 2.0
+"""A training loss so many times that of its first step, and of a constant answer, has diverged:
+less may be the noise of batches."""
+LEAST_SHARE = 1e-6
+"""Of the images, for a label that all or none of them have: its logit stays finite."""
 
 
 def interval(task: Task, outputs: Tensor, targets: Tensor) -> tuple[float, float]:
-    """The interval of the task's `zoo.domain.task.SCORE`.
-
-    Args:
-        task: What the targets mean.
-        outputs: (N, K).
-        targets: As `zoo.backbones.heads.tasks.loss` has them, N of them.
-    """
+    """The interval of the task's `SCORE`, for outputs (N, K) and N targets."""
     if task == "classification":
         correct = int((outputs.argmax(dim=1) == targets).sum())
         low, high = binomtest(correct, len(targets)).proportion_ci(method="wilson")
@@ -45,15 +50,9 @@ def interval(task: Task, outputs: Tensor, targets: Tensor) -> tuple[float, float
 
 
 def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
-    """`mean_average_precision` of the images, each of them there several times.
+    """`mean_average_precision` (B,) of B draws of the images, over the labels that occur in each.
 
-    Args:
-        outputs: (N, K).
-        targets: (N, K), labels in 0..1.
-        times: (B, N), how often each image is there.
-
-    Returns:
-        (B,), each over the labels that occur in that draw.
+    Of outputs (N, K), labels in 0..1 (N, K), and how often each image was drawn, ``times`` (B, N).
     """
     total, labels = np.zeros(len(times)), np.zeros(len(times))
     for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
@@ -71,7 +70,7 @@ def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Arr
 
 
 def r2s(outputs: Array, targets: Array, times: Array) -> Array:
-    """`r2` of the images, each there several times; arguments as for `mean_average_precisions`."""
+    """`r2` (B,) of B draws of the images; arguments as for `mean_average_precisions`."""
     error = times @ np.square(outputs - targets).sum(axis=1)
     centered = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
     means = times @ centered / times.sum(axis=1, keepdims=True)
@@ -104,3 +103,62 @@ def _bootstrap(
         method="percentile",
     ).confidence_interval
     return float(low), float(high)
+
+
+def warning(prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float]) -> str:
+    """Why the result is no better than no training; empty if it is better.
+
+    ``lines`` are those of the journal, ``metrics`` on the test split.
+    """
+    reasons = (*_diverged(prepared, lines), *_chance(prepared, metrics), *_start(prepared, lines))
+    return "; ".join(reasons)
+
+
+def _diverged(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
+    steps = [line["loss"] for line in lines if line["kind"] == "step"]
+    epochs = [line["train_loss"] for line in lines if "train_loss" in line]
+    if not steps or not epochs:
+        return
+    targets = targets_of(prepared.dataset.train, prepared.task).to(prepared.device)
+    answers = _constant(prepared).to(prepared.device).expand(len(targets), -1)
+    bound = max(steps[0], float(prepared.loss(answers, targets)))
+    if not epochs[-1] <= RISE * bound:
+        yield (
+            f"training diverged: its loss was {steps[0]:.4g} in the first step and "
+            f"{epochs[-1]:.4g} in the last epoch (try a smaller learning rate)"
+        )
+
+
+def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
+    name = SCORE[prepared.task]
+    targets = targets_of(prepared.dataset.test, prepared.task)
+    answers = _constant(prepared).expand(len(targets), -1)
+    reached = prepared.head.metrics(answers, targets, prepared.task)[name]
+    if not metrics[name] > reached:
+        yield (
+            "no better than chance: the same answer for every test image has "
+            f"{name.replace('_', ' ')} {reached:.4f}"
+        )
+
+
+def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
+    """Where training began with a probe, and no epoch or blend has a better score than that."""
+    name = SCORE[prepared.task]
+    probes = [line[name] for line in lines if line["kind"] == "probe" and name in line]
+    later = [line[name] for line in lines if line["kind"] in ("epoch", "blend") and name in line]
+    if probes and later and not max(later) > probes[-1]:
+        yield (
+            f"training gained nothing over the probe that it began with: {name.replace('_', ' ')} "
+            f"on the validation images {probes[-1]:.4f} before, {max(later):.4f} at best after"
+        )
+
+
+def _constant(prepared: Prepared) -> Tensor:
+    """The answer (1, K) that fits all training images best: shares as logits, or means."""
+    targets = targets_of(prepared.dataset.train, prepared.task)
+    if prepared.task == "regression":
+        return targets.mean(dim=0, keepdim=True)
+    if prepared.task == "multi-label":
+        return targets.mean(dim=0, keepdim=True).logit(LEAST_SHARE)
+    counts = torch.bincount(targets, minlength=len(prepared.dataset.classes))
+    return (counts.float() / len(targets)).clamp(LEAST_SHARE).log()[None]

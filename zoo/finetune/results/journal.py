@@ -1,23 +1,31 @@
-"""The journal of a run: its log while it runs, and the pictures drawn of it."""
+"""What a run notes: its journal while it runs, and its provenance: what the result depends on
+beside recipe and parent, and whether it is so again.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import platform
 import socket
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from os import getpid
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from zoo.errors import DiskFull, ZooError
-from zoo.finetune.results.provenance import provenance
-from zoo.finetune.setup.prepare import Prepared
+import torch
+from threadpoolctl import threadpool_limits
+
+from zoo.backbones.rgb import READING
+from zoo.errors import DiskFull, InvalidData, ZooError
+from zoo.finetune.ranks.ranks import Ranks
+from zoo.finetune.setup.prepare import COMPUTING, Prepared
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run
 from zoo.reflog import now
@@ -27,7 +35,20 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Journal", "new_run"]
+__all__ = ["NOTHING", "Earlier", "Journal", "Line", "continued", "latest", "new_run", "provenance"]
+
+Line = Mapping[str, Any]
+"""What was noted at one step: ``kind``, ``steps``, ``time``, and figures by name."""
+LIBRARIES = (*COMPUTING, "numpy", "scipy", "scikit-learn", "pillow")
+TRAINING = 2
+"""How a recipe is run; another number gives other bits. Until 2, of equal epochs the latest
+was kept, and patience went on through them; probes were not fitted to their optimum; one-cycle was
+not torch's; tables of positions decayed in networks of torchvision and transformers; the running
+statistics of blends were means."""
+UNRECORDED = {"reading": "1", "training": "1"}
+"""What is meant where older versions recorded nothing."""
+THEN = ", then "
+"""Between what a run began with and what it went on with."""
 
 
 def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
@@ -51,29 +72,23 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
 class Journal:
     """Notes what a run does, and how it ends. A context manager.
 
-    Args:
-        run: Whose.
-        steps: Lines of later steps are dropped: of a run that is resumed, they are done again.
-        writes: Whether this is the process that writes; else nothing is noted.
+    Lines after so many ``steps`` are dropped: in a run that is resumed, they are done again. A rank
+    that does not write (``writes``) notes nothing.
     """
 
     def __init__(self, run: Run, *, steps: int = 0, writes: bool = True) -> None:
         self.run, self.writes = run, writes
         if not writes:
             return
+        host, pid = socket.gethostname(), getpid()
         run = self.run = replace(
-            run,
-            status="running",
-            error="",
-            host=socket.gethostname(),
-            pid=getpid(),
-            machine=machine(),
+            run, status="running", error="", host=host, pid=pid, machine=machine()
         ).write()
         lines = [line for line in run.lines() if line.get("steps", 0) <= steps]
         self._remarked = {line.get("text") for line in lines if line["kind"] == "remark"}
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in lines])
-        self._file = path.open("a", buffering=1)
+        self._file = path.open("a", buffering=1)  # by lines: what is killed keeps what it noted
         self._board = _board(run.folder, steps + 1)
 
     def note(self, kind: str, steps: int, **figures: object) -> None:
@@ -99,14 +114,10 @@ class Journal:
 
     def done(self, result: Mapping[str, object]) -> None:
         """The run ended; its saved state is no longer needed."""
-        if not self.writes:
-            return
-        self.run = replace(self.run, status="done", result=result).write()
-        (self.run.folder / STATE).unlink(missing_ok=True)
-
-    def lines(self) -> Iterable[dict[str, Any]]:
-        """All that was noted."""
-        return self.run.lines()
+        if self.writes:
+            self.run = replace(self.run, status="done", result=result).write()
+            # Last: a run that dies in between is done, and not one to resume without a state.
+            (self.run.folder / STATE).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -125,19 +136,104 @@ class Journal:
         if self.run.status == "running":
             failed = isinstance(error, Exception)
             with suppress(ZooError, OSError):  # it must not hide the error itself
-                self.run = replace(
-                    self.run,
-                    status="failed" if failed else "interrupted",
-                    error=str(error) if failed else "",
-                ).write()
+                status, text = ("failed", str(error)) if failed else ("interrupted", "")
+                self.run = replace(self.run, status=status, error=text).write()
 
 
 def _board(folder: Path, begin: int) -> SummaryWriter | None:
-    """TensorBoard's writer, where that is installed; it hides what an earlier one wrote of the
-    steps from ``begin`` on.
-    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    # It hides what an earlier one wrote of the steps from `begin` on.
     return SummaryWriter(str(folder), purge_step=begin)
+
+
+def provenance(prepared: Prepared) -> dict[str, str]:
+    """Data, split, device, processes, threads (sums are taken in their order), how images are read
+    (`zoo.backbones.rgb`), how training goes, and versions.
+    """
+    dataset = prepared.dataset
+    return {
+        "source": "finetune",
+        "data_digest": dataset.digest,
+        "split_digest": dataset.split_digest,
+        "skipped_images": str(len(dataset.skipped)),
+        "device": prepared.device.type,
+        "processes": str(prepared.ranks),
+        "threads": str(torch.get_num_threads()),
+        "reading": str(READING),
+        "training": str(TRAINING),
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
+    """The provenance of a resumed run: ``1, then 2`` of what differs from ``before``."""
+    both = {}
+    for name, value in provenance(prepared).items():
+        was = before.get(name, value)
+        both[name] = was if _last(was) == value else f"{was}{THEN}{value}"
+    return both
+
+
+def latest(before: Mapping[str, str]) -> dict[str, str]:
+    """What a run was last resumed with."""
+    return {name: _last(value) for name, value in before.items()}
+
+
+def _last(value: str) -> str:
+    return value.rpartition(THEN)[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The provenance of a run that is resumed or run again, and in words, when that was."""
+
+    provenance: Mapping[str, str]
+    when: str
+    base: str = ""  # what its lineage calls the base
+
+    def check_data(self, prepared: Prepared) -> None:
+        """Make sure that images and split are the same: else `InvalidData` is raised, as an image
+        that was trained on could be tested on.
+        """
+        data, dataset = prepared.recipe.data, prepared.dataset
+        if dataset.digest != self.provenance.get("data_digest", dataset.digest):
+            raise InvalidData(data, [f"it is not what it was {self.when}"])
+        # Runs that older versions cut off have none.
+        if dataset.split_digest != self.provenance.get("split_digest", dataset.split_digest):
+            text = "its images are split into train, validation and test differently than"
+            raise InvalidData(data, [f"{text} {self.when}"])
+
+    def remark(self, prepared: Prepared) -> str:
+        """What differs from then, and gives other bits; empty if nothing does."""
+        if not self.provenance:
+            return ""
+        current, differences = provenance(prepared), []
+        for name in ("device", "processes", "reading", "training", *LIBRARIES):
+            before = self.provenance.get(name, UNRECORDED.get(name, current[name]))
+            if before != current[name]:
+                differences.append(f"{name} {current[name]} (was {before})")
+        if not differences:
+            return ""
+        return f"other bits than {self.when} are to be expected: {', '.join(differences)}"
+
+    @contextmanager
+    def threads(self, device: str, ranks: Ranks) -> Iterator[None]:
+        """Compute on a CPU in as many threads as it was, where that can give the same bits."""
+        before, count = torch.get_num_threads(), self.provenance.get("threads", "")
+        alike = self.provenance.get("processes") == str(ranks)
+        if device == "cpu" and alike and count.isdecimal():
+            torch.set_num_threads(int(count))
+        try:
+            # A probe is fitted in NumPy's: one number tells of both.
+            with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+NOTHING = Earlier({}, "")
+"""Of what is done for the first time."""

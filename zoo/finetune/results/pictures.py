@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
+
+from zoo.finetune.results.journal import Line
 
 if TYPE_CHECKING:
     from zoo.finetune.strategies.depth import Curve
@@ -20,7 +22,7 @@ NAMED = 40
 """Most classes whose names fit beside a matrix."""
 
 
-def draw_curves(lines: Iterable[Mapping[str, Any]], score: str) -> Figure:
+def draw_curves(lines: Iterable[Line], score: str) -> Figure:
     """Loss, rate and score over the steps of a run, from the lines of its journal."""
     noted = list(lines)
     steps = [line for line in noted if line["kind"] == "step"]
@@ -40,10 +42,7 @@ def draw_curves(lines: Iterable[Mapping[str, Any]], score: str) -> Figure:
 def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> Figure:
     """How often each class (rows) was taken for each (columns), as a share of the class.
 
-    Args:
-        outputs: (N, K).
-        targets: Class indices (N,).
-        classes: Names, K of them.
+    Of outputs (N, K), class indices (N,) and the names of K classes.
     """
     counts = confusion_matrix(
         targets.numpy(), outputs.argmax(dim=1).numpy(), labels=range(len(classes))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.contracts import Head
 from zoo.domain.recipe import Recipe
+from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.dataset.weights import balanced_weights
+from zoo.finetune.dataset.dataset import Dataset, Sample
 
-__all__ = ["make_loss"]
+__all__ = ["balanced_weights", "make_loss"]
 
 
 def make_loss(recipe: Recipe, head: Head, dataset: Dataset, device: torch.device) -> nn.Module:
@@ -39,3 +41,23 @@ def make_loss(recipe: Recipe, head: Head, dataset: Dataset, device: torch.device
         else:
             raise InvalidOption(f"class weights: {unfit}")
     return loss
+
+
+def balanced_weights(samples: Sequence[Sample], task: Task, outputs: int) -> Tensor:
+    """Weights (K,) float32 for the loss that let rare classes count as much as common ones.
+
+    Of classes ``N / (K * n_c)``, so that the average weight of an image is 1 (``weight`` of cross
+    entropy); of labels ``(N - n_k) / n_k``, so that the two sides of each weigh the same
+    (``pos_weight`` of binary cross entropy).
+
+    Raises:
+        InvalidOption: Numbers have no classes.
+    """
+    if task == "regression":
+        raise InvalidOption("class weights are for classes and labels, not for regression")
+    if task == "classification":
+        targets = torch.tensor([sample.target for sample in samples])
+        counts = torch.bincount(targets, minlength=outputs).double()
+        return (len(samples) / (outputs * counts)).float()
+    counts = torch.tensor([sample.target for sample in samples], dtype=torch.float64).sum(dim=0)
+    return ((len(samples) - counts) / counts).float()

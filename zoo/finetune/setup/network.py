@@ -19,7 +19,7 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption, Unsupported
 from zoo.store import Store
 
-__all__ = ["Network", "autocast", "give_head", "make_network", "shallower"]
+__all__ = ["Network", "altered", "autocast", "give_head", "make_network"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,19 +29,12 @@ REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network with an untrained head.
-
-    Attributes:
-        model: The network.
-        backbone: The plugin, with what surgery the network underwent.
-        planned: Its manifest, so far.
-        heads: What the head's plugin built: one module, of a distilled pair two.
-    """
+    """A network with an untrained head."""
 
     model: nn.Module
-    backbone: Backbone
-    planned: m.Manifest
-    heads: tuple[nn.Module, ...]
+    backbone: Backbone  # the plugin, with what surgery the network underwent
+    planned: m.Manifest  # its manifest, so far
+    heads: tuple[nn.Module, ...]  # what the head's plugin built: one, of a distilled pair two
 
 
 def make_network(
@@ -56,7 +49,7 @@ def make_network(
     """
     known = store.manifest(digest)
     backbone, model = backbone_of(known), load(store, digest)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # here: what was drawn before must not decide the head's first weights
     heads = give_head(model, backbone, head, len(planned.classes))
     network = Network(model, backbone, planned, heads)
     refusal = _refusal(network)
@@ -64,7 +57,7 @@ def make_network(
         return network
     _, height, width = planned.preprocessing.input_size
     try:
-        resized = _altered(network, head, seed, Surgery(image_size=(height, width)))
+        resized = altered(network, head, seed, Surgery(image_size=(height, width)))
         refusal = _refusal(resized)
     except (Unsupported, *REFUSALS) as error:
         refusal = error
@@ -83,15 +76,6 @@ def autocast(model: nn.Module, precision: str) -> AbstractContextManager[None]:
     return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
 
 
-def shallower(network: Network, head: Head, seed: int, unit: str) -> Network:
-    """The network up to and with ``unit``, with a head on what that gives, pooled.
-
-    Raises:
-        Unsupported: It cannot be truncated there.
-    """
-    return _altered(network, head, seed, Surgery(truncate=unit))
-
-
 def give_head(
     model: nn.Module, backbone: Backbone, head: Head, outputs: int
 ) -> tuple[nn.Module, ...]:
@@ -106,8 +90,12 @@ def give_head(
     return tuple(built)
 
 
-def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Network:
-    """The network after ``surgery``, with a new head."""
+def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Network:
+    """The network after ``surgery``, with a new head.
+
+    Raises:
+        Unsupported: Its weights do not fit then.
+    """
     before, planned = network.backbone, network.planned
     both = Surgery.parse(planned.backbone.options).then(surgery)
     planned = replace(planned, backbone=replace(planned.backbone, options=both.to_options()))
@@ -120,6 +108,7 @@ def _altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Netwo
     heads = give_head(model, backbone, head, len(planned.classes))
     with on_meta():
         empty = build(backbone, planned)
+    # Not strict: the new head has no old weights.
     missing, unexpected = model.load_state_dict(backbone.adapt(empty, state), strict=False)
     missing = [name for name in missing if not under(name, backbone.head_modules(model))]
     if missing or unexpected:

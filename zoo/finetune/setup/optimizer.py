@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -27,6 +26,8 @@ from zoo.errors import InvalidOption
 
 __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups", "schedule"]
 
+Group = dict[str, Any]
+"""Options of an optimizer, for some parameters."""
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ONE_CYCLE_START = 1 / 25
 """First rate of one cycle as a share of its highest (Smith, "Super-Convergence", 2018)."""
@@ -49,7 +50,7 @@ FUSED_ON = ("cpu", "cuda", "mps", "xpu")
 
 def parameter_groups(
     model: nn.Module, hierarchy: Hierarchy, phase: Phase, recipe: Recipe
-) -> list[dict[str, Any]]:
+) -> list[Group]:
     """Groups over exactly the trainable parameters, each with ``lr`` and ``weight_decay``.
 
     The head has the phase's rate; a unit at depth d of D has ``backbone_lr * decay ** (D - 1 - d)``
@@ -101,12 +102,7 @@ def layer_decay(model: nn.Module, recipe: Recipe) -> float:
 
 
 def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> None:
-    """Make the optimizer and let it take a step, so that it cannot fail when work has begun.
-
-    Args:
-        recipe: Names it.
-        device: What is trained on.
-        sharded: Whether processes share the weights.
+    """Let the recipe's optimizer take a step, so that it cannot fail when work has begun.
 
     Raises:
         InvalidOption: There is none of that name, or none that can be used here.
@@ -127,7 +123,7 @@ def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> No
         )
 
 
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
+def make_optimizer(groups: list[Group], recipe: Recipe) -> Optimizer:
     """The optimizer of that name in timm's list.
 
     Raises:
@@ -145,21 +141,17 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
         raise InvalidOption(f"timm has no optimizer '{name}'{hint}")
     # One pass over the memory of a step instead of eight: without it, AdamW takes up to a sixth of
     # the time of a training from a cut.
-    made_by = timm.optim.get_optimizer_info(name).opt_class
-    device = groups[0]["params"][0].device.type
-    options: dict[str, Any] = {"fused": True} if made_by in FUSED and device in FUSED_ON else {}
+    kind = timm.optim.get_optimizer_info(name).opt_class
+    fused = kind in FUSED and groups[0]["params"][0].device.type in FUSED_ON
+    options: Group = {"fused": True} if fused else {}
     optimizer: Optimizer = timm.optim.create_optimizer_v2(
-        groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay, **options
+        groups, name, recipe.lr, recipe.weight_decay, **options
     )
     return optimizer
 
 
 def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
-    """The recipe's course over so many steps, as one factor for all groups."""
-    courses: Mapping[str, Callable[[float], float]] = {
-        "cosine": lambda share: _cosine(1.0, 0.0, share),
-        "constant": lambda _: 1.0,
-    }
+    """The recipe's course over so many optimizer steps, as one factor for all groups."""
     rise = WARMUP[recipe.schedule] if recipe.warmup is None else recipe.warmup
     warm = max(round(steps * rise), 1) if rise else 0
 
@@ -168,7 +160,9 @@ def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LambdaLR:
             return _one_cycle(step, max(steps, 1), rise)
         if step < warm:
             return (step + 1) / warm
-        return courses[recipe.schedule]((step - warm) / max(steps - warm, 1))
+        if recipe.schedule == "constant":
+            return 1.0
+        return _cosine(1.0, 0.0, (step - warm) / max(steps - warm, 1))
 
     return LambdaLR(optimizer, factor)
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
 from zoo.backbones.surgery import unit_named
+from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -21,11 +22,12 @@ from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import TASKS, Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
+from zoo.exchange.architecture import of_checkpoint
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.losses import make_loss
-from zoo.finetune.setup.network import Network, make_network, shallower
+from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
@@ -40,47 +42,30 @@ LEAST = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A recipe met with its base and its data.
+    """A recipe met with its base and its data."""
 
-    Attributes:
-        base: The name, or digest, that the base was given by.
-        parent: The base's manifest digest.
-        known: The base's manifest.
-        recipe: With nothing left to decide.
-        dataset: Checked and split.
-        head: The plugin of the new head.
-        network: With that head, on the device to train on.
-        hierarchy: Of that network.
-        boundaries: How many units each phase of the plan freezes.
-        loss: From outputs (N, K) and targets to a scalar.
-        device: Where it is trained.
-        ranks: The processes that train together.
-        progress: Progress callback.
-    """
-
-    base: str
+    base: str  # the name, or digest, that the base was given by
     parent: Digest
-    known: m.Manifest
-    recipe: Recipe
+    known: m.Manifest  # the base's manifest
+    recipe: Recipe  # with nothing left to decide
     dataset: Dataset
     head: Head
-    network: Network
+    network: Network  # with the new head, on the device to train on
     hierarchy: Hierarchy
-    boundaries: tuple[int, ...]
-    loss: nn.Module
+    loss: nn.Module  # from outputs (N, K) and targets to a scalar
     device: torch.device
     ranks: Ranks = ALONE
     progress: Progress = silent
 
     @property
+    def boundaries(self) -> tuple[int, ...]:
+        """How many units each phase of the plan freezes."""
+        return tuple(self.hierarchy.boundary(phase.freeze) for phase in self.recipe.plan())
+
+    @property
     def model(self) -> nn.Module:
         """What is trained."""
         return self.network.model
-
-    @property
-    def planned(self) -> m.Manifest:
-        """The result's manifest as far as it is known before training."""
-        return self.network.planned
 
     @property
     def units(self) -> int:
@@ -115,62 +100,51 @@ def prepare(
     device: str,
     progress: Progress,
     ranks: Ranks = ALONE,
-    known_as: str | None = None,
+    known_as: str = "",
 ) -> Prepared:
-    """Load, read and check everything that ``recipe`` needs.
-
-    Args:
-        workspace: The zoo.
-        base: A reference or digest.
-        recipe: The options.
-        device: What torch calls it.
-        progress: Progress callback, called once per image.
-        ranks: The processes that train together.
-        known_as: What the result's lineage calls the base, if not ``base``.
-
-    Raises:
-        UnknownName: No such checkpoint, or head.
-        InvalidFreeze: The network has no such depth.
-        InvalidData: The images cannot be trained on.
-        InvalidOption: The network does not take images of that size, or an option does not apply,
-            such as an optimizer that is not there.
-        DiskFull: There is no space for the result.
-        Unsupported: Processes are to share weights that cannot be shared.
-    """
+    """Load, read and check all that ``recipe`` needs; what is checked quickly comes first."""
     ref, parent = workspace.names.resolve(base)
-    known = workspace.store.manifest(parent)
-    head = plugins.head(recipe.head)
-    _check_space(workspace, known)
+    known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
+    _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = _dataset(workspace, recipe, progress)
+    # Absolute: it is recorded, and a rerun may begin in another folder.
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
-    network = make_network(
-        workspace.store, parent, _planned(known, recipe, dataset.classes), head, recipe.seed
-    )
-    ranks.check(recipe, network.model)
+    planned = _planned(known, recipe, dataset.classes)
+    network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    hierarchy = _hierarchy(network)
-    boundaries = tuple(hierarchy.boundary(phase.freeze) for phase in recipe.plan())
-    _check_effects(recipe, dataset, boundaries)
-    if recipe.grad_checkpointing:
-        _checkpoint(network, hierarchy, min(boundaries, default=len(hierarchy.units)))
-    network.model.to(device)
-    return Prepared(
+    network = replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
+    prepared = Prepared(
         base=known_as or str(ref or base),
         parent=parent,
         known=known,
         recipe=recipe,
         dataset=dataset,
         head=head,
-        network=_recorded(network, recipe),
-        hierarchy=hierarchy,
-        boundaries=boundaries,
+        network=network,
+        hierarchy=_hierarchy(network),
         loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
         ranks=ranks,
         progress=progress,
     )
+    _check_effects(prepared)
+    prepared.model.to(device)
+    return prepared
+
+
+def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
+    """Look for space, and for the units that the recipe names, before all images are read."""
+    # Before hours of training rather than after: the result, and the file it is stored from.
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)
+    # The base's own: a new head or image size changes no unit.
+    hierarchy = of_checkpoint(workspace.registry, base)
+    for phase in recipe.plan():
+        hierarchy.boundary(phase.freeze)
+    if recipe.at not in ("auto", HEAD):
+        unit_named(hierarchy, recipe.at)
 
 
 def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Dataset:
@@ -192,30 +166,23 @@ def truncated(prepared: Prepared, unit: str) -> Prepared:
     """The same with a network that ends after ``unit``, and a new head there.
 
     Raises:
-        UnknownName: It has no such unit.
-        Unsupported: It cannot be truncated there.
+        UnknownName, Unsupported: It has no such unit, or cannot be truncated there.
     """
     name = prepared.hierarchy.units[unit_named(prepared.hierarchy, unit)].name
-    network = shallower(prepared.network, prepared.head, prepared.recipe.seed, name)
+    surgery = Surgery(truncate=name)
+    network = altered(prepared.network, prepared.head, prepared.recipe.seed, surgery)
     network.model.to(prepared.device)
     return replace(prepared, network=network, hierarchy=_hierarchy(network))
 
 
 def _hierarchy(network: Network) -> Hierarchy:
     planned = network.planned
-    return network.backbone.hierarchy(
-        planned.backbone.architecture,
-        network.model,
-        input_size=planned.preprocessing.input_size,
-    )
+    architecture, size = planned.backbone.architecture, planned.preprocessing.input_size
+    return network.backbone.hierarchy(architecture, network.model, input_size=size)
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
-    """The recipe's, ``auto`` decided: a probe comes first where it can.
-
-    Raises:
-        Unsupported: It asks for a probe, and the head is none that one could be put into.
-    """
+    """The recipe's, ``auto`` decided: a probe comes first where it can."""
     linear = all(isinstance(head, nn.Linear) for head in network.heads)
     if recipe.strategy == "auto":
         return "lp-ft" if linear and len(dataset.train) >= LEAST else "partial"
@@ -227,43 +194,34 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
     return recipe.strategy
 
 
-def _check_effects(recipe: Recipe, dataset: Dataset, boundaries: tuple[int, ...]) -> None:
-    """Refuse what this network and these images leave without effect.
-
-    Raises:
-        InvalidOption: There is such an option.
-    """
-    if recipe.views and not any(boundaries):
+def _check_effects(prepared: Prepared) -> None:
+    """Refuse what this network and these images leave without effect."""
+    recipe = prepared.recipe
+    prepared.ranks.check(recipe, prepared.model)
+    if recipe.views and not any(prepared.boundaries):
         raise InvalidOption(VIEWS_OF_NOTHING)
-    if dataset.validation:
-        return
-    if recipe.blend != "none":
+    if recipe.blend != "none" and not prepared.dataset.validation:
         raise InvalidOption("a blend is chosen on a validation split, and there is none")
-    if recipe.patience:
+    if recipe.patience and not prepared.dataset.validation:
         raise InvalidOption(
             "patience waits for a better result on a validation split, and there is none"
         )
+    if recipe.grad_checkpointing:
+        _checkpoint(prepared.network, prepared.hierarchy, prepared.lowest)
 
 
 def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
-    """Let the network compute activations again on the way back.
-
-    Raises:
-        InvalidOption: It cannot, or batch norm above the boundary would move its running statistics
-            again.
-    """
+    """Let the network compute activations again in the backward pass."""
     name, model = network.planned.backbone.architecture, network.model
-    counting = {
+    counting = [
         path
         for path, child in model.named_modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
-    }
-    above = [
-        unit.name
-        for unit in hierarchy.units[boundary:]
-        if any(under(path, unit.modules) for path in counting)
     ]
+    units = hierarchy.units[boundary:]
+    above = [unit.name for unit in units if any(under(path, unit.modules) for path in counting)]
     if above:
+        # Their running statistics would move twice in each step.
         raise InvalidOption(
             f"no gradient checkpointing for {name} while its batch norm is trained: freeze it "
             f"(--freeze {above[-1]}), or leave checkpointing out"
@@ -275,10 +233,6 @@ def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
         enable(True)
     except (AssertionError, NotImplementedError) as error:
         raise InvalidOption(f"{name} has no gradient checkpointing") from error
-
-
-def _recorded(network: Network, recipe: Recipe) -> Network:
-    return replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
 
 
 def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Manifest:
@@ -296,9 +250,3 @@ def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Ma
         # Terms of use go with the weights; the rest speaks of the base.
         files=tuple(f for f in base.files if f.name.upper().startswith(("LICENSE", "NOTICE"))),
     )
-
-
-def _check_space(workspace: Workspace, base: m.Manifest) -> None:
-    """Before hours of training rather than after: the result, and the file it is stored from."""
-    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
-        raise DiskFull(workspace.root)

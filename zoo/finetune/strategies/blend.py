@@ -15,11 +15,9 @@ from torch import Tensor
 
 from zoo.domain.task import SCORE
 from zoo.finetune.features.loaders import Loaders
-from zoo.finetune.loop.batchnorm import recalibrate
-from zoo.finetune.loop.ema import between
-from zoo.finetune.loop.evaluate import validate
-from zoo.finetune.loop.snapshots import Snapshots
-from zoo.finetune.loop.state import State, put, rank, snapshot
+from zoo.finetune.loop.evaluate import recalibrate, validate
+from zoo.finetune.loop.learner import between
+from zoo.finetune.loop.state import Snapshots, State, put, rank, snapshot
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared
 
@@ -41,7 +39,7 @@ def blend(
         parts = loaders(prepared.lowest)
         prepared.ranks.on_main(lambda: _blend(prepared, parts, journal, state))
     put(state.best.tensors, state.live)
-    prepared.ranks.sync(state.live)
+    prepared.ranks.sync(state.live)  # only the main rank has the best
 
 
 def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -> None:
@@ -100,6 +98,6 @@ def soup(
     for name in rest:
         tried = interpolated(snapshots.read(name), mean, len(inside) / (len(inside) + 1))
         reached, _ = score(tried, len(inside) + 1)
-        if reached >= best:
+        if reached >= best:  # as in the paper: what does no harm is taken in
             inside, best, mean = [*inside, name], reached, tried
     return mean, tuple(inside)

@@ -6,6 +6,7 @@ images that chose nothing. The test split is never looked at.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,48 +15,50 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.taps import Tap
+from zoo.backbones.features import extract
+from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
-from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, goodness, kind_for
+from zoo.errors import InvalidOption
+from zoo.finetune.features.loaders import Loader, image_loaders
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.strategies.linear import (
+    Fitter,
+    Kind,
+    Split,
+    best_c,
+    folds,
+    goodness,
+    kind_for,
+    splits,
+)
 from zoo.finetune.strategies.probe import FOLDS, check_features, neighbors
+from zoo.store.atomic import write_whole
 
-__all__ = ["Curve", "Point", "depth_curve"]
+__all__ = ["Curve", "Point", "at_depth", "depth_curve"]
 
+DEPTH = "depth.json"
 AMPLE = 1000
 """Images of a validation split from which it alone tells one unit from another; below, training
 images are held out in turn as well."""
 NEIGHBORS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Point:
-    """A probe at one unit.
+    """A probe at one unit."""
 
-    Attributes:
-        unit: The unit, or ``head``.
-        features: Number of its features.
-        score: Mean of `zoo.finetune.strategies.linear.goodness` over the images held out.
-        error: Standard error of the score.
-        knn: Accuracy of the vote of the nearest vectors on the same images; None where targets are
-            no classes.
-    """
-
-    unit: str
-    features: int
-    score: float
-    error: float
-    knn: float | None
+    unit: str  # or "head"
+    features: int  # how many there are
+    score: float  # mean `goodness` of the images held out
+    error: float  # standard error of the score
+    knn: float | None  # accuracy of the nearest vectors' vote; None where targets are no classes
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Probes at all units, in order of depth.
-
-    Attributes:
-        points: One for each unit.
-        chosen: Index of the one to take.
-    """
+    """Probes at all units, in order of depth; ``chosen`` is the index of the one to take."""
 
     points: tuple[Point, ...]
     chosen: int
@@ -79,59 +82,39 @@ def depth_curve(
     groups: Sequence[str] = (),
     progress: Progress,
 ) -> Curve:
-    """Score a probe at each tap and choose one of them.
+    """Score a probe at each tap, in order of depth, and choose one of them.
 
-    Scores are on the validation split. Where that is small, or missing, training images are held
-    out in turn as well, a third at a time.
-
-    Args:
-        features_by_tap: Taps in order of depth, and the training images' features there, float32
-            (N, F) on the CPU.
-        targets: As `zoo.finetune.strategies.probe.fit_probe` takes them.
-        validation: Features of the validation split at each tap, and its targets.
-        task: What the targets are.
-        kind: For classes.
-        seed: Seeds the folds.
-        groups: Of each training image; those of one stay in one fold.
-        progress: Progress callback, called once per tap.
-
-    Raises:
-        InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Features are NaN or infinite.
+    Scores are on the validation split, and where it is small or missing, on training images, a
+    third held out at a time. Features and the rest are as `fit_probe` has them.
     """
     solver = kind_for(task, kind)
     groups = groups or [""] * len(targets)
     held_out = folds(targets, FOLDS, seed, groups)
     if validation and len(validation[1]) >= AMPLE:
         held_out = []
-    points: list[Point] = []
-    good: list[Tensor] = []
-    before: Tensor | None = None
+    grouped = [[groups[row] for row in fitted] for fitted, _ in held_out] + [groups]
+    points, scores = list[Point](), list[Tensor]()
     with progress("probing each unit", len(features_by_tap)) as bar:
         for at, (tap, features) in enumerate(features_by_tap):
             outputs = check_features(features, targets)
-            if before is not None and _alike(before, features):
+            if at and _alike(features_by_tap[at - 1][1], features):
                 points.append(replace(points[-1], unit=tap.unit))
-                good.append(good[-1])
+                scores.append(scores[-1])
             else:
-                parts = [
-                    ((features[a], targets[a]), (features[b], targets[b])) for a, b in held_out
-                ]
+                parts = splits(features, targets, held_out)
                 if validation:
                     parts.append(((features, targets), (validation[0][at], validation[1])))
-                grouped = [[groups[at] for at in a] for a, _ in held_out] + [groups]
-                good.append(_scored(parts, grouped, outputs, solver, task, seed))
-                points.append(_point(tap, good[-1], _nearest(parts, task)))
-            before = features
+                score = _scored(parts, grouped, outputs, solver, task, seed)
+                scores.append(score)
+                mean, error = score.double().mean().item(), _standard_error(score)
+                points.append(Point(tap.unit, tap.features, mean, error, _nearest(parts, task)))
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
-    return Curve(tuple(points), _choose(good, [_alike(c, last) for _, c in features_by_tap]))
+    return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether features are the same but for rounding, as those behind the last unit and before the
-    head often are.
-    """
+    # But for rounding: those behind the last unit and before the head often are the same.
     return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
@@ -146,10 +129,7 @@ def _scored(
     """The goodness of each image that is held out, of all parts."""
     scores = []
     for ((features, targets), (val_features, truth)), grouped in zip(parts, groups, strict=False):
-        inner = [
-            ((features[a], targets[a]), (features[b], targets[b]))
-            for a, b in folds(targets, FOLDS, seed, grouped)
-        ]
+        inner = splits(features, targets, folds(targets, FOLDS, seed, grouped))
         c, _ = best_c(kind, task, inner, outputs)
         weight, bias = Fitter(kind, features, targets, outputs).fit(c)
         scores.append(goodness(nn.functional.linear(val_features, weight, bias), truth, task))
@@ -167,27 +147,17 @@ def _nearest(parts: Sequence[tuple[Split, Split]], task: Task) -> float | None:
     return right / images
 
 
-def _point(tap: Tap, good: Tensor, knn: float | None) -> Point:
-    return Point(
-        unit=tap.unit,
-        features=tap.features,
-        score=good.double().mean().item(),
-        error=_standard_error(good),
-        knn=knn,
-    )
-
-
 def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
     """The shallowest whose score is within one standard error of the best one's.
 
     One that cannot be told from the best is as good, and a shallower network is smaller and
-    faster. The error is that of the difference, image by image. What gives the last features is the
-    whole network: then there is nothing to truncate.
+    faster. The error is that of the difference, image by image.
     """
     best = max(good, key=lambda each: each.mean().item())
     for at, each in enumerate(good):
         less = best - each
         if less.mean().item() <= _standard_error(less):
+            # What gives the last features is the whole network: there is nothing to truncate.
             return len(good) - 1 if as_last[at] else at
     raise AssertionError("unreachable: the best is as good as itself")
 
@@ -195,3 +165,48 @@ def _choose(good: Sequence[Tensor], as_last: Sequence[bool]) -> int:
 def _standard_error(values: Tensor) -> float:
     deviation: float = values.double().std().item()
     return deviation / math.sqrt(len(values))
+
+
+def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
+    """The network ended at the unit that the recipe names, or at the one that does best.
+
+    That one is found on training and validation images; the curve over all depths is written to
+    the run's folder. Raises as `truncated`.
+    """
+    at = prepared.recipe.at
+    if at == "auto":
+        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal))
+    return prepared if at == HEAD else truncated(prepared, at)
+
+
+def _best_depth(prepared: Prepared, journal: Journal) -> str:
+    from zoo.finetune.results.pictures import draw_depth  # loads matplotlib
+
+    loaders = image_loaders(prepared)
+    first = next(loaders.plain.whole()).inputs
+    taps = find_taps(prepared.model, prepared.hierarchy, first)
+    if len(taps) < 2:
+        raise InvalidOption(f"{prepared.hierarchy.architecture} has features at one unit only")
+
+    def read(loader: Loader) -> tuple[list[Tensor], Tensor]:
+        batches = ((batch.inputs, batch.targets) for batch in loader.whole())
+        return extract(prepared.model, taps, batches, task)
+
+    images = len(prepared.dataset.train) + len(prepared.dataset.validation)
+    with prepared.progress("reading features at all depths", images) as task:
+        features, targets = read(loaders.plain)
+        validation = read(loaders.validation) if loaders.validation else None
+    curve = depth_curve(
+        list(zip(taps, features, strict=True)),
+        targets,
+        validation=validation,
+        task=prepared.task,
+        kind="svm" if prepared.recipe.probe == "svm" else "softmax",
+        seed=prepared.recipe.seed,
+        groups=prepared.dataset.train_groups,
+        progress=prepared.progress,
+    )
+    folder = journal.run.folder
+    write_whole(folder / DEPTH, [json.dumps(curve.to_json(), indent=2).encode()])
+    draw_depth(curve).savefig(folder / "depth.png")
+    return taps[curve.chosen].unit

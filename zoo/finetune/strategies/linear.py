@@ -8,25 +8,28 @@ bias afterwards.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
+import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be found
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.groups import allot
-from zoo.finetune.strategies.blas import limit_blas_threads
-from zoo.finetune.strategies.hinge import SquaredHinge
+from zoo.finetune.dataset.split import allot
 
-__all__ = ["CS", "Kind", "Fitter", "Scaling", "Split", "best_c", "folds", "goodness", "kind_for"]
+__all__ = ["Fitter", "Kind", "Split", "best_c", "folds", "goodness", "kind_for", "splits"]
 
 CS = tuple(10.0**power for power in range(-4, 3))
 """Values of C to try: the weight of the data against that of small coefficients."""
@@ -61,8 +64,7 @@ label, least squares. The last is for numbers, the one before for labels by them
 def kind_for(task: Task, asked: Literal["softmax", "svm"]) -> Kind:
     """The kind of probe for a task: where classes take a softmax, labels and numbers take theirs.
 
-    Raises:
-        InvalidOption: The task is regression, for which there are no support vectors here.
+    Raises `InvalidOption` for support vectors of a regression, which there are none of.
     """
     if asked == "svm":
         if task == "regression":
@@ -109,13 +111,9 @@ class Scaling:
 class Fitter:
     """Fits one training set with one C after another; L-BFGS starts from the solution before.
 
-    Args:
-        kind: The solver.
-        features: Features (N, F), as they are; they get a scaling of their own.
-        targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
-        outputs: K.
-        exact: Whether to converge to the optimum (`CONVERGED`), rather than far enough to tell one
-            C from another.
+    Features (N, F) get a scaling of their own; targets are class indices (N,), labels in 0..1
+    (N, K), or numbers (N, K). ``exact`` converges to the optimum (`CONVERGED`), else far enough to
+    tell one C from another.
     """
 
     def __init__(
@@ -129,7 +127,7 @@ class Fitter:
         values = targets.numpy()
         self.by_class = targets.dim() == 1
         self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
-        self.estimators = [SOLVERS[kind](exact) for _ in self.columns]
+        self.estimators = [_solver(kind, exact) for _ in self.columns]
 
     def fit(self, c: float) -> tuple[Tensor, Tensor]:
         """Weight (K, F) and bias (K,) for features as they are, float32.
@@ -156,7 +154,9 @@ class Fitter:
         if self.exact and isinstance(estimator, LogisticRegression):
             options["tol"] = CONVERGED / max(c, CONVERGED)
         estimator.set_params(**options)
-        with _solving():
+        with warnings.catch_warnings(), limit_blas_threads():
+            # A C for which the solver needs longer than it may is still a classifier, and scored.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             estimator.fit(self.features, column)
         return np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
 
@@ -170,54 +170,93 @@ class Fitter:
         return rows, biases
 
 
-def _softmax(exact: bool) -> Estimator:
+class SquaredHinge:
+    """Linear support vectors for all classes at once, with the attributes of scikit-learn's.
+
+    The problem of LinearSVC: one class against the rest, squared hinge, the bias regularized like a
+    weight. Its solver, liblinear, goes class by class and begins anew for each C; the squared hinge
+    is smooth (Chang, Hsieh and Lin, JMLR 9, 2008), so that L-BFGS will do on products of whole
+    matrices, which torch spreads over the cores, and the next C begins where the one before ended.
+
+    Args:
+        tol: Share of the objective (or of 1, if it is less) below which a step's gain ends the
+            search; also the largest part of a gradient that counts as none.
+        max_iter: Most steps.
+    """
+
+    def __init__(self, tol: float, max_iter: int) -> None:
+        self.tol, self.max_iter = tol, max_iter
+        self.C = 1.0
+        self._solution: Array | None = None
+
+    def set_params(self, C: float) -> None:  # noqa: N803 - scikit-learn's name
+        """The weight of the data against that of small coefficients."""
+        self.C = C
+
+    def fit(self, features: Array, classes: Array) -> None:
+        """Fit scaled features (N, F), in their precision, beginning at the solution before."""
+        values = np.unique(classes)
+        positive = values[1:] if len(values) == 2 else values
+        inputs = nn.functional.pad(torch.from_numpy(features), (0, 1), value=1.0)
+        signs = torch.from_numpy(np.where(classes[:, None] == positive, 1, -1)).to(inputs.dtype)
+        shape = (len(positive), inputs.shape[1])
+
+        def objective(flat: Array) -> tuple[float, Array]:
+            weight = torch.from_numpy(flat).reshape(shape).to(inputs.dtype)
+            slack = (1 - signs * (inputs @ weight.T)).clamp(min=0)
+            gradient = weight - 2 * self.C * ((signs * slack).T @ inputs)
+            value = 0.5 * weight.square().sum() + self.C * slack.square().sum()
+            return float(value), gradient.flatten().double().numpy()
+
+        start = np.zeros(shape).ravel() if self._solution is None else self._solution
+        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol}
+        self._solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+        weight = self._solution.reshape(shape)
+        self.coef_, self.intercept_ = weight[:, :-1], weight[:, -1]
+
+
+def _solver(kind: Kind, exact: bool) -> Estimator:
+    if kind == "ridge":
+        return Ridge()
+    if kind == "svm":
+        return SquaredHinge(1e-13, 10_000) if exact else SquaredHinge(1e-4, 200)
     if exact:
         return LogisticRegression(max_iter=10_000)
     return LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
 
 
-def _svm(exact: bool) -> Estimator:
-    return SquaredHinge(1e-13, 10_000) if exact else SquaredHinge(1e-4, 200)
-
-
-def _ridge(exact: bool) -> Estimator:  # noqa: ARG001 - it has a closed form
-    return Ridge()
-
-
-SOLVERS: dict[Kind, Callable[[bool], Estimator]] = {
-    "softmax": _softmax,
-    "svm": _svm,
-    "logistic": _softmax,
-    "ridge": _ridge,
-}
-
-
 @contextmanager
-def _solving() -> Iterator[None]:
-    """A C for which the solver needs longer than it may is still a classifier, and is scored."""
-    with warnings.catch_warnings(), limit_blas_threads():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+def limit_blas_threads() -> Iterator[None]:
+    """A context in which a BLAS that is SciPy's alone uses one thread.
+
+    The wheels of NumPy and SciPy each bring an OpenBLAS with threads of its own, which spin for a
+    while after each product. A solver that goes to and fro between the two has each wait for the
+    other's: logistic regression took five times as long with two threads as with one. SciPy's part,
+    vectors of coefficients, needs no threads. Where both share one library, nothing is to be done.
+    """
+    with _of_scipy().limit(limits=1, user_api="blas"):
         yield
 
 
+@cache
+def _of_scipy() -> ThreadpoolController:
+    libraries = ThreadpoolController()
+    paths = [Path(one["filepath"]) for one in libraries.info()]
+    # In scipy.libs beside the package, or in scipy/.dylibs.
+    own = [str(path) for path in paths if any(p.startswith("scipy") for p in path.parts[-3:-1])]
+    return libraries.select(filepath=own)
+
+
 def best_c(
-    kind: Kind,
-    task: Task,
-    parts: Sequence[tuple[Split, Split]],
-    outputs: int,
+    kind: Kind, task: Task, parts: Sequence[tuple[Split, Split]], outputs: int
 ) -> tuple[float, dict[float, float]]:
-    """The C with the best score, and the scores of all that were tried.
+    """The C with the best score over all ``parts``, each to fit and to score on, and all scores.
 
     Of equal scores the smaller loss counts, where outputs are logits of probabilities, and else the
     smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
     score is often as good as any.)
-
-    Args:
-        kind: The solver.
-        task: What the outputs mean.
-        parts: What to fit on and what to score on, once or several times.
-        outputs: K.
     """
+    # One for each part, from the smallest C up: each fit starts from the solution before.
     paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
@@ -274,26 +313,27 @@ def folds(
     Classes are spread evenly, however small they are. Images of one group are in one fold; too few
     groups give fewer folds, and one alone is as none.
     """
-    if len(set(groups) - {""}) and (by_group := _folds_of(targets, number, seed, groups)):
-        return by_group
+    if len(set(groups) - {""}):
+        labels: list[Sequence[int]] = [()] * len(targets)
+        if targets.dim() == 1:
+            labels = [(label,) for label in targets.tolist()]
+        fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
+        if len(numbers := sorted(set(fold.tolist()))) > 1:
+            return [_held_out(fold, k) for k in numbers]
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     if targets.dim() == 1:
         order = order[targets[order].argsort(stable=True)]
     fold = torch.empty(len(targets), dtype=torch.int64)
     fold[order] = torch.arange(len(targets)) % number
-    return [
-        ((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in range(number)
-    ]
+    return [_held_out(fold, k) for k in range(number)]
 
 
-def _folds_of(
-    targets: Tensor, number: int, seed: int, groups: Sequence[str]
-) -> list[tuple[Tensor, Tensor]]:
-    labels: list[Sequence[int]] = [()] * len(targets)
-    if targets.dim() == 1:
-        labels = [(label,) for label in targets.tolist()]
-    fold = torch.tensor(allot(labels, groups, [1 / number] * number, seed))
-    numbers = sorted(set(fold.tolist()))
-    if len(numbers) < 2:
-        return []
-    return [((fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()) for k in numbers]
+def _held_out(fold: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    return (fold != k).nonzero().flatten(), (fold == k).nonzero().flatten()
+
+
+def splits(
+    features: Tensor, targets: Tensor, indices: Sequence[tuple[Tensor, Tensor]]
+) -> list[tuple[Split, Split]]:
+    """What is fitted and what is scored, for each pair of indices of `folds`."""
+    return [((features[a], targets[a]), (features[b], targets[b])) for a, b in indices]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,34 +14,32 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.setup.prepare import LEAST
-from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for
+from zoo.finetune.features.loaders import Loader, Loaders
+from zoo.finetune.loop.evaluate import predict, recalibrate, validate
+from zoo.finetune.loop.state import State
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup.prepare import LEAST, Prepared
+from zoo.finetune.strategies.blend import FIRST
+from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for, splits
 
-__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbors"]
+__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbors", "probe", "probe_heads"]
 
+FITTED = ("probe", "lp-ft")
+"""Strategies that begin with a probe."""
 FOLDS = 3
 NEIGHBORS = (1, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A linear head for features as they are: the scaling is folded in.
-
-    Attributes:
-        kind: How it was fitted.
-        weight: (K, F), float32.
-        bias: (K,), float32.
-        c: The C that was chosen.
-        scores: The score of each C that was tried (`zoo.finetune.strategies.linear.goodness`).
-        seconds: Time that choosing and fitting took.
-    """
+    """A linear head for features as they are: the scaling is folded in."""
 
     kind: Kind
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # (K, F), float32
+    bias: Tensor  # (K,), float32
     c: float
-    scores: Mapping[float, float]
-    seconds: float
+    scores: Mapping[float, float]  # of each C that was tried (`goodness`)
+    seconds: float  # that choosing and fitting took
 
 
 def fit_probe(
@@ -63,36 +62,23 @@ def fit_probe(
         targets: Class indices (N,) from 0 with none left out, labels in 0..1 (N, K), or numbers
             (N, K).
         task: What the targets are.
-        kind: For classes. Labels take a logistic regression each in the place of the softmax, and
-            numbers ridge regression.
+        kind: For classes; labels and numbers have their own (`kind_for`).
         validation: Features and targets to choose C by.
         seed: Seeds the folds.
-        groups: Of each image; those of one stay in one fold (see `folds`).
+        groups: Of each image; those of one stay in one fold.
 
     Raises:
-        InvalidOption: There are no support vectors for regression, or too few images.
-        Unsupported: Features are NaN or infinite.
+        InvalidOption, Unsupported: See `kind_for` and `check_features`.
     """
     began = time.perf_counter()
     solver = kind_for(task, kind)
     outputs = check_features(features, targets)
-    if validation:
-        parts = [((features, targets), validation)]
-    else:
-        parts = [
-            ((features[fit], targets[fit]), (features[val], targets[val]))
-            for fit, val in folds(targets, FOLDS, seed, groups)
-        ]
+    parts = [((features, targets), validation)] if validation else []
+    parts = parts or splits(features, targets, folds(targets, FOLDS, seed, groups))
     c, scores = best_c(solver, task, parts, outputs)
     weight, bias = Fitter(solver, features, targets, outputs, exact=True).fit(c)
-    return Probe(
-        kind=solver,
-        weight=weight,
-        bias=bias,
-        c=c,
-        scores=scores,
-        seconds=time.perf_counter() - began,
-    )
+    seconds = time.perf_counter() - began
+    return Probe(kind=solver, weight=weight, bias=bias, c=c, scores=scores, seconds=seconds)
 
 
 def check_features(features: Tensor, targets: Tensor) -> int:
@@ -115,11 +101,7 @@ def check_features(features: Tensor, targets: Tensor) -> int:
 
 
 def install(probe: Probe, head: nn.Module) -> None:
-    """Copy the probe into a linear head.
-
-    Raises:
-        Unsupported: The head is no linear layer with a bias and of the probe's size.
-    """
+    """Copy the probe into a linear head; raises `Unsupported` where it is no head of its size."""
     if not isinstance(head, nn.Linear) or head.bias is None:
         raise Unsupported(f"a probe fits a linear head with a bias, not {type(head).__name__}")
     if head.weight.shape != probe.weight.shape:
@@ -134,10 +116,10 @@ def install(probe: Probe, head: nn.Module) -> None:
 def neighbors(
     features: Tensor, labels: Tensor, validation: Split, ks: Sequence[int] = NEIGHBORS
 ) -> dict[int, float]:
-    """Accuracy on the validation split of the vote of the k nearest feature vectors, by k.
+    """Accuracy on the validation split of the vote of the k nearest vectors, by angle, for each k.
 
-    Nearest by angle. An indicator only: it costs next to nothing, and follows what training
-    would reach. A k larger than the number of images is left out.
+    A hint only: it costs next to nothing, and follows what training would reach. A k larger than
+    the number of images is left out.
     """
     val_features, truth = validation
     accuracies = {}
@@ -146,3 +128,73 @@ def neighbors(
             model = KNeighborsClassifier(k, metric="cosine").fit(features.numpy(), labels.numpy())
             accuracies[k] = float(model.score(val_features.numpy(), truth.numpy()))
     return accuracies
+
+
+def probe(
+    prepared: Prepared,
+    loaders: Callable[[int], Loaders],
+    journal: Journal,
+    state: State,
+) -> None:
+    """Before training: fit a probe, if the strategy begins with one; all ranks have it then."""
+    ranks, fitted = prepared.ranks, prepared.recipe.strategy in FITTED
+    if fitted:
+        parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
+        choices = ranks.on_main(lambda: probe_heads(prepared, parts))
+        metrics = ranks.on_main(lambda: validate(prepared, parts))
+        state.consider("probe", metrics)
+        journal.note("probe", 0, **choices, **metrics)
+    ranks.sync(state.live)
+    if prepared.recipe.blend == "wise-ft":
+        state.keep(FIRST)
+    # After the first weights: a run that is resumed from here needs them for its blend.
+    if fitted:
+        state.save(None)
+
+
+def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
+    """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
+
+    Returns the C of each, and what the nearest neighbors' vote would reach, for the journal.
+    """
+    recalibrate(prepared, loaders.plain)
+    images = len(prepared.dataset.train) + len(prepared.dataset.validation)
+    with prepared.progress("reading features", images) as task:
+        train, targets = _head_inputs(prepared, loaders.plain, task.advance)
+        validation = None
+        if loaders.validation:
+            validation = _head_inputs(prepared, loaders.validation, task.advance)
+    chosen = []
+    for at, head in enumerate(prepared.network.heads):
+        fitted = fit_probe(
+            train[at],
+            targets,
+            task=prepared.task,
+            kind="svm" if prepared.recipe.probe == "svm" else "softmax",
+            validation=(validation[0][at], validation[1]) if validation else None,
+            seed=prepared.recipe.seed,
+            groups=prepared.dataset.train_groups,
+        )
+        install(fitted, head)
+        chosen.append(fitted.c)
+    if validation and prepared.task == "classification":
+        return {"c": chosen, "knn": neighbors(train[0], targets, (validation[0][0], validation[1]))}
+    return {"c": chosen}
+
+
+def _head_inputs(
+    prepared: Prepared, loader: Loader, advance: Callable[[int], None]
+) -> tuple[list[Tensor], Tensor]:
+    """What each head gets of all images (N, F), and their targets."""
+    heads = prepared.network.heads
+    inputs: list[list[Tensor]] = [[] for _ in heads]
+    with ExitStack() as hooks:
+        for head, into in zip(heads, inputs, strict=True):
+
+            def keep(_: nn.Module, args: tuple[Tensor, ...], into: list[Tensor] = into) -> None:
+                into.append(args[0].float().cpu())
+
+            hooks.enter_context(head.register_forward_pre_hook(keep))
+        precision = prepared.recipe.precision
+        _, targets = predict(prepared.model, loader.whole(), loader.forward, precision, advance)
+    return [torch.cat(parts) for parts in inputs], targets

@@ -1,10 +1,13 @@
-"""Datasets of torchvision, through timm: ``torch/cifar10?root=data``."""
+"""Named datasets that timm opens: those of torchvision (``torch/cifar10?root=data``) and of the
+Hugging Face ``datasets`` package (``hfds/beans?label=labels``).
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from blake3 import blake3
 from PIL import EpsImagePlugin, Image
@@ -13,22 +16,23 @@ from timm.data import create_dataset
 from zoo.backbones.preprocess import read_image
 from zoo.backbones.rgb import to_rgb
 from zoo.domain.task import Task
-from zoo.errors import InvalidData, InvalidImage
-from zoo.finetune.dataset.listing import PART_NAMES, Listing
-from zoo.finetune.dataset.named import Named
-from zoo.finetune.dataset.values import Entry, list_entries
+from zoo.errors import InvalidData, InvalidImage, MissingPackage
+from zoo.finetune.dataset.dataset import PART_NAMES, Listing
+from zoo.finetune.dataset.images import EncodedImages
+from zoo.finetune.dataset.named import Entry, Named, list_entries
 
-__all__ = ["list_torch"]
+__all__ = ["list_hfds", "list_torch"]
 
+Untyped: TypeAlias = Any  # a dataset of torchvision, or timm's reader of one
 TRAIN_AND_VALIDATION = frozenset({"imagenet", "inat", "inaturalist", "places365"})
 FOLDERS = frozenset({"folder", "image_folder"})
 """torchvision's own reader of class folders; it sorts class names as text."""
 
 
 class TorchImages:
-    """Implements `Images`: keys are the split and the place in it."""
+    """Implements `Images`: keys are the split and the index in it."""
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
+    def __init__(self, parts: Mapping[str, Untyped]) -> None:
         self.parts = parts
 
     def read(self, key: str) -> Image.Image:
@@ -50,7 +54,7 @@ class TorchImages:
         return blake3(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
     def file(self, key: str) -> None:
-        """See `Images.file`: many images share a file, or nobody says which one it is."""
+        """See `Images.file`: many images share a file, or it is not known."""
 
 
 def list_torch(named: Named, task: Task | None) -> Listing:
@@ -74,7 +78,7 @@ def list_torch(named: Named, task: Task | None) -> Listing:
             dataset.loader = read_image
         if _names(dataset) != names:
             raise InvalidData(named.spec, ["its splits have different classes"])
-    entries = (entry for part, dataset in parts.items() for entry in _entries(part, dataset))
+    entries = (entry for part, dataset in parts.items() for entry in _torch_entries(part, dataset))
     return list_entries(named.spec, entries, names, TorchImages(parts), task)
 
 
@@ -88,13 +92,13 @@ def _splits(named: Named) -> dict[str, str]:
     return {"train": "train", second: second}
 
 
-def _names(dataset: Any) -> Sequence[str]:
+def _names(dataset: Untyped) -> Sequence[str]:
     # ImageNet has several words for each class.
     names = getattr(dataset, "classes", ())
     return [name if isinstance(name, str) else ", ".join(name) for name in names]
 
 
-def _entries(part: str, dataset: Any) -> Iterator[Entry]:
+def _torch_entries(part: str, dataset: Untyped) -> Iterator[Entry]:
     targets = getattr(dataset, "targets", None)
     for index in range(len(dataset)):
         key, where = f"{part}/{index}", "" if part == "all" else part
@@ -112,3 +116,62 @@ def _entries(part: str, dataset: Any) -> Iterator[Entry]:
 
 def _unreadable(error: Exception) -> str:
     return f"is not a readable image ({error})"
+
+
+class HubImages(EncodedImages):
+    """Implements `Images`: keys are the split and the index in it."""
+
+    def __init__(self, readers: Mapping[str, Untyped]) -> None:
+        self.readers = readers
+
+    def encoded(self, key: str) -> bytes:
+        """See `EncodedImages.encoded`."""
+        part, _, index = key.partition("/")
+        # Not through timm's dataset: that puts the next image in the place of an unreadable one.
+        with self.readers[part][int(index)][0] as file:
+            data: bytes = file.read()
+        return data
+
+    def file(self, key: str) -> None:
+        """See `Images.file`: images lie inside tables."""
+
+
+def list_hfds(named: Named, task: Task | None) -> Listing:
+    """List the images of the dataset's splits.
+
+    Raises:
+        MissingPackage: ``datasets`` is not installed.
+        InvalidData: It has no splits that are called as splits are.
+    """
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError as error:
+        raise MissingPackage(
+            "datasets, which opens hfds/…,", "pip install 'zoo-registry[hfds]'"
+        ) from error
+    splits = named.splits
+    if not splits:
+        split_names = datasets.get_dataset_split_names(named.name)
+        splits = {PART_NAMES[name]: name for name in split_names if name in PART_NAMES}
+        if not splits:
+            text = f"its splits are {', '.join(split_names)}: say which is which (?train=…&test=…)"
+            raise InvalidData(named.spec, [text])
+    options = named.options
+    readers = {
+        part: create_dataset(
+            f"hfds/{named.name}",
+            root=options.get("root"),
+            split=split,
+            input_key=options.get("image", "image"),
+            target_key=options.get("label", "label"),
+        ).reader
+        for part, split in splits.items()
+    }
+    index = next(iter(readers.values())).class_to_idx
+    names = sorted(index, key=index.__getitem__)
+    entries = (
+        Entry(f"{part}/{index}", part, target)
+        for part, reader in readers.items()
+        for index, target in enumerate(reader.iter_targets())
+    )
+    return list_entries(named.spec, entries, names, HubImages(readers), task)
