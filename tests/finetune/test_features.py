@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes.program import as_user
+from fakes.tuned import drawings, small_zoo
 from PIL import Image
 from safetensors import safe_open
 
@@ -157,3 +161,33 @@ def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_p
     with pytest.raises(UnknownName):
         zoo.features("team/bass", nowhere, out, device="cpu")
     assert not out.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_zoo_that_may_only_be_read_is_loaded_and_run() -> None:
+    """By somebody whom nothing in it belongs to, and who leaves nothing in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, out = Path(folder), Path(folder) / "out"
+        root.chmod(0o755)
+        out.mkdir()
+        out.chmod(0o777)
+        data = drawings(root / "drawings", {"train": 1, "test": 1})
+        small_zoo(root).close()
+        photo = next(data.rglob("*.png"))
+
+        def work(name: str) -> int:
+            with Zoo(Workspace.find(root / "zoo")) as made:
+                module = made.load("team/base")
+                (found,) = made.predict("team/base", [photo])
+                assert len(found.logits) == module(torch.zeros(1, 3, 160, 160)).shape[1]
+                made.export("team/base", out / name)
+                codes = out / f"{name}.safetensors"
+                return made.features("team/base", data, codes, device="cpu").images
+
+        def held() -> set[tuple[Path, float]]:
+            return {(path, path.stat().st_mtime) for path in (root / "zoo").rglob("*")}
+
+        assert work("mine") == 6  # and all that is needed is imported
+        before = held()
+        assert as_user(61002, 61000, lambda: work("theirs")) == 6
+        assert held() == before
