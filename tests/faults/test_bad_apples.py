@@ -97,7 +97,15 @@ def half_character(store: Store) -> None:
     path.write_text(json.dumps({**raw, "at": "\ud800"}))
 
 
-NAMES = [number, another_number, folder, half_character]
+def later_entry(store: Store) -> None:
+    """As a later version may write it: what it says beside may matter."""
+    path = entry_of(store, BAD)
+    raw = json.loads(path.read_bytes())
+    path.unlink()
+    path.write_text(json.dumps({**raw, "new": True}))
+
+
+NAMES = [number, another_number, folder, half_character, later_entry]
 
 
 @pytest.fixture(autouse=True)
