@@ -97,15 +97,7 @@ def half_character(store: Store) -> None:
     path.write_text(json.dumps({**raw, "at": "\ud800"}))
 
 
-def later_entry(store: Store) -> None:
-    """As a later version may write it: what it says beside may matter."""
-    path = entry_of(store, BAD)
-    raw = json.loads(path.read_bytes())
-    path.unlink()
-    path.write_text(json.dumps({**raw, "new": True}))
-
-
-NAMES = [number, another_number, folder, half_character, later_entry]
+NAMES = [number, another_number, folder, half_character]
 
 
 @pytest.fixture(autouse=True)
