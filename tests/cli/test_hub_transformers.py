@@ -87,6 +87,12 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
     assert found.zoo.classes == ("rose", "tulip", "lily")
     how = found.zoo.manifest.preprocessing
     assert (how.input_size, how.mean, how.crop_mode) == ((3, 64, 64), (0.1, 0.2, 0.3), "squash")
+    # So does its file alone, where it lies beside what describes it.
+    file, architecture = folder / "model.safetensors", found.zoo.manifest.backbone.architecture
+    line = ("import", file, "--architecture", architecture, "--backbone", "transformers")
+    assert empty(*line, "--as", "x/file").code == 0
+    alone = ours("x/file").zoo
+    assert (alone.classes, alone.manifest.preprocessing) == (("rose", "tulip", "lily"), how)
     # And out, and in again, though its own config.json is kept.
     assert empty("push", "x/f", "--to", "hf://team/again").code == 0
     assert empty("pull", "x/g", "--from", "hf://team/again").code == 0

@@ -200,6 +200,13 @@ def test_nobody_waits_for_what_is_no_file(
         path.symlink_to("/dev/zero" if "device" in odd else team.parent / "pipe")
     assert toy("--home", mate, "pull", TUNED, "--from", team).code == 1
     assert toy("verify", team).code == 1
+    # The objects are no business of a fetch, and those of another name none of a push.
+    fetched = toy("--home", mate, "fetch", "team")
+    assert (fetched.code, TUNED in fetched.err) == {
+        an_object: (0, False), the_marker: (1, False)
+    }.get(which, (0, True))  # fmt: skip
+    toy("prune", team, *AT_ONCE)
+    assert toy("push", "team/base", "--to", team).code == (1 if which is the_marker else 0)
     assert list((mate / "tmp").rglob("part*")) == []
     if which is an_object and odd != "folder":  # a push puts the object itself in its place
         assert toy("push", TUNED, "--to", team).code == 0

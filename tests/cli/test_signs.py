@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from zoo.domain.owner import Owner, renewing
+from zoo.domain.owner import Owner
 from zoo.store import Store
-from zoo.store.capabilities import touch
 
 TUNED = "team/digits"
 DAY = 86400
@@ -75,7 +75,8 @@ def test_a_killed_prune_stops_nobody(
         (sign,) = signs(root)
         done = run(*line)
         assert done.code == 1
-        for part in (str(sign), "a prune of this store is under way by tester on", "process"):
+        for part in (str(sign), "a prune of this store is under way by tester on", "process",
+                     ", since 20", "for 10 minutes counts as dead"):  # fmt: skip
             assert part in done.err
     assert sign.exists()
     assert run(*line).code == 0
@@ -144,18 +145,27 @@ def test_a_process_id_that_came_again_is_another_process(run: Run, team: Path) -
     assert run("push", TUNED, "--to", team).code == 0
 
 
-def test_a_sign_is_renewed_while_its_process_works(tmp_path: Path) -> None:
-    store, renewed = Store.create(tmp_path), threading.Event()
-    (tmp_path / "sign").touch()
-    os.utime(tmp_path / "sign", (0, 0))
+@pytest.mark.parametrize("announce", [Store.upload, Store.pruning])
+def test_a_sign_is_renewed_each_minute_while_its_process_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announce: Callable[..., Any]
+) -> None:
+    waits = set()
 
-    def renew() -> None:
-        touch(store.backend, "sign")
-        renewed.set()
+    class Quick(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.add(timeout)
+            return super().wait(0.001)
 
-    with renewing(renew, every=0.001):
-        assert renewed.wait(10)
-    assert (tmp_path / "sign").stat().st_mtime > 1
+    clock = SimpleNamespace(Event=Quick, Thread=threading.Thread)
+    monkeypatch.setattr("zoo.domain.owner.threading", clock)
+    with announce(Store.create(tmp_path)):
+        (sign,) = signs(tmp_path)
+        os.utime(sign, (0, 0))
+        end = time.monotonic() + 10
+        while sign.stat().st_mtime < 1 and time.monotonic() < end:
+            time.sleep(0.001)
+        assert sign.stat().st_mtime > 1
+    assert waits == {60}
 
 
 def test_a_killed_command_leaves_nothing_that_a_prune_does_not_delete(

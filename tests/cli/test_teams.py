@@ -35,6 +35,8 @@ def imported() -> None:
         ann, bob = (member(Path(folder), number) for number in (1, 2))
         work_together(shared(Path(folder), 0o755), ann, bob)
         ann.zoo(("show", "u1/nett"), ("push", "u2/net", "--to", "nowhere"))
+        patch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+        work_in_one(Path(folder) / "far", ann, ann)
 
 
 @pytest.fixture
@@ -51,6 +53,11 @@ def member(base: Path, number: int, umask: int = 0o022, groups: tuple[int, ...] 
     user = User(61_000 + number, base / f"user{number}", umask, groups)
     user.home.mkdir()
     os.chown(user.home, user.id, user.id)
+    return filled(user, number)
+
+
+def filled(user: User, number: int) -> User:
+    """The same, whose home is a zoo now."""
 
     def fill() -> None:
         Workspace.create(user.home).close()
@@ -108,6 +115,32 @@ def work_together(root: Path, ann: User, bob: User) -> None:
         assert not (root / left).exists()
 
 
+def work_in_one(far: Path, ann: User, bob: User) -> None:
+    """Each does all that there is to do in a zoo that is both of theirs."""
+    for number, user in enumerate((ann, bob, ann), 1):
+        name, remote = f"both/net:v{number}", f"r{number}"
+        well(
+            user,
+            ("tag", "u1/base", name),
+            ("tag", "u1/net", name),
+            ("tag", "u1/net", "both/latest"),
+            ("protect", name),
+            ("protect", "--off", name),
+            ("push", name, "--to", far),
+            ("delete", name),
+            ("delete", "--restore", name),
+            ("remote", "add", remote, far),
+            ("fetch", remote),
+            ("pull", name, "--from", remote, "--as", f"{name}-again"),
+            ("delete", f"{name}-again"),
+            ("reindex",),
+            ("verify",),
+            ("verify", "--repair", "--from", remote),
+            ("prune", *PRUNE),
+            ("remote", "remove", remote),
+        )
+
+
 def check_rights(root: Path) -> None:
     mode = root.stat().st_mode
     for path in root.rglob("*"):
@@ -132,6 +165,18 @@ def test_a_team_works_in_one_folder_with_any_umask(
     base: Path, one: int, two: int, mode: int
 ) -> None:
     test_a_team_works_in_one_folder(base, one, two, mode)
+
+
+def test_a_team_works_in_one_zoo(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the home of each of them."""
+    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    root = shared(base, 0o2775)
+    ann, bob = (User(61_000 + number, root, umask) for number, umask in ((1, 0o022), (2, 0o077)))
+    filled(ann, 1)
+    (base / "far").mkdir()
+    os.chown(base / "far", 0, TEAM)
+    (base / "far").chmod(0o2775)
+    work_in_one(base / "far", ann, bob)
 
 
 def test_a_folder_that_the_first_push_makes_is_the_groups(base: Path) -> None:

@@ -37,6 +37,11 @@ def test_the_bytes_are_canonical() -> None:
     ).replace('"by":"Zoë",', '"by":"Zoë","checksum":"blake2b:6ee2635536f416bbbe0a642ef48e6a3a",')
 
 
+def test_fields_of_a_later_version_are_passed_over() -> None:
+    entry = RefEntry(number=1, manifest=MANIFEST, previous=None, at="now", by="me", why="push")
+    assert RefEntry.from_bytes(json.dumps({**entry.to_json(), "new": True}).encode()) == entry
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000])
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidManifest, match="not a ref entry"):

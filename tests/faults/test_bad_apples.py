@@ -16,6 +16,7 @@ from fakes.places import Place
 from fakes.program import zoo
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import FLAT
 from zoo.domain.reference import Reference
 from zoo.reflog import append
 from zoo.store import Store
@@ -47,11 +48,15 @@ def share(manifest: dict[str, Any]) -> None:
     manifest["freeze"] = {"frozen_units": 10**400, "trainable_units": 1 - 10**400}
 
 
+def unknown_field(manifest: dict[str, Any]) -> None:
+    manifest |= {"format": FLAT, "new": True}
+
+
 def next_format(manifest: dict[str, Any]) -> None:
-    manifest |= {"format": 2, "new": True}
+    manifest |= {"format": FLAT + 1, "new": True}
 
 
-CHANGES = [head, metric, size, shape, share, next_format]
+CHANGES = [head, metric, size, shape, share, unknown_field, next_format]
 
 
 def plant_manifest(store: Store, change: Change) -> Digest:
@@ -200,7 +205,8 @@ def test_a_bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "no checkpoint is deleted" in planned.err
     said = zoo("--home", home, "verify", "lab", "--json")
     found = {damage["name"] for damage in said.json["damages"]}
-    assert found == {"team/another", "team/number", str(digest)}
+    assert found == {"team/another", "team/number"}
+    assert [newer["name"] for newer in said.json["newer"]] == [str(digest)]
 
 
 def place_all(store: Store, place: Place) -> None:

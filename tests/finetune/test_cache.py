@@ -75,6 +75,12 @@ def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
     assert torch.allclose(late, work.module(work.images[[4, 0]]), atol=1e-4)
 
 
+def test_a_process_may_have_no_image_of_a_batch(work: Work) -> None:
+    """Of a last one that has fewer than there are processes, say."""
+    args, _ = work.activations().batch([], torch.device("cpu"))
+    assert {len(value) for value in args} == {0}
+
+
 def test_a_batch_is_memory_of_its_own(work: Work) -> None:
     activations = work.activations()
     before = [rows.clone() for rows in activations.rows]

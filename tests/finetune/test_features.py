@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes import warm
+from fakes.tuned import drawings, small_zoo
 from PIL import Image
 from safetensors import safe_open
 
@@ -157,3 +161,42 @@ def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_p
     with pytest.raises(UnknownName):
         zoo.features("team/bass", nowhere, out, device="cpu")
     assert not out.exists()
+
+
+READER = """
+import os, sys, torch, zoo
+from pathlib import Path
+root = Path(sys.argv[1])
+home, data = root / "zoo", root / "drawings"
+
+def held():
+    return {(path, path.stat().st_mtime) for path in home.rglob("*")}
+
+for name in ("owner", "reader"):  # what the first has imported, the other need not find
+    if name == "reader":
+        before = held()
+        os.setgroups([])
+        os.setgid(61002)
+        os.setuid(61002)
+    with zoo.open(home) as z:
+        (found,) = z.predict("team/base", [next(data.rglob("*.png"))])
+        assert len(found.logits) == z.load("team/base")(torch.zeros(1, 3, 160, 160)).shape[1]
+        z.export("team/base", root / "out" / name)
+        made = z.features("team/base", data, root / "out" / f"{name}.safetensors", device="cpu")
+        assert made.images == 6
+assert held() == before
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_zoo_that_may_only_be_read_is_loaded_and_run() -> None:
+    """By somebody whom nothing in it belongs to, and who leaves nothing in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "out").mkdir()
+        (root / "out").chmod(0o777)
+        drawings(root / "drawings", {"train": 1, "test": 1})
+        small_zoo(root).close()
+        done = warm.run("-c", READER, root, cwd=root)
+        assert done.returncode == 0, done.stderr

@@ -133,6 +133,23 @@ def test_another_precision_is_kept_elsewhere_where_rows_are_alike(
     assert not precise & coarse
 
 
+def test_the_model_of_a_gpu_and_how_exactly_it_multiplies_count(
+    ready: Ready, homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, models, found = torch.device("cuda"), iter("AABB"), []
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: next(models))
+    exact = torch.get_float32_matmul_precision()
+    for precision in ("highest", "high", "highest"):
+        torch.set_float32_matmul_precision(precision)
+        found.append(tuple(feeds._arithmetic(gpu)))
+    torch.set_float32_matmul_precision(exact)
+    assert len(set(found)) == 3
+    prepared = ready()
+    before = homes(prepared)
+    monkeypatch.setattr(feeds, "_arithmetic", lambda _: found[0])
+    assert not before & homes(prepared)
+
+
 def test_what_shapes_views_alone_leaves_the_plain_ones(ready: Ready, homes: Homes) -> None:
     before, plain = homes(ready(**VIEWS)), homes(ready())
     assert plain == homes(ready(seed=1))

@@ -5,6 +5,7 @@ over the same files.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from fakes.sampled import every
+from fakes.torchrun import run
 from fakes.tuned import draw, drawings, evaluated, inputs, network_of, quick, small_zoo
 from torch.optim.swa_utils import update_bn
 
@@ -66,15 +68,20 @@ def tune(small: zoo.Zoo, **options: Any) -> Finetuned:
 
 
 def check(small: zoo.Zoo, tmp_path: Path, plan: str, options: dict[str, Any]) -> None:
-    data = small.root.parent / "drawings"
     result = tune(small, **PLANS[plan], **options)
-    small.export("team/tuned", tmp_path)
-    preprocessing = small.show("team/tuned").to_json()["preprocessing"]
-    true = evaluated(tmp_path / "model.safetensors", preprocessing, data / "test")
-    assert small.show("team/tuned").to_json()["metrics"] == result.metrics
-    assert result.metrics["test_images"] == 15
-    found = {name: result.metrics[name] for name in true}
-    assert found == pytest.approx(true, rel=1e-4), result.freeze["kept"]
+    assert check_published(small, tmp_path / "out")["metrics"] == result.metrics
+
+
+def check_published(small: zoo.Zoo, out: Path) -> dict[str, Any]:
+    """See that ``team/tuned`` has the figures that are recorded; what is known of it."""
+    small.export("team/tuned", out)
+    shown: dict[str, Any] = small.show("team/tuned").to_json()
+    images = small.root.parent / "drawings" / "test"
+    true = evaluated(out / "model.safetensors", shown["preprocessing"], images)
+    assert shown["metrics"]["test_images"] == 15
+    found = {name: shown["metrics"][name] for name in true}
+    assert found == pytest.approx(true, rel=1e-4), shown["freeze"]["kept"]
+    return shown
 
 
 @pytest.mark.parametrize(
@@ -110,6 +117,16 @@ def test_they_are_so_for_every_strategy_with_everything(
     except InvalidOption:
         pytest.skip("the recipe is refused")
     check(small, tmp_path, plan, options)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plan", ["lp-ft", "freezing", "spoiled"])
+def test_so_are_those_of_two_processes(small: zoo.Zoo, tmp_path: Path, plan: str) -> None:
+    options = {**PLANS[plan], "base": "team/base", "image_size": 32, "batch_size": 9,
+               "blend": "soup"}  # fmt: skip
+    data = small.root.parent / "drawings"
+    run(tmp_path, 2, str(small.root), str(data), "team/tuned", json.dumps(options))
+    assert check_published(small, tmp_path / "out")["provenance"]["processes"] == "2"
 
 
 def test_the_best_weights_are_put_back_and_measured_anew(

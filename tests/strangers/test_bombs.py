@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 from fakes.bombs import IMAGES, LARGE_IMAGES, WEIGHTS
 from fakes.bounded import bounded
+from fakes.places import write
 from fakes.program import Said
 from fakes.program import zoo as say
 from fakes.strangers import BASE
 from PIL import Image
+
+from zoo.store import Store
 
 OFTEN = ("a size of 4,000 digits", "500 sizes of 4,000 digits", "an expanded tensor",
          "a tensor of the device meta", "a compressed pickle", "tuples of tuples")  # fmt: skip
@@ -46,6 +50,33 @@ def test_some_weights(home: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_all_weights(home: Path, tmp_path: Path) -> None:
     check_weights(written(tmp_path, WEIGHTS, ".pth"))
+
+
+MANIFESTS = (
+    b"[" + b"[]," * 10_000_000 + b"1]",
+    b'{"classes":[' + b'"",' * 10_000_000 + b'""]}',
+    b"[" * 60_000_000,
+)
+
+
+@pytest.mark.long
+def test_manifests(home: Path, tmp_path: Path) -> None:
+    """Parsed, one would take a gigabyte."""
+    team = Store.create(tmp_path / "team")
+    say("remote", "add", "team", team.root).done()
+    names = []
+    for number, data in enumerate(MANIFESTS):
+        digest = team.put("manifests", data)
+        names.append(f"team/bad{number}")
+        move = {"number": 1, "manifest": str(digest), "previous": None, "at": "", "by": "",
+                "why": ""}  # fmt: skip
+        write(team.root / f"refs/{names[-1]}/latest/00000001.json", json.dumps(move).encode())
+    for command in (("fetch", "team"), ("pull", names[0], "--from", "team"), ("verify", "team")):
+        done = bounded(*command, megabytes=500, seconds=30)
+        assert done.code in (0, 1), (command, done)
+        assert "Traceback" not in done.err
+        told = names if command[0] != "pull" else ["not a manifest"]
+        assert all(name in done.out + done.err for name in told), (command, done)
 
 
 def test_images(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

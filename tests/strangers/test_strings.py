@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import timm
 import torch
+from fakes.hub_home import own_hub
+from fakes.hub_server import HubServer
 from fakes.program import Said
 from fakes.program import zoo as say
 from fakes.strangers import BASE
@@ -355,6 +357,86 @@ def test_texts_of_a_configuration(
         said = say("import", folder, "--as", "team/x")
     tell(seen, said, ("index",))
     assert said.code == 1
+
+
+CARD = """---
+license: {}
+library_name: {}
+pipeline_tag: {}
+base_model: {}
+datasets: [{}]
+tags: [{}]
+---
+# {}
+"""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    yield from own_hub(monkeypatch, tmp_path)
+
+
+def pulled(home: Path, images: Path, tmp_path: Path) -> list[Said]:
+    """What comes of each command with a repository that is listed, and then pulled."""
+    said = []
+    for command in (
+        ("index", "hub"),
+        ("search", "source:hub"),
+        ("show", "lab/net", "--all"),
+        ("pull", "team/pulled", "--from", "hf://lab/net"),
+        *commands("team/pulled", tmp_path / "out", images),
+        ("pull", "lab/net"),
+    ):
+        with watched(tmp_path) as seen:
+            said.append(say(*command))
+        tell(seen, said[-1], command)
+    return said
+
+
+def repository(made: Path, config: dict[str, Any], *more: str) -> dict[str, bytes]:
+    """Files of a repository with sound weights, and a card that says what a stranger likes."""
+    texts = cycle(json.dumps(text) for text in TEXTS)
+    return {
+        "config.json": json.dumps(config).encode(),
+        "README.md": CARD.format(*(next(texts) for _ in range(7))).encode(),
+        "model.safetensors": (made / "base.safetensors").read_bytes(),
+        **dict.fromkeys(more, b"raise SystemExit"),
+    }
+
+
+def test_texts_of_a_hub_repository(
+    home: Path, hub: HubServer, made: Path, images: Path, tmp_path: Path
+) -> None:
+    """Its card, its row in a listing, and the names of its files."""
+    config = {"architecture": "test_vit", "num_classes": 1000}
+    card = {"license": TEXTS[0], "base_model": TEXTS[1], "datasets": [TEXTS[2]],
+            "model-index": [{"name": TEXTS[3], "results": [{"metrics": [
+                {"type": TEXTS[4], "value": 1}]}]}]}  # fmt: skip
+    row = {"library_name": TEXTS[0], "pipeline_tag": TEXTS[1], "tags": [*TEXTS, "base_model:x/y"],
+           "createdAt": TEXTS[5], "config": {"architectures": [TEXTS[6]]}}  # fmt: skip
+    strange = ("wicked7/__init__.py", "LICENSE.wicked7.py", "wicked7.json", "NOTICE-wicked7")
+    hub.commit("lab/net", repository(made, config, *strange), card=card, info=row)
+    said = pulled(home, images, tmp_path)
+    assert {done.code for done in said} == {0}, said
+    for name in ("../wicked7.py", "/tmp/wicked7.py", "sub/../../wicked7"):
+        hub.commit("lab/net", repository(made, config, name), card=card, info=row)
+        with watched(tmp_path) as seen:
+            said = [say("pull", "team/pulled", "--from", "hf://lab/net")]
+        tell(seen, said[0], (name,))
+        assert said[0].failed("outside of itself")
+
+
+@pytest.mark.long
+def test_texts_of_the_configuration_of_a_hub_repository(
+    home: Path, hub: HubServer, made: Path, images: Path, tmp_path: Path
+) -> None:
+    """One after the other, beside weights that fit."""
+    config = _timm(tmp_path)
+    config["model_args"] = {"img_size": 160, "act_layer": "gelu"}
+    for (at, _), text in zip([*leaves(config)], cycle(TEXTS), strict=False):
+        hub.commit("lab/net", repository(made, poisoned(config, [at], iter([text]))))
+        pulled(home, images, tmp_path)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
 def test_the_watch_sees(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Activations:
 
     def batch(self, indices: Sequence[int], device: torch.device) -> CutInputs:
         """What enters for the images at ``indices``, in memory of its own on ``device``."""
-        chosen = torch.tensor(indices)
+        chosen = torch.tensor(indices, dtype=torch.int64)  # of none, it would be of float32
         leaves = dict(self.shape.constants)
         for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
             batch = rows.index_select(0, chosen.to(rows.device)).to(device)

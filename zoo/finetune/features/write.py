@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,14 +122,16 @@ def _dataset(
     workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
 ) -> Dataset:
     """All images: nothing is trained, so nothing is held out."""
-    with for_all_of(workspace.root, CACHE):
+    # A zoo that may only be read keeps nothing of which images are in order.
+    writable = os.access(workspace.root, os.W_OK)
+    with for_all_of(workspace.root, CACHE) if writable else nullcontext():
         return open_dataset(
             data,
             task=task,
             validation_share=0,
             test_share=0,
             skip_bad=skip_bad,
-            cache=workspace.root / CACHE / "images",
+            cache=workspace.root / CACHE / "images" if writable else None,
             progress=progress,
         )
 
