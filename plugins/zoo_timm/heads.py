@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.errors import Unsupported
 
 __all__ = ["head_modules", "pool_of", "replace_head"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, PooledHead, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.record import Recording, record
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Preprocessing
@@ -143,7 +143,16 @@ def _examined(
     name: str, head: str | None, probe: nn.Module, preprocessing: Preprocessing
 ) -> tuple[str | None, tuple[int, ...]]:
     """Where the head is, and the shape of its input (or of an encoder's output)."""
-    with _input_shapes(probe) as input_shapes:
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def enter(path: str, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            shapes[path] = tuple(args[0].shape)
+
+    with ExitStack() as hooks:
+        for path, child in probe.named_modules():
+            note = child.register_forward_pre_hook(lambda _, args, path=path: enter(path, args))
+            hooks.enter_context(note)
         try:
             recording = record(probe, torch.zeros(1, *preprocessing.input_size, device="meta"))
         except Exception as error:
@@ -153,32 +162,12 @@ def _examined(
             ) from error
     if recording.root.shape is None:
         raise Unsupported(f"'{name}' gives something else than one tensor")
-    path = _last_layer(probe, recording) if head is None else head or None
-    if path is None:
+    layer = _last_layer(probe, recording) if head is None else head or None
+    if layer is None:
         return None, recording.root.shape
-    if path not in input_shapes:
-        raise Unsupported(f"'{name}' has no head at '{path}': no such module gets one tensor")
-    return path, input_shapes[path]
-
-
-@contextmanager
-def _input_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
-    """The shape of the first input of each module, by path, once the network has run."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def enter(path: str, args: tuple[Any, ...]) -> None:
-        if args and isinstance(args[0], Tensor):
-            shapes[path] = tuple(args[0].shape)
-
-    hooks = [
-        child.register_forward_pre_hook(lambda _, args, path=path: enter(path, args))
-        for path, child in module.named_modules()
-    ]
-    try:
-        yield shapes
-    finally:
-        for hook in hooks:
-            hook.remove()
+    if layer not in shapes:
+        raise Unsupported(f"'{name}' has no head at '{layer}': no such module gets one tensor")
+    return layer, shapes[layer]
 
 
 def _last_layer(module: nn.Module, recording: Recording) -> str | None:

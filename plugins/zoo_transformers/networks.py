@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
@@ -71,6 +71,8 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
     for path, child in list(module.named_modules()):
         if type(child).__name__ == "DINOv3ViTRopePositionEmbedding":
             _Positions.replace(module, path, child)
+        elif type(child).__name__.endswith("SwiGLUFFN") and hasattr(child, "gate_proj"):
+            module.set_submodule(path, _SwiGlu(child))
     if family.bgr and preprocessing.input_size[0] == 3:
         module.register_forward_pre_hook(_flip_channels)
     module.register_forward_hook(_one_tensor)
@@ -171,6 +173,24 @@ class _Positions:
         steps = torch.arange(0, 1, 4 / known.head_dim, dtype=torch.float32, device=images.device)
         known.inv_freq = 1 / known.base**steps
         return known(images)
+
+
+class _SwiGlu(nn.Module):
+    """DINOv2's gated MLP with the tensors that files of it have. transformers splits the first
+    layer in two as it reads them, which a conversion of names alone cannot.
+    """
+
+    def __init__(self, split: Any) -> None:
+        super().__init__()
+        gate: nn.Linear = split.gate_proj
+        self.weights_in = nn.Linear(
+            gate.in_features, 2 * gate.out_features, device=gate.weight.device
+        )
+        self.weights_out = split.down_proj
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        gate, values = self.weights_in(tokens).chunk(2, dim=-1)
+        return cast(Tensor, self.weights_out(nn.functional.silu(gate) * values))
 
 
 # Functions of the module level: they are copied with a network, and refer to no other one.

@@ -7,10 +7,9 @@ a unit is learned from what the activation gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["Activation", "Following", "watching"]
 
-ACTIVATIONS = frozenset(
-    (
-        functional.gelu,
-        functional.hardswish,
-        functional.leaky_relu,
-        functional.relu,
-        functional.relu6,
-        functional.silu,
-        torch.relu,
-        torch.relu_,
-        Tensor.relu,
-        Tensor.relu_,
-    )
-)
+NAMES = "gelu hardswish leaky_relu relu relu6 silu"
+ACTIVATIONS = {getattr(functional, name) for name in NAMES.split()} | {
+    torch.relu,
+    torch.relu_,
+    Tensor.relu,
+    Tensor.relu_,
+}
 """What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
 
 
@@ -46,15 +38,14 @@ class Activation:
         options: What it gets by name, but for the tensor.
     """
 
-    function: Any
-    rest: tuple[Any, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
+    function: Callable[..., Tensor]
+    rest: tuple[object, ...] = ()
+    options: dict[str, object] = field(default_factory=dict)
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """What it makes of ``tensor``, which stays as it is."""
         # It may write into what it gets, which others may hold.
-        output: Tensor = self.function(tensor.clone(), *self.rest, **self.options)
-        return output
+        return self.function(tensor.clone(), *self.rest, **self.options)
 
 
 class Following(TorchFunctionMode):
@@ -68,23 +59,27 @@ class Following(TorchFunctionMode):
         super().__init__()
         self.behind: dict[str, Activation] = {}
         self._inside = 0
-        self._seen: dict[int, tuple[str, Any]] = {}
+        self._seen: dict[int, tuple[str, object]] = {}
 
-    def see(self, name: str, value: Any) -> None:
+    def see(self, name: str, value: object) -> None:
         """Look for what is done with ``value``, and call it ``name``."""
         self._seen[id(value)] = name, value  # kept alive: another would have its number
 
-    def enter(self, *_: Any) -> None:
+    def enter(self, *_: object) -> None:
         """A unit's module runs from now on."""
         self._inside += 1
 
-    def leave(self, *_: Any) -> None:
+    def leave(self, *_: object) -> None:
         """It returned."""
         self._inside -= 1
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., Tensor],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> Tensor:
         keywords = kwargs or {}
         if func in ACTIVATIONS and not self._inside:
             (value, *rest) = args or (keywords["input"],)

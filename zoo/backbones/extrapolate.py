@@ -6,7 +6,6 @@ An output is either the same whatever the images are, or only its shape matters:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 __all__ = ["CallOutputs", "Hollow", "extrapolated", "filled"]
 
-CallOutputs = list[list[Any]]
+CallOutputs = list[list[object]]
 """For each module the outputs of its calls, in order; tensors in them may be `Hollow`."""
 
 
@@ -58,17 +57,17 @@ def extrapolated(two: CallOutputs, three: CallOutputs, count: int) -> CallOutput
 _UNKNOWN = object()
 
 
-def _leaf(two: Any, three: Any, count: int) -> Any:
+def _leaf(two: object, three: object, count: int) -> object:
     if isinstance(two, Hollow) and isinstance(three, Hollow):
         return _larger(two, three, count)
     if type(two) is not type(three) or isinstance(two, Hollow):
         return _UNKNOWN
-    if isinstance(two, Tensor):
+    if isinstance(two, Tensor) and isinstance(three, Tensor):
         return two if two.dtype == three.dtype and torch.equal(two, three) else _UNKNOWN
     return two if two == three else _UNKNOWN
 
 
-def _larger(two: Hollow, three: Hollow, count: int) -> Any:
+def _larger(two: Hollow, three: Hollow, count: int) -> object:
     """Each size as it is, or as many for each image; the latter one at least."""
     if len(two.shape) != len(three.shape) or two.shape == three.shape:
         return _UNKNOWN

@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.eval_mode import eval_mode
 from zoo.backbones.pooling import pool
+from zoo.backbones.record import eval_mode
 from zoo.backbones.taps import Reached, Tap, hook
 from zoo.domain.progress import Task
 
@@ -32,7 +32,9 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
     """
     vectors: dict[str, Tensor] = {}
 
-    def keep(tap: Tap, tensor: Tensor) -> None:
+    def keep(tap: Tap, tensor: Tensor | None) -> None:
+        if tensor is None:
+            raise TypeError(f"{tap.path} gives no single tensor any more")
         # At once: an activation may write into the tensor.
         features = tap.activation(tensor) if tap.activation else tensor
         vectors[tap.unit] = pool(features, tap.dimension)

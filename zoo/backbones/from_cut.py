@@ -12,20 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils.hooks import RemovableHandle
 
 from zoo.backbones.extrapolate import CallOutputs, Hollow, extrapolated, filled
 from zoo.backbones.freeze import parametric
+from zoo.backbones.record import tensors_in
 from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["CutInputs", "FromCut"]
 
 CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
+
+Nested = TypeVar("Nested")
+PreHook = Callable[..., CutInputs | None]
 
 FEW = (2, 3)
 """Numbers of images from which outputs for larger numbers are extrapolated."""
@@ -73,7 +78,7 @@ class FromCut:
                 return reached.inputs
         raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
-    def forward(self, inputs: CutInputs, images: Tensor) -> Any:
+    def forward(self, inputs: CutInputs, images: Tensor) -> Tensor:
         """The network's output for inputs at the cut; with gradients, where they are enabled.
 
         Args:
@@ -84,7 +89,7 @@ class FromCut:
         if key not in self._outputs:
             self._outputs[key] = self._learns(inputs, images)
         with self._stubbed(self._outputs[key]), self._before_entry(_feed(inputs)):
-            return self.module(images)
+            return cast(Tensor, self.module(images))
 
     def _learn(self, inputs: CutInputs, images: Tensor) -> CallOutputs:
         """The outputs of each module below for this number of images, call by call.
@@ -134,7 +139,7 @@ class FromCut:
         first: CallOutputs = [[] for _ in self._below]
         compared: CallOutputs = [[] for _ in self._below]
 
-        def compare(at: int, output: Any) -> None:
+        def compare(at: int, output: object) -> None:
             call = len(compared[at])
             # By leaves: once torch.export is imported, the copy of a torch.Size is a tuple.
             before, form = tree_flatten(first[at][call])
@@ -147,12 +152,11 @@ class FromCut:
         self._watch(torch.ones_like(images), compare)
         return compared
 
-    def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
-        """Call ``see`` with the index of each module below and the output of each of its calls."""
+    def _watch(self, images: Tensor, see: Callable[[int, object], object]) -> None:
         with ExitStack() as hooks:
             for at, child in enumerate(self._below):
-                handle = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
-                hooks.callback(handle.remove)
+                note = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
+                hooks.enter_context(note)
             self.record(images)
 
     @contextmanager
@@ -168,13 +172,8 @@ class FromCut:
                 if forward is not None:
                     child.__dict__["forward"] = forward
 
-    @contextmanager
-    def _before_entry(self, hook: Callable[..., Any]) -> Iterator[None]:
-        handle = self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def _before_entry(self, hook: PreHook) -> RemovableHandle:
+        return self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
 
 
 class _Stub:
@@ -183,11 +182,11 @@ class _Stub:
     Calls past the cut are real: a module without parameters may serve on both sides (Visformer).
     """
 
-    def __init__(self, outputs: list[Any], forward: Callable[..., Any]) -> None:
+    def __init__(self, outputs: list[object], forward: Callable[..., object]) -> None:
         self.left = iter(outputs)
         self.forward = forward
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         for output in self.left:
             return tree_map_only(Tensor, _own, output)
         return self.forward(*args, **kwargs)
@@ -201,23 +200,23 @@ class _Reached(Exception):
         self.inputs = inputs
 
 
-def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
-    raise _Reached((args, kwargs))
+def _stop(_: nn.Module, *inputs: Any) -> None:
+    raise _Reached(inputs)
 
 
-def _feed(inputs: CutInputs) -> Callable[..., Any]:
+def _feed(inputs: CutInputs) -> PreHook:
     pending = [inputs]
     return lambda _, args, kwargs: pending.pop() if pending else (args, kwargs)
 
 
-def _same_or_hollow(one: Any, other: Any) -> Any:
+def _same_or_hollow(one: object, other: Tensor) -> object:
     if not isinstance(one, Tensor) or torch.equal(one, other):
         return one
     return Hollow(one.new_zeros(()), tuple(one.shape))
 
 
 def _shapes(inputs: CutInputs) -> list[torch.Size]:
-    return [leaf.shape for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return [tensor.shape for tensor in tensors_in(inputs)]
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -225,8 +224,8 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_contiguous() else tensor
 
 
-def _copied(output: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, output)
+def _copied(output: Nested) -> Nested:
+    return tree_map_only(Tensor, torch.clone, output)  # type: ignore[no-any-return]
 
 
 def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:

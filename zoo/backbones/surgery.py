@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.dense import make_convolutional, replace_dense_head
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out

@@ -19,8 +19,7 @@ import torch
 from torch import nn
 
 from zoo.backbones.liveness import cuts, depending, is_chain
-from zoo.backbones.meta_copy import meta_copy
-from zoo.backbones.record import Call, Recording, record
+from zoo.backbones.record import Call, Recording, meta_copy, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
 from zoo.errors import Unsupported
 

@@ -22,32 +22,13 @@ LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
-IDLE: Mapping[str, tuple[str, ...]] = {
-    "probe": (
-        "augment",
-        "views",
-        "mixup",
-        "cutmix",
-        "freeze",
-        "epochs",
-        "accumulate",
-        "optimizer",
-        "lr",
-        "backbone_lr_ratio",
-        "layer_decay",
-        "schedule",
-        "weight_decay",
-        "clip_norm",
-        "label_smoothing",
-        "class_weights",
-        "ema",
-        "blend",
-        "patience",
-        "grad_checkpointing",
-    ),
-    "partial": ("probe",),
-    "full": ("probe",),
-    "gradual": ("probe", "epochs"),
+IDLE: Mapping[str, str] = {
+    "probe": "augment views mixup cutmix freeze epochs accumulate optimizer lr backbone_lr_ratio "
+    "layer_decay schedule weight_decay clip_norm label_smoothing class_weights ema blend patience "
+    "grad_checkpointing",
+    "partial": "probe",
+    "full": "probe",
+    "gradual": "probe epochs",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
@@ -254,7 +235,7 @@ class Recipe:
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
-        idle = [x for x in IDLE.get(strategy, ()) if getattr(self, x) != default[x]]
+        idle = [x for x in IDLE.get(strategy, "").split() if getattr(self, x) != default[x]]
         if strategy == "probe" and self.freeze == "all":
             idle.remove("freeze")  # it is what a probe does
         if idle:

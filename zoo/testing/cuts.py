@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 from zoo.backbones.freeze import parametric
 from zoo.domain.hierarchy import Hierarchy, Unit
@@ -25,7 +26,11 @@ __all__ = ["check_cuts", "proves_cut"]
 
 SEED = 0
 
-CallOutputs = dict[nn.Module, list[Any]]
+Nested = TypeVar("Nested")
+Inputs = tuple[Any, ...]
+"""Positional and keyword arguments of a call."""
+
+CallOutputs = dict[nn.Module, list[object]]
 """What each call of some modules gave, in order."""
 
 
@@ -81,11 +86,11 @@ def proves_cut(
     frozen = hierarchy.units[:depth] if train else None
     with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
         entered, given, ordinary = _ordinary_run(module, entry, earlier, images)
-        made = _unless_same(given, _poisoned_run(module, entry, earlier, images))
+        outputs = _unless_same(given, _poisoned_run(module, entry, earlier, images))
         with ExitStack() as changes:
             for child in earlier:
-                changes.enter_context(_replaced_forward(child, _stub(made[child])))
-            feed = _Feed(*entered)
+                changes.enter_context(_replaced_forward(child, _stub(outputs[child])))
+            feed = _Feed(entered)
             changes.enter_context(_before(entry, feed))
             torch.manual_seed(SEED)
             late = module(_poisoned(images))
@@ -101,13 +106,13 @@ def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
 
 def _ordinary_run(
     module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
-) -> tuple[tuple[Any, Any], CallOutputs, Any]:
+) -> tuple[Inputs, CallOutputs, object]:
     """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
-    entered: list[tuple[Any, Any]] = []
+    entered: list[Inputs] = []
 
-    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+    def enter(_: nn.Module, *inputs: Any) -> None:
         if not entered:
-            entered.append(_copied((args, kwargs)))
+            entered.append(_copied(inputs))
 
     with _before(entry, enter), _watched(earlier) as given:
         torch.manual_seed(SEED)
@@ -120,7 +125,7 @@ def _poisoned_run(
 ) -> CallOutputs:
     """What each call of the ``earlier`` ones gives for images of NaN, up to ``entry``."""
 
-    def stop(*_: Any) -> None:
+    def stop(*_: object) -> None:
         raise _Entered
 
     with _before(entry, stop), _watched(earlier) as given, suppress(_Entered):
@@ -132,13 +137,8 @@ class _Entered(Exception):
     """No error: it ends a run early."""
 
 
-@contextmanager
-def _before(entry: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _before(entry: nn.Module, hook: Callable[..., object]) -> RemovableHandle:
+    return entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
 
 
 @contextmanager
@@ -147,48 +147,48 @@ def _watched(children: list[nn.Module]) -> Iterator[CallOutputs]:
     given: CallOutputs = {child: [] for child in children}
     with ExitStack() as hooks:
         for child in children:
-            handle = child.register_forward_hook(
+            note = child.register_forward_hook(
                 lambda child, _, output: given[child].append(_copied(output))
             )
-            hooks.callback(handle.remove)
+            hooks.enter_context(note)
         yield given
 
 
 def _unless_same(given: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
     """NaN in the shape of what was given, but for what images of NaN give just so."""
-    made: CallOutputs = {}
+    expected: CallOutputs = {}
     for child, outputs in given.items():
         others = poisoned[child]
-        made[child] = [
+        expected[child] = [
             tree_map(_nan_unless_same, output, others[call])
             if call < len(others)  # a call past the boundary is of another run
             else _poisoned(output)
             for call, output in enumerate(outputs)
         ]
-    return made
+    return expected
 
 
 class _Feed:
     """A pre-hook that puts the recorded input in the place of the first one that arrives."""
 
-    def __init__(self, args: Any, kwargs: Any) -> None:
-        self.recorded = (args, kwargs)
+    def __init__(self, recorded: Inputs) -> None:
+        self.recorded = recorded
         self.fed = False
 
-    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def __call__(self, _: nn.Module, *inputs: Any) -> Inputs:
         if self.fed:
-            return args, kwargs
+            return inputs
         self.fed = True
         return self.recorded
 
 
-def _stub(outputs: list[Any]) -> Callable[..., Any]:
+def _stub(outputs: list[object]) -> Callable[..., object]:
     calls = iter(outputs)
     return lambda *_, **__: _copied(next(calls, outputs[-1]))
 
 
 @contextmanager
-def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def _replaced_forward(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
     before = module.__dict__.get("forward")
     module.__dict__["forward"] = forward
     try:
@@ -225,16 +225,16 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
             buffer.copy_(before)
 
 
-def _copied(value: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, value)
+def _copied(value: Nested) -> Nested:
+    return tree_map_only(Tensor, torch.clone, value)  # type: ignore[no-any-return]
 
 
-def _poisoned(value: Any) -> Any:
+def _poisoned(value: Nested) -> Nested:
     """The same structure and shapes, all NaN. Full tensors: activations may write in place."""
-    return tree_map_only(Tensor, _nan_like, value)
+    return tree_map_only(Tensor, _nan_like, value)  # type: ignore[no-any-return]
 
 
-def _nan_unless_same(value: Any, other: Any) -> Any:
+def _nan_unless_same(value: object, other: Tensor) -> object:
     if not isinstance(value, Tensor) or torch.equal(value, other):
         return value
     return _nan_like(value)
@@ -245,7 +245,7 @@ def _nan_like(tensor: Tensor) -> Tensor:
     return torch.full_like(tensor, float("nan") if floating else 0)
 
 
-def _bit_equal(one: Any, other: Any) -> bool:
+def _bit_equal(one: object, other: object) -> bool:
     leaves, structure = tree_flatten(one)
     others, other_structure = tree_flatten(other)
     return structure == other_structure and all(

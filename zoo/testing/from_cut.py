@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from blake3 import blake3
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from zoo.backbones.freeze import freeze, trainable_parameters
-from zoo.backbones.from_cut import FromCut
+from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
-from zoo.testing.copies import copied
+from zoo.testing.freezing import copied
 
 __all__ = ["check_larger_batch", "check_from_cut"]
 
@@ -146,5 +145,5 @@ def _digest(tensor: Tensor) -> str:
     return blake3(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
-def _cloned(entering: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, entering)
+def _cloned(inputs: CutInputs) -> CutInputs:
+    return tree_map_only(Tensor, torch.clone, inputs)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -144,13 +144,9 @@ def check_head_input(backbone: Backbone, module: nn.Module, images: Tensor) -> N
 @contextmanager
 def _entering(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """The first argument of each call of the modules, in the order of the calls."""
-    found: list[Tensor] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda _, args: found.append(args[0].clone()))
-        for module in modules
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
+    inputs: list[Tensor] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            note = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone()))
+            hooks.enter_context(note)
+        yield inputs
