@@ -60,8 +60,8 @@ def _spec(module: str) -> ModuleSpec:
         spec = getattr(sys.modules[module], "__spec__", None)
     elif within is not None or not parent:
         finders = [each for each in sys.meta_path if hasattr(each, "find_spec")]
-        found = (finder.find_spec(module, within) for finder in finders)
-        spec = next((each for each in found if each is not None), None)
+        specs = (finder.find_spec(module, within) for finder in finders)
+        spec = next((each for each in specs if each is not None), None)
     if spec is None:
         raise ModuleNotFoundError(f"no module named '{module}'", name=module)
     return spec
@@ -118,9 +118,8 @@ class Trust:
 
     @contextmanager
     def asked(self, name: str) -> Iterator[dict[str, str]]:
-        """Allow an import path meanwhile, from wherever it is: the user has just named it.
-
-        What is imported so is in the dictionary, with its file.
+        """Allow an import path meanwhile, from wherever it is: the user has just named it. What is
+        imported so is in the dictionary, with its file.
         """
         self._asked = {name: ""}
         try:

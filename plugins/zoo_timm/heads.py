@@ -36,11 +36,7 @@ def head_modules(module: nn.Module) -> tuple[str, ...]:
 
 def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
     """Put a ``build(num_features)`` in the place of each classifier; it gets what the old one got.
-
     A network without a classifier gets one behind its pooled features.
-
-    Raises:
-        Unsupported: A classifier is something else than timm's are known to be.
     """
     paths = head_modules(module)
     if not paths or paths == (POOLED_HEAD,):
@@ -51,7 +47,7 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
         # stage, and whether positions are left too: timm's own rule makes the one to take after.
         cast(Any, module).reset_classifier(num_outputs)
     for path in paths:
-        _set(module, path, _new(module, path, build))
+        module.set_submodule(path, _new(module, path, build))
     cast(Any, module).num_classes = num_outputs
 
 
@@ -84,11 +80,6 @@ def _remember(build: Build, features: int, *, flat: bool = True) -> nn.Module:
     setattr(new, FEATURES, features)
     setattr(new, FLAT, flat)
     return new
-
-
-def _set(module: nn.Module, path: str, new: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, new)
 
 
 def _num_features(module: nn.Module) -> int:

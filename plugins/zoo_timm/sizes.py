@@ -16,11 +16,12 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import COLORS, adapt_channels, misfits
+from zoo.domain.network import Config
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
-from zoo_timm.arguments import RESET_POOL
+from zoo_timm.config import RESET_POOL
 
-__all__ = ["adapt", "build"]
+__all__ = ["build", "fit_weights"]
 
 REFUSES = (AssertionError, TypeError, ValueError, NotImplementedError, UserWarning)
 """What timm raises for sizes that a network does not take."""
@@ -28,7 +29,7 @@ FAILS = (*REFUSES, ArithmeticError, AttributeError, LookupError, RuntimeError)
 """What it raises for arguments that do not go together."""
 
 
-def build(name: str, arguments: Mapping[str, Any], options: BuildOptions) -> nn.Module:
+def build(name: str, arguments: Config, options: BuildOptions) -> nn.Module:
     """The network ``name`` with ``options``, and with arguments that a stranger may have chosen.
 
     Raises:
@@ -72,12 +73,9 @@ def _created(name: str, arguments: dict[str, Any]) -> Any:
     return module
 
 
-def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """``state`` fitted to ``module``: channels, and what timm's filter for its weights files does
     to position embeddings and their like.
-
-    Raises:
-        Unsupported: The weights are not for three channels, or the filter fails on them.
     """
     channels = cast(Any, module).pretrained_cfg["input_size"][0]
     fitted = adapt_channels(module, state, channels=channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
 from torch import Tensor, nn
 
@@ -28,14 +28,7 @@ class TorchBackbone:
         return registered.names()
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
-        """What the factory of that name makes. There are no tags.
-
-        Raises:
-            UnknownName: It is neither registered nor an import path, or a tag was asked for.
-            MissingPackage: Its module is not installed.
-            BrokenPlugin: Its module fails to import.
-            Unsupported: It is not a network, does not run, or cannot be built in that size.
-        """
+        """What the factory of that name makes. There are no tags."""
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
         return networks.build(architecture, options)
@@ -76,30 +69,19 @@ class TorchBackbone:
         del module
         return {name: name for name in names}
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``state`` fitted to the channels of ``module``.
-
-        Raises:
-            Unsupported: The weights are not for three channels.
-        """
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the channels of ``module``."""
         return adapt_channels(module, state)
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, object]:
         """``config.json``: what the factory is to be given, and how images become input."""
-        preprocessing = manifest.preprocessing
+        built = networks.built(module)
         return {
-            "network": networks.built(module).name,
-            "options": networks.built(module).options,
+            "network": built.name,
+            "options": built.options,
             "head": list(self.head_modules(module)),
-            "num_features": networks.built(module).num_features,
+            "num_features": built.num_features,
             "num_classes": manifest.head.num_classes,
-            "preprocessing": {
-                "input_size": list(preprocessing.input_size),
-                "mean": list(preprocessing.mean),
-                "std": list(preprocessing.std),
-                "interpolation": preprocessing.interpolation,
-                "crop_pct": preprocessing.crop_pct,
-                "crop_mode": preprocessing.crop_mode,
-            },
+            "preprocessing": asdict(manifest.preprocessing),
             "classes": list(manifest.classes),
         }

@@ -54,19 +54,15 @@ def built(module: nn.Module) -> Built:
 
 
 def build(name: str, options: BuildOptions) -> nn.Module:
-    """The network ``name`` with untrained weights.
-
-    Raises:
-        Unsupported: It is not a network, does not run, or cannot be built in that size.
-        UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
-    """
+    """The network ``name`` with untrained weights; raises as `zoo_torch.registered.find` does."""
     network = find(name)
     image_size, channels = options.image_size, options.channels
     preprocessing = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
     num_classes = options.num_classes or None
     wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
-    taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
+    parameters = inspect.signature(network.factory).parameters
+    taken = {key: wanted[key] for key in wanted if wanted[key] is not None and key in parameters}
     if (
         preprocessing.input_size[0] != network.preprocessing.input_size[0]
         and "channels" not in taken
@@ -111,11 +107,6 @@ class _Map(nn.Module):
 
     def forward(self, outputs: Tensor) -> Tensor:
         return outputs[..., None, None]
-
-
-def _taken(network: Network, wanted: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(network.factory).parameters
-    return {key: value for key, value in wanted.items() if key in parameters}
 
 
 def _built(name: str, network: Network, options: dict[str, Any]) -> nn.Module:

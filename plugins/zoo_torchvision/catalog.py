@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import CatalogEntry, Location, Release, SourceFile
@@ -47,12 +48,7 @@ class TorchvisionCatalog:
                 architecture=architecture,
                 tag=weights.name,
                 license=license_of(weights),
-                input_size=preset.input_size,
-                mean=preset.mean,
-                std=preset.std,
-                interpolation=preset.interpolation,
-                crop_pct=preset.crop_pct,
-                crop_mode=preset.crop_mode,
+                **asdict(preset),
                 num_classes=len(classes(weights)),
                 location=Location("torchvision", locator) if pinned(weights) else None,
             )

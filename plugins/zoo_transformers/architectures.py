@@ -10,15 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.network import Config
 from zoo.errors import UnknownName
 
 __all__ = ["ARCHITECTURES", "Architecture", "Family", "find"]
 
-Values = Mapping[str, Any]
-NONE: Values = {}
+NONE: Config = {}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -52,7 +51,7 @@ class Family:
     crop_mode: str = "squash"
     crop_pct: float = 1.0
     heads: tuple[str, ...] = ("classifier",)
-    config: Values = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
     sized: bool = True
     vision_tower: bool = False
     bgr: bool = False
@@ -74,7 +73,7 @@ class Architecture:
     family: Family
     size: int
     num_classes: int
-    config: Values
+    config: Config
 
     @property
     def hub_id(self) -> str:
@@ -107,21 +106,25 @@ def find(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def _dino(width: int, heads: int, layers: int = 12, **more: Any) -> dict[str, Any]:
-    shape = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": layers}
+def _dino(width: int, heads: int, layers: int = 12, **more: object) -> dict[str, object]:
+    shape: dict[str, object] = {
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+    }
     return {**shape, **more}
 
 
-def _sized(width: int, heads: int, layers: int = 12, **more: Any) -> dict[str, Any]:
+def _sized(width: int, heads: int, layers: int = 12, **more: object) -> dict[str, object]:
     return _dino(width, heads, layers, **{"intermediate_size": 4 * width, **more})
 
 
-def _conv(depths: tuple[int, ...], width: int) -> dict[str, Any]:
+def _conv(depths: tuple[int, ...], width: int) -> dict[str, object]:
     sizes = [width << stage for stage in range(len(depths))]
     return {"depths": list(depths), "hidden_sizes": sizes}
 
 
-def _swin(width: int, depth: int, heads: int, window: int = 7) -> dict[str, Any]:
+def _swin(width: int, depth: int, heads: int, window: int = 7) -> dict[str, object]:
     return {
         "embed_dim": width,
         "depths": [2, 2, depth, 2],
@@ -193,7 +196,7 @@ CLIP_VISION = Family(
     crop_mode="center", vision_tower=True,
 )  # fmt: skip
 
-Rows = Mapping[str, tuple[int, int, Values]]
+Rows = Mapping[str, tuple[int, int, Config]]
 """Name to image size, number of classes, and what differs in the configuration."""
 
 TABLE: tuple[tuple[Family, Rows], ...] = (

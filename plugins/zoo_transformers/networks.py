@@ -2,25 +2,42 @@
 
 Their parameters keep transformers' names. An encoder is built as a classifier without its last
 layer: it gives what a classifier would get, and takes one at any time.
+
+Transformers with a position embedding for each place are built for one size, and weights for
+another are resized as transformers itself does it when it is asked to on the way. All other
+networks take images of any size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.adapt import adapt_channels, misfits
 from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
-from zoo_transformers import sizes
 from zoo_transformers.architectures import Architecture
 
-__all__ = ["Built", "build", "built", "fill_caches", "head_modules", "models", "replace_head"]
+__all__ = [
+    "Built",
+    "build",
+    "built",
+    "fill_caches",
+    "fit_weights",
+    "head_modules",
+    "models",
+    "replace_head",
+]
+
+POSITIONS = ("position_embeddings", "position_embedding.weight")
+"""What embeddings of positions are called: (1, places, features), or (places, features)."""
 
 LONE_TOWER = {"bos_token_id": None, "eos_token_id": None}
 """Configuration of a text encoder that is not there: its defaults would be warned about."""
@@ -47,12 +64,7 @@ def built(module: nn.Module) -> Built:
 
 
 def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
-    """The network with untrained weights.
-
-    Raises:
-        MissingPackage: transformers is not installed.
-        Unsupported: It cannot be built in that size.
-    """
+    """The network with untrained weights."""
     chosen = options.num_classes
     outputs = architecture.num_classes if chosen is None else chosen
     preprocessing = adapted_preprocessing(
@@ -83,7 +95,7 @@ def fill_caches(module: nn.Module, size: tuple[int, int]) -> None:
     """Let BEiT's index of places be there before a run: the first layer would make it for all."""
     for child in module.modules():
         if hasattr(child, "generate_relative_position_index"):
-            places = sizes.grid(module, size)
+            places = _grid(module, size)
             cast(Any, child).generate_relative_position_index(places)
 
 
@@ -136,7 +148,7 @@ def _configuration(
     channels, height, width = preprocessing.input_size
     values = {**architecture.config, "num_channels": channels}
     if architecture.family.sized:
-        sizes.check(architecture, height, width)
+        _check_size(architecture, height, width)
         values["image_size"] = height if height == width else (height, width)
     if architecture.family.vision_tower:
         values = {"vision_config": values, "text_config": LONE_TOWER}
@@ -201,3 +213,50 @@ def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
 def _flip_channels(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     images, *others = args
     return (images.flip(1), *others)
+
+
+def _check_size(architecture: Architecture, height: int, width: int) -> None:
+    """See that the network can be built for that size."""
+    if architecture.family.vision_tower and height != width:
+        raise Unsupported(f"{architecture.name} takes square images only")
+    window = architecture.config.get("window_size", 0)
+    # Four pixels are one place, and each stage but the last halves both sides.
+    patch = 4 << (len(architecture.config.get("depths", ())) - 1) if window else 1
+    if math.ceil(min(height, width) / patch) < window:
+        raise Unsupported(
+            f"{architecture.name} takes images of {patch * (window - 1) + 1} pixels or more: its "
+            "windows have no place in smaller ones"
+        )
+
+
+def fit_weights(
+    module: nn.Module, state: Mapping[str, Tensor], size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """``state`` fitted to ``module``, which takes images of ``size``: channels and positions."""
+    fitted = adapt_channels(module, state)
+    for name, shape in misfits(module, fitted).items():
+        if name.endswith(POSITIONS) and fitted[name].shape[-1] == shape[-1]:
+            fitted[name] = _resized(fitted[name], shape, _grid(module, size))
+    return fitted
+
+
+def _grid(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """How many patches an image of ``size`` has, in height and width."""
+    config = cast(Any, module).config
+    patch = getattr(config, "vision_config", config).patch_size
+    return size[0] // patch, size[1] // patch
+
+
+def _resized(positions: Tensor, shape: tuple[int, ...], places: tuple[int, int]) -> Tensor:
+    """Bicubic, in height and width; tokens before the first place stay as they are."""
+    tokens = shape[-2] - places[0] * places[1]
+    old = positions.reshape(1, -1, shape[-1])
+    side = math.isqrt(old.shape[1] - tokens)
+    if side * side != old.shape[1] - tokens:
+        raise Unsupported(
+            f"{old.shape[1]} positions are not those of a square image, and cannot be resized"
+        )
+    square = old[:, tokens:].reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
+    new = nn.functional.interpolate(square, size=places, mode="bicubic", align_corners=False)
+    new = new.flatten(2).transpose(1, 2).to(positions.dtype)
+    return torch.cat([old[:, :tokens], new], dim=1).reshape(shape)

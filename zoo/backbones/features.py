@@ -25,10 +25,7 @@ __all__ = ["extract", "features_at"]
 def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[Tensor]:
     """The features of a batch at each tap, float32 (N, F) on the CPU.
 
-    Args:
-        module: The network.
-        taps: Taps of it, found with images of the same size.
-        images: The batch (N, C, H, W), on the network's device.
+    ``images`` (N, C, H, W) are on the network's device, of the size that the taps were found with.
     """
     vectors: dict[str, Tensor] = {}
 
@@ -57,11 +54,8 @@ def extract(
 ) -> tuple[list[Tensor], Tensor]:
     """The features of all batches at each tap, in their order, and the targets.
 
-    Args:
-        module: The network.
-        taps: Taps of it.
-        batches: Images (N, C, H, W) and targets (N, …), on any device.
-        task: Advanced by every image.
+    Batches are images (N, C, H, W) and targets (N, …), on any device; ``task`` is advanced by every
+    image.
     """
     device = next(module.parameters()).device
     parts: list[list[Tensor]] = []

@@ -79,11 +79,8 @@ class FromCut:
         raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
     def forward(self, inputs: CutInputs, images: Tensor) -> Tensor:
-        """The network's output for inputs at the cut; with gradients, where they are enabled.
-
-        Args:
-            inputs: As recorded; activations may write into its tensors.
-            images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
+        """The network's output for inputs at the cut, into which activations may write; with
+        gradients, where they are enabled. Of ``images`` only shape, dtype and device matter.
         """
         key = (images.shape, images.dtype, images.device)
         if key not in self._outputs:
@@ -111,7 +108,6 @@ class FromCut:
         return self._filled(self._observed(images), images)[0]
 
     def _of_few(self, images: Tensor) -> tuple[CallOutputs, CallOutputs]:
-        """The outputs of each module below for two images, and for three: observed once."""
         key = (images.shape[1:], images.dtype, images.device)
         if key not in self._few:
             two, three = (self._observed(images[:few]) for few in FEW)
@@ -119,7 +115,6 @@ class FromCut:
         return self._few[key]
 
     def _filled(self, outputs: CallOutputs, images: Tensor) -> tuple[CallOutputs, CutInputs]:
-        """``outputs`` as tensors, and the inputs at the cut with them."""
         light = filled(outputs)
         try:
             with self._stubbed(light):

@@ -58,18 +58,14 @@ def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image
 
 def _white(image: Image.Image, path: Path | str) -> int:
     """The value of white where that is above 255; else 0."""
-    if image.mode == "F":
-        raise InvalidImage(path, _without_range("floats"))
-    if image.mode == "I" and image.format not in SIXTEEN:
-        raise InvalidImage(path, _without_range("integers of 32 bits, or with a sign"))
+    if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN):
+        values = "floats" if image.mode == "F" else "integers of 32 bits, or with a sign"
+        raise InvalidImage(
+            path,
+            f"holds {values}, and nothing says which are black and white: "
+            "scale them and save it with 8 or 16 bits",
+        )
     if not image.mode.startswith("I"):
         return 0
     (bits, *_) = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))
     return int(2**bits - 1)
-
-
-def _without_range(values: str) -> str:
-    return (
-        f"holds {values}, and nothing says which are black and white: "
-        "scale them and save it with 8 or 16 bits"
-    )

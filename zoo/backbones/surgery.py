@@ -115,8 +115,7 @@ class SurgeryBackbone:
         """The plugin's network after surgery; sizes not given are those of the surgery.
 
         Raises:
-            Unsupported: It is not built for images of that size, or has no layers to make
-                convolutions of.
+            Unsupported: It is not built for that size, or has no layers to make convolutions of.
         """
         own = self.surgery.to_build()
         asked = {key: value for key, value in asdict(options).items() if value is not None}
@@ -149,11 +148,7 @@ class SurgeryBackbone:
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
-        """Put ``build(num_features)`` in the place of the head.
-
-        Raises:
-            Unsupported: It cannot be replaced by such a module.
-        """
+        """Put ``build(num_features)`` in the place of the head."""
         if self.surgery.truncate:
             pooled = module.get_submodule(POOLED_HEAD)
             add_pooled_head(module, pooled.num_features, build, pooled.dimension)  # type: ignore[arg-type]
@@ -175,7 +170,7 @@ class SurgeryBackbone:
         """As the plugin does."""
         return self.inner.convert(module, names)
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``state`` without what was cut off, in the shapes of ``module``, fitted by the plugin."""
         own = module.state_dict()
         fitting = {name: tensor for name, tensor in state.items() if name in own}
@@ -184,7 +179,7 @@ class SurgeryBackbone:
             for name in misfits(module, fitting):
                 if own[name].numel() == fitting[name].numel():
                     fitting[name] = fitting[name].reshape(own[name].shape)
-        return self.inner.adapt(module, fitting)
+        return self.inner.fit_weights(module, fitting)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """Nothing: its own library does not build it."""
@@ -199,12 +194,7 @@ class SurgeryBackbone:
 def _removed_units(
     plugin: type[Backbone], version: str, architecture: str, surgery: Surgery
 ) -> tuple[Unit, ...]:
-    """The units that ``surgery`` removes, each checked to be removable.
-
-    Raises:
-        UnknownName, InvalidOption: As `exact_unit` does.
-        Unsupported: One is not; the message says why.
-    """
+    """The units that ``surgery`` removes, each checked to be removable."""
     if not surgery.without:
         return ()
     whole = replace(surgery, without=(), truncate=None, convolutional=False)

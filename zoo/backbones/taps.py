@@ -46,7 +46,7 @@ class HookPoint:
     at_input: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Tap:
     """Where features are taken.
 
@@ -142,18 +142,10 @@ def taps_at(
             continue
         grown = larger[unit][0] if len(larger.get(unit, ())) == 1 else None
         dimension = feature_dimension(shape, grown, native.get(point.path))
-        taps[unit] = (
-            f"does not tell which dimension of {shape} holds features"
-            if dimension is None
-            else Tap(
-                unit=unit,
-                path=point.path,
-                at_input=point.at_input,
-                shape=shape,
-                dimension=dimension,
-                activation=behind.get(unit),
-            )
-        )
+        if dimension is None:
+            taps[unit] = f"does not tell which dimension of {shape} holds features"
+            continue
+        taps[unit] = Tap(unit, point.path, point.at_input, shape, dimension, behind.get(unit))
     return taps
 
 

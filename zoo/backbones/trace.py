@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import nn
 
+from zoo.backbones.freeze import parametric
 from zoo.backbones.liveness import cuts, depending, is_chain
 from zoo.backbones.record import Call, Recording, meta_copy, record
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
@@ -99,19 +101,19 @@ class _Opener:
         self.recording = recording
         self.head = head
         data = depending(recording)
-        self.parametric = {
-            path
-            for path, child in self.modules.items()
-            if any(True for _ in child.parameters())
-            or (any(True for _ in child.buffers()) and _gives_any(recording, path, data))
-        }
+        self.parametric = {*parametric(module, self.modules)}
+        for path, child in self.modules.items():
+            calls = recording.calls.get(path, ())
+            uses_data = not calls or any(not data.isdisjoint(call.outputs) for call in calls)
+            if uses_data and any(True for _ in child.buffers()):
+                self.parametric.add(path)
         self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
         self.found: list[_Step] = []
         self.seen: set[str] = set()
         self.idle: list[str] = []  # modules that are no steps and ran since the last step
 
     def steps(self) -> list[_Step]:
-        """The units, in execution order, each with its modules in execution order."""
+        """The units, with their modules, in execution order."""
         self._open(self.recording.root)
         return self.found
 
@@ -227,12 +229,6 @@ class _Opener:
         )
 
 
-def _gives_any(recording: Recording, path: str, storages: set[int]) -> bool:
-    """Whether a call of the module at ``path`` gives one of ``storages``, or there is none."""
-    calls = recording.calls.get(path, ())
-    return not calls or any(not storages.isdisjoint(call.outputs) for call in calls)
-
-
 def _assemble(
     architecture: str,
     module: nn.Module,
@@ -240,45 +236,51 @@ def _assemble(
     steps: list[_Step],
     head: tuple[str, ...],
 ) -> Hierarchy:
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     owned = _owners(module, recording, steps, head)
     called = [_calls(recording, step.modules, module) for step in steps]
     in_head = _calls(recording, [path for path in head if path in recording.calls], module)
     cut = cuts(recording, [*called, in_head] if in_head else called)
     names = [_name(step, module) for step in steps]
-    stages = _stages(names)
-    buffers = {name for name, _ in module.named_buffers()}
-    units = []
-    for depth, step in enumerate(steps):
-        mine = [name for name, owner in owned.items() if owner == depth]
-        units.append(
-            Unit(
-                name=names[depth],
-                stage=stages[depth],
-                depth=depth,
-                modules=tuple(step.modules),
-                parameters=tuple(name for name in mine if name in sizes),
-                buffers=tuple(name for name in mine if name in buffers),
-                params=sum(sizes.get(name, 0) for name in mine),
-                shape=recording.calls[step.modules[-1]][-1].shape,
-                cut=cut[depth],
-            )
+    units = tuple(
+        Unit(
+            name=name,
+            stage=stage,
+            depth=depth,
+            modules=tuple(step.modules),
+            shape=recording.calls[step.modules[-1]][-1].shape,
+            cut=cut[depth],
+            **_tensors(module, owned, depth),
         )
-    mine = [name for name, owner in owned.items() if owner is None]
+        for depth, (step, name, stage) in enumerate(zip(steps, names, _stages(names), strict=True))
+    )
     head_part = HeadPart(
         modules=head,
-        parameters=tuple(name for name in mine if name in sizes),
-        buffers=tuple(name for name in mine if name in buffers),
-        params=sum(sizes.get(name, 0) for name in mine),
         shape=recording.root.shape,
         cut=len(cut) > len(steps) and cut[-1],
+        **_tensors(module, owned, None),
     )
-    return Hierarchy(architecture=architecture, units=tuple(units), head=head_part)
+    return Hierarchy(architecture=architecture, units=units, head=head_part)
+
+
+class _Tensors(TypedDict):
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    params: int
+
+
+def _tensors(module: nn.Module, owned: dict[str, int | None], owner: int | None) -> _Tensors:
+    """The tensors of one unit; None: of the head."""
+    parameters = {n: p.numel() for n, p in module.named_parameters() if owned[n] == owner}
+    return {
+        "parameters": tuple(parameters),
+        "buffers": tuple(name for name, _ in module.named_buffers() if owned[name] == owner),
+        "params": sum(parameters.values()),
+    }
 
 
 def _calls(recording: Recording, modules: Sequence[str], module: nn.Module) -> list[Call]:
-    parametric = [path for path in modules if list(module.get_submodule(path).parameters())]
-    calls = [call for path in parametric or modules for call in recording.calls[path]]
+    paths = parametric(module, modules) or modules
+    calls = [call for path in paths for call in recording.calls[path]]
     return sorted(calls, key=lambda call: call.start)
 
 
@@ -299,7 +301,7 @@ def _owners(
                 first_use.setdefault(name, op.time)
     owners: dict[str, int | None] = {}
     last = 0
-    for name in _all_names(module):
+    for name, _ in (*module.named_parameters(), *module.named_buffers()):
         if under(name, head):
             owners[name] = None
             continue
@@ -309,11 +311,6 @@ def _owners(
         last = last if depth is None else depth
         owners[name] = last
     return owners
-
-
-def _all_names(module: nn.Module) -> Iterator[str]:
-    yield from (name for name, _ in module.named_parameters())
-    yield from (name for name, _ in module.named_buffers())
 
 
 def _name(step: _Step, module: nn.Module) -> str:

@@ -70,7 +70,7 @@ def find_end(
 def truncate(module: nn.Module, end: End) -> None:
     """End ``module`` after the last unit: it gives the unit's output averaged over all positions.
 
-    The head is put there by `zoo.backbones.pooled_head.add_pooled_head`.
+    The head is put there by `zoo.backbones.pooling.add_pooled_head`.
     """
     for path in _unneeded(module, end):
         parent, _, name = path.rpartition(".")

@@ -111,14 +111,11 @@ class Hierarchy(Result):
             if abs(count) > depth:
                 raise InvalidFreeze(spec, f"{self.architecture} has {depth} units")
             return depth + count if spec.startswith("-") else count
-        return self._boundary_by_name(spec)
-
-    def _boundary_by_name(self, name: str) -> int:
         try:
-            return self.find(name).depth + 1
+            return self.find(spec).depth + 1
         except UnknownName as error:
             reason = f"{self.architecture} has no unit or stage of that name"
-            raise InvalidFreeze(name, reason, error.near) from None
+            raise InvalidFreeze(spec, reason, error.near) from None
 
     def find(self, name: str, *, stages: bool = True, also: Iterable[str] = ()) -> Unit:
         """The unit of that name, or the last one of a stage; with ``stages`` off, of a unit only.

@@ -33,7 +33,7 @@ IDLE: Mapping[str, str] = {
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
-BEFORE: Mapping[str, Any] = {"duplicates": "apart"}
+BEFORE: Mapping[str, object] = {"duplicates": "apart"}
 """What older versions did, before there was an option for it."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
@@ -78,8 +78,6 @@ def _amount(default: float, text: str) -> Any:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that, with the base weights and the data, decides the result of a fine-tune.
-
-    The meaning of each option is its ``help`` in the table below.
 
     Raises:
         InvalidOption: One is out of range, or two contradict each other.
@@ -275,7 +273,7 @@ class Recipe:
         return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
 
     @classmethod
-    def parse(cls, text: str, **options: Any) -> Self:
+    def parse(cls, text: str, **options: object) -> Self:
         """Read a TOML table of options; ``options`` that are given count more.
 
         Raises:
@@ -307,7 +305,7 @@ class Recipe:
         return cls(**data)
 
     @classmethod
-    def recorded(cls, data: Mapping[str, Any]) -> Self:
+    def recorded(cls, data: Mapping[str, object]) -> Self:
         """A recipe as a run or a checkpoint recorded it, of whatever version.
 
         Raises:
@@ -315,7 +313,7 @@ class Recipe:
         """
         return cls.from_json({**BEFORE, **data})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {**asdict(self), "phases": list(self.phases)}
 
@@ -338,9 +336,9 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _check_type(name: str, value: Any, kind: str) -> None:
+def _check_type(name: str, value: object, kind: str) -> None:
     fits = isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
-    if fits and kind.startswith("tuple"):
-        fits = all(isinstance(item, str) for item in value)
+    if isinstance(value, list | tuple):
+        fits = fits and all(isinstance(item, str) for item in value)
     if not fits:
         raise InvalidOption(f"{spoken(name)} cannot be {value!r}")

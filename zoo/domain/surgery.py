@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from zoo.domain.arguments import Fits, each, switch, whole
+from zoo.domain.arguments import Fits, switch, whole
 from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, CLASSES, IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
@@ -64,7 +64,7 @@ class Surgery:
     arguments: tuple[tuple[str, Argument], ...] = ()
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> Self:
+    def parse(cls, options: Mapping[str, object]) -> Self:
         """Read a manifest's options.
 
         Raises:
@@ -90,7 +90,7 @@ class Surgery:
         if wrong := _wrong(self.to_options()):
             raise InvalidOption(f"the option {wrong}")
 
-    def to_options(self) -> dict[str, Any]:
+    def to_options(self) -> dict[str, object]:
         """Inverse of `parse`: plain data, without what is as the architecture has it."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
@@ -174,13 +174,13 @@ def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]
     return tuple(values[index % len(values)] for index in range(channels))
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple(sorted((name, _hashable(item)) for name, item in value.items()))
     return tuple(value) if isinstance(value, list) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -194,7 +194,7 @@ def _wrong(options: Mapping[str, object]) -> str | None:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and each(whole(1, IMAGE_SIDE))(value)
+    return isinstance(value, list) and len(value) == 2 and all(map(whole(1, IMAGE_SIDE), value))
 
 
 def _is_names(value: object) -> bool:

@@ -235,7 +235,7 @@ class BackboneSuite:
     def test_weights_that_fit_stay_as_they_are(
         self, backbone: Backbone, networks: list[Network]
     ) -> None:
-        """``adapt`` has nothing to do for the network that they are of."""
+        """``fit_weights`` has nothing to do for the network that they are of."""
         for network in networks:
             state = network.module.state_dict()
             assert variants.check_adapted(backbone, network.architecture, state) is not None

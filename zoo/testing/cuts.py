@@ -42,12 +42,7 @@ def check_cuts(
     unit, whether it is proven in either.
 
     That all that is proven is claimed is not asked for: a value may be handed past a boundary and
-    then ignored.
-
-    Args:
-        module: The network, with real weights.
-        hierarchy: Its hierarchy.
-        images: Two at least, for batch-norm.
+    then ignored. ``module`` has real weights; there are two images at least, for batch-norm.
     """
     inference, training = (
         [proves_cut(module, hierarchy, unit.depth, seen, train=train) for unit in hierarchy.units]

@@ -102,7 +102,8 @@ def check_training(
         )
     reached = _train(frozen.module, images, optimize, average)
     # An average of infinities is NaN (Gemma4's clamps that are off).
-    for trained, spared in ((frozen.module, set()), (average.module, _infinite(module))):
+    infinite = {name for name, buffer in module.named_buffers() if buffer.isinf().any()}
+    for trained, spared in ((frozen.module, set()), (average.module, infinite)):
         moved = _moved(module, trained) - spared
         assert not moved & frozen.values(), sorted(moved & frozen.values())
         assert reached <= moved, sorted(reached - moved)
@@ -196,16 +197,14 @@ def check_batch_mates(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -
                 assert torch.equal(one, other), path
 
 
-def _adamw(module: nn.Module) -> Optimizer:
-    trainable = (parameter for _, parameter in trainable_parameters(module))
-    return torch.optim.AdamW(trainable, lr=RATE, weight_decay=0.1)
-
-
-def _sgd(module: nn.Module) -> Optimizer:
-    return torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, weight_decay=0.1)
-
-
-OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {"adamw": _adamw, "sgd": _sgd}
+OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
+    "adamw": lambda module: torch.optim.AdamW(
+        (parameter for _, parameter in trainable_parameters(module)), lr=RATE, weight_decay=0.1
+    ),
+    "sgd": lambda module: torch.optim.SGD(
+        module.parameters(), lr=RATE, momentum=0.9, weight_decay=0.1
+    ),
+}
 """Makers of optimizers that could move a frozen weight: by decay, and by momentum."""
 
 
@@ -259,11 +258,6 @@ def _moved(before: nn.Module, after: nn.Module) -> set[str]:
         for name, value in (*before.named_parameters(), *before.named_buffers())
         if not torch.equal(value, values[name])
     }
-
-
-def _infinite(module: nn.Module) -> set[str]:
-    """Names of the buffers that hold an infinity."""
-    return {name for name, buffer in module.named_buffers() if buffer.isinf().any()}
 
 
 def _through_file(value: Any) -> Any:

@@ -25,19 +25,13 @@ MANY = 5
 
 def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
     """Assert that training on what was recorded gives the losses and gradients of every step, and
-    at the end the parameters and buffers, of training the whole network frozen below, bit for bit.
+    at the end the parameters and buffers, of training the whole network frozen below, bit for bit;
+    the boundaries entered: the first, middle and last inner cut, and the head's if it is one.
 
     What drops values at random above the cut does so, seeded alike; but the head is trained in eval
-    mode, for dropout comes before its linear layer and so below its cut. Where the network is
-    run from a cut, the images are NaN: nothing can be made of them.
-
-    Args:
-        module: The network, with real weights; it is not changed.
-        hierarchy: Its hierarchy.
-        images: One batch (N, C, H, W); two at least, for batch-norm.
-
-    Returns:
-        The boundaries entered: the first, middle and last inner cut, and the head's if it is one.
+    mode, for dropout comes before its linear layer and so below its cut. Where the network is run
+    from a cut, the images are NaN: nothing can be made of them. ``images`` (N, C, H, W) are two at
+    least, for batch-norm.
     """
     entered = boundaries(hierarchy)
     for boundary in entered:
@@ -52,16 +46,9 @@ def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> l
 
 @torch.no_grad()
 def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
-    """Assert that a batch of `MANY` images, run from a cut, gives the outputs (N, K) of
-    the whole network in eval mode, bit for bit.
-
-    Args:
-        module: The network, with real weights; it is not changed.
-        hierarchy: Its hierarchy.
-        images: At least one (N, C, H, W); more are made of them.
-
-    Returns:
-        The boundaries entered, as in `check_from_cut`.
+    """Assert that a batch of `MANY` images, made of ``images`` and run from a cut, gives the
+    outputs (N, K) of the whole network in eval mode, bit for bit; the boundaries, as in
+    `check_from_cut`.
     """
     late = copied(module).eval()
     batch = torch.cat([images / number for number in range(1, MANY + 1)])[:MANY]
@@ -127,12 +114,9 @@ def _train(module: nn.Module, run: Callable[[], Tensor], seed: int) -> list[Step
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            steps.append({"loss": _digest(loss)} | _digests(_gradients(parameters)))
+            gradients = [(name, p.grad) for name, p in parameters.items() if p.grad is not None]
+            steps.append({"loss": _digest(loss)} | _digests(gradients))
     return [*steps, _digests([*parameters.items(), *module.named_buffers()])]
-
-
-def _gradients(parameters: dict[str, nn.Parameter]) -> Iterable[tuple[str, Tensor]]:
-    return ((name, p.grad) for name, p in parameters.items() if p.grad is not None)
 
 
 def _digests(tensors: Iterable[tuple[str, Tensor]]) -> Step:

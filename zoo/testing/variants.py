@@ -45,18 +45,11 @@ def sizes_of(how: m.Preprocessing) -> tuple[tuple[int, int], ...]:
 def check_adapted(
     backbone: Backbone, architecture: str, state: Mapping[str, Tensor], **wanted: Any
 ) -> nn.Module | None:
-    """Assert that the network is built for the images that are ``wanted`` and says so, and that
-    weights are fitted to it: wholly to other channels, as far as there is a rule to another size.
-    All of that may be refused.
+    """Assert that the network is built for images of another ``image_size`` or ``channels`` and
+    says so, and that weights are fitted to it: wholly to other channels, as far as there is a rule
+    to another size. ``state``, weights of the network as it comes, is not changed.
 
-    Args:
-        backbone: The plugin.
-        architecture: Which.
-        state: Weights of the network as it comes. They are not changed.
-        wanted: ``image_size`` or ``channels``, as `zoo.domain.surgery.BuildOptions` has them.
-
-    Returns:
-        The network, on the meta device; None if it was refused.
+    All of that may be refused: then the answer is None, else the network on the meta device.
     """
     before = {name: tensor._version for name, tensor in state.items()}
     try:
@@ -65,7 +58,7 @@ def check_adapted(
         channels, *size = backbone.preprocessing(module).input_size
         assert channels == wanted.get("channels", channels)
         assert tuple(size) == wanted.get("image_size", tuple(size))
-        fitted = backbone.adapt(module, state)
+        fitted = backbone.fit_weights(module, state)
     except Unsupported:
         return None
     assert {name: tensor._version for name, tensor in state.items()} == before
@@ -116,12 +109,7 @@ def check_version(backbone: Backbone) -> None:
 
 def check_head_input(backbone: Backbone, module: nn.Module, images: Tensor) -> None:
     """Assert that a new head gets, bit for bit and in eval mode, what the old one got: the features
-    (N, F), averaged where the old one took maps (N, F, H, W).
-
-    Args:
-        backbone: The plugin.
-        module: The network, with its own head; it is not changed.
-        images: One batch (N, C, H, W).
+    (N, F), averaged where the old one took maps (N, F, H, W). ``module`` is not changed.
     """
     old = [module.get_submodule(path) for path in backbone.head_modules(module)]
     with _entering(old) as before, torch.no_grad():
