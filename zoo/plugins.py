@@ -140,6 +140,7 @@ def load(group: str, name: str) -> Any:
             DeprecationWarning,
             stacklevel=2,
         )
+        # On the class, once: whoever makes an instance of it later has it, too.
         plugin.fit_weights = plugin.adapt
     # Annotations alone are set on instances.
     _check_has(plugin, [each for each in vars(CONTRACTS[group]) if each[0] != "_"], group, name)
@@ -304,6 +305,7 @@ def _claim(group: str, name: str) -> EntryPoint:
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
     plugins: dict[str, list[EntryPoint]] = {}
+    # Read anew each time: a plugin that is installed in a running notebook is found.
     for point in entry_points(group=group):
         claims = plugins.setdefault(point.name, [])
         # One distribution may be listed twice, as in a checkout beside its installed metadata.

@@ -96,6 +96,7 @@ class Trust:
     def allow(self, name: str, file: str) -> None:
         """Allow an import path from a file, from now on. Raises as `all` does, and `Conflict`."""
         if file not in self.all().get(name, ()):
+            # Read again under the lock: another process may have added to it since.
             with self._kept.change() as known:
                 known[name] = sorted({*self._read(known).get(name, ()), file})
 
@@ -147,6 +148,7 @@ def check_trusted(name: str) -> None:
     """
     module = name.partition(":")[0]
     file = locate(module)
+    # Several zoos may be open in one process: what any of them allows is allowed.
     zoos = list(OPEN)
     if any(trust.allows(name, file) for trust in zoos):
         return

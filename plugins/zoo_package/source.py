@@ -47,12 +47,7 @@ class PackageSource:
                 )
 
     def resolve(self, locator: str) -> Release:
-        """The weights of an installed package, pinned to its version.
-
-        Raises:
-            UnknownName: No package known to ship weights has that name.
-            MissingPackage: It is not installed.
-        """
+        """The weights of an installed package, pinned to its version."""
         if locator not in PACKAGES:
             raise UnknownName("weights package", locator, list(PACKAGES))
         installed = _installed(locator)
@@ -69,11 +64,7 @@ class PackageSource:
         )
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes of the weights file from ``offset`` on.
-
-        Raises:
-            Unavailable: The package was removed or replaced since it was resolved.
-        """
+        """The bytes of the weights file from ``offset`` on."""
         installed = _installed(release.locator)
         if installed is None or installed.version != release.revision:
             raise Unavailable(release.locator, f"version {release.revision} is no longer installed")

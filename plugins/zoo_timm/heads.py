@@ -47,7 +47,16 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
         # stage, and whether positions are left too: timm's own rule makes the one to take after.
         cast(Any, module).reset_classifier(num_outputs)
     for path in paths:
-        module.set_submodule(path, _new(module, path, build))
+        old = module.get_submodule(path)
+        if hasattr(old, FEATURES):  # put here before
+            new = _remember(build, getattr(old, FEATURES), flat=getattr(old, FLAT))
+        elif isinstance(old, nn.Linear):
+            new = _remember(build, old.in_features)
+        elif isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+            new = _remember(build, old.in_channels, flat=False)
+        else:
+            raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
+        module.set_submodule(path, new)
     cast(Any, module).num_classes = num_outputs
 
 
@@ -60,17 +69,6 @@ def pool_of(module: nn.Module) -> str | None:
         if isinstance(kind, str):
             return kind
     return None
-
-
-def _new(module: nn.Module, path: str, build: Build) -> nn.Module:
-    old = module.get_submodule(path)
-    if hasattr(old, FEATURES):  # put here before
-        return _remember(build, getattr(old, FEATURES), flat=getattr(old, FLAT))
-    if isinstance(old, nn.Linear):
-        return _remember(build, old.in_features)
-    if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
-        return _remember(build, old.in_channels, flat=False)
-    raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
 
 
 def _remember(build: Build, features: int, *, flat: bool = True) -> nn.Module:

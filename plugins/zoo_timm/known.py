@@ -52,6 +52,7 @@ def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
     with _archive() as archive:
         names = [name for name in archive.namelist() if name != CATALOG] if archive else []
+        # Members are sorted, each named by its first architecture: the last that is not behind.
         index = bisect_right(names, architecture)
         batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
     return Outline.from_json(batch[architecture]) if architecture in batch else None

@@ -55,6 +55,7 @@ def build(name: str, arguments: Config, options: BuildOptions) -> nn.Module:
         raise Unsupported(
             f"{name} is not built for images of {' and '.join(what)}{reason}"
         ) from error
+    # timm leaves the size of the published weights there: what follows asks for the network's.
     own_channels, *own_size = module.pretrained_cfg.get("input_size") or (3, 0, 0)
     module.pretrained_cfg["input_size"] = (channels or own_channels, *(image_size or own_size))
     return cast(nn.Module, module)

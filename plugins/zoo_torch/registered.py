@@ -98,6 +98,7 @@ def find(name: str) -> Network:
     """
     if name in REGISTERED:
         return REGISTERED[name]
+    # A registered name wins over an import path: the user has made it in this very process.
     path = import_path(name)
     if path is None:
         raise _unknown(name, difflib.get_close_matches(name, names(), n=4, cutoff=0.5))

@@ -54,13 +54,7 @@ class TorchvisionCatalog:
             )
 
     def resolve(self, locator: str) -> Release:
-        """The weights file, pinned by the digest that its name ends on; its server tells the size.
-
-        Raises:
-            UnknownName: torchvision has no such weights.
-            Unsupported: The name of their file says no digest.
-            Unavailable: The server does not answer, or does not have the file.
-        """
+        """The weights file, pinned by the digest in its name; its server tells the size."""
         from zoo_torchvision.networks import license_of, pinned
 
         weights = _weights(locator)
@@ -78,13 +72,7 @@ class TorchvisionCatalog:
         )
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes of the weights file from ``offset`` on; read whole, they are checked.
-
-        Raises:
-            UnknownName: The release has no such file.
-            Unavailable: The server does not answer, refuses, or stopped answering.
-            Corrupt: The SHA-256 does not start with the digits in the file's name.
-        """
+        """The bytes of the weights file from ``offset`` on; read whole, they are checked."""
         if path != release.weights:
             raise UnknownName("file", path, [release.weights])
         url, size = _url(_weights(release.locator)), release.file(path).size

@@ -64,11 +64,7 @@ class Network:
     weights: tuple[WeightsEnum, ...]
 
     def tagged(self, tag: str | None) -> WeightsEnum:
-        """The weights of that tag; the default for None.
-
-        Raises:
-            UnknownName: There are none.
-        """
+        """The weights of that tag; the default for None."""
         if tag is None:
             return self.weights[0]
         for weights in self.weights:
@@ -96,11 +92,7 @@ def networks() -> Mapping[str, Network]:
 
 
 def network(name: str) -> Network:
-    """The architecture ``name``.
-
-    Raises:
-        UnknownName: There is none; near names are suggested.
-    """
+    """The architecture ``name``."""
     if name not in networks():
         near = difflib.get_close_matches(name, networks(), n=4, cutoff=0.5)
         raise UnknownName("torchvision architecture", name, near)

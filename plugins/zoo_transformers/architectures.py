@@ -95,11 +95,7 @@ class Architecture:
 
 
 def find(name: str) -> Architecture:
-    """The architecture ``name``.
-
-    Raises:
-        UnknownName: There is none; near names are suggested.
-    """
+    """The architecture ``name``."""
     if name not in ARCHITECTURES:
         near = difflib.get_close_matches(name, ARCHITECTURES, n=4, cutoff=0.5)
         raise UnknownName("transformers architecture", name, near)

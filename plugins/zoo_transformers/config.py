@@ -200,6 +200,7 @@ def _nearest(
             ours["image_size"] = theirs.get("image_size")
         return {name: value for name, value in theirs.items() if value != ours[name]}
 
+    # Least different first, then by name, colors, and place in the table.
     def likelihood(row: Architecture) -> tuple[int, int, bool, int]:
         rank = known_names.index(row.name) if row.name in known_names else len(known_names)
         other_colors = preprocessing is not None and preprocessing.mean != row.preprocessing.mean

@@ -80,6 +80,7 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
     if not outputs:
         for path in family.heads:
             module.set_submodule(path, nn.Identity())
+    # A list: what is walked over changes.
     for path, child in list(module.named_modules()):
         if type(child).__name__ == "DINOv3ViTRopePositionEmbedding":
             _Positions.replace(module, path, child)

@@ -58,20 +58,19 @@ _UNKNOWN = object()
 
 
 def _leaf(two: object, three: object, count: int) -> object:
+    """What is the same for two images and three; of a shape, each size as it is, or as many for
+    each image. The latter is one at least.
+    """
     if isinstance(two, Hollow) and isinstance(three, Hollow):
-        return _larger(two, three, count)
-    if type(two) is not type(three) or isinstance(two, Hollow):
+        if len(two.shape) != len(three.shape) or two.shape == three.shape:
+            return _UNKNOWN
+        pairs = list(zip(two.shape, three.shape, strict=True))
+        # In proportion: as many for each of three images as for each of two.
+        if any(a != b and 3 * a != 2 * b for a, b in pairs):
+            return _UNKNOWN
+        return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))
+    if type(two) is not type(three):
         return _UNKNOWN
     if isinstance(two, Tensor) and isinstance(three, Tensor):
         return two if two.dtype == three.dtype and torch.equal(two, three) else _UNKNOWN
     return two if two == three else _UNKNOWN
-
-
-def _larger(two: Hollow, three: Hollow, count: int) -> object:
-    """Each size as it is, or as many for each image; the latter one at least."""
-    if len(two.shape) != len(three.shape) or two.shape == three.shape:
-        return _UNKNOWN
-    pairs = list(zip(two.shape, three.shape, strict=True))
-    if any(a != b and 3 * a != 2 * b for a, b in pairs):
-        return _UNKNOWN
-    return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))

@@ -55,11 +55,16 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
             child.train = partial(_stay_in_eval, child)  # type: ignore[method-assign]
         else:
             child.__dict__.pop("train", None)
+    # All are thawed before any is frozen: a tensor may be tied into several modules.
     for child in module.modules():
-        _thaw(child)
+        for name in child.__dict__.pop(FROZEN, ()):
+            child.get_parameter(name).requires_grad_(True)
+        for parameter in child.parameters(recurse=False):
+            parameter.grad = None
     for child in module.modules():
         _freeze(child, frozen)
     _keep_in_eval(module, hierarchy, boundary)
+    # For `train` that was just replaced, or put back, to take effect.
     module.train(module.training)
 
 
@@ -81,13 +86,6 @@ def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that are not frozen, each parameter once."""
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
-
-
-def _thaw(child: nn.Module) -> None:
-    for name in child.__dict__.pop(FROZEN, ()):
-        child.get_parameter(name).requires_grad_(True)
-    for parameter in child.parameters(recurse=False):
-        parameter.grad = None
 
 
 def _freeze(child: nn.Module, frozen: Collection[nn.Parameter]) -> None:

@@ -108,6 +108,7 @@ class FromCut:
         return self._filled(self._observed(images), images)[0]
 
     def _of_few(self, images: Tensor) -> tuple[CallOutputs, CallOutputs]:
+        # Without the number of images, which is what is extrapolated.
         key = (images.shape[1:], images.dtype, images.device)
         if key not in self._few:
             two, three = (self._observed(images[:few]) for few in FEW)
@@ -168,6 +169,7 @@ class FromCut:
                     child.__dict__["forward"] = forward
 
     def _before_entry(self, hook: PreHook) -> RemovableHandle:
+        # First of all hooks: those of others run again on what is fed in, as on what was recorded.
         return self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
 
 
@@ -220,7 +222,7 @@ def _own(tensor: Tensor) -> Tensor:
 
 
 def _copied(output: Nested) -> Nested:
-    return tree_map_only(Tensor, torch.clone, output)  # type: ignore[no-any-return]
+    return cast(Nested, tree_map_only(Tensor, torch.clone, output))
 
 
 def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:

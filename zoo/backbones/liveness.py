@@ -25,6 +25,8 @@ def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
         recording: A run of the network.
         units: For each unit, every call of its modules that have parameters, by time.
     """
+    # Of ranges of time only the ends are marked, +1 and -1: the running sum says how many ranges
+    # lie over a time. Ranges are many, and long.
     blocked = [0] * (recording.root.end + 2)
     for calls in units:
         # A unit that runs on after a later one has begun cannot be left out there.
@@ -77,6 +79,7 @@ def _mark_live(
         for since in live:
             if op.time > since + 1:
                 _mark(blocked, since + 1, op.time)
+        # The copy of what enters is the source itself: it is not made anew.
         if op.time == call.start and sources & set(op.writes):
             continue
         for storage in op.writes:

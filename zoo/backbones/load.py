@@ -109,6 +109,7 @@ def assign(
     # them into it.
     dtypes = {name: tensor.dtype for name, tensor in module.state_dict().items()}
     converted = {name: tensor.to(dtypes[name]) for name, tensor in converted.items()}
+    # Parameters become the memory maps themselves: to copy them would read every byte.
     module.load_state_dict(converted, assign=True)
     if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         # Buffers that no file holds, such as relative position tables, are computed when the

@@ -91,6 +91,7 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", str(store.root))
     if not size:
         return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
+    # Not shared: writing to a tensor copies the page, and never reaches the file.
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
     return cast(torch.UntypedStorage, storage)
 

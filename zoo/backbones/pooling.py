@@ -47,6 +47,7 @@ def feature_dimension(shape: Shape, larger: Shape | None, native: Shape | None) 
     if len(shape) == 2:
         return 1
     if larger is not None and len(larger) == len(shape) and larger != shape:
+        # A size of 1 may be one feature or one position: it tells nothing.
         same = [d for d in range(1, len(shape)) if shape[d] == larger[d] > 1]
         return same[0] if len(same) == 1 else None
     if len(shape) == 3:

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Prediction", "predict"]
-
-REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for images of a size that they do not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -105,7 +103,7 @@ def _input(card: Card, path: Path) -> Tensor:
 def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
     names = card.classes or tuple(str(index) for index in range(len(logits)))
     task = (card.manifest.recipe or {}).get("task", "classification")
-    shares, order = torch.empty(0), range(len(logits))
+    shares, order = torch.empty(0), list(range(len(logits)))
     if task != "regression":
         likely = logits.sigmoid() if task == "multi-label" else logits.softmax(0)
         shares, indices = likely.topk(min(top, len(logits)))

@@ -46,6 +46,7 @@ def tensors_in(*values: object) -> list[Tensor]:
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
     """While it is open, a module and all in it are in eval mode; afterwards each is as it was."""
+    # One by one, as `train` of a frozen module does nothing (`zoo.backbones.freeze`).
     modes = {child: child.training for child in module.modules()}
     module.eval()
     try:
@@ -62,6 +63,7 @@ def meta_copy(module: nn.Module) -> nn.Module:
         Unsupported: Two of its parameters or buffers share bytes, but are not the same tensor.
             What else it holds raises what it likes when it is copied.
     """
+    # deepcopy takes what is in the memo for a copy that is made already: no bytes are read.
     memo: dict[int, Tensor] = {}
     storages: set[int] = set()
     for _, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -143,13 +145,18 @@ class Shapes:
         tensors, and those that read any bytes are run each time.
         """
         tensors = tensors_in(args, kwargs)
+        # An alias is no new tensor: it must share the storage of what it is a view of.
         aliases = any(argument.alias_info is not None for argument in func._schema.arguments)
         if not tensors or not all(tensor.is_meta for tensor in tensors) or aliases:
             return func(*args, **kwargs)
         key = (func, _key(args), _key(kwargs))
         if key in self._known:
             outputs, form = self._known[key]
-            return tree_unflatten([_another(output) for output in outputs], form)
+            another = [
+                torch.empty_strided(each.shape, each.stride(), dtype=each.dtype, device="meta")
+                for each in outputs
+            ]
+            return tree_unflatten(another, form)
         result = func(*args, **kwargs)
         outputs, form = tree_flatten(result)
         if _are_new(outputs, {storage_of(tensor) for tensor in tensors}):
@@ -165,12 +172,6 @@ def _key(value: object) -> Hashable:
     if isinstance(value, dict):
         return tuple((name, _key(one)) for name, one in sorted(value.items()))
     return (type(value), value)  # 1, 1.0 and True are equal, and make different types of numbers
-
-
-def _another(output: Tensor) -> Tensor:
-    return torch.empty_strided(
-        output.shape, output.stride(), dtype=output.dtype, device=output.device
-    )
 
 
 def _are_new(outputs: Sequence[object], read: set[int]) -> bool:
@@ -231,6 +232,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if operation.time <= call.start:
                 break
             operation.time = call.start
+        # Nor do they take time: what a parent computes before a call is told from what it computes
+        # after it by times alone.
         self.clock = call.start
         return copied
 

@@ -117,9 +117,12 @@ class SurgeryBackbone:
         Raises:
             Unsupported: It is not built for that size, or has no layers to make convolutions of.
         """
+        # Sizes that are asked for here win: a network is traced at sizes other than its own.
         own = self.surgery.to_build()
         asked = {key: value for key, value in asdict(options).items() if value is not None}
         module = self.inner.build(architecture, replace(own, **asked))
+        # In this order: where to end was found on a network without the removed units, and what is
+        # made convolutions is behind any end.
         for unit in self._removed:
             take_out(module, unit)
         if self._end:

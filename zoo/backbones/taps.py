@@ -2,26 +2,43 @@
 
 A tap is behind a unit, or before the head. It is looked for once, by running the network on one
 image, and on one of twice the size: dimensions that grow are positions, the other holds features.
+
+An activation that directly follows a unit, and belongs to none, is part of the tap: AlexNet's and
+VGG's last hidden layer has its own as a module between the last unit and the head; DenseNet's last
+norm is followed by a function in the network's own code. What is learned from such a unit is
+learned from what the activation gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from zoo.backbones.activation import Activation, watching
 from zoo.backbones.pooling import POOLED_HEAD, Shape, feature_dimension, the_tensor
 from zoo.backbones.record import eval_mode
 from zoo.domain.hierarchy import Hierarchy
 from zoo.errors import Unsupported
 
-__all__ = ["HEAD", "HookPoint", "Reached", "Tap", "find_tap", "find_taps", "hook", "taps_at"]
+__all__ = [
+    "Activation",
+    "HEAD",
+    "HookPoint",
+    "REFUSALS",
+    "Reached",
+    "Tap",
+    "find_tap",
+    "find_taps",
+    "hook",
+    "taps_at",
+]
 
 HEAD = "head"
 """The tap before the head."""
@@ -30,12 +47,84 @@ REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise for images of a size that they do not take."""
 
 
+NAMES = "gelu hardswish leaky_relu relu relu6 silu"
+ACTIVATIONS = {getattr(functional, name) for name in NAMES.split()} | {
+    torch.relu,
+    torch.relu_,
+    Tensor.relu,
+    Tensor.relu_,
+}
+"""What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
+
+
 class Reached(Exception):
     """No error: it ends a run early, with what was reached."""
 
     def __init__(self, output: object = None) -> None:
         super().__init__()
         self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A call of a function, as the network does it. It can be copied and pickled.
+
+    Attributes:
+        function: One of `ACTIVATIONS`.
+        rest: What it gets after the tensor.
+        options: What it gets by name, but for the tensor.
+    """
+
+    function: Callable[..., Tensor]
+    rest: tuple[object, ...] = ()
+    options: dict[str, object] = field(default_factory=dict)
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """What it makes of ``tensor``, which stays as it is."""
+        # It may write into what it gets, which others may hold.
+        return self.function(tensor.clone(), *self.rest, **self.options)
+
+
+class _Following(TorchFunctionMode):
+    """Watches for activations of what was seen, outside of the units' modules.
+
+    Attributes:
+        behind: What was found, by the name that was seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behind: dict[str, Activation] = {}
+        self._inside = 0
+        self._seen: dict[int, tuple[str, object]] = {}
+
+    def see(self, name: str, value: object) -> None:
+        """Look for what is done with ``value``, and call it ``name``."""
+        self._seen[id(value)] = name, value  # kept alive: another would have its number
+
+    def enter(self, *_: object) -> None:
+        """A unit's module runs from now on."""
+        self._inside += 1
+
+    def leave(self, *_: object) -> None:
+        """It returned."""
+        self._inside -= 1
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Tensor],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> Tensor:
+        keywords = kwargs or {}
+        if func in ACTIVATIONS and not self._inside:
+            (value, *rest) = args or (keywords["input"],)
+            if id(value) in self._seen:
+                options = {name: option for name, option in keywords.items() if name != "input"}
+                name, _ = self._seen[id(value)]
+                self.behind[name] = Activation(func, tuple(rest), options)
+        return func(*args, **keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +215,8 @@ def taps_at(
     shapes, behind = _watch(module, points, owned, images[:1])
     larger: dict[str, list[Shape | None]] = {}
     if any(len(shape) > 2 for seen in shapes.values() for shape in seen if shape):
-        twice = nn.functional.interpolate(images[:1], scale_factor=2)
+        # Sizes that do not grow with the image are features: one larger run tells which these are.
+        twice = functional.interpolate(images[:1], scale_factor=2)
         with suppress(*REFUSALS, Unsupported):  # made for images of one size
             height, width = twice.shape[2:]
             larger, _ = _watch(build((height, width)) if build else module, points, owned, twice)
@@ -157,6 +247,7 @@ def _watch(
     which activation got the very tensor that was seen there, outside of the ``owned`` modules.
     """
     shapes: dict[str, list[Shape | None]] = {name: [] for name in points}
+    following = _Following()
 
     def look(name: str, value: Tensor | None) -> None:
         shapes[name].append(None if value is None else tuple(value.shape))
@@ -165,7 +256,12 @@ def _watch(
     with ExitStack() as hooks, eval_mode(module):
         for name, point in points.items():
             hooks.enter_context(hook(module, point.path, point.at_input, partial(look, name)))
-        following = hooks.enter_context(watching(module, owned))
+        for path in owned:
+            child = module.get_submodule(path)
+            hooks.enter_context(child.register_forward_pre_hook(following.enter))
+            # Always: the run of a truncated network ends by an exception.
+            hooks.enter_context(child.register_forward_hook(following.leave, always_call=True))
+        hooks.enter_context(following)
         module(images)
     return shapes, following.behind
 

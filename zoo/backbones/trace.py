@@ -107,6 +107,7 @@ class _Opener:
             uses_data = not calls or any(not data.isdisjoint(call.outputs) for call in calls)
             if uses_data and any(True for _ in child.buffers()):
                 self.parametric.add(path)
+        # Containers win: they are opened although their shortcut makes them look like blocks.
         self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
         self.found: list[_Step] = []
         self.seen: set[str] = set()

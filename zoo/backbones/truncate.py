@@ -17,11 +17,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.activation import Activation
 from zoo.backbones.freeze import parametric
 from zoo.backbones.pooling import add_pooled_head, the_tensor
 from zoo.backbones.record import record
-from zoo.backbones.taps import HookPoint, Reached, Tap, taps_at
+from zoo.backbones.taps import Activation, HookPoint, Reached, Tap, taps_at
 from zoo.domain.hierarchy import HeadPart, Hierarchy, under
 from zoo.errors import Unsupported
 

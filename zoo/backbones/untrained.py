@@ -35,6 +35,7 @@ class _LeaveUnfilled(TorchFunctionMode):
         keywords = kwargs or {}
         if func in FILLS:
             filled = args[0] if args else keywords["tensor"]
+            # Meta tensors have nothing to fill.
             if isinstance(filled, nn.Parameter) or (isinstance(filled, Tensor) and filled.is_meta):
                 return filled
         return func(*args, **keywords)

@@ -25,6 +25,7 @@ def word(*words: str) -> Fits:
 
 def whole(least: int, most: int) -> Fits:
     """A whole number from ``least`` to ``most``."""
+    # True is an int, too; a network with True layers is none.
     return lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
     )

@@ -105,6 +105,7 @@ class Hierarchy(Result):
             share = float(match[1])
             if share > 100:
                 raise InvalidFreeze(spec, "a share is at most 100%")
+            # What is left out of a whole number by rounding, as 28.999… of 100 * 0.29, is added.
             return int(depth * share / 100 + 1e-9)
         if re.fullmatch(r"-?\d+", spec):
             count = int(spec)

@@ -95,6 +95,7 @@ class Owner:
             return True
         except (PermissionError, OverflowError):
             pass  # somebody else's
+        # A zombie still takes signals; and another process may have its id by now.
         state, born = _state(self.pid)
         return state in ("Z", "X") or bool(born and self.born and born != self.born)
 
@@ -167,4 +168,5 @@ def _state(pid: int) -> tuple[str, str]:
     except OSError:
         return "", ""
     fields = text.rpartition(")")[2].split()  # the name before may hold anything
+    # Fields 3 (state) and 22 (start in clock ticks after boot) of proc(5).
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")

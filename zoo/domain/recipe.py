@@ -220,6 +220,7 @@ class Recipe:
             check = option.metadata["check"]
             if check and not check(getattr(self, option.name)):
                 raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
+        # A list where it is read from JSON or TOML; the recipe is compared and hashed.
         object.__setattr__(self, "phases", tuple(self.phases))
         if (self.strategy == "gradual") != bool(self.phases):
             raise InvalidOption("the strategy gradual and phases need each other")

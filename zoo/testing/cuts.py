@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -221,12 +221,12 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
 
 
 def _copied(value: Nested) -> Nested:
-    return tree_map_only(Tensor, torch.clone, value)  # type: ignore[no-any-return]
+    return cast(Nested, tree_map_only(Tensor, torch.clone, value))
 
 
 def _poisoned(value: Nested) -> Nested:
     """The same structure and shapes, all NaN. Full tensors: activations may write in place."""
-    return tree_map_only(Tensor, _nan_like, value)  # type: ignore[no-any-return]
+    return cast(Nested, tree_map_only(Tensor, _nan_like, value))
 
 
 def _nan_unless_same(value: object, other: Tensor) -> object:

@@ -67,6 +67,7 @@ class Frozen:
         """The copy. ``images`` (N, C, H, W) are what the gradients are left over from."""
         boundary = max(len(hierarchy.units) // 2, 1)
         frozen = copied(module)
+        # Gradients from before: freezing has to drop them.
         frozen(images[:1]).sum().backward()
         frozen.train().eval()  # drops what eval mode made some networks remember (LeViT)
         freeze(frozen, hierarchy, boundary)
