@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
@@ -81,11 +81,7 @@ class Backbone(Protocol):
         """
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module`` (`zoo.backbones.trace.trace` does this for most networks).
 

@@ -14,7 +14,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
@@ -57,11 +57,7 @@ class TimmBackbone:
             ) from error
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size

@@ -23,6 +23,7 @@ from zoo.domain.arguments import (
     whole,
     word,
 )
+from zoo.domain.hierarchy import InputSize
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import CONFIG, Config, Network, in_bounds
 from zoo.domain.surgery import adapted_preprocessing
@@ -139,7 +140,7 @@ def read(config: Config) -> Network:
     )
 
 
-def _input_size(pretrained_cfg: Config, model_args: Config) -> tuple[int, int, int]:
+def _input_size(pretrained_cfg: Config, model_args: Config) -> InputSize:
     channels, *sides = map(int, pretrained_cfg.get("input_size") or (COLORS, 224, 224))
     if "in_chans" in model_args:
         channels = int(model_args["in_chans"])
@@ -149,9 +150,7 @@ def _input_size(pretrained_cfg: Config, model_args: Config) -> tuple[int, int, i
     return channels, height, width
 
 
-def _built_for(
-    pretrained_cfg: Config, model_args: Config, size: tuple[int, int, int]
-) -> list[int] | None:
+def _built_for(pretrained_cfg: Config, model_args: Config, size: InputSize) -> list[int] | None:
     """Height and width of the images that its embeddings of positions are for."""
     if "img_size" in model_args:
         return _sides(model_args["img_size"])
@@ -173,7 +172,7 @@ def _sides(value: Any) -> list[int]:
     return [height, width]
 
 
-def _preprocessing(pretrained_cfg: Config, size: tuple[int, int, int]) -> Preprocessing:
+def _preprocessing(pretrained_cfg: Config, size: InputSize) -> Preprocessing:
     mean = tuple(map(float, pretrained_cfg.get("mean") or MEAN))
     std = tuple(map(float, pretrained_cfg.get("std") or STD))
     if not {len(mean), len(std)} <= {1, COLORS, size[0]}:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.adapt import adapt_channels
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
@@ -34,11 +34,7 @@ class TorchBackbone:
         return networks.build(architecture, options)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size

@@ -26,14 +26,9 @@ Build = Callable[[int], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a network that was built here carries as ``module.zoo_torch``.
-
-    Attributes:
-        name: The name that it is registered under.
-        options: What its factory was given.
-        preprocessing: How images become its input.
-        head: Path of its head; None if it is an encoder.
-        features: Shape of what enters the head, or leaves an encoder, for one image.
+    """What a network that was built here carries as ``module.zoo_torch``: the name that it is
+    registered under, what its factory was given, how images become its input, the path of its head
+    (None for an encoder), and the shape of what enters that, or leaves an encoder, for one image.
     """
 
     name: str

@@ -16,13 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from zoo.domain.manifest import Preprocessing
-from zoo.errors import (
-    BrokenPlugin,
-    MissingPackage,
-    UnknownName,
-    Unsupported,
-    ZooError,
-)
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported, ZooError
 from zoo.trust import check_trusted, import_path
 
 if TYPE_CHECKING:

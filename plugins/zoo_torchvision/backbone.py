@@ -20,7 +20,7 @@ from torchvision.models import (
 )
 
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
@@ -86,11 +86,7 @@ class TorchvisionBackbone:
         return cast(nn.Module, module)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size

@@ -59,14 +59,9 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """One network.
-
-    Attributes:
-        name: Its name on the Hub, without the owner's.
-        family: Its family.
-        size: Height and width of the images that its weights were published for.
-        num_classes: Outputs of the published classifier; 0 for an encoder.
-        config: What differs from the configuration class's defaults.
+    """One network by its name on the Hub, without the owner's: the ``size`` of the images that its
+    weights were published for, outputs of the published classifier (0 for an encoder), and what
+    differs from the configuration class's defaults.
     """
 
     name: str

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import PROCESSOR, Config, Network
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
@@ -51,11 +51,7 @@ class TransformersBackbone:
         return networks.build(network, options)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size

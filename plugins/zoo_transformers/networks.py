@@ -45,13 +45,7 @@ LONE_TOWER = {"bos_token_id": None, "eos_token_id": None}
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a network that was built here carries as ``module.built``.
-
-    Attributes:
-        architecture: Its row in the table.
-        preprocessing: How images become its input.
-        num_features: Size of what its head gets.
-    """
+    """What a network that was built here carries as ``module.built``."""
 
     architecture: Architecture
     preprocessing: Preprocessing

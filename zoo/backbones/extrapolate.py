@@ -19,11 +19,8 @@ CallOutputs = list[list[object]]
 
 @dataclass(frozen=True, slots=True)
 class Hollow:
-    """In the place of a tensor whose values do not matter.
-
-    Attributes:
-        like: Has its dtype and device; of any shape.
-        shape: Its shape.
+    """In the place of a tensor of that shape whose values do not matter, with the dtype and device
+    of ``like``.
     """
 
     like: Tensor

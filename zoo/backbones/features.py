@@ -47,10 +47,7 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
 
 
 def extract(
-    module: nn.Module,
-    taps: Sequence[Tap],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    task: Task,
+    module: nn.Module, taps: Sequence[Tap], batches: Iterable[tuple[Tensor, Tensor]], task: Task
 ) -> tuple[list[Tensor], Tensor]:
     """The features of all batches at each tap, in their order, and the targets.
 

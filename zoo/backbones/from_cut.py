@@ -37,12 +37,8 @@ FEW = (2, 3)
 
 
 class FromCut:
-    """A network that runs forward from one of its cuts.
-
-    Args:
-        module: The network, frozen below the cut.
-        hierarchy: Its hierarchy.
-        boundary: How many units lie below the cut; all of them: the cut before the head.
+    """A network, frozen below one of its cuts, that runs forward from there: behind its first
+    ``boundary`` units, or, if these are all, before the head.
     """
 
     def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:

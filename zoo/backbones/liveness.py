@@ -19,11 +19,8 @@ __all__ = ["cuts", "depending", "is_chain"]
 
 
 def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
-    """For each unit in order, whether the boundary before it is a cut.
-
-    Args:
-        recording: A run of the network.
-        units: For each unit, every call of its modules that have parameters, by time.
+    """For each unit in order, whether the boundary before it is a cut. ``units`` has for each every
+    call of its modules that have parameters, by time.
     """
     # Of ranges of time only the ends are marked, +1 and -1: the running sum says how many ranges
     # lie over a time. Ranges are many, and long.
@@ -65,10 +62,7 @@ def _mark(marks: list[int], begin: int, end: int) -> None:
 
 
 def _mark_live(
-    blocked: list[int],
-    operations: Sequence[Operation],
-    call: Call,
-    sources: set[int],
+    blocked: list[int], operations: Sequence[Operation], call: Call, sources: set[int]
 ) -> None:
     """Mark the times strictly between the making and each use of every value that depends on
     ``sources``.

@@ -30,12 +30,9 @@ __all__ = ["Card", "assign", "build", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a loaded module carries as ``module.zoo``.
-
-    Attributes:
-        digest: The checkpoint's identity.
-        manifest: All that is recorded of it.
-        preprocess: From a PIL image of any mode to the network's input, a float32 tensor (C, H, W).
+    """What a loaded module carries as ``module.zoo``: the checkpoint's digest, all that is recorded
+    of it, and what makes the network's input, a float32 tensor (C, H, W), of a PIL image of any
+    mode.
     """
 
     digest: Digest

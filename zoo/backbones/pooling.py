@@ -33,14 +33,10 @@ Shape = tuple[int, ...]
 
 
 def feature_dimension(shape: Shape, larger: Shape | None, native: Shape | None) -> int | None:
-    """Which dimension of an output holds features; None if that is not clear.
-
-    Args:
-        shape: The output's for one image.
-        larger: The output's for one image of twice the height and width; None where the network
-            refuses such.
-        native: The output's for one image of the size that the network is made for, which mostly
-            is a square; None if not known.
+    """Which dimension of the ``shape`` of an output for one image holds features; None if that is
+    not clear. ``larger`` is its shape for an image of twice the height and width, None where the
+    network refuses such; ``native`` that for the size that the network is made for, mostly a
+    square.
     """
     if len(shape) < 2 or shape[0] != 1:  # windows of one image, say, as if they were images
         return None
@@ -83,13 +79,11 @@ def _beside_a_square(shape: Shape) -> int | None:
 
 
 class PooledHead(nn.Module):
-    """Averages features over all positions and applies a head.
+    """Averages features over all positions and applies ``head``, from ``(N, num_features)`` to
+    outputs.
 
-    Args:
-        num_features: Size of the dimension that holds features.
-        head: From ``(N, num_features)`` to outputs.
-        dimension: Which one that is; None: the second of four, or else the last, whichever has
-            that size.
+    ``dimension`` of the input holds features; None: the second of four, or else the last, whichever
+    has that size.
     """
 
     def __init__(self, num_features: int, head: nn.Module, dimension: int | None = None) -> None:

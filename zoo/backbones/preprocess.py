@@ -100,11 +100,7 @@ def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it.
-
-    Attributes:
-        transform: Of an RGB image.
-    """
+    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it."""
 
     transform: Callable[[Image.Image], Tensor]
 

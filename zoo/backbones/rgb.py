@@ -29,16 +29,11 @@ SIXTEEN = frozenset({"PNG", "PPM"})
 
 
 def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image.Image:
-    """An image of any mode as RGB of 8 bits, upright.
+    """An image of any mode as RGB of 8 bits, upright. Errors call it ``path``; ``keep`` leaves
+    ``image`` as it is, at the cost of a copy, else it may be turned.
 
-    Args:
-        image: As it was opened.
-        path: What errors call it.
-        keep: Whether ``image`` stays as it is, at the cost of a copy; else it may be turned.
-
-    Raises:
-        InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
-            decoders raise whatever they like, too.
+    Raises: InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
+    decoders raise whatever they like, too.
     """
     white, tags = _white(image, path), getattr(image, "tag_v2", {})  # a copy has no tags
     image.load()

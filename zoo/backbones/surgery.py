@@ -17,7 +17,7 @@ from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone, Configured
-from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
@@ -79,13 +79,9 @@ def unit_named(hierarchy: Hierarchy, name: str) -> int:
 
 
 class SurgeryBackbone:
-    """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an architecture.
-
-    Args:
-        inner: The plugin.
-        surgery: What is done to each network that it builds.
-        architecture: The one that the surgery is for: it names units of it.
-        version: Of the plugin; what running a network showed is cached for this version.
+    """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an
+    ``architecture``, whose units it names. What running a network showed is cached for this
+    ``version`` of the plugin.
 
     Raises:
         UnknownName: It has no unit of a name that the surgery needs.
@@ -132,11 +128,7 @@ class SurgeryBackbone:
         return module
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units that are left, at ``input_size`` or the native one."""
         if not self.surgery.truncate:
@@ -217,7 +209,7 @@ def _end(
     version: str,
     architecture: str,
     surgery: Surgery,
-    input_size: tuple[int, int, int] | None,
+    input_size: InputSize | None,
 ) -> End:
     """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
     backbone, name = configured(plugin(), surgery), surgery.truncate

@@ -67,12 +67,8 @@ class Reached(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A call of a function, as the network does it. It can be copied and pickled.
-
-    Attributes:
-        function: One of `ACTIVATIONS`.
-        rest: What it gets after the tensor.
-        options: What it gets by name, but for the tensor.
+    """A call of one of `ACTIVATIONS`, as the network does it: with ``rest`` behind the tensor, and
+    ``options`` by name. It can be copied and pickled.
     """
 
     function: Callable[..., Tensor]
@@ -86,11 +82,7 @@ class Activation:
 
 
 class _Following(TorchFunctionMode):
-    """Watches for activations of what was seen, outside of the units' modules.
-
-    Attributes:
-        behind: What was found, by the name that was seen.
-    """
+    """Watches for activations of what was seen, outside of the modules of units and of the head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,11 +95,9 @@ class _Following(TorchFunctionMode):
         self._seen[id(value)] = name, value  # kept alive: another would have its number
 
     def enter(self, *_: object) -> None:
-        """A unit's module runs from now on."""
         self._inside += 1
 
     def leave(self, *_: object) -> None:
-        """It returned."""
         self._inside -= 1
 
     def __torch_function__(
@@ -137,13 +127,11 @@ class HookPoint:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Where features are taken.
+    """Where features are taken: behind ``unit``, or before the ``head``, from the module at
+    ``path``.
 
     Attributes:
-        unit: The unit that it is behind, or ``head``.
-        path: The module.
-        at_input: Whether features are the input of the module, rather than its output.
-        shape: Shape of the tensor for one image.
+        shape: Of the tensor for one image.
         dimension: Which dimension of it holds features; they are averaged over the others.
         activation: What the network does next with what it gives, if that is an activation.
     """

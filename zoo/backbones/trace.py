@@ -22,7 +22,7 @@ from torch import nn
 from zoo.backbones.freeze import parametric
 from zoo.backbones.liveness import cuts, depending, is_chain
 from zoo.backbones.record import Call, Recording, meta_copy, record
-from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
+from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, Unit, under
 from zoo.errors import Unsupported
 
 __all__ = ["trace"]
@@ -42,7 +42,7 @@ def trace(
     architecture: str,
     module: nn.Module,
     *,
-    input_size: tuple[int, int, int],
+    input_size: InputSize,
     head: Sequence[str] = (),
     blocks: Collection[type[nn.Module]] = (),
     containers: Collection[type[nn.Module]] = (),
@@ -73,7 +73,7 @@ def trace(
     return _assemble(architecture, module, recording, steps, tuple(head))
 
 
-def _recording(module: nn.Module, input_size: tuple[int, int, int]) -> Recording:
+def _recording(module: nn.Module, input_size: InputSize) -> Recording:
     """A run of ``module`` on one image, or of a meta copy of it.
 
     All that is made in a recorded run is kept until its end: gigabytes for large networks.

@@ -21,7 +21,7 @@ from zoo.backbones.freeze import parametric
 from zoo.backbones.pooling import add_pooled_head, the_tensor
 from zoo.backbones.record import record
 from zoo.backbones.taps import Activation, HookPoint, Reached, Tap, taps_at
-from zoo.domain.hierarchy import HeadPart, Hierarchy, under
+from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, under
 from zoo.errors import Unsupported
 
 __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
@@ -42,7 +42,7 @@ def find_end(
     module: nn.Module,
     hierarchy: Hierarchy,
     depth: int,
-    input_size: tuple[int, int, int],
+    input_size: InputSize,
     build: Callable[[tuple[int, int]], nn.Module],
 ) -> End:
     """Look at what leaves unit ``depth`` of ``module``, which is on the meta device.
@@ -125,9 +125,7 @@ def _run_to(
     raise RuntimeError(f"{type(module).__name__} did not reach {path}")
 
 
-def _last_module(
-    module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: tuple[int, int, int]
-) -> str:
+def _last_module(module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: InputSize) -> str:
     """The last module of a unit through which what it computes goes.
 
     Modules without parameters are counted to the unit that they follow in time. That may be a
@@ -155,11 +153,7 @@ def _last_module(
 
 @torch.no_grad()
 def _check_last(
-    module: nn.Module,
-    hierarchy: Hierarchy,
-    depth: int,
-    path: str,
-    input_size: tuple[int, int, int],
+    module: nn.Module, hierarchy: Hierarchy, depth: int, path: str, input_size: InputSize
 ) -> None:
     """See that nothing of what is to go runs before the module at ``path`` returns."""
     entered: list[str] = []

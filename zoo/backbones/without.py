@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from zoo.backbones.freeze import parametric
-from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.errors import InvalidOption, Unsupported
 
 __all__ = ["PassThrough", "check_removable", "exact_unit", "take_out"]
@@ -54,7 +54,7 @@ def take_out(module: nn.Module, unit: Unit) -> None:
 
 
 @torch.no_grad()
-def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, int]) -> None:
+def check_removable(module: nn.Module, unit: Unit, input_size: InputSize) -> None:
     """See that ``unit`` keeps shapes and is residual, by running it.
 
     ``module`` is on the meta device, ``input_size`` (C, H, W) one that it takes.

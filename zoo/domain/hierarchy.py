@@ -11,7 +11,10 @@ from typing import Any, Self
 from zoo.domain.result import Result
 from zoo.errors import InvalidFreeze, UnknownName
 
-__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "tuples", "under"]
+__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "InputSize", "Unit", "tuples", "under"]
+
+InputSize = tuple[int, int, int]
+"""Channels, height, width of an image that a network takes."""
 
 TRACE_VERSION = 5
 """Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
@@ -48,15 +51,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPart:
-    """The modules from features to the output.
-
-    Attributes:
-        modules: Paths of the head's modules; empty for an encoder without a head.
-        parameters: Names of its parameters.
-        buffers: Names of its buffers.
-        params: Number of parameter elements.
-        shape: Shape of the network's output for a batch of one; None if not a single tensor.
-        cut: Whether the boundary before the head is a cut.
+    """The modules from features to the output: ``modules`` (none in an encoder), ``parameters``,
+    ``buffers``, ``params`` and ``cut`` (of the boundary before it) as in `Unit`, and the ``shape`` of
+    the network's output for a batch of one.
     """
 
     modules: tuple[str, ...]
