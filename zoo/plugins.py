@@ -242,8 +242,8 @@ def _check_extras(claim: EntryPoint, *, versions: bool) -> None:
         if version is None or (
             versions and not needed.specifier.contains(version, prereleases=True)
         ):
-            wanted = f"{needed.name}{needed.specifier if versions else ''}"
-            raise _missing(claim, wanted, needed.name)
+            package = f"{needed.name}{needed.specifier if versions else ''}"
+            raise _missing(claim, package, needed.name)
 
 
 def _library(claim: EntryPoint) -> str | None:

@@ -36,14 +36,14 @@ def build(name: str, arguments: Config, options: BuildOptions) -> nn.Module:
         Unsupported: It is not built so; timm says why.
     """
     image_size, channels = options.image_size, options.channels
-    wanted, chosen = _arguments(name, image_size, channels), list(arguments)
+    overrides, chosen = _arguments(name, image_size, channels), list(arguments)
     outputs = {} if options.num_classes is None else {"num_classes": options.num_classes}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", ".*designed for 3-channel")  # CSATv2 fails as it runs
-            module = _created(name, {**arguments, **outputs, **wanted})
+            module = _created(name, {**arguments, **outputs, **overrides})
     except FAILS as error:
-        if not chosen and not (wanted and isinstance(error, REFUSES)):
+        if not chosen and not (overrides and isinstance(error, REFUSES)):
             raise
         if chosen:
             raise Unsupported(
@@ -132,12 +132,12 @@ def _arguments(
     """What timm must be told for a size and channels that are not the network's own."""
     config = timm.get_pretrained_cfg(name)
     own_channels, *own_size = config.input_size if config else (3, 0, 0)
-    wanted: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     if image_size and config and config.fixed_input_size and tuple(own_size) != image_size:
-        wanted["img_size"] = image_size
+        overrides["img_size"] = image_size
     if channels and channels != own_channels:
-        wanted["in_chans"] = channels
-    return wanted
+        overrides["in_chans"] = channels
+    return overrides
 
 
 def _resized(

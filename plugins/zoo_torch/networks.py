@@ -55,9 +55,9 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     preprocessing = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
     num_classes = options.num_classes or None
-    wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
+    chosen = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
     parameters = inspect.signature(network.factory).parameters
-    taken = {key: wanted[key] for key in wanted if wanted[key] is not None and key in parameters}
+    taken = {key: chosen[key] for key in chosen if chosen[key] is not None and key in parameters}
     if (
         preprocessing.input_size[0] != network.preprocessing.input_size[0]
         and "channels" not in taken

@@ -38,8 +38,8 @@ class AtLeast(nn.Module):
         height, width = features.shape[2:]
         if height >= self.size[0] and width >= self.size[1]:
             return features
-        wanted = max(height, self.size[0]), max(width, self.size[1])
-        return nn.functional.adaptive_avg_pool2d(features, wanted)
+        size = max(height, self.size[0]), max(width, self.size[1])
+        return nn.functional.adaptive_avg_pool2d(features, size)
 
 
 def make_convolutional(module: nn.Module) -> None:

@@ -109,17 +109,17 @@ class _Opener:
                 self.parametric.add(path)
         # Containers win: they are opened although their shortcut makes them look like blocks.
         self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
-        self.found: list[_Step] = []
+        self.units: list[_Step] = []
         self.seen: set[str] = set()
         self.idle: list[str] = []  # modules that are no steps and ran since the last step
 
     def steps(self) -> list[_Step]:
         """The units, with their modules, in execution order."""
         self._open(self.recording.root)
-        return self.found
+        return self.units
 
     def _open(self, call: Call) -> None:
-        first = len(self.found)
+        first = len(self.units)
         norms: list[str] = []  # those that come before the first step of their container
         for child in call.children:
             path = child.path
@@ -130,7 +130,7 @@ class _Opener:
                 (norms or self.idle).append(path)
             elif child is not self.recording.calls[path][0]:
                 continue  # shared: it belongs to the unit inside which it ran first (CoaT)
-            elif self._is_norm(path) and len(self.found) > first:
+            elif self._is_norm(path) and len(self.units) > first:
                 self._extend(path)
             elif self._is_norm(path):
                 norms += [*self.idle, path]
@@ -145,43 +145,43 @@ class _Opener:
 
     def _open_after(self, norms: list[str], call: Call) -> list[str]:
         """Open a container; ``norms`` go to its first step, or come back if it has none."""
-        before = len(self.found)
+        before = len(self.units)
         self._open(call)
-        if len(self.found) == before:
+        if len(self.units) == before:
             return norms
-        self.found[before].modules[:0] = norms
+        self.units[before].modules[:0] = norms
         return []
 
     def _place(self, norms: list[str], call: Call) -> None:
         """Give norms that no step followed to the last step there is, or make them one."""
         while norms and norms[-1] not in self.parametric:
             self.idle.insert(0, norms.pop())
-        if norms and self.found:
-            self.found[-1].modules += norms
+        if norms and self.units:
+            self.units[-1].modules += norms
         elif norms:
             self._begin(norms, call.path)
 
     def _begin(self, modules: list[str], container: str) -> None:
-        if self.found:
+        if self.units:
             self._extend()
         else:
             modules, self.idle = [*self.idle, *modules], []
-        self.found.append(_Step(modules, container))
+        self.units.append(_Step(modules, container))
 
     def _extend(self, *modules: str) -> None:
         """Give the last step what ran since, then ``modules``."""
-        self.found[-1].modules += [*self.idle, *modules]
+        self.units[-1].modules += [*self.idle, *modules]
         self.idle = []
 
     def _name_after_container(self, call: Call, first: int) -> None:
         """A container of leaves that gave one step (convolution and norm) is that step."""
-        mine = self.found[first:]
+        mine = self.units[first:]
         if not call.parent or len(mine) != 1 or any(under(p, [call.path]) for p in self.head):
             return
         inner = [path for path in mine[0].modules if under(path, [call.path])]
         if inner != mine[0].modules or any(list(self.modules[p].children()) for p in inner):
             return
-        self.found[first] = _Step([call.path], call.parent.path)
+        self.units[first] = _Step([call.path], call.parent.path)
 
     def _opens(self, call: Call) -> bool:
         module = self.modules[call.path]

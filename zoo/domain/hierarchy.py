@@ -52,8 +52,8 @@ class Unit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPart:
     """The modules from features to the output: ``modules`` (none in an encoder), ``parameters``,
-    ``buffers``, ``params`` and ``cut`` (of the boundary before it) as in `Unit`, and the ``shape`` of
-    the network's output for a batch of one.
+    ``buffers``, ``params`` and ``cut`` (of the boundary before it) as in `Unit`, and the ``shape``
+    of the network's output for a batch of one.
     """
 
     modules: tuple[str, ...]

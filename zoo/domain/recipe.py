@@ -281,10 +281,10 @@ class Recipe:
             InvalidOption: It is not TOML, or has an option that does not exist.
         """
         try:
-            found = tomllib.loads(text)
+            table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InvalidOption(f"the recipe is not TOML: {error}") from error
-        named = {key.replace("-", "_"): value for key, value in found.items()}
+        named = {key.replace("-", "_"): value for key, value in table.items()}
         return cls.from_json({**named, **options})
 
     @classmethod

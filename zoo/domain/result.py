@@ -56,9 +56,12 @@ class Result:
 
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        told = (f"{key}={_SHORT.repr(value)}" for key, value in values.items()
-                if value is not None and value not in ((), "", {}))  # fmt: skip
-        return f"{type(self).__name__}({', '.join(told)})"
+        shown = [
+            f"{name}={_SHORT.repr(value)}"
+            for name, value in values.items()
+            if value is not None and value not in ((), "", {})
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

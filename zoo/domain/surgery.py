@@ -92,11 +92,11 @@ class Surgery:
 
     def to_options(self) -> dict[str, object]:
         """Inverse of `parse`: plain data, without what is as the architecture has it."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        options["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
         return {
             name: _plain(value)
-            for name, value in given.items()
+            for name, value in options.items()
             if value is not None and value != () and value is not False
         }
 
@@ -122,12 +122,12 @@ class Surgery:
         Raises:
             Unsupported: The two do not go together.
         """
-        given = {
+        changes = {
             field.name: getattr(later, field.name)
             for field in fields(self)
             if getattr(later, field.name) not in (None, (), False)
         }
-        both = replace(self, **{**given, "without": (*self.without, *later.without)})
+        both = replace(self, **{**changes, "without": (*self.without, *later.without)})
         if both.truncate and both.convolutional:
             raise Unsupported(
                 "a truncated network has no fully connected layers to make convolutions of"
@@ -187,9 +187,9 @@ def _plain(value: object) -> object:
 def _wrong(options: Mapping[str, object]) -> str | None:
     """What is wrong with the first value that is."""
     for name, value in options.items():
-        holds, wanted = CHECKS[name]
+        holds, allowed = CHECKS[name]
         if not holds(value):
-            return f"'{name}' must be {wanted}, not {value!r:.80}"
+            return f"'{name}' must be {allowed}, not {value!r:.80}"
     return None
 
 

@@ -80,8 +80,8 @@ def proves_cut(
     ]
     frozen = hierarchy.units[:depth] if train else None
     with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
-        entered, given, ordinary = _ordinary_run(module, entry, earlier, images)
-        outputs = _unless_same(given, _poisoned_run(module, entry, earlier, images))
+        entered, observed, ordinary = _ordinary_run(module, entry, earlier, images)
+        outputs = _unless_same(observed, _poisoned_run(module, entry, earlier, images))
         with ExitStack() as changes:
             for child in earlier:
                 changes.enter_context(_replaced_forward(child, _stub(outputs[child])))
@@ -109,10 +109,10 @@ def _ordinary_run(
         if not entered:
             entered.append(_copied(inputs))
 
-    with _before(entry, enter), _watched(earlier) as given:
+    with _before(entry, enter), _watched(earlier) as observed:
         torch.manual_seed(SEED)
         ordinary = _copied(module(images))
-    return entered[0], given, ordinary
+    return entered[0], observed, ordinary
 
 
 def _poisoned_run(
@@ -123,9 +123,9 @@ def _poisoned_run(
     def stop(*_: object) -> None:
         raise _Entered
 
-    with _before(entry, stop), _watched(earlier) as given, suppress(_Entered):
+    with _before(entry, stop), _watched(earlier) as observed, suppress(_Entered):
         module(_poisoned(images))
-    return given
+    return observed
 
 
 class _Entered(Exception):
@@ -139,20 +139,20 @@ def _before(entry: nn.Module, hook: Callable[..., object]) -> RemovableHandle:
 @contextmanager
 def _watched(children: list[nn.Module]) -> Iterator[CallOutputs]:
     """What each call of ``children`` gives, as copies: what comes next may write in place."""
-    given: CallOutputs = {child: [] for child in children}
+    observed: CallOutputs = {child: [] for child in children}
     with ExitStack() as hooks:
         for child in children:
             note = child.register_forward_hook(
-                lambda child, _, output: given[child].append(_copied(output))
+                lambda child, _, output: observed[child].append(_copied(output))
             )
             hooks.enter_context(note)
-        yield given
+        yield observed
 
 
-def _unless_same(given: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
-    """NaN in the shape of what was given, but for what images of NaN give just so."""
+def _unless_same(observed: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
+    """NaN in the shape of what was observed, but for what images of NaN give just so."""
     expected: CallOutputs = {}
-    for child, outputs in given.items():
+    for child, outputs in observed.items():
         others = poisoned[child]
         expected[child] = [
             tree_map(_nan_unless_same, output, others[call])
@@ -212,11 +212,11 @@ def _modes(module: nn.Module, frozen: Sequence[Unit] | None) -> Iterator[None]:
 @contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
     """Batch-norm in train mode moves its statistics: put them back."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
     finally:
-        for buffer, before in kept:
+        for buffer, before in values:
             buffer.copy_(before)
 
 

@@ -190,11 +190,11 @@ def check_batch_mates(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -
     frozen = Frozen.middle(module, hierarchy, images)
     first, second = images[:2]
     paths = [unit.modules[-1] for unit in frozen.below]
-    wanted = _leaving(frozen.module.eval(), paths, torch.stack([first, second]))
+    expected = _leaving(frozen.module.eval(), paths, torch.stack([first, second]))
     for mate in (second, 3 * second - 1):
         left = _leaving(frozen.module.train(), paths, torch.stack([first, mate]))
         for path in paths:
-            for one, other in zip(left[path], wanted[path], strict=True):
+            for one, other in zip(left[path], expected[path], strict=True):
                 assert torch.equal(one, other), path
 
 

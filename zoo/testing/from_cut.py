@@ -37,8 +37,8 @@ def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> l
     entered = boundaries(hierarchy)
     for boundary in entered:
         expected = train_whole(module, hierarchy, boundary, images)
-        found = train_from_cut(module, hierarchy, boundary, images)
-        for step, (one, other) in enumerate(zip(expected, found, strict=True)):
+        actual = train_from_cut(module, hierarchy, boundary, images)
+        for step, (one, other) in enumerate(zip(expected, actual, strict=True)):
             assert one.keys() == other.keys()
             wrong = [name for name in one if one[name] != other[name]]
             assert not wrong, f"{hierarchy.boundary_name(boundary)}, step {step}: {wrong[:3]}"
@@ -57,8 +57,8 @@ def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) 
     entered = boundaries(hierarchy)
     for boundary in entered:
         entry = FromCut(late, hierarchy, boundary)
-        found = entry.forward(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
-        assert torch.equal(found, expected), hierarchy.boundary_name(boundary)
+        actual = entry.forward(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
+        assert torch.equal(actual, expected), hierarchy.boundary_name(boundary)
     return entered
 
 

@@ -89,9 +89,9 @@ class BackendSuite:
     def test_nothing_is_something(self, backend: Backend, length: int | None) -> None:
         """No bytes are kept under a key, too."""
         backend.put(KEY, [])
-        found = backend.stat(KEY)
-        assert found is not None
-        assert found.bytes == 0
+        stat = backend.stat(KEY)
+        assert stat is not None
+        assert stat.bytes == 0
         assert get(backend, KEY, 0, length) == b""
 
     @pytest.mark.parametrize("offset", [0, 1])
@@ -151,10 +151,10 @@ class BackendSuite:
         (file,) = backend.list("objects/")
         assert (file.name, file.bytes) == (KEY, len(BODY))
         second = timedelta(seconds=1)  # as exact as some services are
-        found = backend.stat(KEY)
-        assert found is not None
-        assert (found.name, found.bytes) == (KEY, len(BODY))
-        assert abs(found.at - file.at) <= second
+        stat = backend.stat(KEY)
+        assert stat is not None
+        assert (stat.name, stat.bytes) == (KEY, len(BODY))
+        assert abs(stat.at - file.at) <= second
         assert before - second <= file.at <= backend.now() + second
 
     def test_folders_are_listed_apart(self, backend: Backend) -> None:

@@ -43,7 +43,7 @@ def sizes_of(how: m.Preprocessing) -> tuple[tuple[int, int], ...]:
 
 
 def check_adapted(
-    backbone: Backbone, architecture: str, state: Mapping[str, Tensor], **wanted: Any
+    backbone: Backbone, architecture: str, state: Mapping[str, Tensor], **options: Any
 ) -> nn.Module | None:
     """Assert that the network is built for images of another ``image_size`` or ``channels`` and
     says so, and that weights are fitted to it: wholly to other channels, as far as there is a rule
@@ -54,10 +54,10 @@ def check_adapted(
     before = {name: tensor._version for name, tensor in state.items()}
     try:
         with on_meta():
-            module = backbone.build(architecture, BuildOptions(**wanted)).eval()
+            module = backbone.build(architecture, BuildOptions(**options)).eval()
         channels, *size = backbone.preprocessing(module).input_size
-        assert channels == wanted.get("channels", channels)
-        assert tuple(size) == wanted.get("image_size", tuple(size))
+        assert channels == options.get("channels", channels)
+        assert tuple(size) == options.get("image_size", tuple(size))
         fitted = backbone.fit_weights(module, state)
     except Unsupported:
         return None
@@ -67,7 +67,7 @@ def check_adapted(
         assert fitted[name] is state[name], f"{name} fits, and is to stay as it is"
     for name in misfits(module, fitted):
         assert fitted[name] is state[name], f"{name} was changed, and does not fit"
-    if "channels" in wanted:
+    if "channels" in options:
         assert not misfits(module, fitted)
     return module
 
@@ -86,8 +86,8 @@ def check_config(backbone: Backbone, architecture: str, module: nn.Module, outpu
         return backbone.export_config(module, manifest)
 
     names = tuple(f"class {index}" for index in range(outputs))
-    for found in (config(()), config(names)):
-        assert json.loads(json.dumps(found))
+    for exported in (config(()), config(names)):
+        assert json.loads(json.dumps(exported))
 
 
 def check_version(backbone: Backbone) -> None:
