@@ -60,7 +60,13 @@ def backbone_version(name: str) -> str:
         BrokenPlugin: Two distributions claim the name.
     """
     claim = _claim("zoo.backbones", name)
-    library = _library(claim) or _libraries(claim)
+    library = _library(claim)
+    if not library:
+        packages = sorted({each.name for each in _requirements(claim)})
+        versions = {package: _installed(package) for package in packages}
+        library = ", ".join(
+            f"{package} {version}" for package, version in versions.items() if version
+        )
     return ", ".join(filter(None, (_owner(claim, version=True), library, f"trace {TRACE_VERSION}")))
 
 
@@ -255,13 +261,6 @@ def _library(claim: EntryPoint) -> str | None:
         with suppress(Exception, SystemExit):  # whatever is wrong with it, loading it says so
             return str(import_module(package).version())
     return None
-
-
-def _libraries(claim: EntryPoint) -> str:
-    """All that a plugin's distribution requires and that is installed, with versions."""
-    packages = sorted({each.name for each in _requirements(claim)})
-    versions = {name: _installed(name) for name in packages}
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
 def _requirements(claim: EntryPoint) -> list[Requirement]:

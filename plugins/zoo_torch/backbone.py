@@ -8,6 +8,7 @@ from dataclasses import asdict
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import adapt_channels
+from zoo.backbones.pooling import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
@@ -42,14 +43,28 @@ class TorchBackbone:
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Path of the head; empty for an encoder."""
-        return networks.head_modules(module)
+        if hasattr(module, POOLED_HEAD):
+            return (POOLED_HEAD,)
+        head = networks.built(module).head
+        return () if head is None else (head,)
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         """Put ``build(num_features)`` in the place of the head, or behind an encoder."""
         del num_outputs  # nothing but the head knows of them
-        networks.replace_head(module, build)
+        known = networks.built(module)
+        new = build(known.num_features)
+        if known.head is None and type(module).forward is nn.Sequential.forward:
+            # It runs all of its children in turn, so the head is the last of them.
+            module.add_module(POOLED_HEAD, PooledHead(known.num_features, new))
+        elif known.head is None:
+            add_pooled_head(module, known.num_features, lambda _: new)
+        elif len(known.features) == 4:  # a convolution's place: maps come in, and go out
+            flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), new, networks.Map())
+            module.set_submodule(known.head, flat)
+        else:
+            module.set_submodule(known.head, new)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input, as it was registered."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.pooling import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.record import Recording, record
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Preprocessing
@@ -19,9 +17,7 @@ from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torch.registered import Network, find
 
-__all__ = ["Built", "build", "built", "head_modules", "replace_head"]
-
-Build = Callable[[int], nn.Module]
+__all__ = ["Built", "Map", "build", "built"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +69,11 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     return module
 
 
-def head_modules(module: nn.Module) -> tuple[str, ...]:
-    """Path of the head; empty for an encoder."""
-    if hasattr(module, POOLED_HEAD):
-        return (POOLED_HEAD,)
-    head = built(module).head
-    return () if head is None else (head,)
-
-
-def replace_head(module: nn.Module, make: Build) -> None:
-    """Put a ``make(num_features)`` in the place of the head, or behind an encoder."""
-    known = built(module)
-    if known.head is None:
-        if type(module).forward is nn.Sequential.forward:  # it runs the head as its last child
-            head = PooledHead(known.num_features, make(known.num_features))
-            module.add_module(POOLED_HEAD, head)
-        else:
-            add_pooled_head(module, known.num_features, make)
-        return
-    new = make(known.num_features)
-    if len(known.features) == 4:  # a convolution's place: maps come in, and go out
-        new = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), new, _Map())
-    module.set_submodule(known.head, new)
-
-
-class _Map(nn.Module):
+class Map(nn.Module):
     """Outputs as a map of one place."""
 
     def forward(self, outputs: Tensor) -> Tensor:
+        """From (N, K) to (N, K, 1, 1)."""
         return outputs[..., None, None]
 
 

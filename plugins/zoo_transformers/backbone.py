@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
@@ -55,24 +56,41 @@ class TransformersBackbone:
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size
-        networks.fill_caches(module, size[1:])
+        for child in module.modules():
+            # BEiT's index of places: else the first layer makes it for all, and so owns it.
+            if hasattr(child, "generate_relative_position_index"):
+                places = networks.grid(module, size[1:])
+                cast(Any, child).generate_relative_position_index(places)
+        from transformers import PreTrainedModel
+
+        # Models inside hand on all that they know, not what is needed alone.
+        models = {type(each) for each in module.modules() if isinstance(each, PreTrainedModel)}
         return trace(
             architecture,
             module,
             input_size=size,
             head=self.head_modules(module),
-            containers=networks.models(module),
+            containers=models,
         )
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Paths of the layers that give the classes; empty where transformers has none."""
-        return networks.head_modules(module)
+        if hasattr(module, POOLED_HEAD):
+            return (POOLED_HEAD,)
+        return networks.built(module).architecture.family.heads
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         """Put ``build(num_features)`` in the place of each layer that gives the classes."""
-        networks.replace_head(module, num_outputs, build)
+        known = networks.built(module)
+        if not known.architecture.family.heads:
+            add_pooled_head(module, known.num_features, build)
+            return
+        for path in known.architecture.family.heads:
+            module.set_submodule(path, build(known.num_features))
+        model = cast(Any, module)
+        model.num_labels = model.config.num_labels = num_outputs
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input, as its published processor does it."""

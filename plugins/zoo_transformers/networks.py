@@ -11,7 +11,7 @@ networks take images of any size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,22 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import adapt_channels, misfits
-from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
 from zoo_transformers.architectures import Architecture
 
-__all__ = [
-    "Built",
-    "build",
-    "built",
-    "fill_caches",
-    "fit_weights",
-    "head_modules",
-    "models",
-    "replace_head",
-]
+__all__ = ["Built", "build", "built", "fit_weights", "grid"]
 
 POSITIONS = ("position_embeddings", "position_embedding.weight")
 """What embeddings of positions are called: (1, places, features), or (places, features)."""
@@ -84,43 +74,6 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
         module.register_forward_pre_hook(_flip_channels)
     module.register_forward_hook(_one_tensor)
     return module
-
-
-def fill_caches(module: nn.Module, size: tuple[int, int]) -> None:
-    """Let BEiT's index of places be there before a run: the first layer would make it for all."""
-    for child in module.modules():
-        if hasattr(child, "generate_relative_position_index"):
-            places = _grid(module, size)
-            cast(Any, child).generate_relative_position_index(places)
-
-
-def models(module: nn.Module) -> set[type[nn.Module]]:
-    """Classes of the models inside: they hand on all that they know, not what is needed alone."""
-    from transformers import PreTrainedModel
-
-    return {type(child) for child in module.modules() if isinstance(child, PreTrainedModel)}
-
-
-def head_modules(module: nn.Module) -> tuple[str, ...]:
-    """Paths of the layers that give the classes, or of the Identity in their place.
-
-    Empty for an encoder that transformers has no classifier for.
-    """
-    return (
-        (POOLED_HEAD,) if hasattr(module, POOLED_HEAD) else built(module).architecture.family.heads
-    )
-
-
-def replace_head(module: nn.Module, num_outputs: int, make: Callable[[int], nn.Module]) -> None:
-    """Put a ``make(num_features)`` in the place of each layer that gives the classes."""
-    known = built(module)
-    if not known.architecture.family.heads:
-        add_pooled_head(module, known.num_features, make)
-        return
-    for path in known.architecture.family.heads:
-        module.set_submodule(path, make(known.num_features))
-    model = cast(Any, module)
-    model.num_labels = model.config.num_labels = num_outputs
 
 
 def _model_class(architecture: Architecture) -> Any:
@@ -231,11 +184,11 @@ def fit_weights(
     fitted = adapt_channels(module, state)
     for name, shape in misfits(module, fitted).items():
         if name.endswith(POSITIONS) and fitted[name].shape[-1] == shape[-1]:
-            fitted[name] = _resized(fitted[name], shape, _grid(module, size))
+            fitted[name] = _resized(fitted[name], shape, grid(module, size))
     return fitted
 
 
-def _grid(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+def grid(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
     """How many patches an image of ``size`` has, in height and width."""
     config = cast(Any, module).config
     patch = getattr(config, "vision_config", config).patch_size

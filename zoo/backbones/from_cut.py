@@ -24,7 +24,7 @@ from zoo.backbones.freeze import parametric
 from zoo.backbones.record import tensors_in
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["CutInputs", "FromCut"]
+__all__ = ["CutInputs", "FromCut", "entry_of"]
 
 CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
@@ -45,7 +45,7 @@ class FromCut:
         self.module = module
         self.hierarchy = hierarchy
         self.boundary = boundary
-        self._entry = module.get_submodule(_entry(module, hierarchy, boundary))
+        self._entry = module.get_submodule(entry_of(module, hierarchy, boundary))
         self._below = [
             module.get_submodule(path)
             for unit in hierarchy.units[:boundary]
@@ -221,7 +221,8 @@ def _copied(output: Nested) -> Nested:
     return cast(Nested, tree_map_only(Tensor, torch.clone, output))
 
 
-def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+def entry_of(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    """The path of the first module above a cut."""
     if boundary == len(hierarchy.units):
         return hierarchy.head.modules[0]
     modules = hierarchy.units[boundary].modules

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from zoo.backbones.freeze import parametric
+from zoo.backbones.from_cut import entry_of
 from zoo.domain.hierarchy import Hierarchy, Unit
 
 __all__ = ["check_cuts", "proves_cut"]
@@ -72,7 +73,7 @@ def proves_cut(
         train: Prove it for training: what is below the boundary in eval mode, as frozen parts are,
             and all else in train mode, with the same random numbers in both runs.
     """
-    entry = module.get_submodule(_entry(module, hierarchy, depth))
+    entry = module.get_submodule(entry_of(module, hierarchy, depth))
     earlier = [
         module.get_submodule(path)
         for unit in hierarchy.units[:depth]
@@ -90,13 +91,6 @@ def proves_cut(
             torch.manual_seed(SEED)
             late = module(_poisoned(images))
     return feed.fed and _bit_equal(ordinary, late)
-
-
-def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
-    if depth == len(hierarchy.units):
-        return hierarchy.head.modules[0]
-    unit = hierarchy.units[depth]
-    return next(iter(parametric(module, unit.modules)), unit.modules[0])
 
 
 def _ordinary_run(
