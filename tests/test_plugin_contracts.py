@@ -72,7 +72,7 @@ def test_a_method_by_its_earlier_name_is_taken_with_a_warning(install: Install) 
     assert plugin.fit_weights(None, {}) == 7  # type: ignore[arg-type,comparison-overlap]
 
 
-@pytest.mark.parametrize("method", ["list(self)", "stat(self)", "open(self, key)"])
+@pytest.mark.parametrize("method", ["list(self)", "stat(self)", "put(self, key)"])
 def test_a_remote_that_is_asked_for_what_it_does_not_take_is_blamed(
     install: Install, tmp_path: Path, method: str
 ) -> None:
