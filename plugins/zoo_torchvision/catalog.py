@@ -66,7 +66,7 @@ class TorchvisionCatalog:
             source="torchvision",
             locator=locator,
             revision=digits,
-            files=(SourceFile(file, download.size_of(str(weights.url))),),
+            files=(SourceFile(file, download.size_of(_url(weights))),),
             weights=file,
             license=license_of(weights),
         )
@@ -75,7 +75,7 @@ class TorchvisionCatalog:
         """The bytes of the weights file from ``offset`` on; read whole, they are checked."""
         if path != release.weights:
             raise UnknownName("file", path, [release.weights])
-        url, size = str(_weights(release.locator).url), release.file(path).size
+        url, size = _url(_weights(release.locator)), release.file(path).size
         hasher = hashlib.sha256()
         for piece in download.stream(url, size, offset):
             hasher.update(piece)
@@ -102,3 +102,7 @@ def _weights(locator: str) -> WeightsEnum:
         near = difflib.get_close_matches(locator, published, n=4, cutoff=0.5)
         raise UnknownName("torchvision weights", locator, near)
     return published[locator][1]
+
+
+def _url(weights: WeightsEnum) -> str:
+    return str(weights.url)
