@@ -34,7 +34,7 @@ def test_the_command_line_reference_is_up_to_date() -> None:
 def test_the_page_of_limits_is_up_to_date() -> None:
     text = (ROOT / "docs" / "limits.md").read_text()
     assert text == page(), "run: python -m zoo_cli.limits > docs/limits.md"
-    for name in limits.__all__:
+    for name in (each for each in vars(limits) if each.isupper() and each != "MIB"):
         assert f"| `{name}` | " in text
 
 

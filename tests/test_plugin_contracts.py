@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fakes.checkpoints import add_checkpoint
 from fakes.plugin_code import BACKBONE, HEAD, SOURCE, Install
 from fakes.program import zoo
 
@@ -56,3 +57,30 @@ def test_a_remote_that_is_connected_with_what_it_does_not_take_is_blamed(
     Workspace.create(home).close()
     said = zoo("--home", home, "verify", "old://lab")
     said.refused("the remote 'old' of acme_y fails: ", "unexpected keyword argument 'create'")
+
+
+def test_a_method_by_its_earlier_name_is_taken_with_a_warning(install: Install) -> None:
+    code = BACKBONE.format("return ['net']").replace("def fit_weights", "def adapt")
+    install(
+        "acme_v",
+        "zoo.backbones",
+        "old = acme_v:Plugin",
+        code.replace("state): pass", "state): return 7"),
+    )
+    with pytest.warns(DeprecationWarning, match="old: a backbone's method 'adapt'"):
+        plugin = plugins.backbone("old")
+    assert plugin.fit_weights(None, {}) == 7  # type: ignore[arg-type,comparison-overlap]
+
+
+@pytest.mark.parametrize("method", ["list(self)", "stat(self)", "put(self, key)"])
+def test_a_remote_that_is_asked_for_what_it_does_not_take_is_blamed(
+    install: Install, tmp_path: Path, method: str
+) -> None:
+    code = "from zoo.testing.memory import MemoryBackend\n"
+    code += f"class Plugin(MemoryBackend):\n    def {method}: pass\n"
+    install("acme_w", "zoo.remotes", "odd = acme_w:Plugin", code)
+    workspace = Workspace.create(tmp_path / "zoo")
+    add_checkpoint(workspace, "team/net")
+    workspace.close()
+    said = zoo("--home", tmp_path / "zoo", "push", "team/net", "--to", "odd://lab")
+    said.refused("the remote ", "acme_w", " fails: ", "positional argument")

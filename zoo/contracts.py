@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.domain.network import Network
+from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
 from zoo.domain.stored import Stored
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
@@ -31,9 +31,24 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Backbone", "Backend", "Catalog", "Configured", "Folder", "Guarded", "Head", "Kind",
-           "Known", "Local", "Many", "Mapped", "Queried", "Syncing", "Source",
-           "Target"]  # fmt: skip
+__all__ = [
+    "Backbone",
+    "Backend",
+    "Catalog",
+    "Configured",
+    "Folder",
+    "Guarded",
+    "Head",
+    "Kind",
+    "Known",
+    "Local",
+    "Many",
+    "Mapped",
+    "Queried",
+    "Source",
+    "Syncing",
+    "Target",
+]
 
 Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
 """What a store holds under a digest: an object as it is or encoded (see ``docs/store.md``), or a
@@ -57,10 +72,8 @@ class Backbone(Protocol):
         """
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
-        """The network with untrained weights; works under ``torch.device("meta")``.
-
-        One that takes images of any size need not heed ``image_size``, except in its
-        `preprocessing`.
+        """The network with untrained weights; works under ``torch.device("meta")``. One that takes
+        images of any size need not heed ``image_size``, except in its `preprocessing`.
 
         Raises:
             UnknownName: No such architecture, or no such tag of it.
@@ -68,11 +81,7 @@ class Backbone(Protocol):
         """
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module`` (`zoo.backbones.trace.trace` does this for most networks).
 
@@ -98,21 +107,17 @@ class Backbone(Protocol):
         """Class names of the published weights in index order; empty where unknown."""
 
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
-        """The module's own key for each key in ``names`` of a weights file.
-
-        Own keys, and keys that no rule covers, map to themselves: whether the result fits is
-        checked by whoever loads it. Left out is what published files are known to hold beside the
-        network, such as the text encoder of a pair.
+        """The module's own key for each key in ``names`` of a weights file; one that no rule covers
+        maps to itself, as whoever loads the result checks the fit. Left out is what published files
+        are known to hold beside the network, such as the text encoder of a pair.
         """
 
-    def adapt(
+    def fit_weights(
         self, module: nn.Module, state: Mapping[str, torch.Tensor]
     ) -> Mapping[str, torch.Tensor]:
         """``state``, own names to weights of another image size or of three channels, fitted to
-        ``module`` (`zoo.backbones.adapt.adapt_channels` does the latter for most networks).
-
-        Tensors that fit already come back as they are, and so do those that no rule covers:
-        whoever loads the result checks the fit.
+        ``module`` (`zoo.backbones.adapt.adapt_channels` does the latter for most networks). Tensors
+        that fit already come back as they are, and so do those that no rule covers.
 
         Raises:
             Unsupported: A tensor cannot be fitted, and the reason is known.
@@ -129,13 +134,10 @@ class Configured(Protocol):
     What they hold comes from anybody: nothing in it is imported, called or opened by its name.
     """
 
-    def read_config(
-        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
-    ) -> Network:
-        """The network that ``config.json`` and ``preprocessor_config.json`` describe.
-
-        ``names`` are what the files and what they derive from are called, likeliest first. All of
-        ``config`` that changes what the network computes is told by the result.
+    def read_config(self, config: Config, processor: Config, names: Sequence[str]) -> Network:
+        """The network that ``config.json`` and ``preprocessor_config.json`` describe; ``names`` are
+        what the files and what they derive from are called, likeliest first. The result tells all
+        of ``config`` that changes what the network computes.
 
         Raises:
             Unsupported: It holds an argument that is not known, or a value out of bounds, which is
@@ -143,7 +145,7 @@ class Configured(Protocol):
             KeyError, TypeError, ValueError, AttributeError, OverflowError: It is malformed.
         """
 
-    def configured(self, arguments: Mapping[str, Any]) -> Backbone:
+    def configured(self, arguments: Config) -> Backbone:
         """This plugin, building each network with these keyword arguments of its library.
 
         Raises:
@@ -165,7 +167,7 @@ class Known(Protocol):
     def outline(self, architecture: str) -> Outline | None:
         """What the installed version of the library builds under that name."""
 
-    def read_config(self, config: Mapping[str, Any]) -> Network | None:
+    def read_config(self, config: Config) -> Network | None:
         """The network that ``config.json`` describes, if it is built as its outline says, but for
         the number of outputs.
         """
@@ -195,9 +197,8 @@ class Queried(Catalog, Protocol):
     def pages(
         self, *, library: str | None = None, author: str | None = None, cursor: str | None = None
     ) -> Iterator[Page]:
-        """What belongs to a library or an author, last updated first, in pages.
-
-        ``cursor`` is that of the page before the first one that is wanted.
+        """What belongs to a library or an author, last updated first, in pages from ``cursor`` on,
+        that of the page before.
 
         Raises:
             Unavailable: The source does not answer.
@@ -242,7 +243,7 @@ class Target(Protocol):
         locator: str,
         folder: Path,
         *,
-        facts: Mapping[str, Any],
+        facts: Config,
         lineage: Sequence[str],
         known: Collection[str],
         force: bool,
@@ -251,7 +252,7 @@ class Target(Protocol):
         """Make the files of ``folder`` the newest revision of ``locator``; which that is.
 
         ``facts`` and ``lineage``, lines of Markdown, go into its card, beside what people wrote
-        there. ``known`` are the revisions that this builds on: on top of another one, only
+        there. On top of another revision than the ``known`` ones, that this builds on, only
         ``force`` publishes. What is made is ``private`` if asked so.
 
         Raises:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -11,13 +12,7 @@ from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.contracts import (
-    Backbone,
-    Backend,
-    Catalog,
-    Head,
-    Known,
-)
+from zoo.contracts import Backbone, Backend, Catalog, Head, Known
 from zoo.domain.hierarchy import TRACE_VERSION
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
@@ -50,7 +45,7 @@ CONTRACTS: dict[str, type] = {
 
 def backbone(name: str) -> Backbone:
     """The backbone plugin ``name``. Raises as `load` does."""
-    return cast(Backbone, _made("zoo.backbones", name))
+    return cast(Backbone, _instance("zoo.backbones", name))
 
 
 def backbone_version(name: str) -> str:
@@ -65,7 +60,13 @@ def backbone_version(name: str) -> str:
         BrokenPlugin: Two distributions claim the name.
     """
     claim = _claim("zoo.backbones", name)
-    library = _told(claim) or _libraries(claim)
+    library = _library(claim)
+    if not library:
+        packages = sorted({each.name for each in _requirements(claim)})
+        versions = {package: _installed(package) for package in packages}
+        library = ", ".join(
+            f"{package} {version}" for package, version in versions.items() if version
+        )
     return ", ".join(filter(None, (_owner(claim, version=True), library, f"trace {TRACE_VERSION}")))
 
 
@@ -91,19 +92,19 @@ def known(name: str) -> Known | None:
     package, in_package, _ = _claim("zoo.backbones", name).module.rpartition(".")
     if in_package:
         with suppress(Exception, SystemExit):  # whatever is wrong with it, the plugin is asked
-            found = import_module(f"{package}.known")
-            return found if isinstance(found, Known) else None
+            module = import_module(f"{package}.known")
+            return module if isinstance(module, Known) else None
     return None
 
 
 def catalog(name: str) -> Catalog:
     """The source plugin ``name``, which may be a mere catalog. Raises as `load` does."""
-    return cast(Catalog, _made("zoo.sources", name))
+    return cast(Catalog, _instance("zoo.sources", name))
 
 
 def head(name: str) -> Head:
     """The head plugin ``name``. Raises as `load` does."""
-    return cast(Head, _made("zoo.heads", name))
+    return cast(Head, _instance("zoo.heads", name))
 
 
 def remote(name: str) -> type[Backend]:
@@ -137,18 +138,36 @@ def load(group: str, name: str) -> Any:
             the name.
     """
     with blaming(group, name):
-        found = _claim(group, name).load()
-    _check(group, name, _lacks(found, _methods(CONTRACTS[group])))
-    return found
+        plugin = _claim(group, name).load()
+    if group == "zoo.backbones" and hasattr(plugin, "adapt") and not hasattr(plugin, "fit_weights"):
+        warnings.warn(
+            f"{name}: a backbone's method 'adapt' is called 'fit_weights' now, and will not be "
+            "asked for in a later version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # On the class, once: whoever makes an instance of it later has it, too.
+        plugin.fit_weights = plugin.adapt
+    # Annotations alone are set on instances.
+    _check_has(plugin, [each for each in vars(CONTRACTS[group]) if each[0] != "_"], group, name)
+    return plugin
 
 
-def _made(group: str, name: str) -> Any:
-    """An instance of a plugin's class. Raises as `load` does."""
+def _instance(group: str, name: str) -> Any:
+    """One of a plugin's class. Raises as `load` does."""
     plugin = load(group, name)
     with blaming(group, name):
-        made = plugin()
-    _check(group, name, _lacks(made, CONTRACTS[group].__annotations__))
-    return made
+        instance = plugin()
+    _check_has(instance, CONTRACTS[group].__annotations__, group, name)
+    return instance
+
+
+def _check_has(plugin: object, members: Iterable[str], group: str, name: str) -> None:
+    if lacks := sorted(member for member in members if not hasattr(plugin, member)):
+        raise BrokenPlugin(
+            f"the {_kind(group)} '{name}' of {_owner(_claim(group, name))} was written for another "
+            f"zoo: it lacks {', '.join(lacks)}"
+        )
 
 
 @contextmanager
@@ -167,23 +186,10 @@ def blaming(group: str, name: str, *, but: type[Exception] = ZooError) -> Iterat
         package = error.name or "a package"
         raise _missing(_claim(group, name), package, package) from error
     except (Exception, SystemExit) as error:  # some exit where a license is missing
-        said = str(error)
-        what = repr(error) if not said or said.isdigit() else said  # sys.exit(1) says a number
+        text = str(error)
+        reason = repr(error) if not text or text.isdigit() else text  # sys.exit(1) says a number
         owner = _owner(_claim(group, name))
-        raise BrokenPlugin(f"the {_kind(group)} '{name}' of {owner} fails: {what}") from error
-
-
-def _check(group: str, name: str, problems: Sequence[str]) -> None:
-    if problems:
-        raise BrokenPlugin(
-            f"the {_kind(group)} '{name}' of {_owner(_claim(group, name))} was written for another "
-            f"zoo: {'; '.join(problems)}"
-        )
-
-
-def _lacks(found: Any, members: Iterable[str]) -> list[str]:
-    lacks = sorted(member for member in members if not hasattr(found, member))
-    return [f"it lacks {', '.join(lacks)}"] if lacks else []
+        raise BrokenPlugin(f"the {_kind(group)} '{name}' of {owner} fails: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -209,8 +215,8 @@ def installed() -> Iterator[Plugin]:
         for name, claims in sorted(_by_name(group).items()):
             problem = None
             try:
-                load(group, name) if group == "zoo.remotes" else _made(group, name)
-                _check_extras(claims[0])
+                load(group, name) if group == "zoo.remotes" else _instance(group, name)
+                _check_extras(claims[0], versions=True)
                 if group == "zoo.backbones":
                     architectures(name)
             except ZooError as error:
@@ -227,39 +233,26 @@ def check_packages(backbone: str) -> None:
         UnknownName, BrokenPlugin: There is no such plugin, or there are two.
         MissingPackage: A package is not installed.
     """
-    claim = _claim("zoo.backbones", backbone)
-    for needed in _extras(claim):
-        if _installed(needed.name) is None:
-            raise _missing(claim, needed.name, needed.name)
+    _check_extras(_claim("zoo.backbones", backbone), versions=False)
 
 
-def _extras(claim: EntryPoint) -> Iterator[Requirement]:
-    """What an entry point's extras require; other plugins need no more than their distribution."""
+def _check_extras(claim: EntryPoint, *, versions: bool) -> None:
+    """See that what an entry point's extras require is here, in the right versions if asked so:
+    a plugin that lists without it seems whole. Others need no more than their distribution.
+    """
     for needed in _requirements(claim) if claim.extras else ():
         marker = needed.marker
-        if marker and any(marker.evaluate({"extra": extra}) for extra in claim.extras):
-            yield needed
+        if not marker or not any(marker.evaluate({"extra": extra}) for extra in claim.extras):
+            continue
+        version = _installed(needed.name)
+        if version is None or (
+            versions and not needed.specifier.contains(version, prereleases=True)
+        ):
+            package = f"{needed.name}{needed.specifier if versions else ''}"
+            raise _missing(claim, package, needed.name)
 
 
-def _check_extras(claim: EntryPoint) -> None:
-    """See that what an entry point's extras require is here: a plugin that lists without it seems
-    whole.
-
-    Raises:
-        MissingPackage: It is not.
-    """
-    for needed in _extras(claim):
-        installed = _installed(needed.name)
-        if installed is None or not needed.specifier.contains(installed, prereleases=True):
-            raise _missing(claim, f"{needed.name}{needed.specifier}", needed.name)
-
-
-def _methods(contract: type) -> list[str]:
-    """What a contract asks of a class. Annotations alone are set on instances."""
-    return [name for name in vars(contract) if not name.startswith("_")]
-
-
-def _told(claim: EntryPoint) -> str | None:
+def _library(claim: EntryPoint) -> str | None:
     """What the package of a plugin says that it depends on. A plugin that is a module by itself
     tells nothing: to import it is to import all that it needs.
     """
@@ -270,22 +263,14 @@ def _told(claim: EntryPoint) -> str | None:
     return None
 
 
-def _libraries(claim: EntryPoint) -> str:
-    """All that a plugin's distribution requires and that is installed, with versions."""
-    found = {
-        name: _installed(name) for name in sorted({each.name for each in _requirements(claim)})
-    }
-    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
-
-
 def _requirements(claim: EntryPoint) -> list[Requirement]:
     from packaging.requirements import InvalidRequirement, Requirement  # half a tenth of a second
 
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     for text in (claim.dist.requires if claim.dist else None) or ():
         with suppress(InvalidRequirement):  # as old distributions have them
-            found.append(Requirement(text))
-    return found
+            requirements.append(Requirement(text))
+    return requirements
 
 
 def _installed(package: str) -> str | None:
@@ -301,14 +286,14 @@ def _claim(group: str, name: str) -> EntryPoint:
         UnknownName: There is none.
         BrokenPlugin: Two distributions claim the name.
     """
-    found = _by_name(group)
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=3, cutoff=0.3)
+    plugins = _by_name(group)
+    if name not in plugins:
+        near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3)
         kind = "kind of remote" if group == "zoo.remotes" else _kind(group)
         known = "kinds of remotes known here" if group == "zoo.remotes" else "known here"
-        hint = None if near else f"{known}: {', '.join(sorted(found))}"
+        hint = None if near else f"{known}: {', '.join(sorted(plugins))}"
         raise UnknownName(kind, name, near, hint)
-    claims = found[name]
+    claims = plugins[name]
     if len(claims) > 1:
         owners = " and ".join(sorted(f"{claim.value} of {_owner(claim)}" for claim in claims))
         raise BrokenPlugin(
@@ -318,13 +303,14 @@ def _claim(group: str, name: str) -> EntryPoint:
 
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
+    plugins: dict[str, list[EntryPoint]] = {}
+    # Read anew each time: a plugin that is installed in a running notebook is found.
     for point in entry_points(group=group):
-        claims = found.setdefault(point.name, [])
+        claims = plugins.setdefault(point.name, [])
         # One distribution may be listed twice, as in a checkout beside its installed metadata.
         if all(claim.value != point.value for claim in claims):
             claims.append(point)
-    return found
+    return plugins
 
 
 def _missing(claim: EntryPoint, what: str, package: str) -> MissingPackage:

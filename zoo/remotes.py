@@ -45,8 +45,7 @@ def connect(location: str, *, create: bool = False) -> Store:
     plugin = plugins.remote(kind)
     try:
         with plugins.blaming("zoo.remotes", kind, but=OSError):  # a disk may fail, too
-            backend = plugin.connect(location, create=create)
-        store = Store.connect(backend, create=create)
+            store = Store.connect(plugin.connect(location, create=create), create=create)
     except Unavailable as error:
         if error.hint is None:
             error.hint = "check the name and the connection; zoo remote lists known remotes"

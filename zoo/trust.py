@@ -60,8 +60,8 @@ def _spec(module: str) -> ModuleSpec:
         spec = getattr(sys.modules[module], "__spec__", None)
     elif within is not None or not parent:
         finders = [each for each in sys.meta_path if hasattr(each, "find_spec")]
-        found = (finder.find_spec(module, within) for finder in finders)
-        spec = next((each for each in found if each is not None), None)
+        specs = (finder.find_spec(module, within) for finder in finders)
+        spec = next((each for each in specs if each is not None), None)
     if spec is None:
         raise ModuleNotFoundError(f"no module named '{module}'", name=module)
     return spec
@@ -96,6 +96,7 @@ class Trust:
     def allow(self, name: str, file: str) -> None:
         """Allow an import path from a file, from now on. Raises as `all` does, and `Conflict`."""
         if file not in self.all().get(name, ()):
+            # Read again under the lock: another process may have added to it since.
             with self._kept.change() as known:
                 known[name] = sorted({*self._read(known).get(name, ()), file})
 
@@ -118,9 +119,8 @@ class Trust:
 
     @contextmanager
     def asked(self, name: str) -> Iterator[dict[str, str]]:
-        """Allow an import path meanwhile, from wherever it is: the user has just named it.
-
-        What is imported so is in the dictionary, with its file.
+        """Allow an import path meanwhile, from wherever it is: the user has just named it. What is
+        imported so is in the dictionary, with its file.
         """
         self._asked = {name: ""}
         try:
@@ -148,6 +148,7 @@ def check_trusted(name: str) -> None:
     """
     module = name.partition(":")[0]
     file = locate(module)
+    # Several zoos may be open in one process: what any of them allows is allowed.
     zoos = list(OPEN)
     if any(trust.allows(name, file) for trust in zoos):
         return

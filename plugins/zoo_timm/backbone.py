@@ -14,13 +14,13 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.domain.network import Network
+from zoo.domain.network import Config, Network
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import UnknownName
 from zoo_timm import heads, sizes
-from zoo_timm.arguments import RESET_POOL, checked
+from zoo_timm.config import RESET_POOL, checked
 from zoo_timm.config import read as read_config
 from zoo_timm.names import own_names
 
@@ -31,10 +31,10 @@ class TimmBackbone:
     """Implements `zoo.contracts.Backbone`, and `zoo.contracts.Configured`.
 
     Args:
-        arguments: Keyword arguments for each network that it builds (`zoo_timm.arguments`).
+        arguments: Keyword arguments for each network that it builds (`zoo_timm.config`).
     """
 
-    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, arguments: Config | None = None) -> None:
         self._arguments = dict(arguments or {})
 
     def architectures(self) -> Sequence[str]:
@@ -42,12 +42,7 @@ class TimmBackbone:
         return sorted(timm.list_models())
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
-        """The network with untrained weights (`zoo_timm.sizes` decides on sizes and channels).
-
-        Raises:
-            UnknownName: timm has no such architecture, or no such tag of it.
-            Unsupported: It is not built for images of that size, or of so many channels.
-        """
+        """The network with untrained weights (`zoo_timm.sizes` decides on sizes and channels)."""
         if not timm.is_model(architecture):
             near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
             raise UnknownName("timm architecture", architecture, near)
@@ -62,11 +57,7 @@ class TimmBackbone:
             ) from error
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size
@@ -79,11 +70,7 @@ class TimmBackbone:
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
-        """Put ``build(num_features)`` in the place of each classifier (`zoo_timm.heads`).
-
-        Raises:
-            Unsupported: A classifier is something else than timm's are known to be.
-        """
+        """Put ``build(num_features)`` in the place of each classifier (`zoo_timm.heads`)."""
         heads.replace_head(module, num_outputs, build)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
@@ -107,22 +94,12 @@ class TimmBackbone:
         """Timm's own key for each key in ``names`` (rules: `zoo_timm.names`)."""
         return own_names(module.state_dict().keys(), names)
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``state`` fitted to the size and channels of ``module`` by timm's own rules.
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` by timm's own rules."""
+        return sizes.fit_weights(module, state)
 
-        Raises:
-            Unsupported: The weights are not for three channels, or timm's rule fails on them.
-        """
-        return sizes.adapt(module, state)
-
-    def read_config(
-        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
-    ) -> Network:
-        """The network that ``config.json`` describes (`zoo_timm.config`).
-
-        Raises:
-            Unsupported: It holds an argument that is not passed on, which is named.
-        """
+    def read_config(self, config: Config, processor: Config, names: Sequence[str]) -> Network:
+        """The network that ``config.json`` describes (`zoo_timm.config`)."""
         del processor, names  # of transformers
         network = read_config(config)
         arguments = dict(network.surgery.arguments)
@@ -134,12 +111,8 @@ class TimmBackbone:
         surgery = replace(network.surgery, arguments=tuple(arguments.items()))
         return replace(network, surgery=surgery)
 
-    def configured(self, arguments: Mapping[str, Any]) -> TimmBackbone:
-        """This plugin, building each network with these keyword arguments.
-
-        Raises:
-            Unsupported: One is not known, or has a value out of bounds; it is named.
-        """
+    def configured(self, arguments: Config) -> TimmBackbone:
+        """This plugin, building each network with these keyword arguments."""
         return type(self)(checked(arguments))
 
     def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -181,7 +154,7 @@ class TimmBackbone:
         return exported
 
 
-def resolved(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+def resolved(pretrained_cfg: Config) -> Preprocessing:
     """How images become input, after timm's own resolution of its configs."""
     config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     channels, *image_size = config["input_size"]
@@ -201,7 +174,7 @@ def _config(module: nn.Module) -> dict[str, Any]:
     return dict(config)
 
 
-def _model_args(module: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _model_args(module: nn.Module, arguments: Config) -> dict[str, Any]:
     """As timm reads them; for a pooling that was reset, those that come to the same."""
     model_args = {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
     if (pool := model_args.pop(RESET_POOL, None)) is not None:

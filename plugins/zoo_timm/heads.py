@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.errors import Unsupported
 
 __all__ = ["head_modules", "pool_of", "replace_head"]
@@ -36,11 +36,7 @@ def head_modules(module: nn.Module) -> tuple[str, ...]:
 
 def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
     """Put a ``build(num_features)`` in the place of each classifier; it gets what the old one got.
-
     A network without a classifier gets one behind its pooled features.
-
-    Raises:
-        Unsupported: A classifier is something else than timm's are known to be.
     """
     paths = head_modules(module)
     if not paths or paths == (POOLED_HEAD,):
@@ -51,7 +47,16 @@ def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:
         # stage, and whether positions are left too: timm's own rule makes the one to take after.
         cast(Any, module).reset_classifier(num_outputs)
     for path in paths:
-        _set(module, path, _new(module, path, build))
+        old = module.get_submodule(path)
+        if hasattr(old, FEATURES):  # put here before
+            new = _remember(build, getattr(old, FEATURES), flat=getattr(old, FLAT))
+        elif isinstance(old, nn.Linear):
+            new = _remember(build, old.in_features)
+        elif isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+            new = _remember(build, old.in_channels, flat=False)
+        else:
+            raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
+        module.set_submodule(path, new)
     cast(Any, module).num_classes = num_outputs
 
 
@@ -66,17 +71,6 @@ def pool_of(module: nn.Module) -> str | None:
     return None
 
 
-def _new(module: nn.Module, path: str, build: Build) -> nn.Module:
-    old = module.get_submodule(path)
-    if hasattr(old, FEATURES):  # put here before
-        return _remember(build, getattr(old, FEATURES), flat=getattr(old, FLAT))
-    if isinstance(old, nn.Linear):
-        return _remember(build, old.in_features)
-    if isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
-        return _remember(build, old.in_channels, flat=False)
-    raise Unsupported(f"the head of {type(module).__name__} is a {type(old).__name__}")
-
-
 def _remember(build: Build, features: int, *, flat: bool = True) -> nn.Module:
     """A new head that knows what it gets: another kind than Linear would not tell the next one."""
     head = build(features)
@@ -84,11 +78,6 @@ def _remember(build: Build, features: int, *, flat: bool = True) -> nn.Module:
     setattr(new, FEATURES, features)
     setattr(new, FLAT, flat)
     return new
-
-
-def _set(module: nn.Module, path: str, new: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, new)
 
 
 def _num_features(module: nn.Module) -> int:

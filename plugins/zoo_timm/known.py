@@ -9,19 +9,18 @@ from __future__ import annotations
 import csv
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import zoo_timm
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.hierarchy import TRACE_VERSION, tuples
-from zoo.domain.network import Network
+from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
 from zoo.errors import Unsupported
 from zoo_timm.config import read
@@ -53,6 +52,7 @@ def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
     with _archive() as archive:
         names = [name for name in archive.namelist() if name != CATALOG] if archive else []
+        # Members are sorted, each named by its first architecture: the last that is not behind.
         index = bisect_right(names, architecture)
         batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
     return Outline.from_json(batch[architecture]) if architecture in batch else None
@@ -83,7 +83,7 @@ def _archive() -> Iterator[ZipFile | None]:
         yield archive if archive.comment.decode() == made_for() else None
 
 
-def read_config(config: Mapping[str, Any]) -> Network | None:
+def read_config(config: Config) -> Network | None:
     """The network that ``config.json`` describes, if it is as timm builds it unless told otherwise,
     but for the number of outputs; None: timm must be asked.
     """

@@ -41,11 +41,8 @@ OWN_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 
 def own_names(own: Collection[str], names: Collection[str]) -> Mapping[str, str]:
-    """Timm's key for each of ``names``; a key that no rule covers maps to itself.
-
-    Args:
-        own: Keys of the timm network.
-        names: Keys of a weights file.
+    """Timm's key for each of ``names``, those of a weights file; a key that no rule covers maps to
+    itself. ``own`` are the keys of the timm network.
     """
     blocks = sorted({(int(m[1]), int(m[2])) for key in own if (m := OWN_BLOCK.match(key))})
     expanded = {m[1] for name in names if (m := BLOCK.fullmatch(name)) and m[2] == "_expand_conv"}

@@ -51,7 +51,8 @@ def outlined(architecture: str) -> Outline | None:
         configs[config["tag"]] = config
     shapes, classes = _shapes(module), int(getattr(module, "num_classes", 0))
     outputs = _outputs(backbone, module)
-    per_output = tuple(_per_output(shapes, _built(architecture, outputs + 1))) if outputs else ()
+    others = _built(architecture, outputs + 1) if outputs else {}
+    per_output = tuple(n for n, shape in shapes.items() if others.get(n, shape) != shape)
     heads = {f"{path}.weight" for path in backbone.head_modules(module)}
     outline = Outline(
         hierarchy=backbone.hierarchy(architecture, module),
@@ -68,13 +69,12 @@ def outlined(architecture: str) -> Outline | None:
     )
     named = any(config.get("label_names") for config in configs.values())
     whole = classes == outputs and heads & {*shapes} <= {*per_output}
-    return outline if whole and not named and _holds(architecture, outline) else None
-
-
-def _holds(architecture: str, outline: Outline) -> bool:
-    """Whether it is built as the outline says with other numbers of outputs, and its own."""
-    counts = (1, outline.outputs + 1) if outline.outputs else (0,)
-    return all(outline.fits(_built(architecture, count)) == count for count in counts)
+    if named or not whole:
+        return None
+    # It must be built as the outline says with other numbers of outputs, and its own.
+    counts = (1, outputs + 1) if outputs else (0,)
+    holds = all(outline.fits(_built(architecture, count)) == count for count in counts)
+    return outline if holds else None
 
 
 def _built(architecture: str, outputs: int) -> Shapes:
@@ -90,10 +90,6 @@ def _outputs(backbone: TimmBackbone, module: nn.Module) -> int:
     paths = backbone.head_modules(module)
     weights = (getattr(module.get_submodule(path), "weight", None) for path in paths)
     return next((int(weight.shape[0]) for weight in weights if weight is not None), 0)
-
-
-def _per_output(shapes: Shapes, others: Shapes) -> Iterator[str]:
-    return (name for name, shape in shapes.items() if others.get(name, shape) != shape)
 
 
 def _pretrained(name: str) -> Any:
@@ -130,9 +126,14 @@ def write(architectures: Iterable[str], path: Path) -> None:
         file.comment = made_for().encode()
         names, params = sorted(architectures), dict[str, int]()
         for first in range(0, len(names), TOGETHER):
-            batch = {name: _outline_or_none(name) for name in names[first : first + TOGETHER]}
-            outlines = {name: each for name, each in batch.items() if each}
-            _put(file, min(batch), {name: each.to_json() for name, each in outlines.items()})
+            outlines: dict[str, Outline] = {}
+            for name in names[first : first + TOGETHER]:
+                try:
+                    if outline := outlined(name):
+                        outlines[name] = outline
+                except Unsupported as error:
+                    warnings.warn(f"{name}: {error}", stacklevel=1)
+            _put(file, names[first], {name: each.to_json() for name, each in outlines.items()})
             params |= {name: each.hierarchy.params for name, each in outlines.items()}
         _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
 
@@ -146,14 +147,6 @@ def _put(file: ZipFile, name: str, data: Any) -> None:
 def _row(entry: CatalogEntry, params: int | None) -> dict[str, Any]:
     row = asdict(replace(entry, location=None, params=params))
     return {name: value for name, value in row.items() if value is not None}
-
-
-def _outline_or_none(architecture: str) -> Outline | None:
-    try:
-        return outlined(architecture)
-    except Unsupported as error:
-        warnings.warn(f"{architecture}: {error}", stacklevel=1)
-        return None
 
 
 if __name__ == "__main__":

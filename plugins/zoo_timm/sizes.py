@@ -16,11 +16,12 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import COLORS, adapt_channels, misfits
+from zoo.domain.network import Config
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
-from zoo_timm.arguments import RESET_POOL
+from zoo_timm.config import RESET_POOL
 
-__all__ = ["adapt", "build"]
+__all__ = ["build", "fit_weights"]
 
 REFUSES = (AssertionError, TypeError, ValueError, NotImplementedError, UserWarning)
 """What timm raises for sizes that a network does not take."""
@@ -28,21 +29,21 @@ FAILS = (*REFUSES, ArithmeticError, AttributeError, LookupError, RuntimeError)
 """What it raises for arguments that do not go together."""
 
 
-def build(name: str, arguments: Mapping[str, Any], options: BuildOptions) -> nn.Module:
+def build(name: str, arguments: Config, options: BuildOptions) -> nn.Module:
     """The network ``name`` with ``options``, and with arguments that a stranger may have chosen.
 
     Raises:
         Unsupported: It is not built so; timm says why.
     """
     image_size, channels = options.image_size, options.channels
-    wanted, chosen = _arguments(name, image_size, channels), list(arguments)
+    overrides, chosen = _arguments(name, image_size, channels), list(arguments)
     outputs = {} if options.num_classes is None else {"num_classes": options.num_classes}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", ".*designed for 3-channel")  # CSATv2 fails as it runs
-            module = _created(name, {**arguments, **outputs, **wanted})
+            module = _created(name, {**arguments, **outputs, **overrides})
     except FAILS as error:
-        if not chosen and not (wanted and isinstance(error, REFUSES)):
+        if not chosen and not (overrides and isinstance(error, REFUSES)):
             raise
         if chosen:
             raise Unsupported(
@@ -54,6 +55,7 @@ def build(name: str, arguments: Mapping[str, Any], options: BuildOptions) -> nn.
         raise Unsupported(
             f"{name} is not built for images of {' and '.join(what)}{reason}"
         ) from error
+    # timm leaves the size of the published weights there: what follows asks for the network's.
     own_channels, *own_size = module.pretrained_cfg.get("input_size") or (3, 0, 0)
     module.pretrained_cfg["input_size"] = (channels or own_channels, *(image_size or own_size))
     return cast(nn.Module, module)
@@ -72,12 +74,9 @@ def _created(name: str, arguments: dict[str, Any]) -> Any:
     return module
 
 
-def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """``state`` fitted to ``module``: channels, and what timm's filter for its weights files does
     to position embeddings and their like.
-
-    Raises:
-        Unsupported: The weights are not for three channels, or the filter fails on them.
     """
     channels = cast(Any, module).pretrained_cfg["input_size"][0]
     fitted = adapt_channels(module, state, channels=channels)
@@ -133,12 +132,12 @@ def _arguments(
     """What timm must be told for a size and channels that are not the network's own."""
     config = timm.get_pretrained_cfg(name)
     own_channels, *own_size = config.input_size if config else (3, 0, 0)
-    wanted: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     if image_size and config and config.fixed_input_size and tuple(own_size) != image_size:
-        wanted["img_size"] = image_size
+        overrides["img_size"] = image_size
     if channels and channels != own_channels:
-        wanted["in_chans"] = channels
-    return wanted
+        overrides["in_chans"] = channels
+    return overrides
 
 
 def _resized(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
 from torch import Tensor, nn
 
 from zoo.backbones.adapt import adapt_channels
+from zoo.backbones.pooling import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
@@ -28,24 +29,13 @@ class TorchBackbone:
         return registered.names()
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
-        """What the factory of that name makes. There are no tags.
-
-        Raises:
-            UnknownName: It is neither registered nor an import path, or a tag was asked for.
-            MissingPackage: Its module is not installed.
-            BrokenPlugin: Its module fails to import.
-            Unsupported: It is not a network, does not run, or cannot be built in that size.
-        """
+        """What the factory of that name makes. There are no tags."""
         if options.tag is not None:
             raise UnknownName("pretrained tag", f"{architecture}.{options.tag}", [architecture])
         return networks.build(architecture, options)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size
@@ -53,14 +43,28 @@ class TorchBackbone:
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Path of the head; empty for an encoder."""
-        return networks.head_modules(module)
+        if hasattr(module, POOLED_HEAD):
+            return (POOLED_HEAD,)
+        head = networks.built(module).head
+        return () if head is None else (head,)
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         """Put ``build(num_features)`` in the place of the head, or behind an encoder."""
         del num_outputs  # nothing but the head knows of them
-        networks.replace_head(module, build)
+        known = networks.built(module)
+        new = build(known.num_features)
+        if known.head is None and type(module).forward is nn.Sequential.forward:
+            # It runs all of its children in turn, so the head is the last of them.
+            module.add_module(POOLED_HEAD, PooledHead(known.num_features, new))
+        elif known.head is None:
+            add_pooled_head(module, known.num_features, lambda _: new)
+        elif len(known.features) == 4:  # a convolution's place: maps come in, and go out
+            flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), new, networks.Map())
+            module.set_submodule(known.head, flat)
+        else:
+            module.set_submodule(known.head, new)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input, as it was registered."""
@@ -76,30 +80,19 @@ class TorchBackbone:
         del module
         return {name: name for name in names}
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``state`` fitted to the channels of ``module``.
-
-        Raises:
-            Unsupported: The weights are not for three channels.
-        """
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the channels of ``module``."""
         return adapt_channels(module, state)
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, object]:
         """``config.json``: what the factory is to be given, and how images become input."""
-        preprocessing = manifest.preprocessing
+        built = networks.built(module)
         return {
-            "network": networks.built(module).name,
-            "options": networks.built(module).options,
+            "network": built.name,
+            "options": built.options,
             "head": list(self.head_modules(module)),
-            "num_features": networks.built(module).num_features,
+            "num_features": built.num_features,
             "num_classes": manifest.head.num_classes,
-            "preprocessing": {
-                "input_size": list(preprocessing.input_size),
-                "mean": list(preprocessing.mean),
-                "std": list(preprocessing.std),
-                "interpolation": preprocessing.interpolation,
-                "crop_pct": preprocessing.crop_pct,
-                "crop_mode": preprocessing.crop_mode,
-            },
+            "preprocessing": asdict(manifest.preprocessing),
             "classes": list(manifest.classes),
         }

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, PooledHead, add_pooled_head
 from zoo.backbones.record import Recording, record
 from zoo.backbones.untrained import on_meta
 from zoo.domain.manifest import Preprocessing
@@ -19,21 +17,14 @@ from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torch.registered import Network, find
 
-__all__ = ["Built", "build", "built", "head_modules", "replace_head"]
-
-Build = Callable[[int], nn.Module]
+__all__ = ["Built", "Map", "build", "built"]
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a network that was built here carries as ``module.zoo_torch``.
-
-    Attributes:
-        name: The name that it is registered under.
-        options: What its factory was given.
-        preprocessing: How images become its input.
-        head: Path of its head; None if it is an encoder.
-        features: Shape of what enters the head, or leaves an encoder, for one image.
+    """What a network that was built here carries as ``module.zoo_torch``: the name that it is
+    registered under, what its factory was given, how images become its input, the path of its head
+    (None for an encoder), and the shape of what enters that, or leaves an encoder, for one image.
     """
 
     name: str
@@ -54,19 +45,15 @@ def built(module: nn.Module) -> Built:
 
 
 def build(name: str, options: BuildOptions) -> nn.Module:
-    """The network ``name`` with untrained weights.
-
-    Raises:
-        Unsupported: It is not a network, does not run, or cannot be built in that size.
-        UnknownName, MissingPackage, BrokenPlugin: As `zoo_torch.registered.find` does.
-    """
+    """The network ``name`` with untrained weights; raises as `zoo_torch.registered.find` does."""
     network = find(name)
     image_size, channels = options.image_size, options.channels
     preprocessing = adapted_preprocessing(network.preprocessing, image_size, channels)
     # An encoder's number of classes is recorded as 0.
     num_classes = options.num_classes or None
-    wanted = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
-    taken = _taken(network, {key: value for key, value in wanted.items() if value is not None})
+    chosen = {"num_classes": num_classes, "image_size": image_size, "channels": channels}
+    parameters = inspect.signature(network.factory).parameters
+    taken = {key: chosen[key] for key in chosen if chosen[key] is not None and key in parameters}
     if (
         preprocessing.input_size[0] != network.preprocessing.input_size[0]
         and "channels" not in taken
@@ -82,40 +69,12 @@ def build(name: str, options: BuildOptions) -> nn.Module:
     return module
 
 
-def head_modules(module: nn.Module) -> tuple[str, ...]:
-    """Path of the head; empty for an encoder."""
-    if hasattr(module, POOLED_HEAD):
-        return (POOLED_HEAD,)
-    head = built(module).head
-    return () if head is None else (head,)
-
-
-def replace_head(module: nn.Module, make: Build) -> None:
-    """Put a ``make(num_features)`` in the place of the head, or behind an encoder."""
-    known = built(module)
-    if known.head is None:
-        if type(module).forward is nn.Sequential.forward:  # it runs the head as its last child
-            head = PooledHead(known.num_features, make(known.num_features))
-            module.add_module(POOLED_HEAD, head)
-        else:
-            add_pooled_head(module, known.num_features, make)
-        return
-    new = make(known.num_features)
-    if len(known.features) == 4:  # a convolution's place: maps come in, and go out
-        new = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), new, _Map())
-    module.set_submodule(known.head, new)
-
-
-class _Map(nn.Module):
+class Map(nn.Module):
     """Outputs as a map of one place."""
 
     def forward(self, outputs: Tensor) -> Tensor:
+        """From (N, K) to (N, K, 1, 1)."""
         return outputs[..., None, None]
-
-
-def _taken(network: Network, wanted: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(network.factory).parameters
-    return {key: value for key, value in wanted.items() if key in parameters}
 
 
 def _built(name: str, network: Network, options: dict[str, Any]) -> nn.Module:
@@ -143,7 +102,16 @@ def _examined(
     name: str, head: str | None, probe: nn.Module, preprocessing: Preprocessing
 ) -> tuple[str | None, tuple[int, ...]]:
     """Where the head is, and the shape of its input (or of an encoder's output)."""
-    with _input_shapes(probe) as input_shapes:
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def enter(path: str, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            shapes[path] = tuple(args[0].shape)
+
+    with ExitStack() as hooks:
+        for path, child in probe.named_modules():
+            note = child.register_forward_pre_hook(lambda _, args, path=path: enter(path, args))
+            hooks.enter_context(note)
         try:
             recording = record(probe, torch.zeros(1, *preprocessing.input_size, device="meta"))
         except Exception as error:
@@ -153,32 +121,12 @@ def _examined(
             ) from error
     if recording.root.shape is None:
         raise Unsupported(f"'{name}' gives something else than one tensor")
-    path = _last_layer(probe, recording) if head is None else head or None
-    if path is None:
+    layer = _last_layer(probe, recording) if head is None else head or None
+    if layer is None:
         return None, recording.root.shape
-    if path not in input_shapes:
-        raise Unsupported(f"'{name}' has no head at '{path}': no such module gets one tensor")
-    return path, input_shapes[path]
-
-
-@contextmanager
-def _input_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
-    """The shape of the first input of each module, by path, once the network has run."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def enter(path: str, args: tuple[Any, ...]) -> None:
-        if args and isinstance(args[0], Tensor):
-            shapes[path] = tuple(args[0].shape)
-
-    hooks = [
-        child.register_forward_pre_hook(lambda _, args, path=path: enter(path, args))
-        for path, child in module.named_modules()
-    ]
-    try:
-        yield shapes
-    finally:
-        for hook in hooks:
-            hook.remove()
+    if layer not in shapes:
+        raise Unsupported(f"'{name}' has no head at '{layer}': no such module gets one tensor")
+    return layer, shapes[layer]
 
 
 def _last_layer(module: nn.Module, recording: Recording) -> str | None:

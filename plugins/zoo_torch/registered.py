@@ -16,13 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from zoo.domain.manifest import Preprocessing
-from zoo.errors import (
-    BrokenPlugin,
-    MissingPackage,
-    UnknownName,
-    Unsupported,
-    ZooError,
-)
+from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, Unsupported, ZooError
 from zoo.trust import check_trusted, import_path
 
 if TYPE_CHECKING:
@@ -98,6 +92,7 @@ def find(name: str) -> Network:
     """
     if name in REGISTERED:
         return REGISTERED[name]
+    # A registered name wins over an import path: the user has made it in this very process.
     path = import_path(name)
     if path is None:
         raise _unknown(name, difflib.get_close_matches(name, names(), n=4, cutoff=0.5))

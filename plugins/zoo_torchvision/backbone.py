@@ -20,12 +20,11 @@ from torchvision.models import (
 )
 
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torchvision import heads, networks, sizes
-from zoo_torchvision.names import own_names
 from zoo_torchvision.networks import Network
 
 __all__ = ["TorchvisionBackbone"]
@@ -64,12 +63,7 @@ class TorchvisionBackbone:
         return list(networks.networks())
 
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
-        """The network with untrained weights. Tags are names of weights: ``IMAGENET1K_V1``.
-
-        Raises:
-            UnknownName: torchvision has no such architecture, or no such weights for it.
-            Unsupported: It is not built for images of that size, or of so many channels.
-        """
+        """The network with untrained weights. Tags are names of weights: ``IMAGENET1K_V1``."""
         image_size, channels = options.image_size, options.channels
         network = sizes.sized(networks.network(architecture), image_size)
         weights, outputs = network.tagged(options.tag), options.num_classes
@@ -92,11 +86,7 @@ class TorchvisionBackbone:
         return cast(nn.Module, module)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size
@@ -110,11 +100,7 @@ class TorchvisionBackbone:
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
-        """Put ``build(num_features)`` in the place of the classifier's last layer.
-
-        Raises:
-            Unsupported: It was replaced before, by something other than one layer.
-        """
+        """Put ``build(num_features)`` in the place of the classifier's last layer."""
         heads.replace_head(module, _built(module).head[0], num_outputs, build)
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
@@ -128,17 +114,13 @@ class TorchvisionBackbone:
         return networks.classes(_built(module).weights)
 
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
-        """Torchvision's own key for each key in ``names`` (rules: `zoo_torchvision.names`)."""
+        """Torchvision's own key for each key in ``names``."""
         del module  # the rules name their layers in full
-        return own_names(names)
+        return networks.own_names(names)
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``state`` fitted to the size and channels of ``module`` (`zoo_torchvision.sizes`).
-
-        Raises:
-            Unsupported: The weights are not for three channels.
-        """
-        return sizes.adapt(module, state)
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` (`zoo_torchvision.sizes`)."""
+        return sizes.fit_weights(module, state)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """``config.json`` with what plain torchvision needs (``docs/plugins.md`` has the code).

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import CatalogEntry, Location, Release, SourceFile
@@ -47,24 +48,13 @@ class TorchvisionCatalog:
                 architecture=architecture,
                 tag=weights.name,
                 license=license_of(weights),
-                input_size=preset.input_size,
-                mean=preset.mean,
-                std=preset.std,
-                interpolation=preset.interpolation,
-                crop_pct=preset.crop_pct,
-                crop_mode=preset.crop_mode,
+                **asdict(preset),
                 num_classes=len(classes(weights)),
                 location=Location("torchvision", locator) if pinned(weights) else None,
             )
 
     def resolve(self, locator: str) -> Release:
-        """The weights file, pinned by the digest that its name ends on; its server tells the size.
-
-        Raises:
-            UnknownName: torchvision has no such weights.
-            Unsupported: The name of their file says no digest.
-            Unavailable: The server does not answer, or does not have the file.
-        """
+        """The weights file, pinned by the digest in its name; its server tells the size."""
         from zoo_torchvision.networks import license_of, pinned
 
         weights = _weights(locator)
@@ -82,13 +72,7 @@ class TorchvisionCatalog:
         )
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes of the weights file from ``offset`` on; read whole, they are checked.
-
-        Raises:
-            UnknownName: The release has no such file.
-            Unavailable: The server does not answer, refuses, or stopped answering.
-            Corrupt: The SHA-256 does not start with the digits in the file's name.
-        """
+        """The bytes of the weights file from ``offset`` on; read whole, they are checked."""
         if path != release.weights:
             raise UnknownName("file", path, [release.weights])
         url, size = _url(_weights(release.locator)), release.file(path).size

@@ -21,6 +21,7 @@ PIECE = 1 << 20
 TIMEOUT = 15
 RETRIES = 4
 FAILURES = (OSError, HTTPException)
+# Too slow, too often, or the server's own trouble: the next try may succeed.
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 

@@ -13,7 +13,7 @@ classifier (VGG, MobileNetV3, MaxViT) are pretrained and belong to the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -60,26 +60,22 @@ def silence_auxiliary(module: nn.Module) -> None:
 def replace_head(
     module: nn.Module, path: str, num_outputs: int, build: Callable[[int], nn.Module]
 ) -> None:
-    """Put ``build(num_features)`` in the place of the layer at ``path``.
-
-    Raises:
-        Unsupported: What is there is no layer of torchvision's.
-    """
+    """Put ``build(num_features)`` in the place of the layer at ``path``."""
     old = module.get_submodule(path)
     features = getattr(old, FEATURES, None)  # a head that was put in tells what it gets
     if isinstance(old, nn.Conv2d):
-        _set_layers(module, AVERAGED)
+        for inner, (kind, *arguments) in AVERAGED.items():
+            layer = getattr(nn, str(kind))(*arguments)
+            module.set_submodule(inner, layer.train(module.training))
         features = old.in_channels
-        module.set_submodule(path, build(features))
     elif isinstance(old, nn.Linear):
         features = old.in_features
-        module.set_submodule(path, build(features))
-    elif features is not None:
-        module.set_submodule(path, build(features))
-    else:
-        kind = type(old).__name__
-        raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {kind}")
-    setattr(module.get_submodule(path), FEATURES, features)
+    elif features is None:
+        replaced = type(old).__name__
+        raise Unsupported(f"the head of {type(module).__name__} cannot be replaced: {replaced}")
+    new = build(features)
+    setattr(new, FEATURES, features)
+    module.set_submodule(path, new)
     for outer in _auxiliary(module):
         inner = f"{outer}.{AUXILIARY[outer]}"
         features = cast(nn.Linear, module.get_submodule(inner)).in_features
@@ -102,11 +98,6 @@ def replaced_layers(module: nn.Module, path: str) -> Layers:
 
 def _auxiliary(module: nn.Module) -> list[str]:
     return [path for path in AUXILIARY if isinstance(getattr(module, path, None), nn.Module)]
-
-
-def _set_layers(module: nn.Module, layers: Mapping[str, tuple[Any, ...]]) -> None:
-    for path, (kind, *arguments) in layers.items():
-        module.set_submodule(path, getattr(nn, kind)(*arguments).train(module.training))
 
 
 def _no_output(_: Tensor) -> None:

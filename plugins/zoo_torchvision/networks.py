@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "license_of",
     "network",
     "networks",
+    "own_names",
     "pinned",
     "preprocessing",
     "resize_size",
@@ -40,6 +41,8 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
 }
 """Options that make a builder's network the one that its published weights belong to."""
 
+DOTTED = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
+"""DenseNets were published when a module's name could hold a dot."""
 HASH = re.compile(r"-([0-9a-f]{8,})\.pth")
 
 
@@ -61,11 +64,7 @@ class Network:
     weights: tuple[WeightsEnum, ...]
 
     def tagged(self, tag: str | None) -> WeightsEnum:
-        """The weights of that tag; the default for None.
-
-        Raises:
-            UnknownName: There are none.
-        """
+        """The weights of that tag; the default for None."""
         if tag is None:
             return self.weights[0]
         for weights in self.weights:
@@ -93,11 +92,7 @@ def networks() -> Mapping[str, Network]:
 
 
 def network(name: str) -> Network:
-    """The architecture ``name``.
-
-    Raises:
-        UnknownName: There is none; near names are suggested.
-    """
+    """The architecture ``name``."""
     if name not in networks():
         near = difflib.get_close_matches(name, networks(), n=4, cutoff=0.5)
         raise UnknownName("torchvision architecture", name, near)
@@ -142,6 +137,11 @@ def pinned(weights: WeightsEnum) -> tuple[str, str] | None:
     file = weights.url.rpartition("/")[2]
     match = HASH.search(file)
     return (file, match[1]) if match else None
+
+
+def own_names(names: Collection[str]) -> Mapping[str, str]:
+    """Torchvision's present key for each of ``names``; all but the old ones map to themselves."""
+    return {name: DOTTED.sub(r"\1\2", name) for name in names}
 
 
 def _crop_pct(size: int, resized: int) -> float:

@@ -18,24 +18,20 @@ from zoo.backbones.adapt import adapt_channels, misfits
 from zoo.errors import Unsupported
 from zoo_torchvision.networks import Network
 
-__all__ = ["adapt", "replaced_input", "set_channels", "sized"]
+__all__ = ["fit_weights", "replaced_input", "set_channels", "sized"]
 
 COLORS = 3
 EMBEDDING = "encoder.pos_embedding"
 
 
 def sized(network: Network, image_size: tuple[int, int] | None) -> Network:
-    """``network`` with what its builder must be told for a size that is not its own.
-
-    Raises:
-        Unsupported: It takes square images only.
-    """
+    """``network`` with what its builder must be told for a size that is not its own."""
     native = tuple(network.weights[0].meta["min_size"])
     if not image_size or image_size == native:
         return network
     height, width = image_size
     if network.builder.startswith("vit_"):
-        options: dict[str, Any] = {"image_size": height}
+        options: dict[str, object] = {"image_size": height}
     elif network.builder.startswith("maxvit"):
         options = {"input_size": image_size}  # of others, torchvision mixes up the sides
     else:
@@ -46,11 +42,7 @@ def sized(network: Network, image_size: tuple[int, int] | None) -> Network:
 
 
 def set_channels(module: nn.Module, channels: int) -> None:
-    """Let ``module`` take images of so many channels.
-
-    Raises:
-        Unsupported: It treats its three channels as colors.
-    """
+    """Let ``module`` take images of so many channels."""
     path = _input_layer(module)
     old = cast(nn.Conv2d, module.get_submodule(path))
     if channels == old.in_channels:
@@ -64,12 +56,8 @@ def set_channels(module: nn.Module, channels: int) -> None:
     module.set_submodule(path, nn.Conv2d(channels, old.out_channels, *rest))
 
 
-def adapt(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` fitted to ``module``: channels, and position embeddings by torchvision's own rule.
-
-    Raises:
-        Unsupported: The weights are not for three channels.
-    """
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` fitted to ``module``: channels, and position embeddings as torchvision does it."""
     fitted = adapt_channels(module, state)
     if isinstance(module, VisionTransformer) and EMBEDDING in misfits(module, fitted):
         one = {EMBEDDING: fitted[EMBEDDING]}
@@ -91,13 +79,5 @@ def _input_layer(module: nn.Module) -> str:
 
 def _conv_arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
     """The positional arguments that make such a layer."""
-    return (
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        conv.bias is not None,
-    )
+    fields = "in_channels out_channels kernel_size stride padding dilation groups"
+    return (*(getattr(conv, name) for name in fields.split()), conv.bias is not None)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.network import Config
 from zoo.errors import UnknownName
 
 __all__ = ["ARCHITECTURES", "Architecture", "Family", "find"]
 
-Values = Mapping[str, Any]
-NONE: Values = {}
+NONE: Config = {}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -52,7 +51,7 @@ class Family:
     crop_mode: str = "squash"
     crop_pct: float = 1.0
     heads: tuple[str, ...] = ("classifier",)
-    config: Values = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
     sized: bool = True
     vision_tower: bool = False
     bgr: bool = False
@@ -60,21 +59,16 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """One network.
-
-    Attributes:
-        name: Its name on the Hub, without the owner's.
-        family: Its family.
-        size: Height and width of the images that its weights were published for.
-        num_classes: Outputs of the published classifier; 0 for an encoder.
-        config: What differs from the configuration class's defaults.
+    """One network by its name on the Hub, without the owner's: the ``size`` of the images that its
+    weights were published for, outputs of the published classifier (0 for an encoder), and what
+    differs from the configuration class's defaults.
     """
 
     name: str
     family: Family
     size: int
     num_classes: int
-    config: Values
+    config: Config
 
     @property
     def hub_id(self) -> str:
@@ -96,32 +90,32 @@ class Architecture:
 
 
 def find(name: str) -> Architecture:
-    """The architecture ``name``.
-
-    Raises:
-        UnknownName: There is none; near names are suggested.
-    """
+    """The architecture ``name``."""
     if name not in ARCHITECTURES:
         near = difflib.get_close_matches(name, ARCHITECTURES, n=4, cutoff=0.5)
         raise UnknownName("transformers architecture", name, near)
     return ARCHITECTURES[name]
 
 
-def _dino(width: int, heads: int, layers: int = 12, **more: Any) -> dict[str, Any]:
-    shape = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": layers}
+def _dino(width: int, heads: int, layers: int = 12, **more: object) -> dict[str, object]:
+    shape: dict[str, object] = {
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+    }
     return {**shape, **more}
 
 
-def _sized(width: int, heads: int, layers: int = 12, **more: Any) -> dict[str, Any]:
+def _sized(width: int, heads: int, layers: int = 12, **more: object) -> dict[str, object]:
     return _dino(width, heads, layers, **{"intermediate_size": 4 * width, **more})
 
 
-def _conv(depths: tuple[int, ...], width: int) -> dict[str, Any]:
+def _conv(depths: tuple[int, ...], width: int) -> dict[str, object]:
     sizes = [width << stage for stage in range(len(depths))]
     return {"depths": list(depths), "hidden_sizes": sizes}
 
 
-def _swin(width: int, depth: int, heads: int, window: int = 7) -> dict[str, Any]:
+def _swin(width: int, depth: int, heads: int, window: int = 7) -> dict[str, object]:
     return {
         "embed_dim": width,
         "depths": [2, 2, depth, 2],
@@ -193,7 +187,7 @@ CLIP_VISION = Family(
     crop_mode="center", vision_tower=True,
 )  # fmt: skip
 
-Rows = Mapping[str, tuple[int, int, Values]]
+Rows = Mapping[str, tuple[int, int, Config]]
 """Name to image size, number of classes, and what differs in the configuration."""
 
 TABLE: tuple[tuple[Family, Rows], ...] = (

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.backbones.trace import trace
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.domain.network import PROCESSOR, Network
+from zoo.domain.network import PROCESSOR, Config, Network
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
-from zoo_transformers import networks, sizes
+from zoo_transformers import networks
 from zoo_transformers import processor as processors
 from zoo_transformers.architectures import ARCHITECTURES, find
 from zoo_transformers.config import checked, with_arguments
@@ -33,7 +34,7 @@ class TransformersBackbone:
         arguments: Configuration values for each network that it builds (`zoo_transformers.config`).
     """
 
-    def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, arguments: Config | None = None) -> None:
         self._arguments = dict(arguments or {})
 
     def architectures(self) -> Sequence[str]:
@@ -44,11 +45,6 @@ class TransformersBackbone:
         """The network with untrained weights. There are no tags: each recipe has its own name.
 
         An encoder that transformers has no classifier for heeds no ``num_classes``.
-
-        Raises:
-            UnknownName: There is no such architecture, or a tag was asked for.
-            MissingPackage: transformers is not installed.
-            Unsupported: It cannot be built in that size.
         """
         network = with_arguments(find(architecture), self._arguments)
         if options.tag is not None:
@@ -56,32 +52,45 @@ class TransformersBackbone:
         return networks.build(network, options)
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units of ``module``, traced at ``input_size`` or its native one."""
         size = input_size or self.preprocessing(module).input_size
-        networks.fill_caches(module, size[1:])
+        for child in module.modules():
+            # BEiT's index of places: else the first layer makes it for all, and so owns it.
+            if hasattr(child, "generate_relative_position_index"):
+                places = networks.grid(module, size[1:])
+                cast(Any, child).generate_relative_position_index(places)
+        from transformers import PreTrainedModel
+
+        # Models inside hand on all that they know, not what is needed alone.
+        models = {type(each) for each in module.modules() if isinstance(each, PreTrainedModel)}
         return trace(
             architecture,
             module,
             input_size=size,
             head=self.head_modules(module),
-            containers=networks.models(module),
+            containers=models,
         )
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
         """Paths of the layers that give the classes; empty where transformers has none."""
-        return networks.head_modules(module)
+        if hasattr(module, POOLED_HEAD):
+            return (POOLED_HEAD,)
+        return networks.built(module).architecture.family.heads
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         """Put ``build(num_features)`` in the place of each layer that gives the classes."""
-        networks.replace_head(module, num_outputs, build)
+        known = networks.built(module)
+        if not known.architecture.family.heads:
+            add_pooled_head(module, known.num_features, build)
+            return
+        for path in known.architecture.family.heads:
+            module.set_submodule(path, build(known.num_features))
+        model = cast(Any, module)
+        model.num_labels = model.config.num_labels = num_outputs
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         """How images become input, as its published processor does it."""
@@ -100,31 +109,16 @@ class TransformersBackbone:
         """The installed transformers' key for each key in ``names`` (`zoo_transformers.names`)."""
         return own_names(module.state_dict().keys(), names)
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``state`` fitted to the size and channels of ``module`` (`zoo_transformers.sizes`).
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``state`` fitted to the size and channels of ``module`` (`zoo_transformers.networks`)."""
+        return networks.fit_weights(module, state, self.preprocessing(module).input_size[1:])
 
-        Raises:
-            Unsupported: The weights are not for three channels, or not for square images.
-        """
-        return sizes.adapt(module, state, self.preprocessing(module).input_size[1:])
-
-    def read_config(
-        self, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
-    ) -> Network:
-        """The network that transformers' files describe (`zoo_transformers.config`).
-
-        Raises:
-            MissingPackage: transformers is not installed.
-            Unsupported: It is of a kind that is not listed, or has a value that is not passed on.
-        """
+    def read_config(self, config: Config, processor: Config, names: Sequence[str]) -> Network:
+        """The network that transformers' files describe (`zoo_transformers.config`)."""
         return read_config(config, processor, names)
 
-    def configured(self, arguments: Mapping[str, Any]) -> TransformersBackbone:
-        """This plugin, building each network with these configuration values.
-
-        Raises:
-            Unsupported: One is not known, or out of bounds; it is named.
-        """
+    def configured(self, arguments: Config) -> TransformersBackbone:
+        """This plugin, building each network with these configuration values."""
         return type(self)(checked(arguments))
 
     def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo_transformers.architectures import ARCHITECTURES
@@ -23,19 +24,13 @@ class TransformersCatalog:
     def entries(self) -> Iterator[CatalogEntry]:
         """One entry per architecture: each was published with weights of its own."""
         for name, architecture in ARCHITECTURES.items():
-            preprocessing = architecture.preprocessing
             yield CatalogEntry(
                 name=f"transformers/{name}",
                 backbone="transformers",
                 architecture=name,
                 license=architecture.family.license,
                 hub_id=architecture.hub_id,
-                input_size=preprocessing.input_size,
-                mean=preprocessing.mean,
-                std=preprocessing.std,
-                interpolation=preprocessing.interpolation,
-                crop_pct=preprocessing.crop_pct,
-                crop_mode=preprocessing.crop_mode,
+                **asdict(architecture.preprocessing),
                 num_classes=architecture.num_classes,
                 location=Location("hub", architecture.hub_id),
             )

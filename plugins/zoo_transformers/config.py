@@ -13,7 +13,7 @@ from typing import Any
 from zoo.domain.arguments import Fits, each, named, number, passed_on, switch, whole, word
 from zoo.domain.limits import IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.network import CONFIG, Network, in_bounds
+from zoo.domain.network import CONFIG, Config, Network, in_bounds
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
 from zoo_transformers import processor as processors
@@ -50,30 +50,20 @@ REFUSED = ("auto_map", "quantization_config", "pruned_heads", "adapter_config")
 """What makes transformers run a repository's code, or change the network after it was built."""
 
 ACTIVATIONS = (
-    "gelu",
-    "gelu_10",
-    "gelu_accurate",
-    "gelu_fast",
-    "gelu_new",
-    "gelu_python",
-    "gelu_pytorch_tanh",
-    "leaky_relu",
-    "linear",
-    "mish",
-    "quick_gelu",
-    "relu",
-    "relu2",
-    "relu6",
-    "sigmoid",
-    "silu",
-    "swish",
-    "tanh",
+    "gelu gelu_10 gelu_accurate gelu_fast gelu_new gelu_python gelu_pytorch_tanh leaky_relu linear "
+    "mish quick_gelu relu relu2 relu6 sigmoid silu swish tanh"
 )
 WIDEST_WINDOW = 64
 """Places along a side: a window's table of positions grows with the fourth power."""
 
+TRAINING = (
+    "hidden_dropout_prob attention_probs_dropout_prob attention_dropout drop_path_rate "
+    "classifier_dropout_prob"
+)
+"""Those that make no difference after training; they are no reason to take another row."""
+
 KINDS: tuple[tuple[Fits, str], ...] = (
-    (word(*ACTIVATIONS), "hidden_act"),
+    (word(*ACTIVATIONS.split()), "hidden_act"),
     (word("basic", "bottleneck"), "layer_type"),
     (word(ONE_HEAD), "model"),
     (whole(1, 65536), "hidden_size intermediate_size num_attention_heads embed_dim embedding_size"),
@@ -89,11 +79,7 @@ KINDS: tuple[tuple[Fits, str], ...] = (
     (each(whole(1, 65536)), "hidden_sizes neck_hidden_sizes num_heads"),
     (number(64), "mlp_ratio expand_ratio"),
     (number(1e6), "layer_norm_eps layer_scale_init_value layerscale_value rope_theta"),
-    (
-        number(1.0),
-        "hidden_dropout_prob attention_probs_dropout_prob attention_dropout "
-        "drop_path_rate classifier_dropout_prob",
-    ),
+    (number(1.0), TRAINING),
     (
         switch,
         "qkv_bias query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp use_swiglu_ffn "
@@ -105,33 +91,19 @@ KINDS: tuple[tuple[Fits, str], ...] = (
 """Fields of configurations that change what a network computes: what a value must be, and which."""
 
 FITS: Mapping[str, Fits] = named(KINDS)
-TRAINING = frozenset(
-    {
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "attention_dropout",
-        "drop_path_rate",
-        "classifier_dropout_prob",
-    }
-)
-"""Those that make no difference after training; they are no reason to take another row."""
 POSITIONED = ("Beit", "Dinov2")
 """Networks that take images of any size, but whose weights depend on ``image_size``."""
 ORDER = tuple(name for _, rows in TABLE for name in rows)
 RGB = 3
 
 
-def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments``, all of which are known, and within bounds.
-
-    Raises:
-        Unsupported: One is not; it is named.
-    """
+def checked(arguments: Config) -> dict[str, Any]:
+    """``arguments``, all of which are known, and within bounds."""
     passed_on(arguments, FITS, "transformers")
     return dict(arguments)
 
 
-def with_arguments(architecture: Architecture, arguments: Mapping[str, Any]) -> Architecture:
+def with_arguments(architecture: Architecture, arguments: Config) -> Architecture:
     """The row, built with ``arguments``, which were `checked`."""
     values = dict(arguments)
     family = architecture.family
@@ -140,7 +112,7 @@ def with_arguments(architecture: Architecture, arguments: Mapping[str, Any]) -> 
     return replace(architecture, family=family, config={**architecture.config, **values})
 
 
-def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]) -> Network:
+def read(config: Config, processor: Config, names: Sequence[str]) -> Network:
     """The network that the two files describe.
 
     Raises:
@@ -151,7 +123,35 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
     for name in REFUSED:
         if config.get(name):
             raise Unsupported(f"{CONFIG} has '{name}', which zoo does not follow")
-    kind, model = str(config["model_type"]), (config.get("architectures") or [""])[0]
+    kind = str(config["model_type"])
+    rows, encoder = _rows(config, kind)
+    stated = config.get("vision_config", {}) if kind in PAIRS else config
+    own_names = [name.rpartition("/")[2] for name in (*names, str(config.get("_name_or_path", "")))]
+    preprocessing = processors.read(processor, bgr=rows[0].family.bgr) if processor else None
+    row, differing = _nearest(rows, _defaults(kind, rows), stated, own_names, preprocessing)
+    if (config.get("architectures") or [""])[0] == ONE_HEAD:
+        differing["model"] = ONE_HEAD
+    labels = _labels(config)
+    channels = stated.get("num_channels", RGB)
+    # A size that a network is built for is part of what zoo says of all networks.
+    size = differing.pop("image_size", None) if row.family.sized else None
+    options = {
+        "num_classes": 0 if encoder else len(labels) or None,
+        "image_size": [size, size] if isinstance(size, int) else size and list(size),
+        "channels": channels if channels != RGB else None,
+        "arguments": checked(differing) or None,
+    }
+    return Network(
+        architecture=row.name,
+        surgery=in_bounds(options, CONFIG),
+        preprocessing=preprocessing and adapted_preprocessing(preprocessing, None, channels),
+        classes=() if encoder or labels[:1] == ("LABEL_0",) else labels,
+    )
+
+
+def _rows(config: Config, kind: str) -> tuple[list[Architecture], bool]:
+    """The rows of a kind of network, and whether it is one without a classifier."""
+    model = (config.get("architectures") or [""])[0]
     rows = [row for row in ARCHITECTURES.values() if row.family.model == MODEL_TYPES.get(kind)]
     if not rows:
         raise Unsupported(
@@ -163,31 +163,7 @@ def read(config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequenc
         raise Unsupported(
             f"{CONFIG} is of a {model:.64}; of a '{kind}', zoo builds {family.model}, or an encoder"
         )
-    stated = config.get("vision_config", {}) if kind in PAIRS else config
-    names = [*names, str(config.get("_name_or_path", ""))]
-    known_names = [name.rpartition("/")[2] for name in names]
-    preprocessing = processors.read(processor, bgr=family.bgr) if processor else None
-    row, differing = _nearest(rows, _defaults(kind, rows), stated, known_names, preprocessing)
-    if model == ONE_HEAD:
-        differing["model"] = model
-    labels = _labels(config)
-    channels = stated.get("num_channels", RGB)
-    # A size that a network is built for is part of what zoo says of all networks.
-    size = differing.pop("image_size", None) if row.family.sized else None
-    return Network(
-        architecture=row.name,
-        surgery=in_bounds(
-            {
-                "num_classes": 0 if encoder else (len(labels) if labels else None),
-                "image_size": _sides(size),
-                "channels": channels if channels != RGB else None,
-                "arguments": checked(differing) or None,
-            },
-            CONFIG,
-        ),
-        preprocessing=preprocessing and adapted_preprocessing(preprocessing, None, channels),
-        classes=() if encoder or labels[:1] == ("LABEL_0",) else labels,
-    )
+    return rows, encoder
 
 
 def _defaults(kind: str, rows: Sequence[Architecture]) -> dict[str, Any]:
@@ -208,8 +184,8 @@ def _defaults(kind: str, rows: Sequence[Architecture]) -> dict[str, Any]:
 
 def _nearest(
     rows: Sequence[Architecture],
-    defaults: Mapping[str, Any],
-    stated: Mapping[str, Any],
+    defaults: Config,
+    stated: Config,
     known_names: Sequence[str],
     preprocessing: Preprocessing | None,
 ) -> tuple[Architecture, dict[str, Any]]:
@@ -224,22 +200,22 @@ def _nearest(
             ours["image_size"] = theirs.get("image_size")
         return {name: value for name, value in theirs.items() if value != ours[name]}
 
+    # Least different first, then by name, colors, and place in the table.
     def likelihood(row: Architecture) -> tuple[int, int, bool, int]:
         rank = known_names.index(row.name) if row.name in known_names else len(known_names)
         other_colors = preprocessing is not None and preprocessing.mean != row.preprocessing.mean
-        return len(differing(row).keys() - TRAINING), rank, other_colors, ORDER.index(row.name)
+        return (
+            len(differing(row).keys() - TRAINING.split()),
+            rank,
+            other_colors,
+            ORDER.index(row.name),
+        )
 
     best = min(rows, key=likelihood)
     return best, differing(best)
 
 
-def _sides(size: Any) -> list[int] | None:
-    if size is None:
-        return None
-    return [size, size] if isinstance(size, int) else list(size)
-
-
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _labels(config: Config) -> tuple[str, ...]:
     """Labels in index order; transformers makes some up where there are none."""
     labels = {int(key): str(name) for key, name in (config.get("id2label") or {}).items()}
     return tuple(labels[index] for index in range(len(labels)))

@@ -44,13 +44,8 @@ COMMON = tuple(
 
 
 def own_names(own: Collection[str], names: Collection[str]) -> Mapping[str, str]:
-    """The network's key for each of ``names``; what it has no use for is left out.
-
-    A key that no rule covers maps to itself.
-
-    Args:
-        own: Keys of the network.
-        names: Keys of a weights file.
+    """The network's key for each of ``names``, those of a weights file; what it has no use for is
+    left out, and a key that no rule covers maps to itself. ``own`` are the keys of the network.
     """
     common = {_common(key): key for key in own}
     return {

@@ -2,25 +2,32 @@
 
 Their parameters keep transformers' names. An encoder is built as a classifier without its last
 layer: it gives what a classifier would get, and takes one at any time.
+
+Transformers with a position embedding for each place are built for one size, and weights for
+another are resized as transformers itself does it when it is asked to on the way. All other
+networks take images of any size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.adapt import adapt_channels, misfits
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import BuildOptions, adapted_preprocessing
 from zoo.errors import MissingPackage, Unsupported
-from zoo_transformers import sizes
 from zoo_transformers.architectures import Architecture
 
-__all__ = ["Built", "build", "built", "fill_caches", "head_modules", "models", "replace_head"]
+__all__ = ["Built", "build", "built", "fit_weights", "grid"]
+
+POSITIONS = ("position_embeddings", "position_embedding.weight")
+"""What embeddings of positions are called: (1, places, features), or (places, features)."""
 
 LONE_TOWER = {"bos_token_id": None, "eos_token_id": None}
 """Configuration of a text encoder that is not there: its defaults would be warned about."""
@@ -28,13 +35,7 @@ LONE_TOWER = {"bos_token_id": None, "eos_token_id": None}
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a network that was built here carries as ``module.built``.
-
-    Attributes:
-        architecture: Its row in the table.
-        preprocessing: How images become its input.
-        num_features: Size of what its head gets.
-    """
+    """What a network that was built here carries as ``module.built``."""
 
     architecture: Architecture
     preprocessing: Preprocessing
@@ -47,12 +48,7 @@ def built(module: nn.Module) -> Built:
 
 
 def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
-    """The network with untrained weights.
-
-    Raises:
-        MissingPackage: transformers is not installed.
-        Unsupported: It cannot be built in that size.
-    """
+    """The network with untrained weights."""
     chosen = options.num_classes
     outputs = architecture.num_classes if chosen is None else chosen
     preprocessing = adapted_preprocessing(
@@ -68,50 +64,16 @@ def build(architecture: Architecture, options: BuildOptions) -> nn.Module:
     if not outputs:
         for path in family.heads:
             module.set_submodule(path, nn.Identity())
+    # A list: what is walked over changes.
     for path, child in list(module.named_modules()):
         if type(child).__name__ == "DINOv3ViTRopePositionEmbedding":
             _Positions.replace(module, path, child)
+        elif type(child).__name__.endswith("SwiGLUFFN") and hasattr(child, "gate_proj"):
+            module.set_submodule(path, _SwiGlu(child))
     if family.bgr and preprocessing.input_size[0] == 3:
         module.register_forward_pre_hook(_flip_channels)
     module.register_forward_hook(_one_tensor)
     return module
-
-
-def fill_caches(module: nn.Module, size: tuple[int, int]) -> None:
-    """Let BEiT's index of places be there before a run: the first layer would make it for all."""
-    for child in module.modules():
-        if hasattr(child, "generate_relative_position_index"):
-            places = sizes.grid(module, size)
-            cast(Any, child).generate_relative_position_index(places)
-
-
-def models(module: nn.Module) -> set[type[nn.Module]]:
-    """Classes of the models inside: they hand on all that they know, not what is needed alone."""
-    from transformers import PreTrainedModel
-
-    return {type(child) for child in module.modules() if isinstance(child, PreTrainedModel)}
-
-
-def head_modules(module: nn.Module) -> tuple[str, ...]:
-    """Paths of the layers that give the classes, or of the Identity in their place.
-
-    Empty for an encoder that transformers has no classifier for.
-    """
-    return (
-        (POOLED_HEAD,) if hasattr(module, POOLED_HEAD) else built(module).architecture.family.heads
-    )
-
-
-def replace_head(module: nn.Module, num_outputs: int, make: Callable[[int], nn.Module]) -> None:
-    """Put a ``make(num_features)`` in the place of each layer that gives the classes."""
-    known = built(module)
-    if not known.architecture.family.heads:
-        add_pooled_head(module, known.num_features, make)
-        return
-    for path in known.architecture.family.heads:
-        module.set_submodule(path, make(known.num_features))
-    model = cast(Any, module)
-    model.num_labels = model.config.num_labels = num_outputs
 
 
 def _model_class(architecture: Architecture) -> Any:
@@ -134,7 +96,7 @@ def _configuration(
     channels, height, width = preprocessing.input_size
     values = {**architecture.config, "num_channels": channels}
     if architecture.family.sized:
-        sizes.check(architecture, height, width)
+        _check_size(architecture, height, width)
         values["image_size"] = height if height == width else (height, width)
     if architecture.family.vision_tower:
         values = {"vision_config": values, "text_config": LONE_TOWER}
@@ -173,6 +135,24 @@ class _Positions:
         return known(images)
 
 
+class _SwiGlu(nn.Module):
+    """DINOv2's gated MLP with the tensors that files of it have. transformers splits the first
+    layer in two as it reads them, which a conversion of names alone cannot.
+    """
+
+    def __init__(self, split: Any) -> None:
+        super().__init__()
+        gate: nn.Linear = split.gate_proj
+        self.weights_in = nn.Linear(
+            gate.in_features, 2 * gate.out_features, device=gate.weight.device
+        )
+        self.weights_out = split.down_proj
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        gate, values = self.weights_in(tokens).chunk(2, dim=-1)
+        return cast(Tensor, self.weights_out(nn.functional.silu(gate) * values))
+
+
 # Functions of the module level: they are copied with a network, and refer to no other one.
 def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
     return cast(Tensor, output.logits if "logits" in output else output.pooler_output)
@@ -181,3 +161,50 @@ def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
 def _flip_channels(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     images, *others = args
     return (images.flip(1), *others)
+
+
+def _check_size(architecture: Architecture, height: int, width: int) -> None:
+    """See that the network can be built for that size."""
+    if architecture.family.vision_tower and height != width:
+        raise Unsupported(f"{architecture.name} takes square images only")
+    window = architecture.config.get("window_size", 0)
+    # Four pixels are one place, and each stage but the last halves both sides.
+    patch = 4 << (len(architecture.config.get("depths", ())) - 1) if window else 1
+    if math.ceil(min(height, width) / patch) < window:
+        raise Unsupported(
+            f"{architecture.name} takes images of {patch * (window - 1) + 1} pixels or more: its "
+            "windows have no place in smaller ones"
+        )
+
+
+def fit_weights(
+    module: nn.Module, state: Mapping[str, Tensor], size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """``state`` fitted to ``module``, which takes images of ``size``: channels and positions."""
+    fitted = adapt_channels(module, state)
+    for name, shape in misfits(module, fitted).items():
+        if name.endswith(POSITIONS) and fitted[name].shape[-1] == shape[-1]:
+            fitted[name] = _resized(fitted[name], shape, grid(module, size))
+    return fitted
+
+
+def grid(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """How many patches an image of ``size`` has, in height and width."""
+    config = cast(Any, module).config
+    patch = getattr(config, "vision_config", config).patch_size
+    return size[0] // patch, size[1] // patch
+
+
+def _resized(positions: Tensor, shape: tuple[int, ...], places: tuple[int, int]) -> Tensor:
+    """Bicubic, in height and width; tokens before the first place stay as they are."""
+    tokens = shape[-2] - places[0] * places[1]
+    old = positions.reshape(1, -1, shape[-1])
+    side = math.isqrt(old.shape[1] - tokens)
+    if side * side != old.shape[1] - tokens:
+        raise Unsupported(
+            f"{old.shape[1]} positions are not those of a square image, and cannot be resized"
+        )
+    square = old[:, tokens:].reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
+    new = nn.functional.interpolate(square, size=places, mode="bicubic", align_corners=False)
+    new = new.flatten(2).transpose(1, 2).to(positions.dtype)
+    return torch.cat([old[:, :tokens], new], dim=1).reshape(shape)

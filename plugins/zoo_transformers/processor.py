@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.network import PROCESSOR
+from zoo.domain.network import PROCESSOR, Config
 from zoo.errors import Unsupported
 
 __all__ = ["read", "write"]
@@ -30,7 +29,7 @@ CONVNEXT_CROP, CONVNEXT_WHOLE = 224 / 256, 384
 LEVELS, RGB = 255, 3
 
 
-def read(processor: Mapping[str, Any], *, bgr: bool) -> Preprocessing:
+def read(processor: Config, *, bgr: bool) -> Preprocessing:
     """How images become input; ``bgr`` networks of ours turn the colors themselves.
 
     Raises:
@@ -59,7 +58,7 @@ def read(processor: Mapping[str, Any], *, bgr: bool) -> Preprocessing:
     )
 
 
-def _geometry(processor: Mapping[str, Any]) -> tuple[tuple[int, int], float, str]:
+def _geometry(processor: Config) -> tuple[tuple[int, int], float, str]:
     """Height and width of the input, the share that the crop keeps, and the mode."""
     kind = _kind(processor)
     size = processor["size"]
@@ -83,7 +82,7 @@ def _geometry(processor: Mapping[str, Any]) -> tuple[tuple[int, int], float, str
     return (int(out["height"]), int(out["width"])), share, "center" if edge else "squash"
 
 
-def _kind(processor: Mapping[str, Any]) -> str:
+def _kind(processor: Config) -> str:
     return str(processor.get("image_processor_type") or processor.get("feature_extractor_type"))
 
 
@@ -91,7 +90,7 @@ def _square(side: Any) -> dict[str, Any]:
     return {"height": side, "width": side}
 
 
-def _colors(processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _colors(processor: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of values from 0 to 1."""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

@@ -40,7 +40,7 @@ def test_image_sizes_are_fitted_as_timm_does(
     torch.manual_seed(0)
     whole = timm.create_model(architecture).eval()
     module = plugin.build(architecture, BuildOptions(image_size=size)).eval()
-    state = plugin.adapt(module, whole.state_dict())
+    state = plugin.fit_weights(module, whole.state_dict())
     check_fit(module, state, architecture)
     module.load_state_dict(dict(state))
     options: dict[str, Any] = {"img_size": size} if whole.pretrained_cfg["fixed_input_size"] else {}
@@ -65,7 +65,7 @@ def test_torchvisions_positions_are_interpolated() -> None:
     small, large = (VisionTransformer(image_size=side, **options) for side in (32, 64))
     embedding = small.encoder.pos_embedding.data
     embedding.copy_(torch.arange(16.0).expand_as(embedding))  # the same at every place
-    state = sizes.adapt(large, small.state_dict())
+    state = sizes.fit_weights(large, small.state_dict())
     check_fit(large, state, "vit")
     fitted = state["encoder.pos_embedding"]
     assert fitted.shape == (1, 65, 16)
@@ -107,7 +107,7 @@ def test_channels(backbone: Backbone, architecture: str, size: int) -> None:
     expected = whole(gray.expand(1, 3, size, size))
     for channels in (1, 6):
         module = backbone.build(architecture, BuildOptions(channels=channels)).eval()
-        module.load_state_dict(dict(backbone.adapt(module, whole.state_dict())))
+        module.load_state_dict(dict(backbone.fit_weights(module, whole.state_dict())))
         given = module(gray.expand(1, channels, size, size))
         assert torch.allclose(given, expected, atol=1e-5), channels
         how = backbone.preprocessing(module)

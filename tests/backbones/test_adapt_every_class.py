@@ -58,7 +58,7 @@ def test_gray_images_give_what_they_gave_in_color(architecture: str) -> None:
                 plugin.build(architecture, BuildOptions(channels=channels))
             continue
         module = plugin.build(architecture, BuildOptions(channels=channels)).eval()
-        module.load_state_dict(dict(plugin.adapt(module, whole.state_dict())))
+        module.load_state_dict(dict(plugin.fit_weights(module, whole.state_dict())))
         given = module(gray.expand(1, channels, side, side))
         if type(whole).__name__ == NORMALIZED:
             continue
@@ -75,7 +75,7 @@ def test_twice_the_size_is_fitted_or_refused(architecture: str) -> None:
         try:
             module = plugin.build(architecture, BuildOptions(image_size=size[1:]))
             check_runs(module, architecture, size)
-            fitted = not misfits(module, plugin.adapt(module, whole.state_dict()))
+            fitted = not misfits(module, plugin.fit_weights(module, whole.state_dict()))
         except Unsupported:
             fitted = False
     assert fitted == (type(whole).__name__ not in ONE_SIZE)

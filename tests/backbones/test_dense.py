@@ -151,7 +151,7 @@ def test_alexnet_with_its_own_weights_and_a_new_head() -> None:
     whole = plugin.build("alexnet").eval()
     with torch.device("meta"):
         built = backbone.build("alexnet")
-    state = backbone.adapt(built, whole.state_dict())
+    state = backbone.fit_weights(built, whole.state_dict())
     module = assign(lambda: backbone.build("alexnet"), state, backbone, name="alexnet")
     assert list(module.state_dict()) == list(whole.state_dict())
     assert state["classifier.6.weight"].data_ptr() == whole.classifier[6].weight.data_ptr()  # type: ignore[index, union-attr]

@@ -14,7 +14,7 @@ from zoo.backbones.heads.cosine import CosineHead
 from zoo.backbones.heads.linear import LinearHead
 from zoo.backbones.heads.mlp import HIDDEN, MlpHead
 from zoo.backbones.heads.tasks import metrics
-from zoo.backbones.pooled_head import PooledHead, add_pooled_head
+from zoo.backbones.pooling import PooledHead, add_pooled_head
 from zoo.contracts import Head
 from zoo.errors import Unsupported
 from zoo.testing.heads import HeadSuite

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.freeze import freeze
-from zoo.backbones.meta_copy import meta_copy
+from zoo.backbones.record import meta_copy
 from zoo.backbones.trace import trace
 from zoo.errors import Unsupported
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo import plugins
-from zoo.backbones.shapes import Shapes, storage_of
+from zoo.backbones.record import Shapes, storage_of
 
 ATEN = torch.ops.aten
 IMAGES = torch.zeros(2, 3, 4, 4, device="meta")

@@ -32,7 +32,7 @@ def truncated(
 ) -> tuple[SurgeryBackbone, nn.Module]:
     """The network up to ``unit`` with the weights of ``whole``, loaded as a checkpoint's are."""
     backbone = SurgeryBackbone(plugin or TimmBackbone(), Surgery(truncate=unit), architecture)
-    state = backbone.adapt(backbone.build(architecture), whole.state_dict())
+    state = backbone.fit_weights(backbone.build(architecture), whole.state_dict())
     return backbone, assign(lambda: backbone.build(architecture), state, backbone, name="whole")
 
 

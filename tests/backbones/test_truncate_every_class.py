@@ -84,7 +84,7 @@ def test_truncated_is_tapped(
             refused[name] = str(error)
             continue
         with on_meta():
-            state = backbone.adapt(backbone.build(architecture), whole.state_dict())
+            state = backbone.fit_weights(backbone.build(architecture), whole.state_dict())
         module = assign(lambda: backbone.build(architecture), state, backbone, name=name)  # noqa: B023
         assert backbone._end is not None
         tap = backbone._end.tap

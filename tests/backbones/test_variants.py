@@ -58,20 +58,20 @@ class ForgetsImages(TimmBackbone):
 
 
 class AdaptsNothing(TimmBackbone):
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return state
 
 
 class Copies(TimmBackbone):
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in super().adapt(module, state).items()}
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in super().fit_weights(module, state).items()}
 
 
 class ChangesWeights(TimmBackbone):
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         for tensor in state.values():
             tensor.mul_(1)
-        return super().adapt(module, state)
+        return super().fit_weights(module, state)
 
 
 class TellsNoPlainData(TimmBackbone):

@@ -32,7 +32,7 @@ def test_a_residual_unit_is_passed_by(architecture: str, unit: str) -> None:
     whole = timm.create_model(architecture).eval()
     images = torch.randn(1, *TimmBackbone().preprocessing(whole).input_size)
     backbone = SurgeryBackbone(TimmBackbone(), Surgery(without=(unit,)), architecture)
-    state = backbone.adapt(backbone.build(architecture), whole.state_dict())
+    state = backbone.fit_weights(backbone.build(architecture), whole.state_dict())
     module = assign(lambda: backbone.build(architecture), state, backbone, name="whole")
     assert set(whole.state_dict()) - set(module.state_dict()) == {
         name for name in whole.state_dict() if name.startswith(f"{unit}.")

@@ -281,6 +281,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Beit", {"use_shared_relative_position_bias": True, "layer_scale_init_value": 0.5}),
     ("DeiT", {}),
     ("Dinov2", {"layerscale_value": 0.3, "mlp_ratio": 2}),
+    ("Dinov2", {"use_swiglu_ffn": True}),
+    ("Dinov2WithRegisters", {"use_swiglu_ffn": True, "num_register_tokens": 0}),
     ("Dinov2WithRegisters", {"num_register_tokens": 2, "mlp_ratio": 2}),
     ("MobileViT", {"output_stride": 16, "hidden_sizes": [16, 16, 16], "num_attention_heads": 2,
                    "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16]}),

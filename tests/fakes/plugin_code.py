@@ -30,6 +30,6 @@ class Plugin:
     def preprocessing(self, module): pass
     def classes(self, module): pass
     def convert(self, module, names): pass
-    def adapt(self, module, state): pass
+    def fit_weights(self, module, state): pass
     def export_config(self, module, manifest): pass
 """

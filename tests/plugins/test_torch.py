@@ -122,7 +122,7 @@ def test_sizes_and_channels_go_to_the_factory_if_it_takes_them() -> None:
     gray = backbone.build("own-conv", BuildOptions(channels=1))
     assert backbone.preprocessing(gray).mean == (0.5,)
     weights = backbone.build("own-conv").state_dict()
-    fitted = backbone.adapt(gray, weights)
+    fitted = backbone.fit_weights(gray, weights)
     assert torch.allclose(fitted["stem.weight"], weights["stem.weight"].sum(1, keepdim=True))
     wide = backbone.build("own-former", BuildOptions(image_size=(32, 64)))
     assert wide(torch.randn(1, 3, 32, 64)).shape == (1, 7)

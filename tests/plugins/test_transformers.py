@@ -163,7 +163,7 @@ def test_other_sizes_and_channels(name: str) -> None:
     assert module(torch.randn(2, 1, side, side)).shape[0] == 2
     assert all(unit.cut for unit in backbone.hierarchy(name, module).units)
     own = backbone.build(name).state_dict()
-    fitted = backbone.adapt(module, own)
+    fitted = backbone.fit_weights(module, own)
     module.load_state_dict(fitted)
     stem = next(key for key, value in own.items() if value.dim() == 4)
     others = [key for key in own if key != stem and "position" not in key]
@@ -177,7 +177,7 @@ def test_positions_are_resized_as_transformers_does_it() -> None:
     backbone = TransformersBackbone()
     module = backbone.build("vit-base-patch16-224").eval()
     wide = backbone.build("vit-base-patch16-224", BuildOptions(image_size=(48, 64))).eval()
-    wide.load_state_dict(backbone.adapt(wide, module.state_dict()))
+    wide.load_state_dict(backbone.fit_weights(wide, module.state_dict()))
     images = torch.randn(2, 3, 48, 64)
     theirs = module(images, interpolate_pos_encoding=True)
     assert torch.allclose(wide(images), theirs, atol=1e-6)
@@ -200,7 +200,7 @@ def test_positions_that_are_no_square_are_not_resized() -> None:
     backbone = TransformersBackbone()
     wide = backbone.build("vit-base-patch16-224", BuildOptions(image_size=(32, 64)))
     with pytest.raises(Unsupported, match="not those of a square image"):
-        backbone.adapt(backbone.build("vit-base-patch16-224"), wide.state_dict())
+        backbone.fit_weights(backbone.build("vit-base-patch16-224"), wide.state_dict())
 
 
 def test_typos_and_tags_are_answered_with_near_names() -> None:

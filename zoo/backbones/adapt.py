@@ -17,17 +17,14 @@ COLORS = 3
 def adapt_channels(
     module: nn.Module, state: Mapping[str, Tensor], *, channels: int | None = None
 ) -> dict[str, Tensor]:
-    """``state`` with convolutions over three colors fitted to those of ``module`` over more or
-    fewer channels: summed for one, else repeated and scaled.
+    """``state``, own names to weights, with convolutions over three colors fitted to those of
+    ``module`` over more or fewer channels: summed for one, else repeated and scaled.
 
     So a gray image gives what it gave in color, and so do the three colors over and over again;
     where their number is no multiple of three, that is so but for the share of those left over.
 
-    Args:
-        module: The network.
-        state: Its own names to weights.
-        channels: Of an image, where the stem moves positions into channels, which then come first
-            for one position, then for the next (TResNet); None: its convolution's own.
+    ``channels`` are those of an image, where the stem moves positions into channels, which then
+    come first for one position, then for the next (TResNet); None: its convolution's own.
 
     Raises:
         Unsupported: The weights are not for three channels.

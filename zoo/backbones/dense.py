@@ -38,8 +38,8 @@ class AtLeast(nn.Module):
         height, width = features.shape[2:]
         if height >= self.size[0] and width >= self.size[1]:
             return features
-        wanted = max(height, self.size[0]), max(width, self.size[1])
-        return nn.functional.adaptive_avg_pool2d(features, wanted)
+        size = max(height, self.size[0]), max(width, self.size[1])
+        return nn.functional.adaptive_avg_pool2d(features, size)
 
 
 def make_convolutional(module: nn.Module) -> None:
@@ -76,11 +76,7 @@ def replace_dense_head(module: nn.Module, path: str, build: Callable[[int], nn.M
 
 
 def convolved(layer: nn.Module, size: Size) -> nn.Module:
-    """``layer`` as convolutions: the first fully connected one in it over ``size``, others 1x1.
-
-    Raises:
-        Unsupported: Something in it cannot be one.
-    """
+    """`layer` as convolutions: the first fully connected one in it over ``size``, others 1x1."""
     if isinstance(layer, nn.Linear):
         return _convolution(layer, size)
     if isinstance(layer, nn.Sequential):
@@ -135,8 +131,7 @@ def _convolution(linear: nn.Linear, size: Size) -> nn.Conv2d:
 def _run_densely(module: nn.Module, images: Tensor) -> Tensor:
     """The order of AlexNet and VGG, without flattening."""
     known = cast(Any, module)
-    outputs: Tensor = known.classifier(known.avgpool(known.features(images)))
-    return outputs
+    return cast(Tensor, known.classifier(known.avgpool(known.features(images))))
 
 
 def _at_each_place(head: nn.Module, features: Tensor) -> Tensor:
@@ -147,5 +142,5 @@ def _at_each_place(head: nn.Module, features: Tensor) -> Tensor:
     return outputs.reshape(count, *positions, -1).movedim(-1, 1)
 
 
-def _squeeze(_: nn.Module, __: Any, outputs: Tensor) -> Tensor:
+def _squeeze(_: nn.Module, __: object, outputs: Tensor) -> Tensor:
     return outputs.flatten(1) if outputs.shape[2:] == (1, 1) else outputs

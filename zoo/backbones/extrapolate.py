@@ -6,7 +6,6 @@ An output is either the same whatever the images are, or only its shape matters:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +13,14 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 __all__ = ["CallOutputs", "Hollow", "extrapolated", "filled"]
 
-CallOutputs = list[list[Any]]
+CallOutputs = list[list[object]]
 """For each module the outputs of its calls, in order; tensors in them may be `Hollow`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hollow:
-    """In the place of a tensor whose values do not matter.
-
-    Attributes:
-        like: Has its dtype and device; of any shape.
-        shape: Its shape.
+    """In the place of a tensor of that shape whose values do not matter, with the dtype and device
+    of ``like``.
     """
 
     like: Tensor
@@ -58,21 +54,20 @@ def extrapolated(two: CallOutputs, three: CallOutputs, count: int) -> CallOutput
 _UNKNOWN = object()
 
 
-def _leaf(two: Any, three: Any, count: int) -> Any:
+def _leaf(two: object, three: object, count: int) -> object:
+    """What is the same for two images and three; of a shape, each size as it is, or as many for
+    each image. The latter is one at least.
+    """
     if isinstance(two, Hollow) and isinstance(three, Hollow):
-        return _larger(two, three, count)
-    if type(two) is not type(three) or isinstance(two, Hollow):
+        if len(two.shape) != len(three.shape) or two.shape == three.shape:
+            return _UNKNOWN
+        pairs = list(zip(two.shape, three.shape, strict=True))
+        # In proportion: as many for each of three images as for each of two.
+        if any(a != b and 3 * a != 2 * b for a, b in pairs):
+            return _UNKNOWN
+        return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))
+    if type(two) is not type(three):
         return _UNKNOWN
-    if isinstance(two, Tensor):
+    if isinstance(two, Tensor) and isinstance(three, Tensor):
         return two if two.dtype == three.dtype and torch.equal(two, three) else _UNKNOWN
     return two if two == three else _UNKNOWN
-
-
-def _larger(two: Hollow, three: Hollow, count: int) -> Any:
-    """Each size as it is, or as many for each image; the latter one at least."""
-    if len(two.shape) != len(three.shape) or two.shape == three.shape:
-        return _UNKNOWN
-    pairs = list(zip(two.shape, three.shape, strict=True))
-    if any(a != b and 3 * a != 2 * b for a, b in pairs):
-        return _UNKNOWN
-    return Hollow(two.like, tuple(a if a == b else a // 2 * count for a, b in pairs))

@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.eval_mode import eval_mode
 from zoo.backbones.pooling import pool
+from zoo.backbones.record import eval_mode
 from zoo.backbones.taps import Reached, Tap, hook
 from zoo.domain.progress import Task
 
@@ -25,14 +25,13 @@ __all__ = ["extract", "features_at"]
 def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[Tensor]:
     """The features of a batch at each tap, float32 (N, F) on the CPU.
 
-    Args:
-        module: The network.
-        taps: Taps of it, found with images of the same size.
-        images: The batch (N, C, H, W), on the network's device.
+    ``images`` (N, C, H, W) are on the network's device, of the size that the taps were found with.
     """
     vectors: dict[str, Tensor] = {}
 
-    def keep(tap: Tap, tensor: Tensor) -> None:
+    def keep(tap: Tap, tensor: Tensor | None) -> None:
+        if tensor is None:
+            raise TypeError(f"{tap.path} gives no single tensor any more")
         # At once: an activation may write into the tensor.
         features = tap.activation(tensor) if tap.activation else tensor
         vectors[tap.unit] = pool(features, tap.dimension)
@@ -48,18 +47,12 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
 
 
 def extract(
-    module: nn.Module,
-    taps: Sequence[Tap],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    task: Task,
+    module: nn.Module, taps: Sequence[Tap], batches: Iterable[tuple[Tensor, Tensor]], task: Task
 ) -> tuple[list[Tensor], Tensor]:
     """The features of all batches at each tap, in their order, and the targets.
 
-    Args:
-        module: The network.
-        taps: Taps of it.
-        batches: Images (N, C, H, W) and targets (N, …), on any device.
-        task: Advanced by every image.
+    Batches are images (N, C, H, W) and targets (N, …), on any device; ``task`` is advanced by every
+    image.
     """
     device = next(module.parameters()).device
     parts: list[list[Tensor]] = []

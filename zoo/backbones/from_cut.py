@@ -12,39 +12,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils.hooks import RemovableHandle
 
 from zoo.backbones.extrapolate import CallOutputs, Hollow, extrapolated, filled
 from zoo.backbones.freeze import parametric
+from zoo.backbones.record import tensors_in
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["CutInputs", "FromCut"]
+__all__ = ["CutInputs", "FromCut", "entry_of"]
 
 CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the first module above a cut."""
+
+Nested = TypeVar("Nested")
+PreHook = Callable[..., CutInputs | None]
 
 FEW = (2, 3)
 """Numbers of images from which outputs for larger numbers are extrapolated."""
 
 
 class FromCut:
-    """A network that runs forward from one of its cuts.
-
-    Args:
-        module: The network, frozen below the cut.
-        hierarchy: Its hierarchy.
-        boundary: How many units lie below the cut; all of them: the cut before the head.
+    """A network, frozen below one of its cuts, that runs forward from there: behind its first
+    ``boundary`` units, or, if these are all, before the head.
     """
 
     def __init__(self, module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         self.module = module
         self.hierarchy = hierarchy
         self.boundary = boundary
-        self._entry = module.get_submodule(_entry(module, hierarchy, boundary))
+        self._entry = module.get_submodule(entry_of(module, hierarchy, boundary))
         self._below = [
             module.get_submodule(path)
             for unit in hierarchy.units[:boundary]
@@ -73,18 +74,15 @@ class FromCut:
                 return reached.inputs
         raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
-    def forward(self, inputs: CutInputs, images: Tensor) -> Any:
-        """The network's output for inputs at the cut; with gradients, where they are enabled.
-
-        Args:
-            inputs: As recorded; activations may write into its tensors.
-            images: Gives shape, dtype and device (N, C, H, W); its values are not looked at.
+    def forward(self, inputs: CutInputs, images: Tensor) -> Tensor:
+        """The network's output for inputs at the cut, into which activations may write; with
+        gradients, where they are enabled. Of ``images`` only shape, dtype and device matter.
         """
         key = (images.shape, images.dtype, images.device)
         if key not in self._outputs:
             self._outputs[key] = self._learns(inputs, images)
         with self._stubbed(self._outputs[key]), self._before_entry(_feed(inputs)):
-            return self.module(images)
+            return cast(Tensor, self.module(images))
 
     def _learn(self, inputs: CutInputs, images: Tensor) -> CallOutputs:
         """The outputs of each module below for this number of images, call by call.
@@ -106,7 +104,7 @@ class FromCut:
         return self._filled(self._observed(images), images)[0]
 
     def _of_few(self, images: Tensor) -> tuple[CallOutputs, CallOutputs]:
-        """The outputs of each module below for two images, and for three: observed once."""
+        # Without the number of images, which is what is extrapolated.
         key = (images.shape[1:], images.dtype, images.device)
         if key not in self._few:
             two, three = (self._observed(images[:few]) for few in FEW)
@@ -114,7 +112,6 @@ class FromCut:
         return self._few[key]
 
     def _filled(self, outputs: CallOutputs, images: Tensor) -> tuple[CallOutputs, CutInputs]:
-        """``outputs`` as tensors, and the inputs at the cut with them."""
         light = filled(outputs)
         try:
             with self._stubbed(light):
@@ -134,7 +131,7 @@ class FromCut:
         first: CallOutputs = [[] for _ in self._below]
         compared: CallOutputs = [[] for _ in self._below]
 
-        def compare(at: int, output: Any) -> None:
+        def compare(at: int, output: object) -> None:
             call = len(compared[at])
             # By leaves: once torch.export is imported, the copy of a torch.Size is a tuple.
             before, form = tree_flatten(first[at][call])
@@ -147,12 +144,11 @@ class FromCut:
         self._watch(torch.ones_like(images), compare)
         return compared
 
-    def _watch(self, images: Tensor, see: Callable[[int, Any], None]) -> None:
-        """Call ``see`` with the index of each module below and the output of each of its calls."""
+    def _watch(self, images: Tensor, see: Callable[[int, object], object]) -> None:
         with ExitStack() as hooks:
             for at, child in enumerate(self._below):
-                handle = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
-                hooks.callback(handle.remove)
+                note = child.register_forward_hook(lambda _, __, output, at=at: see(at, output))
+                hooks.enter_context(note)
             self.record(images)
 
     @contextmanager
@@ -168,13 +164,9 @@ class FromCut:
                 if forward is not None:
                     child.__dict__["forward"] = forward
 
-    @contextmanager
-    def _before_entry(self, hook: Callable[..., Any]) -> Iterator[None]:
-        handle = self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def _before_entry(self, hook: PreHook) -> RemovableHandle:
+        # First of all hooks: those of others run again on what is fed in, as on what was recorded.
+        return self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
 
 
 class _Stub:
@@ -183,11 +175,11 @@ class _Stub:
     Calls past the cut are real: a module without parameters may serve on both sides (Visformer).
     """
 
-    def __init__(self, outputs: list[Any], forward: Callable[..., Any]) -> None:
+    def __init__(self, outputs: list[object], forward: Callable[..., object]) -> None:
         self.left = iter(outputs)
         self.forward = forward
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         for output in self.left:
             return tree_map_only(Tensor, _own, output)
         return self.forward(*args, **kwargs)
@@ -201,23 +193,23 @@ class _Reached(Exception):
         self.inputs = inputs
 
 
-def _stop(_: nn.Module, args: Any, kwargs: Any) -> None:
-    raise _Reached((args, kwargs))
+def _stop(_: nn.Module, *inputs: Any) -> None:
+    raise _Reached(inputs)
 
 
-def _feed(inputs: CutInputs) -> Callable[..., Any]:
+def _feed(inputs: CutInputs) -> PreHook:
     pending = [inputs]
     return lambda _, args, kwargs: pending.pop() if pending else (args, kwargs)
 
 
-def _same_or_hollow(one: Any, other: Any) -> Any:
+def _same_or_hollow(one: object, other: Tensor) -> object:
     if not isinstance(one, Tensor) or torch.equal(one, other):
         return one
     return Hollow(one.new_zeros(()), tuple(one.shape))
 
 
 def _shapes(inputs: CutInputs) -> list[torch.Size]:
-    return [leaf.shape for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return [tensor.shape for tensor in tensors_in(inputs)]
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -225,11 +217,12 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_contiguous() else tensor
 
 
-def _copied(output: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, output)
+def _copied(output: Nested) -> Nested:
+    return cast(Nested, tree_map_only(Tensor, torch.clone, output))
 
 
-def _entry(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+def entry_of(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> str:
+    """The path of the first module above a cut."""
     if boundary == len(hierarchy.units):
         return hierarchy.head.modules[0]
     modules = hierarchy.units[boundary].modules

@@ -19,12 +19,11 @@ __all__ = ["cuts", "depending", "is_chain"]
 
 
 def cuts(recording: Recording, units: Sequence[Sequence[Call]]) -> list[bool]:
-    """For each unit in order, whether the boundary before it is a cut.
-
-    Args:
-        recording: A run of the network.
-        units: For each unit, every call of its modules that have parameters, by time.
+    """For each unit in order, whether the boundary before it is a cut. ``units`` has for each every
+    call of its modules that have parameters, by time.
     """
+    # Of ranges of time only the ends are marked, +1 and -1: the running sum says how many ranges
+    # lie over a time. Ranges are many, and long.
     blocked = [0] * (recording.root.end + 2)
     for calls in units:
         # A unit that runs on after a later one has begun cannot be left out there.
@@ -63,10 +62,7 @@ def _mark(marks: list[int], begin: int, end: int) -> None:
 
 
 def _mark_live(
-    blocked: list[int],
-    operations: Sequence[Operation],
-    call: Call,
-    sources: set[int],
+    blocked: list[int], operations: Sequence[Operation], call: Call, sources: set[int]
 ) -> None:
     """Mark the times strictly between the making and each use of every value that depends on
     ``sources``.
@@ -77,6 +73,7 @@ def _mark_live(
         for since in live:
             if op.time > since + 1:
                 _mark(blocked, since + 1, op.time)
+        # The copy of what enters is the source itself: it is not made anew.
         if op.time == call.start and sources & set(op.writes):
             continue
         for storage in op.writes:

@@ -30,12 +30,9 @@ __all__ = ["Card", "assign", "build", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a loaded module carries as ``module.zoo``.
-
-    Attributes:
-        digest: The checkpoint's identity.
-        manifest: All that is recorded of it.
-        preprocess: From a PIL image of any mode to the network's input, a float32 tensor (C, H, W).
+    """What a loaded module carries as ``module.zoo``: the checkpoint's digest, all that is recorded
+    of it, and what makes the network's input, a float32 tensor (C, H, W), of a PIL image of any
+    mode.
     """
 
     digest: Digest
@@ -68,8 +65,7 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
 
 
 def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
-    """The network that a manifest describes, with untrained weights and the right head.
-
+    """The network that a manifest describes, with untrained weights and the right head;
     ``backbone`` is what `zoo.backbones.surgery.backbone_of` gives for it.
 
     Raises:
@@ -80,15 +76,14 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
     with plugins.blaming("zoo.backbones", manifest.backbone.plugin):
         module = backbone.build(manifest.backbone.architecture, surgery.to_build())
     if manifest.head.kind != "native":
-        backbone.replace_head(module, manifest.head.num_classes, lambda n: _head(manifest, n))
+
+        def make(features: int) -> nn.Module:
+            head = plugins.head(manifest.head.kind)
+            with plugins.blaming("zoo.heads", manifest.head.kind):
+                return head.build(features, manifest.head.num_classes)
+
+        backbone.replace_head(module, manifest.head.num_classes, make)
     return module
-
-
-def _head(manifest: Manifest, features: int) -> nn.Module:
-    kind = manifest.head.kind
-    head = plugins.head(kind)
-    with plugins.blaming("zoo.heads", kind):
-        return head.build(features, manifest.head.num_classes)
 
 
 def assign(
@@ -107,9 +102,13 @@ def assign(
         module = make()
     converted = converted_state(backbone, module, state)
     check_fit(module, converted, name, backbone.head_modules(module))
-    converted = _own_dtypes(module, converted)
+    # Weights in half precision, or integers, as the network computes: like any loader that copies
+    # them into it.
+    dtypes = {name: tensor.dtype for name, tensor in module.state_dict().items()}
+    converted = {name: tensor.to(dtypes[name]) for name, tensor in converted.items()}
+    # Parameters become the memory maps themselves: to copy them would read every byte.
     module.load_state_dict(converted, assign=True)
-    if _has_meta(module):
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         # Buffers that no file holds, such as relative position tables, are computed when the
         # network is built for real.
         with untrained():
@@ -133,18 +132,10 @@ def converted_state(
     return converted
 
 
-def _own_dtypes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights in half precision, or integers, as the network computes: like any loader that copies
-    them into it.
-    """
-    own = {name: tensor.dtype for name, tensor in module.state_dict().items()}
-    return {name: tensor.to(own[name]) for name, tensor in state.items()}
-
-
 def check_fit(
     module: nn.Module, state: Mapping[str, torch.Tensor], name: str, head: Sequence[str] = ()
 ) -> None:
-    """Compare names and shapes with the network's, whose head is at the paths ``head``.
+    """See that names and shapes are the network's, whose head is at the paths ``head``.
 
     Raises:
         InvalidWeights: Naming the first few that are missing, left over, or of another shape, and
@@ -173,7 +164,3 @@ def check_fit(
             "or leave the head out and train a new one (zoo adapt NAME NEW --classes N)"
         )
     raise InvalidWeights(name, reason)
-
-
-def _has_meta(module: nn.Module) -> bool:
-    return any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,7 +14,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import Corrupt, InvalidManifest, Unsupported
 from zoo.store import Store
 
-__all__ = ["DTYPES", "mapped_state"]
+__all__ = ["DTYPES", "mapped_state", "nan_tensors"]
 
 DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
@@ -79,27 +78,33 @@ def _view(storage: torch.UntypedStorage, tensor: Tensor, dtype: torch.dtype) -> 
         storage = storage[begin : begin + tensor.nbytes].clone()
         begin = 0
     view = torch.empty(0, dtype=dtype)
-    return view.set_(storage, begin // dtype.itemsize, tensor.shape, strides(tensor.shape))
+    strides = torch.empty(tensor.shape, device="meta").stride()
+    return view.set_(storage, begin // dtype.itemsize, tensor.shape, strides)
 
 
 def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
     """A private map of an object, which is hashed first unless it is ``known`` to be sound."""
     size = store.size("objects", digest)
-    path: Path = store.path("objects", digest)
+    path = store.path("objects", digest)
     actual = digest.hex if known else blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
     if actual != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", str(store.root))
     if not size:
         return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
+    # Not shared: writing to a tensor copies the page, and never reaches the file.
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
     return cast(torch.UntypedStorage, storage)
 
 
-def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides, in elements, of a contiguous tensor."""
-    steps: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        steps.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(steps))
+def nan_tensors(store: Store, digest: Digest) -> list[str]:
+    """Names of the tensors that have NaN, in the file's order."""
+    state = mapped_state(store, store.manifest(digest))
+    return [name for name, tensor in state.items() if _has_nan(tensor)]
+
+
+def _has_nan(tensor: torch.Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    values = tensor.float() if tensor.element_size() == 1 else tensor  # float8 adds nothing up
+    # A sum is one pass and takes no memory; infinities of both signs make it NaN, too.
+    return bool(values.sum().isnan()) and bool(values.isnan().any())

@@ -40,6 +40,7 @@ def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
             raise InvalidImage(
                 name, f"is {width} x {height} pixels; the limit is {IMAGE_PIXELS:,} in total"
             )
+        # Several at once would take more memory together than the limit on one promises.
         with ALONE if pixels > LARGE_IMAGE else nullcontext():
             yield image
 

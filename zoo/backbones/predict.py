@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Prediction", "predict"]
-
-REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for images of a size that they do not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,7 +79,7 @@ def predict(
 
 def _logits(model: nn.Module, batch: Tensor) -> Tensor:
     try:
-        logits: Tensor = model(batch)[0].float().cpu()
+        return cast(Tensor, model(batch)[0].float().cpu())
     except torch.OutOfMemoryError:
         raise
     except REFUSALS as error:
@@ -90,7 +88,6 @@ def _logits(model: nn.Module, batch: Tensor) -> Tensor:
             f"the network does not take images of {size}, as its preprocessing makes them: "
             f"{str(error) or type(error).__name__:.200}"
         ) from error
-    return logits
 
 
 def _input(card: Card, path: Path) -> Tensor:
@@ -106,15 +103,14 @@ def _input(card: Card, path: Path) -> Tensor:
 def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
     names = card.classes or tuple(str(index) for index in range(len(logits)))
     task = (card.manifest.recipe or {}).get("task", "classification")
-    if task == "regression":
-        return Prediction(
-            image=path, classes=names, probabilities=(), logits=tuple(logits.tolist())
-        )
-    shares = logits.sigmoid() if task == "multi-label" else logits.softmax(0)
-    probabilities, order = shares.topk(min(top, len(logits)))
+    shares, order = torch.empty(0), list(range(len(logits)))
+    if task != "regression":
+        likely = logits.sigmoid() if task == "multi-label" else logits.softmax(0)
+        shares, indices = likely.topk(min(top, len(logits)))
+        order = indices.tolist()
     return Prediction(
         image=path,
-        classes=tuple(names[index] for index in order.tolist()),
-        probabilities=tuple(probabilities.tolist()),
+        classes=tuple(names[index] for index in order),
+        probabilities=tuple(shares.tolist()),
         logits=tuple(logits.tolist()),
     )

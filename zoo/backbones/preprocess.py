@@ -87,10 +87,12 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
 
 def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int:
     """Pixels that an image takes while it is resized, first in width, then in height."""
+    # As timm computes it: what is allowed here must be what it then does.
     wide, high = (
         math.floor(side / preprocessing.crop_pct) for side in preprocessing.input_size[:0:-1]
     )
     if preprocessing.crop_mode != "squash":
+        # The shorter side decides, but of a bordered image the longer one: it is padded.
         ratio = (min if preprocessing.crop_mode == "border" else max)(wide / width, high / height)
         wide, high = round(width * ratio), round(height * ratio)
     return wide * max(high, height)
@@ -98,11 +100,7 @@ def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it.
-
-    Attributes:
-        transform: Of an RGB image.
-    """
+    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it."""
 
     transform: Callable[[Image.Image], Tensor]
 

@@ -29,16 +29,11 @@ SIXTEEN = frozenset({"PNG", "PPM"})
 
 
 def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image.Image:
-    """An image of any mode as RGB of 8 bits, upright.
+    """An image of any mode as RGB of 8 bits, upright. Errors call it ``path``; ``keep`` leaves
+    ``image`` as it is, at the cost of a copy, else it may be turned.
 
-    Args:
-        image: As it was opened.
-        path: What errors call it.
-        keep: Whether ``image`` stays as it is, at the cost of a copy; else it may be turned.
-
-    Raises:
-        InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
-            decoders raise whatever they like, too.
+    Raises: InvalidImage: Its values have no range, or it cannot be decoded to its end, for which
+    decoders raise whatever they like, too.
     """
     white, tags = _white(image, path), getattr(image, "tag_v2", {})  # a copy has no tags
     image.load()
@@ -58,18 +53,14 @@ def to_rgb(image: Image.Image, path: Path | str, *, keep: bool = False) -> Image
 
 def _white(image: Image.Image, path: Path | str) -> int:
     """The value of white where that is above 255; else 0."""
-    if image.mode == "F":
-        raise InvalidImage(path, _without_range("floats"))
-    if image.mode == "I" and image.format not in SIXTEEN:
-        raise InvalidImage(path, _without_range("integers of 32 bits, or with a sign"))
+    if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN):
+        values = "floats" if image.mode == "F" else "integers of 32 bits, or with a sign"
+        raise InvalidImage(
+            path,
+            f"holds {values}, and nothing says which are black and white: "
+            "scale them and save it with 8 or 16 bits",
+        )
     if not image.mode.startswith("I"):
         return 0
     (bits, *_) = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))
     return int(2**bits - 1)
-
-
-def _without_range(values: str) -> str:
-    return (
-        f"holds {values}, and nothing says which are black and white: "
-        "scale them and save it with 8 or 16 bits"
-    )

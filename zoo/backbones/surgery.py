@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.dense import make_convolutional, replace_dense_head
-from zoo.backbones.pooled_head import POOLED_HEAD, add_pooled_head
+from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone, Configured
-from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
@@ -79,13 +79,9 @@ def unit_named(hierarchy: Hierarchy, name: str) -> int:
 
 
 class SurgeryBackbone:
-    """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an architecture.
-
-    Args:
-        inner: The plugin.
-        surgery: What is done to each network that it builds.
-        architecture: The one that the surgery is for: it names units of it.
-        version: Of the plugin; what running a network showed is cached for this version.
+    """Implements `zoo.contracts.Backbone` for the network that a surgery leaves of an
+    ``architecture``, whose units it names. What running a network showed is cached for this
+    ``version`` of the plugin.
 
     Raises:
         UnknownName: It has no unit of a name that the surgery needs.
@@ -115,12 +111,14 @@ class SurgeryBackbone:
         """The plugin's network after surgery; sizes not given are those of the surgery.
 
         Raises:
-            Unsupported: It is not built for images of that size, or has no layers to make
-                convolutions of.
+            Unsupported: It is not built for that size, or has no layers to make convolutions of.
         """
+        # Sizes that are asked for here win: a network is traced at sizes other than its own.
         own = self.surgery.to_build()
         asked = {key: value for key, value in asdict(options).items() if value is not None}
         module = self.inner.build(architecture, replace(own, **asked))
+        # In this order: where to end was found on a network without the removed units, and what is
+        # made convolutions is behind any end.
         for unit in self._removed:
             take_out(module, unit)
         if self._end:
@@ -130,11 +128,7 @@ class SurgeryBackbone:
         return module
 
     def hierarchy(
-        self,
-        architecture: str,
-        module: nn.Module,
-        *,
-        input_size: tuple[int, int, int] | None = None,
+        self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units that are left, at ``input_size`` or the native one."""
         if not self.surgery.truncate:
@@ -149,11 +143,7 @@ class SurgeryBackbone:
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
-        """Put ``build(num_features)`` in the place of the head.
-
-        Raises:
-            Unsupported: It cannot be replaced by such a module.
-        """
+        """Put ``build(num_features)`` in the place of the head."""
         if self.surgery.truncate:
             pooled = module.get_submodule(POOLED_HEAD)
             add_pooled_head(module, pooled.num_features, build, pooled.dimension)  # type: ignore[arg-type]
@@ -175,7 +165,7 @@ class SurgeryBackbone:
         """As the plugin does."""
         return self.inner.convert(module, names)
 
-    def adapt(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``state`` without what was cut off, in the shapes of ``module``, fitted by the plugin."""
         own = module.state_dict()
         fitting = {name: tensor for name, tensor in state.items() if name in own}
@@ -184,7 +174,7 @@ class SurgeryBackbone:
             for name in misfits(module, fitting):
                 if own[name].numel() == fitting[name].numel():
                     fitting[name] = fitting[name].reshape(own[name].shape)
-        return self.inner.adapt(module, fitting)
+        return self.inner.fit_weights(module, fitting)
 
     def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
         """Nothing: its own library does not build it."""
@@ -199,12 +189,7 @@ class SurgeryBackbone:
 def _removed_units(
     plugin: type[Backbone], version: str, architecture: str, surgery: Surgery
 ) -> tuple[Unit, ...]:
-    """The units that ``surgery`` removes, each checked to be removable.
-
-    Raises:
-        UnknownName, InvalidOption: As `exact_unit` does.
-        Unsupported: One is not; the message says why.
-    """
+    """The units that ``surgery`` removes, each checked to be removable."""
     if not surgery.without:
         return ()
     whole = replace(surgery, without=(), truncate=None, convolutional=False)
@@ -224,7 +209,7 @@ def _end(
     version: str,
     architecture: str,
     surgery: Surgery,
-    input_size: tuple[int, int, int] | None,
+    input_size: InputSize | None,
 ) -> End:
     """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
     backbone, name = configured(plugin(), surgery), surgery.truncate

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import nn
 
+from zoo.backbones.freeze import parametric
 from zoo.backbones.liveness import cuts, depending, is_chain
-from zoo.backbones.meta_copy import meta_copy
-from zoo.backbones.record import Call, Recording, record
-from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit, under
+from zoo.backbones.record import Call, Recording, meta_copy, record
+from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, Unit, under
 from zoo.errors import Unsupported
 
 __all__ = ["trace"]
@@ -41,7 +42,7 @@ def trace(
     architecture: str,
     module: nn.Module,
     *,
-    input_size: tuple[int, int, int],
+    input_size: InputSize,
     head: Sequence[str] = (),
     blocks: Collection[type[nn.Module]] = (),
     containers: Collection[type[nn.Module]] = (),
@@ -72,7 +73,7 @@ def trace(
     return _assemble(architecture, module, recording, steps, tuple(head))
 
 
-def _recording(module: nn.Module, input_size: tuple[int, int, int]) -> Recording:
+def _recording(module: nn.Module, input_size: InputSize) -> Recording:
     """A run of ``module`` on one image, or of a meta copy of it.
 
     All that is made in a recorded run is kept until its end: gigabytes for large networks.
@@ -100,24 +101,25 @@ class _Opener:
         self.recording = recording
         self.head = head
         data = depending(recording)
-        self.parametric = {
-            path
-            for path, child in self.modules.items()
-            if any(True for _ in child.parameters())
-            or (any(True for _ in child.buffers()) and _gives_any(recording, path, data))
-        }
+        self.parametric = {*parametric(module, self.modules)}
+        for path, child in self.modules.items():
+            calls = recording.calls.get(path, ())
+            uses_data = not calls or any(not data.isdisjoint(call.outputs) for call in calls)
+            if uses_data and any(True for _ in child.buffers()):
+                self.parametric.add(path)
+        # Containers win: they are opened although their shortcut makes them look like blocks.
         self.atomic = {*blocks, *self._atomic_classes()} - {*containers}
-        self.found: list[_Step] = []
+        self.units: list[_Step] = []
         self.seen: set[str] = set()
         self.idle: list[str] = []  # modules that are no steps and ran since the last step
 
     def steps(self) -> list[_Step]:
-        """The units, in execution order, each with its modules in execution order."""
+        """The units, with their modules, in execution order."""
         self._open(self.recording.root)
-        return self.found
+        return self.units
 
     def _open(self, call: Call) -> None:
-        first = len(self.found)
+        first = len(self.units)
         norms: list[str] = []  # those that come before the first step of their container
         for child in call.children:
             path = child.path
@@ -128,7 +130,7 @@ class _Opener:
                 (norms or self.idle).append(path)
             elif child is not self.recording.calls[path][0]:
                 continue  # shared: it belongs to the unit inside which it ran first (CoaT)
-            elif self._is_norm(path) and len(self.found) > first:
+            elif self._is_norm(path) and len(self.units) > first:
                 self._extend(path)
             elif self._is_norm(path):
                 norms += [*self.idle, path]
@@ -143,43 +145,43 @@ class _Opener:
 
     def _open_after(self, norms: list[str], call: Call) -> list[str]:
         """Open a container; ``norms`` go to its first step, or come back if it has none."""
-        before = len(self.found)
+        before = len(self.units)
         self._open(call)
-        if len(self.found) == before:
+        if len(self.units) == before:
             return norms
-        self.found[before].modules[:0] = norms
+        self.units[before].modules[:0] = norms
         return []
 
     def _place(self, norms: list[str], call: Call) -> None:
         """Give norms that no step followed to the last step there is, or make them one."""
         while norms and norms[-1] not in self.parametric:
             self.idle.insert(0, norms.pop())
-        if norms and self.found:
-            self.found[-1].modules += norms
+        if norms and self.units:
+            self.units[-1].modules += norms
         elif norms:
             self._begin(norms, call.path)
 
     def _begin(self, modules: list[str], container: str) -> None:
-        if self.found:
+        if self.units:
             self._extend()
         else:
             modules, self.idle = [*self.idle, *modules], []
-        self.found.append(_Step(modules, container))
+        self.units.append(_Step(modules, container))
 
     def _extend(self, *modules: str) -> None:
         """Give the last step what ran since, then ``modules``."""
-        self.found[-1].modules += [*self.idle, *modules]
+        self.units[-1].modules += [*self.idle, *modules]
         self.idle = []
 
     def _name_after_container(self, call: Call, first: int) -> None:
         """A container of leaves that gave one step (convolution and norm) is that step."""
-        mine = self.found[first:]
+        mine = self.units[first:]
         if not call.parent or len(mine) != 1 or any(under(p, [call.path]) for p in self.head):
             return
         inner = [path for path in mine[0].modules if under(path, [call.path])]
         if inner != mine[0].modules or any(list(self.modules[p].children()) for p in inner):
             return
-        self.found[first] = _Step([call.path], call.parent.path)
+        self.units[first] = _Step([call.path], call.parent.path)
 
     def _opens(self, call: Call) -> bool:
         module = self.modules[call.path]
@@ -228,12 +230,6 @@ class _Opener:
         )
 
 
-def _gives_any(recording: Recording, path: str, storages: set[int]) -> bool:
-    """Whether a call of the module at ``path`` gives one of ``storages``, or there is none."""
-    calls = recording.calls.get(path, ())
-    return not calls or any(not storages.isdisjoint(call.outputs) for call in calls)
-
-
 def _assemble(
     architecture: str,
     module: nn.Module,
@@ -241,45 +237,51 @@ def _assemble(
     steps: list[_Step],
     head: tuple[str, ...],
 ) -> Hierarchy:
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     owned = _owners(module, recording, steps, head)
     called = [_calls(recording, step.modules, module) for step in steps]
     in_head = _calls(recording, [path for path in head if path in recording.calls], module)
     cut = cuts(recording, [*called, in_head] if in_head else called)
     names = [_name(step, module) for step in steps]
-    stages = _stages(names)
-    buffers = {name for name, _ in module.named_buffers()}
-    units = []
-    for depth, step in enumerate(steps):
-        mine = [name for name, owner in owned.items() if owner == depth]
-        units.append(
-            Unit(
-                name=names[depth],
-                stage=stages[depth],
-                depth=depth,
-                modules=tuple(step.modules),
-                parameters=tuple(name for name in mine if name in sizes),
-                buffers=tuple(name for name in mine if name in buffers),
-                params=sum(sizes.get(name, 0) for name in mine),
-                shape=recording.calls[step.modules[-1]][-1].shape,
-                cut=cut[depth],
-            )
+    units = tuple(
+        Unit(
+            name=name,
+            stage=stage,
+            depth=depth,
+            modules=tuple(step.modules),
+            shape=recording.calls[step.modules[-1]][-1].shape,
+            cut=cut[depth],
+            **_tensors(module, owned, depth),
         )
-    mine = [name for name, owner in owned.items() if owner is None]
+        for depth, (step, name, stage) in enumerate(zip(steps, names, _stages(names), strict=True))
+    )
     head_part = HeadPart(
         modules=head,
-        parameters=tuple(name for name in mine if name in sizes),
-        buffers=tuple(name for name in mine if name in buffers),
-        params=sum(sizes.get(name, 0) for name in mine),
         shape=recording.root.shape,
         cut=len(cut) > len(steps) and cut[-1],
+        **_tensors(module, owned, None),
     )
-    return Hierarchy(architecture=architecture, units=tuple(units), head=head_part)
+    return Hierarchy(architecture=architecture, units=units, head=head_part)
+
+
+class _Tensors(TypedDict):
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    params: int
+
+
+def _tensors(module: nn.Module, owned: dict[str, int | None], owner: int | None) -> _Tensors:
+    """The tensors of one unit; None: of the head."""
+    parameters = {n: p.numel() for n, p in module.named_parameters() if owned[n] == owner}
+    return {
+        "parameters": tuple(parameters),
+        "buffers": tuple(name for name, _ in module.named_buffers() if owned[name] == owner),
+        "params": sum(parameters.values()),
+    }
 
 
 def _calls(recording: Recording, modules: Sequence[str], module: nn.Module) -> list[Call]:
-    parametric = [path for path in modules if list(module.get_submodule(path).parameters())]
-    calls = [call for path in parametric or modules for call in recording.calls[path]]
+    paths = parametric(module, modules) or modules
+    calls = [call for path in paths for call in recording.calls[path]]
     return sorted(calls, key=lambda call: call.start)
 
 
@@ -300,7 +302,7 @@ def _owners(
                 first_use.setdefault(name, op.time)
     owners: dict[str, int | None] = {}
     last = 0
-    for name in _all_names(module):
+    for name, _ in (*module.named_parameters(), *module.named_buffers()):
         if under(name, head):
             owners[name] = None
             continue
@@ -310,11 +312,6 @@ def _owners(
         last = last if depth is None else depth
         owners[name] = last
     return owners
-
-
-def _all_names(module: nn.Module) -> Iterator[str]:
-    yield from (name for name, _ in module.named_parameters())
-    yield from (name for name, _ in module.named_buffers())
 
 
 def _name(step: _Step, module: nn.Module) -> str:

@@ -9,21 +9,19 @@ of the rest stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from zoo.backbones.activation import Activation
-from zoo.backbones.pooled_head import add_pooled_head
-from zoo.backbones.pooling import Shape, feature_dimension, the_tensor
+from zoo.backbones.freeze import parametric
+from zoo.backbones.pooling import add_pooled_head, the_tensor
 from zoo.backbones.record import record
-from zoo.backbones.taps import HookPoint, Reached, Tap, seen_once, watch
-from zoo.domain.hierarchy import HeadPart, Hierarchy, under
+from zoo.backbones.taps import Activation, HookPoint, Reached, Tap, taps_at
+from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, under
 from zoo.errors import Unsupported
 
 __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
@@ -44,47 +42,34 @@ def find_end(
     module: nn.Module,
     hierarchy: Hierarchy,
     depth: int,
-    input_size: tuple[int, int, int],
+    input_size: InputSize,
     build: Callable[[tuple[int, int]], nn.Module],
 ) -> End:
     """Look at what leaves unit ``depth`` of ``module``, which is on the meta device.
 
-    Args:
-        module: The network, not truncated.
-        hierarchy: Its hierarchy.
-        depth: The last unit to keep.
-        input_size: Channels, height, width of an image that it takes.
-        build: The same network on the meta device for images of another height and width.
+    ``module`` is not truncated yet, ``input_size`` (C, H, W) one that it takes; ``build`` gives the
+    same network on the meta device for images of another height and width.
 
     Raises:
         Unsupported: Its output cannot be pooled; the message says why.
     """
     path = _last_module(module, hierarchy, depth, input_size)
     _check_last(module, hierarchy, depth, path, input_size)
-    shape, activation = _output_of(module, hierarchy, path, input_size)
-    channels, height, width = input_size
-    larger: Shape | None = None
-    # Networks for one image size only, or whose code refuses twice that.
-    with suppress(AssertionError, RuntimeError, Unsupported, ValueError):
-        size = (2 * height, 2 * width)
-        larger, _ = _output_of(build(size), hierarchy, path, (channels, *size))
-    dimension = feature_dimension(shape, larger, shape)
-    if dimension is None:
+    unit = hierarchy.units[depth].name
+    images = torch.zeros(1, *input_size, device="meta")
+    points = {unit: HookPoint(path, at_input=False)}
+    tap = taps_at(module, hierarchy, points, images, build)[unit]
+    if isinstance(tap, str):
         raise Unsupported(
-            f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: which "
-            f"dimension of its output {shape} holds features is not clear"
+            f"{hierarchy.architecture} cannot be truncated at {unit}: its output {tap}"
         )
-    tap = Tap(
-        unit=hierarchy.units[depth].name, path=path, at_input=False, shape=shape,
-        dimension=dimension, activation=activation,
-    )  # fmt: skip
     return End(hierarchy, depth, tap)
 
 
 def truncate(module: nn.Module, end: End) -> None:
     """End ``module`` after the last unit: it gives the unit's output averaged over all positions.
 
-    The head is put there by `zoo.backbones.pooled_head.add_pooled_head`.
+    The head is put there by `zoo.backbones.pooling.add_pooled_head`.
     """
     for path in _unneeded(module, end):
         parent, _, name = path.rpartition(".")
@@ -116,13 +101,17 @@ def truncated_hierarchy(end: End, module: nn.Module, head: str) -> Hierarchy:
     )
 
 
-def _stop(_: nn.Module, __: Any, output: Any) -> None:
+def _stop(_: nn.Module, __: object, output: object) -> None:
     raise Reached(output)
 
 
 def _run_to(
-    module: nn.Module, path: str, *args: Any, activation: Activation | None = None, **kwargs: Any
-) -> Any:
+    module: nn.Module,
+    path: str,
+    *args: object,
+    activation: Activation | None = None,
+    **kwargs: object,
+) -> Tensor | None:
     """What leaves the module at ``path``, and ``activation``, in a run of ``module`` as its class
     has it.
     """
@@ -136,17 +125,14 @@ def _run_to(
     raise RuntimeError(f"{type(module).__name__} did not reach {path}")
 
 
-def _last_module(
-    module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: tuple[int, int, int]
-) -> str:
+def _last_module(module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: InputSize) -> str:
     """The last module of a unit through which what it computes goes.
 
     Modules without parameters are counted to the unit that they follow in time. That may be a
     shortcut's, which hands on what entered, or the padding of the next layer.
     """
     modules = hierarchy.units[depth].modules
-    own = [path for path in modules if any(True for _ in module.get_submodule(path).parameters())]
-    last = own[-1] if own else modules[0]
+    last = [modules[0], *parametric(module, modules)][-1]
     following = modules[modules.index(last) + 1 :]
     if not following:
         return last
@@ -167,42 +153,22 @@ def _last_module(
 
 @torch.no_grad()
 def _check_last(
-    module: nn.Module,
-    hierarchy: Hierarchy,
-    depth: int,
-    path: str,
-    input_size: tuple[int, int, int],
+    module: nn.Module, hierarchy: Hierarchy, depth: int, path: str, input_size: InputSize
 ) -> None:
     """See that nothing of what is to go runs before the module at ``path`` returns."""
     entered: list[str] = []
-    with ExitStack() as hooks:
+    with ExitStack() as hooks, suppress(Reached):
         for later in _later(hierarchy, depth):
-            hook: Any = lambda _, __, later=later: entered.append(later)  # noqa: E731
-            handle = module.get_submodule(later).register_forward_pre_hook(hook)
-            hooks.callback(handle.remove)
+            child = module.get_submodule(later)
+            note = child.register_forward_pre_hook(lambda *_, path=later: entered.append(path))
+            hooks.enter_context(note)
         hooks.enter_context(module.get_submodule(path).register_forward_hook(_stop))
-        with suppress(Reached):
-            module.eval()(torch.zeros(1, *input_size, device="meta"))
+        module.eval()(torch.zeros(1, *input_size, device="meta"))
     if entered:
         raise Unsupported(
             f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: "
             f"{entered[0]} runs before that ends"
         )
-
-
-def _output_of(
-    module: nn.Module, hierarchy: Hierarchy, path: str, input_size: tuple[int, int, int]
-) -> tuple[Shape, Activation | None]:
-    """The shape of the output of the module at ``path`` for one image on the meta device, and what
-    happens to it next, if that is an activation of no unit.
-    """
-    owned = [path for unit in hierarchy.units for path in unit.modules] + [*hierarchy.head.modules]
-    images = torch.zeros(1, *input_size, device="meta")
-    seen, behind = watch(module, {path: HookPoint(path, at_input=False)}, owned, images)
-    shape = seen_once(seen[path])
-    if isinstance(shape, str):
-        raise Unsupported(f"a network cannot be truncated at {path}: its output {shape}")
-    return shape, behind.get(path)
 
 
 def _unneeded(module: nn.Module, end: End) -> Iterator[str]:
@@ -215,7 +181,9 @@ def _unneeded(module: nn.Module, end: End) -> Iterator[str]:
     later = _later(end.hierarchy, end.depth)
     unneeded: list[str] = []
     for path, child in module.named_modules():
-        if not path or under(path, unneeded) or _holds(path, paths) or under(path, paths):
+        if not path or under(path, [*unneeded, *paths]):
+            continue
+        if any(inner.startswith(f"{path}.") for inner in paths):
             continue
         if isinstance(child, nn.ModuleList):
             continue  # code that loops over it must find as many in it; its members are removed
@@ -232,7 +200,3 @@ def _later(hierarchy: Hierarchy, depth: int) -> list[str]:
     """Paths of the modules of the head, and of the units after ``depth``."""
     later = list(hierarchy.head.modules)
     return later + [path for unit in hierarchy.units[depth + 1 :] for path in unit.modules]
-
-
-def _holds(path: str, paths: Sequence[str]) -> bool:
-    return any(inner.startswith(f"{path}.") for inner in paths)

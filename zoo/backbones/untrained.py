@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["on_meta", "untrained"]
 
-STEPS = (
-    "add_",
-    "clamp_",
-    "div_",
-    "erfinv_",
-    "exponential_",
-    "fill_",
-    "mul_",
-    "normal_",
-    "sub_",
-    "uniform_",
-    "zero_",
-)
+STEPS = "add_ clamp_ div_ erfinv_ exponential_ fill_ mul_ normal_ sub_ uniform_ zero_"
 """What initializers are made of."""
 
-FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS) | frozenset(
+FILLS = frozenset(getattr(torch.Tensor, name) for name in STEPS.split()) | frozenset(
     getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and name[0] != "_"
 )
 
@@ -40,15 +27,16 @@ class _LeaveUnfilled(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., object],
         types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         keywords = kwargs or {}
         if func in FILLS:
             filled = args[0] if args else keywords["tensor"]
-            if isinstance(filled, nn.Parameter) or filled.is_meta:
+            # Meta tensors have nothing to fill.
+            if isinstance(filled, nn.Parameter) or (isinstance(filled, Tensor) and filled.is_meta):
                 return filled
         return func(*args, **keywords)
 

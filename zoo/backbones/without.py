@@ -9,14 +9,14 @@ its weights are zero: then f is zero, however the code is written.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from zoo.backbones.freeze import parametric
-from zoo.domain.hierarchy import Hierarchy, Unit
+from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.errors import InvalidOption, Unsupported
 
 __all__ = ["PassThrough", "check_removable", "exact_unit", "take_out"]
@@ -28,7 +28,7 @@ SPELT_OUT = 4
 class PassThrough(nn.Module):
     """In the place of a unit that was taken out: gives back its first argument."""
 
-    def forward(self, features: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, features: Tensor, *_: object, **__: object) -> Tensor:
         """``features`` as they are."""
         return features
 
@@ -54,20 +54,17 @@ def take_out(module: nn.Module, unit: Unit) -> None:
 
 
 @torch.no_grad()
-def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, int]) -> None:
+def check_removable(module: nn.Module, unit: Unit, input_size: InputSize) -> None:
     """See that ``unit`` keeps shapes and is residual, by running it.
 
-    Args:
-        module: The network on the meta device.
-        unit: One of its units.
-        input_size: Channels, height, width of an image that it takes.
+    ``module`` is on the meta device, ``input_size`` (C, H, W) one that it takes.
 
     Raises:
         Unsupported: It cannot be removed; the message says why.
     """
     path = _block(module, unit)
     block = module.get_submodule(path)
-    runs: list[tuple[Any, Any, Any]] = []
+    runs: list[tuple[tuple[object, ...], dict[str, object], object]] = []
     with block.register_forward_hook(
         lambda _, args, kwargs, output: runs.append((args, kwargs, output)), with_kwargs=True
     ):
@@ -79,33 +76,31 @@ def check_removable(module: nn.Module, unit: Unit, input_size: tuple[int, int, i
         raise _refused(unit, "its input or output is not a single tensor")
     block_input = args[0]
     if block_input.shape != output.shape:
-        shapes = f"{_times(block_input)} into {_times(output)}"
-        raise _refused(unit, f"it turns {shapes}, and what follows needs that")
-    if block_input.dtype != output.dtype or not _is_residual(block, args, kwargs):
+        before, after = ("x".join(map(str, t.shape)) for t in (block_input, output))
+        raise _refused(unit, f"it turns {before} into {after}, and what follows needs that")
+    if block_input.dtype != output.dtype or not _is_residual(block, block_input, args[1:], kwargs):
         raise _refused(
             unit, "it is not a residual unit: with its weights at zero, its output is not its input"
         )
 
 
-def _is_residual(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _is_residual(
+    block: nn.Module, block_input: Tensor, rest: tuple[object, ...], kwargs: dict[str, object]
+) -> bool:
     """Whether ``block``, with zeros for weights, gives back its first argument."""
     blank = copy.deepcopy(block).to_empty(device="cpu")
     for tensor in (*blank.parameters(), *blank.buffers()):
         tensor.zero_()
-    rest, kwargs = tree_map_only(Tensor, _zeros, (args[1:], kwargs))
+    zeros = partial(torch.zeros_like, device="cpu")
+    rest, kwargs = tree_map_only(Tensor, zeros, (rest, kwargs))
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(args[0].shape, generator=generator).to(args[0].dtype)
+    noise = torch.randn(block_input.shape, generator=generator).to(block_input.dtype)
     # Where an activation follows the addition, what enters has been through one as well.
-    return any(_equal(blank(x.clone(), *rest, **kwargs), x) for x in (noise, noise.abs()))
-
-
-def _equal(output: Any, wanted: Tensor) -> bool:
-    leaves = tree_leaves(output)
-    return len(leaves) == 1 and torch.equal(leaves[0], wanted)
-
-
-def _zeros(tensor: Tensor) -> Tensor:
-    return torch.zeros_like(tensor, device="cpu")
+    for entered in (noise, noise.abs()):
+        leaves = tree_leaves(blank(entered.clone(), *rest, **kwargs))
+        if len(leaves) == 1 and torch.equal(leaves[0], entered):
+            return True
+    return False
 
 
 def _block(module: nn.Module, unit: Unit) -> str:
@@ -118,7 +113,3 @@ def _block(module: nn.Module, unit: Unit) -> str:
 
 def _refused(unit: Unit, reason: str) -> Unsupported:
     return Unsupported(f"{unit.name} cannot be removed: {reason}")
-
-
-def _times(tensor: Tensor) -> str:
-    return "x".join(str(size) for size in tensor.shape)

@@ -8,14 +8,13 @@ is imported, called or opened because a file says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from zoo.domain.limits import ARGUMENT_ITEMS
 from zoo.errors import Unsupported
 
 __all__ = ["Fits", "each", "named", "number", "one_or_each", "passed_on", "switch", "whole", "word"]
 
-Fits = Callable[[Any], bool]
+Fits = Callable[[object], bool]
 """Whether a value may be passed on."""
 
 
@@ -26,6 +25,7 @@ def word(*words: str) -> Fits:
 
 def whole(least: int, most: int) -> Fits:
     """A whole number from ``least`` to ``most``."""
+    # True is an int, too; a network with True layers is none.
     return lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
     )
@@ -38,7 +38,7 @@ def number(most: float) -> Fits:
     )
 
 
-def switch(value: Any) -> bool:
+def switch(value: object) -> bool:
     """True or false."""
     return isinstance(value, bool)
 
@@ -60,20 +60,16 @@ def named(kinds: Sequence[tuple[Fits, str]]) -> dict[str, Fits]:
     return {name: fits for fits, names in kinds for name in names.split()}
 
 
-def passed_on(arguments: Mapping[str, Any], known: Mapping[str, Fits], library: str) -> None:
+def passed_on(arguments: Mapping[str, object], known: Mapping[str, Fits], library: str) -> None:
     """See that all ``arguments`` are known, and within bounds.
 
     Raises:
         Unsupported: One is not; it is named.
     """
     for name, value in arguments.items():
-        if name not in known:
+        if name not in known or not known[name](value):
+            shown = f" = {value!r:.80}" if name in known else ""
             raise Unsupported(
-                f"the network was built with the argument '{name!s:.64}' of {library}, which zoo "
-                "does not pass on"
-            )
-        if not known[name](value):
-            raise Unsupported(
-                f"the network was built with the argument '{name}' of {library} = {value!r:.80}, "
+                f"the network was built with the argument '{name!s:.64}' of {library}{shown}, "
                 "which zoo does not pass on"
             )

@@ -23,11 +23,15 @@ def check_numbers(manifest: Manifest) -> None:
     """
     for what, value in _numbers(manifest):
         try:
+            # Floats are held by any database; JSON has none that is beyond a double.
             fits = abs(value) <= LARGEST if isinstance(value, int) else True
         except OverflowError:
             fits = False
         if not fits:
-            raise InvalidManifest(f"{what} is {_shown(value)}: at most {LARGEST} can be indexed")
+            # Python refuses to print an int of very many digits.
+            bits = value.bit_length() if isinstance(value, int) else 0
+            shown = str(value) if bits <= 256 else f"a number of {bits} bits"
+            raise InvalidManifest(f"{what} is {shown}: at most {LARGEST} can be indexed")
 
 
 def _numbers(manifest: Manifest) -> Iterator[tuple[str, float]]:
@@ -58,8 +62,3 @@ def _elements(shape: tuple[int, ...]) -> int:
         if elements > LARGEST:
             return LARGEST + 1
     return elements
-
-
-def _shown(value: float) -> str:
-    bits = value.bit_length() if isinstance(value, int) else 0
-    return str(value) if bits <= 256 else f"a number of {bits} bits"

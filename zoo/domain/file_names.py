@@ -12,32 +12,9 @@ from zoo.domain.manifest import is_file_name
 
 __all__ = ["fits_everywhere", "why_unsafe"]
 
-SUFFIXES = frozenset(
-    {
-        ".bib",
-        ".cff",
-        ".csv",
-        ".gif",
-        ".jpeg",
-        ".jpg",
-        ".json",
-        ".jsonl",
-        ".log",
-        ".md",
-        ".npy",
-        ".npz",
-        ".onnx",
-        ".parquet",
-        ".pdf",
-        ".png",
-        ".rst",
-        ".safetensors",
-        ".tsv",
-        ".txt",
-        ".webp",
-        ".yaml",
-        ".yml",
-    }
+DATA = (
+    ".bib .cff .csv .gif .jpeg .jpg .json .jsonl .log .md .npy .npz .onnx .parquet .pdf "
+    ".png .rst .safetensors .tsv .txt .webp .yaml .yml"
 )
 TEXTS = re.compile(
     r"(AUTHORS|CHANGELOG|CITATION|COPYING|LICEN[CS]E|NOTICE|README)([-_][\w-]*)?"
@@ -68,6 +45,6 @@ def why_unsafe(name: str) -> str | None:
     if name.startswith("."):
         return "is a hidden file, which programs read unasked"
     stem, dot, suffix = name.rpartition(".")
-    if TEXTS.fullmatch(name) or (stem and f"{dot}{suffix}".lower() in SUFFIXES):
+    if TEXTS.fullmatch(name) or (stem and f"{dot}{suffix}".lower() in DATA.split()):
         return None
     return "could be run, or loaded as code, where it lies"

@@ -11,7 +11,10 @@ from typing import Any, Self
 from zoo.domain.result import Result
 from zoo.errors import InvalidFreeze, UnknownName
 
-__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "Unit", "tuples", "under"]
+__all__ = ["TRACE_VERSION", "HeadPart", "Hierarchy", "InputSize", "Unit", "tuples", "under"]
+
+InputSize = tuple[int, int, int]
+"""Channels, height, width of an image that a network takes."""
 
 TRACE_VERSION = 5
 """Goes up when `zoo.backbones.trace` gives the same network another hierarchy."""
@@ -48,15 +51,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPart:
-    """The modules from features to the output.
-
-    Attributes:
-        modules: Paths of the head's modules; empty for an encoder without a head.
-        parameters: Names of its parameters.
-        buffers: Names of its buffers.
-        params: Number of parameter elements.
-        shape: Shape of the network's output for a batch of one; None if not a single tensor.
-        cut: Whether the boundary before the head is a cut.
+    """The modules from features to the output: ``modules`` (none in an encoder), ``parameters``,
+    ``buffers``, ``params`` and ``cut`` (of the boundary before it) as in `Unit`, and the ``shape``
+    of the network's output for a batch of one.
     """
 
     modules: tuple[str, ...]
@@ -105,20 +102,18 @@ class Hierarchy(Result):
             share = float(match[1])
             if share > 100:
                 raise InvalidFreeze(spec, "a share is at most 100%")
+            # What is left out of a whole number by rounding, as 28.999… of 100 * 0.29, is added.
             return int(depth * share / 100 + 1e-9)
         if re.fullmatch(r"-?\d+", spec):
             count = int(spec)
             if abs(count) > depth:
                 raise InvalidFreeze(spec, f"{self.architecture} has {depth} units")
             return depth + count if spec.startswith("-") else count
-        return self._boundary_by_name(spec)
-
-    def _boundary_by_name(self, name: str) -> int:
         try:
-            return self.find(name).depth + 1
+            return self.find(spec).depth + 1
         except UnknownName as error:
             reason = f"{self.architecture} has no unit or stage of that name"
-            raise InvalidFreeze(name, reason, error.near) from None
+            raise InvalidFreeze(spec, reason, error.near) from None
 
     def find(self, name: str, *, stages: bool = True, also: Iterable[str] = ()) -> Unit:
         """The unit of that name, or the last one of a stage; with ``stages`` off, of a unit only.

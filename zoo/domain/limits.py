@@ -6,48 +6,6 @@ generated from this file.
 
 from __future__ import annotations
 
-__all__ = [
-    "ARGUMENTS",
-    "ARGUMENT_ITEMS",
-    "ARGUMENT_LENGTH",
-    "BASE_MODELS",
-    "CHANNELS",
-    "CHUNK_LEAST",
-    "CHUNK_WORDS",
-    "CLASSES",
-    "CONFIG_BYTES",
-    "CROP_LEAST",
-    "CROP_MOST",
-    "DIMENSIONS",
-    "ENTRY_BYTES",
-    "FILE_BYTES",
-    "HEADER_BRACKETS",
-    "HEADER_BYTES",
-    "IMAGE_PIXELS",
-    "IMAGE_SIDE",
-    "INDEXED_CLASSES",
-    "LARGEST",
-    "LARGE_IMAGE",
-    "MANIFEST_BYTES",
-    "MANIFEST_NESTING",
-    "MANIFEST_VALUES",
-    "MARKER_BYTES",
-    "METRICS_BYTES",
-    "NESTED_ANCESTORS",
-    "OBJECT_BYTES",
-    "OBJECT_SLACK",
-    "JSON_FILE_BYTES",
-    "PICKLE_BYTES",
-    "RESIZED_PIXELS",
-    "ROW_PIXELS",
-    "RUN_BYTES",
-    "SHARED_WEIGHTS",
-    "SIGN_BYTES",
-    "STATISTIC",
-    "TENSORS",
-    "TEXT_BYTES",
-]
-
 MIB = 1 << 20
 
 HEADER_BYTES = 16 * MIB

@@ -10,7 +10,10 @@ from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 
-__all__ = ["CONFIG", "PROCESSOR", "Network", "in_bounds"]
+__all__ = ["CONFIG", "PROCESSOR", "Config", "Network", "in_bounds"]
+
+Config = Mapping[str, Any]
+"""What is in a JSON file of a stranger, or goes into a library's own configuration."""
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
@@ -35,7 +38,7 @@ class Network:
     published_classes: bool = False
 
 
-def in_bounds(options: Mapping[str, Any], file: str) -> Surgery:
+def in_bounds(options: Config, file: str) -> Surgery:
     """The surgery with the values of ``options``, without those that are None.
 
     Raises:

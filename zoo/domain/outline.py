@@ -35,14 +35,14 @@ class Outline:
     preprocessing: Mapping[str, Preprocessing]
     settings: Mapping[str, Any]
 
-    def fits(self, found: Mapping[str, Shape]) -> int | None:
+    def fits(self, tensors: Mapping[str, Shape]) -> int | None:
         """The number of outputs with which the network has exactly these tensors; None: none."""
-        heads = [found[name] for name in self.per_output if found.get(name)]
+        heads = [tensors[name] for name in self.per_output if tensors.get(name)]
         outputs = heads[0][0] if heads else self.outputs
         if heads and not outputs:
             return None  # without outputs it is built without a head
         changed = {name: (outputs, *self.shapes[name][1:]) for name in self.per_output}
-        return outputs if dict(found) == {**self.shapes, **changed} else None
+        return outputs if dict(tensors) == {**self.shapes, **changed} else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""

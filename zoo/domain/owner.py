@@ -22,15 +22,7 @@ from typing import Self
 from zoo.domain.limits import SIGN_BYTES
 from zoo.errors import ZooError
 
-__all__ = [
-    "EVERY_SECONDS",
-    "STALE_SECONDS",
-    "Owner",
-    "boot",
-    "is_stale",
-    "renewing",
-    "under_way",
-]
+__all__ = ["EVERY_SECONDS", "STALE_SECONDS", "Owner", "boot", "is_stale", "renewing", "under_way"]
 
 EVERY_SECONDS = 60.0
 """Between two signs of life."""
@@ -103,6 +95,7 @@ class Owner:
             return True
         except (PermissionError, OverflowError):
             pass  # somebody else's
+        # A zombie still takes signals; and another process may have its id by now.
         state, born = _state(self.pid)
         return state in ("Z", "X") or bool(born and self.born and born != self.born)
 
@@ -134,27 +127,21 @@ def is_stale(age: float, owner: Owner | None) -> bool:
 
     By the clock of the store there is none in the future: a wrong clock has dated it.
     """
-    return abs(age) >= _patience(owner)
-
-
-def _patience(owner: Owner | None) -> float:
-    return STALE_SECONDS if owner else UNOWNED_SECONDS
+    return abs(age) >= (STALE_SECONDS if owner else UNOWNED_SECONDS)
 
 
 def under_way(what: str, where: str, owner: Owner | None, age: float) -> str:
     """What stands in the way, whose it is, and when it is over.
 
-    Args:
-        what: ``a prune of this store is``.
-        where: The file that says so.
-        owner: Who set it, if it tells.
-        age: Seconds since its last sign of life.
+    ``what`` is such as ``a prune of this store is``, ``where`` the file that says so, ``age`` the
+    seconds since the last sign of life of ``owner``.
     """
     whose = f" by {owner}" if owner else ""
+    patience = STALE_SECONDS if owner else UNOWNED_SECONDS
     return (
         f"{what} under way{whose}; the last sign of life, {where}, is "
         f"{max(age, 0):.0f} s old. Run the same command again after that: what "
-        f"gives no sign for {_patience(owner) / 60:.0f} minutes counts as dead. "
+        f"gives no sign for {patience / 60:.0f} minutes counts as dead. "
         "If you know that it is dead, delete that file"
     )
 
@@ -181,4 +168,5 @@ def _state(pid: int) -> tuple[str, str]:
     except OSError:
         return "", ""
     fields = text.rpartition(")")[2].split()  # the name before may hold anything
+    # Fields 3 (state) and 22 (start in clock ticks after boot) of proc(5).
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")

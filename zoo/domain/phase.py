@@ -37,12 +37,9 @@ class Phase:
 
     @classmethod
     def parse(cls, text: str, *, lr: float, ratio: float) -> Self:
-        """Read ``FREEZE:EPOCHS`` or ``FREEZE:EPOCHS@LR``.
-
-        Args:
-            text: As in ``blocks.4:3@1e-4``: frozen up to blocks.4, three epochs, rate 1e-4.
-            lr: Rate of the head where the text has none.
-            ratio: The backbone's rate as a share of the head's.
+        """Read ``FREEZE:EPOCHS`` or ``FREEZE:EPOCHS@LR``, such as ``blocks.4:3@1e-4``: frozen up to
+        blocks.4, three epochs, rate 1e-4. Without one, ``lr`` is the head's; the backbone's is
+        ``ratio`` of it.
 
         Raises:
             InvalidOption: It is neither.

@@ -22,37 +22,18 @@ LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
-IDLE: Mapping[str, tuple[str, ...]] = {
-    "probe": (
-        "augment",
-        "views",
-        "mixup",
-        "cutmix",
-        "freeze",
-        "epochs",
-        "accumulate",
-        "optimizer",
-        "lr",
-        "backbone_lr_ratio",
-        "layer_decay",
-        "schedule",
-        "weight_decay",
-        "clip_norm",
-        "label_smoothing",
-        "class_weights",
-        "ema",
-        "blend",
-        "patience",
-        "grad_checkpointing",
-    ),
-    "partial": ("probe",),
-    "full": ("probe",),
-    "gradual": ("probe", "epochs"),
+IDLE: Mapping[str, str] = {
+    "probe": "augment views mixup cutmix freeze epochs accumulate optimizer lr backbone_lr_ratio "
+    "layer_decay schedule weight_decay clip_norm label_smoothing class_weights ema blend patience "
+    "grad_checkpointing",
+    "partial": "probe",
+    "full": "probe",
+    "gradual": "probe epochs",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
-BEFORE: Mapping[str, Any] = {"duplicates": "apart"}
+BEFORE: Mapping[str, object] = {"duplicates": "apart"}
 """What older versions did, before there was an option for it."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
@@ -97,8 +78,6 @@ def _amount(default: float, text: str) -> Any:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that, with the base weights and the data, decides the result of a fine-tune.
-
-    The meaning of each option is its ``help`` in the table below.
 
     Raises:
         InvalidOption: One is out of range, or two contradict each other.
@@ -241,6 +220,7 @@ class Recipe:
             check = option.metadata["check"]
             if check and not check(getattr(self, option.name)):
                 raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
+        # A list where it is read from JSON or TOML; the recipe is compared and hashed.
         object.__setattr__(self, "phases", tuple(self.phases))
         if (self.strategy == "gradual") != bool(self.phases):
             raise InvalidOption("the strategy gradual and phases need each other")
@@ -254,7 +234,7 @@ class Recipe:
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
-        idle = [x for x in IDLE.get(strategy, ()) if getattr(self, x) != default[x]]
+        idle = [x for x in IDLE.get(strategy, "").split() if getattr(self, x) != default[x]]
         if strategy == "probe" and self.freeze == "all":
             idle.remove("freeze")  # it is what a probe does
         if idle:
@@ -294,17 +274,17 @@ class Recipe:
         return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
 
     @classmethod
-    def parse(cls, text: str, **options: Any) -> Self:
+    def parse(cls, text: str, **options: object) -> Self:
         """Read a TOML table of options; ``options`` that are given count more.
 
         Raises:
             InvalidOption: It is not TOML, or has an option that does not exist.
         """
         try:
-            found = tomllib.loads(text)
+            table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InvalidOption(f"the recipe is not TOML: {error}") from error
-        named = {key.replace("-", "_"): value for key, value in found.items()}
+        named = {key.replace("-", "_"): value for key, value in table.items()}
         return cls.from_json({**named, **options})
 
     @classmethod
@@ -326,7 +306,7 @@ class Recipe:
         return cls(**data)
 
     @classmethod
-    def recorded(cls, data: Mapping[str, Any]) -> Self:
+    def recorded(cls, data: Mapping[str, object]) -> Self:
         """A recipe as a run or a checkpoint recorded it, of whatever version.
 
         Raises:
@@ -334,7 +314,7 @@ class Recipe:
         """
         return cls.from_json({**BEFORE, **data})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {**asdict(self), "phases": list(self.phases)}
 
@@ -357,9 +337,9 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _check_type(name: str, value: Any, kind: str) -> None:
+def _check_type(name: str, value: object, kind: str) -> None:
     fits = isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
-    if fits and kind.startswith("tuple"):
-        fits = all(isinstance(item, str) for item in value)
+    if isinstance(value, list | tuple):
+        fits = fits and all(isinstance(item, str) for item in value)
     if not fits:
         raise InvalidOption(f"{spoken(name)} cannot be {value!r}")

@@ -26,12 +26,12 @@ class _Short(reprlib.Repr):
     def repr_Digest(self, digest: Digest, _: int) -> str:  # noqa: N802 - the name that reprlib calls
         return digest.short
 
-    def repr_tuple(self, values: tuple[Any, ...], level: int) -> str:
+    def repr_tuple(self, values: tuple[object, ...], level: int) -> str:
         if values and is_dataclass(values[0]):
             return f"<{len(values)} {type(values[0]).__name__}>"
         return super().repr_tuple(values, level)
 
-    def repr_instance(self, value: Any, level: int) -> str:
+    def repr_instance(self, value: object, level: int) -> str:
         if is_dataclass(value):
             return f"<{type(value).__name__}>"
         return super().repr_instance(value, level)
@@ -56,9 +56,12 @@ class Result:
 
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        told = (f"{key}={_SHORT.repr(value)}" for key, value in values.items()
-                if value is not None and value not in ((), "", {}))  # fmt: skip
-        return f"{type(self).__name__}({', '.join(told)})"
+        shown = [
+            f"{name}={_SHORT.repr(value)}"
+            for name, value in values.items()
+            if value is not None and value not in ((), "", {})
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -79,7 +82,7 @@ class AtRemote(Result):
     here: str | None
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as JSON has it."""
     if hasattr(value, "to_json"):
         return value.to_json()

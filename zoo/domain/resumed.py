@@ -27,12 +27,8 @@ def resumed(
 ) -> Iterator[bytes]:
     """The bytes of a file of ``size`` bytes from ``start`` on.
 
-    Args:
-        body: Asks for the file from a position on, and gives what comes, in pieces.
-        start: How much is here already.
-        size: How much there is in all.
-        attempts: Told what comes, and what fails.
-        failures: What it is asked about; any other exception is raised.
+    ``body`` asks for the file from a position on, and gives what comes, in pieces; ``attempts`` is
+    asked what to do about ``failures``. Any other exception is raised.
     """
     passing: tuple[type[Exception], ...] = (*failures, EOFError)
     position = start

@@ -10,12 +10,9 @@ __all__ = ["Stored"]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One file of a store, in a folder or in a bucket.
-
-    Attributes:
-        name: Its path in the store, with slashes: ``objects/ab/abcdef…``.
-        bytes: Its size.
-        at: When it was written, by the clock of the place where it is; has a time zone.
+    """One file of a store, in a folder or in a bucket: its ``name``, a path in the store with
+    slashes (``objects/ab/abcdef…``), its size in ``bytes``, and when it was written, ``at`` a time
+    with zone by the clock of the place where it is.
     """
 
     name: str

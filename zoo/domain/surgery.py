@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+from zoo.domain.arguments import Fits, switch, whole
 from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, CLASSES, IMAGE_SIDE
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
@@ -63,7 +64,7 @@ class Surgery:
     arguments: tuple[tuple[str, Argument], ...] = ()
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> Self:
+    def parse(cls, options: Mapping[str, object]) -> Self:
         """Read a manifest's options.
 
         Raises:
@@ -89,13 +90,13 @@ class Surgery:
         if wrong := _wrong(self.to_options()):
             raise InvalidOption(f"the option {wrong}")
 
-    def to_options(self) -> dict[str, Any]:
+    def to_options(self) -> dict[str, object]:
         """Inverse of `parse`: plain data, without what is as the architecture has it."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        options["arguments"] = {name: _plain(value) for name, value in self.arguments} or None
         return {
             name: _plain(value)
-            for name, value in given.items()
+            for name, value in options.items()
             if value is not None and value != () and value is not False
         }
 
@@ -121,12 +122,12 @@ class Surgery:
         Raises:
             Unsupported: The two do not go together.
         """
-        given = {
+        changes = {
             field.name: getattr(later, field.name)
             for field in fields(self)
             if getattr(later, field.name) not in (None, (), False)
         }
-        both = replace(self, **{**given, "without": (*self.without, *later.without)})
+        both = replace(self, **{**changes, "without": (*self.without, *later.without)})
         if both.truncate and both.convolutional:
             raise Unsupported(
                 "a truncated network has no fully connected layers to make convolutions of"
@@ -173,55 +174,45 @@ def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]
     return tuple(values[index % len(values)] for index in range(channels))
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> object:
     if isinstance(value, dict):
-        return tuple(sorted((name, _hashable(each)) for name, each in value.items()))
+        return tuple(sorted((name, _hashable(item)) for name, item in value.items()))
     return tuple(value) if isinstance(value, list) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _wrong(options: Mapping[str, Any]) -> str | None:
+def _wrong(options: Mapping[str, object]) -> str | None:
     """What is wrong with the first value that is."""
     for name, value in options.items():
-        holds, wanted = CHECKS[name]
+        holds, allowed = CHECKS[name]
         if not holds(value):
-            return f"'{name}' must be {wanted}, not {value!r:.80}"
+            return f"'{name}' must be {allowed}, not {value!r:.80}"
     return None
 
 
-def _is_count(value: Any, least: int, most: int | None = None) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= least
-        and (most is None or value <= most)
-    )
+def _is_size(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(whole(1, IMAGE_SIDE), value))
 
 
-def _is_size(value: Any) -> bool:
-    sides = value if isinstance(value, list) else []
-    return len(sides) == 2 and all(_is_count(side, 1, IMAGE_SIDE) for side in sides)
-
-
-def _is_names(value: Any) -> bool:
+def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= ARGUMENT_LENGTH
     # NaN is not of this range.
     return isinstance(value, bool | int | float) and -(2**53) <= value <= 2**53
 
 
-def _is_arguments(value: Any) -> bool:
-    def is_argument(each: Any) -> bool:
-        if isinstance(each, list):
-            return len(each) <= ARGUMENT_LENGTH and all(map(_is_scalar, each))
-        return _is_scalar(each)
+def _is_arguments(value: object) -> bool:
+    def is_argument(argument: object) -> bool:
+        if isinstance(argument, list):
+            return len(argument) <= ARGUMENT_LENGTH and all(map(_is_scalar, argument))
+        return _is_scalar(argument)
 
     return (
         isinstance(value, dict)
@@ -231,12 +222,12 @@ def _is_arguments(value: Any) -> bool:
     )
 
 
-CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "num_classes": (lambda value: _is_count(value, 0, CLASSES), f"from 0 to {CLASSES}"),
+CHECKS: dict[str, tuple[Fits, str]] = {
+    "num_classes": (whole(0, CLASSES), f"from 0 to {CLASSES}"),
     "image_size": (_is_size, f"a height and a width, each from 1 to {IMAGE_SIDE}"),
-    "channels": (lambda value: _is_count(value, 1, CHANNELS), f"from 1 to {CHANNELS}"),
+    "channels": (whole(1, CHANNELS), f"from 1 to {CHANNELS}"),
     "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),
     "without": (_is_names, "a list of names of units"),
-    "convolutional": (lambda value: isinstance(value, bool), "true or false"),
+    "convolutional": (switch, "true or false"),
     "arguments": (_is_arguments, "names with numbers, words, true, false, or lists of such"),
 }

@@ -164,7 +164,7 @@ def _state(
     state = converted_state(old, before, stored)
     if fresh:
         state = {n: t for n, t in state.items() if not under(n, old.head_modules(before))}
-    fitted = dict(new.adapt(module, state))
+    fitted = dict(new.fit_weights(module, state))
     if fresh:
         fitted |= _fresh_head(new, module, planned.head)
     architecture = planned.backbone.architecture

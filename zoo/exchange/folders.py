@@ -124,7 +124,7 @@ def import_weights(
 
 
 def _imported(workspace: Workspace, ref: Reference, digest: Digest) -> Imported:
-    from zoo.backbones.nan import nan_tensors
+    from zoo.backbones.mapped import nan_tensors
 
     nan = nan_tensors(workspace.store, digest)
     return Imported(ref=ref, manifest=digest, nan_tensors=tuple(nan))

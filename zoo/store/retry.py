@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 from zoo.contracts import Backend, Many
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt, Unavailable
+from zoo.errors import BrokenPlugin, Corrupt, Unavailable
 from zoo.store.capabilities import at_once, folders, stat_each
 
 __all__ = ["Retrying"]
@@ -84,6 +84,8 @@ class Retrying:
                     yield piece
             except Unavailable as error:
                 failures.met(error)
+            except TypeError as error:
+                raise self._broken(error) from error
             else:
                 return
 
@@ -124,6 +126,13 @@ class Retrying:
                 return work()
             except (Unavailable, Corrupt) as error:
                 failures.met(error)
+            except TypeError as error:
+                raise self._broken(error) from error
+
+    def _broken(self, error: TypeError) -> BrokenPlugin:
+        """For a plugin that was written for another contract: its methods take something else."""
+        kind = type(self.backend)
+        return BrokenPlugin(f"the remote {self} ({kind.__module__}.{kind.__name__}) fails: {error}")
 
 
 class _Failures:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -132,11 +132,12 @@ class BackboneSuite:
         for network in networks:
             units = network.hierarchy.units
             last = {unit.modules[-1]: unit.shape for unit in units}
-            found = dict(_outputs(network.module, last, network.images[:1]))
+            last[""] = network.hierarchy.head.shape
+            outputs = _outputs(network.module, last, network.images[:1])
             for path, shape in last.items():
-                leaving = found[path]
+                leaving = outputs[path]
                 assert shape == (tuple(leaving.shape) if isinstance(leaving, Tensor) else None)
-            assert network.hierarchy.head.shape == tuple(found[""].shape)
+            assert last[""] is not None
 
     def test_cuts_are_proven(self, networks: list[Network]) -> None:
         """By poison, in eval mode and for training."""
@@ -234,7 +235,7 @@ class BackboneSuite:
     def test_weights_that_fit_stay_as_they_are(
         self, backbone: Backbone, networks: list[Network]
     ) -> None:
-        """``adapt`` has nothing to do for the network that they are of."""
+        """``fit_weights`` has nothing to do for the network that they are of."""
         for network in networks:
             state = network.module.state_dict()
             assert variants.check_adapted(backbone, network.architecture, state) is not None
@@ -294,23 +295,16 @@ def check_order(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> None
     modules = [path for unit in hierarchy.units for path in unit.modules]
     paths = parametric(module, modules)
     entered: list[str] = []
-    hooks = [
-        module.get_submodule(path).register_forward_pre_hook(
-            lambda _, __, path=path: entered.append(path)
-        )
-        for path in paths
-    ]
-    with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for path in paths:
+            child = module.get_submodule(path)
+            note = child.register_forward_pre_hook(lambda *_, path=path: entered.append(path))
+            hooks.enter_context(note)
         module.eval()(images)
-    for hook in hooks:
-        hook.remove()
-    found = list(dict.fromkeys(entered))
-    late = [
-        f"{path} where {seen} runs"
-        for path, seen in zip(paths, found, strict=False)
-        if path != seen
-    ]
-    assert found == paths, late[:1]
+    order = list(dict.fromkeys(entered))
+    pairs = zip(paths, order, strict=False)
+    late = [f"{path} where {seen} runs" for path, seen in pairs if path != seen]
+    assert order == paths, late[:1]
 
 
 def check_stages(hierarchy: Hierarchy) -> None:
@@ -340,16 +334,15 @@ def _outside(module: nn.Module, head: Sequence[str]) -> set[str]:
 
 
 @torch.no_grad()
-def _outputs(module: nn.Module, paths: Any, images: Tensor) -> list[tuple[str, Any]]:
-    """What leaves the modules at ``paths``, call by call, and the network (as ``""``)."""
-    found: list[tuple[str, Any]] = []
-    hooks = [
-        module.get_submodule(path).register_forward_hook(
-            lambda _, __, output, path=path: found.append((path, output))
-        )
-        for path in paths
-    ]
-    found.append(("", module.eval()(images)))
-    for hook in hooks:
-        hook.remove()
-    return found
+def _outputs(module: nn.Module, paths: Iterable[str], images: Tensor) -> dict[str, object]:
+    """What leaves the last call of each of the modules at ``paths``, and the network (``""``)."""
+    outputs: dict[str, object] = {}
+    with ExitStack() as hooks:
+        for path in paths:
+            child = module.get_submodule(path)
+            note = child.register_forward_hook(
+                lambda _, __, output, path=path: outputs.update({path: output})
+            )
+            hooks.enter_context(note)
+        module.eval()(images)
+    return outputs

@@ -12,20 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 from zoo.backbones.freeze import parametric
+from zoo.backbones.from_cut import entry_of
 from zoo.domain.hierarchy import Hierarchy, Unit
 
 __all__ = ["check_cuts", "proves_cut"]
 
 SEED = 0
 
-CallOutputs = dict[nn.Module, list[Any]]
+Nested = TypeVar("Nested")
+Inputs = tuple[Any, ...]
+"""Positional and keyword arguments of a call."""
+
+CallOutputs = dict[nn.Module, list[object]]
 """What each call of some modules gave, in order."""
 
 
@@ -37,12 +43,7 @@ def check_cuts(
     unit, whether it is proven in either.
 
     That all that is proven is claimed is not asked for: a value may be handed past a boundary and
-    then ignored.
-
-    Args:
-        module: The network, with real weights.
-        hierarchy: Its hierarchy.
-        images: Two at least, for batch-norm.
+    then ignored. ``module`` has real weights; there are two images at least, for batch-norm.
     """
     inference, training = (
         [proves_cut(module, hierarchy, unit.depth, seen, train=train) for unit in hierarchy.units]
@@ -72,7 +73,7 @@ def proves_cut(
         train: Prove it for training: what is below the boundary in eval mode, as frozen parts are,
             and all else in train mode, with the same random numbers in both runs.
     """
-    entry = module.get_submodule(_entry(module, hierarchy, depth))
+    entry = module.get_submodule(entry_of(module, hierarchy, depth))
     earlier = [
         module.get_submodule(path)
         for unit in hierarchy.units[:depth]
@@ -80,39 +81,32 @@ def proves_cut(
     ]
     frozen = hierarchy.units[:depth] if train else None
     with _modes(module, frozen), _buffers_kept(module), torch.random.fork_rng(devices=[]):
-        entered, given, ordinary = _ordinary_run(module, entry, earlier, images)
-        made = _unless_same(given, _poisoned_run(module, entry, earlier, images))
+        entered, observed, ordinary = _ordinary_run(module, entry, earlier, images)
+        outputs = _unless_same(observed, _poisoned_run(module, entry, earlier, images))
         with ExitStack() as changes:
             for child in earlier:
-                changes.enter_context(_replaced_forward(child, _stub(made[child])))
-            feed = _Feed(*entered)
+                changes.enter_context(_replaced_forward(child, _stub(outputs[child])))
+            feed = _Feed(entered)
             changes.enter_context(_before(entry, feed))
             torch.manual_seed(SEED)
             late = module(_poisoned(images))
     return feed.fed and _bit_equal(ordinary, late)
 
 
-def _entry(module: nn.Module, hierarchy: Hierarchy, depth: int) -> str:
-    if depth == len(hierarchy.units):
-        return hierarchy.head.modules[0]
-    unit = hierarchy.units[depth]
-    return next(iter(parametric(module, unit.modules)), unit.modules[0])
-
-
 def _ordinary_run(
     module: nn.Module, entry: nn.Module, earlier: list[nn.Module], images: Tensor
-) -> tuple[tuple[Any, Any], CallOutputs, Any]:
+) -> tuple[Inputs, CallOutputs, object]:
     """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
-    entered: list[tuple[Any, Any]] = []
+    entered: list[Inputs] = []
 
-    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+    def enter(_: nn.Module, *inputs: Any) -> None:
         if not entered:
-            entered.append(_copied((args, kwargs)))
+            entered.append(_copied(inputs))
 
-    with _before(entry, enter), _watched(earlier) as given:
+    with _before(entry, enter), _watched(earlier) as observed:
         torch.manual_seed(SEED)
         ordinary = _copied(module(images))
-    return entered[0], given, ordinary
+    return entered[0], observed, ordinary
 
 
 def _poisoned_run(
@@ -120,75 +114,70 @@ def _poisoned_run(
 ) -> CallOutputs:
     """What each call of the ``earlier`` ones gives for images of NaN, up to ``entry``."""
 
-    def stop(*_: Any) -> None:
+    def stop(*_: object) -> None:
         raise _Entered
 
-    with _before(entry, stop), _watched(earlier) as given, suppress(_Entered):
+    with _before(entry, stop), _watched(earlier) as observed, suppress(_Entered):
         module(_poisoned(images))
-    return given
+    return observed
 
 
 class _Entered(Exception):
     """No error: it ends a run early."""
 
 
-@contextmanager
-def _before(entry: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _before(entry: nn.Module, hook: Callable[..., object]) -> RemovableHandle:
+    return entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
 
 
 @contextmanager
 def _watched(children: list[nn.Module]) -> Iterator[CallOutputs]:
     """What each call of ``children`` gives, as copies: what comes next may write in place."""
-    given: CallOutputs = {child: [] for child in children}
+    observed: CallOutputs = {child: [] for child in children}
     with ExitStack() as hooks:
         for child in children:
-            handle = child.register_forward_hook(
-                lambda child, _, output: given[child].append(_copied(output))
+            note = child.register_forward_hook(
+                lambda child, _, output: observed[child].append(_copied(output))
             )
-            hooks.callback(handle.remove)
-        yield given
+            hooks.enter_context(note)
+        yield observed
 
 
-def _unless_same(given: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
-    """NaN in the shape of what was given, but for what images of NaN give just so."""
-    made: CallOutputs = {}
-    for child, outputs in given.items():
+def _unless_same(observed: CallOutputs, poisoned: CallOutputs) -> CallOutputs:
+    """NaN in the shape of what was observed, but for what images of NaN give just so."""
+    expected: CallOutputs = {}
+    for child, outputs in observed.items():
         others = poisoned[child]
-        made[child] = [
+        expected[child] = [
             tree_map(_nan_unless_same, output, others[call])
             if call < len(others)  # a call past the boundary is of another run
             else _poisoned(output)
             for call, output in enumerate(outputs)
         ]
-    return made
+    return expected
 
 
 class _Feed:
     """A pre-hook that puts the recorded input in the place of the first one that arrives."""
 
-    def __init__(self, args: Any, kwargs: Any) -> None:
-        self.recorded = (args, kwargs)
+    def __init__(self, recorded: Inputs) -> None:
+        self.recorded = recorded
         self.fed = False
 
-    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def __call__(self, _: nn.Module, *inputs: Any) -> Inputs:
         if self.fed:
-            return args, kwargs
+            return inputs
         self.fed = True
         return self.recorded
 
 
-def _stub(outputs: list[Any]) -> Callable[..., Any]:
+def _stub(outputs: list[object]) -> Callable[..., object]:
     calls = iter(outputs)
     return lambda *_, **__: _copied(next(calls, outputs[-1]))
 
 
 @contextmanager
-def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def _replaced_forward(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
     before = module.__dict__.get("forward")
     module.__dict__["forward"] = forward
     try:
@@ -217,24 +206,24 @@ def _modes(module: nn.Module, frozen: Sequence[Unit] | None) -> Iterator[None]:
 @contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
     """Batch-norm in train mode moves its statistics: put them back."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
     finally:
-        for buffer, before in kept:
+        for buffer, before in values:
             buffer.copy_(before)
 
 
-def _copied(value: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, value)
+def _copied(value: Nested) -> Nested:
+    return cast(Nested, tree_map_only(Tensor, torch.clone, value))
 
 
-def _poisoned(value: Any) -> Any:
+def _poisoned(value: Nested) -> Nested:
     """The same structure and shapes, all NaN. Full tensors: activations may write in place."""
-    return tree_map_only(Tensor, _nan_like, value)
+    return cast(Nested, tree_map_only(Tensor, _nan_like, value))
 
 
-def _nan_unless_same(value: Any, other: Any) -> Any:
+def _nan_unless_same(value: object, other: Tensor) -> object:
     if not isinstance(value, Tensor) or torch.equal(value, other):
         return value
     return _nan_like(value)
@@ -245,7 +234,7 @@ def _nan_like(tensor: Tensor) -> Tensor:
     return torch.full_like(tensor, float("nan") if floating else 0)
 
 
-def _bit_equal(one: Any, other: Any) -> bool:
+def _bit_equal(one: object, other: object) -> bool:
     leaves, structure = tree_flatten(one)
     others, other_structure = tree_flatten(other)
     return structure == other_structure and all(

@@ -5,7 +5,10 @@ Each check works on a copy of the network that is given, frozen at the middle of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+import gc
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,11 +17,10 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves
 
 from zoo.backbones.freeze import freeze, frozen_paths, trainable_parameters
+from zoo.backbones.record import tensors_in
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
-from zoo.testing.copies import copied
 
 __all__ = [
     "OPTIMIZERS",
@@ -28,6 +30,7 @@ __all__ = [
     "check_modes",
     "check_saved",
     "check_training",
+    "copied",
 ]
 
 RATE = 1e-3
@@ -38,6 +41,16 @@ TRACE = 1e-4
 LARGEST = 100.0
 """Norm that gradients are clipped to: batch norms over two small images can make them a hundred
 thousand times as large (EfficientViM), and the next loss no number."""
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy of ``module``.
+
+    Frozen copies hold themselves and their gradients until they are collected: of a network of 400
+    million parameters, those of earlier checks would not fit in memory beside this one.
+    """
+    gc.collect()
+    return copy.deepcopy(module)
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,7 @@ class Frozen:
         """The copy. ``images`` (N, C, H, W) are what the gradients are left over from."""
         boundary = max(len(hierarchy.units) // 2, 1)
         frozen = copied(module)
+        # Gradients from before: freezing has to drop them.
         frozen(images[:1]).sum().backward()
         frozen.train().eval()  # drops what eval mode made some networks remember (LeViT)
         freeze(frozen, hierarchy, boundary)
@@ -89,7 +103,8 @@ def check_training(
         )
     reached = _train(frozen.module, images, optimize, average)
     # An average of infinities is NaN (Gemma4's clamps that are off).
-    for trained, spared in ((frozen.module, set()), (average.module, _infinite(module))):
+    infinite = {name for name, buffer in module.named_buffers() if buffer.isinf().any()}
+    for trained, spared in ((frozen.module, set()), (average.module, infinite)):
         moved = _moved(module, trained) - spared
         assert not moved & frozen.values(), sorted(moved & frozen.values())
         assert reached <= moved, sorted(reached - moved)
@@ -111,7 +126,7 @@ def check_modes(module: nn.Module, frozen: Frozen) -> None:
     assert set(names) == frozen.trainable() & {name for name, _ in module.named_parameters()}
     assert len(names) == len(set(names))
     assert all(p.grad is None for p in module.parameters() if not p.requires_grad)
-    still = {child for path in frozen.still for child in _within(module, path)}
+    still = {child for path in frozen.still for child in module.get_submodule(path).modules()}
     for name, child in module.named_modules():
         assert child.training == (child not in still), name
 
@@ -175,24 +190,22 @@ def check_batch_mates(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -
     frozen = Frozen.middle(module, hierarchy, images)
     first, second = images[:2]
     paths = [unit.modules[-1] for unit in frozen.below]
-    wanted = _leaving(frozen.module.eval(), paths, torch.stack([first, second]))
+    expected = _leaving(frozen.module.eval(), paths, torch.stack([first, second]))
     for mate in (second, 3 * second - 1):
         left = _leaving(frozen.module.train(), paths, torch.stack([first, mate]))
         for path in paths:
-            for one, other in zip(left[path], wanted[path], strict=True):
+            for one, other in zip(left[path], expected[path], strict=True):
                 assert torch.equal(one, other), path
 
 
-def _adamw(module: nn.Module) -> Optimizer:
-    trainable = (parameter for _, parameter in trainable_parameters(module))
-    return torch.optim.AdamW(trainable, lr=RATE, weight_decay=0.1)
-
-
-def _sgd(module: nn.Module) -> Optimizer:
-    return torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, weight_decay=0.1)
-
-
-OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {"adamw": _adamw, "sgd": _sgd}
+OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
+    "adamw": lambda module: torch.optim.AdamW(
+        (parameter for _, parameter in trainable_parameters(module)), lr=RATE, weight_decay=0.1
+    ),
+    "sgd": lambda module: torch.optim.SGD(
+        module.parameters(), lr=RATE, momentum=0.9, weight_decay=0.1
+    ),
+}
 """Makers of optimizers that could move a frozen weight: by decay, and by momentum."""
 
 
@@ -248,11 +261,6 @@ def _moved(before: nn.Module, after: nn.Module) -> set[str]:
     }
 
 
-def _infinite(module: nn.Module) -> set[str]:
-    """Names of the buffers that hold an infinity."""
-    return {name for name, buffer in module.named_buffers() if buffer.isinf().any()}
-
-
 def _through_file(value: Any) -> Any:
     with TemporaryFile() as file:
         torch.save(value, file)
@@ -260,27 +268,20 @@ def _through_file(value: Any) -> Any:
         return torch.load(file, weights_only=not isinstance(value, nn.Module))
 
 
-def _within(module: nn.Module, path: str) -> Iterable[nn.Module]:
-    return module.get_submodule(path).modules()
-
-
 @torch.no_grad()
 def _leaving(module: nn.Module, paths: Sequence[str], images: Tensor) -> dict[str, list[Tensor]]:
     """The first image's part of what leaves the first call of each of ``paths`` for two images."""
-    found: dict[str, list[Tensor]] = {}
+    halves: dict[str, list[Tensor]] = {}
 
-    def keep(path: str, output: Any) -> None:
-        leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    def keep(path: str, output: object) -> None:
         # Copies: what comes next may write in place.
-        found.setdefault(path, [leaf[: len(leaf) // 2].clone() for leaf in leaves])
+        parts = [tensor[: len(tensor) // 2].clone() for tensor in tensors_in(output)]
+        halves.setdefault(path, parts)
 
-    hooks = [
-        module.get_submodule(path).register_forward_hook(
-            lambda _, __, output, path=path: keep(path, output)
-        )
-        for path in paths
-    ]
-    module(images)
-    for hook in hooks:
-        hook.remove()
-    return found
+    with ExitStack() as hooks:
+        for path in paths:
+            child = module.get_submodule(path)
+            note = child.register_forward_hook(lambda _, __, out, path=path: keep(path, out))
+            hooks.enter_context(note)
+        module(images)
+    return halves

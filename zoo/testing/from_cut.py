@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import cast
 
 import torch
 from blake3 import blake3
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from zoo.backbones.freeze import freeze, trainable_parameters
-from zoo.backbones.from_cut import FromCut
+from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
-from zoo.testing.copies import copied
+from zoo.testing.freezing import copied
 
 __all__ = ["check_larger_batch", "check_from_cut"]
 
@@ -26,25 +26,19 @@ MANY = 5
 
 def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
     """Assert that training on what was recorded gives the losses and gradients of every step, and
-    at the end the parameters and buffers, of training the whole network frozen below, bit for bit.
+    at the end the parameters and buffers, of training the whole network frozen below, bit for bit;
+    the boundaries entered: the first, middle and last inner cut, and the head's if it is one.
 
     What drops values at random above the cut does so, seeded alike; but the head is trained in eval
-    mode, for dropout comes before its linear layer and so below its cut. Where the network is
-    run from a cut, the images are NaN: nothing can be made of them.
-
-    Args:
-        module: The network, with real weights; it is not changed.
-        hierarchy: Its hierarchy.
-        images: One batch (N, C, H, W); two at least, for batch-norm.
-
-    Returns:
-        The boundaries entered: the first, middle and last inner cut, and the head's if it is one.
+    mode, for dropout comes before its linear layer and so below its cut. Where the network is run
+    from a cut, the images are NaN: nothing can be made of them. ``images`` (N, C, H, W) are two at
+    least, for batch-norm.
     """
     entered = boundaries(hierarchy)
     for boundary in entered:
         expected = train_whole(module, hierarchy, boundary, images)
-        found = train_from_cut(module, hierarchy, boundary, images)
-        for step, (one, other) in enumerate(zip(expected, found, strict=True)):
+        actual = train_from_cut(module, hierarchy, boundary, images)
+        for step, (one, other) in enumerate(zip(expected, actual, strict=True)):
             assert one.keys() == other.keys()
             wrong = [name for name in one if one[name] != other[name]]
             assert not wrong, f"{hierarchy.boundary_name(boundary)}, step {step}: {wrong[:3]}"
@@ -53,16 +47,9 @@ def check_from_cut(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> l
 
 @torch.no_grad()
 def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[int]:
-    """Assert that a batch of `MANY` images, run from a cut, gives the outputs (N, K) of
-    the whole network in eval mode, bit for bit.
-
-    Args:
-        module: The network, with real weights; it is not changed.
-        hierarchy: Its hierarchy.
-        images: At least one (N, C, H, W); more are made of them.
-
-    Returns:
-        The boundaries entered, as in `check_from_cut`.
+    """Assert that a batch of `MANY` images, made of ``images`` and run from a cut, gives the
+    outputs (N, K) of the whole network in eval mode, bit for bit; the boundaries, as in
+    `check_from_cut`.
     """
     late = copied(module).eval()
     batch = torch.cat([images / number for number in range(1, MANY + 1)])[:MANY]
@@ -70,8 +57,8 @@ def check_larger_batch(module: nn.Module, hierarchy: Hierarchy, images: Tensor) 
     entered = boundaries(hierarchy)
     for boundary in entered:
         entry = FromCut(late, hierarchy, boundary)
-        found = entry.forward(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
-        assert torch.equal(found, expected), hierarchy.boundary_name(boundary)
+        actual = entry.forward(_cloned(entry.record(batch)), torch.full_like(batch, float("nan")))
+        assert torch.equal(actual, expected), hierarchy.boundary_name(boundary)
     return entered
 
 
@@ -128,12 +115,9 @@ def _train(module: nn.Module, run: Callable[[], Tensor], seed: int) -> list[Step
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            steps.append({"loss": _digest(loss)} | _digests(_gradients(parameters)))
+            gradients = [(name, p.grad) for name, p in parameters.items() if p.grad is not None]
+            steps.append({"loss": _digest(loss)} | _digests(gradients))
     return [*steps, _digests([*parameters.items(), *module.named_buffers()])]
-
-
-def _gradients(parameters: dict[str, nn.Parameter]) -> Iterable[tuple[str, Tensor]]:
-    return ((name, p.grad) for name, p in parameters.items() if p.grad is not None)
 
 
 def _digests(tensors: Iterable[tuple[str, Tensor]]) -> Step:
@@ -146,5 +130,5 @@ def _digest(tensor: Tensor) -> str:
     return blake3(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
-def _cloned(entering: Any) -> Any:
-    return tree_map_only(Tensor, torch.clone, entering)
+def _cloned(inputs: CutInputs) -> CutInputs:
+    return cast(CutInputs, tree_map_only(Tensor, torch.clone, inputs))

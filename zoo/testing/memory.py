@@ -38,11 +38,7 @@ class MemoryBackend:
         return Stored(key, len(data), at)
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``offset`` on, at most ``length`` of them.
-
-        Raises:
-            FileNotFoundError: Nothing is under the key.
-        """
+        """The bytes from ``offset`` on, at most ``length`` of them."""
         if key not in self._kept:
             raise FileNotFoundError(key)
         yield self._kept[key][0][offset : None if length is None else offset + length]

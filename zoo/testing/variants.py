@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -43,29 +43,22 @@ def sizes_of(how: m.Preprocessing) -> tuple[tuple[int, int], ...]:
 
 
 def check_adapted(
-    backbone: Backbone, architecture: str, state: Mapping[str, Tensor], **wanted: Any
+    backbone: Backbone, architecture: str, state: Mapping[str, Tensor], **options: Any
 ) -> nn.Module | None:
-    """Assert that the network is built for the images that are ``wanted`` and says so, and that
-    weights are fitted to it: wholly to other channels, as far as there is a rule to another size.
-    All of that may be refused.
+    """Assert that the network is built for images of another ``image_size`` or ``channels`` and
+    says so, and that weights are fitted to it: wholly to other channels, as far as there is a rule
+    to another size. ``state``, weights of the network as it comes, is not changed.
 
-    Args:
-        backbone: The plugin.
-        architecture: Which.
-        state: Weights of the network as it comes. They are not changed.
-        wanted: ``image_size`` or ``channels``, as `zoo.domain.surgery.BuildOptions` has them.
-
-    Returns:
-        The network, on the meta device; None if it was refused.
+    All of that may be refused: then the answer is None, else the network on the meta device.
     """
     before = {name: tensor._version for name, tensor in state.items()}
     try:
         with on_meta():
-            module = backbone.build(architecture, BuildOptions(**wanted)).eval()
+            module = backbone.build(architecture, BuildOptions(**options)).eval()
         channels, *size = backbone.preprocessing(module).input_size
-        assert channels == wanted.get("channels", channels)
-        assert tuple(size) == wanted.get("image_size", tuple(size))
-        fitted = backbone.adapt(module, state)
+        assert channels == options.get("channels", channels)
+        assert tuple(size) == options.get("image_size", tuple(size))
+        fitted = backbone.fit_weights(module, state)
     except Unsupported:
         return None
     assert {name: tensor._version for name, tensor in state.items()} == before
@@ -74,7 +67,7 @@ def check_adapted(
         assert fitted[name] is state[name], f"{name} fits, and is to stay as it is"
     for name in misfits(module, fitted):
         assert fitted[name] is state[name], f"{name} was changed, and does not fit"
-    if "channels" in wanted:
+    if "channels" in options:
         assert not misfits(module, fitted)
     return module
 
@@ -93,8 +86,8 @@ def check_config(backbone: Backbone, architecture: str, module: nn.Module, outpu
         return backbone.export_config(module, manifest)
 
     names = tuple(f"class {index}" for index in range(outputs))
-    for found in (config(()), config(names)):
-        assert json.loads(json.dumps(found))
+    for exported in (config(()), config(names)):
+        assert json.loads(json.dumps(exported))
 
 
 def check_version(backbone: Backbone) -> None:
@@ -116,12 +109,7 @@ def check_version(backbone: Backbone) -> None:
 
 def check_head_input(backbone: Backbone, module: nn.Module, images: Tensor) -> None:
     """Assert that a new head gets, bit for bit and in eval mode, what the old one got: the features
-    (N, F), averaged where the old one took maps (N, F, H, W).
-
-    Args:
-        backbone: The plugin.
-        module: The network, with its own head; it is not changed.
-        images: One batch (N, C, H, W).
+    (N, F), averaged where the old one took maps (N, F, H, W). ``module`` is not changed.
     """
     old = [module.get_submodule(path) for path in backbone.head_modules(module)]
     with _entering(old) as before, torch.no_grad():
@@ -144,13 +132,9 @@ def check_head_input(backbone: Backbone, module: nn.Module, images: Tensor) -> N
 @contextmanager
 def _entering(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """The first argument of each call of the modules, in the order of the calls."""
-    found: list[Tensor] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda _, args: found.append(args[0].clone()))
-        for module in modules
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
+    inputs: list[Tensor] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            note = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone()))
+            hooks.enter_context(note)
+        yield inputs

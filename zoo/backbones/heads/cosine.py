@@ -26,12 +26,7 @@ class CosineHead(TaskHead):
 
 
 class Cosine(nn.Module):
-    """``scale * cos(features, weight) + bias``; scale and bias are learned.
-
-    Args:
-        num_features: F.
-        num_outputs: K; ``weight`` is (K, F).
-    """
+    """``scale * cos(features, weight) + bias``; both are learned, and ``weight`` is (K, F)."""
 
     def __init__(self, num_features: int, num_outputs: int) -> None:
         super().__init__()

@@ -52,15 +52,19 @@ def metrics(outputs: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
     """
     outputs = outputs.double()
     if task == "classification":
-        return _classification(outputs, targets)
+        correct = (outputs.argmax(dim=1) == targets).sum().item()
+        value = nn.functional.cross_entropy(outputs, targets).item()
+        return {"accuracy": correct / len(targets), "loss": value}
     targets = targets.double()
-    return (_multi_label if task == "multi-label" else _regression)(outputs, targets)
-
-
-def _classification(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    correct = (outputs.argmax(dim=1) == targets).sum().item()
-    value = nn.functional.cross_entropy(outputs, targets).item()
-    return {"accuracy": correct / len(targets), "loss": value}
+    if task == "multi-label":
+        return _multi_label(outputs, targets)
+    error = outputs - targets
+    spread = (targets - targets.mean(dim=0)).square().sum().item()
+    return {
+        "mae": error.abs().mean().item(),
+        "rmse": error.square().mean().sqrt().item(),
+        "r2": 1 - error.square().sum().item() / spread if spread else 0.0,
+    }
 
 
 def _multi_label(outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -79,14 +83,4 @@ def _multi_label(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         ),
         "mean_average_precision": sum(precision) / len(precision) if precision else 0.0,
         "loss": nn.functional.binary_cross_entropy_with_logits(outputs, targets).item(),
-    }
-
-
-def _regression(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    error = outputs - targets
-    spread = (targets - targets.mean(dim=0)).square().sum().item()
-    return {
-        "mae": error.abs().mean().item(),
-        "rmse": error.square().mean().sqrt().item(),
-        "r2": 1 - error.square().sum().item() / spread if spread else 0.0,
     }

@@ -109,7 +109,7 @@ def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Networ
     with on_meta():
         empty = build(backbone, planned)
     # Not strict: the new head has no old weights.
-    missing, unexpected = model.load_state_dict(backbone.adapt(empty, state), strict=False)
+    missing, unexpected = model.load_state_dict(backbone.fit_weights(empty, state), strict=False)
     missing = [name for name in missing if not under(name, backbone.head_modules(model))]
     if missing or unexpected:
         name = planned.backbone.architecture
