@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.indexing import Indexed
-    from zoo.exchange.pull import Pulled
-    from zoo.exchange.push import Pushed
+    from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.features.write import Features
@@ -153,10 +152,10 @@ class Zoo:
             InvalidOption: The source cannot be asked so.
             Unavailable: It does not answer.
         """
-        from zoo.exchange.indexing import Wanted, index
+        from zoo.exchange.indexing import ListingQuery, index
 
-        wanted = Wanted(library=library, author=author, limit=limit, results=tuple(results))
-        return index(self.workspace, source, wanted, progress=self.progress)
+        query = ListingQuery(library=library, author=author, limit=limit, results=tuple(results))
+        return index(self.workspace, source, query, progress=self.progress)
 
     def is_indexed(self, source: str) -> bool:
         """Whether a source was listed here."""
@@ -272,7 +271,7 @@ class Zoo:
 
     def reindex(self) -> Reindexed:
         """Make ``registry.db`` again, from the store, the sources here, and the networks."""
-        from zoo.exchange.reindexing import reindex
+        from zoo.exchange.indexing import reindex
 
         return reindex(self.workspace, progress=self.progress)
 
@@ -303,7 +302,7 @@ class Zoo:
             Unavailable: The remote or source does not answer.
             Corrupt: The bytes are not what was promised; nothing was kept.
         """
-        from zoo.exchange.pull import pull
+        from zoo.exchange.sharing import pull
 
         return pull(
             self.workspace, name, remote=remote, source=source, save=save, force=force,
@@ -332,7 +331,7 @@ class Zoo:
             WouldReplace: The name there points at work that is not known here.
             Unavailable: The remote does not answer.
         """
-        from zoo.exchange.push import push
+        from zoo.exchange.sharing import push
 
         return push(
             self.workspace, name, to, force=force, smallest=smallest, private=private,
@@ -517,7 +516,7 @@ class Zoo:
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
         """
-        from zoo.exchange.folders import import_weights
+        from zoo.exchange.importing import import_weights
 
         return import_weights(
             self.workspace, Path(path), Reference.parse(name), architecture=architecture,
@@ -534,7 +533,7 @@ class Zoo:
         files: Iterable[Path | str] = (),
     ) -> Imported:
         """Store what `export`, or another library, wrote; its files say what network it is."""
-        from zoo.exchange.folders import import_folder
+        from zoo.exchange.importing import import_folder
 
         return import_folder(
             self.workspace, Path(folder), Reference.parse(name), license=license,

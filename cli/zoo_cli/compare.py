@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import command, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
@@ -29,11 +29,9 @@ VERDICTS = {
 }
 
 
-@click.command()
+@command()
 @click.argument("a")
 @click.argument("b")
-@as_json
-@home_option
 def diff(a: str, b: str, as_json: bool) -> None:
     """Compare the checkpoints A and B, unit by unit and in all that is recorded.
 
@@ -55,11 +53,15 @@ def diff(a: str, b: str, as_json: bool) -> None:
     click.echo(clean(f"{found.identical_share:.1%} of the weights of {b} are those of {a}"))
     rows = [
         (
-            unit.unit, unit.status, f"{unit.identical}/{unit.tensors}",
-            _number(unit.distance), _number(unit.cosine), unit.note,
+            unit.unit,
+            unit.status,
+            f"{unit.identical}/{unit.tensors}",
+            _number(unit.distance),
+            _number(unit.cosine),
+            unit.note,
         )
         for unit in found.units
-    ]  # fmt: skip
+    ]
     table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
     _print_records(found)
     if not found.units_known:
@@ -81,8 +83,8 @@ def _print_records(found: Diff) -> None:
         table(("RECORDED", "A", "B"), rows)
     if classes := found.classes:
         click.echo()
-        click.echo(f"classes: {classes.before} before, {classes.after} after, "
-                   f"{classes.moved} at another index")  # fmt: skip
+        moved = f"{classes.moved} at another index"
+        click.echo(f"classes: {classes.before} before, {classes.after} after, {moved}")
         for what, names in (("added", classes.added), ("removed", classes.removed)):
             if names:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
@@ -103,10 +105,8 @@ def _listed(names: Sequence[str]) -> str:
     return "; ".join(names[:SHOWN]) + more
 
 
-@click.command()
+@command()
 @click.argument("file", type=click.Path(path_type=Path))
-@as_json
-@home_option
 def identify(file: Path, as_json: bool) -> None:
     """Say what FILE, a .pth or .safetensors, is: the checkpoint that it matches, or derives from.
 

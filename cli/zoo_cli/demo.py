@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from zoo.errors import Conflict, MissingPackage
+from zoo_cli.command import command
 from zoo_cli.output import note
 
 __all__ = ["demo"]
@@ -20,12 +21,12 @@ __all__ = ["demo"]
 BASE = "timm/tf_efficientnet_lite0.in1k"
 SEARCH = ("efficientnet lite params<30M license:apache-2.0",)
 FINETUNE = (
-    "finetune", BASE, "--data", "../digits", "--freeze", "blocks.4", "--head", "linear",
-    "--image-size", "96", "--epochs", "4", "--save", "demo/digits",
-)  # fmt: skip
+    f"finetune {BASE} --data ../digits --freeze blocks.4 --head linear --image-size 96 --epochs 4 "
+    "--save demo/digits"
+).split()
 
 
-@click.command()
+@command(json=False, home=False)
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("zoo-demo"))
 def demo(folder: Path) -> None:
     """Run the main job on real weights and images in FOLDER (default: zoo-demo).

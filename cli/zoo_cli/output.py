@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+GAP = 2
+"""Spaces between columns."""
+
+
 def print_json(data: Any) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
     click.echo(_json(data, indent=2))
@@ -136,22 +140,41 @@ def result(name: object, digest: Digest, *lines: str) -> None:
     """
     click.echo(clean(f"{name}  {digest.short}"))
     columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
-    broken = textwrap.TextWrapper(columns, initial_indent="  ", subsequent_indent="    ",
-                                  break_on_hyphens=False, break_long_words=False)  # fmt: skip
+    broken = textwrap.TextWrapper(
+        columns,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     for line in lines:
         click.echo(broken.fill(clean(line)))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; lines are cut at the width of a terminal, which ``…`` tells,
-    never in a pipe.
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], least_first: Sequence[str] = ()
+) -> None:
+    """Print aligned columns; in a pipe all of them, whole.
+
+    On a terminal, columns ``least_first`` that tell nothing are left out, and as many others of
+    these as make room; a line that is too long all the same is cut, which ``…`` tells.
     """
-    cells = [[clean(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else None
-    for row in cells:
-        line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        click.echo(line if width is None or len(line) <= width else line[: width - 1] + "…")
+    columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
+    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+
+    def widths() -> list[int]:
+        return [max(map(len, column)) for column in columns]
+
+    if width < sys.maxsize:
+        columns = [c for c in columns if c[0] not in least_first or {*c[1:]} - {"", "-"}]
+    for name in least_first:
+        if sum(widths()) + GAP * (len(columns) - 1) > width:
+            columns = [column for column in columns if column[0] != name]
+    wide = widths()
+    for row in zip(*columns, strict=True):
+        padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
+        line = (" " * GAP).join(padded).rstrip()
+        click.echo(line if len(line) <= width else line[: width - 1] + "…")
 
 
 @contextmanager

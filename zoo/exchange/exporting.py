@@ -59,7 +59,7 @@ def export(
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
-    library reads, and describes the checkpoint for `zoo.exchange.folders.import_folder` beside.
+    library reads, and describes the checkpoint for `zoo.exchange.importing.import_folder` beside.
     The weights are byte-identical to what was imported. Only foreign names that came without a
     ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
     comes back too. Of the other files, those whose names are not harmless are written with

@@ -15,7 +15,7 @@ from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.hashes import git_hasher, sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
-from zoo.exchange.parts import INDEX, parts
+from zoo.exchange.layouts import INDEX, parts
 from zoo.exchange.reuse import LocalFiles
 from zoo.store import Store, partial
 

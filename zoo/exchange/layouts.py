@@ -16,8 +16,8 @@ from zoo import plugins
 from zoo.contracts import Configured
 from zoo.domain.description import KEY, described
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.limits import CONFIG_BYTES
-from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.limits import CONFIG_BYTES, HEADER_BYTES
+from zoo.domain.manifest import Manifest, Preprocessing, is_file_name
 from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
@@ -25,8 +25,10 @@ from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
 from zoo.exchange.origins import base_models_in
 
-__all__ = ["CONFIG", "Layout", "explains", "read_layouts"]
+__all__ = ["CONFIG", "INDEX", "Layout", "explains", "parts", "read_layouts"]
 
+INDEX = ".index.json"
+"""How the file ends that says which tensors are in which of several files."""
 CARD, OPEN_CLIP = "README.md", "open_clip_config.json"
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 EXPLAINS = re.compile(
@@ -189,3 +191,31 @@ def _open_clip(config: Mapping[str, Any], there: Collection[str]) -> Layout:
     own = tuple(name for name in CLIP_WEIGHTS if name in there)
     network = clip.read(config, OPEN_CLIP)
     return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)
+
+
+def parts(index: Path, place: str, there: Collection[str]) -> list[str]:
+    """Names of the files of weights that ``index`` lists, sorted.
+
+    Args:
+        index: The file, which anybody may have written.
+        place: Where it is from, for messages.
+        there: Names of the files that are beside it.
+
+    Raises:
+        Unsupported: It is malformed, or names a file that is not there.
+    """
+    where = f"'{place}/{index.name}'"
+    try:
+        with index.open("rb") as file:
+            data = file.read(HEADER_BYTES + 1)
+        if len(data) > HEADER_BYTES:
+            raise ValueError(f"it has more than {HEADER_BYTES:,} bytes")
+        names = sorted(set(json.loads(data)["weight_map"].values()), key=str)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unsupported(f"{where} is not an index of weights: {error!r:.200}") from error
+    for name in names:
+        if not isinstance(name, str) or not is_file_name(name) or name not in there:
+            raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")
+    if not names:
+        raise Unsupported(f"{where} names no files")
+    return names

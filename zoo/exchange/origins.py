@@ -1,25 +1,72 @@
-"""Repositories that a network derives from: what its card says, and what its lineage proves."""
+"""Repositories that a network derives from: what its card says, and what its lineage proves.
+
+``published.json`` in a zoo has what was published from it, where, and as which revision.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from zoo.domain.catalog import OPEN
+from zoo.domain.digest import Digest
 from zoo.domain.limits import BASE_MODELS
 from zoo.domain.location import hub_address
 from zoo.domain.manifest import Manifest, Parent
 from zoo.errors import ZooError
-from zoo.exchange.published import published
+from zoo.store.json_file import JsonFile
 from zoo.workspace import Workspace
 
-__all__ = ["base_models", "base_models_in"]
+__all__ = ["base_models", "base_models_in", "keep_published", "published"]
 
+KEPT = "published.json"
 SCHEME = "hf://"
 FRONT = re.compile(r"\s*---\r?\n(.*?)\n---", re.DOTALL)
 STATED = re.compile(r"^base_model:((?:.*)(?:\n\s*- .*)*)", re.MULTILINE)
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What was published at one location: the newest revision, and all checkpoints ever, as text.
+
+    Older zoos have kept the revision alone.
+    """
+
+    revision: str
+    manifests: tuple[str, ...] = ()
+
+
+def published(workspace: Workspace) -> dict[str, _Published]:
+    """What was published from a zoo, by location.
+
+    Raises:
+        Invalid, NotAFile, Forbidden: The file is damaged, or cannot be read.
+    """
+    file = workspace.own(KEPT)
+    return {where: _place(file, kept) for where, kept in file.read().items()}
+
+
+def keep_published(workspace: Workspace, location: str, revision: str, manifest: Digest) -> None:
+    """Remember that ``manifest`` was published at ``location``."""
+    kept = workspace.own(KEPT)
+    with kept.change() as places:
+        before = _place(kept, places[location]).manifests if location in places else ()
+        places[location] = {
+            "revision": revision,
+            "manifests": sorted({*before, str(manifest)}),
+        }
+
+
+def _place(file: JsonFile, kept: object) -> _Published:
+    if not isinstance(kept, dict):
+        return _Published(str(kept))
+    try:
+        return _Published(str(kept["revision"]), tuple(map(str, kept["manifests"])))
+    except (KeyError, TypeError) as error:
+        raise file.damaged(error) from error
 
 
 def base_models_in(card: str) -> list[str]:

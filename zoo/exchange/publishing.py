@@ -20,8 +20,7 @@ from zoo.domain.network import CONFIG
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
-from zoo.exchange.origins import base_models
-from zoo.exchange.published import keep_published, published
+from zoo.exchange.origins import base_models, keep_published, published
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Pull: bring a checkpoint in from wherever it is."""
+"""Pull a checkpoint from wherever it is; push one to a store, or publish it at the model hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.domain.catalog import Release
+    from zoo.exchange.publishing import Published
     from zoo.transfer.copy import Copied
 
-__all__ = ["Pulled", "pull"]
+__all__ = ["Pulled", "Pushed", "pull", "push"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -42,14 +43,8 @@ class Pulled(Result):
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data: dict[str, Any] = {"ref": str(self.ref), "manifest": str(self.manifest)}
-        if (copied := self.copied) is not None:
-            data |= {
-                "logical_bytes": copied.logical_bytes,
-                "received_bytes": copied.sent_bytes,
-                "received_objects": copied.sent_objects,
-                "shared_objects": copied.shared_objects,
-                "healed_objects": len(copied.healed),
-            }
+        if self.copied is not None:
+            data |= _counts(self.copied, "received")
         if (release := self.release) is not None:
             data |= {
                 "source": release.source,
@@ -57,6 +52,48 @@ class Pulled(Result):
                 "revision": release.revision,
             }
         return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Pushed(Result):
+    """A checkpoint that was sent.
+
+    Attributes:
+        manifest: Its identity.
+        to: Where, as that was named.
+        ref: Its name in the store.
+        copied: What was sent to the store.
+        published: What was published, if that was at the model hub.
+    """
+
+    manifest: Digest
+    to: str
+    ref: Reference | None = None
+    copied: Copied | None = None
+    published: Published | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        if self.published is not None:
+            return self.published.to_json()
+        data: dict[str, Any] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        if (copied := self.copied) is not None:
+            data |= {
+                **_counts(copied, "sent"),
+                "shared_read": copied.read,
+                "damaged_bases": sorted(map(str, copied.damaged)),
+            }
+        return data
+
+
+def _counts(copied: Copied, done: str) -> dict[str, int]:
+    return {
+        "logical_bytes": copied.logical_bytes,
+        f"{done}_bytes": copied.sent_bytes,
+        f"{done}_objects": copied.sent_objects,
+        "shared_objects": copied.shared_objects,
+        "healed_objects": len(copied.healed),
+    }
 
 
 def pull(
@@ -69,15 +106,10 @@ def pull(
     force: bool = False,
     progress: Progress = silent,
 ) -> Pulled:
-    """Bring in ``name``: from the store or model hub ``remote``, or as the ``source`` publishes it.
+    """Bring in ``name``, as `zoo.Zoo.pull` says.
 
-    Where neither is given, a remote that was fetched and has it counts, unless a catalog publishes
-    something under that name; else what is published.
-
-    Raises:
-        InvalidOption: Remote and source are both given, or several remotes have it, and differ; or
-            ``save`` is for what is published. Else as `zoo.transfer.sync.pull` and
-            `zoo.exchange.acquire.acquire`.
+    Where neither ``remote`` nor ``source`` is given, a remote that was fetched and has it counts,
+    unless a catalog publishes something under that name; else what is published.
     """
     if remote and source:
         raise InvalidOption("--from names a store, --source a publisher: give one of them")
@@ -101,3 +133,25 @@ def pull(
             workspace, name, source=source, force=force, progress=progress
         )
     return Pulled(ref=ref, manifest=digest, release=release)
+
+
+def push(
+    workspace: Workspace,
+    name: str,
+    to: str,
+    *,
+    force: bool = False,
+    smallest: bool = False,
+    private: bool = False,
+    progress: Progress = silent,
+) -> Pushed:
+    """Send ``name`` to the store ``to``, or publish it at ``hf://org/name``, as `zoo.Zoo.push`."""
+    if address := hub_address(to):
+        from zoo.exchange.publishing import publish
+
+        done = publish(workspace, name, address, force=force, private=private)
+        return Pushed(manifest=done.manifest, to=address, published=done)
+    if private:
+        raise InvalidOption("--private is for hf:// only")
+    ref, copied = sync.push(workspace, name, to, force=force, smallest=smallest, progress=progress)
+    return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
