@@ -7,7 +7,7 @@ and numpy are imported by the methods that touch tensors, not before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
@@ -23,7 +24,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.backbones.predict import Prediction
+    from zoo.backbones.predict import Picture, Prediction
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.options import RecipeOptions
@@ -371,13 +372,15 @@ class Zoo:
 
         With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
         """
-        ref = Reference.parse(new)
-        self.workspace.names.check_free(ref)
-        digest = (
-            self.workspace.names.resolve_at(name, at)
-            if at
-            else self.workspace.names.resolve(name)[1]
-        )
+        names = self.workspace.names
+        try:
+            ref = Reference.parse(new)
+        except InvalidReference as error:
+            with suppress(InvalidReference):  # a tag alone, as git takes it
+                error.near = (str(Reference.parse(f"{name.partition(':')[0]}:{new}")),)
+            raise
+        names.check_free(ref)
+        digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
@@ -605,16 +608,25 @@ class Zoo:
         return load(self.workspace.store, digest, device=device)
 
     def predict(
-        self, name: str, images: Iterable[Path | str] | Path | str, *, top: int = 5
+        self, name: str, images: Iterable[Picture] | Picture, *, top: int = 5
     ) -> list[Prediction]:
-        """The likeliest classes of each image, and all logits; of folders, all images in them."""
-        paths = [images] if isinstance(images, Path | str) else images
-        return list(self.predictions(name, paths, top=top))
+        """The likeliest classes of each image, and all logits.
+
+        Args:
+            name: The checkpoint.
+            images: Paths of images, or of folders: of these, all images in them; PIL images; uint8
+                arrays (H, W) or (H, W, 3). One of them, or several.
+            top: How many classes to name.
+
+        Raises:
+            InvalidImage: One is missing or unreadable.
+        """
+        return list(self.predictions(name, images, top=top))
 
     def predictions(
         self,
         name: str,
-        images: Iterable[Path | str],
+        images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
         bad: list[InvalidImage] | None = None,

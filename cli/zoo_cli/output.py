@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from zoo import config
+from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
@@ -84,13 +86,31 @@ def note(text: str) -> None:
 
 @contextmanager
 def warnings_noted() -> Iterator[None]:
-    """While it is open, what the library warns of is told to the user."""
-    logger, handler = logging.getLogger("zoo"), _Notes()
+    """While it is open, the user is told what the library warns of, and what a decoder warns of in
+    one line with the file that it reads.
+    """
+    logger, handler, show = logging.getLogger("zoo"), _Notes(), warnings.showwarning
+
+    def note_file(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if path := READING.get():
+            note(f"{path}: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
     logger.addHandler(handler)
+    warnings.showwarning = note_file
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        warnings.showwarning = show
 
 
 class _Notes(logging.Handler):

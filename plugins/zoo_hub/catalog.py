@@ -15,14 +15,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.errors import BadRequestError
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily
 
 from zoo.domain.catalog import CatalogEntry, Location, Page
 from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, Unavailable
+from zoo.errors import MALFORMED, Unavailable
 from zoo_hub import client
 from zoo_hub.messages import host
 
@@ -93,12 +91,7 @@ def _page(query: Query) -> Page:
     attempts = client.Attempts(host(endpoint), "its listing", patience=PATIENCE)
 
     def request() -> Page:
-        response = get_session().get(
-            f"{endpoint}/api/models?{urlencode(query)}",
-            headers=build_hf_headers(),
-            timeout=client.TIMEOUT,
-        )
-        hf_raise_for_status(response)
+        response = client.answer(f"{endpoint}/api/models?{urlencode(query)}")
         # Only the query of the link is used: its host could be another one, and gets no token.
         following = response.links.get("next", {}).get("url")
         cursor = urlsplit(following).query if following else None
@@ -106,15 +99,7 @@ def _page(query: Query) -> Page:
         for raw in _rows(response.text):
             try:
                 entries += _listed(raw)
-            except (
-                ArithmeticError,
-                AttributeError,
-                LookupError,
-                TypeError,
-                ValueError,
-                RecursionError,
-                InvalidReference,
-            ):
+            except (*MALFORMED, ArithmeticError, LookupError):
                 skipped.append(_called(raw))
         return Page(tuple(entries), cursor, tuple(skipped))
 

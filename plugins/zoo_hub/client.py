@@ -6,7 +6,7 @@ that a user has set up for it hold here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from time import sleep
@@ -31,14 +31,13 @@ from zoo.domain.resumed import after, resumed
 from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
 from zoo_hub.messages import LOG, host, reason, requested_wait, waits_as_warnings
 
-__all__ = ["HTTPError", "RETRIES", "TIMEOUT", "Attempts", "ask", "endpoint", "stream"]
+__all__ = ["HTTPError", "RETRIES", "Attempts", "answer", "ask", "endpoint", "post", "stream"]
 
 # huggingface_hub 2 brings httpx2, 1 brings httpx. Both may be installed, and only the errors of the
 # one that is in use get raised, so it is asked which one that is.
 _http = import_module(HfHubHTTPError.__bases__[0].__module__)
 HTTPError: type[Exception] = _http.HTTPError
 
-PIECE = 1 << 20
 RETRIES = 5
 LONGEST_WAIT = 60
 TIMEOUT = _http.Timeout(15, connect=5)
@@ -81,6 +80,23 @@ def endpoint() -> str:
             hint="unset HF_ENDPOINT for the usual hub, https://huggingface.co",
         )
     return url
+
+
+def answer(url: str, **params: bool) -> Any:
+    """What the hub answers to a GET with the user's token.
+
+    Raises:
+        HfHubHTTPError: It refuses.
+    """
+    headers = build_hf_headers()
+    response = get_session().get(url, params=params or None, headers=headers, timeout=TIMEOUT)
+    hf_raise_for_status(response)
+    return response
+
+
+def post(url: str, content: Mapping[str, str]) -> Any:
+    """What the hub answers to JSON that is sent with the user's token, whatever the status."""
+    return get_session().post(url, json=content, headers=build_hf_headers(), timeout=TIMEOUT)
 
 
 @dataclass(slots=True)
@@ -211,11 +227,9 @@ def stream(url: str, start: int, size: int, attempts: Attempts) -> Iterator[byte
         Unavailable: The hub does not answer, refuses, or stopped answering.
         Corrupt: What it sends has another size.
     """
-
-    def body(position: int) -> Iterator[bytes]:
-        return _gathered(_body(url, position, size, attempts))
-
-    return resumed(body, start, size, attempts, (HTTPError,))
+    return resumed(
+        lambda position: _body(url, position, size, attempts), start, size, attempts, (HTTPError,)
+    )
 
 
 def _body(url: str, position: int, size: int, attempts: Attempts) -> Iterator[bytes]:
@@ -249,21 +263,3 @@ def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:
     as_it_is = "Content-Encoding" not in response.headers
     if as_it_is and length.isdecimal() and int(length) != expected:
         raise Corrupt(f"'{attempts.asked}'", f"{expected} bytes", f"{length} announced")
-
-
-def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks in pieces of at least `PIECE`; a failure comes after what arrived before it."""
-    buffer = bytearray()
-    failure: Exception | None = None
-    try:
-        for chunk in chunks:
-            buffer += chunk
-            if len(buffer) >= PIECE:
-                yield bytes(buffer)
-                buffer.clear()
-    except HTTPError as error:
-        failure = error
-    if buffer:
-        yield bytes(buffer)
-    if failure is not None:
-        raise failure

@@ -11,14 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 import huggingface_hub
-from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
+from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HFValidationError
 
 # Documented there, but loaded in a way that type checkers do not see.
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    validate_repo_id,
-)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
@@ -219,14 +216,7 @@ def _answer(endpoint: str, wanted: _Locator) -> Any:
     module takes a tenth of a second to import.
     """
     at = f"/revision/{quote(wanted.revision, safe='')}" if wanted.revision else ""
-    answer = get_session().get(
-        f"{endpoint}/api/models/{wanted.repo}{at}",
-        params={"blobs": True},
-        headers=build_hf_headers(),
-        timeout=client.TIMEOUT,
-    )
-    hf_raise_for_status(answer)
-    return answer.json()
+    return client.answer(f"{endpoint}/api/models/{wanted.repo}{at}", blobs=True).json()
 
 
 def _release(answer: Any, wanted: _Locator) -> Release:

@@ -14,7 +14,6 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    get_session,
     hf_hub_url,
     hf_raise_for_status,
 )
@@ -23,7 +22,6 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 # Documented there, but loaded in a way that type checkers do not see.
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     are_progress_bars_disabled,
-    build_hf_headers,
     disable_progress_bars,
     enable_progress_bars,
 )
@@ -63,11 +61,6 @@ class _Head:
     commit: str
     files: Mapping[str, int]
 
-    @property
-    def blank(self) -> bool:
-        """Whether nobody has put a model in."""
-        return self.files.keys() <= set(BLANK)
-
 
 def publish(
     repo: str,
@@ -84,27 +77,18 @@ def publish(
     What is there and would be loaded in the place of the new weights, or with them, is deleted in
     the same commit; what people wrote in the card stays (`zoo_hub.card`).
 
-    Args:
-        repo: ``org/name``.
-        folder: Its files are sent as they are; ``README.md`` is completed.
-        facts: Fields of the card.
-        lineage: Lines of the card.
-        known: The commits that what is published builds on.
-        force: Go on top of any other commit, too.
-        private: Make it private, if it is made.
-
-    Returns:
-        The commit.
+    Arguments and answer are those of `zoo.contracts.Target.publish`; files are sent as they are,
+    but ``README.md``, which is completed.
 
     Raises:
-        Conflict: Somebody else has changed the repository; nothing was sent.
-        Invalid: The hub does not take the card, or the one that is there cannot be read.
-        Unavailable: The hub does not answer, or the user's token may not write there.
+        Invalid: The hub does not take the card, or the one that is there cannot be read. Else as
+            the contract says.
     """
     api = HfApi(endpoint=client.endpoint())
     with waits_as_warnings(host(api.endpoint)):
         head = _head(api, repo, private=private)
-        if not head.blank and head.commit not in known and not force:
+        is_blank = head.files.keys() <= set(BLANK)
+        if not is_blank and head.commit not in known and not force:
             raise Conflict(
                 f"hf://{repo} holds what was not pushed from here (commit {head.commit[:12]}): "
                 "look at it, then push --force"
@@ -112,10 +96,11 @@ def publish(
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
         existing = _card(api, repo, head)
-        if existing is None:
-            text = completed_card(text, facts, lineage)
-        else:
-            text = joined_card(existing, text, facts, lineage)
+        text = (
+            completed_card(text, facts, lineage)
+            if existing is None
+            else joined_card(existing, text, facts, lineage)
+        )
         card.write_text(text, encoding="utf-8")
         return _commit(api, repo, folder, head)
 
@@ -163,12 +148,8 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
 
         oid = _ask(api, f"write {repo}", commit)
     if stale:
-        LOG.warning(
-            "deleted in hf://%s, as it would be loaded in the place of what was pushed, or with "
-            "it: %s",
-            repo,
-            ", ".join(stale),
-        )
+        why = "as it would be loaded in the place of what was pushed, or with it"
+        LOG.warning("deleted in hf://%s, %s: %s", repo, why, ", ".join(stale))
     return oid
 
 
@@ -213,12 +194,8 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
     """
 
     def check() -> list[str]:
-        response = get_session().post(
-            f"{api.endpoint}/api/validate-yaml",
-            json={"content": card.read_text(encoding="utf-8"), "repoType": "model"},
-            headers=build_hf_headers(),
-            timeout=client.TIMEOUT,
-        )
+        content = {"content": card.read_text(encoding="utf-8"), "repoType": "model"}
+        response = client.post(f"{api.endpoint}/api/validate-yaml", content)
         if response.status_code != 400:
             hf_raise_for_status(response)
             return []
@@ -239,15 +216,9 @@ def _lacks_xet(api: HfApi, repo: str) -> bool:
     if not is_xet_available():
         return False  # the client goes by Git LFS of itself
     bound_xet_retries()
-
-    def look() -> None:
-        url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
-        hf_raise_for_status(
-            get_session().get(url, headers=build_hf_headers(), timeout=client.TIMEOUT)
-        )
-
+    url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
     try:
-        _ask(api, f"a token to write {repo} with", look)
+        _ask(api, f"a token to write {repo} with", lambda: client.answer(url))
     except ZooError as error:
         if _status(error) in NO_XET:
             return True
@@ -281,13 +252,13 @@ def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
     except UnknownName as error:
         if not isinstance(error.__cause__, RepositoryNotFoundError):
             raise
-
-    def create() -> None:
-        # It may have been made though the answer was lost.
-        api.create_repo(repo, private=private or None, exist_ok=True)
-
     with _refusals(repo):
-        _ask(api, f"make {repo}", lambda: create())
+        # The answer of a first try may be lost: so it may exist already.
+        _ask(
+            api,
+            f"make {repo}",
+            lambda: api.create_repo(repo, private=private or None, exist_ok=True),
+        )
     return _ask(api, repo, look)
 
 

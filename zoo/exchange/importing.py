@@ -6,8 +6,8 @@ Torch is imported only where the network must be built.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import calcsize
@@ -107,20 +107,17 @@ def import_folder(
 
     def keep(layout: Layout) -> Digest:
         path, *several = _weights(folder, there, layout)
-        skipped = several or [path]
-        beside = [
-            folder / name
-            for name in there
-            if folder / name not in skipped and _belongs(folder / name, layout)
-        ]
+        beside = {folder / name for name in there} - {*(several or [path])}
+        kept = [*sorted(file for file in beside if _belongs(file, layout)), *files]
+        origin = Origin(
+            plugin=layout.plugin,
+            architecture=layout.network.architecture,
+            license=license,
+            provenance={"source": "folder"},
+            layout=layout,
+        )
         return import_file(
-            workspace,
-            path,
-            ref,
-            _origin(layout, license),
-            parts=several,
-            files=[*beside, *files],
-            progress=progress,
+            workspace, path, ref, origin, parts=several, files=kept, progress=progress
         )
 
     digest = first_that_fits(layouts, keep)
@@ -149,13 +146,13 @@ def import_weights(
         InvalidWeights, InvalidOption, UnknownName, Conflict: As `import_file`.
         Unsupported: The index is malformed, or names files that are not there.
     """
-    known, tag = _tagged(backbone, architecture)
+    known, dot, tag = architecture.partition(".")  # resnet50.a1_in1k; some names have a dot
+    listed = plugins.architectures(backbone) if dot and ":" not in architecture else ()
+    if known not in listed or architecture in listed:
+        known, tag = architecture, ""
+    file = {"source": "file"}
     origin = Origin(
-        plugin=backbone,
-        architecture=known,
-        tag=tag,
-        license=license,
-        provenance={"source": "file"},
+        plugin=backbone, architecture=known, tag=tag or None, license=license, provenance=file
     )
     several: list[Path] = []
     if path.name.endswith(INDEX) and path.is_file():
@@ -164,9 +161,9 @@ def import_weights(
         files = [path, *files]
 
     def keep(layout: Layout | None) -> Digest:
-        told = replace(origin, layout=layout)
+        stated = replace(origin, layout=layout)
         return import_file(
-            workspace, path, ref, told, parts=several, files=files, progress=progress
+            workspace, path, ref, stated, parts=several, files=files, progress=progress
         )
 
     with named_by_user(workspace.trust, architecture):
@@ -222,16 +219,6 @@ def _beside(path: Path, origin: Origin) -> Layout | None:
     return next(fits, None)
 
 
-def _origin(layout: Layout, license_: str | None) -> Origin:
-    return Origin(
-        plugin=layout.plugin,
-        architecture=layout.network.architecture,
-        license=license_,
-        provenance={"source": "folder"},
-        layout=layout,
-    )
-
-
 def _belongs(file: Path, layout: Layout) -> bool:
     """Whether a file beside the weights is kept with them."""
     if layout.whole:
@@ -257,23 +244,6 @@ def _weights(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
     raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")
 
 
-def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
-    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
-    architecture, dot, tag = name.partition(".")
-    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
-    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
-
-
-@contextmanager
-def _nothing_kept() -> Iterator[None]:
-    try:
-        yield
-    except InvalidWeights as error:
-        error.hint = "nothing was imported"
-        raise
-
-
-@_nothing_kept()
 def import_file(
     workspace: Workspace,
     path: Path,
@@ -301,7 +271,12 @@ def import_file(
         Conflict: Somebody else moved the ref meanwhile.
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
-        return new.commit(_stored(new, path, origin, parts, files, progress))
+        try:
+            manifest = _stored(new, path, origin, parts, files, progress)
+        except InvalidWeights as error:
+            error.hint = "nothing was imported"
+            raise
+        return new.commit(manifest)
 
 
 def _stored(
@@ -322,7 +297,8 @@ def _stored(
 
         network = built(sources, origin, path)
         manifest = network.manifest(origin)
-    if network and not _keeps_bytes(sources, origin):
+    tower = origin.layout is not None and origin.layout.tower
+    if network and (tower or not all(map(is_safetensors, sources))):
         sources, names = (new.scratch / MAIN,), [MAIN]
         network.save(sources[0])
     weights = tuple(
@@ -340,11 +316,6 @@ def _stored(
         provenance={**origin.provenance, "file": path.name, "sha256": stated},
         files=tuple(add_file(store, file, name=file.name) for file in files),
     )
-
-
-def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:
-    tower = origin.layout is not None and origin.layout.tower
-    return not tower and all(map(is_safetensors, sources))
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

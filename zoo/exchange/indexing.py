@@ -150,15 +150,14 @@ def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
             f"what '{source}' lists comes with an installed package, and would be listed again"
         )
     # A run stops at what an earlier one has listed: those that had a part in this begin anew.
-    marks = _marks(version)
-    others = {key: mark for key, mark in marks.items() if not _asks_for(key, author)}
-    kept = _version(others) if author is not None else None
-    return registry.forget_entries(source, kept, author, now())
-
-
-def _asks_for(key: str, author: str | None) -> bool:
-    asked = json.loads(key).get("author")
-    return author is None or asked in (None, author)
+    if author is None:
+        return registry.forget_entries(source, None, None, now())
+    others = {
+        key: mark
+        for key, mark in _marks(version).items()
+        if json.loads(key).get("author") not in (None, author)
+    }
+    return registry.forget_entries(source, _version(others), author, now())
 
 
 def index_local(workspace: Workspace, *, unseen: bool = False, progress: Progress = silent) -> None:

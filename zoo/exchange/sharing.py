@@ -10,7 +10,7 @@ from zoo.domain.location import hub_address
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, InvalidReference
 from zoo.transfer import sync
 from zoo.workspace import Workspace
 
@@ -116,7 +116,14 @@ def pull(
     remote = remote or (None if source else sync.holder(workspace, name))
     address = hub_address(remote) if remote else None
     if remote and not address:
-        ref, copied = sync.pull(workspace, name, remote, save=save, force=force, progress=progress)
+        try:
+            ref, copied = sync.pull(
+                workspace, name, remote, save=save, force=force, progress=progress
+            )
+        except InvalidReference as error:
+            if error.hint == "":  # it is well formed, but not every system can hold it
+                error.hint = "a pull takes another name as --as NAME"
+            raise
         return Pulled(ref=ref, manifest=copied.manifest, remote=remote, copied=copied)
     if save:
         raise InvalidOption(
