@@ -22,7 +22,6 @@ from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
 from zoo.errors import MALFORMED, Unavailable
 from zoo_hub import client
-from zoo_hub.messages import host
 
 __all__ = ["listing", "to_entry"]
 
@@ -87,11 +86,8 @@ def listing(
 
 
 def _page(query: Query) -> Page:
-    endpoint = client.endpoint()
-    attempts = client.Attempts(host(endpoint), "its listing", patience=PATIENCE)
-
     def request() -> Page:
-        response = client.answer(f"{endpoint}/api/models?{urlencode(query)}")
+        response = client.answer(f"{client.endpoint()}/api/models?{urlencode(query)}")
         # Only the query of the link is used: its host could be another one, and gets no token.
         following = response.links.get("next", {}).get("url")
         cursor = urlsplit(following).query if following else None
@@ -103,7 +99,7 @@ def _page(query: Query) -> Page:
                 skipped.append(_called(raw))
         return Page(tuple(entries), cursor, tuple(skipped))
 
-    return client.ask(request, attempts)
+    return client.ask(request, client.Attempts("its listing", patience=PATIENCE))
 
 
 def _rows(text: str) -> list[Any]:

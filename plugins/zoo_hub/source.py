@@ -22,7 +22,6 @@ from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
-from zoo_hub.messages import host
 
 __all__ = ["HubSource"]
 
@@ -112,9 +111,8 @@ class HubSource:
         wanted = _Locator.parse(locator)
         if _offline():
             return _cached_release(wanted)
-        endpoint = client.endpoint()
-        attempts = client.Attempts(host(endpoint), str(wanted))
-        return client.ask(lambda: _release(_answer(endpoint, wanted), wanted), attempts)
+        attempts = client.Attempts(str(wanted))
+        return client.ask(lambda: _release(_answer(wanted), wanted), attempts)
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
@@ -135,10 +133,8 @@ class HubSource:
             return read(cached, offset)
         if _offline():
             raise _is_offline(asked, cached)
-        endpoint = client.endpoint()
-        url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=endpoint)
-        attempts = client.Attempts(host(endpoint), asked)
-        return client.stream(url, offset, file.size, attempts)
+        url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=client.endpoint())
+        return client.stream(url, offset, file.size, client.Attempts(asked))
 
     def local(self, release: Release, path: str) -> Path | None:
         """Where the hub's own cache has a file of the pinned commit."""
@@ -211,12 +207,12 @@ def _cached_release(wanted: _Locator) -> Release:
     )
 
 
-def _answer(endpoint: str, wanted: _Locator) -> Any:
+def _answer(wanted: _Locator) -> Any:
     """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
     module takes a tenth of a second to import.
     """
     at = f"/revision/{quote(wanted.revision, safe='')}" if wanted.revision else ""
-    return client.answer(f"{endpoint}/api/models/{wanted.repo}{at}", blobs=True).json()
+    return client.answer(f"{client.endpoint()}/api/models/{wanted.repo}{at}", blobs=True).json()
 
 
 def _release(answer: Any, wanted: _Locator) -> Release:

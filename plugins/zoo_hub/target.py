@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
 from zoo_hub.card import completed_card, joined_card
-from zoo_hub.messages import LOG, host, waits_as_warnings, without_secrets
+from zoo_hub.client import LOG, waits_as_warnings, without_secrets
 
 __all__ = ["publish"]
 
@@ -85,7 +85,7 @@ def publish(
             the contract says.
     """
     api = HfApi(endpoint=client.endpoint())
-    with waits_as_warnings(host(api.endpoint)):
+    with waits_as_warnings(client.host(api.endpoint)):
         head = _head(api, repo, private=private)
         is_blank = head.files.keys() <= set(BLANK)
         if not is_blank and head.commit not in known and not force:
@@ -117,7 +117,7 @@ def _card(api: HfApi, repo: str, head: _Head) -> str | None:
     if size > CARD_LIMIT:
         raise Invalid(f"hf://{repo}/{CARD} has {size} bytes: nothing that long can be joined")
     url = hf_hub_url(repo, CARD, revision=head.commit, endpoint=api.endpoint)
-    attempts = client.Attempts(host(api.endpoint), f"{repo}/{CARD}")
+    attempts = client.Attempts(f"{repo}/{CARD}")
     try:
         return b"".join(client.stream(url, 0, size, attempts)).decode()
     except UnicodeDecodeError as error:
@@ -133,7 +133,10 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
         _check_card(api, repo, folder / CARD)
         additions = _additions(folder, open_files if _lacks_xet(api, repo) else None)
         # The client tries each file again by itself: not once more around it.
-        _ask(api, f"write {repo}", lambda: _upload(api, repo, additions), once=True)
+        client.ask(
+            lambda: _upload(api, repo, additions),
+            client.Attempts(f"write {repo}", failed=client.RETRIES),
+        )
         tries = 0
 
         def commit() -> str:
@@ -146,7 +149,7 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
             )
             return str(done.oid)
 
-        oid = _ask(api, f"write {repo}", commit)
+        oid = client.ask(commit, client.Attempts(f"write {repo}"))
     if stale:
         why = "as it would be loaded in the place of what was pushed, or with it"
         LOG.warning("deleted in hf://%s, %s: %s", repo, why, ", ".join(stale))
@@ -159,7 +162,7 @@ def _upload(api: HfApi, repo: str, additions: list[CommitOperationAdd]) -> None:
     Raises:
         Unavailable: The upload failed, in a way that is no error of HTTP.
     """
-    hub = f"the hub {host(api.endpoint)}"
+    hub = f"the hub {client.host(api.endpoint)}"
     try:
         api.preupload_lfs_files(repo, additions, free_memory=False)
     except ValueError as error:
@@ -201,9 +204,11 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
             return []
         return [str(each["message"]) for each in response.json()["errors"]]
 
-    if problems := _ask(api, f"check the card of {repo}", check):
+    if problems := client.ask(check, client.Attempts(f"check the card of {repo}")):
         reasons = without_secrets("; ".join(problems))
-        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {reasons}")
+        raise Invalid(
+            f"the hub {client.host(api.endpoint)} does not take the card of '{repo}': {reasons}"
+        )
 
 
 def _lacks_xet(api: HfApi, repo: str) -> bool:
@@ -218,12 +223,12 @@ def _lacks_xet(api: HfApi, repo: str) -> bool:
     bound_xet_retries()
     url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
     try:
-        _ask(api, f"a token to write {repo} with", lambda: client.answer(url))
+        client.ask(lambda: client.answer(url), client.Attempts(f"a token to write {repo} with"))
     except ZooError as error:
         if _status(error) in NO_XET:
             return True
         raise Unavailable(
-            f"the hub {host(api.endpoint)}", f"{getattr(error, 'reason', error)}; {ELSEWISE}"
+            f"the hub {client.host(api.endpoint)}", f"{getattr(error, 'reason', error)}; {ELSEWISE}"
         ) from error.__cause__
     return False
 
@@ -248,23 +253,17 @@ def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
         return _Head(str(info.sha), files)
 
     try:
-        return _ask(api, repo, look)
+        return client.ask(look, client.Attempts(repo))
     except UnknownName as error:
         if not isinstance(error.__cause__, RepositoryNotFoundError):
             raise
     with _refusals(repo):
         # The answer of a first try may be lost: so it may exist already.
-        _ask(
-            api,
-            f"make {repo}",
+        client.ask(
             lambda: api.create_repo(repo, private=private or None, exist_ok=True),
+            client.Attempts(f"make {repo}"),
         )
-    return _ask(api, repo, look)
-
-
-def _ask(api: HfApi, asked: str, request: Callable[[], T], *, once: bool = False) -> T:
-    failed = client.RETRIES if once else 0
-    return client.ask(request, client.Attempts(host(api.endpoint), asked, failed=failed))
+    return client.ask(look, client.Attempts(repo))
 
 
 def _status(error: ZooError) -> int:

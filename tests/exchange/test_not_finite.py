@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 from fakes.checkpoints import store_weights
-from fakes.hub import HubServer
+from fakes.hub_server import HubServer
 from safetensors.torch import save
 
 from zoo.exchange.acquire import acquire
