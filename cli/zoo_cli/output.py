@@ -12,7 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -49,12 +49,12 @@ GAP = 2
 """Spaces between columns."""
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
     click.echo(_json(data, indent=2))
 
 
-def print_json_list(items: Iterable[Any]) -> None:
+def print_json_list(items: Iterable[object]) -> None:
     """As `print_json` prints a list, each item as soon as it is there."""
     begin = "[\n"
     for item in items:
@@ -63,12 +63,12 @@ def print_json_list(items: Iterable[Any]) -> None:
     click.echo("[]" if begin == "[\n" else "\n]")
 
 
-def print_error(error: dict[str, Any]) -> None:
+def print_error(error: dict[str, object]) -> None:
     """Print what a command failed of as JSON, on stderr and in one line: the last one there."""
     click.echo(_json({"error": error}), err=True)
 
 
-def _json(data: Any, indent: int | None = None) -> str:
+def _json(data: object, indent: int | None = None) -> str:
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too, and what
     # turns the direction of a line.
@@ -241,7 +241,7 @@ class _Pipe:
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 

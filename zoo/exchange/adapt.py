@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +53,7 @@ class Adapted(Result):
     ref: Reference
     manifest: Digest
     parent: Digest
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     nbytes: int = field(metadata={"json": "bytes"})
     shared: int = field(metadata={"json": "shared_bytes"})
 

@@ -127,16 +127,7 @@ class Fetcher:
         def read(offset: int) -> Iterator[bytes]:
             nonlocal begun
             begun = offset
-            task.advance(offset)
-            received = offset
-            for piece in self._source.open(self._release, promised.path, offset):
-                if self._stopped.is_set():
-                    raise Unavailable(self._release.locator, "canceled")
-                received += len(piece)
-                yield piece
-                task.advance(len(piece))
-                if received > promised.size:
-                    return
+            return self._pieces(promised, offset, task)
 
         resume = True
         while True:
@@ -164,6 +155,18 @@ class Fetcher:
                 raise wrong
             resume = False  # what was there already was damaged: once more, all of it
             task.advance(-promised.size)
+
+    def _pieces(self, promised: SourceFile, offset: int, task: Task) -> Iterator[bytes]:
+        """What the source sends from ``offset`` on, up to the first piece past the promised end."""
+        task.advance(offset)
+        for piece in self._source.open(self._release, promised.path, offset):
+            if self._stopped.is_set():
+                raise Unavailable(self._release.locator, "canceled")
+            offset += len(piece)
+            yield piece
+            task.advance(len(piece))
+            if offset > promised.size:
+                return
 
 
 def _hasher(promised: SourceFile) -> partial.Hasher:

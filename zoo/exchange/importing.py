@@ -88,8 +88,7 @@ def import_folder(
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
-    Of what ``zoo export`` wrote, network, head, preprocessing, class names and all other files
-    come back. Of other folders, those files that explain the weights are kept.
+    Of what ``zoo export`` wrote all comes back; of other folders, what explains the weights.
 
     Raises:
         InvalidOption: No file in it says what network it is.
@@ -138,22 +137,16 @@ def import_weights(
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
-    ``architecture`` may have a pretrained tag; one that is an import path is trusted from then on.
     Where files beside it describe that very network, they tell its preprocessing and class names,
     and how it differs from the published one.
 
     Raises:
-        InvalidWeights, InvalidOption, UnknownName, Conflict: As `import_file`.
-        Unsupported: The index is malformed, or names files that are not there.
+        Unsupported: The index is malformed, or names files that are not there. Else as
+            `import_file`.
     """
-    known, dot, tag = architecture.partition(".")  # resnet50.a1_in1k; some names have a dot
-    listed = plugins.architectures(backbone) if dot and ":" not in architecture else ()
-    if known not in listed or architecture in listed:
-        known, tag = architecture, ""
+    known, tag = _tagged(backbone, architecture)
     file = {"source": "file"}
-    origin = Origin(
-        plugin=backbone, architecture=known, tag=tag or None, license=license, provenance=file
-    )
+    origin = Origin(plugin=backbone, architecture=known, tag=tag, license=license, provenance=file)
     several: list[Path] = []
     if path.name.endswith(INDEX) and path.is_file():
         there = sorted(each.name for each in path.parent.iterdir())
@@ -174,6 +167,13 @@ def import_weights(
         digest = digest or keep(None)
     unusable = warn_of_not_finite(workspace.store, digest)
     return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+
+
+def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
+    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
+    architecture, dot, tag = name.partition(".")
+    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
+    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
 def warn_of_not_finite(store: Store, digest: Digest) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from zoo import plugins
 from zoo.contracts import Catalog, Queried
@@ -59,7 +59,7 @@ class Indexed(Result):
     skipped: tuple[str, ...] = ()
     unheard: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["unheard"]

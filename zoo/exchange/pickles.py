@@ -82,7 +82,7 @@ class Call:
     arguments: tuple[Any, ...]
 
 
-class Pairs(list[Any]):
+class Pairs(list[object]):
     """A dict: nothing is hashed, which of nested tuples can take for ever."""
 
 
@@ -189,8 +189,8 @@ class _Machine:
         self.path = path
         self.left = max(MIB, SHARED_WEIGHTS * size)
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.below: list[list[object]] = []
+        self.memo: dict[int, object] = {}
         self.tensors = 0
 
     def step(self, name: str, argument: Any) -> None:  # noqa: C901 - a table of instructions
@@ -239,23 +239,23 @@ class _Machine:
             case _:
                 raise InvalidWeights(self.path, ODD)
 
-    def _top(self, count: int) -> list[Any]:
+    def _top(self, count: int) -> list[object]:
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
 
-    def _marked(self) -> list[Any]:
+    def _marked(self) -> list[object]:
         items, self.stack = self.stack, self.below.pop()
         return items
 
-    def _put(self, items: list[Any]) -> None:
+    def _put(self, items: list[object]) -> None:
         target = self.stack[-1]
         if isinstance(target, Pairs):
             self._check_keys(items[::2])
         if isinstance(target, list):
             target.extend(items)
 
-    def _check_keys(self, keys: Sequence[Any]) -> None:
+    def _check_keys(self, keys: Sequence[object]) -> None:
         """A tuple that holds another twice, which holds a third twice, is nothing to store, and
         takes for ever to hash.
         """
@@ -263,7 +263,7 @@ class _Machine:
             if isinstance(key, tuple) and any(isinstance(each, tuple) for each in key):
                 raise InvalidWeights(self.path, "has names that are nested tuples")
 
-    def _called(self, code: Any, arguments: Any) -> Any:
+    def _called(self, code: object, arguments: object) -> object:
         name = code.name if isinstance(code, Global) else ""
         if not isinstance(arguments, tuple):
             raise InvalidWeights(self.path, ODD)
@@ -284,7 +284,7 @@ class _Machine:
             raise InvalidWeights(self.path, CODE)
         return Call(name, arguments)
 
-    def _check_gathered(self, name: str, arguments: tuple[Any, ...]) -> None:
+    def _check_gathered(self, name: str, arguments: tuple[object, ...]) -> None:
         items = arguments[0] if arguments else []
         if len(arguments) > 1 or not isinstance(items, list):
             raise InvalidWeights(self.path, CODE)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
@@ -43,7 +43,7 @@ class Published(Result):
     revision: str
     exported: Exported
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["exported"]
@@ -127,7 +127,7 @@ def _pulled(
                 yield origin.get("revision", "")
 
 
-def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, object]:
     bases = base_models(workspace, manifest)
     facts = {
         "license": manifest.license,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
@@ -40,9 +42,9 @@ class Pulled(Result):
     copied: Copied | None = None
     release: Release | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
-        data: dict[str, Any] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
         if self.copied is not None:
             data |= _counts(self.copied, "received")
         if (release := self.release) is not None:
@@ -72,11 +74,11 @@ class Pushed(Result):
     copied: Copied | None = None
     published: Published | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         if self.published is not None:
             return self.published.to_json()
-        data: dict[str, Any] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
         if (copied := self.copied) is not None:
             data |= {
                 **_counts(copied, "sent"),
@@ -116,14 +118,10 @@ def pull(
     remote = remote or (None if source else sync.holder(workspace, name))
     address = hub_address(remote) if remote else None
     if remote and not address:
-        try:
+        with _another_name():
             ref, copied = sync.pull(
                 workspace, name, remote, save=save, force=force, progress=progress
             )
-        except InvalidReference as error:
-            if error.hint == "":  # it is well formed, but not every system can hold it
-                error.hint = "a pull takes another name as --as NAME"
-            raise
         return Pulled(ref=ref, manifest=copied.manifest, remote=remote, copied=copied)
     if save:
         raise InvalidOption(
@@ -140,6 +138,16 @@ def pull(
             workspace, name, source=source, force=force, progress=progress
         )
     return Pulled(ref=ref, manifest=digest, release=release)
+
+
+@contextmanager
+def _another_name() -> Iterator[None]:
+    try:
+        yield
+    except InvalidReference as error:
+        if error.hint == "":  # it is well formed, but not every system can hold it
+            error.hint = "a pull takes another name as --as NAME"
+        raise
 
 
 def push(
