@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,22 @@ import click
 if TYPE_CHECKING:
     from zoo import Zoo
 
-__all__ = ["HOME", "Command", "command", "device_option", "group", "open_zoo"]
+__all__ = [
+    "HOME",
+    "PATH",
+    "POSITIVE",
+    "Command",
+    "command",
+    "device_option",
+    "flag",
+    "group",
+    "open_zoo",
+]
+
+
+PATH = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+flag = partial(click.option, is_flag=True)
 
 
 def _remember(context: click.Context, _: click.Parameter, value: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import PATH, command, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 def identify(file: Path, as_json: bool) -> None:
     """Say what FILE, a .pth or .safetensors, is: the checkpoint that it matches, or derives from.
 

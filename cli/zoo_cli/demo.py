@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from zoo.errors import Conflict, MissingPackage
-from zoo_cli.command import command
+from zoo_cli.command import PATH, command
 from zoo_cli.output import note
 
 __all__ = ["demo"]
@@ -46,7 +46,7 @@ teammate$ zoo predict demo/digits {{digit}}
 
 
 @command(json=False, home=False)
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("zoo-demo"))
+@click.argument("folder", type=PATH, default=Path("zoo-demo"))
 def demo(folder: Path) -> None:
     """Run the main job on real weights and images in FOLDER (default: zoo-demo).
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.errors import UnknownName, how_to_update
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["delete", "protect", "prune", "reindex", "trust", "verify"]
 
 @command()
 @click.argument("remote", required=False)
-@click.option("--repair", is_flag=True, help="Repair what is damaged, from the remote --from.")
+@flag("--repair", help="Repair what is damaged, from the remote --from.")
 @click.option("--from", "source", metavar="REMOTE", help="Remote that has intact copies.")
 @click.pass_context
 def verify(
@@ -110,8 +110,8 @@ def _verdict(report: Report) -> str:
     metavar="REMOTE",
     help="Delete it at this remote (a folder, URL, or remote name), and not here.",
 )
-@click.option("--restore", is_flag=True, help="Bring back a name that was deleted.")
-@click.option("--yes", is_flag=True, help="Delete at a remote without asking.")
+@flag("--restore", help="Bring back a name that was deleted.")
+@flag("--yes", help="Delete at a remote without asking.")
 def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: bool) -> None:
     """Delete a name, here or at a remote.
 
@@ -161,7 +161,7 @@ def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) ->
 
 @command()
 @click.argument("name")
-@click.option("--off", is_flag=True, help="Remove the protection.")
+@flag("--off", help="Remove the protection.")
 @click.option("--at", "remote", metavar="REMOTE", help="Protect it at this remote, and not here.")
 def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
     """Keep a name where it is.
@@ -188,7 +188,7 @@ days_option = partial(click.option, type=click.FloatRange(min=0), show_default=T
 @click.argument("remote", required=False)
 @days_option("--keep", default=90, help="Keep what a name pointed at in the last DAYS.")
 @days_option("--grace", default=14, help="Keep files younger than DAYS.")
-@click.option("--yes", is_flag=True, help="Delete without asking.")
+@flag("--yes", help="Delete without asking.")
 def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: bool) -> None:
     """Show what nothing needs any more in the zoo, or in REMOTE, and delete it.
 
@@ -249,7 +249,7 @@ def reindex(as_json: bool) -> None:
 
 @command()
 @click.argument("name", required=False)
-@click.option("--remove", is_flag=True, help="Trust it no longer.")
+@flag("--remove", help="Trust it no longer.")
 def trust(name: str | None, remove: bool, as_json: bool) -> None:
     """Allow checkpoints in this zoo whose network is NAME, an import path (acme.nets:make).
 

