@@ -318,8 +318,8 @@ class Corrupt(ZooError):
 
     def __init__(self, what: str, expected: str, found: str, where: str = "") -> None:
         self.what, self.expected, self.found, self.where = what, expected, found, where
-        place = f" in {where}" if where else ""
-        super().__init__(f"{what} is damaged{place}: expected {expected}, found {found}")
+        at = f" in {where}" if where else ""
+        super().__init__(f"{what} is damaged{at}: expected {expected}, found {found}")
 
     def _usual(self) -> str:
         if self.what.endswith("registry.db"):
@@ -460,8 +460,10 @@ def how_to_update() -> str:
 
     # What pip notes of a folder, file or repository (PEP 610); nothing, where it asked an index.
     with suppress(metadata.PackageNotFoundError, *MALFORMED):
-        found = json.loads(metadata.distribution("zoo-registry").read_text("direct_url.json") or "")
-        return f"update zoo where it was installed from, {found['url']}"
+        source = json.loads(
+            metadata.distribution("zoo-registry").read_text("direct_url.json") or ""
+        )
+        return f"update zoo where it was installed from, {source['url']}"
     return "update zoo where it was installed from"
 
 

@@ -96,9 +96,9 @@ class Zoo:
             Conflict: A zoo with another ``origin`` is in ``home`` already.
         """
         connect(remote)  # before anything is made
-        made = cls.init(home, progress=progress)
-        made.add_remote("origin", remote)
-        return made
+        zoo = cls.init(home, progress=progress)
+        zoo.add_remote("origin", remote)
+        return zoo
 
     @staticmethod
     def exists(home: Path | str) -> bool:

@@ -43,14 +43,14 @@ def diff(a: str, b: str, as_json: bool) -> None:
       zoo diff timm/tf_efficientnet_lite0.in1k team/flowers
       zoo diff team/flowers:v1 team/flowers:v2 --json
     """
-    found = open_zoo().diff(a, b)
+    changes = open_zoo().diff(a, b)
     if as_json:
-        print_json(found.to_json())
+        print_json(changes.to_json())
         return
-    if found.same:
+    if changes.same:
         click.echo(clean(f"{a} and {b} are the same checkpoint"))
         return
-    click.echo(clean(f"{found.identical_share:.1%} of the weights of {b} are those of {a}"))
+    click.echo(clean(f"{changes.identical_share:.1%} of the weights of {b} are those of {a}"))
     rows = [
         (
             unit.unit,
@@ -60,12 +60,12 @@ def diff(a: str, b: str, as_json: bool) -> None:
             _number(unit.cosine),
             unit.note,
         )
-        for unit in found.units
+        for unit in changes.units
     ]
     table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
-    _print_records(found)
-    if not found.units_known:
-        _note_order(found.b.architecture)
+    _print_records(changes)
+    if not changes.units_known:
+        _note_order(changes.b.architecture)
 
 
 def _print_records(found: Diff) -> None:
@@ -119,16 +119,16 @@ def identify(file: Path, as_json: bool) -> None:
       zoo identify best.pth
       zoo identify model.safetensors --json
     """
-    found = open_zoo().identify(file)
+    identified = open_zoo().identify(file)
     if as_json:
-        print_json(found.to_json())
+        print_json(identified.to_json())
         return
-    if not found.matches:
+    if not identified.matches:
         click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
         note("keep it: zoo import FILE --architecture ARCH --as TEAM/NAME")
         return
-    _print_best(str(file), found.matches[0])
-    if others := found.matches[1:]:
+    _print_best(str(file), identified.matches[0])
+    if others := identified.matches[1:]:
         click.echo("also similar to")
         rows = [(f"  {one.name}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)

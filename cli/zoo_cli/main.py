@@ -116,15 +116,15 @@ def _tell(error: BaseException, *, as_json: bool) -> int:
     """Say on stderr what a command failed of; its exit status."""
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
         error = DiskFull(error.filename or "the disk")
-    told = failure(error)
+    failed = failure(error)
     if as_json:
-        print_error(told.to_json())
+        print_error(failed.to_json())
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        for line in str(told).splitlines():
+        for line in str(failed).splitlines():
             note(line)
-    return STATUS.get(told.code, 1)
+    return STATUS.get(failed.code, 1)
 
 
 def _options(arguments: Sequence[str]) -> Sequence[str]:

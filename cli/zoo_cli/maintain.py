@@ -130,18 +130,18 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
         with suppress(UnknownName):
             there = zoo.entry(name, remote=remote)
         entry = zoo.restore(name, remote=remote)
-        told = f"restored {name}  {entry.manifest.short}"
+        line = f"restored {name}  {entry.manifest.short}"
         if there == entry:
-            told = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
+            line = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
     else:
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)
-        told = f"deleted {name}; restore it: zoo delete --restore {name}"
-        told += f" --from {quote(remote)}" if remote else ""
+        line = f"deleted {name}; restore it: zoo delete --restore {name}"
+        line += f" --from {quote(remote)}" if remote else ""
     if as_json:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:
-        click.echo(clean(told))
+        click.echo(clean(line))
 
 
 def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:

@@ -37,7 +37,9 @@ def remote(context: click.Context, as_json: bool) -> None:
         return
     known = open_zoo().remotes()
     if as_json:
-        print_json([{"name": name, "location": place} for name, place in sorted(known.items())])
+        print_json(
+            [{"name": name, "location": location} for name, location in sorted(known.items())]
+        )
     elif known:
         table(("NAME", "LOCATION"), sorted(known.items()))
     else:
@@ -86,14 +88,14 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     names = remotes or sorted(zoo.remotes())
     if not names:
         raise click.UsageError("no remote has a short name yet: zoo remote add NAME LOCATION")
-    found: dict[str, Fetched] = {}
+    fetched: dict[str, Fetched] = {}
     failed: dict[str, ZooError] = {}
     for name in names:
         try:
-            found[name] = zoo.fetch(name)
+            fetched[name] = zoo.fetch(name)
         except ZooError as error:  # the others may be there
             failed[name] = error
-    _report(found, failed, as_json=as_json)
+    _report(fetched, failed, as_json=as_json)
     if failed:
         raise list(failed.values())[-1]
 
@@ -115,19 +117,21 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
     from zoo_cli.output import terminal_progress
 
     named = click.get_current_context().meta.get("home")
-    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as made:
-        fetched = made.fetch("origin")
+    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as opened:
+        fetched = opened.fetch("origin")
         if not as_json:
-            click.echo(f"created a zoo in {made.root}")
+            click.echo(f"created a zoo in {opened.root}")
     _report({"origin": fetched}, {}, as_json=as_json)
 
 
-def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool) -> None:
+def _report(
+    fetched_by_name: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool
+) -> None:
     if as_json:
         errors = [{"remote": name, "error": failure(e).to_json()} for name, e in failed.items()]
-        print_json([*(fetched.to_json() for fetched in found.values()), *errors])
+        print_json([*(fetched.to_json() for fetched in fetched_by_name.values()), *errors])
         return
-    for name, fetched in found.items():
+    for name, fetched in fetched_by_name.items():
         click.echo(
             f"{name}: {_count(fetched.refs, 'name')}, {_count(fetched.new, 'new checkpoint')}"
         )

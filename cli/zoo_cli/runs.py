@@ -49,15 +49,15 @@ def show(run: str, as_json: bool) -> None:
     Example:
       zoo runs show last
     """
-    found = open_zoo().run(run)
-    lines = list(found.lines())
+    shown = open_zoo().run(run)
+    lines = list(shown.lines())
     if as_json:
-        print_json({**found.to_json(), "lines": lines})
+        print_json({**shown.to_json(), "lines": lines})
         return
-    click.echo(f"{found.id}  {found.status}  {clean(found.base)} -> {clean(found.save)}")
-    if found.error:
-        click.echo(f"error: {clean(found.error)}")
-    options = (f"{name}={value}" for name, value in found.recipe.items() if value not in (None, []))
+    click.echo(f"{shown.id}  {shown.status}  {clean(shown.base)} -> {clean(shown.save)}")
+    if shown.error:
+        click.echo(f"error: {clean(shown.error)}")
+    options = (f"{name}={value}" for name, value in shown.recipe.items() if value not in (None, []))
     click.echo(clean("recipe: " + " ".join(options)))
     for line in lines:
         if line.get("kind") == "remark":
@@ -65,10 +65,10 @@ def show(run: str, as_json: bool) -> None:
         if line.get("kind") == "probe":
             click.echo(_probe(line))
     _figures(lines)
-    for path in sorted(found.folder.glob("*.png")):
+    for path in sorted(shown.folder.glob("*.png")):
         click.echo(clean(path))
-    if found.resumable:
-        click.echo(f"resume it: zoo finetune --resume {found.id}")
+    if shown.resumable:
+        click.echo(f"resume it: zoo finetune --resume {shown.id}")
 
 
 def _figures(lines: Iterable[Mapping[str, Any]]) -> None:

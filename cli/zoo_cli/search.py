@@ -200,18 +200,18 @@ def best(
       zoo best --dataset flowers arch:convnext* --json
     """
     text = " ".join(words)
-    found = open_zoo().best(text, metric=metric, dataset=dataset, lowest=lowest)
+    winner = open_zoo().best(text, metric=metric, dataset=dataset, lowest=lowest)
     if as_json:
-        print_json(found.to_json())
+        print_json(winner.to_json())
         return
-    first = found.found
+    first = winner.found
     digest = first.manifest.short if first.manifest else "published"
     network = f"{first.architecture}, {count(first.params)} parameters"
-    click.echo(clean(f"{first.name}  {digest}  {metric} {found.value:.6g}  {network}"))
-    note(f"the best of {found.of}" + (f"; bring it: {found.pull}" if found.pull else ""))
-    if found.ties:
-        note(f"as good: {', '.join(found.ties[:3])}")
-    if others := found.other_data[:3]:
+    click.echo(clean(f"{first.name}  {digest}  {metric} {winner.value:.6g}  {network}"))
+    note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
+    if winner.ties:
+        note(f"as good: {', '.join(winner.ties[:3])}")
+    if others := winner.other_data[:3]:
         note(f"{', '.join(others)}: measured on other images, so the numbers do not compare")
 
 

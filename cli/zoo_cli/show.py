@@ -182,20 +182,20 @@ def log(name: str, ref: bool, as_json: bool) -> None:
       zoo log team/flowers --ref
       zoo log team/flowers --json
     """
-    found = open_zoo().log(name)
+    lineage = open_zoo().log(name)
     if as_json:
-        data = found.to_json()
+        data = lineage.to_json()
         print_json({key: data[key] for key in OF_REF} if ref else data)
         return
     if not ref:
-        _print_lineage(found)
-    if found.deleted:
-        note(f"{found.name} was deleted; restore it: zoo delete --restore {found.name}")
-    for there in found.at_remotes:
+        _print_lineage(lineage)
+    if lineage.deleted:
+        note(f"{lineage.name} was deleted; restore it: zoo delete --restore {lineage.name}")
+    for there in lineage.at_remotes:
         click.echo(clean(f"at {at_remote(there.to_json())}"))
-    if found.history:
-        click.echo(f"history of {found.name}")
-        entries = [logged.entry for logged in found.history]
+    if lineage.history:
+        click.echo(f"history of {lineage.name}")
+        entries = [logged.entry for logged in lineage.history]
         rows = [
             (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
             for entry in entries

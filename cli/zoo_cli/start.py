@@ -57,7 +57,7 @@ def init(folder: Path | None, as_json: bool) -> None:
     "--forget",
     help="Remove the listing instead: of --author, or all. Checkpoints that were pulled stay.",
 )
-def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -> None:
+def index(source: str, deep: bool, forget: bool, as_json: bool, **query: Any) -> None:
     """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
     SOURCE is the name of a source plugin: timm, torchvision or transformers (all published
@@ -77,15 +77,15 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
     """
     zoo = open_zoo()
     if forget:
-        _forget(zoo, source, wanted, as_json)
+        _forget(zoo, source, query, as_json)
         return
-    done = zoo.index(source, **wanted)
+    done = zoo.index(source, **query)
     report = done.to_json()
     if done.skipped:
         shown = ", ".join(done.skipped[:3]) + (", …" if len(done.skipped) > 3 else "")
         note(f"{len(done.skipped):,} that cannot be read are skipped: {shown}")
     if done.unheard:
-        asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
+        asked = " and ".join(f"--{key} {value}" for key, value in query.items() if value)
         note(f"{source} lists nothing for {asked or 'that'}; check the spelling")
     if deep:
         traced = zoo.trace(source)
@@ -101,9 +101,9 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
             note(clean(f"{name} could not be traced: {why}"))
 
 
-def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> None:
-    author = wanted.pop("author")
-    if any(wanted.values()):
+def _forget(zoo: Zoo, source: str, query: dict[str, Any], as_json: bool) -> None:
+    author = query.pop("author")
+    if any(query.values()):
         raise click.UsageError("--forget goes with --author only")
     forgotten = zoo.forget_listing(source, author)
     if as_json:

@@ -80,8 +80,8 @@ def finetune(
         launch_processes(launch, device)
     zoo = open_zoo()
     if resume is not None:
-        given = (base, save, file, find_lr or None, *options.values())
-        if any(value not in (None, ()) for value in given):
+        changed = (base, save, file, find_lr or None, *options.values())
+        if any(value not in (None, ()) for value in changed):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every and --launch "
                 "can be changed."

@@ -42,11 +42,11 @@ def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> Non
       zoo predict team/flowers photos/ --json > predictions.json
     """
     bad: list[InvalidImage] = []
-    found = open_zoo().predictions(name, images, top=top, bad=bad)
+    predictions = open_zoo().predictions(name, images, top=top, bad=bad)
     if as_json:
-        print_json_list(prediction.to_json() for prediction in found)
+        print_json_list(prediction.to_json() for prediction in predictions)
     else:
-        for prediction in found:
+        for prediction in predictions:
             click.echo(_likely(prediction))
     for error in bad[:-1]:  # the last one ends the command
         note(str(error))

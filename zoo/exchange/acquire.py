@@ -253,7 +253,7 @@ def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
 
 def _other_way(entry: KnownEntry) -> str:
     """How to pull what is listed under a name that is the user's own."""
-    at = next((place.locator for place in entry.locations if place.source == "hub"), None)
+    at = next((location.locator for location in entry.locations if location.source == "hub"), None)
     if at is None:
         return "zoo tag it another name and zoo delete this one, to pull the published one"
     return f"pull the published one under another name: zoo pull OTHER/NAME --from hf://{at}"
@@ -261,11 +261,14 @@ def _other_way(entry: KnownEntry) -> str:
 
 def _choose(entry: KnownEntry, source: str | None) -> Location:
     name = entry.entry.name
-    places = [place for place in entry.locations if source in (None, place.source)]
-    if places:
-        return min(places, key=lambda place: (plugins.catalog(place.source).network, place.source))
+    locations = [location for location in entry.locations if source in (None, location.source)]
+    if locations:
+        return min(
+            locations,
+            key=lambda location: (plugins.catalog(location.source).network, location.source),
+        )
     if source is not None:
-        has = ", ".join(sorted(place.source for place in entry.locations)) or "no source"
+        has = ", ".join(sorted(location.source for location in entry.locations)) or "no source"
         raise InvalidOption(f"the source '{source}' does not have {name}; {has} has")
     raise Unavailable(
         name,

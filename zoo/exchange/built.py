@@ -90,10 +90,10 @@ def built(sources: Sequence[Path], origin: Origin, path: Path) -> Built:
 def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for source in sources:
-        found = read_state(source)
-        if twice := sorted(set(found) & set(state)):
+        tensors = read_state(source)
+        if twice := sorted(set(tensors) & set(state)):
             raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
-        state |= found
+        state |= tensors
     return state
 
 
@@ -160,17 +160,17 @@ def _vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     trunk = {n.removeprefix(TRUNK): t for n, t in state.items() if n.startswith(TRUNK)}
     if trunk:
         return trunk
-    found: dict[str, torch.Tensor] = {}
+    tower: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         if not name.startswith(VISION):
             continue
         if name == "visual.proj":
-            found["head.weight"] = tensor.t().contiguous()
-            found["head.bias"] = torch.zeros(tensor.shape[1], dtype=tensor.dtype)
+            tower["head.weight"] = tensor.t().contiguous()
+            tower["head.bias"] = torch.zeros(tensor.shape[1], dtype=tensor.dtype)
             continue
         own = name.removeprefix(VISION)
         for pattern, replacement in OWN_NAMES:
             own = pattern.sub(replacement, own)
         # timm keeps these two with a dimension for the batch.
-        found[own] = tensor.reshape(1, -1, tensor.shape[-1]) if own in UNBATCHED else tensor
-    return found
+        tower[own] = tensor.reshape(1, -1, tensor.shape[-1]) if own in UNBATCHED else tensor
+    return tower

@@ -214,8 +214,8 @@ def _beside(path: Path, origin: Origin) -> Layout | None:
         layouts = read_layouts(path.parent, [origin.architecture], ())
     except ZooError:
         return None
-    wanted = (origin.plugin, origin.architecture)
-    fits = (each for each in layouts if (each.plugin, each.network.architecture) == wanted)
+    network = (origin.plugin, origin.architecture)
+    fits = (each for each in layouts if (each.plugin, each.network.architecture) == network)
     return next(fits, None)
 
 
@@ -236,9 +236,9 @@ def _weights(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
     if MAIN + INDEX in there:
         index = folder / (MAIN + INDEX)
         return [index, *(folder / name for name in parts(index, str(folder), there))]
-    found = [folder / name for name in there if name.endswith(".safetensors")]
-    if len(found) == 1:
-        return found
+    safetensors = [folder / name for name in there if name.endswith(".safetensors")]
+    if len(safetensors) == 1:
+        return safetensors
     if PICKLE in there:
         return [folder / PICKLE]
     raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")

@@ -85,19 +85,21 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
         MissingPackage: What builds the only one is not installed.
     """
     config, processor, clips = (_read(folder / name) for name in (CONFIG, PROCESSOR, OPEN_CLIP))
-    told = [*names, *base_models_in(_text(folder / CARD))]
+    repositories = [*names, *base_models_in(_text(folder / CARD))]
     readers: list[tuple[str, Callable[[], Layout]]] = []
     if KEY in config:
         readers.append((CONFIG, lambda: _zoo(config)))
     elif "architecture" in config:
-        readers.append((CONFIG, lambda: _configured("timm", config, {}, told)))
+        readers.append((CONFIG, lambda: _configured("timm", config, {}, repositories)))
     if "model_cfg" in clips:
         readers.append((OPEN_CLIP, lambda: _open_clip(clips, there)))
     if KEY not in config and "architecture" not in config and "model_type" in config:
-        readers.append((CONFIG, lambda: _configured("transformers", config, processor, told)))
-    found = list(_all_read(readers))
-    layouts = [each for each in found if isinstance(each, Layout)]
-    refusals = [each for each in found if isinstance(each, ZooError)]
+        readers.append(
+            (CONFIG, lambda: _configured("transformers", config, processor, repositories))
+        )
+    outcomes = list(_all_read(readers))
+    layouts = [each for each in outcomes if isinstance(each, Layout)]
+    refusals = [each for each in outcomes if isinstance(each, ZooError)]
     if refusals and not layouts:
         raise refusals[0]
     return layouts
@@ -147,12 +149,12 @@ def _text(path: Path) -> str:
 def _read(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
-        found = json.loads(text) if text else {}
+        config = json.loads(text) if text else {}
     except RecursionError:
         raise Unsupported(f"{path.name}, beside the weights, is nested too deeply") from None
     except ValueError as error:
         raise Unsupported(f"{path.name}, beside the weights, is not JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def _zoo(config: Mapping[str, Any]) -> Layout:
@@ -175,9 +177,9 @@ def _configured(
 ) -> Layout:
     known = plugins.known(plugin)
     with plugins.blaming("zoo.backbones", plugin):
-        found = known.read_config(config) if known else None
-    if found:
-        return Layout(plugin=plugin, network=found, as_outlined=True)
+        plain = known.read_config(config) if known else None
+    if plain:
+        return Layout(plugin=plugin, network=plain, as_outlined=True)
     backbone = plugins.backbone(plugin)
     if not isinstance(backbone, Configured):
         raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")
@@ -193,18 +195,18 @@ def _open_clip(config: Mapping[str, Any], there: Collection[str]) -> Layout:
     return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)
 
 
-def parts(index: Path, place: str, there: Collection[str]) -> list[str]:
+def parts(index: Path, origin: str, there: Collection[str]) -> list[str]:
     """Names of the files of weights that ``index`` lists, sorted.
 
     Args:
         index: The file, which anybody may have written.
-        place: Where it is from, for messages.
+        origin: Where it is from, for messages.
         there: Names of the files that are beside it.
 
     Raises:
         Unsupported: It is malformed, or names a file that is not there.
     """
-    where = f"'{place}/{index.name}'"
+    where = f"'{origin}/{index.name}'"
     try:
         with index.open("rb") as file:
             data = file.read(HEADER_BYTES + 1)

@@ -53,8 +53,8 @@ class Origin:
         """Whether its outputs are those that the architecture was published with. As many outputs
         as ImageNet has are no reason to take its names.
         """
-        told = self.layout and self.layout.network.published_classes
-        return bool(self.published or self.tag or told)
+        stated = self.layout and self.layout.network.published_classes
+        return bool(self.published or self.tag or stated)
 
     def manifest(
         self, outputs: int, preprocessing: m.Preprocessing, classes: tuple[str, ...]
@@ -87,8 +87,8 @@ def outlined(sources: Sequence[Path], origin: Origin) -> m.Manifest | None:
     known, outline = plugins.known(origin.plugin), outline_of(origin.plugin, origin.architecture)
     if known is None or outline is None:
         return None
-    found = _shapes(sources[0])
-    outputs = outline.fits(found) if found else None
+    shapes = _shapes(sources[0])
+    outputs = outline.fits(shapes) if shapes else None
     tag = origin.tag or ""
     preprocessing = layout.network.preprocessing if layout else outline.preprocessing.get(tag)
     if outputs is None or preprocessing is None:

@@ -46,25 +46,25 @@ def published(workspace: Workspace) -> dict[str, _Published]:
         Invalid, NotAFile, Forbidden: The file is damaged, or cannot be read.
     """
     file = workspace.own(KEPT)
-    return {where: _place(file, kept) for where, kept in file.read().items()}
+    return {where: _place(file, entry) for where, entry in file.read().items()}
 
 
 def keep_published(workspace: Workspace, location: str, revision: str, manifest: Digest) -> None:
     """Remember that ``manifest`` was published at ``location``."""
-    kept = workspace.own(KEPT)
-    with kept.change() as places:
-        before = _place(kept, places[location]).manifests if location in places else ()
-        places[location] = {
+    file = workspace.own(KEPT)
+    with file.change() as locations:
+        before = _place(file, locations[location]).manifests if location in locations else ()
+        locations[location] = {
             "revision": revision,
             "manifests": sorted({*before, str(manifest)}),
         }
 
 
-def _place(file: JsonFile, kept: object) -> _Published:
-    if not isinstance(kept, dict):
-        return _Published(str(kept))
+def _place(file: JsonFile, entry: object) -> _Published:
+    if not isinstance(entry, dict):
+        return _Published(str(entry))
     try:
-        return _Published(str(kept["revision"]), tuple(map(str, kept["manifests"])))
+        return _Published(str(entry["revision"]), tuple(map(str, entry["manifests"])))
     except (KeyError, TypeError) as error:
         raise file.damaged(error) from error
 
@@ -86,24 +86,26 @@ def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
     has the repository that it was pulled from or published at, by its digest. Where it is not here,
     names count that only catalogs of libraries give, such as timm's.
     """
-    places: dict[str, str] = {}
+    repositories: dict[str, str] = {}
     with suppress(ZooError):  # a damaged list is no reason to lose what was just trained
-        places = {
+        repositories = {
             digest: address.removeprefix(SCHEME)
-            for location, place in published(workspace).items()
-            for digest in place.manifests
+            for location, entry in published(workspace).items()
+            for digest in entry.manifests
             if (address := hub_address(location))
         }
     lines = ([each for _, each in manifest.lineage(parent)] for parent in manifest.parents)
-    found = (
-        next(filter(None, (_repository(workspace, each, places) for each in line)), None)
+    nearest = (
+        next(filter(None, (_repository(workspace, each, repositories) for each in line)), None)
         for line in lines
     )
-    return list(dict.fromkeys(each for each in found if each))
+    return list(dict.fromkeys(each for each in nearest if each))
 
 
-def _repository(workspace: Workspace, ancestor: Parent, places: Mapping[str, str]) -> str | None:
-    return places.get(str(ancestor.manifest)) or _pulled_from(workspace, ancestor)
+def _repository(
+    workspace: Workspace, ancestor: Parent, repositories: Mapping[str, str]
+) -> str | None:
+    return repositories.get(str(ancestor.manifest)) or _pulled_from(workspace, ancestor)
 
 
 def _pulled_from(workspace: Workspace, parent: Parent) -> str | None:

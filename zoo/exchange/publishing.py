@@ -82,8 +82,8 @@ def publish(
         raise InvalidOption(f"the source '{source}' publishes nothing")
     # Older zoos have kept what was typed, such as the address of the repository's page.
     known = {
-        place.revision
-        for where, place in published(workspace).items()
+        entry.revision
+        for where, entry in published(workspace).items()
         if hub_address(where) == f"hf://{locator}"
     }
     with workspace.scratch() as scratch:
