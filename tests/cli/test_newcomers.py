@@ -76,7 +76,7 @@ def test_a_name_that_some_systems_cannot_hold(fails: Run, tmp_path: Path) -> Non
 def test_a_mistyped_head_is_near(home: Path) -> None:
     with zoo.open(home) as opened, pytest.raises(UnknownName) as caught:
         unit_named(opened.tree(BASE), "haed", also=("head", "auto"))
-    assert caught.value.near == ("head",)
+    assert caught.value.near[0] == "head"
 
 
 def test_predict_takes_images_and_arrays(home: Path, digits: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
-from fakes.checkpoints import store_weights
 from fakes.hub_server import HubServer
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 
 from zoo.exchange.acquire import acquire
 from zoo.exchange.importing import _is_finite
+from zoo.store.files import add_weights
 from zoo.workspace import Workspace
 
 RESNET = "timm/test_resnet.r160_in1k"
@@ -22,7 +23,9 @@ FLOATS = (
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_each_float_dtype_is_looked_through(workspace: Workspace, dtype: torch.dtype) -> None:
+def test_each_float_dtype_is_looked_through(
+    workspace: Workspace, dtype: torch.dtype, tmp_path: Path
+) -> None:
     info = torch.finfo(dtype)
     plain = torch.tensor([info.max, info.min, 0.0, -0.0, info.tiny, 1.0], dtype=dtype)
     odd = {"nan": float("nan")}
@@ -32,7 +35,8 @@ def test_each_float_dtype_is_looked_through(workspace: Workspace, dtype: torch.d
     for name, value in odd.items():
         tensors[name] = plain.repeat(3, 5)
         tensors[name][2, 7] = torch.tensor(value, dtype=dtype)
-    weights = store_weights(workspace.store, tensors)
+    save_file(tensors, tmp_path / "x.safetensors")
+    weights = add_weights(workspace.store, tmp_path / "x.safetensors")
     found = {each.name: _is_finite(workspace.store, each) for each in weights.tensors}
     assert found == {"plain": True} | dict.fromkeys(odd, False)
 

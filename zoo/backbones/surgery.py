@@ -73,7 +73,7 @@ def unit_named(hierarchy: Hierarchy, name: str, also: Sequence[str] = ()) -> int
     try:
         depth = hierarchy.boundary(name) - 1
     except InvalidFreeze as error:
-        near = [*error.near, *difflib.get_close_matches(name, also)]
+        near = [*difflib.get_close_matches(name, also), *error.near]
         raise UnknownName(kind, name, near, "" if near else LISTED) from error
     if depth < 0:
         raise UnknownName(kind, name, hint=LISTED)
