@@ -67,6 +67,7 @@ SECRETS = re.compile(r"\w+://\S+|hf_\w+|(?i:bearer)\s+\S+")
 """Addresses may be signed, so they are taken out as tokens are."""
 WAITS = re.compile(r"(?:Retrying in|Waiting) ([\d.]+)s")
 
+PIECE = 1 << 20
 RETRIES = 5
 LONGEST_WAIT = 60
 TIMEOUT = _http.Timeout(15, connect=5)
@@ -256,9 +257,11 @@ def stream(url: str, start: int, size: int, attempts: Attempts) -> Iterator[byte
         Unavailable: The hub does not answer, refuses, or stopped answering.
         Corrupt: What it sends has another size.
     """
-    return resumed(
-        lambda position: _body(url, position, size, attempts), start, size, attempts, (HTTPError,)
-    )
+
+    def body(position: int) -> Iterator[bytes]:
+        return _gathered(_body(url, position, size, attempts))
+
+    return resumed(body, start, size, attempts, (HTTPError,))
 
 
 def _body(url: str, position: int, size: int, attempts: Attempts) -> Iterator[bytes]:
@@ -292,6 +295,24 @@ def _check_announced(response: Any, expected: int, attempts: Attempts) -> None:
     as_it_is = "Content-Encoding" not in response.headers
     if as_it_is and length.isdecimal() and int(length) != expected:
         raise Corrupt(f"'{attempts.asked}'", f"{expected} bytes", f"{length} announced")
+
+
+def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks in pieces of at least `PIECE`; a failure comes after what arrived before it."""
+    buffer = bytearray()
+    failure: Exception | None = None
+    try:
+        for chunk in chunks:
+            buffer += chunk
+            if len(buffer) >= PIECE:
+                yield bytes(buffer)
+                buffer.clear()
+    except HTTPError as error:
+        failure = error
+    if buffer:
+        yield bytes(buffer)
+    if failure is not None:
+        raise failure
 
 
 def host(url: str) -> str:

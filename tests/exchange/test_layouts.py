@@ -23,6 +23,7 @@ from zoo.exchange.indexing import ListingQuery, index
 from zoo.registry import Query
 from zoo.store import partial
 from zoo.workspace import Workspace
+from zoo_hub import client
 
 Kept = Callable[[], list[str]]
 REPO, PLACE, NAME = "org/net", "hf://org/net", "team/net"
@@ -224,6 +225,7 @@ def test_a_pull_that_was_cut_off_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(partial, "KEPT", 1)
+    monkeypatch.setattr(client, "PIECE", 1000)
     weights = save(vit.state_dict())
     hub.commit(REPO, {"config.json": as_json(TIMM), "model.safetensors": weights})
 

@@ -68,20 +68,23 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
     version = plugins.backbone_version(plugin)
     if known := registry.network(plugin, version, network):
         return known
+    hierarchy = _traced(manifest)
+    with suppress(DiskFull, Unavailable):  # it is traced again the next time
+        registry.keep_network(plugin, version, network, hierarchy)
+    return hierarchy
+
+
+def _traced(manifest: Manifest) -> Hierarchy:
     from zoo.backbones.load import build
     from zoo.backbones.surgery import backbone_of
     from zoo.backbones.untrained import on_meta
 
     backbone = backbone_of(manifest)
-    with plugins.blaming(GROUP, plugin):
+    size = manifest.preprocessing.input_size
+    with plugins.blaming(GROUP, manifest.backbone.plugin):
         with on_meta():
             module = build(backbone, manifest)
-        hierarchy = backbone.hierarchy(
-            manifest.backbone.architecture, module, input_size=manifest.preprocessing.input_size
-        )
-    with suppress(DiskFull, Unavailable):  # it is traced again the next time
-        registry.keep_network(plugin, version, network, hierarchy)
-    return hierarchy
+        return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
 
 
 def _network(manifest: Manifest) -> str:
