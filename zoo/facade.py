@@ -95,7 +95,7 @@ class Zoo:
             Unavailable: The remote is not there.
             Conflict: A zoo with another ``origin`` is in ``home`` already.
         """
-        connect(remote)  # before anything is made
+        connect(remote)  # before anything is made: an address with a slip leaves no empty zoo
         zoo = cls.init(home, progress=progress)
         zoo.add_remote("origin", remote)
         return zoo

@@ -30,6 +30,7 @@ def init(folder: Path | None, as_json: bool) -> None:
     """
     import zoo
 
+    # Not open_zoo(): there may be none yet.
     named = click.get_current_context().meta.get("home") or config.home()
     home: Path = folder or named or Path()
     existed = zoo.Zoo.exists(home)

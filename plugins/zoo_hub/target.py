@@ -130,6 +130,7 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
     stale = sorted(name for name in head.files if DECIDES.fullmatch(name) and name not in names)
     deletions = [CommitOperationDelete(name) for name in stale]
     with ExitStack() as open_files, _refusals(repo), _bars_if_seen():
+        # First: the hub refuses a card only with the commit, after gigabytes were sent.
         _check_card(api, repo, folder / CARD)
         additions = _additions(folder, open_files if _lacks_xet(api, repo) else None)
         # The client tries each file again by itself: not once more around it.

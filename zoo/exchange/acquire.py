@@ -136,7 +136,7 @@ def _take(
     # One upload around all: what a first description stored, a second one finds.
     with workspace.store.upload(), workspace.scratch() as scratch:
         fetcher = Fetcher(source, release, workspace.store, scratch, progress)
-        with fetcher.ahead():
+        with fetcher.ahead():  # tracing takes as long as fetching: they go on at once
             fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
 
@@ -162,7 +162,7 @@ def _take(
             if described:
                 index_local(workspace)  # nothing to do, but after a library was upgraded
             digest = first_that_fits(_origins(release, described, scratch, bases), keep)
-        fetcher.done()
+        fetcher.done()  # last: a pull that is killed before the name moved resumes with these bytes
     warn_of_not_finite(workspace.store, digest)
     return ref, digest, release
 

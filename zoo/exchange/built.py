@@ -121,6 +121,7 @@ def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Ten
         stated = origin.surgery.to_build(origin.tag)
         module = _built(backbone, origin, stated)
         converted = converted_state(backbone, module, state)
+        # Built twice where a head was replaced: only the weights know how many classes it has.
         outputs = _outputs_in(backbone, module, converted)
         if outputs is not None and outputs != _num_outputs(backbone, module):
             module = _built(backbone, origin, replace(stated, num_classes=outputs))

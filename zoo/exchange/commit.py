@@ -68,6 +68,8 @@ def new_checkpoint(
         workspace.names.check_free(ref)
 
     check = check or is_free
+    # Now, so that hours of training are not lost to a name; and by the store when the name moves,
+    # as somebody may have published it meanwhile.
     check(workspace.store.read_ref(ref))
     with workspace.store.upload(), workspace.scratch() as scratch:
         yield New(workspace=workspace, ref=ref, why=why, check=check, scratch=scratch)

@@ -74,7 +74,7 @@ def export(
     kept = tuple(file for file in manifest.files if file.name not in skipped)
     manifest = replace(manifest, files=kept)
     backbone = backbone_of(manifest)
-    with torch.device("meta"):
+    with torch.device("meta"):  # only its names and configuration count
         module = build(backbone, manifest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -161,6 +161,7 @@ def import_weights(
 
     with named_by_user(workspace.trust, architecture):
         digest = None
+        # A config.json that lies there by chance, of other weights, is no reason to refuse.
         if layout := _beside(path, origin):
             with suppress(InvalidWeights, Unsupported):
                 digest = keep(layout)
@@ -290,7 +291,8 @@ def _stored(
     """The checkpoint's manifest, when all of it is in the store."""
     store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
-    _check_files(files, [source.name for source in parts])
+    _check_files(files, [source.name for source in parts])  # before anything large is stored
+    # The header of a file tells what building tells, of most: torch takes seconds to import.
     manifest, network = outlined(sources, origin), None
     if manifest is None:
         from zoo.exchange.built import built
@@ -305,6 +307,7 @@ def _stored(
         add_weights(store, source, name=name, progress=progress)
         for source, name in zip(sources, names, strict=True)
     )
+    # The digest that the publisher states is of the file as it came, not of what it became here.
     if sources == (path,):
         stated = weights[0].sha256.hex
     else:

@@ -86,6 +86,8 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
     """
     config, processor, clips = (_read(folder / name) for name in (CONFIG, PROCESSOR, OPEN_CLIP))
     repositories = [*names, *base_models_in(_text(folder / CARD))]
+    # Likeliest first: what zoo wrote knows most; open_clip's repositories often have a config.json
+    # of transformers beside, whose weights are other files.
     readers: list[tuple[str, Callable[[], Layout]]] = []
     if KEY in config:
         readers.append((CONFIG, lambda: _zoo(config)))
