@@ -71,7 +71,7 @@ class Command(click.Command):
         except click.UsageError:
             given, extra, _ = self.make_parser(ctx).parse_args(list(line))
             taken = {parameter.name for parameter in self.params if self.extra in parameter.opts}
-            if not self.extra or len(extra) != 1 or taken & given.keys():
+            if not self.extra or len(extra) != 1 or taken & given.keys() or "--" in line:
                 raise
             # The last of its kind: an argument before it may be the same word.
             at = len(line) - 1 - line[::-1].index(extra[0])
@@ -94,7 +94,10 @@ def command(
     def made(function: Callable[..., None]) -> Command:
         done = click.command(name, cls=Command)(function)
         done.extra = extra
-        done.params += [*[JSON] * json, *[HOME] * home]
+        if json:
+            done.params.append(JSON)
+        if home:
+            done.params.append(HOME)
         if of:
             of.add_command(done)
         return done
