@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Picture", "Prediction", "predict"]
 
-Picture: TypeAlias = Path | str | Image.Image | NDArray[Any]
+Picture: TypeAlias = Path | str | Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 """What can be predicted: a file or folder, or an image in memory."""
 
 REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
