@@ -11,8 +11,7 @@ from fakes.prepared import BASE, TUNED, Run
 from PIL import Image
 
 import zoo
-from zoo.backbones.surgery import unit_named
-from zoo.errors import InvalidImage, UnknownName
+from zoo.errors import InvalidImage
 from zoo_cli.main import SECTIONS, cli
 
 
@@ -73,10 +72,11 @@ def test_a_name_that_some_systems_cannot_hold(fails: Run, tmp_path: Path) -> Non
     fails("pull", "Team/digits", "--from", tmp_path / "lab", says=(*says, "--as NAME"))
 
 
-def test_a_mistyped_head_is_near(home: Path) -> None:
-    with zoo.open(home) as opened, pytest.raises(UnknownName) as caught:
-        unit_named(opened.tree(BASE), "haed", also=("head", "auto"))
-    assert caught.value.near[0] == "head"
+def test_a_mistyped_head_is_near(run: Run, few: Path) -> None:
+    options = ("--strategy", "probe", "--at", "haed", "--save", "team/x")
+    done = run("finetune", BASE, "--data", few, *options)
+    assert done.code == 1
+    assert "did you mean head or conv_head?" in done.err
 
 
 def test_predict_takes_images_and_arrays(home: Path, digits: Path) -> None:
