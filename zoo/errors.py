@@ -94,10 +94,12 @@ class ZooError(Exception):
 
     Attributes:
         hint: What to do about it; None is what usually helps, empty is nothing.
+        usual: What usually helps with errors of this kind.
         near: Names that resemble one that nothing answers to.
     """
 
     hint: str | None = None
+    usual: str = ""
     near: tuple[str, ...] = ()
     _added: tuple[str, ...] = ()
 
@@ -118,8 +120,7 @@ class ZooError(Exception):
         return known.strip()
 
     def _usual(self) -> str:
-        """What helps with errors of this kind."""
-        return ""
+        return self.usual
 
     @property
     def __notes__(self) -> list[str]:  # type: ignore[override] # declared as an attribute
@@ -138,12 +139,11 @@ class NotFound(ZooError):
 class NoZoo(NotFound):
     """There is no zoo in the folder ``start`` or, if looked ``upward``, in any above it."""
 
+    usual = "create one here: zoo init\nor name one: --home DIR, or ZOO_HOME=DIR"
+
     def __init__(self, start: Path, *, upward: bool) -> None:
         self.start, self.upward = start, upward
         super().__init__(f"no zoo in {start}" + (" or any folder above it" if upward else ""))
-
-    def _usual(self) -> str:
-        return "create one here: zoo init\nor name one: --home DIR, or ZOO_HOME=DIR"
 
 
 class UnknownName(NotFound):
@@ -164,14 +164,11 @@ class UnknownName(NotFound):
 class MissingObject(NotFound):
     """The store lacks an object or manifest that something refers to."""
 
+    usual = "pull it again from a remote with an intact copy, or: zoo verify --repair --from REMOTE"
+
     def __init__(self, kind: str, digest: str, where: str) -> None:
         self.kind, self.digest, self.where = kind, digest, where
         super().__init__(f"{kind} {digest} is missing from {where}")
-
-    def _usual(self) -> str:
-        return (
-            "pull it again from a remote with an intact copy, or: zoo verify --repair --from REMOTE"
-        )
 
 
 class Invalid(ZooError):
@@ -181,11 +178,10 @@ class Invalid(ZooError):
 class InvalidReference(Invalid):
     """A malformed name, tag or digest."""
 
-    def _usual(self) -> str:
-        return (
-            "a reference looks like team/flowers or team/flowers:v3; a digest is blake3: and 64 "
-            "hex digits"
-        )
+    usual = (
+        "a reference looks like team/flowers or team/flowers:v3; a digest is blake3: and 64 hex "
+        "digits"
+    )
 
 
 class InvalidManifest(Invalid):
@@ -203,15 +199,14 @@ class InvalidWeights(Invalid):
 class InvalidFreeze(Invalid):
     """A freeze spec that this hierarchy does not have; ``near`` holds names that it has."""
 
+    usual = (
+        "a freeze spec is none, all, a unit or stage (zoo tree lists them), a count (6, or -2 for "
+        "all but two), or a share (75%)"
+    )
+
     def __init__(self, spec: str, reason: str, near: Sequence[str] = ()) -> None:
         self.spec, self.reason, self.near = spec, reason, tuple(near)
         super().__init__(f"cannot freeze '{spec}': {reason}")
-
-    def _usual(self) -> str:
-        return (
-            "a freeze spec is none, all, a unit or stage (zoo tree lists them), a count (6, or -2 "
-            "for all but two), or a share (75%)"
-        )
 
 
 class InvalidImage(Invalid):
@@ -251,22 +246,21 @@ class Diverged(ZooError):
 
     def __init__(self, step: int, lr: float, phase: str = "") -> None:
         self.step, self.lr, self.phase = step, lr, phase
-        super().__init__(f"the training diverged at step {step}: its loss is NaN or infinite")
-
-    def _usual(self) -> str:
-        option = f"--phases {self.phase}@" if self.phase else "--lr "
-        return f"nothing was saved; try a smaller rate: {option}{self.lr / 10:g}"
+        option = f"--phases {phase}@" if phase else "--lr "
+        super().__init__(
+            f"the training diverged at step {step}: its loss is NaN or infinite",
+            hint=f"nothing was saved; try a smaller rate: {option}{lr / 10:g}",
+        )
 
 
 class Conflict(ZooError):
     """A name that somebody else moved meanwhile, or that is taken; ``current`` is its value."""
 
+    usual = "nothing was changed"
+
     def __init__(self, what: str, current: str = "", *, hint: str | None = None) -> None:
         self.what, self.current = what, current
         super().__init__(f"{what}; it is now {current}" if current else what, hint=hint)
-
-    def _usual(self) -> str:
-        return "nothing was changed"
 
 
 class Protected(Conflict):
@@ -274,11 +268,9 @@ class Protected(Conflict):
 
     def __init__(self, ref: str, current: str, where: str = "") -> None:
         self.ref, self.where = ref, where
-        super().__init__(f"{ref} is protected" + (f" at {where}" if where else ""), current)
-
-    def _usual(self) -> str:
-        at = f" --at {quote(self.where)}" if self.where else ""
-        return f"end that first: zoo protect --off {self.ref}{at}"
+        at, option = (f" at {where}", f" --at {quote(where)}") if where else ("", "")
+        hint = f"end that first: zoo protect --off {ref}{option}"
+        super().__init__(f"{ref} is protected{at}", current, hint=hint)
 
 
 class WouldReplace(Conflict):
@@ -326,8 +318,8 @@ class Corrupt(ZooError):
 
     def __init__(self, what: str, expected: str, found: str, where: str = "") -> None:
         self.what, self.expected, self.found, self.where = what, expected, found, where
-        place = f" in {where}" if where else ""
-        super().__init__(f"{what} is damaged{place}: expected {expected}, found {found}")
+        at = f" in {where}" if where else ""
+        super().__init__(f"{what} is damaged{at}: expected {expected}, found {found}")
 
     def _usual(self) -> str:
         if self.what.endswith("registry.db"):
@@ -405,17 +397,13 @@ class MissingPackage(ZooError):
 
     def __init__(self, what: str, install: str) -> None:
         self.what, self.install = what, install
-        super().__init__(f"{what} is not installed")
-
-    def _usual(self) -> str:
-        return self.install
+        super().__init__(f"{what} is not installed", hint=install)
 
 
 class BrokenPlugin(ZooError):
     """A plugin that fails to import, or shares its name with another."""
 
-    def _usual(self) -> str:
-        return "zoo plugins lists which plugins work"
+    usual = "zoo plugins lists which plugins work"
 
 
 class Forbidden(ZooError):
@@ -423,21 +411,17 @@ class Forbidden(ZooError):
 
     def __init__(self, path: Path | str, reason: str, mend: str) -> None:
         self.path, self.reason, self.mend = str(path), reason, mend
-        super().__init__(f"{path}: {reason}")
-
-    def _usual(self) -> str:
-        return self.mend
+        super().__init__(f"{path}: {reason}", hint=mend)
 
 
 class DiskFull(ZooError):
     """No space left (or a quota or size limit reached) at ``path``."""
 
+    usual = "free some space and run the same command again; nothing was lost"
+
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
         super().__init__(f"no space left while writing {path}")
-
-    def _usual(self) -> str:
-        return "free some space and run the same command again; nothing was lost"
 
 
 MALFORMED = (
@@ -476,8 +460,10 @@ def how_to_update() -> str:
 
     # What pip notes of a folder, file or repository (PEP 610); nothing, where it asked an index.
     with suppress(metadata.PackageNotFoundError, *MALFORMED):
-        found = json.loads(metadata.distribution("zoo-registry").read_text("direct_url.json") or "")
-        return f"update zoo where it was installed from, {found['url']}"
+        source = json.loads(
+            metadata.distribution("zoo-registry").read_text("direct_url.json") or ""
+        )
+        return f"update zoo where it was installed from, {source['url']}"
     return "update zoo where it was installed from"
 
 

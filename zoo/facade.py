@@ -7,7 +7,7 @@ and numpy are imported by the methods that touch tensors, not before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
@@ -23,7 +24,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.backbones.predict import Prediction
+    from zoo.backbones.predict import Picture, Prediction
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.options import RecipeOptions
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.indexing import Indexed
-    from zoo.exchange.pull import Pulled
-    from zoo.exchange.push import Pushed
+    from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.features.write import Features
@@ -95,10 +95,10 @@ class Zoo:
             Unavailable: The remote is not there.
             Conflict: A zoo with another ``origin`` is in ``home`` already.
         """
-        connect(remote)  # before anything is made
-        made = cls.init(home, progress=progress)
-        made.add_remote("origin", remote)
-        return made
+        connect(remote)  # before anything is made: an address with a slip leaves no empty zoo
+        zoo = cls.init(home, progress=progress)
+        zoo.add_remote("origin", remote)
+        return zoo
 
     @staticmethod
     def exists(home: Path | str) -> bool:
@@ -153,10 +153,10 @@ class Zoo:
             InvalidOption: The source cannot be asked so.
             Unavailable: It does not answer.
         """
-        from zoo.exchange.indexing import Wanted, index
+        from zoo.exchange.indexing import ListingQuery, index
 
-        wanted = Wanted(library=library, author=author, limit=limit, results=tuple(results))
-        return index(self.workspace, source, wanted, progress=self.progress)
+        query = ListingQuery(library=library, author=author, limit=limit, results=tuple(results))
+        return index(self.workspace, source, query, progress=self.progress)
 
     def is_indexed(self, source: str) -> bool:
         """Whether a source was listed here."""
@@ -272,7 +272,7 @@ class Zoo:
 
     def reindex(self) -> Reindexed:
         """Make ``registry.db`` again, from the store, the sources here, and the networks."""
-        from zoo.exchange.reindexing import reindex
+        from zoo.exchange.indexing import reindex
 
         return reindex(self.workspace, progress=self.progress)
 
@@ -303,7 +303,7 @@ class Zoo:
             Unavailable: The remote or source does not answer.
             Corrupt: The bytes are not what was promised; nothing was kept.
         """
-        from zoo.exchange.pull import pull
+        from zoo.exchange.sharing import pull
 
         return pull(
             self.workspace, name, remote=remote, source=source, save=save, force=force,
@@ -332,7 +332,7 @@ class Zoo:
             WouldReplace: The name there points at work that is not known here.
             Unavailable: The remote does not answer.
         """
-        from zoo.exchange.push import push
+        from zoo.exchange.sharing import push
 
         return push(
             self.workspace, name, to, force=force, smallest=smallest, private=private,
@@ -372,13 +372,15 @@ class Zoo:
 
         With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
         """
-        ref = Reference.parse(new)
-        self.workspace.names.check_free(ref)
-        digest = (
-            self.workspace.names.resolve_at(name, at)
-            if at
-            else self.workspace.names.resolve(name)[1]
-        )
+        names = self.workspace.names
+        try:
+            ref = Reference.parse(new)
+        except InvalidReference as error:
+            with suppress(InvalidReference):  # a tag alone, as git takes it
+                error.near = (str(Reference.parse(f"{name.partition(':')[0]}:{new}")),)
+            raise
+        names.check_free(ref)
+        digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
@@ -517,7 +519,7 @@ class Zoo:
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
         """
-        from zoo.exchange.folders import import_weights
+        from zoo.exchange.importing import import_weights
 
         return import_weights(
             self.workspace, Path(path), Reference.parse(name), architecture=architecture,
@@ -534,7 +536,7 @@ class Zoo:
         files: Iterable[Path | str] = (),
     ) -> Imported:
         """Store what `export`, or another library, wrote; its files say what network it is."""
-        from zoo.exchange.folders import import_folder
+        from zoo.exchange.importing import import_folder
 
         return import_folder(
             self.workspace, Path(folder), Reference.parse(name), license=license,
@@ -606,16 +608,25 @@ class Zoo:
         return load(self.workspace.store, digest, device=device)
 
     def predict(
-        self, name: str, images: Iterable[Path | str] | Path | str, *, top: int = 5
+        self, name: str, images: Iterable[Picture] | Picture, *, top: int = 5
     ) -> list[Prediction]:
-        """The likeliest classes of each image, and all logits; of folders, all images in them."""
-        paths = [images] if isinstance(images, Path | str) else images
-        return list(self.predictions(name, paths, top=top))
+        """The likeliest classes of each image, and all logits.
+
+        Args:
+            name: The checkpoint.
+            images: Paths of images, or of folders: of these, all images in them; PIL images; uint8
+                arrays (H, W) or (H, W, 3). One of them, or several.
+            top: How many classes to name.
+
+        Raises:
+            InvalidImage: One is missing or unreadable.
+        """
+        return list(self.predictions(name, images, top=top))
 
     def predictions(
         self,
         name: str,
-        images: Iterable[Path | str],
+        images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
         bad: list[InvalidImage] | None = None,

@@ -1,36 +1,115 @@
-"""What every command has: ``--home``, and ``--json`` where it prints data."""
+"""What every command has: ``--home``, ``--json``, and a word on an argument too many."""
 
 from __future__ import annotations
 
 import gc
+import shlex
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from zoo import Zoo
 
-__all__ = ["as_json", "home_option", "open_zoo"]
+__all__ = [
+    "HOME",
+    "PATH",
+    "POSITIVE",
+    "Command",
+    "command",
+    "device_option",
+    "flag",
+    "group",
+    "open_zoo",
+]
 
 
-def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--home DIR``: the zoo to work in. Taken before and after the command's name."""
-    return click.option(
-        "--home",
-        type=click.Path(file_okay=False, path_type=Path),
-        expose_value=False,
-        callback=_remember,
-        help="The zoo to work in (default: ZOO_HOME, else the nearest one upward from here).",
-    )(command)
+PATH = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+flag = partial(click.option, is_flag=True)
 
 
-def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json``: print data as JSON."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+def _remember(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.meta["home"] = value
+
+
+HOME = click.Option(
+    ["--home"],
+    type=click.Path(file_okay=False, path_type=Path),
+    expose_value=False,
+    callback=_remember,  # the program takes it, too, before the command's name
+    help="The zoo to work in (default: ZOO_HOME, else the nearest one upward from here).",
+)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
+)
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+
+
+class Command(click.Command):
+    """A command.
+
+    Attributes:
+        extra: The option that an argument too many belongs to, as far as can be guessed.
+    """
+
+    extra: str = ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; where there is an argument too many, show the form that works."""
+        line = list(args)  # click empties its own
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError:
+            given, extra, _ = self.make_parser(ctx).parse_args(list(line))
+            taken = {parameter.name for parameter in self.params if self.extra in parameter.opts}
+            if not self.extra or len(extra) != 1 or taken & given.keys() or "--" in line:
+                raise
+            # The last of its kind: an argument before it may be the same word.
+            at = len(line) - 1 - line[::-1].index(extra[0])
+            form = shlex.join([*line[:at], self.extra, *line[at:]])
+            ctx.fail(
+                f"Got unexpected extra argument ({extra[0]}). Write: {ctx.command_path} {form}"
+            )
+
+
+def command(
+    name: str | None = None,
+    *,
+    of: click.Group | None = None,
+    extra: str = "",
+    json: bool = True,
+    home: bool = True,
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a function a command, with ``--json`` and ``--home`` after its own options."""
+
+    def made(function: Callable[..., None]) -> Command:
+        done = click.command(name, cls=Command)(function)
+        done.extra = extra
+        if json:
+            done.params.append(JSON)
+        if home:
+            done.params.append(HOME)
+        if of:
+            of.add_command(done)
+        return done
+
+    return made
+
+
+def group(function: Callable[..., None]) -> click.Group:
+    """Make a function a command with others below it, with ``--json`` and ``--home``."""
+    done = click.group(invoke_without_command=True)(function)
+    done.params += [JSON, HOME]
+    return done
 
 
 def open_zoo() -> Zoo:
@@ -40,9 +119,9 @@ def open_zoo() -> Zoo:
     from zoo_cli.output import terminal_progress
 
     context = click.get_current_context()
-    found = zoo.open(context.meta.get("home"), progress=terminal_progress)
-    context.call_on_close(found.close)
-    return found
+    opened = zoo.open(context.meta.get("home"), progress=terminal_progress)
+    context.call_on_close(opened.close)
+    return opened
 
 
 @cache
@@ -58,8 +137,3 @@ def _load() -> None:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _remember(context: click.Context, _: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        context.meta["home"] = value

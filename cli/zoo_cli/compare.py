@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import PATH, command, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
@@ -29,11 +29,9 @@ VERDICTS = {
 }
 
 
-@click.command()
+@command()
 @click.argument("a")
 @click.argument("b")
-@as_json
-@home_option
 def diff(a: str, b: str, as_json: bool) -> None:
     """Compare the checkpoints A and B, unit by unit and in all that is recorded.
 
@@ -45,25 +43,29 @@ def diff(a: str, b: str, as_json: bool) -> None:
       zoo diff timm/tf_efficientnet_lite0.in1k team/flowers
       zoo diff team/flowers:v1 team/flowers:v2 --json
     """
-    found = open_zoo().diff(a, b)
+    changes = open_zoo().diff(a, b)
     if as_json:
-        print_json(found.to_json())
+        print_json(changes.to_json())
         return
-    if found.same:
+    if changes.same:
         click.echo(clean(f"{a} and {b} are the same checkpoint"))
         return
-    click.echo(clean(f"{found.identical_share:.1%} of the weights of {b} are those of {a}"))
+    click.echo(clean(f"{changes.identical_share:.1%} of the weights of {b} are those of {a}"))
     rows = [
         (
-            unit.unit, unit.status, f"{unit.identical}/{unit.tensors}",
-            _number(unit.distance), _number(unit.cosine), unit.note,
+            unit.unit,
+            unit.status,
+            f"{unit.identical}/{unit.tensors}",
+            _number(unit.distance),
+            _number(unit.cosine),
+            unit.note,
         )
-        for unit in found.units
-    ]  # fmt: skip
+        for unit in changes.units
+    ]
     table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
-    _print_records(found)
-    if not found.units_known:
-        _note_order(found.b.architecture)
+    _print_records(changes)
+    if not changes.units_known:
+        _note_order(changes.b.architecture)
 
 
 def _print_records(found: Diff) -> None:
@@ -81,8 +83,8 @@ def _print_records(found: Diff) -> None:
         table(("RECORDED", "A", "B"), rows)
     if classes := found.classes:
         click.echo()
-        click.echo(f"classes: {classes.before} before, {classes.after} after, "
-                   f"{classes.moved} at another index")  # fmt: skip
+        moved = f"{classes.moved} at another index"
+        click.echo(f"classes: {classes.before} before, {classes.after} after, {moved}")
         for what, names in (("added", classes.added), ("removed", classes.removed)):
             if names:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
@@ -103,10 +105,8 @@ def _listed(names: Sequence[str]) -> str:
     return "; ".join(names[:SHOWN]) + more
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@as_json
-@home_option
+@command()
+@click.argument("file", type=PATH)
 def identify(file: Path, as_json: bool) -> None:
     """Say what FILE, a .pth or .safetensors, is: the checkpoint that it matches, or derives from.
 
@@ -119,16 +119,16 @@ def identify(file: Path, as_json: bool) -> None:
       zoo identify best.pth
       zoo identify model.safetensors --json
     """
-    found = open_zoo().identify(file)
+    identified = open_zoo().identify(file)
     if as_json:
-        print_json(found.to_json())
+        print_json(identified.to_json())
         return
-    if not found.matches:
+    if not identified.matches:
         click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
         note("keep it: zoo import FILE --architecture ARCH --as TEAM/NAME")
         return
-    _print_best(str(file), found.matches[0])
-    if others := found.matches[1:]:
+    _print_best(str(file), identified.matches[0])
+    if others := identified.matches[1:]:
         click.echo("also similar to")
         rows = [(f"  {one.name}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -34,7 +33,7 @@ class Failure:
     hint: str = ""
     shown: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {"code": self.code, "message": self.message, "hint": self.hint or None}
 
@@ -47,8 +46,8 @@ class Failure:
 def failure(error: BaseException) -> Failure:
     """What to tell of an error that ended a command."""
     if isinstance(error, e.ZooError):
-        return Failure(code=_code(type(error)), message=str(error), hint=error.advice,
-                       shown=_shown(error))  # fmt: skip
+        code, shown = _code(type(error)), _shown(error)
+        return Failure(code=code, message=str(error), hint=error.advice, shown=shown)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         notes = getattr(error.__cause__ or error, "__notes__", ())  # click raises its own from it
         return Failure(code="interrupted", message="interrupted", hint="\n".join(notes))

@@ -121,11 +121,11 @@ def _start_as_configured(path: Path, again: list[str]) -> None:
 
 
 def _without(arguments: list[str], option: str) -> list[str]:
-    kept: list[str] = []
+    others: list[str] = []
     left = iter(arguments)
     for argument in left:
         if argument == option:
             next(left, None)
         elif not argument.startswith(f"{option}="):
-            kept.append(argument)
-    return kept
+            others.append(argument)
+    return others

@@ -11,23 +11,8 @@ from importlib.metadata import version
 import click
 
 from zoo.errors import DiskFull, ZooError
-from zoo_cli import (
-    adapt,
-    compare,
-    demo,
-    features,
-    find,
-    follow,
-    lineage,
-    maintain,
-    manage,
-    overview,
-    runs,
-    share,
-    train,
-    trust,
-)
-from zoo_cli.command import home_option
+from zoo_cli import compare, demo, maintain, remotes, runs, search, share, show, start, train, use
+from zoo_cli.command import HOME
 from zoo_cli.errors import STATUS, failure
 from zoo_cli.launch import in_turn
 from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
@@ -35,15 +20,33 @@ from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
 __all__ = ["cli", "main"]
 
 
-ELSEWHERE = {
-    "add": "import", "cat": "show", "compare": "diff", "copy": "tag", "create": "init",
-    "download": "pull", "fit": "finetune", "gc": "prune", "get": "pull", "history": "log",
-    "info": "show", "install": "pull", "list": "search", "ls": "search", "models": "search",
-    "publish": "push", "remotes": "remote", "remove": "delete", "restore": "delete --restore",
-    "rm": "delete", "status": "fetch", "train": "finetune", "undelete": "delete --restore",
-    "upload": "push",
-}  # fmt: skip
-"""What other programs (git, timm, hf, docker) call something like one of our commands."""
+SECTIONS = {
+    "Start": "init clone index demo",
+    "Look up": "search show tree log best list-arch diff identify",
+    "Share": "pull push fetch remote tag import export",
+    "Fine-tune and use": "finetune rerun runs predict features adapt",
+    "Maintain": "verify prune reindex delete protect trust plugins",
+}
+"""All commands, as they are listed."""
+WORDS = {
+    "delete": "remove rm",
+    "delete --restore": "restore undelete",
+    "diff": "compare",
+    "fetch": "status",
+    "finetune": "fit train",
+    "import": "add",
+    "init": "create",
+    "log": "history",
+    "prune": "gc",
+    "pull": "download get install",
+    "push": "publish upload",
+    "remote": "remotes",
+    "search": "list ls models",
+    "show": "cat info",
+    "tag": "copy",
+}
+"""Our commands, and what other programs (git, timm, hf, docker) call something like them."""
+ELSEWHERE = {word: ours for ours, words in WORDS.items() for word in words.split()}
 
 
 class Commands(click.Group):
@@ -57,12 +60,22 @@ class Commands(click.Group):
             ctx.fail(f"No such command '{args[0]}'. Here it is: zoo {ours}")
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under the headings of `SECTIONS`."""
+        column = max(map(len, self.list_commands(ctx)))
+        room = formatter.width - column - 6  # as click reckons it
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                commands = ((name, self.commands[name]) for name in names.split())
+                formatter.write_dl(
+                    [(f"{name:{column}}", one.get_short_help_str(room)) for name, one in commands]
+                )
+
 
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(version("zoo-registry"), prog_name="zoo")
-@home_option
 def cli() -> None:
     """A model zoo for people who fine-tune vision models.
 
@@ -79,16 +92,10 @@ def cli() -> None:
     """
 
 
-for command in (
-    manage.init, manage.index, manage.plugins, manage.remote,
-    find.search, find.show, find.tree, lineage.log, compare.diff, compare.identify,
-    overview.best, overview.list_arch, overview.reindex,
-    train.finetune, train.rerun, runs.runs, train.predict, features.features, adapt.adapt,
-    share.pull, share.push, share.import_, share.export, share.tag, follow.clone, follow.fetch,
-    trust.trust,
-    maintain.delete, maintain.protect, maintain.prune, maintain.verify, demo.demo,
-):  # fmt: skip
-    cli.add_command(command)
+cli.params.append(HOME)
+for module in (compare, demo, maintain, remotes, runs, search, share, show, start, train, use):
+    for command in module.__all__:
+        cli.add_command(getattr(module, command))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,15 +116,15 @@ def _tell(error: BaseException, *, as_json: bool) -> int:
     """Say on stderr what a command failed of; its exit status."""
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
         error = DiskFull(error.filename or "the disk")
-    told = failure(error)
+    failed = failure(error)
     if as_json:
-        print_error(told.to_json())
+        print_error(failed.to_json())
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        for line in str(told).splitlines():
+        for line in str(failed).splitlines():
             note(line)
-    return STATUS.get(told.code, 1)
+    return STATUS.get(failed.code, 1)
 
 
 def _options(arguments: Sequence[str]) -> Sequence[str]:

@@ -1,16 +1,17 @@
-"""zoo delete, protect, prune, verify: keep a store sound and small."""
+"""zoo verify, prune, reindex, delete, protect, trust: keep a zoo sound, small and safe."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo.errors import UnknownName, how_to_update
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
 
-__all__ = ["delete", "protect", "prune", "verify"]
+__all__ = ["delete", "protect", "prune", "reindex", "trust", "verify"]
 
 
-@click.command()
+@command()
 @click.argument("remote", required=False)
-@click.option("--repair", is_flag=True, help="Repair what is damaged, from the remote --from.")
+@flag("--repair", help="Repair what is damaged, from the remote --from.")
 @click.option("--from", "source", metavar="REMOTE", help="Remote that has intact copies.")
-@as_json
-@home_option
 @click.pass_context
 def verify(
     context: click.Context, remote: str | None, repair: bool, source: str | None, as_json: bool
@@ -88,9 +87,11 @@ def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
 def _tell_of_the_rest(report: Report) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
-        note("--repair does not fix refs, folders that cannot be read, files that do not belong in "
-             "a store, and manifests with wrong digests of files: see docs/store.md, Verify "
-             "and repair")  # fmt: skip
+        note(
+            "--repair does not fix refs, folders that cannot be read, files that do not belong in "
+            "a store, and manifests with wrong digests of files: see docs/store.md, Verify "
+            "and repair"
+        )
     if report.newer:
         note(f"upgrade zoo to check what has a newer format: {how_to_update()}")
 
@@ -101,14 +102,16 @@ def _verdict(report: Report) -> str:
     return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked
 
 
-@click.command()
+@command()
 @click.argument("name")
-@click.option("--from", "remote", metavar="REMOTE", help="Delete it at this remote (a folder, URL, "
-              "or remote name), and not here.")  # fmt: skip
-@click.option("--restore", is_flag=True, help="Bring back a name that was deleted.")
-@click.option("--yes", is_flag=True, help="Delete at a remote without asking.")
-@as_json
-@home_option
+@click.option(
+    "--from",
+    "remote",
+    metavar="REMOTE",
+    help="Delete it at this remote (a folder, URL, or remote name), and not here.",
+)
+@flag("--restore", help="Bring back a name that was deleted.")
+@flag("--yes", help="Delete at a remote without asking.")
 def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: bool) -> None:
     """Delete a name, here or at a remote.
 
@@ -127,18 +130,18 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
         with suppress(UnknownName):
             there = zoo.entry(name, remote=remote)
         entry = zoo.restore(name, remote=remote)
-        told = f"restored {name}  {entry.manifest.short}"
+        line = f"restored {name}  {entry.manifest.short}"
         if there == entry:
-            told = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
+            line = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
     else:
         seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
         entry = zoo.delete(name, remote=remote, of=seen)
-        told = f"deleted {name}; restore it: zoo delete --restore {name}"
-        told += f" --from {quote(remote)}" if remote else ""
+        line = f"deleted {name}; restore it: zoo delete --restore {name}"
+        line += f" --from {quote(remote)}" if remote else ""
     if as_json:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:
-        click.echo(clean(told))
+        click.echo(clean(line))
 
 
 def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
@@ -156,12 +159,10 @@ def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) ->
     return entry
 
 
-@click.command()
+@command()
 @click.argument("name")
-@click.option("--off", is_flag=True, help="Remove the protection.")
+@flag("--off", help="Remove the protection.")
 @click.option("--at", "remote", metavar="REMOTE", help="Protect it at this remote, and not here.")
-@as_json
-@home_option
 def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
     """Keep a name where it is.
 
@@ -180,27 +181,14 @@ def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
         click.echo(clean(f"{name} {'is protected' if entry.protected else 'can be moved'}"))
 
 
-@click.command()
+days_option = partial(click.option, type=click.FloatRange(min=0), show_default=True, metavar="DAYS")
+
+
+@command()
 @click.argument("remote", required=False)
-@click.option(
-    "--keep",
-    type=click.FloatRange(min=0),
-    default=90,
-    show_default=True,
-    metavar="DAYS",
-    help="Keep what a name pointed at in the last DAYS.",
-)
-@click.option(
-    "--grace",
-    type=click.FloatRange(min=0),
-    default=14,
-    show_default=True,
-    metavar="DAYS",
-    help="Keep files younger than DAYS.",
-)
-@click.option("--yes", is_flag=True, help="Delete without asking.")
-@as_json
-@home_option
+@days_option("--keep", default=90, help="Keep what a name pointed at in the last DAYS.")
+@days_option("--grace", default=14, help="Keep files younger than DAYS.")
+@flag("--yes", help="Delete without asking.")
 def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: bool) -> None:
     """Show what nothing needs any more in the zoo, or in REMOTE, and delete it.
 
@@ -214,7 +202,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
       zoo prune /mnt/team/zoo --json
       zoo prune s3://lab/zoo
     """
-    zoo = open_zoo()
+    zoo, done = open_zoo(), False
     plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
     for problem in plan.unread:
         note(f"left alone: {problem}")
@@ -223,8 +211,6 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
     if plan.doomed and (yes or (not as_json and sys.stdin.isatty() and click.confirm("delete?"))):
         plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
         done = True
-    else:
-        done = False
     if as_json:
         print_json({"deleted": done, **plan.to_json()})
     elif done:
@@ -239,3 +225,61 @@ def _show(plan: Plan) -> None:
         table(("WHAT", "NAME", "SIZE", "WHY"), rows)
     spared = f"; {plan.young} files are too young to delete" if plan.young else ""
     click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}")
+
+
+@command()
+def reindex(as_json: bool) -> None:
+    """Make the index, registry.db, again: from the store, the sources here, and the networks.
+
+    A damaged index is set aside and replaced. What only other machines know, such as what remotes
+    have, is kept where the index can be read; else zoo fetch and zoo index bring it back.
+
+    \b
+    Example:
+      zoo reindex
+    """
+    done = open_zoo().reindex()
+    if as_json:
+        print_json(done.to_json())
+        return
+    click.echo(f"{done.refs} names, {done.checkpoints} checkpoints indexed")
+    if done.replaced:
+        note("the index was rebuilt; to know again what remotes have: zoo fetch REMOTE")
+
+
+@command()
+@click.argument("name", required=False)
+@flag("--remove", help="Trust it no longer.")
+def trust(name: str | None, remove: bool, as_json: bool) -> None:
+    """Allow checkpoints in this zoo whose network is NAME, an import path (acme.nets:make).
+
+    A checkpoint may come from anybody, and to build a network of its own module is to run that
+    module. So nothing is imported that you have not named: here, or to zoo import. It holds for the
+    file that the module is in now. Without NAME: list what is allowed.
+
+    \b
+    Examples:
+      zoo trust
+      zoo trust acme.nets:make
+      zoo trust acme.nets:make --remove
+    """
+    zoo = open_zoo()
+    if name is None and remove:
+        raise click.UsageError("--remove takes back one NAME: give it.")
+    if name is None:
+        known = sorted(zoo.trusted().items())
+        if as_json:
+            print_json([{"name": path, "files": files} for path, files in known])
+        elif known:
+            table(("NAME", "FROM"), [(path, file) for path, files in known for file in files])
+        else:
+            note("no import path is trusted; allow one: zoo trust MODULE:NAME")
+    elif remove:
+        zoo.distrust(name)
+        note(f"{name} is no longer trusted")
+    else:
+        file = zoo.trust(name)
+        if as_json:
+            print_json({"name": name, "file": file})
+        else:
+            click.echo(clean(f"{name}  from {file}"))

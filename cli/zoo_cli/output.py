@@ -9,13 +9,15 @@ import re
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
 from zoo import config
+from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
@@ -43,12 +45,16 @@ __all__ = [
 ]
 
 
-def print_json(data: Any) -> None:
+GAP = 2
+"""Spaces between columns."""
+
+
+def print_json(data: object) -> None:
     """Print data as JSON, indented; floats keep all their digits."""
     click.echo(_json(data, indent=2))
 
 
-def print_json_list(items: Iterable[Any]) -> None:
+def print_json_list(items: Iterable[object]) -> None:
     """As `print_json` prints a list, each item as soon as it is there."""
     begin = "[\n"
     for item in items:
@@ -57,12 +63,12 @@ def print_json_list(items: Iterable[Any]) -> None:
     click.echo("[]" if begin == "[\n" else "\n]")
 
 
-def print_error(error: dict[str, Any]) -> None:
+def print_error(error: dict[str, object]) -> None:
     """Print what a command failed of as JSON, on stderr and in one line: the last one there."""
     click.echo(_json({"error": error}), err=True)
 
 
-def _json(data: Any, indent: int | None = None) -> str:
+def _json(data: object, indent: int | None = None) -> str:
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too, and what
     # turns the direction of a line.
@@ -80,13 +86,31 @@ def note(text: str) -> None:
 
 @contextmanager
 def warnings_noted() -> Iterator[None]:
-    """While it is open, what the library warns of is told to the user."""
-    logger, handler = logging.getLogger("zoo"), _Notes()
+    """While it is open, the user is told what the library warns of, and what a decoder warns of in
+    one line with the file that it reads.
+    """
+    logger, handler, show = logging.getLogger("zoo"), _Notes(), warnings.showwarning
+
+    def note_file(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if path := READING.get():
+            note(f"{path}: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
     logger.addHandler(handler)
+    warnings.showwarning = note_file
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        warnings.showwarning = show
 
 
 class _Notes(logging.Handler):
@@ -136,22 +160,41 @@ def result(name: object, digest: Digest, *lines: str) -> None:
     """
     click.echo(clean(f"{name}  {digest.short}"))
     columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
-    broken = textwrap.TextWrapper(columns, initial_indent="  ", subsequent_indent="    ",
-                                  break_on_hyphens=False, break_long_words=False)  # fmt: skip
+    broken = textwrap.TextWrapper(
+        columns,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     for line in lines:
         click.echo(broken.fill(clean(line)))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; lines are cut at the width of a terminal, which ``…`` tells,
-    never in a pipe.
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], least_first: Sequence[str] = ()
+) -> None:
+    """Print aligned columns; in a pipe all of them, whole.
+
+    On a terminal, columns ``least_first`` that tell nothing are left out, and as many others of
+    these as make room; a line that is too long all the same is cut, which ``…`` tells.
     """
-    cells = [[clean(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else None
-    for row in cells:
-        line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        click.echo(line if width is None or len(line) <= width else line[: width - 1] + "…")
+    columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
+    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+
+    def widths() -> list[int]:
+        return [max(map(len, column)) for column in columns]
+
+    if width < sys.maxsize:
+        columns = [c for c in columns if c[0] not in least_first or {*c[1:]} - {"", "-"}]
+    for name in least_first:
+        if sum(widths()) + GAP * (len(columns) - 1) > width:
+            columns = [column for column in columns if column[0] != name]
+    wide = widths()
+    for row in zip(*columns, strict=True):
+        padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
+        line = (" " * GAP).join(padded).rstrip()
+        click.echo(line if len(line) <= width else line[: width - 1] + "…")
 
 
 @contextmanager
@@ -198,7 +241,7 @@ class _Pipe:
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 

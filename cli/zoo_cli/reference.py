@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from zoo_cli.errors import codes
-from zoo_cli.main import cli
+from zoo_cli.main import SECTIONS, cli
 
 __all__ = ["reference"]
 
@@ -43,7 +41,15 @@ def reference() -> str:
     """The help of the program and of each command, as the terminal shows it."""
     context = _context(cli, "zoo", None)
     parts = [HEADER, _section(cli, context)]
-    parts += [_section(command, inner) for command, inner in _commands(cli, context)]
+    for heading, names in SECTIONS.items():
+        parts.append(f"## {heading}\n")
+        for name in names.split():
+            command = cli.commands[name]
+            inner = _context(command, name, context)
+            parts.append(_section(command, inner, level=3))
+            if isinstance(command, click.Group):
+                below = sorted(command.commands.items())
+                parts += [_section(c, _context(c, own, inner), level=3) for own, c in below]
     return "\n".join([*parts, _failures()])
 
 
@@ -52,25 +58,14 @@ def _failures() -> str:
     return "\n".join([FAILURES, *rows]) + "\n"
 
 
-def _commands(
-    group: click.Group, context: click.Context
-) -> Iterator[tuple[click.Command, click.Context]]:
-    for name in group.list_commands(context):
-        command = group.commands[name]
-        inner = _context(command, name, context)
-        yield command, inner
-        if isinstance(command, click.Group):
-            yield from _commands(command, inner)
-
-
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
     context = command.make_context(name, [], parent, resilient_parsing=True)
     context.terminal_width = 100
     return context
 
 
-def _section(command: click.Command, context: click.Context) -> str:
-    return f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
+def _section(command: click.Command, context: click.Context, *, level: int = 2) -> str:
+    return f"{'#' * level} {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
 
 
 if __name__ == "__main__":

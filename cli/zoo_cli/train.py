@@ -1,33 +1,25 @@
-"""zoo finetune, rerun, predict: train and use."""
+"""zoo finetune, rerun: train."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from zoo import config
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import command, device_option, flag, open_zoo
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, note, print_json, print_json_list, result, scored, table
+from zoo_cli.output import clean, print_json, result, scored, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
-    from zoo.backbones.predict import Prediction
-    from zoo.errors import InvalidImage
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Finetuned
 
-__all__ = ["finetune", "predict", "rerun"]
+__all__ = ["finetune", "rerun"]
 
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
-)
 launch_option = click.option(
     "--launch",
     metavar="CONFIG",
@@ -36,7 +28,7 @@ launch_option = click.option(
 )
 
 
-@click.command()
+@command(extra="--data")
 @click.argument("base", required=False)
 @click.option("--save", help="Name of the new checkpoint (team/flowers).")
 @recipe_options
@@ -53,12 +45,8 @@ launch_option = click.option(
     metavar="RUN",
     help="Resume an interrupted run (last: the newest), on its device or another --device.",
 )
-@click.option(
-    "--find-lr", is_flag=True, help="Do not train: run a learning rate finder, and suggest a rate."
-)
+@flag("--find-lr", help="Do not train: run a learning rate finder, and suggest a rate.")
 @launch_option
-@as_json
-@home_option
 def finetune(
     base: str | None,
     save: str | None,
@@ -69,7 +57,7 @@ def finetune(
     find_lr: bool,
     launch: str | None,
     as_json: bool,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Fine-tune the checkpoint BASE on your images and keep the result as a checkpoint.
 
@@ -92,8 +80,8 @@ def finetune(
         launch_processes(launch, device)
     zoo = open_zoo()
     if resume is not None:
-        given = (base, save, file, find_lr or None, *options.values())
-        if any(value not in (None, ()) for value in given):
+        changed = (base, save, file, find_lr or None, *options.values())
+        if any(value not in (None, ()) for value in changed):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every and --launch "
                 "can be changed."
@@ -112,7 +100,7 @@ def finetune(
     _print(done, as_json)
 
 
-@click.command()
+@command(extra="--save")
 @click.argument("name")
 @click.option("--save", required=True, help="Name of the new checkpoint.")
 @click.option(
@@ -120,8 +108,6 @@ def finetune(
 )
 @device_option
 @launch_option
-@as_json
-@home_option
 def rerun(
     name: str, save: str, data: str | None, device: str, launch: str | None, as_json: bool
 ) -> None:
@@ -178,47 +164,3 @@ def _print(done: Finetuned, as_json: bool) -> None:
         f"{plan['kept']}; {done.seconds:.0f} s",
         *([f"WARNING: {done.warning}"] if done.warning else ()),
     )
-
-
-@click.command()
-@click.argument("name")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="How many classes to name.",
-)
-@as_json
-@home_option
-def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> None:
-    """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
-
-    Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
-    printed as soon as it is known. An image that cannot be read is told, the others go on, and the
-    exit status is 1.
-
-    \b
-    Examples:
-      zoo predict team/flowers photo.jpg
-      zoo predict team/flowers photos/ --json > predictions.json
-    """
-    bad: list[InvalidImage] = []
-    found = open_zoo().predictions(name, images, top=top, bad=bad)
-    if as_json:
-        print_json_list(prediction.to_json() for prediction in found)
-    else:
-        for prediction in found:
-            click.echo(_likely(prediction))
-    for error in bad[:-1]:  # the last one ends the command
-        note(str(error))
-    if bad:
-        raise bad[-1]
-
-
-def _likely(prediction: Prediction) -> str:
-    values = prediction.probabilities or prediction.logits
-    pairs = zip(prediction.classes, values, strict=True)
-    likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
-    return f"{clean(prediction.image)}: {likely}"

@@ -39,12 +39,12 @@ class _Card:
         written: Digests of what zoo wrote last, by field, and of the body.
     """
 
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, object] = field(default_factory=dict)
     body: str = ""
-    written: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, object] = field(default_factory=dict)
 
 
-def completed_card(text: str, facts: Mapping[str, Any], lineage: Sequence[str]) -> str:
+def completed_card(text: str, facts: Mapping[str, object], lineage: Sequence[str]) -> str:
     """A card with ``facts`` in its front matter, and ``lineage``, lines of Markdown, in a section.
 
     What the front matter states already stays, but tags are joined and the base models replaced.
@@ -62,7 +62,9 @@ def completed_card(text: str, facts: Mapping[str, Any], lineage: Sequence[str]) 
     return _written(card.fields, card.body, card, lineage)
 
 
-def joined_card(existing: str, text: str, facts: Mapping[str, Any], lineage: Sequence[str]) -> str:
+def joined_card(
+    existing: str, text: str, facts: Mapping[str, object], lineage: Sequence[str]
+) -> str:
     """As `completed_card`, joined with the ``existing`` card.
 
     Raises:
@@ -83,7 +85,7 @@ def joined_card(existing: str, text: str, facts: Mapping[str, Any], lineage: Seq
     return _written(fields, new.body if own else old.body, new, lineage)
 
 
-def _written(fields: dict[str, Any], body: str, own: _Card, lineage: Sequence[str]) -> str:
+def _written(fields: dict[str, object], body: str, own: _Card, lineage: Sequence[str]) -> str:
     """The text of a card; ``own`` is what zoo says in it."""
     written = {key: _digest(value) for key, value in own.fields.items()}
     mark = json.dumps({**written, BODY: _digest(own.body.strip())}, sort_keys=True)
@@ -118,12 +120,12 @@ def _split(text: str) -> tuple[str, str]:
     return (match[2], text[match.end() :]) if match else ("", text)
 
 
-def _both(one: Any, other: Any) -> list[Any]:
+def _both(one: object, other: Any) -> list[object]:
     """Two lists as one; a single value is a list of one."""
     values = [*(one if isinstance(one, list) else [one] if one else []), *other]
     return [each for at, each in enumerate(values) if each not in values[:at]]
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]

@@ -15,16 +15,13 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.errors import BadRequestError
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily
 
 from zoo.domain.catalog import CatalogEntry, Location, Page
 from zoo.domain.limits import LARGEST
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, Unavailable
+from zoo.errors import MALFORMED, Unavailable
 from zoo_hub import client
-from zoo_hub.messages import host
 
 __all__ = ["listing", "to_entry"]
 
@@ -89,16 +86,8 @@ def listing(
 
 
 def _page(query: Query) -> Page:
-    endpoint = client.endpoint()
-    attempts = client.Attempts(host(endpoint), "its listing", patience=PATIENCE)
-
     def request() -> Page:
-        response = get_session().get(
-            f"{endpoint}/api/models?{urlencode(query)}",
-            headers=build_hf_headers(),
-            timeout=client.TIMEOUT,
-        )
-        hf_raise_for_status(response)
+        response = client.answer(f"{client.endpoint()}/api/models?{urlencode(query)}")
         # Only the query of the link is used: its host could be another one, and gets no token.
         following = response.links.get("next", {}).get("url")
         cursor = urlsplit(following).query if following else None
@@ -106,19 +95,11 @@ def _page(query: Query) -> Page:
         for raw in _rows(response.text):
             try:
                 entries += _listed(raw)
-            except (
-                ArithmeticError,
-                AttributeError,
-                LookupError,
-                TypeError,
-                ValueError,
-                RecursionError,
-                InvalidReference,
-            ):
+            except (*MALFORMED, ArithmeticError, LookupError):
                 skipped.append(_called(raw))
         return Page(tuple(entries), cursor, tuple(skipped))
 
-    return client.ask(request, attempts)
+    return client.ask(request, client.Attempts("its listing", patience=PATIENCE))
 
 
 def _rows(text: str) -> list[Any]:
@@ -157,7 +138,7 @@ def _parts(text: str) -> Iterator[str]:
             return
 
 
-def _called(raw: Any) -> str:
+def _called(raw: object) -> str:
     """What a row that cannot be listed is called, as far as it says."""
     name = raw.get("id") if isinstance(raw, dict) else None
     if isinstance(raw, str) and (match := ID.search(raw)):
@@ -200,7 +181,7 @@ def to_entry(raw: Raw) -> CatalogEntry:
     )
 
 
-def _architecture(name: str, config: Mapping[str, Any]) -> str:
+def _architecture(name: str, config: Mapping[str, object]) -> str:
     """What the configuration says; else the name, without what stands behind its first dot."""
     many = config.get("architectures")
     first = many[0] if isinstance(many, list) and many else None
@@ -208,7 +189,7 @@ def _architecture(name: str, config: Mapping[str, Any]) -> str:
     return stated or name.partition("/")[2].partition(".")[0]
 
 
-def _datasets(card: Mapping[str, Any], tags: Iterable[str]) -> tuple[str, ...]:
+def _datasets(card: Mapping[str, object], tags: Iterable[str]) -> tuple[str, ...]:
     stated = _texts(card.get("datasets"))
     return tuple(dict.fromkeys(stated or _tagged(tags, "dataset:")))
 
@@ -217,7 +198,7 @@ def _tagged(tags: Iterable[str], prefix: str) -> Iterator[str]:
     return (tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any]:
+def _facts(raw: Raw, card: dict[str, object], tags: Iterable[str]) -> dict[str, object]:
     bases = _texts(card.get("base_model"))
     facts = _plain({key: value for key, value in card.items() if key != "model-index"})
     stated = {
@@ -234,7 +215,7 @@ def _facts(raw: Raw, card: dict[str, Any], tags: Iterable[str]) -> dict[str, Any
     return {key: value for key, value in stated.items() if value not in (None, [], {})}
 
 
-def _metrics(raw: Raw, card: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(raw: Raw, card: Mapping[str, object]) -> dict[str, float]:
     """Downloads, likes, and the first result of each kind in the card."""
     metrics: dict[str, float] = {}
     for name in ("downloads", "likes"):
@@ -247,7 +228,7 @@ def _metrics(raw: Raw, card: Mapping[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _results(index: Any) -> Iterator[tuple[Any, Any]]:
+def _results(index: object) -> Iterator[tuple[object, object]]:
     """Kinds and values in a ``model-index``, which anybody may have written."""
     for model in _dicts(index):
         for result in _dicts(model.get("results")):
@@ -255,11 +236,11 @@ def _results(index: Any) -> Iterator[tuple[Any, Any]]:
                 yield metric.get("type"), metric.get("value")
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def _dict(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def _dicts(value: object) -> list[dict[str, object]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -268,17 +249,17 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return [_text(each) for each in values if isinstance(each, str)]
 
 
-def _stated(value: Any) -> str | None:
+def _stated(value: object) -> str | None:
     """A text that says something."""
     return _text(value) or None if isinstance(value, str) else None
 
 
-def _natural(value: Any) -> int | None:
+def _natural(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= LARGEST else None
 
 
@@ -290,7 +271,7 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _date(value: Any) -> str | None:
+def _date(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     try:
@@ -301,7 +282,7 @@ def _date(value: Any) -> str | None:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _plain(value: Any, depth: int = DEPTH) -> Any:
+def _plain(value: object, depth: int = DEPTH) -> object:
     """What can be stored of a value in JSON; None for what cannot."""
     match value:
         case str():

@@ -1,4 +1,4 @@
-"""Requests to the hub: retries, resumption and the translation of errors.
+"""Requests to the hub: retries, resumption, and errors and waits in words without secrets.
 
 Everything goes through the session of huggingface_hub, so that proxies, certificates and tokens
 that a user has set up for it hold here too.
@@ -6,8 +6,13 @@ that a user has set up for it hold here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from time import sleep
 from typing import Any, TypeVar
@@ -24,19 +29,43 @@ from huggingface_hub.errors import (
 )
 
 # Documented there, but loaded in a way that type checkers do not see.
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    parse_ratelimit_headers,
+)
 
 from zoo.config import hub_endpoint
 from zoo.domain.resumed import after, resumed
 from zoo.errors import Corrupt, Unavailable, UnknownName, ZooError
-from zoo_hub.messages import LOG, host, reason, requested_wait, waits_as_warnings
 
-__all__ = ["HTTPError", "RETRIES", "TIMEOUT", "Attempts", "ask", "endpoint", "stream"]
+__all__ = [
+    "LOG",
+    "RETRIES",
+    "Attempts",
+    "HTTPError",
+    "answer",
+    "ask",
+    "endpoint",
+    "host",
+    "post",
+    "stream",
+    "waits_as_warnings",
+    "without_secrets",
+]
 
 # huggingface_hub 2 brings httpx2, 1 brings httpx. Both may be installed, and only the errors of the
 # one that is in use get raised, so it is asked which one that is.
 _http = import_module(HfHubHTTPError.__bases__[0].__module__)
 HTTPError: type[Exception] = _http.HTTPError
+
+LOG = logging.getLogger("zoo")
+"""The command line prints what comes here on stderr."""
+CLIENT = logging.getLogger("huggingface_hub")
+
+LONGEST = 300
+SECRETS = re.compile(r"\w+://\S+|hf_\w+|(?i:bearer)\s+\S+")
+"""Addresses may be signed, so they are taken out as tokens are."""
+WAITS = re.compile(r"(?:Retrying in|Waiting) ([\d.]+)s")
 
 PIECE = 1 << 20
 RETRIES = 5
@@ -83,20 +112,37 @@ def endpoint() -> str:
     return url
 
 
+def answer(url: str, **params: bool) -> Any:
+    """What the hub answers to a GET with the user's token.
+
+    Raises:
+        HfHubHTTPError: It refuses.
+    """
+    headers = build_hf_headers()
+    response = get_session().get(url, params=params or None, headers=headers, timeout=TIMEOUT)
+    hf_raise_for_status(response)
+    return response
+
+
+def post(url: str, content: Mapping[str, str]) -> Any:
+    """What the hub answers to JSON that is sent with the user's token, whatever the status."""
+    return get_session().post(url, json=content, headers=build_hf_headers(), timeout=TIMEOUT)
+
+
 @dataclass(slots=True)
 class Attempts:
     """The tries at one request: whether and when there is a next one.
 
     Attributes:
-        hub: Host of the hub.
         asked: What was asked for, in the user's words.
+        hub: Host of the hub.
         failed: Failures since the hub last delivered something.
         heard: Whether the hub has answered at all.
         patience: Seconds; it is not waited for longer than that.
     """
 
-    hub: str
     asked: str
+    hub: str = field(default_factory=lambda: host(endpoint()))
     failed: int = 0
     heard: bool = False
     patience: int = LONGEST_WAIT
@@ -267,3 +313,74 @@ def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield bytes(buffer)
     if failure is not None:
         raise failure
+
+
+def host(url: str) -> str:
+    """Host and port of ``url``, without user name and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+
+
+def reason(error: HfHubHTTPError, hub: str) -> str:
+    """Why the hub refuses, in its own words; empty if it does not say.
+
+    What another host answers (a store of large files that the hub redirects to) stays out: it
+    repeats signatures.
+    """
+    if host(str(error.response.url)) != hub:
+        return ""
+    return without_secrets(error.server_message or "")
+
+
+def without_secrets(text: str) -> str:
+    """A text of the hub as one line, without tokens and addresses, and not endless."""
+    token = get_token()
+    if token:
+        text = text.replace(token, "…")
+    line = " ".join(SECRETS.sub("…", text).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
+def requested_wait(error: Exception) -> int:
+    """Seconds that the hub asks to wait; 0 if it does not say."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers)
+    if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return int(limit.reset_in_seconds)
+    value = headers.get("Retry-After", "")
+    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        return int(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return 0
+    left = until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)
+    return max(0, round(left.total_seconds()))
+
+
+@contextmanager
+def waits_as_warnings(hub: str) -> Iterator[None]:
+    """While it is open, the client's own log lines are not shown: they have signed addresses. Its
+    waits become warnings of ours.
+    """
+    handlers, propagate = CLIENT.handlers[:], CLIENT.propagate
+    CLIENT.handlers, CLIENT.propagate = [_Waits(hub)], False
+    try:
+        yield
+    finally:
+        CLIENT.handlers, CLIENT.propagate = handlers, propagate
+
+
+class _Waits(logging.Handler):
+    """Turns the waits among the client's log lines into warnings, and drops the rest."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__()
+        self._hub = hub
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if match := WAITS.search(record.getMessage()):
+            seconds = float(match[1])
+            LOG.warning("the hub %s cannot be used now; next try in %.0f s", self._hub, seconds)

@@ -11,21 +11,17 @@ from typing import Any
 from urllib.parse import quote
 
 import huggingface_hub
-from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
+from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HFValidationError
 
 # Documented there, but loaded in a way that type checkers do not see.
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    validate_repo_id,
-)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
-from zoo_hub.messages import host
 
 __all__ = ["HubSource"]
 
@@ -112,12 +108,11 @@ class HubSource:
             Unavailable: The hub does not answer, or refuses.
             Unsupported: The repository holds no weights that we read.
         """
-        wanted = _Locator.parse(locator)
+        repository = _Locator.parse(locator)
         if _offline():
-            return _cached_release(wanted)
-        endpoint = client.endpoint()
-        attempts = client.Attempts(host(endpoint), str(wanted))
-        return client.ask(lambda: _release(_answer(endpoint, wanted), wanted), attempts)
+            return _cached_release(repository)
+        attempts = client.Attempts(str(repository))
+        return client.ask(lambda: _release(_answer(repository), repository), attempts)
 
     def open(self, release: Release, path: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one file at the pinned commit from ``offset`` on, in pieces.
@@ -126,22 +121,22 @@ class HubSource:
             UnknownName: The release has no such file.
             Unavailable: The hub does not answer, refuses, or stopped answering.
         """
-        wanted = _Locator(_Locator.parse(release.locator).repo, release.revision)
-        asked = f"{wanted}/{path}"
+        repository = _Locator(_Locator.parse(release.locator).repo, release.revision)
+        asked = f"{repository}/{path}"
         try:
             file = release.file(path)
         except KeyError:
             near = get_close_matches(path, [known.path for known in release.files])
             raise UnknownName("hub file", asked, near) from None
-        cached = cached_file(wanted.repo, release.revision, file)
+        cached = cached_file(repository.repo, release.revision, file)
         if cached is not None and is_sound(cached, file):
             return read(cached, offset)
         if _offline():
             raise _is_offline(asked, cached)
-        endpoint = client.endpoint()
-        url = hf_hub_url(wanted.repo, path, revision=release.revision, endpoint=endpoint)
-        attempts = client.Attempts(host(endpoint), asked)
-        return client.stream(url, offset, file.size, attempts)
+        url = hf_hub_url(
+            repository.repo, path, revision=release.revision, endpoint=client.endpoint()
+        )
+        return client.stream(url, offset, file.size, client.Attempts(asked))
 
     def local(self, release: Release, path: str) -> Path | None:
         """Where the hub's own cache has a file of the pinned commit."""
@@ -153,7 +148,7 @@ class HubSource:
         locator: str,
         folder: Path,
         *,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, object],
         lineage: Sequence[str],
         known: Collection[str],
         force: bool,
@@ -166,16 +161,16 @@ class HubSource:
             Conflict: Somebody else has changed the repository; nothing was sent.
             Unavailable: The hub does not answer, or the user's token may not write there.
         """
-        wanted = _Locator.parse(locator)
-        if wanted.revision:
+        repository = _Locator.parse(locator)
+        if repository.revision:
             why = f"'{locator}' names a revision: a push makes a new one"
-            raise InvalidReference(why, hint=f"push to hf://{wanted.repo}")
+            raise InvalidReference(why, hint=f"push to hf://{repository.repo}")
         if _offline():
             raise Unavailable("the hub", "HF_HUB_OFFLINE forbids asking it", hint=ONLINE)
         from zoo_hub.target import publish
 
         return publish(
-            wanted.repo,
+            repository.repo,
             folder,
             facts=facts,
             lineage=lineage,
@@ -200,36 +195,29 @@ def _is_offline(asked: str, damaged: Path | None = None) -> Unavailable:
     )
 
 
-def _cached_release(wanted: _Locator) -> Release:
-    folder = cached_snapshot(wanted.repo, wanted.revision, (SAFE, SAFE + INDEX, *PICKLES))
+def _cached_release(repository: _Locator) -> Release:
+    folder = cached_snapshot(repository.repo, repository.revision, (SAFE, SAFE + INDEX, *PICKLES))
     if folder is None:
-        raise _is_offline(str(wanted))
+        raise _is_offline(str(repository))
     files = snapshot_files(folder)
     return Release(
         source="hub",
-        locator=wanted.repo,
+        locator=repository.repo,
         revision=folder.name,
         files=files,
-        weights=_weights(wanted, [file.path for file in files]),
+        weights=_weights(repository, [file.path for file in files]),
     )
 
 
-def _answer(endpoint: str, wanted: _Locator) -> Any:
+def _answer(repository: _Locator) -> Any:
     """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
     module takes a tenth of a second to import.
     """
-    at = f"/revision/{quote(wanted.revision, safe='')}" if wanted.revision else ""
-    answer = get_session().get(
-        f"{endpoint}/api/models/{wanted.repo}{at}",
-        params={"blobs": True},
-        headers=build_hf_headers(),
-        timeout=client.TIMEOUT,
-    )
-    hf_raise_for_status(answer)
-    return answer.json()
+    at = f"/revision/{quote(repository.revision, safe='')}" if repository.revision else ""
+    return client.answer(f"{client.endpoint()}/api/models/{repository.repo}{at}", blobs=True).json()
 
 
-def _release(answer: Any, wanted: _Locator) -> Release:
+def _release(answer: Any, repository: _Locator) -> Release:
     """The commit and the files that the hub tells of.
 
     Raises:
@@ -238,28 +226,28 @@ def _release(answer: Any, wanted: _Locator) -> Release:
     answer["id"]  # each hub says it
     commit, card = answer.get("sha"), answer.get("cardData") or {}
     if commit is None or not _COMMIT.fullmatch(commit):
-        raise Unavailable("the hub", f"it names no commit for '{wanted}'")
-    listed = (_file(sibling, wanted) for sibling in answer.get("siblings") or ())
+        raise Unavailable("the hub", f"it names no commit for '{repository}'")
+    listed = (_file(sibling, repository) for sibling in answer.get("siblings") or ())
     files = tuple(sorted(listed, key=lambda file: file.path))
     stated = card.get("license")
     return Release(
         source="hub",
-        locator=wanted.repo,  # one commit is one release, however it was asked for
+        locator=repository.repo,  # one commit is one release, however it was asked for
         revision=commit,
         files=files,
-        weights=_weights(wanted, [file.path for file in files]),
+        weights=_weights(repository, [file.path for file in files]),
         license=stated if isinstance(stated, str) else None,
     )
 
 
-def _file(sibling: Mapping[str, Any], wanted: _Locator) -> SourceFile:
+def _file(sibling: Mapping[str, Any], repository: _Locator) -> SourceFile:
     """A file in the answer of the hub. Raises as `_release`."""
     name, size, large = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise Unsupported(f"'{wanted}' lists a file outside of itself: '{name}'")
+        raise Unsupported(f"'{repository}' lists a file outside of itself: '{name}'")
     if size is None:
-        raise Unavailable("the hub", f"it states no size for '{wanted}/{path}'")
+        raise Unavailable("the hub", f"it states no size for '{repository}/{path}'")
     if type(size) is not int or size < 0:
         raise ValueError(f"a size of {size!r:.40}")
     sha256 = large["sha256"] if large else None
@@ -269,7 +257,7 @@ def _file(sibling: Mapping[str, Any], wanted: _Locator) -> SourceFile:
     return SourceFile(name, size, sha256, git)
 
 
-def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
+def _weights(repository: _Locator, paths: Sequence[str]) -> str:
     """The file to read weights from: safetensors if there is any, else what torch wrote.
 
     Where they are in several files, it is the index of these.
@@ -287,7 +275,7 @@ def _weights(wanted: _Locator, paths: Sequence[str]) -> str:
         if name in paths:
             return name
     raise Unsupported(
-        f"'{wanted}' holds no weights that can be read: looked for {SAFE}, one other "
+        f"'{repository}' holds no weights that can be read: looked for {SAFE}, one other "
         f".safetensors file, or {PICKLES[0]}; found {_listing(paths)}"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    get_session,
     hf_hub_url,
     hf_raise_for_status,
 )
@@ -23,7 +22,6 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 # Documented there, but loaded in a way that type checkers do not see.
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     are_progress_bars_disabled,
-    build_hf_headers,
     disable_progress_bars,
     enable_progress_bars,
 )
@@ -34,7 +32,7 @@ from zoo.domain.hashes import git_hash, sha256
 from zoo.errors import Conflict, Invalid, Unavailable, UnknownName, ZooError
 from zoo_hub import client
 from zoo_hub.card import completed_card, joined_card
-from zoo_hub.messages import LOG, host, waits_as_warnings, without_secrets
+from zoo_hub.client import LOG, waits_as_warnings, without_secrets
 
 __all__ = ["publish"]
 
@@ -63,11 +61,6 @@ class _Head:
     commit: str
     files: Mapping[str, int]
 
-    @property
-    def blank(self) -> bool:
-        """Whether nobody has put a model in."""
-        return self.files.keys() <= set(BLANK)
-
 
 def publish(
     repo: str,
@@ -84,27 +77,18 @@ def publish(
     What is there and would be loaded in the place of the new weights, or with them, is deleted in
     the same commit; what people wrote in the card stays (`zoo_hub.card`).
 
-    Args:
-        repo: ``org/name``.
-        folder: Its files are sent as they are; ``README.md`` is completed.
-        facts: Fields of the card.
-        lineage: Lines of the card.
-        known: The commits that what is published builds on.
-        force: Go on top of any other commit, too.
-        private: Make it private, if it is made.
-
-    Returns:
-        The commit.
+    Arguments and answer are those of `zoo.contracts.Target.publish`; files are sent as they are,
+    but ``README.md``, which is completed.
 
     Raises:
-        Conflict: Somebody else has changed the repository; nothing was sent.
-        Invalid: The hub does not take the card, or the one that is there cannot be read.
-        Unavailable: The hub does not answer, or the user's token may not write there.
+        Invalid: The hub does not take the card, or the one that is there cannot be read. Else as
+            the contract says.
     """
     api = HfApi(endpoint=client.endpoint())
-    with waits_as_warnings(host(api.endpoint)):
+    with waits_as_warnings(client.host(api.endpoint)):
         head = _head(api, repo, private=private)
-        if not head.blank and head.commit not in known and not force:
+        is_blank = head.files.keys() <= set(BLANK)
+        if not is_blank and head.commit not in known and not force:
             raise Conflict(
                 f"hf://{repo} holds what was not pushed from here (commit {head.commit[:12]}): "
                 "look at it, then push --force"
@@ -112,10 +96,11 @@ def publish(
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else f"# {repo}\n"
         existing = _card(api, repo, head)
-        if existing is None:
-            text = completed_card(text, facts, lineage)
-        else:
-            text = joined_card(existing, text, facts, lineage)
+        text = (
+            completed_card(text, facts, lineage)
+            if existing is None
+            else joined_card(existing, text, facts, lineage)
+        )
         card.write_text(text, encoding="utf-8")
         return _commit(api, repo, folder, head)
 
@@ -132,7 +117,7 @@ def _card(api: HfApi, repo: str, head: _Head) -> str | None:
     if size > CARD_LIMIT:
         raise Invalid(f"hf://{repo}/{CARD} has {size} bytes: nothing that long can be joined")
     url = hf_hub_url(repo, CARD, revision=head.commit, endpoint=api.endpoint)
-    attempts = client.Attempts(host(api.endpoint), f"{repo}/{CARD}")
+    attempts = client.Attempts(f"{repo}/{CARD}")
     try:
         return b"".join(client.stream(url, 0, size, attempts)).decode()
     except UnicodeDecodeError as error:
@@ -145,10 +130,14 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
     stale = sorted(name for name in head.files if DECIDES.fullmatch(name) and name not in names)
     deletions = [CommitOperationDelete(name) for name in stale]
     with ExitStack() as open_files, _refusals(repo), _bars_if_seen():
+        # First: the hub refuses a card only with the commit, after gigabytes were sent.
         _check_card(api, repo, folder / CARD)
         additions = _additions(folder, open_files if _lacks_xet(api, repo) else None)
         # The client tries each file again by itself: not once more around it.
-        _ask(api, f"write {repo}", lambda: _upload(api, repo, additions), once=True)
+        client.ask(
+            lambda: _upload(api, repo, additions),
+            client.Attempts(f"write {repo}", failed=client.RETRIES),
+        )
         tries = 0
 
         def commit() -> str:
@@ -161,14 +150,10 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
             )
             return str(done.oid)
 
-        oid = _ask(api, f"write {repo}", commit)
+        oid = client.ask(commit, client.Attempts(f"write {repo}"))
     if stale:
-        LOG.warning(
-            "deleted in hf://%s, as it would be loaded in the place of what was pushed, or with "
-            "it: %s",
-            repo,
-            ", ".join(stale),
-        )
+        why = "as it would be loaded in the place of what was pushed, or with it"
+        LOG.warning("deleted in hf://%s, %s: %s", repo, why, ", ".join(stale))
     return oid
 
 
@@ -178,7 +163,7 @@ def _upload(api: HfApi, repo: str, additions: list[CommitOperationAdd]) -> None:
     Raises:
         Unavailable: The upload failed, in a way that is no error of HTTP.
     """
-    hub = f"the hub {host(api.endpoint)}"
+    hub = f"the hub {client.host(api.endpoint)}"
     try:
         api.preupload_lfs_files(repo, additions, free_memory=False)
     except ValueError as error:
@@ -213,20 +198,18 @@ def _check_card(api: HfApi, repo: str, card: Path) -> None:
     """
 
     def check() -> list[str]:
-        response = get_session().post(
-            f"{api.endpoint}/api/validate-yaml",
-            json={"content": card.read_text(encoding="utf-8"), "repoType": "model"},
-            headers=build_hf_headers(),
-            timeout=client.TIMEOUT,
-        )
+        content = {"content": card.read_text(encoding="utf-8"), "repoType": "model"}
+        response = client.post(f"{api.endpoint}/api/validate-yaml", content)
         if response.status_code != 400:
             hf_raise_for_status(response)
             return []
         return [str(each["message"]) for each in response.json()["errors"]]
 
-    if problems := _ask(api, f"check the card of {repo}", check):
+    if problems := client.ask(check, client.Attempts(f"check the card of {repo}")):
         reasons = without_secrets("; ".join(problems))
-        raise Invalid(f"the hub {host(api.endpoint)} does not take the card of '{repo}': {reasons}")
+        raise Invalid(
+            f"the hub {client.host(api.endpoint)} does not take the card of '{repo}': {reasons}"
+        )
 
 
 def _lacks_xet(api: HfApi, repo: str) -> bool:
@@ -239,20 +222,14 @@ def _lacks_xet(api: HfApi, repo: str) -> bool:
     if not is_xet_available():
         return False  # the client goes by Git LFS of itself
     bound_xet_retries()
-
-    def look() -> None:
-        url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
-        hf_raise_for_status(
-            get_session().get(url, headers=build_hf_headers(), timeout=client.TIMEOUT)
-        )
-
+    url = f"{api.endpoint}/api/models/{repo}/xet-write-token/main"
     try:
-        _ask(api, f"a token to write {repo} with", look)
+        client.ask(lambda: client.answer(url), client.Attempts(f"a token to write {repo} with"))
     except ZooError as error:
         if _status(error) in NO_XET:
             return True
         raise Unavailable(
-            f"the hub {host(api.endpoint)}", f"{getattr(error, 'reason', error)}; {ELSEWISE}"
+            f"the hub {client.host(api.endpoint)}", f"{getattr(error, 'reason', error)}; {ELSEWISE}"
         ) from error.__cause__
     return False
 
@@ -277,23 +254,17 @@ def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
         return _Head(str(info.sha), files)
 
     try:
-        return _ask(api, repo, look)
+        return client.ask(look, client.Attempts(repo))
     except UnknownName as error:
         if not isinstance(error.__cause__, RepositoryNotFoundError):
             raise
-
-    def create() -> None:
-        # It may have been made though the answer was lost.
-        api.create_repo(repo, private=private or None, exist_ok=True)
-
     with _refusals(repo):
-        _ask(api, f"make {repo}", lambda: create())
-    return _ask(api, repo, look)
-
-
-def _ask(api: HfApi, asked: str, request: Callable[[], T], *, once: bool = False) -> T:
-    failed = client.RETRIES if once else 0
-    return client.ask(request, client.Attempts(host(api.endpoint), asked, failed=failed))
+        # The answer of a first try may be lost: so it may exist already.
+        client.ask(
+            lambda: api.create_repo(repo, private=private or None, exist_ok=True),
+            client.Attempts(f"make {repo}"),
+        )
+    return client.ask(look, client.Attempts(repo))
 
 
 def _status(error: ZooError) -> int:

@@ -481,9 +481,9 @@ def test_flipped_bits_anywhere_in_a_place_are_found(mine: Family, place: Place) 
 def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     state = timm.create_model("test_vit").state_dict()
     state["head.weight"][0, 0] = float("nan")
-    state["head.bias"][:2] = torch.tensor([float("inf"), -float("inf")])  # numbers of a kind
+    state["head.bias"][:2] = torch.tensor([float("inf"), -float("inf")])
     save_file(state, tmp_path / "x.safetensors")
     line = ("import", tmp_path / "x.safetensors", "--architecture", "test_vit", "--as", "team/x")
     done = typed(*line)
-    assert (done.code, done.err) == (0, "NaN values in head.weight\n")
-    assert typed(*line, "--json").json["nan_tensors"] == ["head.weight"]
+    assert (done.code, done.err) == (0, "NaN or infinite values in head.bias, head.weight\n")
+    assert typed(*line, "--json").json["nan_tensors"] == ["head.bias", "head.weight"]

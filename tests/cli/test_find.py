@@ -89,8 +89,7 @@ def test_a_column_for_what_is_asked(run: Run) -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_table_fits_the_terminal(run: Run, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("search_table", "output"):
-        monkeypatch.setattr(f"zoo_cli.{module}.on_terminal", lambda _: True)
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
     monkeypatch.setenv("COLUMNS", str(width))
     out = run("search", "lite0", "source:timm").out.splitlines()
     assert all(len(line) <= width for line in out)

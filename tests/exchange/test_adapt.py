@@ -25,8 +25,7 @@ from zoo.errors import InvalidOption, InvalidWeights, UnknownName, Unsupported
 from zoo.exchange.adapt import Adapted, adapt
 from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.exporting import export
-from zoo.exchange.folders import import_folder
-from zoo.exchange.importing import Origin, import_file
+from zoo.exchange.importing import Origin, import_file, import_folder
 from zoo.facade import Zoo
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone

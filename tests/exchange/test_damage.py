@@ -17,8 +17,7 @@ from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Invalid, NotAFile, WouldReplace
 from zoo.exchange.acquire import _check
-from zoo.exchange.origins import base_models
-from zoo.exchange.published import keep_published, published
+from zoo.exchange.origins import base_models, keep_published, published
 from zoo.exchange.publishing import _pulled
 from zoo.exchange.reuse import LocalFiles
 from zoo.registry import KnownEntry

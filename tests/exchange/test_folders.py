@@ -22,8 +22,7 @@ from zoo.errors import InvalidOption, InvalidWeights, Unsupported
 from zoo.exchange.acquire import acquire_at
 from zoo.exchange.adapt import adapt
 from zoo.exchange.exporting import export
-from zoo.exchange.folders import import_folder
-from zoo.exchange.importing import Origin, import_file
+from zoo.exchange.importing import Origin, import_file, import_folder
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 

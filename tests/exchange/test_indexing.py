@@ -9,7 +9,7 @@ import pytest
 from fakes.hub_server import Answer, Fault, HubServer, Status
 
 from zoo.errors import InvalidOption, Unavailable, UnknownName
-from zoo.exchange.indexing import Wanted, index
+from zoo.exchange.indexing import ListingQuery, index
 from zoo.exchange.results import read_results
 from zoo.exchange.tracing import Traced, trace_all
 from zoo.lookup.best import best
@@ -45,7 +45,7 @@ def many(hub: HubServer) -> HubServer:
 
 
 def test_a_run_lists_only_what_changed_since(many: HubServer, workspace: Workspace) -> None:
-    wanted = Wanted(library="timm")
+    wanted = ListingQuery(library="timm")
     assert index(workspace, "hub", wanted).entries == 7
     assert asked(many) == 4
     assert index(workspace, "hub", wanted).entries == 7
@@ -61,7 +61,7 @@ def test_a_run_lists_only_what_changed_since(many: HubServer, workspace: Workspa
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with(many: HubServer, workspace: Workspace) -> None:
-    wanted = Wanted(author="team")
+    wanted = ListingQuery(author="team")
     many.fail_next(AfterPages(2))
     with pytest.raises(Unavailable):
         index(workspace, "hub", wanted)
@@ -94,19 +94,19 @@ class AfterPages(Fault):
 def test_a_limit_takes_the_newest_and_other_queries_have_their_own_place(
     many: HubServer, workspace: Workspace
 ) -> None:
-    assert index(workspace, "hub", Wanted(limit=3)).entries == 3
+    assert index(workspace, "hub", ListingQuery(limit=3)).entries == 3
     assert asked(many) == 2
     assert listed(workspace) == ["team/net4", "team/net5", "team/net6"]
     many.commit("team/new", {}, info=TIMM)
-    assert index(workspace, "hub", Wanted(limit=3)).entries == 4
-    assert index(workspace, "hub", Wanted()).entries == 8
+    assert index(workspace, "hub", ListingQuery(limit=3)).entries == 4
+    assert index(workspace, "hub", ListingQuery()).entries == 8
 
 
 def test_what_timm_says_of_its_own_stays(hub: HubServer, workspace: Workspace) -> None:
     name = "timm/test_resnet.r160_in1k"
     index(workspace, "timm")
     hub.commit(name, {}, card={"license": "mit"}, info={**TIMM, "likes": 3})
-    index(workspace, "hub", Wanted(author="timm"))
+    index(workspace, "hub", ListingQuery(author="timm"))
     known = workspace.registry.entry(name)
     assert known is not None
     assert known.sources == ("hub", "timm")
@@ -123,7 +123,7 @@ def test_results_become_metrics_that_searches_find(workspace: Workspace, tmp_pat
     table, real = tmp_path / "results-imagenet.csv", tmp_path / "results-imagenet-real.csv"
     table.write_text(TABLE)
     real.write_text("model,top1,rank_diff\ntest_resnet.r160_in1k,50.5,3\n")
-    index(workspace, "timm", Wanted(results=(str(table), str(real))))
+    index(workspace, "timm", ListingQuery(results=(str(table), str(real))))
     found = workspace.registry.search(Query.parse("", sort="-metric.top1", limit=1))[0]
     assert found.name == name
     assert found.metrics == {
@@ -162,15 +162,15 @@ def test_tables_that_do_not_fit(
     if text is not None:
         table.write_text(text)
     with pytest.raises(error):
-        index(workspace, "timm", Wanted(results=(str(table),)))
+        index(workspace, "timm", ListingQuery(results=(str(table),)))
     assert workspace.registry.indexed_version("timm") is None
 
 
 def test_what_cannot_be_asked_of_a_source(hub: HubServer, workspace: Workspace) -> None:
     with pytest.raises(InvalidOption, match="'timm' is listed whole"):
-        index(workspace, "timm", Wanted(author="me"))
+        index(workspace, "timm", ListingQuery(author="me"))
     with pytest.raises(InvalidOption, match="results of its own"):
-        index(workspace, "hub", Wanted(results=("x.csv",)))
+        index(workspace, "hub", ListingQuery(results=("x.csv",)))
     assert hub.log == []
 
 

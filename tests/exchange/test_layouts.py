@@ -19,7 +19,7 @@ from zoo.backbones.load import load
 from zoo.errors import InvalidWeights, Unavailable, Unsupported
 from zoo.exchange.acquire import acquire, acquire_at
 from zoo.exchange.exporting import export
-from zoo.exchange.indexing import Wanted, index
+from zoo.exchange.indexing import ListingQuery, index
 from zoo.registry import Query
 from zoo.store import partial
 from zoo.workspace import Workspace
@@ -96,7 +96,7 @@ def test_what_was_indexed_is_pulled_by_its_name(
     hub: HubServer, workspace: Workspace, vit: torch.nn.Module
 ) -> None:
     hub.commit(REPO, {"config.json": as_json(TIMM), "model.safetensors": save(vit.state_dict())})
-    index(workspace, "hub", Wanted(author="org"))
+    index(workspace, "hub", ListingQuery(author="org"))
     ref, digest, _ = acquire(workspace, REPO)
     assert str(ref) == REPO
     assert torch.equal(outputs(load(workspace.store, digest), 96), outputs(vit, 96))
@@ -104,7 +104,7 @@ def test_what_was_indexed_is_pulled_by_its_name(
     for downloads in (7, 8):
         hub.repos[REPO].info = {"downloads": downloads}
         hub.repos[REPO].modified = f"2026-01-0{downloads}T00:00:00.000Z"
-        index(workspace, "hub", Wanted(author="org"))
+        index(workspace, "hub", ListingQuery(author="org"))
         query = Query.parse(f"pulled:yes metric.downloads={downloads}")
         assert [found.name for found in workspace.registry.search(query)] == [REPO]
 

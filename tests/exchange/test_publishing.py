@@ -27,8 +27,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index
-from zoo.exchange.origins import base_models
-from zoo.exchange.published import published
+from zoo.exchange.origins import base_models, published
 from zoo.exchange.publishing import publish
 from zoo.store.files import add_file
 from zoo.workspace import Workspace

@@ -103,7 +103,7 @@ NAMES = [number, another_number, folder, half_character]
 @pytest.fixture(autouse=True)
 def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reindex lists what libraries publish, too, which takes seconds."""
-    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
 
 
 @pytest.fixture(params=[*CHANGES, *NAMES], ids=lambda spoil: spoil.__name__)

@@ -33,7 +33,7 @@ Spoil = Callable[[Path, random.Random], None]
 @pytest.fixture(autouse=True)
 def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reindex lists what libraries publish, too, which takes seconds."""
-    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")

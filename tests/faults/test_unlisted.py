@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user"
 @pytest.fixture(autouse=True)
 def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reindex lists what libraries publish, too, which takes seconds."""
-    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
 
 
 def fill(root: Path) -> None:
@@ -44,7 +44,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> None:
     fill(root)
     (root / "objects/00").mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+        patch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
         for line in (*LINES, ("remote", "add", "team", root)):
             zoo("--home", root, *line)
     zoo("--home", root, "push", NAME, "--to", root.parent / "team")

@@ -6,15 +6,18 @@ programs.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from threading import Lock
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
 from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE, ROW_PIXELS
+from zoo.domain.reading import READING
 from zoo.errors import InvalidImage
 
 __all__ = ["FORMATS", "opened"]
@@ -23,6 +26,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVIF
 """Those that are opened, the most frequent first. Each is decoded within this process."""
 
 ALONE = Lock()
+with suppress(
+    AttributeError, OSError
+):  # where Pillow has libtiff linked in, its symbols are hidden
+    # libtiff writes to stderr by itself, past all that Python has for it. What it cannot decode,
+    # Pillow raises.
+    for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        getattr(ctypes.CDLL(str(import_module("PIL._imaging").__file__)), handler)(None)
 
 
 @contextmanager
@@ -32,8 +42,15 @@ def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
     Raises:
         InvalidImage: It is none of `FORMATS`, or too large.
     """
-    image = _identified(file, name)
-    with image:
+    token = READING.set(name)
+    try:
+        yield from _opened(file, name)
+    finally:
+        READING.reset(token)
+
+
+def _opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+    with _identified(file, name) as image:
         width, height = image.size
         pixels = max(width, ROW_PIXELS) * height
         if pixels > IMAGE_PIXELS:

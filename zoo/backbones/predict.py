@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from zoo.backbones.image_files import SUFFIXES, named_images
@@ -17,7 +19,10 @@ from zoo.backbones.taps import REFUSALS
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Picture", "Prediction", "predict"]
+
+Picture: TypeAlias = Path | str | Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+"""What can be predicted: a file or folder, or an image in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -25,7 +30,7 @@ class Prediction(Result):
     """What a checkpoint says of one image.
 
     Attributes:
-        image: The file.
+        image: The file; of an image or array in memory, its place among those that were given.
         classes: Names of the likeliest classes or labels, best first, an index where names are
             unknown; of numbers that were learned, all names in index order.
         probabilities: Of each of them: softmax over classes, sigmoid of labels; none of numbers.
@@ -41,7 +46,7 @@ class Prediction(Result):
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    images: Iterable[Path | str],
+    images: Iterable[Picture] | Picture,
     *,
     top: int = 5,
     bad: list[InvalidImage] | None = None,
@@ -50,7 +55,7 @@ def predict(
 
     Args:
         model: A module that `zoo.backbones.load.load` returned.
-        images: Image files, and folders of them.
+        images: Image files, folders of them, images, and uint8 arrays (H, W) or (H, W, 3).
         top: How many classes to name.
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
 
@@ -61,9 +66,9 @@ def predict(
     """
     card = cast(Card, model.zoo)
     device = next(model.parameters()).device
-    for path in named_images(images):
+    for name, picture in _each(images):
         try:
-            batch = _input(card, path).unsqueeze(0).to(device)
+            batch = _input(card, name, picture).unsqueeze(0).to(device)
         except InvalidImage as error:
             if bad is None:
                 raise
@@ -74,7 +79,18 @@ def predict(
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
             )
-        yield _read(str(path), logits, card, top)
+        yield _read(name, logits, card, top)
+
+
+def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:
+    """Each image with what to call it; of folders, all files in them."""
+    if isinstance(images, str | Path | Image.Image | np.ndarray):
+        images = [images]
+    for number, image in enumerate(images):
+        if isinstance(image, str | Path):
+            yield from ((str(path), path) for path in named_images([image]))
+        else:
+            yield f"image {number}", image
 
 
 def _logits(model: nn.Module, batch: Tensor) -> Tensor:
@@ -90,14 +106,26 @@ def _logits(model: nn.Module, batch: Tensor) -> Tensor:
         ) from error
 
 
-def _input(card: Card, path: Path) -> Tensor:
-    if path.is_dir():
-        raise InvalidImage(path, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
-    image = read_image(path)
+def _input(card: Card, name: str, picture: Picture) -> Tensor:
+    if isinstance(picture, str | Path):
+        if Path(picture).is_dir():
+            raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
+        image = read_image(picture)
+    elif isinstance(picture, Image.Image):
+        image = picture
+    else:
+        try:
+            image = Image.fromarray(np.asarray(picture))
+        except (TypeError, ValueError) as error:
+            what = f"an array {np.shape(picture)} of {np.asarray(picture).dtype}"
+            reason = f"is {what}; write uint8, (height, width) or (height, width, 3)"
+            raise InvalidImage(name, reason) from error
     try:
         return card.preprocess(image)
     except InvalidImage as error:
-        raise InvalidImage(path, error.reason) from error
+        raise InvalidImage(name, error.reason) from error
+    except OSError as error:  # opened, and not decoded yet
+        raise InvalidImage(name, f"cannot be read: {error}") from error
 
 
 def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -61,8 +62,9 @@ def configured(backbone: Backbone, surgery: Surgery) -> Backbone:
     return backbone.configured(dict(surgery.arguments))
 
 
-def unit_named(hierarchy: Hierarchy, name: str) -> int:
-    """The depth of a unit, or of the last one of a stage; read as a freeze spec is.
+def unit_named(hierarchy: Hierarchy, name: str, also: Sequence[str] = ()) -> int:
+    """The depth of a unit, or of the last one of a stage; read as a freeze spec is. What ``also``
+    could be asked for is suggested, too.
 
     Raises:
         UnknownName: There is none; near names are suggested.
@@ -71,8 +73,8 @@ def unit_named(hierarchy: Hierarchy, name: str) -> int:
     try:
         depth = hierarchy.boundary(name) - 1
     except InvalidFreeze as error:
-        hint = "" if error.near else LISTED
-        raise UnknownName(kind, name, error.near, hint) from error
+        near = [*difflib.get_close_matches(name, also), *error.near]
+        raise UnknownName(kind, name, near, "" if near else LISTED) from error
     if depth < 0:
         raise UnknownName(kind, name, hint=LISTED)
     return depth

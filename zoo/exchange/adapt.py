@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +53,7 @@ class Adapted(Result):
     ref: Reference
     manifest: Digest
     parent: Digest
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     nbytes: int = field(metadata={"json": "bytes"})
     shared: int = field(metadata={"json": "shared_bytes"})
 
@@ -70,19 +69,13 @@ def adapt(
 ) -> Adapted:
     """Carry ``surgery`` out on the checkpoint ``name``, and name the result ``save``.
 
-    Args:
-        workspace: The zoo.
-        name: The checkpoint.
-        save: Name of the result.
-        surgery: What to do; units are named as ``zoo tree`` lists them, and where to truncate can
-            be any freeze spec.
-        head: A new head with untrained weights, for classes that have no names yet; None: the old
-            one, and where the network is truncated none: it gives its pooled features.
-        progress: Told how far storing is.
+    Where to truncate can be any freeze spec. ``head`` is a new one with untrained weights, for
+    classes that have no names yet; None: the old one, and where the network is truncated none: it
+    gives its pooled features.
 
     Raises:
         UnknownName: No such checkpoint, unit, or kind of head.
-        InvalidOption: Nothing is asked for, or a value that cannot be; a stage is to be taken out.
+        InvalidOption: No change, or a value that cannot be; a stage is to be taken out.
         Unsupported: It cannot be done with this network; the reason is told, and nothing is kept.
     """
     if surgery == Surgery() and head is None:

@@ -43,16 +43,16 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
         MissingPackage, BrokenPlugin: Its plugin cannot be used, or fails; of an architecture that
             several plugins have, all fail.
     """
+    registry = workspace.registry
     try:
         _, digest = workspace.names.resolve(name)
     except (InvalidReference, UnknownName) as unknown:
-        entry = workspace.registry.entry(name)
-        if entry is not None:
-            found = entry.entry
-            return describe(workspace.registry, found.backbone, found.architecture)
-        with workspace.trust.asked(name.removeprefix(f"{PATHS}/")):  # it is no checkpoint's word
-            return _architecture(workspace.registry, name, unknown)
-    return of_checkpoint(workspace.registry, workspace.store.manifest(digest))
+        if known := registry.entry(name):
+            return describe(registry, known.entry.backbone, known.entry.architecture)
+        # The user has typed it, so it may be an import path: no checkpoint's word is trusted so.
+        with workspace.trust.asked(name.removeprefix(f"{PATHS}/")):
+            return _architecture(registry, name, unknown)
+    return of_checkpoint(registry, workspace.store.manifest(digest))
 
 
 def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
@@ -66,8 +66,7 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
     """
     plugin, network = manifest.backbone.plugin, _network(manifest)
     version = plugins.backbone_version(plugin)
-    known = registry.network(plugin, version, network)
-    if known is not None:
+    if known := registry.network(plugin, version, network):
         return known
     hierarchy = _traced(manifest)
     with suppress(DiskFull, Unavailable):  # it is traced again the next time
@@ -94,13 +93,13 @@ def _network(manifest: Manifest) -> str:
     """
     backbone, head = manifest.backbone, manifest.head
     by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
-    told = {
+    network = {
         "architecture": backbone.architecture,
         "options": backbone.options,
         "head": [head.kind, head.num_classes, by],
         "input_size": manifest.preprocessing.input_size,
     }
-    return json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return json.dumps(network, sort_keys=True, separators=(",", ":"))
 
 
 def _architecture(
@@ -112,8 +111,7 @@ def _architecture(
         return _of_any(registry, name)
     if plugin not in plugins.names(GROUP):
         raise unknown
-    is_path = plugin == PATHS and ":" in architecture
-    if is_path or plugin in registry.backbones_of(architecture):
+    if (plugin == PATHS and ":" in architecture) or plugin in registry.backbones_of(architecture):
         return describe(registry, plugin, architecture)
     listed = plugins.architectures(plugin)
     if architecture in listed:

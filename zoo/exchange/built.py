@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,30 @@ from zoo.contracts import Backbone
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
-from zoo.exchange.clip_weights import vision_tower
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import read_state
 
 __all__ = ["Built", "built"]
+
+TRUNK, VISION = "visual.trunk.", "visual."
+UNBATCHED = ("cls_token", "pos_embed")
+OWN_NAMES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^conv1\.", "patch_embed.proj."),
+        (r"^class_embedding$", "cls_token"),
+        (r"^positional_embedding$", "pos_embed"),
+        (r"^ln_pre\.", "norm_pre."),
+        (r"^ln_post\.", "norm."),
+        (r"^transformer\.resblocks\.", "blocks."),
+        (r"\.ln_(\d)\.", r".norm\1."),
+        (r"\.attn\.in_proj_", ".attn.qkv."),
+        (r"\.attn\.out_proj\.", ".attn.proj."),
+        (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+        (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    )
+)
+"""How open_clip calls what timm's vision transformers have."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +83,17 @@ def built(sources: Sequence[Path], origin: Origin, path: Path) -> Built:
     """
     state = _read(sources)
     if origin.layout and origin.layout.tower:
-        state = vision_tower(state)
+        state = _vision_tower(state)
     return Built(*_network(origin, state, path), state)
 
 
 def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for source in sources:
-        found = read_state(source)
-        if twice := sorted(set(found) & set(state)):
+        tensors = read_state(source)
+        if twice := sorted(set(tensors) & set(state)):
             raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
-        state |= found
+        state |= tensors
     return state
 
 
@@ -101,6 +121,7 @@ def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Ten
         stated = origin.surgery.to_build(origin.tag)
         module = _built(backbone, origin, stated)
         converted = converted_state(backbone, module, state)
+        # Built twice where a head was replaced: only the weights know how many classes it has.
         outputs = _outputs_in(backbone, module, converted)
         if outputs is not None and outputs != _num_outputs(backbone, module):
             module = _built(backbone, origin, replace(stated, num_classes=outputs))
@@ -128,3 +149,29 @@ def _num_outputs(backbone: Backbone, module: nn.Module) -> int:
         if isinstance(weight, torch.Tensor):
             return int(weight.shape[0])
     return 0
+
+
+def _vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of the image encoder under timm's names; the text encoder is left out.
+
+    A trunk that is a network of timm is taken as it is. Of open_clip's own, the projection into the
+    common space becomes the head.
+    """
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    trunk = {n.removeprefix(TRUNK): t for n, t in state.items() if n.startswith(TRUNK)}
+    if trunk:
+        return trunk
+    tower: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if not name.startswith(VISION):
+            continue
+        if name == "visual.proj":
+            tower["head.weight"] = tensor.t().contiguous()
+            tower["head.bias"] = torch.zeros(tensor.shape[1], dtype=tensor.dtype)
+            continue
+        own = name.removeprefix(VISION)
+        for pattern, replacement in OWN_NAMES:
+            own = pattern.sub(replacement, own)
+        # timm keeps these two with a dimension for the batch.
+        tower[own] = tensor.reshape(1, -1, tensor.shape[-1]) if own in UNBATCHED else tensor
+    return tower

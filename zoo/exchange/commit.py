@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.backbones.describe import describe
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import Backbone, Manifest
+from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.workspace import Check, Workspace
@@ -40,7 +40,7 @@ class New:
         """Keep a manifest whose objects are stored, and name it. Its architecture is traced first:
         from then on, comparing needs no torch, and the index knows what was frozen.
         """
-        keep_hierarchy(self.workspace, manifest.backbone)
+        keep_hierarchy(self.workspace, manifest.backbone.plugin, manifest.backbone.architecture)
         return self.workspace.commit(manifest, self.ref, self.why, check=self.check)
 
 
@@ -68,12 +68,14 @@ def new_checkpoint(
         workspace.names.check_free(ref)
 
     check = check or is_free
+    # Now, so that hours of training are not lost to a name; and by the store when the name moves,
+    # as somebody may have published it meanwhile.
     check(workspace.store.read_ref(ref))
     with workspace.store.upload(), workspace.scratch() as scratch:
         yield New(workspace=workspace, ref=ref, why=why, check=check, scratch=scratch)
 
 
-def keep_hierarchy(workspace: Workspace, backbone: Backbone) -> None:
+def keep_hierarchy(workspace: Workspace, plugin: str, architecture: str) -> None:
     """Trace an architecture, once. What cannot be traced is compared by names of tensors."""
     with suppress(ZooError):
-        describe(workspace.registry, backbone.plugin, backbone.architecture)
+        describe(workspace.registry, plugin, architecture)

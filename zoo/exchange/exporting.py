@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +47,7 @@ class Exported(Result):
     library: str
     only_zoo: str | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {"files": [str(file) for file in self.files]}
 
@@ -59,11 +58,9 @@ def export(
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
-    library reads, and describes the checkpoint for `zoo.exchange.folders.import_folder` beside.
-    The weights are byte-identical to what was imported. Only foreign names that came without a
-    ``config.json`` are replaced by the network's own; with one, it is what they are read by, and
-    comes back too. Of the other files, those whose names are not harmless are written with
-    ``all_files`` only.
+    library reads, with a part for `zoo.exchange.importing.import_folder`. Weights are
+    byte-identical to what was imported; only foreign names without a ``config.json`` that explains
+    them are replaced. Files whose names are not harmless are written with ``all_files`` only.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
@@ -73,25 +70,22 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not an empty folder")
     store, manifest = workspace.store, workspace.store.manifest(digest)
-    skipped: dict[str, str] = {}
-    if not all_files:
-        _check_weights(manifest)
-        skipped = _left_out(manifest)
-        kept = tuple(file for file in manifest.files if file.name not in skipped)
-        manifest = replace(manifest, files=kept)
+    skipped = {} if all_files else _left_out(manifest)
+    kept = tuple(file for file in manifest.files if file.name not in skipped)
+    manifest = replace(manifest, files=kept)
     backbone = backbone_of(manifest)
-    with torch.device("meta"):
+    with torch.device("meta"):  # only its names and configuration count
         module = build(backbone, manifest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
         disk_errors(folder),
     ):
-        names = _write(store, manifest, backbone, module, Path(scratch))
+        whole = Path(scratch, "made")
+        names = _write(store, manifest, backbone, module, whole)
         if folder.exists():
             folder.rmdir()
-        made = Path(scratch, "made")
-        made.rename(folder)
+        whole.rename(folder)  # nobody sees half of it
     return Exported(
         files=tuple(folder / name for name in names),
         left_out=skipped,
@@ -103,10 +97,19 @@ def export(
 def _left_out(manifest: Manifest) -> dict[str, str]:
     """The files of a checkpoint that are not written unasked, and why: anybody may have named them,
     and what is called ``torch.py`` is run by whoever starts Python beside it.
+
+    Raises:
+        Unsupported: Weights have a name of another kind of file.
     """
+    names = [weights.name for weights in manifest.weights]
+    for name in names:
+        if why_unsafe(name) or not name.endswith(".safetensors") or names.count(name) > 1:
+            raise Unsupported(
+                f"weights of this checkpoint are called '{name}', which is no name for them; to "
+                "write them all the same: zoo export --all-files"
+            )
     explained = any(file.name == CONFIG for file in manifest.files)
-    there = {weights.name.lower() for weights in manifest.weights}
-    there |= set() if explained else {CONFIG}
+    there = {name.lower() for name in names} | (set() if explained else {CONFIG})
     out: dict[str, str] = {}
     for file in manifest.files:
         reason = why_unsafe(file.name)
@@ -118,21 +121,10 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     return out
 
 
-def _check_weights(manifest: Manifest) -> None:
-    names = [weights.name for weights in manifest.weights]
-    for name in names:
-        if why_unsafe(name) or not name.endswith(".safetensors") or names.count(name) > 1:
-            raise Unsupported(
-                f"weights of this checkpoint are called '{name}', which is no name for them; to "
-                "write them all the same: zoo export --all-files"
-            )
-
-
 def _write(
-    store: Store, manifest: Manifest, backbone: Backbone, module: nn.Module, scratch: Path
+    store: Store, manifest: Manifest, backbone: Backbone, module: nn.Module, folder: Path
 ) -> list[str]:
-    """Write the folder ``made`` in ``scratch``; the names of its files."""
-    folder = scratch / "made"
+    """Make ``folder``; the names of its files."""
     folder.mkdir()
     own = backbone.convert(module, [tensor.name for tensor in manifest.tensors])
     explained = any(file.name == CONFIG for file in manifest.files)

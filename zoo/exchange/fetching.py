@@ -15,7 +15,7 @@ from zoo.domain.catalog import Release, SourceFile
 from zoo.domain.hashes import git_hasher, sha256
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
-from zoo.exchange.parts import INDEX, parts
+from zoo.exchange.layouts import INDEX, parts
 from zoo.exchange.reuse import LocalFiles
 from zoo.store import Store, partial
 
@@ -78,11 +78,11 @@ class Fetcher:
         """The file, if its bytes are on this machine."""
         target = self._scratch / Path(promised.path).name
         if isinstance(self._source, Local):
-            found = self._source.local(self._release, promised.path)
-            if found is not None and _holds(found, promised.sha256):
-                if found.name == target.name:
-                    return found  # no second copy
-                target.symlink_to(found)
+            path = self._source.local(self._release, promised.path)
+            if path is not None and _holds(path, promised.sha256):
+                if path.name == target.name:
+                    return path  # no second copy
+                target.symlink_to(path)
                 return target
         return target if self._held.restore(promised, target) else None
 
@@ -127,16 +127,7 @@ class Fetcher:
         def read(offset: int) -> Iterator[bytes]:
             nonlocal begun
             begun = offset
-            task.advance(offset)
-            received = offset
-            for piece in self._source.open(self._release, promised.path, offset):
-                if self._stopped.is_set():
-                    raise Unavailable(self._release.locator, "canceled")
-                received += len(piece)
-                yield piece
-                task.advance(len(piece))
-                if received > promised.size:
-                    return
+            return self._pieces(promised, offset, task)
 
         resume = True
         while True:
@@ -165,6 +156,18 @@ class Fetcher:
             resume = False  # what was there already was damaged: once more, all of it
             task.advance(-promised.size)
 
+    def _pieces(self, promised: SourceFile, offset: int, task: Task) -> Iterator[bytes]:
+        """What the source sends from ``offset`` on, up to the first piece past the promised end."""
+        task.advance(offset)
+        for piece in self._source.open(self._release, promised.path, offset):
+            if self._stopped.is_set():
+                raise Unavailable(self._release.locator, "canceled")
+            offset += len(piece)
+            yield piece
+            task.advance(len(piece))
+            if offset > promised.size:
+                return
+
 
 def _hasher(promised: SourceFile) -> partial.Hasher:
     """Of what the source promises of the bytes: their SHA-256, or what Git calls them."""
@@ -179,14 +182,14 @@ def _difference(promised: SourceFile, whole: partial.Download) -> Corrupt | None
     if size != promised.size:
         found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
         return Corrupt(promised.path, f"{promised.size} bytes", found)
-    kind, wanted = "sha256", promised.sha256
-    if wanted is None:
-        kind, wanted = "git", promised.git
-    if wanted is None or whole.digest == wanted:
+    kind, promise = "sha256", promised.sha256
+    if promise is None:
+        kind, promise = "git", promised.git
+    if promise is None or whole.digest == promise:
         return None
-    return Corrupt(promised.path, f"{kind}:{wanted}", f"{kind}:{whole.digest}")
+    return Corrupt(promised.path, f"{kind}:{promise}", f"{kind}:{whole.digest}")
 
 
-def _holds(path: Path, wanted: str | None) -> bool:
+def _holds(path: Path, promise: str | None) -> bool:
     with path.open("rb") as file:
-        return sha256(file) == wanted
+        return sha256(file) == promise

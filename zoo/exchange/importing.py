@@ -1,59 +1,250 @@
-"""Import a weights file as a checkpoint. Torch is imported only where the network must be built."""
+"""Import weights as a checkpoint: a file, or a folder that zoo or another library wrote.
+
+Torch is imported only where the network must be built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from struct import calcsize
+from typing import Literal, TypeVar
 
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import sha256
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption, InvalidWeights
+from zoo.errors import (
+    InvalidOption,
+    InvalidWeights,
+    MissingPackage,
+    UnknownName,
+    Unsupported,
+    ZooError,
+)
 from zoo.exchange.commit import New, new_checkpoint
-from zoo.exchange.origin import Origin
-from zoo.exchange.outlined import outlined
+from zoo.exchange.consent import named_by_user
+from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
+from zoo.exchange.origin import Origin, outlined
+from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
 
-__all__ = ["MAIN", "Imported", "Origin", "import_file", "tagged"]
+__all__ = [
+    "MAIN",
+    "Imported",
+    "Origin",
+    "first_that_fits",
+    "import_file",
+    "import_folder",
+    "import_weights",
+    "warn_of_not_finite",
+]
+
+T = TypeVar("T")
+LOG = logging.getLogger("zoo")
 
 MAIN = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+UNFIT = (InvalidWeights, MissingPackage, UnknownName, Unsupported)
+PIECE = 1 << 22
+EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
+    "F8_E4M3": ("B", 0x7F),
+    "F8_E5M2": ("B", 0x7C),
+    "F16": ("H", 0x7C00),
+    "BF16": ("H", 0x7F80),
+    "F32": ("I", 0x7F80_0000),
+    "C64": ("I", 0x7F80_0000),
+    "F64": ("Q", 0x7FF0_0000_0000_0000),
+}
+"""The bits that are all set where a number is NaN or infinite, by dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Imported(Result):
-    """A checkpoint that was imported: its name, its identity, and its tensors that hold NaN."""
+    """A checkpoint that was imported: name, identity, and its tensors with NaN or infinities."""
 
     ref: Reference
     manifest: Digest
     nan_tensors: tuple[str, ...]
 
 
-def tagged(plugin: str, name: str) -> tuple[str, str | None]:
+def import_folder(
+    workspace: Workspace,
+    folder: Path,
+    ref: Reference,
+    *,
+    license: str | None = None,  # noqa: A002 - the field's word
+    files: Sequence[Path] = (),
+    progress: Progress = silent,
+) -> Imported:
+    """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
+
+    Of what ``zoo export`` wrote all comes back; of other folders, what explains the weights.
+
+    Raises:
+        InvalidOption: No file in it says what network it is.
+        InvalidWeights: It holds no weights, or they are of another network; nothing is kept.
+        Unsupported: It is a network that no plugin here builds.
+    """
+    workspace.names.check_free(ref)  # before anything is read
+    there = sorted(path.name for path in folder.iterdir() if path.is_file())
+    layouts = read_layouts(folder, [folder.resolve().name], there)
+    if not layouts:
+        raise InvalidOption(
+            f"{folder} has no {CONFIG} that says what network it is: name the file in it, and what "
+            "it is (zoo import FILE --architecture NAME --as NAME)"
+        )
+
+    def keep(layout: Layout) -> Digest:
+        path, *several = _weights(folder, there, layout)
+        beside = {folder / name for name in there} - {*(several or [path])}
+        kept = [*sorted(file for file in beside if _belongs(file, layout)), *files]
+        origin = Origin(
+            plugin=layout.plugin,
+            architecture=layout.network.architecture,
+            license=license,
+            provenance={"source": "folder"},
+            layout=layout,
+        )
+        return import_file(
+            workspace, path, ref, origin, parts=several, files=kept, progress=progress
+        )
+
+    digest = first_that_fits(layouts, keep)
+    unusable = warn_of_not_finite(workspace.store, digest)
+    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+
+
+def import_weights(
+    workspace: Workspace,
+    path: Path,
+    ref: Reference,
+    *,
+    architecture: str,
+    backbone: str = "timm",
+    license: str | None = None,  # noqa: A002 - the field's word
+    files: Sequence[Path] = (),
+    progress: Progress = silent,
+) -> Imported:
+    """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
+
+    Where files beside it describe that very network, they tell its preprocessing and class names,
+    and how it differs from the published one.
+
+    Raises:
+        Unsupported: The index is malformed, or names files that are not there. Else as
+            `import_file`.
+    """
+    known, tag = _tagged(backbone, architecture)
+    file = {"source": "file"}
+    origin = Origin(plugin=backbone, architecture=known, tag=tag, license=license, provenance=file)
+    several: list[Path] = []
+    if path.name.endswith(INDEX) and path.is_file():
+        there = sorted(each.name for each in path.parent.iterdir())
+        several = [path.parent / name for name in parts(path, str(path.parent), there)]
+        files = [path, *files]
+
+    def keep(layout: Layout | None) -> Digest:
+        stated = replace(origin, layout=layout)
+        return import_file(
+            workspace, path, ref, stated, parts=several, files=files, progress=progress
+        )
+
+    with named_by_user(workspace.trust, architecture):
+        digest = None
+        # A config.json that lies there by chance, of other weights, is no reason to refuse.
+        if layout := _beside(path, origin):
+            with suppress(InvalidWeights, Unsupported):
+                digest = keep(layout)
+        digest = digest or keep(None)
+    unusable = warn_of_not_finite(workspace.store, digest)
+    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+
+
+def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
     """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
     architecture, dot, tag = name.partition(".")
     listed = plugins.architectures(plugin) if dot and ":" not in name else ()
     return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
-@contextmanager
-def _nothing_kept() -> Iterator[None]:
+def warn_of_not_finite(store: Store, digest: Digest) -> list[str]:
+    """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
+    names = [
+        tensor.name
+        for tensor in store.manifest(digest).tensors
+        if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
+    ]
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        LOG.warning("NaN or infinite values in %s%s", ", ".join(names[:3]), more)
+    return names
+
+
+def _is_finite(store: Store, tensor: Tensor) -> bool:
+    """Needs neither torch nor numpy, which a pull does not import."""
+    kind, mask = EXPONENTS[tensor.dtype]
+    width = calcsize(kind)
+    highest = mask >> 8 * (width - 1)
+    suspects = [byte for byte in range(256) if byte & highest == highest]
+    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
+    for begin in range(0, len(data), PIECE):
+        piece = bytes(data[begin : begin + PIECE])
+        # The last byte of a number has its sign and most of its exponent. Weights are hardly ever
+        # so large that these bits are set, so a search for such bytes is mostly all that it takes.
+        last = piece[width - 1 :: width]
+        if any(byte in last for byte in suspects):
+            numbers = memoryview(piece).cast(kind)
+            if any(number & mask == mask for number in numbers):
+                return False
+    return True
+
+
+def _beside(path: Path, origin: Origin) -> Layout | None:
+    """What files beside ``path`` say of the network that ``origin`` names."""
     try:
-        yield
-    except InvalidWeights as error:
-        error.hint = "nothing was imported"
-        raise
+        layouts = read_layouts(path.parent, [origin.architecture], ())
+    except ZooError:
+        return None
+    network = (origin.plugin, origin.architecture)
+    fits = (each for each in layouts if (each.plugin, each.network.architecture) == network)
+    return next(fits, None)
 
 
-@_nothing_kept()
+def _belongs(file: Path, layout: Layout) -> bool:
+    """Whether a file beside the weights is kept with them."""
+    if layout.whole:
+        hidden = file.name.startswith(".") or not fits_everywhere(file.name)
+        return file.name != CONFIG and not hidden  # export writes it anew
+    return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
+
+
+def _weights(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
+    """The file of weights; or the index of several, and these in order."""
+    if layout.weights:
+        return [folder / layout.weights[0]]
+    if MAIN in there:
+        return [folder / MAIN]
+    if MAIN + INDEX in there:
+        index = folder / (MAIN + INDEX)
+        return [index, *(folder / name for name in parts(index, str(folder), there))]
+    safetensors = [folder / name for name in there if name.endswith(".safetensors")]
+    if len(safetensors) == 1:
+        return safetensors
+    if PICKLE in there:
+        return [folder / PICKLE]
+    raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")
+
+
 def import_file(
     workspace: Workspace,
     path: Path,
@@ -81,7 +272,12 @@ def import_file(
         Conflict: Somebody else moved the ref meanwhile.
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
-        return new.commit(_stored(new, path, origin, parts, files, progress))
+        try:
+            manifest = _stored(new, path, origin, parts, files, progress)
+        except InvalidWeights as error:
+            error.hint = "nothing was imported"
+            raise
+        return new.commit(manifest)
 
 
 def _stored(
@@ -95,20 +291,23 @@ def _stored(
     """The checkpoint's manifest, when all of it is in the store."""
     store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
-    _check_files(files, [source.name for source in parts])
+    _check_files(files, [source.name for source in parts])  # before anything large is stored
+    # The header of a file tells what building tells, of most: torch takes seconds to import.
     manifest, network = outlined(sources, origin), None
     if manifest is None:
         from zoo.exchange.built import built
 
         network = built(sources, origin, path)
         manifest = network.manifest(origin)
-    if network and not _keeps_bytes(sources, origin):
+    tower = origin.layout is not None and origin.layout.tower
+    if network and (tower or not all(map(is_safetensors, sources))):
         sources, names = (new.scratch / MAIN,), [MAIN]
         network.save(sources[0])
     weights = tuple(
         add_weights(store, source, name=name, progress=progress)
         for source, name in zip(sources, names, strict=True)
     )
+    # The digest that the publisher states is of the file as it came, not of what it became here.
     if sources == (path,):
         stated = weights[0].sha256.hex
     else:
@@ -122,11 +321,6 @@ def _stored(
     )
 
 
-def _keeps_bytes(sources: Sequence[Path], origin: Origin) -> bool:
-    tower = origin.layout is not None and origin.layout.tower
-    return not tower and all(map(is_safetensors, sources))
-
-
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
     names = {MAIN, *taken}
     for file in files:
@@ -137,3 +331,18 @@ def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
         if file.name in names:
             raise InvalidOption(f"{file}: there is a '{file.name}' already")
         names.add(file.name)
+
+
+def first_that_fits(described: Sequence[T], keep: Callable[[T], Digest]) -> Digest:
+    """What ``keep`` makes of the first description whose weights are those of its network.
+
+    Raises:
+        InvalidWeights, MissingPackage, UnknownName, Unsupported: None is; why the first is not.
+    """
+    refusals = []
+    for each in described:
+        try:
+            return keep(each)
+        except UNFIT as error:
+            refusals.append(error)
+    raise refusals[0]

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from zoo import plugins
 from zoo.contracts import Catalog, Queried
 from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.result import Result
-from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName
+from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName, ZooError
+from zoo.exchange.commit import keep_hierarchy
 from zoo.exchange.results import joined, read_results
+from zoo.indexed import Reindexed
 from zoo.reflog import now
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
-__all__ = ["Indexed", "Wanted", "forget", "index", "index_local"]
+__all__ = ["Indexed", "ListingQuery", "forget", "index", "index_local", "reindex"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What part of a listing is wanted, and what with it.
+class ListingQuery:
+    """What part of a listing to index, and what with it.
 
     Attributes:
         library: What belongs to this library (``timm``).
@@ -56,7 +59,7 @@ class Indexed(Result):
     skipped: tuple[str, ...] = ()
     unheard: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["unheard"]
@@ -96,7 +99,7 @@ class Mark:
 def index(
     workspace: Workspace,
     source: str,
-    wanted: Wanted | None = None,
+    query: ListingQuery | None = None,
     *,
     progress: Progress = silent,
 ) -> Indexed:
@@ -112,17 +115,17 @@ def index(
         BrokenPlugin: It fails; what it listed before stays.
     """
     catalog = plugins.catalog(source)
-    wanted = wanted or Wanted()
+    query = query or ListingQuery()
     if isinstance(catalog, Queried):
-        if wanted.results:
+        if query.results:
             raise InvalidOption(f"'{source}' has results of its own: tables are for timm's")
-        return _index_newest(workspace.registry, source, catalog, wanted, progress)
-    if wanted.library or wanted.author or wanted.limit:
+        return _index_newest(workspace.registry, source, catalog, query, progress)
+    if query.library or query.author or query.limit:
         raise InvalidOption(f"'{source}' is listed whole: no library, author or limit can be asked")
-    results = read_results(wanted.results)
+    results = read_results(query.results)
     with progress(f"indexing {source}", None) as task:
         entries: Iterable[CatalogEntry] = _counted(source, catalog, task)
-        entries = joined(entries, results) if wanted.results else entries
+        entries = joined(entries, results) if query.results else entries
         version = _version_of(source, catalog)
         total = workspace.registry.replace_entries(source, version, entries, now())
     return Indexed(source=source, entries=total, came=total)
@@ -147,15 +150,14 @@ def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
             f"what '{source}' lists comes with an installed package, and would be listed again"
         )
     # A run stops at what an earlier one has listed: those that had a part in this begin anew.
-    marks = _marks(version)
-    others = {key: mark for key, mark in marks.items() if not _asks_for(key, author)}
-    kept = _version(others) if author is not None else None
-    return registry.forget_entries(source, kept, author, now())
-
-
-def _asks_for(query: str, author: str | None) -> bool:
-    asked = json.loads(query).get("author")
-    return author is None or asked in (None, author)
+    if author is None:
+        return registry.forget_entries(source, None, None, now())
+    others = {
+        key: mark
+        for key, mark in _marks(version).items()
+        if json.loads(key).get("author") not in (None, author)
+    }
+    return registry.forget_entries(source, _version(others), author, now())
 
 
 def index_local(workspace: Workspace, *, unseen: bool = False, progress: Progress = silent) -> None:
@@ -175,18 +177,31 @@ def index_local(workspace: Workspace, *, unseen: bool = False, progress: Progres
             continue  # one that cannot be used keeps nobody from the others
 
 
+def reindex(workspace: Workspace, *, progress: Progress = silent) -> Reindexed:
+    """Index what the store holds, what sources that ask no other machine list, and the hierarchies
+    of all checkpoints here. What is damaged is left out, and told.
+    """
+    done = workspace.reindex()
+    index_local(workspace, progress=progress)
+    for digest in sorted({digest for _, digest, _ in workspace.registry.refs()}):
+        with suppress(ZooError):  # it is told already
+            backbone = workspace.store.manifest(digest).backbone
+            keep_hierarchy(workspace, backbone.plugin, backbone.architecture)
+    return done
+
+
 def _index_newest(
-    registry: Registry, source: str, catalog: Queried, wanted: Wanted, progress: Progress
+    registry: Registry, source: str, catalog: Queried, query: ListingQuery, progress: Progress
 ) -> Indexed:
-    key = json.dumps(asdict(wanted), sort_keys=True)
+    key = json.dumps(asdict(query), sort_keys=True)
     marks = _marks(registry.indexed_version(source))
     mark = marks.get(key, Mark())
     total, came, skipped = 0, 0, list[str]()
     with progress(f"indexing {source}", None) as task:
         # What changed while a listing was interrupted is at its head, which is looked at last.
         for _ in range(2 if mark.cursor else 1):
-            for page in _pages(source, catalog, wanted, mark.cursor):
-                mark, fresh = mark.after(page, wanted.limit)
+            for page in _pages(source, catalog, query, mark.cursor):
+                mark, fresh = mark.after(page, query.limit)
                 marks[key] = mark
                 # With the entries, in one transaction: neither is ever there without the other.
                 total = registry.add_entries(source, _version(marks), fresh, now())
@@ -199,9 +214,11 @@ def _index_newest(
     return Indexed(source=source, entries=total, came=came, skipped=tuple(skipped), unheard=unheard)
 
 
-def _pages(source: str, catalog: Queried, wanted: Wanted, cursor: str | None) -> Iterator[Page]:
+def _pages(
+    source: str, catalog: Queried, query: ListingQuery, cursor: str | None
+) -> Iterator[Page]:
     with plugins.blaming("zoo.sources", source):
-        yield from catalog.pages(library=wanted.library, author=wanted.author, cursor=cursor)
+        yield from catalog.pages(library=query.library, author=query.author, cursor=cursor)
 
 
 def _marks(version: str | None) -> dict[str, Mark]:

@@ -16,8 +16,8 @@ from zoo import plugins
 from zoo.contracts import Configured
 from zoo.domain.description import KEY, described
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.limits import CONFIG_BYTES
-from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.limits import CONFIG_BYTES, HEADER_BYTES
+from zoo.domain.manifest import Manifest, Preprocessing, is_file_name
 from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
@@ -25,8 +25,10 @@ from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
 from zoo.exchange.origins import base_models_in
 
-__all__ = ["CONFIG", "Layout", "explains", "read_layouts"]
+__all__ = ["CONFIG", "INDEX", "Layout", "explains", "parts", "read_layouts"]
 
+INDEX = ".index.json"
+"""How the file ends that says which tensors are in which of several files."""
 CARD, OPEN_CLIP = "README.md", "open_clip_config.json"
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 EXPLAINS = re.compile(
@@ -83,19 +85,23 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
         MissingPackage: What builds the only one is not installed.
     """
     config, processor, clips = (_read(folder / name) for name in (CONFIG, PROCESSOR, OPEN_CLIP))
-    told = [*names, *base_models_in(_text(folder / CARD))]
+    repositories = [*names, *base_models_in(_text(folder / CARD))]
+    # Likeliest first: what zoo wrote knows most; open_clip's repositories often have a config.json
+    # of transformers beside, whose weights are other files.
     readers: list[tuple[str, Callable[[], Layout]]] = []
     if KEY in config:
         readers.append((CONFIG, lambda: _zoo(config)))
     elif "architecture" in config:
-        readers.append((CONFIG, lambda: _configured("timm", config, {}, told)))
+        readers.append((CONFIG, lambda: _configured("timm", config, {}, repositories)))
     if "model_cfg" in clips:
         readers.append((OPEN_CLIP, lambda: _open_clip(clips, there)))
     if KEY not in config and "architecture" not in config and "model_type" in config:
-        readers.append((CONFIG, lambda: _configured("transformers", config, processor, told)))
-    found = list(_all_read(readers))
-    layouts = [each for each in found if isinstance(each, Layout)]
-    refusals = [each for each in found if isinstance(each, ZooError)]
+        readers.append(
+            (CONFIG, lambda: _configured("transformers", config, processor, repositories))
+        )
+    outcomes = list(_all_read(readers))
+    layouts = [each for each in outcomes if isinstance(each, Layout)]
+    refusals = [each for each in outcomes if isinstance(each, ZooError)]
     if refusals and not layouts:
         raise refusals[0]
     return layouts
@@ -145,12 +151,12 @@ def _text(path: Path) -> str:
 def _read(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
-        found = json.loads(text) if text else {}
+        config = json.loads(text) if text else {}
     except RecursionError:
         raise Unsupported(f"{path.name}, beside the weights, is nested too deeply") from None
     except ValueError as error:
         raise Unsupported(f"{path.name}, beside the weights, is not JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def _zoo(config: Mapping[str, Any]) -> Layout:
@@ -173,9 +179,9 @@ def _configured(
 ) -> Layout:
     known = plugins.known(plugin)
     with plugins.blaming("zoo.backbones", plugin):
-        found = known.read_config(config) if known else None
-    if found:
-        return Layout(plugin=plugin, network=found, as_outlined=True)
+        plain = known.read_config(config) if known else None
+    if plain:
+        return Layout(plugin=plugin, network=plain, as_outlined=True)
     backbone = plugins.backbone(plugin)
     if not isinstance(backbone, Configured):
         raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")
@@ -189,3 +195,31 @@ def _open_clip(config: Mapping[str, Any], there: Collection[str]) -> Layout:
     own = tuple(name for name in CLIP_WEIGHTS if name in there)
     network = clip.read(config, OPEN_CLIP)
     return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)
+
+
+def parts(index: Path, origin: str, there: Collection[str]) -> list[str]:
+    """Names of the files of weights that ``index`` lists, sorted.
+
+    Args:
+        index: The file, which anybody may have written.
+        origin: Where it is from, for messages.
+        there: Names of the files that are beside it.
+
+    Raises:
+        Unsupported: It is malformed, or names a file that is not there.
+    """
+    where = f"'{origin}/{index.name}'"
+    try:
+        with index.open("rb") as file:
+            data = file.read(HEADER_BYTES + 1)
+        if len(data) > HEADER_BYTES:
+            raise ValueError(f"it has more than {HEADER_BYTES:,} bytes")
+        names = sorted(set(json.loads(data)["weight_map"].values()), key=str)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unsupported(f"{where} is not an index of weights: {error!r:.200}") from error
+    for name in names:
+        if not isinstance(name, str) or not is_file_name(name) or name not in there:
+            raise Unsupported(f"{where} names a file that is not there: '{name!s:.100}'")
+    if not names:
+        raise Unsupported(f"{where} names no files")
+    return names

@@ -1,25 +1,72 @@
-"""Repositories that a network derives from: what its card says, and what its lineage proves."""
+"""Repositories that a network derives from: what its card says, and what its lineage proves.
+
+``published.json`` in a zoo has what was published from it, where, and as which revision.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from zoo.domain.catalog import OPEN
+from zoo.domain.digest import Digest
 from zoo.domain.limits import BASE_MODELS
 from zoo.domain.location import hub_address
 from zoo.domain.manifest import Manifest, Parent
 from zoo.errors import ZooError
-from zoo.exchange.published import published
+from zoo.store.json_file import JsonFile
 from zoo.workspace import Workspace
 
-__all__ = ["base_models", "base_models_in"]
+__all__ = ["base_models", "base_models_in", "keep_published", "published"]
 
+KEPT = "published.json"
 SCHEME = "hf://"
 FRONT = re.compile(r"\s*---\r?\n(.*?)\n---", re.DOTALL)
 STATED = re.compile(r"^base_model:((?:.*)(?:\n\s*- .*)*)", re.MULTILINE)
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What was published at one location: the newest revision, and all checkpoints ever, as text.
+
+    Older zoos have kept the revision alone.
+    """
+
+    revision: str
+    manifests: tuple[str, ...] = ()
+
+
+def published(workspace: Workspace) -> dict[str, _Published]:
+    """What was published from a zoo, by location.
+
+    Raises:
+        Invalid, NotAFile, Forbidden: The file is damaged, or cannot be read.
+    """
+    file = workspace.own(KEPT)
+    return {where: _place(file, entry) for where, entry in file.read().items()}
+
+
+def keep_published(workspace: Workspace, location: str, revision: str, manifest: Digest) -> None:
+    """Remember that ``manifest`` was published at ``location``."""
+    file = workspace.own(KEPT)
+    with file.change() as locations:
+        before = _place(file, locations[location]).manifests if location in locations else ()
+        locations[location] = {
+            "revision": revision,
+            "manifests": sorted({*before, str(manifest)}),
+        }
+
+
+def _place(file: JsonFile, entry: object) -> _Published:
+    if not isinstance(entry, dict):
+        return _Published(str(entry))
+    try:
+        return _Published(str(entry["revision"]), tuple(map(str, entry["manifests"])))
+    except (KeyError, TypeError) as error:
+        raise file.damaged(error) from error
 
 
 def base_models_in(card: str) -> list[str]:
@@ -39,24 +86,26 @@ def base_models(workspace: Workspace, manifest: Manifest) -> list[str]:
     has the repository that it was pulled from or published at, by its digest. Where it is not here,
     names count that only catalogs of libraries give, such as timm's.
     """
-    places: dict[str, str] = {}
+    repositories: dict[str, str] = {}
     with suppress(ZooError):  # a damaged list is no reason to lose what was just trained
-        places = {
+        repositories = {
             digest: address.removeprefix(SCHEME)
-            for location, place in published(workspace).items()
-            for digest in place.manifests
+            for location, entry in published(workspace).items()
+            for digest in entry.manifests
             if (address := hub_address(location))
         }
     lines = ([each for _, each in manifest.lineage(parent)] for parent in manifest.parents)
-    found = (
-        next(filter(None, (_repository(workspace, each, places) for each in line)), None)
+    nearest = (
+        next(filter(None, (_repository(workspace, each, repositories) for each in line)), None)
         for line in lines
     )
-    return list(dict.fromkeys(each for each in found if each))
+    return list(dict.fromkeys(each for each in nearest if each))
 
 
-def _repository(workspace: Workspace, ancestor: Parent, places: Mapping[str, str]) -> str | None:
-    return places.get(str(ancestor.manifest)) or _pulled_from(workspace, ancestor)
+def _repository(
+    workspace: Workspace, ancestor: Parent, repositories: Mapping[str, str]
+) -> str | None:
+    return repositories.get(str(ancestor.manifest)) or _pulled_from(workspace, ancestor)
 
 
 def _pulled_from(workspace: Workspace, parent: Parent) -> str | None:

@@ -15,7 +15,7 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -24,13 +24,7 @@ from typing import IO, Any
 
 import torch
 
-from zoo.domain.limits import (
-    DIMENSIONS,
-    MIB,
-    PICKLE_BYTES,
-    SHARED_WEIGHTS,
-    TENSORS,
-)
+from zoo.domain.limits import DIMENSIONS, MIB, PICKLE_BYTES, SHARED_WEIGHTS, TENSORS
 from zoo.errors import InvalidWeights
 
 __all__ = ["CODE", "ODD", "check_pickled"]
@@ -52,6 +46,10 @@ HARMLESS = re.compile(
 GATHERS = re.compile(r"collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.set")
 """What goes through what it is given: only lists and dicts that are in the file."""
 
+LITERALS = frozenset(
+    ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1")
+)
+CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True, "EMPTY_TUPLE": ()}
 WIDTHS = {
     "Bool": 1,
     "Byte": 1,
@@ -77,14 +75,14 @@ class Global:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a call would make."""
+class Call:
+    """A call of it."""
 
     name: str
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
 
 
-class Pairs(list[Any]):
+class Pairs(list[object]):
     """A dict: nothing is hashed, which of nested tuples can take for ever."""
 
 
@@ -161,23 +159,21 @@ def _check(path: Path, size: int, file: IO[bytes], count: int) -> None:
         if number and not file.read(1):
             return  # PyTorch says what is missing
         file.seek(-1 if number else 0, io.SEEK_CUR)
-        asked = _Asked(path, size)
+        machine = _Machine(path, size)
         for code, argument, _ in pickletools.genops(limited):  # type: ignore[arg-type]
-            asked.step(code.name, argument)
+            machine.step(code.name, argument)
 
 
 class _Limited:
-    """A file of which pickles may take no more than the limit."""
+    """A file of which pickles may take no more than the limit, with what pickletools reads by."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path, self.file, self.taken = path, file, 0
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes."""
         return self._counted(self.file.read(min(size, PICKLE_BYTES + 1)))
 
     def readline(self) -> bytes:
-        """Read a line."""
         return self._counted(self.file.readline(PICKLE_BYTES + 1))
 
     def _counted(self, data: bytes) -> bytes:
@@ -186,73 +182,80 @@ class _Limited:
         return data
 
 
-class _Asked:
+class _Machine:
     """What one pickle asks for, instruction by instruction."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.left = max(MIB, SHARED_WEIGHTS * size)
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.below: list[list[object]] = []
+        self.memo: dict[int, object] = {}
         self.tensors = 0
 
-    def step(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: Any) -> None:  # noqa: C901 - a table of instructions
         """Carry out one instruction.
 
         Raises:
             InvalidWeights: It asks for too much, or for code.
         """
-        if name in VALUES:
-            self.push(VALUES[name](argument))
-        elif name in ACTIONS:
-            ACTIONS[name](self, argument)
-        else:
-            raise InvalidWeights(self.path, ODD)
+        stack = self.stack
+        match name:
+            case "PROTO" | "STOP":
+                pass
+            case _ if name in LITERALS:
+                stack.append(argument)
+            case "NONE" | "NEWFALSE" | "NEWTRUE" | "EMPTY_TUPLE":
+                stack.append(CONSTANTS[name])
+            case "EMPTY_LIST" | "EMPTY_SET":
+                stack.append([])
+            case "EMPTY_DICT":
+                stack.append(Pairs())
+            case "GLOBAL":
+                stack.append(Global(argument.replace(" ", ".")))
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "MARK":
+                self.below.append(stack)
+                self.stack = []
+            case "BINPERSID":  # a storage: bytes of the file
+                stack.append(Call("storage", stack.pop()))
+            case "REDUCE" | "NEWOBJ":
+                code, arguments = self._top(2)
+                stack.append(self._called(code, arguments))
+            case "BUILD":
+                stack.pop()
+            case "TUPLE":
+                items = self._marked()
+                self.stack.append(tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._top(int(name[-1]))))
+            case "APPEND" | "SETITEM":
+                self._put(self._top(1 if name == "APPEND" else 2))
+            case "APPENDS" | "SETITEMS":
+                self._put(self._marked())
+            case _:
+                raise InvalidWeights(self.path, ODD)
 
-    def push(self, value: Any) -> None:
-        """Put a value on top."""
-        self.stack.append(value)
-
-    def mark(self, _: Any) -> None:
-        """What follows is together."""
-        self.below.append(self.stack)
-        self.stack = []
-
-    def keep(self, place: int) -> None:
-        """Remember what is on top."""
-        self.memo[place] = self.stack[-1]
-
-    def get(self, place: int) -> None:
-        """Once more, what was kept."""
-        self.push(self.memo[place])
-
-    def stored(self, _: Any) -> None:
-        """A storage: bytes of the file."""
-        self.push(Made("storage", self.stack.pop()))
-
-    def call(self, _: Any) -> None:
-        """What a call gives."""
-        code, given = self._top(2)
-        self.push(self._called(code, given))
-
-    def _top(self, count: int) -> list[Any]:
+    def _top(self, count: int) -> list[object]:
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
 
-    def _marked(self) -> list[Any]:
+    def _marked(self) -> list[object]:
         items, self.stack = self.stack, self.below.pop()
         return items
 
-    def _put(self, items: list[Any]) -> None:
+    def _put(self, items: list[object]) -> None:
         target = self.stack[-1]
         if isinstance(target, Pairs):
             self._check_keys(items[::2])
         if isinstance(target, list):
             target.extend(items)
 
-    def _check_keys(self, keys: Sequence[Any]) -> None:
+    def _check_keys(self, keys: Sequence[object]) -> None:
         """A tuple that holds another twice, which holds a third twice, is nothing to store, and
         takes for ever to hash.
         """
@@ -260,30 +263,30 @@ class _Asked:
             if isinstance(key, tuple) and any(isinstance(each, tuple) for each in key):
                 raise InvalidWeights(self.path, "has names that are nested tuples")
 
-    def _called(self, code: Any, given: Any) -> Any:
+    def _called(self, code: object, arguments: object) -> object:
         name = code.name if isinstance(code, Global) else ""
-        if not isinstance(given, tuple):
+        if not isinstance(arguments, tuple):
             raise InvalidWeights(self.path, ODD)
         if GATHERS.fullmatch(name):
-            self._check_gathered(name, given)
+            self._check_gathered(name, arguments)
             return Pairs()
         if REBUILT.fullmatch(name):
-            self._check_tensor(name, given)
+            self._check_tensor(name, arguments)
         elif name == "torch._utils._rebuild_meta_tensor_no_storage":
             raise InvalidWeights(self.path, "has tensors without values (of the device meta)")
         elif name == "torch._tensor._rebuild_from_type_v2":  # of a tensor that has attributes
-            return self._called(given[0], given[2])
+            return self._called(arguments[0], arguments[2])
         elif name.startswith("torch.") and not HARMLESS.fullmatch(name):
             raise InvalidWeights(
                 self.path, f"asks for {name:.100}, which plain weights do not need"
             )
         elif not HARMLESS.fullmatch(name):
             raise InvalidWeights(self.path, CODE)
-        return Made(name, given)
+        return Call(name, arguments)
 
-    def _check_gathered(self, name: str, given: tuple[Any, ...]) -> None:
-        items = given[0] if given else []
-        if len(given) > 1 or not isinstance(items, list):
+    def _check_gathered(self, name: str, arguments: tuple[object, ...]) -> None:
+        items = arguments[0] if arguments else []
+        if len(arguments) > 1 or not isinstance(items, list):
             raise InvalidWeights(self.path, CODE)
         if name.endswith("OrderedDict") and not isinstance(items, Pairs):
             if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in items):
@@ -292,15 +295,15 @@ class _Asked:
         else:
             self._check_keys(items)
 
-    def _check_tensor(self, name: str, given: tuple[Any, ...]) -> None:
+    def _check_tensor(self, name: str, arguments: tuple[Any, ...]) -> None:
         self.tensors += 1
         if self.tensors > TENSORS:
             raise InvalidWeights(self.path, f"has more than {TENSORS:,} tensors")
-        storage, shape = given[0].given[1], given[2]
+        storage, shape = arguments[0].arguments[1], arguments[2]
         if len(shape) > DIMENSIONS:
             raise InvalidWeights(self.path, f"has a tensor of {len(shape):,} dimensions")
         if name.endswith("v3"):
-            width = getattr(torch, given[6].name[6:]).itemsize
+            width = getattr(torch, arguments[6].name[6:]).itemsize
         else:
             width = WIDTHS[storage.name.removeprefix("torch.").removesuffix("Storage")]
         self.left -= prod(shape) * width
@@ -310,39 +313,3 @@ class _Asked:
                 f"is small for its tensors: they would take more than {SHARED_WEIGHTS} times "
                 "its size",
             )
-
-
-VALUES: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"),
-        lambda argument: argument,
-    ),
-    "NONE": lambda _: None,
-    "NEWFALSE": lambda _: False,
-    "NEWTRUE": lambda _: True,
-    "EMPTY_TUPLE": lambda _: (),
-    "EMPTY_LIST": lambda _: [],
-    "EMPTY_SET": lambda _: [],
-    "EMPTY_DICT": lambda _: Pairs(),
-    "GLOBAL": lambda argument: Global(argument.replace(" ", ".")),
-}
-"""Instructions that put something on the stack."""
-
-ACTIONS: dict[str, Callable[[_Asked, Any], None]] = {
-    **dict.fromkeys(("PROTO", "STOP"), lambda _, __: None),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Asked.keep),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Asked.get),
-    **dict.fromkeys(("REDUCE", "NEWOBJ"), _Asked.call),
-    "MARK": _Asked.mark,
-    "BINPERSID": _Asked.stored,
-    "BUILD": lambda asked, _: asked.stack.pop() and None,
-    "TUPLE": lambda asked, _: asked.push(tuple(asked._marked())),
-    "TUPLE1": lambda asked, _: asked.push(tuple(asked._top(1))),
-    "TUPLE2": lambda asked, _: asked.push(tuple(asked._top(2))),
-    "TUPLE3": lambda asked, _: asked.push(tuple(asked._top(3))),
-    "APPEND": lambda asked, _: asked._put(asked._top(1)),
-    "APPENDS": lambda asked, _: asked._put(asked._marked()),
-    "SETITEM": lambda asked, _: asked._put(asked._top(2)),
-    "SETITEMS": lambda asked, _: asked._put(asked._marked()),
-}
-"""Those that take something from it, or put it together."""

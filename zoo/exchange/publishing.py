@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
@@ -20,8 +20,7 @@ from zoo.domain.network import CONFIG
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
-from zoo.exchange.origins import base_models
-from zoo.exchange.published import keep_published, published
+from zoo.exchange.origins import base_models, keep_published, published
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Published(Result):
     revision: str
     exported: Exported
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["exported"]
@@ -83,8 +82,8 @@ def publish(
         raise InvalidOption(f"the source '{source}' publishes nothing")
     # Older zoos have kept what was typed, such as the address of the repository's page.
     known = {
-        place.revision
-        for where, place in published(workspace).items()
+        entry.revision
+        for where, entry in published(workspace).items()
         if hub_address(where) == f"hf://{locator}"
     }
     with workspace.scratch() as scratch:
@@ -128,7 +127,7 @@ def _pulled(
                 yield origin.get("revision", "")
 
 
-def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, object]:
     bases = base_models(workspace, manifest)
     facts = {
         "license": manifest.license,

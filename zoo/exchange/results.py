@@ -33,7 +33,7 @@ TIMEOUT = 30
 Results = dict[str, dict[str, float]]
 
 
-def read_results(places: Sequence[str]) -> Results:
+def read_results(tables: Sequence[str]) -> Results:
     """Metrics by name of the weights, from files or ``https://`` addresses.
 
     Metrics are named as the columns are (``top1``); those of a table other than ImageNet's own have
@@ -43,15 +43,15 @@ def read_results(places: Sequence[str]) -> Results:
         InvalidOption: A table cannot be read.
         Unavailable: An address does not answer.
     """
-    found: Results = {}
-    for place in places:
-        prefix = _prefix(place)
-        for row in _rows(place):
+    results: Results = {}
+    for table in tables:
+        prefix = _prefix(table)
+        for row in _rows(table):
             numbers = {f"{prefix}{key}": value for key, value in _numbers(row)}
             # The first row of a name is its best; others are of other sizes of image.
-            known = found.setdefault(str(row[NAME]), {})
+            known = results.setdefault(str(row[NAME]), {})
             known.update({key: value for key, value in numbers.items() if key not in known})
-    return found
+    return results
 
 
 def joined(entries: Iterable[CatalogEntry], results: Results) -> Iterator[CatalogEntry]:
@@ -70,10 +70,10 @@ def joined(entries: Iterable[CatalogEntry], results: Results) -> Iterator[Catalo
         raise UnknownName("name in a table of results", first, hint="it is from another source")
 
 
-def _rows(place: str) -> Iterator[dict[str, str]]:
-    reader = csv.DictReader(_text(place).splitlines())
+def _rows(table: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(_text(table).splitlines())
     if NAME not in (reader.fieldnames or ()):
-        raise InvalidOption(f"{place}: not a table of results: it has no column '{NAME}'")
+        raise InvalidOption(f"{table}: not a table of results: it has no column '{NAME}'")
     yield from (row for row in reader if row[NAME])
 
 
@@ -89,22 +89,22 @@ def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
             yield key, value
 
 
-def _text(place: str) -> str:
+def _text(table: str) -> str:
     try:
-        if not place.startswith(("http://", "https://")):
-            return Path(place).read_text(encoding="utf-8")
-        with urlopen(place, timeout=TIMEOUT) as answer:  # noqa: S310 - no other scheme gets here
+        if not table.startswith(("http://", "https://")):
+            return Path(table).read_text(encoding="utf-8")
+        with urlopen(table, timeout=TIMEOUT) as answer:  # noqa: S310 - no other scheme gets here
             body: bytes = answer.read(LIMIT)
             return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidOption(f"{place}: not a table of results: it is not text") from error
+        raise InvalidOption(f"{table}: not a table of results: it is not text") from error
     except URLError as error:
-        raise Unavailable(urlsplit(place).hostname or place, f"{error.reason}") from error
+        raise Unavailable(urlsplit(table).hostname or table, f"{error.reason}") from error
     except OSError as error:
-        raise InvalidOption(f"{place}: {error.strerror or error}") from error
+        raise InvalidOption(f"{table}: {error.strerror or error}") from error
 
 
-def _prefix(place: str) -> str:
-    stem = PurePosixPath(urlsplit(place).path.replace("\\", "/")).stem
+def _prefix(table: str) -> str:
+    stem = PurePosixPath(urlsplit(table).path.replace("\\", "/")).stem
     name = re.sub(r"\W+", "_", stem.removeprefix("results-"))
     return "" if stem == MAIN else f"{name}_"

@@ -59,8 +59,8 @@ class LocalFiles:
         """The files that may be the promised one; none if nothing tells them apart."""
         if self._files is None:
             files: list[File] = []
-            for found in self._manifests():
-                files += [*found.weights, *found.files]
+            for manifest in self._manifests():
+                files += [*manifest.weights, *manifest.files]
             self._files = files  # whole: weights are looked for in another thread
         name = Path(promised.path).name
         for file in self._files:
@@ -75,14 +75,14 @@ class LocalFiles:
         """The newest manifests that speak of the same place, or of the same bytes."""
         digests = [file.sha256 for file in self._release.files if file.sha256][:ASKED]
         repo = self._release.locator.partition("@")[0]
-        wanted = [text.encode() for text in (f'"{repo}', *digests)]
-        kept = sorted(self._store.files("manifests"), key=lambda file: file.at, reverse=True)
+        sought = [text.encode() for text in (f'"{repo}', *digests)]
+        newest = sorted(self._store.files("manifests"), key=lambda file: file.at, reverse=True)
         parsed = 0
-        for file in kept[:LOOKED_AT]:
+        for file in newest[:LOOKED_AT]:
             try:
                 digest = Digest("blake3", Path(file.name).stem)
                 text = b"".join(self._store.read("manifests", digest, 0, MANIFEST_BYTES))
-                if not any(each in text for each in wanted):
+                if not any(each in text for each in sought):
                     continue
                 yield self._store.manifest(digest)
             except ZooError:  # what is damaged, or no manifest, is no help

@@ -45,7 +45,7 @@ def trace_all(workspace: Workspace, source: str, *, progress: Progress = silent)
     that cannot be traced, even one that ends the process it is traced in, keeps no other from it.
     """
     registry = workspace.registry
-    wanted: list[Network] = []
+    networks: list[Network] = []
     versions: dict[str, str] = {}
     backbones = plugins.names("zoo.backbones")
     listed = registry.architectures(source)
@@ -56,20 +56,20 @@ def trace_all(workspace: Workspace, source: str, *, progress: Progress = silent)
             continue  # what the hub lists is of any library
         versions[plugin] = plugins.backbone_version(plugin)
         known = registry.traced(plugin, versions[plugin])
-        wanted += [(plugin, name) for name in sorted(architectures - known)]
+        networks += [(plugin, name) for name in sorted(architectures - known)]
     failed: dict[str, str] = {}
-    with progress(f"tracing what {source} lists", len(wanted)) as task:
-        for (plugin, name), found in _traced(wanted, workspace.root):
-            if isinstance(found, Hierarchy):
-                registry.keep_hierarchy(plugin, versions[plugin], found)
+    with progress(f"tracing what {source} lists", len(networks)) as task:
+        for (plugin, name), outcome in _traced(networks, workspace.root):
+            if isinstance(outcome, Hierarchy):
+                registry.keep_hierarchy(plugin, versions[plugin], outcome)
             else:
-                failed[name] = found
+                failed[name] = outcome
             task.advance()
-    return Traced(traced=len(wanted) - len(failed), failed=failed)
+    return Traced(traced=len(networks) - len(failed), failed=failed)
 
 
 def _traced(
-    wanted: list[Network], root: Path | None = None
+    networks: list[Network], root: Path | None = None
 ) -> Iterator[tuple[Network, Hierarchy | str]]:
     """Each with its hierarchy, or why it has none.
 
@@ -77,7 +77,7 @@ def _traced(
     beside it. These are tried again one after the other, and the rest goes on. What the zoo in
     ``root`` trusts may be imported.
     """
-    left, processes = wanted[::-1], cores()
+    left, processes = networks[::-1], cores()
     while left:
         running: dict[Future[Hierarchy | str], Network] = {}
         pool = _pool(processes, root)
@@ -88,8 +88,8 @@ def _traced(
                     running[pool.submit(_trace, *left[-1])] = left[-1]
                     left.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    found = future.result()
-                    yield running.pop(future), found
+                    outcome = future.result()
+                    yield running.pop(future), outcome
         except BrokenProcessPool:
             pass
         finally:

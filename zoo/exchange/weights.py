@@ -39,10 +39,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             raise InvalidWeights(path, f"damaged: {error}") from error
         return loaded
     check_pickled(path)
-    found = _tensors(path, _unpickle(path))
-    for name, tensor in found.items():
+    tensors = _tensors(path, _unpickle(path))
+    for name, tensor in tensors.items():
         _check_plain(path, name, tensor)
-    return found
+    return tensors
 
 
 def _unpickle(path: Path) -> Any:

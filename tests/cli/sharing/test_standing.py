@@ -33,7 +33,7 @@ def test_a_fetch_names_what_is_new_what_moved_and_what_is_gone(
 def test_a_fetch_of_many_names_prints_some(
     bare: Run, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo_cli.follow.SHOWN", 2)
+    monkeypatch.setattr("zoo_cli.remotes.SHOWN", 2)
     for number in range(4):
         bare("tag", NAME, f"{NAME}:v{number}")
         bare("push", f"{NAME}:v{number}", "--to", "./store")

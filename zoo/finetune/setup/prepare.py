@@ -144,7 +144,7 @@ def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
     for phase in recipe.plan():
         hierarchy.boundary(phase.freeze)
     if recipe.at not in ("auto", HEAD):
-        unit_named(hierarchy, recipe.at)
+        unit_named(hierarchy, recipe.at, also=("head", "auto"))
 
 
 def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Dataset:

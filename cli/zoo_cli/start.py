@@ -1,4 +1,4 @@
-"""zoo init, index, plugins, remote: set a zoo up."""
+"""zoo init, index, plugins: set a zoo up."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo import config
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
 
-__all__ = ["index", "init", "plugins", "remote"]
+__all__ = ["index", "init", "plugins"]
 
 
-@click.command()
+@command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
-@as_json
-@home_option
 def init(folder: Path | None, as_json: bool) -> None:
     """Make a zoo in FOLDER (default: --home, ZOO_HOME, or the current folder).
 
@@ -32,32 +30,35 @@ def init(folder: Path | None, as_json: bool) -> None:
     """
     import zoo
 
+    # Not open_zoo(): there may be none yet.
     named = click.get_current_context().meta.get("home") or config.home()
-    place: Path = folder or named or Path()
-    existed = zoo.Zoo.exists(place)
-    with zoo.init(place) as made:
-        if as_json:
-            print_json({"root": str(made.root), "created": not existed})
-        else:
-            what = "there is a zoo already in" if existed else "created an empty zoo in"
-            click.echo(f"{what} {made.root}")
+    home: Path = folder or named or Path()
+    existed = zoo.Zoo.exists(home)
+    with zoo.init(home) as opened:
+        root = opened.root
+    if as_json:
+        print_json({"root": str(root), "created": not existed})
+    else:
+        click.echo(f"{'there is a zoo already' if existed else 'created an empty zoo'} in {root}")
 
 
-@click.command()
+@command()
 @click.argument("source")
-@click.option("--deep", is_flag=True, help="Trace all their networks, too (timm: minutes).")
+@flag("--deep", help="Trace all their networks, too (timm: minutes).")
 @click.option("--library", help="With hub: only what belongs to this library (timm).")
 @click.option("--author", help="With hub: only what belongs to this owner.")
+@click.option("--limit", type=POSITIVE, help="With hub: at most this many, the newest first.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="With hub: at most this many, the newest first."
+    "--results",
+    multiple=True,
+    metavar="FILE|URL",
+    help="Join a table of results that timm publishes; repeatable.",
 )
-@click.option("--results", multiple=True, metavar="FILE|URL", help="Join a table of results that "
-              "timm publishes; repeatable.")  # fmt: skip
-@click.option("--forget", is_flag=True, help="Remove the listing instead: of --author, or all. "
-              "Checkpoints that were pulled stay.")  # fmt: skip
-@as_json
-@home_option
-def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -> None:
+@flag(
+    "--forget",
+    help="Remove the listing instead: of --author, or all. Checkpoints that were pulled stay.",
+)
+def index(source: str, deep: bool, forget: bool, as_json: bool, **query: Any) -> None:
     """List the checkpoints of SOURCE, so that they can be searched and pulled.
 
     SOURCE is the name of a source plugin: timm, torchvision or transformers (all published
@@ -77,15 +78,15 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
     """
     zoo = open_zoo()
     if forget:
-        _forget(zoo, source, wanted, as_json)
+        _forget(zoo, source, query, as_json)
         return
-    done = zoo.index(source, **wanted)
+    done = zoo.index(source, **query)
     report = done.to_json()
     if done.skipped:
         shown = ", ".join(done.skipped[:3]) + (", …" if len(done.skipped) > 3 else "")
         note(f"{len(done.skipped):,} that cannot be read are skipped: {shown}")
     if done.unheard:
-        asked = " and ".join(f"--{key} {value}" for key, value in wanted.items() if value)
+        asked = " and ".join(f"--{key} {value}" for key, value in query.items() if value)
         note(f"{source} lists nothing for {asked or 'that'}; check the spelling")
     if deep:
         traced = zoo.trace(source)
@@ -101,9 +102,9 @@ def index(source: str, deep: bool, forget: bool, as_json: bool, **wanted: Any) -
             note(clean(f"{name} could not be traced: {why}"))
 
 
-def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> None:
-    author = wanted.pop("author")
-    if any(wanted.values()):
+def _forget(zoo: Zoo, source: str, query: dict[str, Any], as_json: bool) -> None:
+    author = query.pop("author")
+    if any(query.values()):
         raise click.UsageError("--forget goes with --author only")
     forgotten = zoo.forget_listing(source, author)
     if as_json:
@@ -112,8 +113,7 @@ def _forget(zoo: Zoo, source: str, wanted: dict[str, Any], as_json: bool) -> Non
         click.echo(f"{source}: {forgotten:,} checkpoints are no longer listed")
 
 
-@click.command()
-@as_json
+@command(home=False)
 def plugins(as_json: bool) -> None:
     """List the plugins: backbones, sources, heads and remotes, where from, and whether they work.
 
@@ -134,55 +134,3 @@ def plugins(as_json: bool) -> None:
         for plugin in found
     ]
     table(("KIND", "NAME", "FROM", ""), rows)
-
-
-@click.group(invoke_without_command=True)
-@as_json
-@home_option
-@click.pass_context
-def remote(context: click.Context, as_json: bool) -> None:
-    """List the remotes that have a short name here, or change them.
-
-    \b
-    Examples:
-      zoo remote
-      zoo remote add team /mnt/team/zoo
-      zoo push team/flowers --to team
-    """
-    if context.invoked_subcommand:
-        return
-    known = open_zoo().remotes()
-    if as_json:
-        print_json([{"name": name, "location": place} for name, place in sorted(known.items())])
-    elif known:
-        table(("NAME", "LOCATION"), sorted(known.items()))
-    else:
-        note("no remotes yet; add one: zoo remote add NAME LOCATION")
-
-
-@remote.command("add")
-@click.argument("name")
-@click.argument("location")
-@as_json
-@home_option
-def remote_add(name: str, location: str, as_json: bool) -> None:
-    """Give the remote at LOCATION (a folder or a URL) a short NAME."""
-    zoo = open_zoo()
-    zoo.add_remote(name, location)
-    if as_json:
-        print_json({"name": name, "location": zoo.remotes()[name]})
-    else:
-        note(f"{name} is {location}")
-
-
-@remote.command("remove")
-@click.argument("name")
-@as_json
-@home_option
-def remote_remove(name: str, as_json: bool) -> None:
-    """Forget the short NAME. Nothing is deleted at the remote."""
-    open_zoo().remove_remote(name)
-    if as_json:
-        print_json({"name": name})
-    else:
-        note(f"{name} is removed; nothing was deleted there")

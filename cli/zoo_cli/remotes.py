@@ -1,4 +1,4 @@
-"""zoo clone, fetch: know what a remote has, without its weights."""
+"""zoo remote, clone, fetch: name remotes, and know what they have, without its weights."""
 
 from __future__ import annotations
 
@@ -9,23 +9,69 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.errors import ZooError
-from zoo_cli.command import as_json, home_option, open_zoo
+from zoo_cli.command import command, group, open_zoo
 from zoo_cli.errors import failure
-from zoo_cli.output import clean, note, print_json
+from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
     from zoo.transfer.fetch import Fetched
 
-__all__ = ["clone", "fetch"]
+__all__ = ["clone", "fetch", "remote"]
 
 SHOWN = 20
 """Names of a kind that are printed; JSON has all."""
 
 
-@click.command()
+@group
+@click.pass_context
+def remote(context: click.Context, as_json: bool) -> None:
+    """List the remotes that have a short name here, or change them.
+
+    \b
+    Examples:
+      zoo remote
+      zoo remote add team /mnt/team/zoo
+      zoo push team/flowers --to team
+    """
+    if context.invoked_subcommand:
+        return
+    known = open_zoo().remotes()
+    if as_json:
+        print_json(
+            [{"name": name, "location": location} for name, location in sorted(known.items())]
+        )
+    elif known:
+        table(("NAME", "LOCATION"), sorted(known.items()))
+    else:
+        note("no remotes yet; add one: zoo remote add NAME LOCATION")
+
+
+@command("add", of=remote)
+@click.argument("name")
+@click.argument("location")
+def remote_add(name: str, location: str, as_json: bool) -> None:
+    """Give the remote at LOCATION (a folder or a URL) a short NAME."""
+    zoo = open_zoo()
+    zoo.add_remote(name, location)
+    if as_json:
+        print_json({"name": name, "location": zoo.remotes()[name]})
+    else:
+        note(f"{name} is {location}")
+
+
+@command("remove", of=remote)
+@click.argument("name")
+def remote_remove(name: str, as_json: bool) -> None:
+    """Forget the short NAME. Nothing is deleted at the remote."""
+    open_zoo().remove_remote(name)
+    if as_json:
+        print_json({"name": name})
+    else:
+        note(f"{name} is removed; nothing was deleted there")
+
+
+@command()
 @click.argument("remotes", nargs=-1, metavar="[REMOTE]...")
-@as_json
-@home_option
 def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     """Learn what REMOTE (default: every remote that has a short name) has now.
 
@@ -42,23 +88,21 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     names = remotes or sorted(zoo.remotes())
     if not names:
         raise click.UsageError("no remote has a short name yet: zoo remote add NAME LOCATION")
-    found: dict[str, Fetched] = {}
+    fetched: dict[str, Fetched] = {}
     failed: dict[str, ZooError] = {}
     for name in names:
         try:
-            found[name] = zoo.fetch(name)
+            fetched[name] = zoo.fetch(name)
         except ZooError as error:  # the others may be there
             failed[name] = error
-    _report(found, failed, as_json=as_json)
+    _report(fetched, failed, as_json=as_json)
     if failed:
         raise list(failed.values())[-1]
 
 
-@click.command()
+@command()
 @click.argument("remote")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
-@as_json
-@home_option
 def clone(remote: str, folder: Path | None, as_json: bool) -> None:
     """Make a zoo in FOLDER that follows the store at REMOTE, a folder or URL, as "origin".
 
@@ -73,27 +117,27 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
     from zoo_cli.output import terminal_progress
 
     named = click.get_current_context().meta.get("home")
-    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as made:
-        fetched = made.fetch("origin")
+    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as opened:
+        fetched = opened.fetch("origin")
         if not as_json:
-            click.echo(f"created a zoo in {made.root}")
+            click.echo(f"created a zoo in {opened.root}")
     _report({"origin": fetched}, {}, as_json=as_json)
 
 
-def _report(found: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool) -> None:
+def _report(
+    fetched_by_name: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool
+) -> None:
     if as_json:
-        print_json([
-            *(fetched.to_json() for fetched in found.values()),
-            *({"remote": name, "error": failure(why).to_json()} for name, why in failed.items()),
-        ])  # fmt: skip
+        errors = [{"remote": name, "error": failure(e).to_json()} for name, e in failed.items()]
+        print_json([*(fetched.to_json() for fetched in fetched_by_name.values()), *errors])
         return
-    for name, fetched in found.items():
+    for name, fetched in fetched_by_name.items():
         click.echo(
             f"{name}: {_count(fetched.refs, 'name')}, {_count(fetched.new, 'new checkpoint')}"
         )
         _list("new", [f"{ref}  {fetched.refs[ref].short}" for ref in fetched.added])
-        _list("moved", [f"{ref}  {old.short} to {new.short}"
-                        for ref, (old, new) in fetched.moved.items()])  # fmt: skip
+        moved = fetched.moved.items()
+        _list("moved", [f"{ref}  {old.short} to {new.short}" for ref, (old, new) in moved])
         _list("gone", [str(ref) for ref in fetched.gone])
         for ref, problem in fetched.damaged.items():
             note(clean(f"{name} has {ref} damaged: {problem}"))

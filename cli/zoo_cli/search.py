@@ -1,0 +1,262 @@
+"""zoo search, best, list-arch: find checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Unpack
+
+import click
+
+from zoo_cli.command import POSITIVE, command, flag, open_zoo
+from zoo_cli.output import clean, count, note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo import Zoo
+    from zoo.domain.query import Asked
+    from zoo.registry import Found
+
+__all__ = ["best", "list_arch", "search"]
+
+MOST_COUNTED = 1000
+"""To count millions takes seconds, and nobody looks at them all."""
+WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
+NONE = "-"
+
+
+def amount(text: str) -> int:
+    """Read a count with a suffix: ``30M``, ``1.2G``."""
+    from zoo.domain.query import SUFFIXES  # here, as other commands do without
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGbB]?)", text)
+    if match is None:
+        raise click.BadParameter(f"'{text}' is not a count: write 5000000, 5M or 1.2G")
+    try:
+        return int(float(match[1]) * SUFFIXES[match[2].lower()])
+    except OverflowError:
+        raise click.BadParameter(f"'{text}' is too large") from None
+
+
+@command()
+@click.argument("query", nargs=-1)
+@click.option(
+    "--sort",
+    help="name, params, input, num_classes, updated, accuracy, loss or metric.NAME; with - in "
+    "front, the largest first (-accuracy).",
+)
+@click.option(
+    "--arch", "architecture", help="As arch:ARCH; * stands for any characters (convnext*)."
+)
+@click.option("--license", help="As license:LICENSE (apache-2.0).")
+@click.option("--max-params", type=amount, metavar="COUNT", help="As params<=COUNT (30M).")
+@click.option("--num-classes", type=int, help="As num_classes=COUNT.")
+@click.option("--source", help="As source:SOURCE (timm, package).")
+@flag("--pulled", default=None, help="As pulled:yes: only what is here.")
+@click.option("--limit", type=POSITIVE, default=20, show_default=True)
+def search(
+    query: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    sort: str | None,
+    **asked: Unpack[Asked],
+) -> None:
+    """Search the checkpoints here, at fetched remotes, and in the catalog.
+
+    QUERY is words and filters; all must hold. A word is a part of a name, or a whole word of a
+    card, a tag, a data set or a class. A filter is a field, an operator and a value; quote it, as
+    < and > mean something else to a shell. HERE says "yes", or which remotes have it; and whether
+    what is here is ahead of, behind or diverged from what a remote had when it was fetched.
+
+    \b
+    Fields: name owner arch tag backbone head license dataset classes parent
+            source pulled params input num_classes frozen accuracy loss
+            updated metric.NAME
+    Operators: : for texts (* stands for any characters) and yes or no;
+               < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
+
+    \b
+    Examples:
+      zoo search convnext in12k
+      zoo search 'arch:convnext* params<30M input>=288' --sort -params
+      zoo search 'dataset:digits accuracy>=0.97 pulled:yes' --json
+    """
+    zoo, text = open_zoo(), " ".join(query)
+    found = zoo.search(text, sort=sort, limit=limit, **asked)
+    if as_json:
+        print_json([row.to_json() for row in found])
+        return
+    _print_found(found, f"{text} {sort or ''}")
+    total = zoo.count(text, at_most=MOST_COUNTED, **asked)
+    if not total:
+        _note_nothing(zoo, f"{text} params" if asked["max_params"] else text)
+    elif total > len(found):
+        many = f"more than {total}" if total == MOST_COUNTED else str(total)
+        note(f"{len(found)} of {many}; --limit shows more")
+
+
+def _note_nothing(zoo: Zoo, asked: str) -> None:
+    if not zoo.count(at_most=1):
+        _note_empty(zoo)
+        return
+    note("nothing matches; fewer words or filters find more")
+    if not zoo.is_indexed("timm"):
+        note("timm's checkpoints are not listed here yet: zoo index timm")
+    elif "params" in asked:
+        note("checkpoints with an unknown number of parameters match no filter on params")
+
+
+def _print_found(found: Sequence[Found], asked: str) -> None:
+    """Print what was found, with a column for each field that ``asked`` names."""
+    shown = USUAL | {
+        field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)
+    }
+    if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
+        shown |= COMPARED
+    metrics = re.findall(r"\bmetric\.([\w.]+)", asked)
+    table(
+        [*map(str.upper, shown), *(f"metric.{metric}" for metric in metrics)],
+        [
+            [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
+            for row in found
+        ],
+        LEAST_FIRST.split(),
+    )
+
+
+def _note_empty(zoo: Zoo) -> None:
+    """Say what fills an empty registry."""
+    note("the registry is empty; list timm's checkpoints: zoo index timm")
+    for name in zoo.remotes():
+        note(f"what {clean(name)} has is not known here yet: zoo fetch {clean(name)}")
+
+
+def _here(row: Found) -> str:
+    """Where it is; and its status against what remotes have under the same name."""
+    if not row.pulled:
+        statuses = {
+            there.here for there in row.at_remotes if there.remote in row.remotes and there.here
+        }
+        status = f" (here: {', '.join(sorted(statuses))})" if statuses else ""
+        return (", ".join(row.remotes) or NONE) + status
+    same = [there.remote for there in row.at_remotes if there.here == "same"]
+    others = [
+        WORDS[there.here].format(there.remote) for there in row.at_remotes if there.here in WORDS
+    ]
+    return ", ".join(["yes", *same, *others])
+
+
+def _metric(row: Found, name: str) -> str:
+    return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
+
+
+USUAL: dict[str, Callable[[Found], str]] = {
+    "name": lambda row: row.name,
+    "params": lambda row: count(row.params),
+    "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
+    "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
+    "license": lambda row: row.license or NONE,
+    "here": _here,
+    "accuracy": lambda row: _metric(row, "accuracy"),
+}
+EXTRA: dict[str, Callable[[Found], str]] = {
+    "loss": lambda row: _metric(row, "loss"),
+    "head": lambda row: row.head or NONE,
+    "frozen": lambda row: NONE if row.frozen is None else f"{row.frozen:.0%}",
+    "dataset": lambda row: ", ".join(row.datasets) or NONE,
+    "source": lambda row: ", ".join(row.sources) or NONE,
+    "updated": lambda row: (row.updated or NONE)[:10],
+}
+COMPARED: dict[str, Callable[[Found], str]] = {
+    "checkpoint": lambda row: row.manifest.short if row.manifest else NONE,
+    "moved": lambda row: row.updated or NONE,
+}
+"""Where a name points at one thing here and at another elsewhere."""
+LEAST_FIRST = (
+    "CLASSES INPUT LICENSE MOVED HERE PARAMS SOURCE HEAD DATASET UPDATED FROZEN LOSS ACCURACY"
+)
+"""Columns that make room on a narrow terminal."""
+
+
+@command()
+@click.argument("words", nargs=-1)
+@click.option("--dataset", help="What it was trained on (the folder's name); * is any characters.")
+@click.option("--metric", default="accuracy", show_default=True, help="What to rank by.")
+@click.option(
+    "--lowest/--highest",
+    default=None,
+    help="Which end is best (default: the lowest for a loss or error, else the highest).",
+)
+def best(
+    words: tuple[str, ...], dataset: str | None, metric: str, lowest: bool | None, as_json: bool
+) -> None:
+    """Show the checkpoint with the best result on a dataset, here or at a fetched remote.
+
+    WORDS and filters are those of zoo search.
+
+    \b
+    Examples:
+      zoo best --dataset digits
+      zoo best --dataset digits --metric loss "params<5M"
+      zoo best --dataset flowers arch:convnext* --json
+    """
+    text = " ".join(words)
+    winner = open_zoo().best(text, metric=metric, dataset=dataset, lowest=lowest)
+    if as_json:
+        print_json(winner.to_json())
+        return
+    first = winner.found
+    digest = first.manifest.short if first.manifest else "published"
+    network = f"{first.architecture}, {count(first.params)} parameters"
+    click.echo(clean(f"{first.name}  {digest}  {metric} {winner.value:.6g}  {network}"))
+    note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
+    if winner.ties:
+        note(f"as good: {', '.join(winner.ties[:3])}")
+    if others := winner.other_data[:3]:
+        note(f"{', '.join(others)}: measured on other images, so the numbers do not compare")
+
+
+@command("list-arch")
+@click.argument("pattern", default="*")
+def list_arch(pattern: str, as_json: bool) -> None:
+    """List the architectures that there are weights of; with the name of one, all its weights.
+
+    In PATTERN, * stands for any characters. Weights are listed with the team's fine-tunes beside
+    the public ones.
+
+    \b
+    Examples:
+      zoo list-arch "convnext*"
+      zoo list-arch resnet50
+    """
+    zoo = open_zoo()
+    found = zoo.architectures(pattern)
+    if as_json:
+        print_json(found.to_json())
+        return
+    if found.weights:
+        shown = ("name", "head", "classes", "license", "here", "accuracy")
+        tell = (
+            EXTRA
+            | USUAL
+            | {"here": lambda row: "yes" if row.pulled else ", ".join(row.remotes) or NONE}
+        )
+        table(
+            [*map(str.upper, shown)],
+            [[tell[field](row) for field in shown] for row in found.weights],
+        )
+        return
+    header = ("ARCHITECTURE", "PLUGIN", "PARAMS", "HERE", "REMOTE", "CATALOG")
+    rows = [
+        (
+            known.architecture,
+            known.backbone,
+            count(known.params),
+            known.checkpoint or NONE,
+            known.remote or NONE,
+            known.catalog or NONE,
+        )
+        for known in found.architectures
+    ]
+    table(header, rows)
+    if not found.architectures:
+        _note_empty(zoo)

@@ -1,0 +1,252 @@
+"""zoo show, tree, log: all that is known of one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.domain.task import SCORE
+from zoo_cli.command import command, flag, open_zoo
+from zoo_cli.output import clean, count, note, print_json, size, table
+
+if TYPE_CHECKING:
+    from zoo.lookup.check import Check
+    from zoo.lookup.lineage import Lineage, Step
+
+__all__ = ["log", "show", "tree"]
+
+DEEPEST = 20
+"""Generations that are indented; a line has an end."""
+OF_REF = ("name", "manifest", "deleted", "at_remotes", "history")
+CLASSES = 60
+"""Characters of class names that are shown, beside the first one."""
+FIRST = """
+    kind name manifest refs remotes at_remotes bytes license backbone backbone.plugin
+    backbone.architecture architecture tag params head.kind input_size preprocessing.input_size
+    num_classes head.num_classes classes parents freeze.boundary recipe.data recipe.strategy
+    recipe.epochs datasets updated provenance.source provenance.warning sources children pull
+    terms.limits terms.unknown terms.warning unproven metrics.downloads
+"""
+"""What `zoo show` prints without --all."""
+
+
+@command()
+@click.argument("name")
+@flag(
+    "--all",
+    "all_",
+    help="Show all that is known, not only the most asked for: recipe, provenance, files, "
+    "preprocessing, metrics, card.",
+)
+def show(name: str, all_: bool, as_json: bool) -> None:
+    """Show what is known of NAME: a checkpoint here, or one in the catalog.
+
+    The JSON has all of it, with --all or without.
+
+    \b
+    Examples:
+      zoo show timm/resnet50.a1_in1k
+      zoo show team/flowers:v3 --all
+      zoo show team/flowers:v3 --json
+    """
+    data = open_zoo().show(name).to_json()
+    if as_json:
+        print_json(data)
+        return
+    known = [(clean(key), clean(value)) for key, value in _lines(data)]
+    scores = {f"metrics.{score}{end}" for score in SCORE.values() for end in ("", "_low", "_high")}
+    lines = [(key, value) for key, value in known if all_ or key in scores | {*FIRST.split()}]
+    width = max(len(key) for key, _ in lines) + 1
+    for key, value in lines:
+        click.echo(f"{key + ':':{width}} {value}")
+    if len(lines) < len(known):
+        note(f"--all shows {len(known) - len(lines)} lines more")
+
+
+def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Keys and values for people: nested ones under ``outer.inner``, nothing that is empty."""
+    lines = []
+    for name, value in data.items():
+        key = prefix + name
+        if value in (None, "", [], {}):
+            continue
+        if name == "classes":
+            lines.append((key, f"{len(value)}: {_listed(value)}"))
+        elif name in ("weights", "files"):
+            lines += [(file["name"], _file(file)) for file in value]
+        elif name in EACH:
+            lines += [(key, EACH[name](each)) for each in value]
+        elif isinstance(value, dict):
+            lines += _lines(value, f"{key}.")
+        elif isinstance(value, list | tuple):
+            lines.append((key, ", ".join(map(_short, value))))
+        else:
+            lines.append((key, size(value) if name == "bytes" else _short(value)))
+    return lines
+
+
+def at_remote(there: Mapping[str, Any]) -> str:
+    """What a remote has under a name, and the status of what is here."""
+    here = f", here: {there['here']}" if there["here"] else ""
+    return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
+
+
+EACH: dict[str, Callable[[dict[str, Any]], str]] = {
+    "at_remotes": at_remote,
+    "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
+    "locations": lambda each: f"{each['source']}: {each['locator']}",
+    "parents": lambda each: f"{each['ref']}  {each['manifest']}",
+}
+"""What has a line for each."""
+
+
+def _listed(classes: Sequence[str]) -> str:
+    shown = classes[0]
+    for name in classes[1:]:
+        if len(shown) + len(name) > CLASSES:
+            return f"{shown}; …"
+        shown += f"; {name}"
+    return shown
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _file(file: dict[str, Any]) -> str:
+    tensors = f", {file['tensors']} tensors" if "tensors" in file else ""
+    return f"{size(file['size'])}{tensors}, {file['sha256']}"
+
+
+@command()
+@click.argument("name")
+def tree(name: str, as_json: bool) -> None:
+    """Print the units, stages and head of a network.
+
+    NAME is a checkpoint, a catalog entry, or an architecture: resnet50, or torchvision/resnet50
+    where several plugins have one of that name.
+
+    "cut" marks a boundary at which the network can be entered: all that later units need passes
+    through it. A unit or stage name is what --freeze takes.
+
+    \b
+    Examples:
+      zoo tree timm/tf_efficientnet_lite0.in1k
+      zoo tree resnet50 --json
+    """
+    hierarchy = open_zoo().tree(name)
+    head = hierarchy.head
+    if as_json:
+        units = [
+            {key: value for key, value in unit.items() if key not in ("parameters", "buffers")}
+            for unit in hierarchy.to_json()["units"]
+        ]
+        end = {name: getattr(head, name) for name in ("modules", "params", "shape", "cut")}
+        known = {"architecture": hierarchy.architecture, "params": hierarchy.params}
+        print_json({**known, "units": units, "head": end})
+        return
+    number = f"{len(hierarchy.units)} units, {count(hierarchy.params)} parameters"
+    click.echo(f"{hierarchy.architecture}: {number}")
+    rows: list[tuple[object, ...]] = []
+    stage = ""
+    for unit in hierarchy.units:
+        shown, stage = ("" if unit.stage == stage else unit.stage), unit.stage
+        cut = "cut" if unit.cut else ""
+        rows.append((unit.depth, shown, unit.name, count(unit.params), _shape(unit.shape), cut))
+    cut = "cut" if head.cut else ""
+    modules = ", ".join(head.modules) or "none"
+    rows.append(("", "head", modules, count(head.params), _shape(head.shape), cut))
+    table(("DEPTH", "STAGE", "UNIT", "PARAMS", "OUTPUT", ""), rows)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "x".join(map(str, shape)) if shape else "-"
+
+
+@command()
+@click.argument("name")
+@flag("--ref", help="Only what the name pointed at.")
+def log(name: str, ref: bool, as_json: bool) -> None:
+    """Show the lineage of NAME to its root, all that derives from it, what fetched remotes have
+    under that name, and what the name pointed at before.
+
+    A declared parent is checked against bytes: the share of the weights that are the parent's, and
+    the units that wholly are. A warning says where the bytes disagree, or where a license leaves
+    out a limit that an ancestor has. The shares of all units are in the JSON.
+
+    \b
+    Examples:
+      zoo log team/flowers
+      zoo log team/flowers --ref
+      zoo log team/flowers --json
+    """
+    lineage = open_zoo().log(name)
+    if as_json:
+        data = lineage.to_json()
+        print_json({key: data[key] for key in OF_REF} if ref else data)
+        return
+    if not ref:
+        _print_lineage(lineage)
+    if lineage.deleted:
+        note(f"{lineage.name} was deleted; restore it: zoo delete --restore {lineage.name}")
+    for there in lineage.at_remotes:
+        click.echo(clean(f"at {at_remote(there.to_json())}"))
+    if lineage.history:
+        click.echo(f"history of {lineage.name}")
+        entries = [logged.entry for logged in lineage.history]
+        rows = [
+            (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
+            for entry in entries
+        ]
+        table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows)
+
+
+def _print_lineage(found: Lineage) -> None:
+    click.echo("lineage")
+    for depth, step in enumerate(found.ancestors):
+        indent = "  " * min(depth, DEEPEST)
+        click.echo(f"  {indent}{_step(step)}")
+        if step.check:
+            click.echo(f"  {indent}  {_check(step.check)}")
+    if found.descendants:
+        click.echo("descendants")
+    for step in found.descendants:
+        click.echo(f"  {'  ' * min((step.depth or 1) - 1, DEEPEST)}{_step(step)}")
+    for limit in found.terms.limits:
+        click.echo(clean(f"{limit.limit}: {limit.license}, from {limit.of}"))
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+
+
+def _check(check: Check) -> str:
+    """What the bytes say, in one line."""
+    if check.share is None:
+        return "cannot be checked"
+    whole = sum(unit.identical == unit.tensors for unit in check.units)
+    text = (
+        f"{'agrees' if check.agrees else 'DISAGREES'}: {check.share:.1%} of the weights, "
+        f"{whole} of {len(check.units)} units are its parent's"
+    )
+    return text if check.cosine is None else f"{text}; cosine {check.cosine:.3f}"
+
+
+def _step(step: Step) -> str:
+    parts = [step.name, step.manifest.short]
+    if step.problem:
+        parts.append(f"(cannot be read: {step.problem})")
+    elif not step.here:
+        parts.append("(not in this zoo)")
+    elif step.freeze:
+        parts.append(_frozen(step.freeze))
+    if accuracy := step.metrics.get("accuracy"):
+        parts.append(f"accuracy {accuracy:.4f}")
+    if step.source:
+        parts.append(f"from {step.source}")
+    return clean("  ".join(parts))
+
+
+def _frozen(freeze: Mapping[str, Any]) -> str:
+    none = freeze.get("frozen_units") == 0
+    return "nothing frozen" if none else f"frozen below {freeze['boundary']}"

@@ -1,0 +1,153 @@
+"""zoo predict, features, adapt: use a checkpoint on images, or in another form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.domain.surgery import parse_size
+from zoo.domain.task import TASKS
+from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
+from zoo_cli.output import clean, note, print_json, print_json_list, result, size
+
+if TYPE_CHECKING:
+    from zoo.backbones.predict import Prediction
+    from zoo.errors import InvalidImage
+
+__all__ = ["adapt", "features", "predict"]
+
+
+@command()
+@click.argument("name")
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--top",
+    type=POSITIVE,
+    default=3,
+    show_default=True,
+    help="How many classes to name.",
+)
+def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> None:
+    """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
+
+    Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
+    printed as soon as it is known. An image that cannot be read is told, the others go on, and the
+    exit status is 1.
+
+    \b
+    Examples:
+      zoo predict team/flowers photo.jpg
+      zoo predict team/flowers photos/ --json > predictions.json
+    """
+    bad: list[InvalidImage] = []
+    predictions = open_zoo().predictions(name, images, top=top, bad=bad)
+    if as_json:
+        print_json_list(prediction.to_json() for prediction in predictions)
+    else:
+        for prediction in predictions:
+            click.echo(_likely(prediction))
+    for error in bad[:-1]:  # the last one ends the command
+        note(str(error))
+    if bad:
+        raise bad[-1]
+
+
+def _likely(prediction: Prediction) -> str:
+    values = prediction.probabilities or prediction.logits
+    pairs = zip(prediction.classes, values, strict=True)
+    likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
+    return f"{clean(prediction.image)}: {likely}"
+
+
+@command(extra="--out")
+@click.argument("name")
+@click.argument("data")
+@click.option(
+    "--at",
+    default="head",
+    show_default=True,
+    metavar="UNIT",
+    help="Unit or stage whose output is taken (zoo tree lists them), or head: what the head gets.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=PATH,
+    help="The file to write (features.safetensors).",
+)
+@flag("--force", help="Replace the file if it exists.")
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    help="What the labels are; default: what the data looks like.",
+)
+@flag("--skip-bad", help="Skip and count images that cannot be read.")
+@click.option(
+    "--batch-size",
+    type=POSITIVE,
+    default=32,
+    show_default=True,
+    help="Images that run at once.",
+)
+@device_option
+def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Write what the checkpoint NAME makes of the images in DATA at one of its units, averaged
+    over all places: a vector of features for each image.
+
+    DATA is what zoo finetune takes. The file is safetensors: the features as `codes`,
+    labels, and in its metadata paths, classes, the unit and the checkpoint's digest.
+
+    \b
+    Example:
+      zoo features timm/tf_efficientnet_lite0.in1k flowers/ --at blocks.4 --out features.safetensors
+    """
+    written = open_zoo().features(name, data, out, **options)
+    if as_json:
+        print_json(written.to_json())
+    else:
+        number = f"{written.images} x {written.features} features"
+        skipped = f"; {written.skipped} bad images left out" if written.skipped else ""
+        of = f"{written.unit} of {written.manifest.short}{skipped}"
+        click.echo(f"{clean(written.path)}  {number} at {of}")
+
+
+@command()
+@click.argument("name")
+@click.argument("new")
+@click.option(
+    "--truncate",
+    metavar="UNIT",
+    help="Keep all up to this unit or stage (zoo tree lists them; also a count, 6 or -2, or a "
+    "share, 75%); its output is pooled.",
+)
+@click.option("--image-size", metavar="SIZE", help="Height and width: 320, or 320x256.")
+@click.option("--channels", type=POSITIVE, help="Channels of the input.")
+@click.option(
+    "--without", metavar="UNIT", multiple=True, help="Remove this residual unit; repeatable."
+)
+@flag("--convolutional", help="Classify every position of larger images (AlexNet, VGG).")
+@click.option("--classes", type=POSITIVE, help="Number of classes of a new head.")
+@click.option("--head", default="linear", show_default=True, help="Kind of the new head.")
+def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any) -> None:
+    """Keep the checkpoint NAME as NEW in another form: shallower, for other images, or with another
+    head.
+
+    What can be kept of its weights is kept: tensors that stay the same are stored once. Position
+    embeddings are interpolated, weights for other channels summed or repeated, and a new head is
+    untrained.
+
+    \b
+    Examples:
+      zoo adapt timm/tf_efficientnet_lite0.in1k team/shallow --truncate blocks.4
+      zoo adapt timm/vit_base_patch16_224.augreg_in21k team/vit-384 --image-size 384
+      zoo adapt team/flowers team/gray --channels 1
+    """
+    height_width = parse_size(image_size) if image_size else None
+    adapted = open_zoo().adapt(name, new, image_size=height_width, **how)
+    if as_json:
+        print_json(adapted.to_json())
+    else:
+        present = f"of which {size(adapted.shared)} already present"
+        result(adapted.ref, adapted.manifest, f"from {name}: {size(adapted.nbytes)}, {present}")

@@ -1,0 +1,56 @@
+"""Weights with NaN or infinite values are kept, with one line that names them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.hub_server import HubServer
+from safetensors.torch import save, save_file
+
+from zoo.exchange.acquire import acquire
+from zoo.exchange.importing import _is_finite
+from zoo.store.files import add_weights
+from zoo.workspace import Workspace
+
+RESNET = "timm/test_resnet.r160_in1k"
+FLOATS = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.float8_e4m3fn, torch.float8_e5m2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_each_float_dtype_is_looked_through(
+    workspace: Workspace, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    info = torch.finfo(dtype)
+    plain = torch.tensor([info.max, info.min, 0.0, -0.0, info.tiny, 1.0], dtype=dtype)
+    odd = {"nan": float("nan")}
+    if dtype != torch.float8_e4m3fn:  # has no infinity
+        odd |= {"inf": float("inf"), "minus": -float("inf")}
+    tensors = {"plain": plain.repeat(3, 5)}
+    for name, value in odd.items():
+        tensors[name] = plain.repeat(3, 5)
+        tensors[name][2, 7] = torch.tensor(value, dtype=dtype)
+    save_file(tensors, tmp_path / "x.safetensors")
+    weights = add_weights(workspace.store, tmp_path / "x.safetensors")
+    found = {each.name: _is_finite(workspace.store, each) for each in weights.tensors}
+    assert found == {"plain": True} | dict.fromkeys(odd, False)
+
+
+def test_a_pull_names_what_is_not_finite(
+    hub: HubServer,
+    resnet: torch.nn.Module,
+    workspace: Workspace,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = dict(resnet.state_dict())
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    state[name].view(-1)[0] = float("inf")
+    hub.commit(RESNET, {"model.safetensors": save(state), "config.json": b"{}"}, card={})
+    with caplog.at_level(logging.WARNING, logger="zoo"):
+        acquire(workspace, RESNET)
+    assert caplog.messages == [f"NaN or infinite values in {name}"]

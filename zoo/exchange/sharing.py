@@ -1,0 +1,172 @@
+"""Pull a checkpoint from wherever it is; push one to a store, or publish it at the model hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zoo.domain.digest import Digest
+from zoo.domain.location import hub_address
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.domain.result import Result
+from zoo.errors import InvalidOption, InvalidReference
+from zoo.transfer import sync
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.domain.catalog import Release
+    from zoo.exchange.publishing import Published
+    from zoo.transfer.copy import Copied
+
+__all__ = ["Pulled", "Pushed", "pull", "push"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Pulled(Result):
+    """A checkpoint that was brought in.
+
+    Attributes:
+        ref: Its name here.
+        manifest: Its identity.
+        remote: The store it came from, as that was named; empty if it was published.
+        copied: What came from there.
+        release: What was published.
+    """
+
+    ref: Reference
+    manifest: Digest
+    remote: str = ""
+    copied: Copied | None = None
+    release: Release | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        if self.copied is not None:
+            data |= _counts(self.copied, "received")
+        if (release := self.release) is not None:
+            data |= {
+                "source": release.source,
+                "locator": release.locator,
+                "revision": release.revision,
+            }
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Pushed(Result):
+    """A checkpoint that was sent.
+
+    Attributes:
+        manifest: Its identity.
+        to: Where, as that was named.
+        ref: Its name in the store.
+        copied: What was sent to the store.
+        published: What was published, if that was at the model hub.
+    """
+
+    manifest: Digest
+    to: str
+    ref: Reference | None = None
+    copied: Copied | None = None
+    published: Published | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        if self.published is not None:
+            return self.published.to_json()
+        data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        if (copied := self.copied) is not None:
+            data |= {
+                **_counts(copied, "sent"),
+                "shared_read": copied.read,
+                "damaged_bases": sorted(map(str, copied.damaged)),
+            }
+        return data
+
+
+def _counts(copied: Copied, done: str) -> dict[str, int]:
+    return {
+        "logical_bytes": copied.logical_bytes,
+        f"{done}_bytes": copied.sent_bytes,
+        f"{done}_objects": copied.sent_objects,
+        "shared_objects": copied.shared_objects,
+        "healed_objects": len(copied.healed),
+    }
+
+
+def pull(
+    workspace: Workspace,
+    name: str,
+    *,
+    remote: str | None = None,
+    source: str | None = None,
+    save: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Pulled:
+    """Bring in ``name``, as `zoo.Zoo.pull` says.
+
+    Where neither ``remote`` nor ``source`` is given, a remote that was fetched and has it counts,
+    unless a catalog publishes something under that name; else what is published.
+    """
+    if remote and source:
+        raise InvalidOption("--from names a store, --source a publisher: give one of them")
+    remote = remote or (None if source else sync.holder(workspace, name))
+    address = hub_address(remote) if remote else None
+    if remote and not address:
+        with _another_name():
+            ref, copied = sync.pull(
+                workspace, name, remote, save=save, force=force, progress=progress
+            )
+        return Pulled(ref=ref, manifest=copied.manifest, remote=remote, copied=copied)
+    if save:
+        raise InvalidOption(
+            "--as is for what comes from a store; what is published is kept under the name NAME: "
+            "zoo pull NAME --from hf://…"
+        )
+    # What comes from a store needs none of what builds networks.
+    from zoo.exchange.acquire import acquire, acquire_at
+
+    if address:
+        ref, digest, release = acquire_at(workspace, name, address, force=force, progress=progress)
+    else:
+        ref, digest, release = acquire(
+            workspace, name, source=source, force=force, progress=progress
+        )
+    return Pulled(ref=ref, manifest=digest, release=release)
+
+
+@contextmanager
+def _another_name() -> Iterator[None]:
+    try:
+        yield
+    except InvalidReference as error:
+        if error.hint == "":  # it is well formed, but not every system can hold it
+            error.hint = "a pull takes another name as --as NAME"
+        raise
+
+
+def push(
+    workspace: Workspace,
+    name: str,
+    to: str,
+    *,
+    force: bool = False,
+    smallest: bool = False,
+    private: bool = False,
+    progress: Progress = silent,
+) -> Pushed:
+    """Send ``name`` to the store ``to``, or publish it at ``hf://org/name``, as `zoo.Zoo.push`."""
+    if address := hub_address(to):
+        from zoo.exchange.publishing import publish
+
+        done = publish(workspace, name, address, force=force, private=private)
+        return Pushed(manifest=done.manifest, to=address, published=done)
+    if private:
+        raise InvalidOption("--private is for hf:// only")
+    ref, copied = sync.push(workspace, name, to, force=force, smallest=smallest, progress=progress)
+    return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
