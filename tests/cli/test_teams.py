@@ -35,7 +35,7 @@ def imported() -> None:
         ann, bob = (member(Path(folder), number) for number in (1, 2))
         work_together(shared(Path(folder), 0o755), ann, bob)
         ann.zoo(("show", "u1/nett"), ("push", "u2/net", "--to", "nowhere"))
-        patch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+        patch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
         work_in_one(Path(folder) / "far", ann, ann)
 
 
@@ -169,7 +169,7 @@ def test_a_team_works_in_one_folder_with_any_umask(
 
 def test_a_team_works_in_one_zoo(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the home of each of them."""
-    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
     root = shared(base, 0o2775)
     ann, bob = (User(61_000 + number, root, umask) for number, umask in ((1, 0o022), (2, 0o077)))
     filled(ann, 1)

@@ -14,7 +14,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import Corrupt, InvalidManifest, Unsupported
 from zoo.store import Store
 
-__all__ = ["DTYPES", "mapped_state", "nan_tensors"]
+__all__ = ["DTYPES", "mapped_state"]
 
 DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
@@ -94,17 +94,3 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
     # Not shared: writing to a tensor copies the page, and never reaches the file.
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
     return cast(torch.UntypedStorage, storage)
-
-
-def nan_tensors(store: Store, digest: Digest) -> list[str]:
-    """Names of the tensors that have NaN, in the file's order."""
-    state = mapped_state(store, store.manifest(digest))
-    return [name for name, tensor in state.items() if _has_nan(tensor)]
-
-
-def _has_nan(tensor: torch.Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return False
-    values = tensor.float() if tensor.element_size() == 1 else tensor  # float8 adds nothing up
-    # A sum is one pass and takes no memory; infinities of both signs make it NaN, too.
-    return bool(values.sum().isnan()) and bool(values.isnan().any())
