@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -107,12 +108,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def model() -> nn.Module:
+@pytest.fixture(scope="session")
+def untouched() -> nn.Module:
     torch.manual_seed(0)
     return timm.create_model("test_resnet", num_classes=3)
 
 
 @pytest.fixture
-def hierarchy(model: nn.Module) -> Hierarchy:
-    return TimmBackbone().hierarchy("test_resnet", model)
+def model(untouched: nn.Module) -> nn.Module:
+    return deepcopy(untouched)
+
+
+@pytest.fixture(scope="session")
+def hierarchy(untouched: nn.Module) -> Hierarchy:
+    return TimmBackbone().hierarchy("test_resnet", untouched)

@@ -86,7 +86,7 @@ sys.stdout.write("equal")
 OPTIONS: dict[str, Any] = {
     # The last batch of an epoch has two images, both one process's.
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 5, "lr": 0.003,
-    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5,
+    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5, "image_size": 64,
 }  # fmt: skip
 
 

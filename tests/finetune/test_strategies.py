@@ -168,7 +168,7 @@ def test_options_are_carried_out(workspace: Workspace, run: Run) -> None:
     """Each beside the same run without it."""
 
     def head(save: str, **options: Any) -> torch.Tensor:
-        made = run(save, freeze="layer2", strategy="partial", epochs=1, **options)
+        made = run(save, freeze="layer2", strategy="partial", epochs=1, batch_size=13, **options)
         return load(workspace.store, made.manifest).get_parameter("fc.weight")
 
     plain = head("team/plain")
@@ -289,9 +289,10 @@ def test_compiled_the_result_is_the_same(
         return real(module, backend="eager")
 
     monkeypatch.setattr(torch, "compile", compile_)
-    plain = run("team/plain", strategy="partial", epochs=1)
+    how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "batch_size": 13}
+    plain = run("team/plain", **how)
     assert not compiled
-    other = run("team/other", strategy="partial", epochs=1, compile=True)
+    other = run("team/other", **how, compile=True)
     assert compiled
     one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
     assert all(torch.allclose(one[n].float(), two[n].float(), atol=1e-3) for n in one)
@@ -317,7 +318,7 @@ def test_checkpointed_the_result_is_the_same(
     monkeypatch.setattr(
         torch.utils.checkpoint, "checkpoint", lambda *a, **k: called.append(1) or real(*a, **k)
     )
-    how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "device": "cpu"}
+    how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "device": "cpu", "image_size": 64}
     plain = zoo.finetune("team/vit", shapes, "team/plain", **how)
     assert not called
     other = zoo.finetune("team/vit", shapes, "team/other", grad_checkpointing=True, **how)

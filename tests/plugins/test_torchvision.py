@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_every_architecture_is_covered_exactly_and_every_boundary_is_a_cut() -> 
     backbone = TorchvisionBackbone()
     assert set(models.list_models(module=models)) <= set(backbone.architectures())
     for architecture in backbone.architectures():
-        module, hierarchy = traced(architecture)
+        module, hierarchy = traced.__wrapped__(architecture)
         check_coverage(module, hierarchy)
         images = torch.zeros(1, *backbone.preprocessing(module).input_size, device="meta")
         check_order(module, hierarchy, images)
@@ -113,6 +114,7 @@ def test_every_architecture_is_covered_exactly_and_every_boundary_is_a_cut() -> 
         assert all(unit.cut for unit in hierarchy.units), architecture
 
 
+@cache
 def traced(architecture: str) -> tuple[nn.Module, Hierarchy]:
     backbone = TorchvisionBackbone()
     with torch.device("meta"):
