@@ -60,6 +60,17 @@ def workspace(
         yield workspace
 
 
+@pytest.fixture(scope="module")
+def shared(
+    templates: Callable[[frozenset[str]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    """A zoo with `base` and what the tests of a file have done in it; its name is ``team/base``."""
+    root = tmp_path_factory.mktemp("shared") / "zoo"
+    shutil.copytree(templates(frozenset({"base"})), root)
+    with closing(Workspace(root)) as workspace:
+        yield workspace
+
+
 @pytest.fixture
 def base(workspace: Workspace, tmp_path: Path) -> str:
     """A small residual network, imported; its name."""

@@ -31,6 +31,17 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def workspace(shared: Workspace) -> Workspace:
+    """One for all: each test looks at its own runs."""
+    return shared
+
+
+@pytest.fixture
+def base() -> str:
+    return "team/base"
+
+
 def tune(workspace: Workspace, base: str, data: Path, save: str, **options: Any) -> Finetuned:
     recipe = Recipe(data=str(data), **{**QUICK, **options})
     return finetune(workspace, base, recipe, Reference.parse(save), device="cpu", save_every=1)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,17 +63,6 @@ z.finetune("team/base", sys.argv[2], sys.argv[3], device="cpu", save_every=2,
            **json.loads(sys.argv[4]))
 """
 """Trains five steps, and waits to be killed."""
-
-
-@pytest.fixture(scope="module")
-def shared(
-    templates: Callable[[frozenset[str]], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workspace]:
-    """A zoo with `base` for all runs of this file that look at no other."""
-    root = tmp_path_factory.mktemp("resumed") / "zoo"
-    shutil.copytree(templates(frozenset({"base"})), root)
-    with closing(Workspace(root)) as workspace:
-        yield workspace
 
 
 @pytest.fixture

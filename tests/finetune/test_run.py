@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,28 +52,17 @@ def run(workspace: Workspace, base: str, shapes: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def looked_at(
-    templates: Callable[[frozenset[str]], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workspace]:
-    """A zoo that the next keeps its run in."""
-    root = tmp_path_factory.mktemp("looked-at") / "zoo"
-    shutil.copytree(templates(frozenset({"base"})), root)
-    with closing(Workspace(root)) as workspace:
-        yield workspace
-
-
-@pytest.fixture(scope="module")
 def results() -> list[Finetuned]:
     return []
 
 
 @pytest.fixture
-def result(looked_at: Workspace, drawn: Path, results: list[Finetuned]) -> Finetuned:
+def result(shared: Workspace, drawn: Path, results: list[Finetuned]) -> Finetuned:
     """One run for all tests that only look at it."""
     if not results:
         recipe = Recipe(data=str(drawn), strategy="partial", freeze="layer2", seed=5, epochs=2,
                         batch_size=8, image_size=32)  # fmt: skip
-        results.append(finetune(looked_at, "team/base", recipe, SAVED, device="cpu"))
+        results.append(finetune(shared, "team/base", recipe, SAVED, device="cpu"))
     return results[0]
 
 
@@ -95,10 +83,8 @@ def kept(workspace: Workspace) -> list[Path]:
     return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
 
 
-def test_frozen_units_share_the_objects_of_the_parent(
-    looked_at: Workspace, result: Finetuned
-) -> None:
-    workspace = looked_at
+def test_frozen_units_share_the_objects_of_the_parent(shared: Workspace, result: Finetuned) -> None:
+    workspace = shared
     parent = workspace.store.manifest(result.parent)
     child = workspace.store.manifest(result.manifest)
     boundary = hierarchy_of(workspace).boundary("layer2")
@@ -115,8 +101,8 @@ def test_frozen_units_share_the_objects_of_the_parent(
     assert set(changed) == set(original)
 
 
-def test_manifest_records_the_run(looked_at: Workspace, result: Finetuned, drawn: Path) -> None:
-    workspace = looked_at
+def test_manifest_records_the_run(shared: Workspace, result: Finetuned, drawn: Path) -> None:
+    workspace = shared
     manifest = workspace.store.manifest(result.manifest)
     parent = workspace.store.manifest(result.parent)
     assert [(p.manifest, p.relation, p.ref) for p in manifest.parents] == [
@@ -166,8 +152,8 @@ def test_the_images_are_found_from_another_folder(
     assert workspace.store.manifest(again.manifest).weights == manifest.weights
 
 
-def test_it_is_saved_under_its_name(looked_at: Workspace, result: Finetuned) -> None:
-    workspace = looked_at
+def test_it_is_saved_under_its_name(shared: Workspace, result: Finetuned) -> None:
+    workspace = shared
     assert workspace.names.resolve("team/shapes:v1") == (SAVED, result.manifest)
     assert [entry.why for entry in workspace.store.history(SAVED)] == ["finetune"]
     assert json.loads(json.dumps(result.to_json()))["ref"] == "team/shapes:v1"
@@ -187,16 +173,16 @@ def test_same_seed_gives_the_same_bits(workspace: Workspace, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("result")
-def test_a_fresh_process_gives_the_same_logits(looked_at: Workspace, drawn: Path) -> None:
+def test_a_fresh_process_gives_the_same_logits(shared: Workspace, drawn: Path) -> None:
     image = drawn / "10" / "05.png"
-    zoo = Zoo(looked_at)
+    zoo = Zoo(shared)
     here = zoo.predict("team/shapes:v1", [image])[0]
     program = (
         "import sys, json, torch, zoo; torch.set_num_threads(1); "
         "z = zoo.open(sys.argv[1]); "
         "print(json.dumps(z.predict('team/shapes:v1', [sys.argv[2]])[0].to_json()))"
     )
-    there = json.loads(warm.run("-c", program, looked_at.root, image).stdout)
+    there = json.loads(warm.run("-c", program, shared.root, image).stdout)
     assert there["logits"] == list(here.logits)
     assert there["classes"] == list(here.classes)
     assert set(here.classes) == {"2", "10", "Squares"}
