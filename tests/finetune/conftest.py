@@ -18,6 +18,7 @@ from torch import nn
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
+from zoo.finetune.strategies import linear
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
@@ -29,6 +30,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def few_cs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe chooses among three strengths of regularization; `test_linear.py` has all seven."""
+    monkeypatch.setattr(linear, "CS", (0.01, 0.1, 1.0))
 
 
 ARCHITECTURES = {"base": "test_resnet", "transformer": "test_vit"}

@@ -29,6 +29,11 @@ from zoo.finetune.strategies.linear import (
 )
 
 
+@pytest.fixture(autouse=True)
+def few_cs() -> None:
+    """All of them, here."""
+
+
 def digits() -> Split:
     """Pixels as features: 64 features of which a few never move."""
     data = load_digits()

@@ -136,7 +136,7 @@ def state(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", sampled(PLANS, PLACE))
 @pytest.mark.parametrize("anywhere", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_resumed_anywhere_gives_the_same_bits(
     shared: Workspace, whole: Callable[[str], Finetuned],
