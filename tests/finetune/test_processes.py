@@ -76,6 +76,11 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_cs() -> None:
+    """Here a probe tries as many as in the other processes."""
+
+
 @pytest.fixture
 def vit(workspace: Workspace, tmp_path: Path) -> str:
     """A network with layer norm, whose statistics do not depend on the share of a batch."""

@@ -90,6 +90,11 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_cs() -> None:
+    """Here a probe tries as many as in the other processes."""
+
+
 @pytest.mark.parametrize(
     ("network", "moved", "more"),
     [
