@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from blake3 import blake3
+from fakes.sampled import sampled
 from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
@@ -88,7 +89,9 @@ def test_weights_equal_those_of_an_ordinary_load(
     assert len(loaded.zoo.classes) == 1000
 
 
-@pytest.mark.parametrize("architecture", COMPUTED_BUFFERS)
+@pytest.mark.parametrize(
+    "architecture", sampled(COMPUTED_BUFFERS, [n for n in COMPUTED_BUFFERS if "swin" not in n])
+)
 def test_buffers_that_no_file_holds_are_right(
     store: Store, tmp_path: Path, architecture: str
 ) -> None:

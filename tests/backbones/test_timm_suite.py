@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import timm
 import torch
@@ -17,6 +19,7 @@ REAL = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 TRACED = ("swin_tiny_patch4_window7_224", "densenet121", "vgg11", "eva02_tiny_patch14_224")
 
 
+@cache
 def traced(architecture: str) -> tuple[torch.nn.Module, Hierarchy]:
     with torch.device("meta"):
         module = TimmBackbone().build(architecture)

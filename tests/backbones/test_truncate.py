@@ -97,7 +97,10 @@ def test_the_activation_behind_a_unit_is_kept(
         pytest.param(  # lists that are looped over
             "twins_svt_small", "patch_embeds.0", "pos_drops.0", (1,), marks=pytest.mark.long
         ),
-        ("swin_tiny_patch4_window7_224", "layers.0", "layers.0", (1, 2)),  # features are last
+        ("test_mambaout", "stages.0", "stages.0", (1, 2)),  # features are last
+        pytest.param(
+            "swin_tiny_patch4_window7_224", "layers.0", "layers.0", (1, 2), marks=pytest.mark.long
+        ),
         pytest.param(  # beside their size
             "mvitv2_tiny", "patch_embed", "patch_embed", (1,), marks=pytest.mark.long
         ),

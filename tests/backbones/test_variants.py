@@ -128,6 +128,7 @@ def test_versions_are_checked(
 ) -> None:
     (tmp_path / "acme_nets").mkdir()
     (tmp_path / "acme_nets" / "__init__.py").write_text(code)
+    (tmp_path / "torch.py").touch()  # the real one takes seconds
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(Honest, "__module__", "acme_nets.backbone")
     if fault is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.domain.query import FIELDS, SORTS, Filter, Kind, Query, Sort
@@ -143,6 +143,7 @@ FILTERS = st.sampled_from(list(FIELDS.values())).flatmap(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text()), st.lists(FILTERS))
 def test_what_is_printed_reads_back_the_same(words: list[str], filters: list[Filter]) -> None:
     query = Query(tuple(words), tuple(filters))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import nn
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
+from zoo.finetune.strategies import linear
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
@@ -28,6 +30,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def few_cs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe chooses among three strengths of regularization; `test_linear.py` has all seven."""
+    monkeypatch.setattr(linear, "CS", (0.01, 0.1, 1.0))
 
 
 ARCHITECTURES = {"base": "test_resnet", "transformer": "test_vit"}
@@ -56,6 +64,17 @@ def workspace(
     template = templates(frozenset(ARCHITECTURES.keys() & request.fixturenames))
     shutil.copytree(template, tmp_path / "zoo")
     with closing(Workspace(tmp_path / "zoo")) as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def shared(
+    templates: Callable[[frozenset[str]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    """A zoo with `base` and what the tests of a file have done in it; its name is ``team/base``."""
+    root = tmp_path_factory.mktemp("shared") / "zoo"
+    shutil.copytree(templates(frozenset({"base"})), root)
+    with closing(Workspace(root)) as workspace:
         yield workspace
 
 
@@ -107,12 +126,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def model() -> nn.Module:
+@pytest.fixture(scope="session")
+def untouched() -> nn.Module:
     torch.manual_seed(0)
     return timm.create_model("test_resnet", num_classes=3)
 
 
 @pytest.fixture
-def hierarchy(model: nn.Module) -> Hierarchy:
-    return TimmBackbone().hierarchy("test_resnet", model)
+def model(untouched: nn.Module) -> nn.Module:
+    return deepcopy(untouched)
+
+
+@pytest.fixture(scope="session")
+def hierarchy(untouched: nn.Module) -> Hierarchy:
+    return TimmBackbone().hierarchy("test_resnet", untouched)

@@ -27,8 +27,19 @@ from zoo.lookup.runs import Run, find_run, list_runs
 from zoo.workspace import Workspace
 
 QUICK: dict[str, Any] = {
-    "strategy": "partial", "freeze": "layer2", "epochs": 2, "batch_size": 8, "image_size": 32,
+    "strategy": "partial", "freeze": "layer2", "epochs": 1, "batch_size": 8, "image_size": 32,
 }  # fmt: skip
+
+
+@pytest.fixture
+def workspace(shared: Workspace) -> Workspace:
+    """One for all: each test looks at its own runs."""
+    return shared
+
+
+@pytest.fixture
+def base() -> str:
+    return "team/base"
 
 
 def tune(workspace: Workspace, base: str, data: Path, save: str, **options: Any) -> Finetuned:
@@ -98,7 +109,7 @@ def test_other_versions_are_remarked_on_once(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = {"torch": "9.1", "timm": "8.2"}
-    tune(workspace, base, shapes, "team/whole", freeze="all", epochs=1)
+    tune(workspace, base, shapes, "team/whole", freeze="all")
     cut = cut_off(workspace, base, shapes, freeze="all")
     monkeypatch.setattr(module, "version", lambda name: newer.get(name) or version(name))
     again = rerun(workspace, "team/whole", Reference.parse("team/again"), device="cpu")

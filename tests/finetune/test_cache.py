@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache as cache_of_calls
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from fakes.sampled import sampled
 from torch import Tensor, nn
 
 from zoo import config, plugins
@@ -25,18 +28,25 @@ from zoo.finetune.features.cache import Activations, below_digest, open_or_fill,
 COUNT = 7
 
 
+@cache_of_calls
+def built(architecture: str) -> tuple[nn.Module, Hierarchy]:
+    torch.manual_seed(2)
+    module = timm.create_model(architecture)
+    return module, plugins.backbone("timm").hierarchy(architecture, module)
+
+
 class Work:
     """A network frozen to a cut, images, and a count of how often the images were asked for."""
 
     def __init__(self, architecture: str, depth: int, folder: Path) -> None:
-        torch.manual_seed(2)
-        self.module: nn.Module = timm.create_model(architecture)
-        self.hierarchy: Hierarchy = plugins.backbone("timm").hierarchy(architecture, self.module)
+        untouched, self.hierarchy = built(architecture)
+        self.module = deepcopy(untouched)
         self.boundary = self.hierarchy.cut_below(depth)
         assert self.boundary
         freeze(self.module, self.hierarchy, self.boundary)
         self.module.train()
         self.entry = FromCut(self.module, self.hierarchy, self.boundary)
+        torch.manual_seed(2)
         self.images = torch.randn(
             COUNT, *plugins.backbone("timm").preprocessing(self.module).input_size
         )
@@ -55,7 +65,12 @@ class Work:
         )
 
 
-@pytest.fixture(params=["test_resnet", "test_vit", "test_convnext"])
+NETWORKS = ["test_resnet", "test_vit", "test_convnext"]
+of_one = pytest.mark.parametrize("work", sampled(NETWORKS, ["test_resnet"]), indirect=True)
+"""What becomes of files is the same, whatever is in them."""
+
+
+@pytest.fixture(params=NETWORKS)
 def work(request: pytest.FixtureRequest, tmp_path: Path) -> Work:
     return Work(request.param, 3, tmp_path / "cache")
 
@@ -96,6 +111,7 @@ def test_a_second_run_computes_nothing(work: Work) -> None:
     assert rows_equal(first, second)
 
 
+@of_one
 def test_whatever_shapes_it_names_it(work: Work) -> None:
     work.activations(data="one")
     work.activations(data="another")
@@ -107,6 +123,7 @@ def test_whatever_shapes_it_names_it(work: Work) -> None:
     assert work.asked == 3
 
 
+@of_one
 def test_weights_above_the_cut_do_not_matter(work: Work) -> None:
     work.activations()
     with torch.no_grad():
@@ -123,6 +140,7 @@ def test_a_buffer_below_matters(tmp_path: Path) -> None:
     assert below_digest(work.module, work.hierarchy, work.boundary) != before
 
 
+@of_one
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "description", "stale"])
 def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> None:
     first = work.activations()
@@ -150,6 +168,7 @@ def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> No
     assert work.asked == 2
 
 
+@of_one
 def test_without_room_on_disk_it_stays_in_memory(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +179,7 @@ def test_without_room_on_disk_it_stays_in_memory(
     assert torch.allclose(args[0], work.entry.record(work.images[:2])[0][0][1:2], atol=1e-5)
 
 
+@of_one
 def test_a_full_disk_is_no_error(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -194,6 +214,7 @@ def test_what_fits_nowhere_is_refused_and_costs_no_other(tmp_path: Path) -> None
     assert work.asked == 1
 
 
+@of_one
 def test_a_kill_while_it_is_filled_leaves_nothing_to_trust(work: Work) -> None:
     def broken() -> Iterator[Tensor]:
         yield work.images[:3]

@@ -62,12 +62,12 @@ def test_why_a_cache_is_not_used_is_told_once(
         phases=("layer2:1", "layer3:1"))  # fmt: skip
     (told,) = caplog.messages
     assert "--views" in told
-    again = run("team/two", freeze="layer2", augment="light")
+    again = run("team/two", freeze="layer2", augment="light", epochs=1)
     noted = find_run(workspace, again.run).lines()
     (remark,) = (line for line in noted if line["kind"] == "remark")
     assert remark["text"] == told
-    run("team/three", freeze="layer2", cache=False)
-    run("team/four", freeze="none")
+    run("team/three", freeze="layer2", cache=False, epochs=1)
+    run("team/four", freeze="none", epochs=1)
     assert caplog.messages == [told, told]
 
 
@@ -92,11 +92,11 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
 
 def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
     folder = workspace.root / "cache" / "crossings"
-    run("team/one", freeze="layer2", strategy="partial")
+    run("team/one", freeze="layer2", strategy="partial", epochs=1)
     before = {path: path.stat().st_ino for path in folder.iterdir()}
-    run("team/two", freeze="layer2", strategy="partial", head="cosine", epochs=3, lr=0.001)
+    run("team/two", freeze="layer2", strategy="partial", head="cosine", epochs=2, lr=0.001)
     assert {path: path.stat().st_ino for path in folder.iterdir()} == before
-    run("team/three", freeze="layer2", strategy="partial", image_size=40)
+    run("team/three", freeze="layer2", strategy="partial", image_size=40, epochs=1)
     assert len(list(folder.iterdir())) == 2
 
 

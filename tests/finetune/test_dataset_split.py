@@ -41,7 +41,7 @@ def check_whole(parts: Parts, samples: list[Sample]) -> None:
 
 
 @given(counts, shares, seeds)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_each_class_has_its_share(
     counts: list[int], shares: tuple[float, float], seed: int
 ) -> None:
@@ -64,7 +64,7 @@ def test_each_class_has_its_share(
 
 
 @given(label_sets, shares, seeds)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_labels_are_split_whole_and_all_can_be_learned(
     sets: list[set[int]], shares: tuple[float, float], seed: int
 ) -> None:

@@ -21,7 +21,7 @@ from zoo.facade import Zoo
 from zoo.finetune.results.pictures import draw_depth
 from zoo.finetune.strategies import depth, linear
 from zoo.finetune.strategies.depth import AMPLE, Curve, depth_curve
-from zoo.finetune.strategies.linear import goodness
+from zoo.finetune.strategies.linear import CS, goodness
 from zoo.finetune.strategies.probe import fit_probe, neighbors
 from zoo.workspace import Workspace
 
@@ -92,7 +92,10 @@ def test_c_is_chosen_without_the_images_that_are_scored(monkeypatch: pytest.Monk
     assert set.union(*seen) == set(range(150))
 
 
-def test_of_those_that_cannot_be_told_apart_the_shallowest_is_taken() -> None:
+def test_of_those_that_cannot_be_told_apart_the_shallowest_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linear, "CS", CS)
     worse, as_good = PIXELS + 2 * noise(64, seed=1), PIXELS + 2 * noise(64, seed=4)
     found = curve([worse, as_good, PIXELS], images=300)
     below, near, best = (point.score for point in found.points)

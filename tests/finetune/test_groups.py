@@ -52,7 +52,7 @@ def patient(sample: Sample) -> str:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=6, max_size=80),
     st.integers(0, 1 << 30),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_group_is_in_one_part_and_each_class_is_trained_on(
     drawn: list[tuple[int, int]], seed: int
 ) -> None:

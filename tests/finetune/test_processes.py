@@ -23,6 +23,7 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.facade import Zoo
 from zoo.finetune.loop.evaluate import not_synced
+from zoo.finetune.loop.find_lr import search
 from zoo.finetune.ranks.ranks import ALONE, Ranks, join
 from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import list_runs
@@ -46,9 +47,11 @@ met.wait()
 TRY = """
 import json, sys, zoo
 from zoo.domain.recipe import Recipe
+from zoo.finetune.loop.find_lr import search
+search.__kwdefaults__["steps"] = 30
 recipe = Recipe(data=sys.argv[2], **json.loads(sys.argv[3]))
 curve = zoo.open(sys.argv[1]).find_lr(recipe, "team/vit", device="cpu")
-sys.stdout.write(json.dumps(curve.losses[:50], separators=(",", ":")) + "\\n")
+sys.stdout.write(json.dumps(curve.losses[:15], separators=(",", ":")) + "\\n")
 """
 CUT = """
 import os, signal, sys, zoo
@@ -69,8 +72,13 @@ zoo.open(sys.argv[1]).resume("last")
 """
 OPTIONS: dict[str, Any] = {
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 7, "lr": 0.003,
-    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5,
+    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5, "image_size": 64,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_cs() -> None:
+    """Here a probe tries as many as in the other processes."""
 
 
 @pytest.fixture
@@ -173,15 +181,17 @@ def test_what_goes_on_in_other_processes_says_so(
 
 @pytest.mark.parametrize("settings", [{}, pytest.param(FSDP, marks=pytest.mark.long)])
 def test_rates_are_tried_together(
-    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, settings: dict[str, str]
-) -> None:
+    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, settings: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     options: dict[str, Any] = {**OPTIONS, "strategy": "lp-ft", "accumulate": 2}
+    monkeypatch.setitem(search.__kwdefaults__, "steps", 30)
     arguments = (str(workspace.root), str(shapes), json.dumps(options))
     first, second = run(tmp_path, 2, *arguments, text=TRY, settings=settings)
     assert first == second
     recipe = Recipe(data=str(shapes), **options)
     alone = Zoo(workspace).find_lr(recipe, vit, device="cpu")
-    assert json.loads(first) == pytest.approx(alone.losses[:50], rel=1e-3)
+    assert json.loads(first) == pytest.approx(alone.losses[:15], rel=1e-3)
 
 
 def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:

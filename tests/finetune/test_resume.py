@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,24 +41,88 @@ PLANS: dict[str, dict[str, Any]] = {
     "partial": {"strategy": "partial", "freeze": "layer2"},
     "uncached": {"strategy": "partial", "freeze": "layer2", "augment": "light"},
     "lp-ft": {"strategy": "lp-ft", "freeze": "layer3"},
-    "gradual": {"strategy": "gradual", "phases": ("all:1", "layer2:2", "none:1@1e-4")},
+    "gradual": {"strategy": "gradual", "phases": ("all:1", "layer2:1", "none:1@1e-4")},
 }
-PLACE = {"lp-ft": 7, "gradual": 8}
-"""Where some are cut off for each change: at an epoch's end and just after, and not inside one."""
+PLACE = {"partial": 11, "lp-ft": 7, "gradual": 8}
+"""Where some are cut off for each change: in the second epoch, at an epoch's end and just after,
+and not inside the first.
+"""
+STOPS = """
+import sys, json, time, torch, zoo
+from zoo.finetune.loop import train as training
+torch.set_num_threads(1)
+learn = training.learn
+def stops(*arguments):
+    for number, step in enumerate(learn(*arguments)):
+        if number == 5:
+            time.sleep(600)
+        yield step
+training.learn = stops
+z = zoo.open(sys.argv[1])
+z.finetune("team/base", sys.argv[2], sys.argv[3], device="cpu", save_every=2,
+           **json.loads(sys.argv[4]))
+"""
+"""Trains five steps, and waits to be killed."""
 
 
 @pytest.fixture
-def fresh(
-    tmp_path: Path, workspace: Workspace, base: str, shapes: Path
-) -> Callable[..., Finetuned]:
+def fresh(shared: Workspace, drawn: Path) -> Callable[..., Finetuned]:
     def fresh(save: str, **options: Any) -> Finetuned:
-        recipe = quick(shapes, **options)
-        return finetune(
-            workspace, base, recipe, Reference.parse(save), device="cpu",
-            save_every=3,
-        )  # fmt: skip
+        return tune(shared, drawn, save, **options)
 
     return fresh
+
+
+@pytest.fixture(scope="module")
+def done() -> dict[str, Any]:
+    """What the next two have done so far."""
+    return {}
+
+
+@pytest.fixture
+def whole(fresh: Callable[..., Finetuned], done: dict[str, Any]) -> Callable[[str], Finetuned]:
+    """The run of a plan that nobody cut off, once for all tests."""
+
+    def whole(plan: str) -> Finetuned:
+        if plan not in done:
+            done[plan] = fresh(f"team/whole-{len(done)}", **PLANS[plan])
+        result: Finetuned = done[plan]
+        return result
+
+    return whole
+
+
+@pytest.fixture
+def resumed(
+    shared: Workspace, fresh: Callable[..., Finetuned], done: dict[str, Any]
+) -> Callable[[str, int], Finetuned]:
+    """The run of a plan that was cut off after so many steps, and resumed."""
+
+    def resumed(plan: str, place: int) -> Finetuned:
+        if (key := f"{plan} {place}") not in done:
+            with pytest.MonkeyPatch.context() as patch:
+                cut_at(patch, place)
+                with pytest.raises(Cut):
+                    fresh(f"team/cut{len(done)}", **PLANS[plan])
+            cut = list_runs(shared)[0]
+            assert cut.status == "interrupted"
+            torch.manual_seed(place)  # whatever the process did before
+            again = resume(shared, cut.id, save_every=3)
+            assert again.run == cut.id
+            assert str(again.ref) == f"team/cut{len(done)}"
+            assert not (cut.folder / STATE).exists()
+            done[key] = again
+        result: Finetuned = done[key]
+        return result
+
+    return resumed
+
+
+def tune(workspace: Workspace, data: Path, save: str, **options: Any) -> Finetuned:
+    recipe = quick(data, **options)
+    return finetune(
+        workspace, "team/base", recipe, Reference.parse(save), device="cpu", save_every=3
+    )
 
 
 def quick(data: Path, **options: Any) -> Recipe:
@@ -73,62 +136,52 @@ def state(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", sampled(PLANS, PLACE))
 @pytest.mark.parametrize("anywhere", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_resumed_anywhere_gives_the_same_bits(
-    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch,
-    anywhere: bool, plan: str,
+    shared: Workspace, whole: Callable[[str], Finetuned],
+    resumed: Callable[[str, int], Finetuned], anywhere: bool, plan: str,
 ) -> None:  # fmt: skip
-    whole = fresh("team/whole", **PLANS[plan])
-    run = find_run(workspace, whole.run)
+    run = find_run(shared, whole(plan).run)
     steps = [line["steps"] for line in run.lines() if line["kind"] == "epoch"]
     last = max(steps)
     # At the first step, inside an epoch, at its end and just after, and before the last step.
     places = {0, 2, 4, steps[0], steps[0] + 1, last // 2 + 1, last - 1}
+    one = state(shared, whole(plan))
     for place in sorted(places if anywhere else {PLACE.get(plan, 4)}):
-        with monkeypatch.context() as patch:
-            cut_at(patch, place)
-            with pytest.raises(Cut):
-                fresh(f"team/cut{place}", **PLANS[plan])
-        cut = list_runs(workspace)[0]
-        assert cut.status == "interrupted"
-        torch.manual_seed(place)  # whatever the process did before
-        result = resume(workspace, cut.id, save_every=3)
-        assert result.run == cut.id
-        assert str(result.ref) == f"team/cut{place}"
-        one, other = state(workspace, whole), state(workspace, result)
+        result = resumed(plan, place)
+        other = state(shared, result)
         assert all(torch.equal(one[name], other[name]) for name in one), place
-        assert result.metrics == whole.metrics
-        assert not (cut.folder / STATE).exists()
+        assert result.metrics == whole(plan).metrics
 
 
 INSIDE: dict[str, dict[str, Any]] = {
-    "accumulated": {"accumulate": 2},
+    "accumulated": {"accumulate": 2, "epochs": 1},
     "mixed": {"mixup": 0.4, "cutmix": 1.0},
-    "read by workers": {"augment": "light", "head": "mlp"},
+    "read by workers": {"augment": "light", "head": "mlp", "epochs": 1},
 }
 
 
 @pytest.mark.parametrize("plan", INSIDE)
 def test_resumed_inside_an_epoch_gives_the_same_bits(
-    workspace: Workspace,
+    shared: Workspace,
     fresh: Callable[..., Finetuned],
     monkeypatch: pytest.MonkeyPatch,
     plan: str,
 ) -> None:
     options = {"strategy": "partial", "freeze": "layer2", "batch_size": 3, **INSIDE[plan]}
     used = workers(monkeypatch) if plan == "read by workers" else []
-    whole = fresh("team/whole", **options)
+    whole = fresh("team/inside-whole", **options)
     with monkeypatch.context() as patch:
         cut_at(patch, 4)
         with pytest.raises(Cut):
-            fresh("team/cut", **options)
-    cut = list_runs(workspace)[0]
+            fresh("team/inside-cut", **options)
+    cut = list_runs(shared)[0]
     at = read_state(cut.folder / STATE).position
     assert (at.epoch, at.steps, at.batch) == (0, 3, 6 if plan == "accumulated" else 3)
     used.clear()
-    result = resume(workspace, cut.id, save_every=3)
-    one, other = state(workspace, whole), state(workspace, result)
+    result = resume(shared, cut.id, save_every=3)
+    one, other = state(shared, whole), state(shared, result)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert used[:1] == ([2] if plan == "read by workers" else [])
 
@@ -149,18 +202,14 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_tensorboard_shows_each_step_once(
-    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch
+    shared: Workspace, resumed: Callable[[str, int], Finetuned]
 ) -> None:
     """And what was done twice as it was done at last."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with monkeypatch.context() as patch:
-        cut_at(patch, 11)  # noted are steps 1 and 11; the state is that of step 9
-        with pytest.raises(Cut):
-            fresh("team/cut", **PLANS["partial"])
-    result = resume(workspace, list_runs(workspace)[0].id)
-    run = find_run(workspace, result.run)
+    # Noted are steps 1 and 11; the state is that of step 9.
+    run = find_run(shared, resumed("partial", 11).run)
     assert len(list(run.folder.glob("events.out.tfevents.*"))) == 2
     board = EventAccumulator(str(run.folder)).Reload()
     told = {
@@ -181,7 +230,7 @@ def test_tensorboard_shows_each_step_once(
 SELDOM: dict[str, dict[str, Any]] = {
     "gradual": PLANS["gradual"],
     "stopped early": {"strategy": "partial", "freeze": "layer2", "epochs": 6, "patience": 2},
-    "soup": {"strategy": "partial", "freeze": "layer2", "epochs": 4, "blend": "soup"},
+    "soup": {"strategy": "partial", "freeze": "layer2", "epochs": 2, "blend": "soup"},
     "wise-ft": {"strategy": "lp-ft", "freeze": "layer2", "blend": "wise-ft"},
 }
 
@@ -212,7 +261,7 @@ def test_resumed_from_long_ago_gives_the_same_bits(
 def test_saving_that_takes_long_is_seldom(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer3",
+    recipe = Recipe(data=str(shapes), strategy="partial", freeze="all",
                     **{**QUICK, "epochs": 10})  # fmt: skip
     clock, seconds = 0.0, 0.0
     saved: list[int] = []
@@ -240,34 +289,26 @@ def test_saving_that_takes_long_is_seldom(
 
 
 def test_the_journal_of_a_resumed_run_has_no_step_twice(
-    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch
+    shared: Workspace, whole: Callable[[str], Finetuned], resumed: Callable[[str, int], Finetuned]
 ) -> None:
-    whole = fresh("team/whole", **PLANS["partial"])
-    with monkeypatch.context() as patch:
-        cut_at(patch, 11)
-        with pytest.raises(Cut):
-            fresh("team/cut", **PLANS["partial"])
-    cut = list_runs(workspace)[0]
-    resume(workspace, cut.id)
-
     def noted(name: str) -> list[tuple[Any, ...]]:
-        lines = find_run(workspace, name).lines()
+        lines = find_run(shared, name).lines()
         return [(line["kind"], line["steps"], line.get("loss")) for line in lines]
 
-    assert noted(cut.id) == noted(whole.run)
+    assert noted(resumed("partial", 11).run) == noted(whole("partial").run)
 
 
+@pytest.mark.usefixtures("base")
 def test_what_cannot_be_resumed(
-    workspace: Workspace, fresh: Callable[..., Finetuned], monkeypatch: pytest.MonkeyPatch,
-    shapes: Path,
+    shared: Workspace, whole: Callable[[str], Finetuned], workspace: Workspace, shapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    done = fresh("team/done", strategy="partial", freeze="all", epochs=1)
     with pytest.raises(Conflict, match="is done"):
-        resume(workspace, done.run)
+        resume(shared, whole("partial").run)
     with monkeypatch.context() as patch:
         cut_at(patch, 4)
         with pytest.raises(Cut):
-            fresh("team/cut", strategy="partial")
+            tune(workspace, shapes, "team/cut", strategy="partial")
     cut = list_runs(workspace)[0]
     whole = (cut.folder / STATE).read_bytes()
     (cut.folder / STATE).write_bytes(whole[:-1000])
@@ -279,18 +320,10 @@ def test_what_cannot_be_resumed(
         resume(workspace, cut.id)
 
 
-def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Path) -> None:
-    program = (
-        "import sys, json, torch, zoo; torch.set_num_threads(1); z = zoo.open(sys.argv[1]); "
-        "z.finetune('team/base', sys.argv[2], sys.argv[3], device='cpu', save_every=2, "
-        "**json.loads(sys.argv[4]))"
-    )
-    options = json.dumps({**QUICK, "strategy": "partial", "epochs": 12})
-
-    def start(save: str) -> subprocess.Popen[str]:
-        return warm.popen("-c", program, workspace.root, shapes, save, options)
-
-    process = start("team/killed")
+@pytest.mark.usefixtures("base")
+def test_a_killed_process_is_resumed(workspace: Workspace, shapes: Path) -> None:
+    options = {**QUICK, "strategy": "partial"}
+    process = warm.popen("-c", STOPS, workspace.root, shapes, "team/killed", json.dumps(options))
     deadline = time.monotonic() + 120
     while not any(run.resumable or (run.folder / STATE).exists() for run in list_runs(workspace)):
         assert process.poll() is None
@@ -315,8 +348,6 @@ def test_a_killed_process_is_resumed(workspace: Workspace, base: str, shapes: Pa
         resume(workspace, "last")
     (cut.folder / LOCK).unlink()
     result = resume(workspace, "last", save_every=0)
-    assert start("team/whole").wait() == 0
-    _, whole = workspace.names.resolve("team/whole")
-    one = load(workspace.store, whole).state_dict()
+    one = state(workspace, tune(workspace, shapes, "team/whole", strategy="partial"))
     other = state(workspace, result)
     assert all(torch.equal(one[name], other[name]) for name in one)

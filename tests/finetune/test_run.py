@@ -51,6 +51,21 @@ def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def results() -> list[Finetuned]:
+    return []
+
+
+@pytest.fixture
+def result(shared: Workspace, drawn: Path, results: list[Finetuned]) -> Finetuned:
+    """One run for all tests that only look at it."""
+    if not results:
+        recipe = Recipe(data=str(drawn), strategy="partial", freeze="layer2", seed=5, epochs=2,
+                        batch_size=8, image_size=32)  # fmt: skip
+        results.append(finetune(shared, "team/base", recipe, SAVED, device="cpu"))
+    return results[0]
+
+
 def hierarchy_of(workspace: Workspace) -> Hierarchy:
     return describe(workspace.registry, "timm", "test_resnet")
 
@@ -68,8 +83,8 @@ def kept(workspace: Workspace) -> list[Path]:
     return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
 
 
-def test_frozen_units_share_the_objects_of_the_parent(workspace: Workspace, run: Run) -> None:
-    result = run(freeze="layer2")
+def test_frozen_units_share_the_objects_of_the_parent(shared: Workspace, result: Finetuned) -> None:
+    workspace = shared
     parent = workspace.store.manifest(result.parent)
     child = workspace.store.manifest(result.manifest)
     boundary = hierarchy_of(workspace).boundary("layer2")
@@ -86,8 +101,8 @@ def test_frozen_units_share_the_objects_of_the_parent(workspace: Workspace, run:
     assert set(changed) == set(original)
 
 
-def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) -> None:
-    result = run(freeze="layer2", seed=5)
+def test_manifest_records_the_run(shared: Workspace, result: Finetuned, drawn: Path) -> None:
+    workspace = shared
     manifest = workspace.store.manifest(result.manifest)
     parent = workspace.store.manifest(result.parent)
     assert [(p.manifest, p.relation, p.ref) for p in manifest.parents] == [
@@ -111,7 +126,7 @@ def test_manifest_records_the_run(workspace: Workspace, run: Run, shapes: Path) 
     assert 0 <= manifest.metrics["accuracy"] <= 1
     assert manifest.metrics["test_images"] == 6
     assert manifest.created is not None
-    dataset = open_dataset(str(shapes), seed=5)
+    dataset = open_dataset(str(drawn), seed=5)
     assert manifest.provenance["data_digest"] == dataset.digest
     assert manifest.provenance["split_digest"] == dataset.split_digest
     made = manifest.provenance
@@ -125,7 +140,7 @@ def test_the_images_are_found_from_another_folder(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shapes.parent)
-    first = run("team/a", data=shapes.name)
+    first = run("team/a", data=shapes.name, epochs=1)
     manifest = workspace.store.manifest(first.manifest)
     assert manifest.recipe is not None
     assert manifest.recipe["data"] == str(shapes)
@@ -137,44 +152,37 @@ def test_the_images_are_found_from_another_folder(
     assert workspace.store.manifest(again.manifest).weights == manifest.weights
 
 
-def test_it_is_saved_under_its_name(workspace: Workspace, run: Run) -> None:
-    result = run()
+def test_it_is_saved_under_its_name(shared: Workspace, result: Finetuned) -> None:
+    workspace = shared
     assert workspace.names.resolve("team/shapes:v1") == (SAVED, result.manifest)
     assert [entry.why for entry in workspace.store.history(SAVED)] == ["finetune"]
     assert json.loads(json.dumps(result.to_json()))["ref"] == "team/shapes:v1"
 
 
 def test_same_seed_gives_the_same_bits(workspace: Workspace, run: Run) -> None:
-    results = [run(f"team/run:{n}", seed=seed) for n, seed in enumerate((1, 1, 2))]
+    """Whatever the caller's random state."""
+    results = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)
+        torch.rand(100 * number)
+        results.append(run(f"team/run:{number}", seed=seed))
     first, again, other = (state(workspace, result.manifest) for result in results)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     assert results[0].metrics == results[1].metrics
 
 
-def test_the_callers_random_state_does_not_matter(workspace: Workspace, run: Run) -> None:
-    torch.manual_seed(1)
-    first = run("team/run:1")
-    torch.manual_seed(2)
-    torch.rand(100)
-    second = run("team/run:2")
-    one, other = state(workspace, first.manifest), state(workspace, second.manifest)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_fresh_process_gives_the_same_logits(
-    workspace: Workspace, run: Run, shapes: Path
-) -> None:
-    run()
-    image = shapes / "10" / "05.png"
-    zoo = Zoo(workspace)
+@pytest.mark.usefixtures("result")
+def test_a_fresh_process_gives_the_same_logits(shared: Workspace, drawn: Path) -> None:
+    image = drawn / "10" / "05.png"
+    zoo = Zoo(shared)
     here = zoo.predict("team/shapes:v1", [image])[0]
     program = (
         "import sys, json, torch, zoo; torch.set_num_threads(1); "
         "z = zoo.open(sys.argv[1]); "
         "print(json.dumps(z.predict('team/shapes:v1', [sys.argv[2]])[0].to_json()))"
     )
-    there = json.loads(warm.run("-c", program, workspace.root, image).stdout)
+    there = json.loads(warm.run("-c", program, shared.root, image).stdout)
     assert there["logits"] == list(here.logits)
     assert there["classes"] == list(here.classes)
     assert set(here.classes) == {"2", "10", "Squares"}
@@ -184,7 +192,7 @@ def test_a_fresh_process_gives_the_same_logits(
 def test_nothing_and_everything_frozen(
     workspace: Workspace, run: Run, spec: str, boundary: int, name: str
 ) -> None:
-    result = run(freeze=spec)
+    result = run(freeze=spec, epochs=1)
     assert result.freeze["frozen_units"] == boundary
     assert result.freeze["trainable_units"] == 7 - boundary
     assert result.freeze["boundary"] == name
@@ -194,7 +202,7 @@ def test_nothing_and_everything_frozen(
 
 
 def test_a_fine_tune_can_be_fine_tuned(workspace: Workspace, run: Run, shapes: Path) -> None:
-    first = run(freeze="all")
+    first = run(freeze="all", epochs=1)
     shutil.rmtree(shapes / "10")
     recipe = Recipe(data=str(shapes), epochs=1, freeze="all", batch_size=8)
     second = finetune(workspace, str(SAVED), recipe, Reference.parse("team/two"), device="cpu")

@@ -86,8 +86,13 @@ sys.stdout.write("equal")
 OPTIONS: dict[str, Any] = {
     # The last batch of an epoch has two images, both one process's.
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 5, "lr": 0.003,
-    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5,
+    "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5, "image_size": 64,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_cs() -> None:
+    """Here a probe tries as many as in the other processes."""
 
 
 @pytest.mark.parametrize(

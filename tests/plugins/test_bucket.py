@@ -115,7 +115,7 @@ def test_the_layout_is_that_of_a_folder(tmp_path: Path, s3: str) -> None:
 
 class TestMoves:
     def test_of_many_writers_one_wins(self, front: Front, s3: str) -> None:
-        remotes = [connect(s3) for _ in range(16)]
+        remotes = [connect(s3) for _ in range(6)]
 
         def attempt(number: int, writer: int) -> bool:
             try:
@@ -126,14 +126,14 @@ class TestMoves:
 
         winners = []
         for number in (1, 2, 3):
-            with ThreadPoolExecutor(16) as pool:
-                won = list(pool.map(lambda w, n=number: attempt(n, w), range(16)))
+            with ThreadPoolExecutor(6) as pool:
+                won = list(pool.map(lambda w, n=number: attempt(n, w), range(6)))
             assert sum(won) == 1
             winners.append(move(number, f"writer {won.index(True)}"))
         assert remotes[0].history(REF) == tuple(winners)
 
     def test_equal_entries_of_two_writers_are_two(self, front: Front, s3: str) -> None:
-        remotes = [connect(s3) for _ in range(8)]
+        remotes = [connect(s3) for _ in range(5)]
         done = []
 
         def attempt(remote: Store) -> None:
@@ -143,7 +143,7 @@ class TestMoves:
             except Conflict:
                 pass
 
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(5) as pool:
             list(pool.map(attempt, remotes))
         assert len(done) == 1
 

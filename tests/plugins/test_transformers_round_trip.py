@@ -26,7 +26,7 @@ from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
 
 CLASSIFIERS = [name for name in TINY if ARCHITECTURES[name].family.heads]
-QUICK = ["vit-base-patch16-224", "swin-tiny-patch4-window7-224", "resnet-18"]
+QUICK = ["vit-base-patch16-224", "resnet-18"]
 ENCODER = "dinov3-vits16plus-pretrain-lvd1689m"
 
 

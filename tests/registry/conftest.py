@@ -29,7 +29,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
     """The engine that the test's registry is in; ``only_sqlite`` leaves the other out."""
     return str(request.param)
@@ -63,7 +63,19 @@ def registry(where: Path | str) -> Iterator[Registry]:
         yield registry
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def standing(
+    kind: str, blank: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Registry]:
+    """A registry of all tests of a file, which fills it once and then only looks at it."""
+    path = tmp_path_factory.mktemp("standing") / "standing.db"
+    if kind == "sqlite":
+        shutil.copy(blank, path)
+    with Registry.open(_empty(kind, path, request)) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
 def digest() -> Callable[[int], Digest]:
     return _digest
 
@@ -73,17 +85,17 @@ def steps() -> Callable[[Registry, Callable[[], object]], int]:
     return _steps
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_entry() -> Callable[..., CatalogEntry]:
     return _entry
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_manifest() -> Callable[..., Manifest]:
     return _manifest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def move() -> Callable[..., RefEntry]:
     def move(manifest: int, number: int = 1) -> RefEntry:
         at = "2025-01-01T00:00:00Z"
@@ -93,7 +105,7 @@ def move() -> Callable[..., RefEntry]:
     return move
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hierarchy() -> Hierarchy:
     unit = Unit(
         name="stem",

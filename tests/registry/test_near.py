@@ -9,7 +9,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.registry import Registry
+from zoo.registry import Registry, suggestions
 
 LITE = "timm/tf_efficientnet_lite0.in1k"
 NAMES = (
@@ -23,19 +23,27 @@ NAMES = (
 )
 
 
-@pytest.fixture
-def filled(
-    registry: Registry,
+@pytest.fixture(scope="session")
+def fill(
     make_entry: Callable[..., CatalogEntry],
     make_manifest: Callable[..., Manifest],
     digest: Callable[[int], Digest],
     move: Callable[..., RefEntry],
-) -> Registry:
-    registry.replace_entries("timm", "1", map(make_entry, NAMES), "now")
-    registry.add_checkpoint(digest(1), make_manifest())
-    registry.set_ref(Reference.parse("team/flowers:v3"), move(1))
-    registry.set_ref(Reference.parse("team/flowers"), move(1))
-    return registry
+) -> Callable[[Registry], Registry]:
+    def fill(registry: Registry) -> Registry:
+        registry.replace_entries("timm", "1", map(make_entry, NAMES), "now")
+        registry.add_checkpoint(digest(1), make_manifest())
+        registry.set_ref(Reference.parse("team/flowers:v3"), move(1))
+        registry.set_ref(Reference.parse("team/flowers"), move(1))
+        return registry
+
+    return fill
+
+
+@pytest.fixture(scope="module")
+def filled(standing: Registry, fill: Callable[[Registry], Registry]) -> Registry:
+    """Filled once; no test changes it."""
+    return fill(standing)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +81,13 @@ def test_nothing_is_near_nonsense(filled: Registry, typed: str) -> None:
 
 
 def test_a_typo_is_found_among_many_names_that_are_alike(
-    filled: Registry, move: Callable[..., RefEntry]
-) -> None:
-    for number in range(400):
-        filled.set_ref(Reference("team", f"orchards-{number}"), move(1))
-    assert filled.near("team/flowerz")[0] == "team/flowers"
-    assert filled.near("team/orchard-399")[0] == "team/orchards-399"
-    assert filled.near("tf_efficientnet_lit0")[0] == LITE
+    registry: Registry, fill: Callable[[Registry], Registry], move: Callable[..., RefEntry],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(suggestions, "CANDIDATES", 20)
+    fill(registry)
+    for number in range(40):
+        registry.set_ref(Reference("team", f"orchards-{number}"), move(1))
+    assert registry.near("team/flowerz")[0] == "team/flowers"
+    assert registry.near("team/orchard-39")[0] == "team/orchards-39"
+    assert registry.near("tf_efficientnet_lit0")[0] == LITE

@@ -132,7 +132,7 @@ def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("_size")
-@pytest.mark.parametrize("count", [60, pytest.param(240, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [40, pytest.param(240, marks=pytest.mark.long)])
 def test_every_search_finds_what_a_look_at_all_finds(full: Registry, count: int) -> None:
     everything = {entry.name: entry for entry in entries()}
     for query in queries(count):

@@ -37,6 +37,8 @@ FLAT = 2
 """The parents of ancestors are in a table, so that lineage has any depth."""
 NESTED = 32
 """Ancestors in one line that are still written as format 1, which every version of zoo reads."""
+SCALARS = frozenset({str, int, float, bool, NoneType})
+"""Types of values that are in JSON as they are."""
 TYPES: Mapping[str, tuple[type, ...]] = {
     "license": (str, NoneType),
     "created": (str, NoneType),
@@ -421,6 +423,15 @@ def _edge(parent: Parent) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     # Not asdict(), which copies each value: every command reads manifests, and so comes by here.
+    # Most of a manifest is tensors, and their fields.
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if kind is Tensor:
+        return {
+            "name": value.name, "dtype": value.dtype, "shape": list(value.shape),
+            "object": str(value.object), "offset": value.offset, "nbytes": value.nbytes,
+        }  # fmt: skip
     if isinstance(value, Digest):
         return str(value)
     if isinstance(value, dict):

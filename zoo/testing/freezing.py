@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -33,6 +34,8 @@ __all__ = [
     "copied",
 ]
 
+MUCH = 2**27
+"""Bytes of copies after which garbage is collected, which takes as long as a small check."""
 RATE = 1e-3
 SEED = 0
 STEPS = 3
@@ -43,13 +46,21 @@ LARGEST = 100.0
 thousand times as large (EfficientViM), and the next loss no number."""
 
 
+class _Uncollected:
+    nbytes = 0
+
+
 def copied(module: nn.Module) -> nn.Module:
     """A copy of ``module``.
 
     Frozen copies hold themselves and their gradients until they are collected: of a network of 400
     million parameters, those of earlier checks would not fit in memory beside this one.
     """
-    gc.collect()
+    nbytes = sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
+    _Uncollected.nbytes += nbytes
+    if _Uncollected.nbytes > MUCH:
+        gc.collect()
+        _Uncollected.nbytes = nbytes
     return copy.deepcopy(module)
 
 
