@@ -70,15 +70,13 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     total = staging.count(connection)
     known = connection.scalar(select(func.max(ITEM.c.id))) or 0
     _record(connection, source, version, total, at)
-    bulk = total > max(MANY, known)
-    if bulk:
-        index.of(connection).in_bulk(connection, begin=True)
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
-    if bulk:
-        index.of(connection).in_bulk(connection, begin=False)
+    # To settle takes as long as a tenth of all items take to index, so it must be worth it.
+    if total > max(MANY, known):
+        index.settle(connection)
     return total
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "add_checkpoint",
     "children",
     "described",
+    "drop_unread",
     "forget",
     "parents",
     "ref",
@@ -33,6 +34,7 @@ __all__ = [
     "remove_ref",
     "set_ref",
     "unknown",
+    "unread",
 ]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -73,6 +75,16 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
         if rows:
             connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
     items.refresh(connection, items.of_manifest(known.row["manifest"]))
+
+
+def unread(connection: Connection) -> list[Digest]:
+    """What an earlier version indexed, and must be read again: it left out what is known now."""
+    return [Digest.parse(found) for found in connection.scalars(select(schema.unread.c.manifest))]
+
+
+def drop_unread(connection: Connection) -> None:
+    """Note that all was read again that can be."""
+    connection.execute(delete(schema.unread))
 
 
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:

@@ -80,10 +80,7 @@ def wanted(query: Query) -> Wanted:
     for each in query.filters:
         if each.field in OF_NAMES:
             found.append([[terms.NAMED]])
-        if each.field in ("params", "input", "updated"):
-            step = terms.step(each.field, each.operator, each.value)
-            found += [[[step]]] if step else []
-        elif isinstance(each.value, str) and each.field != "source":
+        if isinstance(each.value, str) and each.field not in ("source", "updated"):
             found += _terms(each.field, each.value)
     return found
 
@@ -141,7 +138,7 @@ def _has(*conditions: Condition) -> Condition:
 
 
 def _has_word(said: str, having: Wanted | None) -> Condition:
-    word, threes, exact = terms.fold(said).replace("\n", " "), terms.part(said), terms.whole(said)
+    word, threes, exact = terms.fold(said), terms.part(said), terms.whole(said)
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is not None:
         # All that have the whole word, found at once when the first item lacks it in its text.

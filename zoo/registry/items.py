@@ -77,8 +77,6 @@ PREPROCESSING = (
 TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
 WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""
-MEASURES = {"params": "params", "input": "height", "updated": "updated"}
-"""What has steps among the terms, and its column."""
 NOT_SHOWN = ("bytes", "recipe", "license", "source", "locator")
 """What an item does not repeat of a checkpoint, or not as it is."""
 BATCH = 5_000
@@ -183,7 +181,7 @@ def add(connection: Connection, rows: Rows) -> None:
     connection.execute(insert(ITEM), rows)
     _add_cards(connection, rows)
     _add_measures(connection, rows)
-    index.of(connection).add(connection, _terms(connection, rows))
+    index.add(connection, _terms(connection, rows))
 
 
 def change(connection: Connection, old: Rows, new: Rows) -> None:
@@ -191,7 +189,7 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
     if not new:
         return
     before, after = set(_terms(connection, old)), set(_terms(connection, new))
-    index.of(connection).remove(connection, sorted(before - after))
+    index.remove(connection, sorted(before - after))
     values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
     connection.execute(
         update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
@@ -202,13 +200,13 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
         connection.execute(delete(table).where(among(table.c.item_id, [row["id"] for row in new])))
     _add_cards(connection, new)
     _add_measures(connection, new)
-    index.of(connection).add(connection, sorted(after - before))
+    index.add(connection, sorted(after - before))
 
 
 def drop(connection: Connection, rows: Rows) -> None:
     """Take items out that were read."""
     if rows:
-        index.of(connection).remove(connection, _terms(connection, rows))
+        index.remove(connection, _terms(connection, rows))
         connection.execute(delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
 
 
@@ -219,7 +217,7 @@ def complete(connection: Connection) -> bool:
 
 def rebuild(connection: Connection) -> None:
     """Make the items of all names, and all terms, from nothing."""
-    index.of(connection).clear(connection)
+    index.clear(connection)
     connection.execute(delete(ITEM).where(IS_NAMED))
     last = 0
     while rows := read(connection, ITEM.c.id.in_(_ids_after(last))):
@@ -229,7 +227,7 @@ def rebuild(connection: Connection) -> None:
         renamed = [{"which": row["id"], "words": row["text"]} for row in rows]
         statement = update(ITEM).where(ITEM.c.id == bindparam("which"))
         connection.execute(statement.values(text=bindparam("words")), renamed)
-        index.of(connection).add(connection, _terms(connection, rows))
+        index.add(connection, _terms(connection, rows))
     refresh(connection, everything())
     connection.execute(update(schema.term_version).values(version=terms.VERSION))
 
@@ -350,13 +348,7 @@ def _terms(connection: Connection, rows: Rows) -> list[tuple[int, str]]:
         ]
         if named:
             values += [row["ref_tag"] or DEFAULT_TAG, *classes[row["manifest"]]]
-        said = terms.terms_of(
-            row["text"],
-            values=values,
-            card=row["card"],
-            named=named,
-            measures={field: row[column] for field, column in MEASURES.items()},
-        )
+        said = terms.terms_of(row["text"], values=values, card=row["card"], named=named)
         found.append((row["id"], said))
     return found
 

@@ -221,6 +221,8 @@ class Registry:
 
     checkpoint_licenses = _reads(checkpoints.licenses)
     unknown = _reads(checkpoints.unknown)
+    unread = _reads(checkpoints.unread)
+    drop_unread = _writes(checkpoints.drop_unread)
     forget = _writes(checkpoints.forget)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)

@@ -43,9 +43,10 @@ __all__ = [
     "remote_ref",
     "source",
     "term_version",
+    "unread",
 ]
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration, after which the tables are as here."""
 metadata = MetaData(
     naming_convention={
@@ -220,6 +221,9 @@ checkpoint = Table(
     Column("source", Text),
     Column("locator", Text),
 )
+
+# Those that an earlier version indexed, and that must be read again from the store.
+unread = Table("unread", metadata, _of_checkpoint())
 
 # No foreign key on the parent: it may be in another zoo.
 parent = Table(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Query, Sort
@@ -33,6 +34,8 @@ from zoo.registry.sql import among
 __all__ = ["Found", "count", "search"]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
+NOT_SHOWN = ("text", "keywords", "metrics", "facts")
+SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
 MOST = 1_000_000
 """No limit is larger: a list is made in memory."""
 
@@ -138,7 +141,7 @@ def _pages(sort: Sort | None) -> list[Page]:
 
 
 def _found(connection: Connection, ids: list[int]) -> list[Found]:
-    rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
+    rows = {row.id: row for row in connection.execute(SHOWN.where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is not text")  # damage, which is then looked for
@@ -157,25 +160,34 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     ]
 
 
-def _sources(
-    connection: Connection, ids: Iterable[int], *, any_named: bool
-) -> dict[int, list[str]]:
+def _sources(connection: Connection, ids: list[int], *, any_named: bool) -> dict[int, list[str]]:
     """Who lists each item; of a name, who lists what it points at."""
-    listing, checkpoint, shown = schema.listing, schema.checkpoint, list(ids)
-    listed = select(ITEM.c.id, listing.c.source).join(listing, listing.c.item_id == ITEM.c.id)
-    named = (
+    sources: defaultdict[int, list[str]] = defaultdict(list)
+    for statement in (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,):
+        for row in connection.execute(statement.where(among(ITEM.c.id, ids))):
+            sources[row.id].append(row.source)
+    return sources
+
+
+# Made once: that takes longer than to read the rows.
+LISTINGS = (
+    select(ITEM.c.id, schema.listing.c.source)
+    .join(schema.listing, schema.listing.c.item_id == ITEM.c.id)
+    .order_by(schema.listing.c.source)
+)
+
+
+@cache
+def _listings_of_names() -> Select[tuple[int, str]]:
+    listing, checkpoint = schema.listing, schema.checkpoint
+    return (
         select(ITEM.c.id, listing.c.source)
         .join(OTHER, and_(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG))
         .join(listing, listing.c.item_id == OTHER.c.id)
         .join(checkpoint, checkpoint.c.manifest == ITEM.c.manifest)
         .where(lists(OTHER, checkpoint))
+        .order_by(listing.c.source)
     )
-    found: defaultdict[int, list[str]] = defaultdict(list)
-    for statement in (listed, named) if any_named else (listed,):
-        chosen = statement.where(among(ITEM.c.id, shown)).order_by(listing.c.source)
-        for row in connection.execute(chosen):
-            found[row.id].append(row.source)
-    return found
 
 
 def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, float]]:
