@@ -65,7 +65,8 @@ def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
 
     Args:
         query: What is asked.
-        having: Terms that all have which fit, if no more than a few items have them.
+        having: Terms that all have which fit, if not very many items are looked at. Those that have
+            a whole word are then found at once, else the index is asked for each.
     """
     # Filters first: most compare a column of the row, a word may have to be looked for in a card.
     return [

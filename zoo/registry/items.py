@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -31,7 +30,7 @@ from sqlalchemy import (
 from zoo.domain.catalog import OPEN
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
-from zoo.registry.sql import among
+from zoo.registry.sql import Columns, among
 
 __all__ = [
     "CATALOG",
@@ -50,6 +49,7 @@ __all__ = [
     "change",
     "complete",
     "drop",
+    "is_ref",
     "lists",
     "of_manifest",
     "of_names",
@@ -89,7 +89,7 @@ IS_NAMED, OTHER_IS_NAMED = (
     table.c.kind != literal_column(f"'{CATALOG}'") for table in (ITEM, OTHER)
 )
 
-Rows = list[dict[str, Any]]
+Rows = list[Columns]
 """Items as plain columns, with their ``card``."""
 
 
@@ -113,6 +113,13 @@ def path_of(ref: FromClause) -> ColumnElement[str]:
     return ref.c.namespace + "/" + ref.c.name
 
 
+def is_ref(table: Table, ref: Reference) -> ColumnElement[bool]:
+    """Whether a row of a table of refs is this one."""
+    return and_(
+        table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
+    )
+
+
 def shown_name(name: str, ref_tag: str) -> str:
     """What a user types for an item."""
     return f"{name}:{ref_tag}" if ref_tag else name
@@ -123,9 +130,7 @@ def at_ref(ref: Reference) -> Scope:
     tag = "" if ref.tag == DEFAULT_TAG else ref.tag
     return Scope(
         (CHECKPOINT,),
-        lambda table: and_(
-            table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
-        ),
+        lambda table: is_ref(table, ref),
         and_(ITEM.c.name == ref.path, ITEM.c.ref_tag == tag),
     )
 
@@ -190,7 +195,7 @@ def change(connection: Connection, old: Rows, new: Rows) -> None:
         return
     before, after = set(_terms(connection, old)), set(_terms(connection, new))
     index.remove(connection, sorted(before - after))
-    values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
+    values: Columns = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
     connection.execute(
         update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
         [{f"new_{column.name}": row[column.name] for column in ITEM.c} for row in new],
@@ -232,7 +237,7 @@ def rebuild(connection: Connection) -> None:
     connection.execute(update(schema.term_version).values(version=terms.VERSION))
 
 
-def search_text(row: dict[str, Any]) -> str:
+def search_text(row: Columns) -> str:
     """The text of a catalog item."""
     values = [row[column] for column in TEXT]
     return terms.join([*values, *(row["keywords"] or ()), *(row["datasets"] or ())])
@@ -242,11 +247,11 @@ def _ids_after(last: int) -> Select[tuple[int]]:
     return select(ITEM.c.id).where(ITEM.c.id > last).order_by(ITEM.c.id).limit(BATCH)
 
 
-def _key(row: dict[str, Any]) -> tuple[str, ...]:
+def _key(row: Columns) -> tuple[str, ...]:
     return row["kind"], row["name"], row["ref_tag"], row["manifest"]
 
 
-def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[str, Any]]:
+def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[Columns]:
     """Items as they should be, but for their ids."""
     ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
     checkpoint, entry = schema.checkpoint, OTHER
@@ -293,7 +298,7 @@ def lists(entry: FromClause, checkpoint: FromClause) -> ColumnElement[bool]:
     )
 
 
-def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def _named(kind: str, row: Columns) -> Columns:
     tag = row["ref_tag"] if row["ref_tag"] != DEFAULT_TAG else ""
     dataset = row.pop("dataset")
     known = [row["text"], row.pop("entry_text") or ""]

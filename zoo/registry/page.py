@@ -3,9 +3,9 @@
 In order: look at one item after the other, as an index has them, until enough fit. Or by a list of
 all that may fit, which some index gives: look at these, and sort them. With ``n`` items of which
 ``m`` fit, spread evenly, the first looks at ``n / m`` for each that it shows, and the second at
-``m``: both take as long where ``m`` is the root of ``n`` times what is shown. So lists are read up to
-there, and then the items in order. What is spread unevenly may need more: then both are tried once
-more, further, until one has come to its end.
+``m``: both take as long where ``m`` is the root of ``n`` times what is shown. So lists are read as
+far as that, and then the items in order. What is spread unevenly may need more: then both are tried
+once more, further, until one has come to its end.
 """
 
 from __future__ import annotations
@@ -87,11 +87,12 @@ def read(connection: Connection, query: Query, page: Page, limit: int) -> list[i
     most = isqrt(LIST * limit * size)
     while True:
         if lists:
-            ids, few_have = _shortest(connection, lists, most)
-            if ids is not None:
-                fits = _fits(query, page, having if few_have else None)
-                statement = select(ITEM.c.id).where(among(ITEM.c.id, ids), fits)
-                return list(connection.scalars(statement.order_by(*page.order).limit(limit)))
+            listed = _shortest(connection, lists, most)
+            if listed is not None:
+                fitting = select(ITEM.c.id).where(
+                    among(ITEM.c.id, listed), _fits(query, page, having)
+                )
+                return list(connection.scalars(fitting.order_by(*page.order).limit(limit)))
         whole = not lists or most * WALK >= size
         ids = _in_order(connection, query, page, limit, None if whole else most * WALK)
         if whole or len(ids) == limit:
@@ -119,16 +120,15 @@ def _in_order(
 
 def _shortest(
     connection: Connection, lists: Sequence[Select[tuple[int]]], most: int
-) -> tuple[list[int] | None, bool]:
-    """The shortest list, None if all are longer than ``most``; whether the first one is not."""
-    best: list[int] | None = None
-    few_have = False
-    for number, each in enumerate(lists):
+) -> Sequence[int] | None:
+    """The shortest list; None if all are longer than ``most``."""
+    best: Sequence[int] | None = None
+    for each in lists:
         longest = most if best is None else len(best)
-        ids = list(connection.scalars(each.limit(longest + 1)).all())
+        ids = connection.scalars(each.limit(longest + 1)).all()
         if len(ids) <= longest:
-            best, few_have = ids, few_have or number == 0
-    return best, few_have
+            best = ids
+    return best
 
 
 def _count(connection: Connection, rows: Select[Any]) -> int:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POSTGRESQL",
     "SQLITE",
+    "Columns",
     "Test",
     "Text",
     "Whole",
@@ -46,10 +47,13 @@ __all__ = [
     "like",
     "lower",
     "position",
+    "put",
     "size",
 ]
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+Columns = dict[str, Any]
+"""A row, by the names of its columns."""
 Text = String().with_variant(String(collation="C"), POSTGRESQL)
 """Text, ordered by its characters' numbers."""
 Whole = Integer().with_variant(BigInteger(), POSTGRESQL)
@@ -66,6 +70,29 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
     from sqlalchemy.dialects import postgresql
 
     return postgresql.Insert(table)
+
+
+def put(
+    connection: Connection,
+    table: Table,
+    rows: list[Columns],
+    changed: Iterable[str],
+    *,
+    newer: str | None = None,
+) -> None:
+    """Insert rows. Of one whose primary key is there, take the ``changed`` columns, but only where
+    the column ``newer`` is larger than there.
+    """
+    statement = insert(connection, table)
+    new = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={key: new[key] for key in changed},
+            where=None if newer is None else new[newer] > table.c[newer],
+        ),
+        rows,
+    )
 
 
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:

@@ -35,7 +35,7 @@ Wanted = Sequence[Sequence[Sequence[str]]]
 
 
 def fold(text: str) -> str:
-    """A line of text as it is compared: capitals do not count, nor which control character it is."""
+    """A line of text as it is compared: capitals do not count, and control characters are alike."""
     folded = text.casefold()
     return folded if folded.isprintable() else folded.translate(CONTROLS)
 
@@ -80,9 +80,9 @@ def word(text: str) -> Sequence[Sequence[str]]:
 
 def part(text: str) -> Sequence[Sequence[str]]:
     """Terms of a part of an item's text; none if it is too short for that."""
-    # Every third one: these have each character once, and are found in a third of the time.
     threes = _threes(fold(text)[:MOST_CHARACTERS])
-    return [list(dict.fromkeys([*threes[::LENGTH], threes[-1]]))] if threes else []
+    # Every other one: found in half the time, and yet "tenten" is more than two times "ten".
+    return [list(dict.fromkeys([*threes[::2], threes[-1]]))] if threes else []
 
 
 def whole(text: str) -> str:
