@@ -8,25 +8,13 @@ nothing of `/`, `-` and `_` (ADR 10).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from string import punctuation
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Dialect,
-    Select,
-    String,
-    TypeDecorator,
-    bindparam,
-    column,
-    exists,
-    select,
-    table,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -35,7 +23,7 @@ from zoo.registry.terms import Wanted
 
 __all__ = ["add", "clear", "create", "having", "holds", "remove", "settle"]
 
-INDEX = table("item_term", column("rowid"), column("terms"))
+INDEX = sa.table("item_term", sa.column("rowid"), sa.column("terms"))
 # All of a large transaction is merged in memory: among two million items, indexing by FTS5's own
 # megabyte writes and merges hundreds of segments. No more is taken than there is to index.
 ROOM = "INSERT INTO item_term(item_term, rank) VALUES ('hashsize', 67108864)"
@@ -69,22 +57,22 @@ SETTLE = {
 }
 
 
-def create(connection: Connection) -> None:
+def create(connection: sa.Connection) -> None:
     """Make an empty index."""
     _run(connection, CREATE)
 
 
-def clear(connection: Connection) -> None:
+def clear(connection: sa.Connection) -> None:
     """Take everything out."""
     _run(connection, CLEAR)
 
 
-def settle(connection: Connection) -> None:
+def settle(connection: sa.Connection) -> None:
     """Prepare for searches, after very many items were put in."""
     _run(connection, SETTLE)
 
 
-def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
+def add(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:
     """Put items in: the id of each and what `terms_of` says."""
     if terms and connection.dialect.name == SQLITE:
         connection.exec_driver_sql("INSERT INTO item_term(rowid, terms) VALUES (?, ?)", list(terms))
@@ -95,7 +83,7 @@ def add(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
         )
 
 
-def remove(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
+def remove(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:
     """Take items out, each with the terms that it was put in with."""
     if terms and connection.dialect.name == SQLITE:
         connection.exec_driver_sql(
@@ -106,17 +94,17 @@ def remove(connection: Connection, terms: Sequence[tuple[int, str]]) -> None:
         connection.exec_driver_sql("DELETE FROM item_term WHERE rowid = ANY(%s)", (ids,))
 
 
-def having(wanted: Wanted) -> Select[tuple[int]]:
+def having(wanted: Wanted) -> sa.Select[tuple[int]]:
     """The ids of the items that have the wanted terms."""
-    return select(INDEX.c.rowid.label("id")).where(_match(wanted))
+    return sa.select(INDEX.c.rowid.label("id")).where(_match(wanted))
 
 
-def holds(item: ColumnElement[int], wanted: Wanted) -> ColumnElement[bool]:
+def holds(item: sa.ColumnElement[int], wanted: Wanted) -> sa.ColumnElement[bool]:
     """Whether the index has the wanted terms for one item."""
-    return exists().where(_match(wanted), INDEX.c.rowid == item)
+    return sa.exists().where(_match(wanted), INDEX.c.rowid == item)
 
 
-def _run(connection: Connection, statements: dict[str, tuple[str, ...]]) -> None:
+def _run(connection: sa.Connection, statements: Mapping[str, tuple[str, ...]]) -> None:
     for statement in statements[connection.dialect.name]:
         connection.exec_driver_sql(statement)
 
@@ -128,15 +116,15 @@ def _fitting(terms: list[str]) -> list[str]:
     return [term for term, size in zip(ordered, sizes, strict=True) if size <= MOST_BYTES]
 
 
-def _match(wanted: Wanted) -> ColumnElement[bool]:
-    return _Match(INDEX.c.terms, bindparam(None, wanted, _Wanted, unique=True))
+def _match(wanted: Wanted) -> sa.ColumnElement[bool]:
+    return _Match(INDEX.c.terms, sa.bindparam(None, wanted, _Wanted, unique=True))
 
 
-class _Wanted(TypeDecorator[Wanted]):
-    impl = String
+class _Wanted(sa.TypeDecorator[Wanted]):
+    impl = sa.String
     cache_ok = True
 
-    def process_bind_param(self, value: Wanted | None, dialect: Dialect) -> str:
+    def process_bind_param(self, value: Wanted | None, dialect: sa.Dialect) -> str:
         both, either, quoted = (
             (" AND ", " OR ", _in_double_quotes)
             if dialect.name == SQLITE

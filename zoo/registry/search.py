@@ -219,7 +219,7 @@ def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str
 def _to_found(
     row: Row[Any], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> Found:
-    columns = row._mapping
+    columns = dict(row._mapping)
     return Found(
         **{key: columns[key] for key in SAME},
         name=shown_name(row.name, row.ref_tag),
