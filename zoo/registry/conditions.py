@@ -128,18 +128,19 @@ def _has(*conditions: Condition) -> Condition:
 def _has_word(said: str, having: Wanted | None) -> Condition:
     word, threes, exact = terms.fold(said), terms.part(said), terms.whole(said)
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
-    if having is not None:
-        # All that have the whole word, found at once when the first item lacks it in its text.
+    if having is None:
+        whole = index.holds(ITEM.c.id, [[[exact]]])
+    else:
+        # All that have the whole word, found at once when it is first asked for.
         narrowed = [[[exact]], *(any_of for any_of in having if [exact] not in any_of)]
-        found = ITEM.c.id.in_(index.having(narrowed))
-        return sa.or_(part, found) if threes else found
-    whole = index.holds(ITEM.c.id, [[[exact]]])
+        whole = ITEM.c.id.in_(index.having(narrowed))
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
     card = schema.card.c.text
     plain = sa.func.length(card) == size(card)
     lacks = sa.and_(plain, position(lower(card), word) == 0) if word.isascii() else sa.false()
-    may = sa.or_(ITEM.c.kind != CATALOG, _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks)))
+    in_card = _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks))
+    may = sa.or_(ITEM.c.kind != CATALOG, in_card)
     return sa.or_(part, sa.and_(may, whole)) if threes else sa.and_(sa.or_(part, may), whole)
 
 

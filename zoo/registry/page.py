@@ -28,8 +28,8 @@ __all__ = ["Page", "Walk", "count", "read"]
 
 LIST = 16
 """How much further lists are read than up to the root, squared: an item of a list takes less time
-than one in order. With 4, 16, 36 and 100, 95 % of the queries of ``benchmarks/search.py`` took at
-most 36, 27, 27 and 30 ms of CPU time among 200,000 items; among 20,000 all took the same.
+than one in order. With 4, 16 and 32, 95 % of the queries of ``benchmarks/search.py`` took at most
+29, 21 and 24 ms of CPU time among 200,000 items, the slowest 59, 25 and 86.
 """
 FURTHER = 8
 """How many times as far each try goes as the one before, so that all before it cost little. With 3
@@ -81,16 +81,16 @@ def read(connection: Connection, query: Query, page: Page, limit: int) -> list[i
     if not size:
         return []
     having = [*page.wanted, *wanted(query)] if query.words or query.filters else []
-    lists = [*([index.having(having)] if having else []), *drivers(query)]
+    lists = drivers(query)
     most = isqrt(LIST * limit * size)
     while True:
-        if lists:
-            listed = _shortest(connection, lists, most)
+        if lists or having:
+            listed = _shortest(connection, lists, having, most)
             if listed is not None:
                 fits = and_(among(ITEM.c.id, listed), page.condition, _fits(query, having))
                 fitting = select(ITEM.c.id).where(fits).order_by(*page.order).limit(limit)
                 return list(connection.scalars(fitting))
-        whole = not lists or most >= size
+        whole = not (lists or having) or most >= size
         ids = _in_order(connection, query, page, limit, None if whole else most)
         if whole or len(ids) == limit:
             return ids
@@ -116,16 +116,21 @@ def _in_order(
 
 
 def _shortest(
-    connection: Connection, lists: Sequence[Select[tuple[int]]], most: int
-) -> Sequence[int] | None:
-    """The shortest list; None if all are longer than ``most``."""
-    best: Sequence[int] | None = None
+    connection: Connection, lists: list[Select[tuple[int]]], having: Wanted, most: int
+) -> Sequence[Any] | None:
+    """The shortest of the lists, and of that of what has the terms; None if all are longer than
+    ``most``.
+    """
+    shortest = None
     for each in lists:
-        longest = most if best is None else len(best)
-        ids: Sequence[Any] = connection.scalars(each.limit(longest + 1)).all()
-        if len(ids) <= longest:
-            best = ids
-    return best
+        if (size := _count(connection, each.limit(most + 1))) <= most:
+            shortest, most = each, size
+    # Last, and no further than the others: the index of terms is read as slowly as it is counted.
+    if having:
+        ids = connection.scalars(index.having(having).limit(most + 1)).all()
+        if len(ids) <= most:
+            return ids
+    return None if shortest is None else connection.scalars(shortest).all()
 
 
 def _count(connection: Connection, rows: Select[Any]) -> int:
