@@ -247,7 +247,7 @@ class Took:
     cpu: float
 
     def __str__(self) -> str:
-        return f"{self.clock:.0f} s ({self.cpu:.0f} s of CPU)"
+        return f"{self.clock:.0f} s ({self.cpu:.1f} s of CPU)"
 
 
 def took(call: Callable[[], object]) -> Took:

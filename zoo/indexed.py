@@ -135,6 +135,18 @@ class Index:
                 if at is None or abs(datetime.now(UTC) - at) > STOPPED:
                     self.registry.drop_note(note.number)
 
+    def read_again(self) -> None:
+        """Read again what an earlier version indexed, and left out what is known now. What is not
+        here, or is damaged, stays as it was indexed.
+        """
+        with suppress(DiskFull, Unavailable):  # the next command tries again
+            if self.registry.obstacle or not (unread := self.registry.unread()):
+                return
+            for digest in unread:
+                read_one(self.add_checkpoint, digest)
+            # Last: where this process is stopped before, the next one begins again.
+            self.registry.drop_unread()
+
     def _tell_of_notes(self) -> None:
         noted = sorted({note.ref for note in self.registry.moving()})
         if lacked := [str(ref) for ref in noted if self._unfollowed(ref)]:

@@ -121,7 +121,9 @@ class Workspace:
         else:
             path, alone = self.root / REGISTRY, self.store.disk.alone
             registry = open_kept(path, self.scratch, self._fill, alone)
-        Index(self.store, lambda: registry).follow_notes()
+        index = Index(self.store, lambda: registry)
+        index.follow_notes()
+        index.read_again()
         return registry
 
     def _id(self) -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import zoo as z
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, InvalidWeights
-from zoo.lookup.cast import equal_when_cast
+from zoo.lookup.distance import equal_when_cast
 from zoo.store.tensor_keys import sample_keys
 
 State = dict[str, torch.Tensor]

@@ -12,7 +12,7 @@ import pytest
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.query import Filter, Query
-from zoo.registry import Registry, fts5, page
+from zoo.registry import Registry, page
 
 FAMILIES = ("resnet", "convnext", "vit", "regnet", "swin")
 PROSE = ("tiny", "robust", "straße", "satellite", "flowers", "k-means", "lite")
@@ -126,9 +126,8 @@ def key(query: Query) -> Callable[[CatalogEntry], tuple[bool, object]]:
 def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ways that searches take among millions, which these entries are too few for."""
     if request.param == "as among millions":
-        for name, value in (("MANY", 0), ("LEAST", 1), ("LOOK", 8), ("PATIENCE", 1)):
-            monkeypatch.setattr(page, name, value)
-        monkeypatch.setattr(fts5, "SAMPLE", 5)
+        monkeypatch.setattr(page, "isqrt", lambda _: 1)
+        monkeypatch.setattr(page, "FURTHER", 3)
 
 
 @pytest.mark.usefixtures("_size")

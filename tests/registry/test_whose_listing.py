@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.program import zoo
+from registry.databases import execute
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import Registry
@@ -25,6 +26,13 @@ def listed(registry: Registry, source: str, name: str, place: Location | None) -
         location=place,
     )  # fmt: skip
     registry.add_entries(source, "1", [entry], "2026-01-01T00:00:00Z")
+
+
+BEFORE_0012 = """
+UPDATE checkpoint SET source = NULL, locator = NULL;
+UPDATE alembic_version SET version_num = '0012';
+DROP TABLE unread;
+"""
 
 
 def found(home: Path, *words: str) -> list[dict[str, Any]]:
@@ -85,3 +93,14 @@ def test_what_a_library_lists_no_more_and_anybody_still_does(tmp_path: Path) -> 
     workspace.registry.replace_entries("timm", "2", [], "2026-01-01T00:00:00Z")
     workspace.close()
     assert not told(tmp_path, NAME)
+
+
+def test_what_was_indexed_before_that_was_kept_is_read_again(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path)
+    listed(workspace.registry, "hub", NAME, Location("hub", NAME))
+    add_checkpoint(workspace, NAME, provenance=FROM_HUB)
+    workspace.close()
+    execute(tmp_path / "registry.db", BEFORE_0012)
+    assert told(tmp_path, NAME)
+    with Registry.open(tmp_path / "registry.db") as registry:
+        assert registry.unread() == []  # no command reads it once more

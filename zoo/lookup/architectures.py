@@ -12,7 +12,7 @@ from zoo.registry import Found
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
-    from zoo.registry.architectures import KnownArchitecture
+    from zoo.registry.search import KnownArchitecture
 
 __all__ = ["Architectures", "architectures"]
 

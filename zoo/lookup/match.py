@@ -149,6 +149,6 @@ def _equal(theirs: FileTensor, ours: Tensor, store: Store) -> bool:
     data = content(store, ours)
     if theirs.dtype == ours.dtype:
         return bytes(theirs.data) == bytes(data)
-    from zoo.lookup.cast import equal_when_cast
+    from zoo.lookup.distance import equal_when_cast
 
     return equal_when_cast(theirs.dtype, theirs.data, ours.dtype, data)

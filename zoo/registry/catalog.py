@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import index, items, schema, staging
 from zoo.registry.items import CATALOG, ITEM
-from zoo.registry.sql import among, insert
+from zoo.registry.sql import Columns, among, put
 
 __all__ = [
     "KnownEntry",
@@ -70,15 +70,13 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     total = staging.count(connection)
     known = connection.scalar(select(func.max(ITEM.c.id))) or 0
     _record(connection, source, version, total, at)
-    bulk = total > max(MANY, known)
-    if bulk:
-        index.of(connection).in_bulk(connection, begin=True)
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
-    if bulk:
-        index.of(connection).in_bulk(connection, begin=False)
+    # To settle takes as long as a tenth of all items take to index, so it must be worth it.
+    if total > max(MANY, known):
+        index.settle(connection)
     return total
 
 
@@ -123,7 +121,7 @@ def entry(connection: Connection, name: str) -> KnownEntry | None:
         select(LISTING).where(LISTING.c.item_id == row["id"]).order_by(LISTING.c.source)
     ).all()
     places = [Location(x.location_source, x.locator) for x in listings if x.locator is not None]
-    lists: dict[str, Any] = {key: vector(row[key]) for key in LISTS}
+    lists: Columns = {key: vector(row[key]) for key in LISTS}
     return KnownEntry(
         entry=CatalogEntry(**{key: row[key] for key in PLAIN}, **lists, input_size=input_size(row)),
         sources=tuple(listed.source for listed in listings),
@@ -156,13 +154,8 @@ def _count(connection: Connection, source: str) -> int:
 
 
 def _record(connection: Connection, source: str, version: str, count: int, at: str) -> None:
-    statement = insert(connection, schema.source).values(
-        name=source, version=version, indexed_at=at, entries=count
-    )
-    changed = {key: statement.excluded[key] for key in ("version", "indexed_at", "entries")}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[schema.source.c.name], set_=changed)
-    )
+    row = {"name": source, "version": version, "indexed_at": at, "entries": count}
+    put(connection, schema.source, [row], ("version", "indexed_at", "entries"))
 
 
 def _params(connection: Connection) -> dict[tuple[str, str], int]:
@@ -186,7 +179,7 @@ def _merge(
     names = {each.name for each, _ in told}
     here = and_(ITEM.c.kind == CATALOG, among(ITEM.c.name, names))
     old = {row["name"]: row for row in items.read(connection, here)}
-    new: dict[str, dict[str, Any]] = {}
+    new: dict[str, Columns] = {}
     for each, _ in told:
         before = new.get(each.name) or old.get(each.name) or BLANK
         row = {**before, **{key: value for key, value in _facts(each) if value is not None}}
@@ -237,16 +230,7 @@ def _list(
         }
         for name, fingerprint in {each.name: fingerprint for each, fingerprint in told}.items()
     ]
-    statement = insert(connection, LISTING)
-    new = statement.excluded
-    columns = ("location_source", "locator", "fingerprint")
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[LISTING.c.item_id, LISTING.c.source],
-            set_={column: new[column] for column in columns},
-        ),
-        rows,
-    )
+    put(connection, LISTING, rows, ("location_source", "locator", "fingerprint"))
 
 
 def _unlist(connection: Connection, source: str, gone: list[int]) -> None:

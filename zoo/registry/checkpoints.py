@@ -17,15 +17,20 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
 from zoo.registry.hierarchies import any_hierarchy
-from zoo.registry.sql import among, insert
+from zoo.registry.sql import Columns, among, insert, put
 from zoo.registry.terms import fold, join
 
 __all__ = [
     "Described",
+    "Note",
     "add_checkpoint",
+    "announce",
     "children",
     "described",
+    "drop_note",
+    "drop_unread",
     "forget",
+    "notes",
     "parents",
     "ref",
     "refs",
@@ -33,6 +38,7 @@ __all__ = [
     "remove_ref",
     "set_ref",
     "unknown",
+    "unread",
 ]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -49,8 +55,8 @@ class Described:
         facts: Rows of the tables that belong to it.
     """
 
-    row: dict[str, Any]
-    facts: list[tuple[Table, list[dict[str, Any]]]]
+    row: Columns
+    facts: list[tuple[Table, list[Columns]]]
 
 
 def described(connection: Connection, digest: Digest, manifest: Manifest) -> Described:
@@ -62,53 +68,77 @@ def described(connection: Connection, digest: Digest, manifest: Manifest) -> Des
 
 def add_checkpoint(connection: Connection, known: Described) -> None:
     """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
-    statement = insert(connection, schema.checkpoint).values(known.row)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[schema.checkpoint.c.manifest],
-            set_={key: statement.excluded[key] for key in BETTER},
-        )
-    )
+    put(connection, schema.checkpoint, [known.row], BETTER)
     for table, rows in known.facts:
         if rows:
             connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
     items.refresh(connection, items.of_manifest(known.row["manifest"]))
 
 
+def unread(connection: Connection) -> list[Digest]:
+    """What an earlier version indexed, and must be read again: it left out what is known now."""
+    return [Digest.parse(found) for found in connection.scalars(select(schema.unread.c.manifest))]
+
+
+def drop_unread(connection: Connection) -> None:
+    """Note that all was read again that can be."""
+    connection.execute(delete(schema.unread))
+
+
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
     """Let ``ref`` point where ``entry`` says, unless a later entry is known already."""
-    table = schema.ref
-    statement = insert(connection, table).values(
-        namespace=ref.namespace,
-        name=ref.name,
-        tag=ref.tag,
-        number=entry.number,
-        manifest=str(entry.manifest),
-        at=entry.at,
-    )
-    new = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns),
-            set_={"number": new.number, "manifest": new.manifest, "at": new.at},
-            where=new.number > table.c.number,
-        )
-    )
+    row = {
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "tag": ref.tag,
+        "number": entry.number,
+        "manifest": str(entry.manifest),
+        "at": entry.at,
+    }
+    put(connection, schema.ref, [row], ("number", "manifest", "at"), newer="number")
     items.refresh(connection, items.at_ref(ref))
 
 
 def remove_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:
     """Forget ``ref``, which ``entry`` deletes, unless a later entry is known already."""
     table = schema.ref
-    connection.execute(
-        delete(table).where(
-            table.c.namespace == ref.namespace,
-            table.c.name == ref.name,
-            table.c.tag == ref.tag,
-            table.c.number < entry.number,
-        )
-    )
+    earlier = table.c.number < entry.number
+    connection.execute(delete(table).where(items.is_ref(table, ref), earlier))
     items.refresh(connection, items.at_ref(ref))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That a name was about to move.
+
+    Attributes:
+        number: The note's own.
+        ref: The name.
+        at: When, UTC, ISO 8601.
+    """
+
+    number: int
+    ref: Reference
+    at: str
+
+
+def announce(connection: Connection, ref: Reference, at: str) -> int:
+    """Note that ``ref`` is about to move; the note's number."""
+    row = {"namespace": ref.namespace, "name": ref.name, "tag": ref.tag, "at": at}
+    key = connection.execute(insert(connection, schema.moving), row).inserted_primary_key
+    assert key is not None  # a single row has one
+    return int(key[0])
+
+
+def notes(connection: Connection) -> list[Note]:
+    """All notes, oldest first."""
+    rows = connection.execute(select(schema.moving).order_by(schema.moving.c.id))
+    return [Note(row.id, _reference(row), row.at) for row in rows]
+
+
+def drop_note(connection: Connection, number: int) -> None:
+    """Delete a note: its entry is indexed, or was not made."""
+    connection.execute(delete(schema.moving).where(schema.moving.c.id == number))
 
 
 def forget(connection: Connection, digests: Iterable[Digest]) -> None:
@@ -150,13 +180,9 @@ def unknown(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
 
 def ref(connection: Connection, ref: Reference) -> Digest | None:
     """What ``ref`` points at."""
-    table = schema.ref
-    found = connection.scalar(
-        select(table.c.manifest).where(
-            table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
-        )
-    )
-    return None if found is None else Digest.parse(found)
+    of_ref = select(schema.ref.c.manifest).where(items.is_ref(schema.ref, ref))
+    digest = connection.scalar(of_ref)
+    return None if digest is None else Digest.parse(digest)
 
 
 def refs(connection: Connection) -> list[tuple[Reference, Digest, int]]:
@@ -199,7 +225,7 @@ def _reference(row: Row[Any]) -> Reference:
     return Reference(row.namespace, row.name, row.tag)
 
 
-def _to_row(digest: Digest, manifest: Manifest, params: int) -> dict[str, Any]:
+def _to_row(digest: Digest, manifest: Manifest, params: int) -> Columns:
     pre = manifest.preprocessing
     channels, height, width = pre.input_size
     return {
@@ -259,7 +285,7 @@ def _frozen(manifest: Manifest) -> float | None:
     return frozen / (frozen + trained)
 
 
-def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[dict[str, Any]]]]:
+def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[Columns]]]:
     of = {"manifest": digest}
     parents = [
         {**of, "parent": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}

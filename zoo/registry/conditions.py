@@ -12,20 +12,7 @@ from functools import cache
 from operator import eq, ge, gt, le, lt
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Float,
-    Select,
-    and_,
-    case,
-    exists,
-    false,
-    func,
-    literal,
-    not_,
-    or_,
-    select,
-)
+import sqlalchemy as sa
 
 from zoo.domain.limits import LARGEST
 from zoo.domain.query import Filter, Query
@@ -37,7 +24,7 @@ from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
 
-Condition = ColumnElement[bool]
+Condition = sa.ColumnElement[bool]
 
 AFTER = "\x7f"
 """Comes after all that a date goes on with."""
@@ -49,8 +36,8 @@ TEXTS = {
     "backbone": ITEM.c.backbone,
     "head": ITEM.c.head,
     "license": ITEM.c.license,
-    "owner": func.substr(ITEM.c.name, 1, func.nullif(position(ITEM.c.name, "/"), 0) - 1),
-    "name": case((ITEM.c.ref_tag == "", ITEM.c.name), else_=ITEM.c.name + ":" + ITEM.c.ref_tag),
+    "owner": sa.func.substr(ITEM.c.name, 1, sa.func.nullif(position(ITEM.c.name, "/"), 0) - 1),
+    "name": sa.case((ITEM.c.ref_tag == "", ITEM.c.name), else_=ITEM.c.name + ":" + ITEM.c.ref_tag),
 }
 PARTS = ("name", "parent")
 """What is no whole value in the index of terms."""
@@ -65,7 +52,8 @@ def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
 
     Args:
         query: What is asked.
-        having: Terms that all have which fit, if no more than a few items have them.
+        having: Terms that all have which fit, if not very many items are looked at. Those that have
+            a whole word are then found at once, else the index is asked for each.
     """
     # Filters first: most compare a column of the row, a word may have to be looked for in a card.
     return [
@@ -80,23 +68,20 @@ def wanted(query: Query) -> Wanted:
     for each in query.filters:
         if each.field in OF_NAMES:
             found.append([[terms.NAMED]])
-        if each.field in ("params", "input", "updated"):
-            step = terms.step(each.field, each.operator, each.value)
-            found += [[[step]]] if step else []
-        elif isinstance(each.value, str) and each.field != "source":
+        if isinstance(each.value, str) and each.field not in ("source", "updated"):
             found += _terms(each.field, each.value)
     return found
 
 
-def drivers(query: Query) -> list[Select[tuple[int]]]:
+def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
     """Lists of ids, each of which has all that fits, from other indexes than that of terms."""
-    found: list[Select[tuple[int]]] = []
+    found: list[sa.Select[tuple[int]]] = []
     for each in query.filters:
         if each.field in NUMBERS or each.field == "updated":
-            found.append(select(ITEM.c.id).where(_fits(each)))
+            found.append(sa.select(ITEM.c.id).where(_fits(each)))
         elif each.metric:
             joined = ITEM.join(schema.measure, OF_METRIC)
-            found.append(select(ITEM.c.id).select_from(joined).where(_measures(each)))
+            found.append(sa.select(ITEM.c.id).select_from(joined).where(_measures(each)))
         elif each.field == "source" and "*" not in str(each.value):
             found.append(_listed_by(str(each.value)))
     return found
@@ -117,18 +102,18 @@ def visible() -> Condition:
         other.c.ref_tag == ITEM.c.ref_tag,
         other.c.manifest == ITEM.c.manifest,
     )
-    return case(
+    return sa.case(
         (ITEM.c.kind == CATALOG, ~here),
-        (ITEM.c.kind == REMOTE, and_(~published, ~this)),
+        (ITEM.c.kind == REMOTE, sa.and_(~published, ~this)),
         else_=True,
     )
 
 
-def metric_of(name: str) -> ColumnElement[float | None]:
+def metric_of(name: str) -> sa.ColumnElement[float | None]:
     """A metric of an item; NULL if it has none."""
     measure = schema.measure
     return (
-        select(measure.c.value)
+        sa.select(measure.c.value)
         .where(measure.c.name == name, OF_METRIC)
         .correlate(ITEM)
         .scalar_subquery()
@@ -137,25 +122,26 @@ def metric_of(name: str) -> ColumnElement[float | None]:
 
 def _has(*conditions: Condition) -> Condition:
     # What a list is sorted by may come from the same table: only items are those outside.
-    return exists().where(*conditions).correlate(ITEM)
+    return sa.exists().where(*conditions).correlate(ITEM)
 
 
 def _has_word(said: str, having: Wanted | None) -> Condition:
-    word, threes, exact = terms.fold(said).replace("\n", " "), terms.part(said), terms.whole(said)
+    word, threes, exact = terms.fold(said), terms.part(said), terms.whole(said)
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
-    if having is not None:
-        # All that have the whole word, found at once when the first item lacks it in its text.
+    if having is None:
+        whole = index.holds(ITEM.c.id, [[[exact]]])
+    else:
+        # All that have the whole word, found at once when it is first asked for.
         narrowed = [[[exact]], *(any_of for any_of in having if [exact] not in any_of)]
-        found = ITEM.c.id.in_(index.having(narrowed))
-        return or_(part, found) if threes else found
-    whole = index.holds(ITEM.c.id, [[[exact]]])
+        whole = ITEM.c.id.in_(index.having(narrowed))
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
     card = schema.card.c.text
-    plain = func.length(card) == size(card)
-    lacks = and_(plain, position(lower(card), word) == 0) if word.isascii() else false()
-    may = or_(ITEM.c.kind != CATALOG, _has(schema.card.c.item_id == ITEM.c.id, not_(lacks)))
-    return or_(part, and_(may, whole)) if threes else and_(or_(part, may), whole)
+    plain = sa.func.length(card) == size(card)
+    lacks = sa.and_(plain, position(lower(card), word) == 0) if word.isascii() else sa.false()
+    in_card = _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks))
+    may = sa.or_(ITEM.c.kind != CATALOG, in_card)
+    return sa.or_(part, sa.and_(may, whole)) if threes else sa.and_(sa.or_(part, may), whole)
 
 
 def _fits(each: Filter) -> Condition:
@@ -177,21 +163,23 @@ def _matches(field: str, value: str) -> Condition:
     if field in TEXTS:
         return like(TEXTS[field], value)
     if field == "tag":
-        ref_tag = case((ITEM.c.ref_tag == "", DEFAULT_TAG), else_=ITEM.c.ref_tag)
-        return or_(like(ITEM.c.tag, value), and_(ITEM.c.kind != CATALOG, like(ref_tag, value)))
+        ref_tag = sa.case((ITEM.c.ref_tag == "", DEFAULT_TAG), else_=ITEM.c.ref_tag)
+        return sa.or_(
+            like(ITEM.c.tag, value), sa.and_(ITEM.c.kind != CATALOG, like(ref_tag, value))
+        )
     if field == "dataset":
         names = each_of(ITEM.c.datasets)
-        return select(names.c.value).where(like(names.c.value, value)).correlate(ITEM).exists()
+        return sa.select(names.c.value).where(like(names.c.value, value)).correlate(ITEM).exists()
     if field == "source":
         listing = schema.listing
-        listed = and_(listing.c.item_id == OTHER.c.id, like(listing.c.source, value))
+        listed = sa.and_(listing.c.item_id == OTHER.c.id, like(listing.c.source, value))
         return _has(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG, listed)
     if field == "classes":
         table = schema.class_name
         of_item = table.c.manifest == ITEM.c.manifest
         return _has(of_item, like(table.c.name, terms.fold(value)))
     table = schema.parent
-    named = or_(like(table.c.ref, value), table.c.parent == value)
+    named = sa.or_(like(table.c.ref, value), table.c.parent == value)
     return _has(table.c.manifest == ITEM.c.manifest, named)
 
 
@@ -205,18 +193,18 @@ def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
                 yield [*map(list, found)]
 
 
-def _listed_by(source: str) -> Select[tuple[int]]:
+def _listed_by(source: str) -> sa.Select[tuple[int]]:
     listing = schema.listing
     joined = listing.join(OTHER, OTHER.c.id == listing.c.item_id).join(
         ITEM, ITEM.c.name == OTHER.c.name
     )
-    return select(ITEM.c.id).select_from(joined).where(like(listing.c.source, source))
+    return sa.select(ITEM.c.id).select_from(joined).where(like(listing.c.source, source))
 
 
 def _measures(each: Filter) -> Condition:
     measure = schema.measure
     compared = OPERATORS[each.operator](measure.c.value, _number(each.value))
-    return and_(measure.c.name == each.metric, compared)
+    return sa.and_(measure.c.name == each.metric, compared)
 
 
 def _dated(operator: str, day: str) -> Condition:
@@ -224,12 +212,12 @@ def _dated(operator: str, day: str) -> Condition:
     updated = ITEM.c.updated
     if operator == "=":
         # Two conditions, as PostgreSQL takes no collation within BETWEEN.
-        return and_(updated >= day, updated <= day + AFTER)
+        return sa.and_(updated >= day, updated <= day + AFTER)
     bound: Condition = OPERATORS[operator](updated, day + AFTER if operator in ("<=", ">") else day)
     return bound
 
 
-def _number(value: Any) -> ColumnElement[Any]:
+def _number(value: Any) -> sa.ColumnElement[Any]:
     # By its own type, not by the column's: an engine would round it to that.
     whole = float(value).is_integer() and abs(value) <= LARGEST
-    return literal(int(value), Whole) if whole else literal(float(value), Float)
+    return sa.literal(int(value), Whole) if whole else sa.literal(float(value), sa.Float)

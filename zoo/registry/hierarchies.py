@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, and_, func, select, union
 
 from zoo.domain.hierarchy import Hierarchy
 from zoo.registry import items, schema
-from zoo.registry.sql import insert
+from zoo.registry.sql import Columns, put
 
 __all__ = [
     "any_hierarchy",
@@ -27,20 +25,14 @@ NETWORK = schema.network
 
 def keep_hierarchy(connection: Connection, plugin: str, version: str, hierarchy: Hierarchy) -> None:
     """Keep what version ``version`` of a backbone plugin says of one architecture."""
-    statement = insert(connection, TABLE).values(
-        plugin=plugin,
-        version=version,
-        architecture=hierarchy.architecture,
-        params=hierarchy.params,
-        data=hierarchy.to_json(),
-    )
-    new = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(TABLE.primary_key.columns),
-            set_={"params": new.params, "data": new.data},
-        )
-    )
+    row = {
+        "plugin": plugin,
+        "version": version,
+        "architecture": hierarchy.architecture,
+        "params": hierarchy.params,
+        "data": hierarchy.to_json(),
+    }
+    put(connection, TABLE, [row], ("params", "data"))
     known = select(func.max(TABLE.c.params)).where(
         TABLE.c.plugin == plugin, TABLE.c.architecture == hierarchy.architecture
     )
@@ -67,8 +59,7 @@ def hierarchy(
         TABLE.c.version == version,
         TABLE.c.architecture == architecture,
     )
-    data = connection.scalar(statement)
-    return _from_json(data)
+    return _from_json(connection.scalar(statement))
 
 
 def keep_network(
@@ -77,15 +68,8 @@ def keep_network(
     """Keep what version ``version`` of a backbone plugin says of a network that is not as its
     architecture has it; ``network`` tells of how it differs.
     """
-    statement = insert(connection, NETWORK).values(
-        plugin=plugin, version=version, network=network, data=hierarchy.to_json()
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(NETWORK.primary_key.columns),
-            set_={"data": statement.excluded.data},
-        )
-    )
+    row = {"plugin": plugin, "version": version, "network": network, "data": hierarchy.to_json()}
+    put(connection, NETWORK, [row], ("data",))
 
 
 def network(connection: Connection, plugin: str, version: str, network: str) -> Hierarchy | None:
@@ -95,8 +79,7 @@ def network(connection: Connection, plugin: str, version: str, network: str) -> 
         NETWORK.c.version == version,
         NETWORK.c.network == network,
     )
-    data = connection.scalar(statement)
-    return _from_json(data)
+    return _from_json(connection.scalar(statement))
 
 
 def backbones_of(connection: Connection, architecture: str) -> set[str]:
@@ -140,11 +123,10 @@ def any_hierarchy(connection: Connection, plugin: str, architecture: str) -> Hie
         .order_by(TABLE.c.version.desc())
         .limit(1)
     )
-    data = connection.scalar(statement)
-    return _from_json(data)
+    return _from_json(connection.scalar(statement))
 
 
-def _from_json(data: Any) -> Hierarchy | None:
+def _from_json(data: Columns | None) -> Hierarchy | None:
     """A hierarchy that was kept; None if there is none, or none that can be read."""
     if data is None:
         return None

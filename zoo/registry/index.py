@@ -1,78 +1,154 @@
-"""The index of terms, in the words of the engine that keeps it: `fts5` or `tsvector`.
+"""The index of terms: which items have a term. It holds no text and no positions.
 
-Both have one table, ``item_term``, and hold only which items have a term.
+SQLite has FTS5, told that all but the end of a line is a part of a term. To take an item out, the
+terms that were put in must be given once more. PostgreSQL has a ``tsvector`` with a GIN index: the
+threes of `zoo.registry.terms` do what the extension pg_trgm does, which must be permitted and knows
+nothing of `/`, `-` and `_` (ADR 10).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from string import punctuation
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Dialect,
-    Select,
-    String,
-    TypeDecorator,
-    bindparam,
-    column,
-    exists,
-    select,
-    table,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from zoo.registry import fts5, tsvector
 from zoo.registry.sql import POSTGRESQL, SQLITE, Test
 from zoo.registry.terms import Wanted
 
-__all__ = ["having", "holds", "of"]
+__all__ = ["add", "clear", "create", "having", "holds", "remove", "settle"]
 
-NAME = "item_term"
-INDEX = table(NAME, column("rowid"), column("terms"))
+INDEX = sa.table("item_term", sa.column("rowid"), sa.column("terms"))
+# All of a large transaction is merged in memory: among two million items, indexing by FTS5's own
+# megabyte writes and merges hundreds of segments. No more is taken than there is to index.
+ROOM = "INSERT INTO item_term(item_term, rank) VALUES ('hashsize', 67108864)"
+TOKEN = (" " + punctuation).replace("'", "''''")
+LONGEST = 255
+"""Characters of a term; the rest is hashed. PostgreSQL takes 2,046 bytes."""
+MOST_BYTES = 900_000
+"""Of all terms of an item. PostgreSQL takes a million; of a longer card the longest words go."""
+
+CREATE = {
+    SQLITE: (
+        "CREATE VIRTUAL TABLE item_term USING fts5(terms, content='', columnsize=0, detail=none, "
+        f"tokenize='ascii tokenchars ''{TOKEN}''')",
+        ROOM,
+    ),
+    POSTGRESQL: (
+        "CREATE TABLE item_term (rowid BIGINT PRIMARY KEY, terms TSVECTOR NOT NULL)",
+        "CREATE INDEX ix_item_term_terms ON item_term USING gin (terms)",
+    ),
+}
+CLEAR = {
+    SQLITE: ("INSERT INTO item_term(item_term) VALUES ('delete-all')", ROOM),
+    POSTGRESQL: ("DELETE FROM item_term",),
+}
+SETTLE = {
+    SQLITE: ("INSERT INTO item_term(item_term) VALUES ('optimize')",),
+    POSTGRESQL: (
+        "SELECT gin_clean_pending_list('ix_item_term_terms')",
+        "ANALYZE item_term, item, card, listing, measure",
+    ),
+}
 
 
-class _Index(Protocol):
-    # What an engine's module has; it says there what each does.
-    def create(self, connection: Connection) -> None: ...
-    def add(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None: ...
-    def remove(self, connection: Connection, terms: Sequence[tuple[int, str]]) -> None: ...
-    def clear(self, connection: Connection) -> None: ...
-    def in_bulk(self, connection: Connection, *, begin: bool) -> None: ...
-    def expression(self, wanted: Wanted) -> str: ...
-    def thinned(self, connection: Connection, wanted: Wanted) -> Wanted: ...
+def create(connection: sa.Connection) -> None:
+    """Make an empty index."""
+    _run(connection, CREATE)
 
 
-INDEXES: dict[str, _Index] = {SQLITE: fts5, POSTGRESQL: tsvector}
+def clear(connection: sa.Connection) -> None:
+    """Take everything out."""
+    _run(connection, CLEAR)
 
 
-def of(connection: Connection) -> _Index:
-    """The engine's own index of terms: `zoo.registry.fts5` or `zoo.registry.tsvector`."""
-    return INDEXES[connection.dialect.name]
+def settle(connection: sa.Connection) -> None:
+    """Prepare for searches, after very many items were put in."""
+    _run(connection, SETTLE)
 
 
-def having(wanted: Wanted) -> Select[tuple[int]]:
+def add(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:
+    """Put items in: the id of each and what `terms_of` says."""
+    if terms and connection.dialect.name == SQLITE:
+        connection.exec_driver_sql("INSERT INTO item_term(rowid, terms) VALUES (?, ?)", list(terms))
+    elif terms:
+        connection.exec_driver_sql(
+            "INSERT INTO item_term (rowid, terms) VALUES (%s, array_to_tsvector(%s::text[]))",
+            [(number, _fitting(said.split("\n"))) for number, said in terms],
+        )
+
+
+def remove(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:
+    """Take items out, each with the terms that it was put in with."""
+    if terms and connection.dialect.name == SQLITE:
+        connection.exec_driver_sql(
+            "INSERT INTO item_term(item_term, rowid, terms) VALUES ('delete', ?, ?)", list(terms)
+        )
+    elif terms:
+        ids = [number for number, _ in terms]
+        connection.exec_driver_sql("DELETE FROM item_term WHERE rowid = ANY(%s)", (ids,))
+
+
+def having(wanted: Wanted) -> sa.Select[tuple[int]]:
     """The ids of the items that have the wanted terms."""
-    return select(INDEX.c.rowid.label("id")).where(_match(wanted))
+    return sa.select(INDEX.c.rowid.label("id")).where(_match(wanted))
 
 
-def holds(item: ColumnElement[int], wanted: Wanted) -> ColumnElement[bool]:
+def holds(item: sa.ColumnElement[int], wanted: Wanted) -> sa.ColumnElement[bool]:
     """Whether the index has the wanted terms for one item."""
-    return exists().where(_match(wanted), INDEX.c.rowid == item)
+    return sa.exists().where(_match(wanted), INDEX.c.rowid == item)
 
 
-def _match(wanted: Wanted) -> ColumnElement[bool]:
-    return _Match(INDEX.c.terms, bindparam(None, wanted, _Wanted, unique=True))
+def _run(connection: sa.Connection, statements: Mapping[str, tuple[str, ...]]) -> None:
+    for statement in statements[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
 
 
-class _Wanted(TypeDecorator[Wanted]):
-    impl = String
+def _fitting(terms: list[str]) -> list[str]:
+    """What a ``tsvector`` takes of all terms."""
+    ordered = sorted(map(_short, filter(None, terms)), key=len)
+    sizes = accumulate(len(term.encode()) for term in ordered)
+    return [term for term, size in zip(ordered, sizes, strict=True) if size <= MOST_BYTES]
+
+
+def _match(wanted: Wanted) -> sa.ColumnElement[bool]:
+    return _Match(INDEX.c.terms, sa.bindparam(None, wanted, _Wanted, unique=True))
+
+
+class _Wanted(sa.TypeDecorator[Wanted]):
+    impl = sa.String
     cache_ok = True
 
-    def process_bind_param(self, value: Wanted | None, dialect: Dialect) -> str:
-        return INDEXES[dialect.name].expression(value or ())
+    def process_bind_param(self, value: Wanted | None, dialect: sa.Dialect) -> str:
+        both, either, quoted = (
+            (" AND ", " OR ", _in_double_quotes)
+            if dialect.name == SQLITE
+            else (" & ", " | ", _in_single_quotes)
+        )
+
+        def all_of(terms: Sequence[str]) -> str:
+            return "(" + both.join(map(quoted, terms)) + ")"
+
+        return both.join("(" + either.join(map(all_of, any_of)) + ")" for any_of in value or ())
+
+
+def _in_double_quotes(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'
+
+
+def _in_single_quotes(term: str) -> str:
+    return "'" + _short(term).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _short(term: str) -> str:
+    if len(term) <= LONGEST:
+        return term
+    return term[: LONGEST - 32] + blake2b(term.encode(), digest_size=16).hexdigest()
 
 
 class _Match(Test):
@@ -82,7 +158,7 @@ class _Match(Test):
 @compiles(_Match, SQLITE)
 def _in_fts5(element: _Match, compiler: SQLCompiler, **options: Any) -> str:
     _, wanted = element.clauses
-    return f"{NAME} MATCH {compiler.process(wanted, **options)}"
+    return f"item_term MATCH {compiler.process(wanted, **options)}"
 
 
 @compiles(_Match, POSTGRESQL)

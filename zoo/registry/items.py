@@ -11,27 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    Select,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
-from zoo.registry.sql import among
+from zoo.registry.sql import Columns, among
 
 __all__ = [
     "CATALOG",
@@ -50,6 +35,7 @@ __all__ = [
     "change",
     "complete",
     "drop",
+    "is_ref",
     "lists",
     "of_manifest",
     "of_names",
@@ -77,8 +63,6 @@ PREPROCESSING = (
 TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
 WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""
-MEASURES = {"params": "params", "input": "height", "updated": "updated"}
-"""What has steps among the terms, and its column."""
 NOT_SHOWN = ("bytes", "recipe", "license", "source", "locator")
 """What an item does not repeat of a checkpoint, or not as it is."""
 BATCH = 5_000
@@ -88,10 +72,10 @@ ITEM = schema.item
 OTHER = ITEM.alias()
 # Not as a parameter, or the engine could not tell that the indexes of these alone will do.
 IS_NAMED, OTHER_IS_NAMED = (
-    table.c.kind != literal_column(f"'{CATALOG}'") for table in (ITEM, OTHER)
+    table.c.kind != sa.literal_column(f"'{CATALOG}'") for table in (ITEM, OTHER)
 )
 
-Rows = list[dict[str, Any]]
+Rows = list[Columns]
 """Items as plain columns, with their ``card``."""
 
 
@@ -106,13 +90,20 @@ class Scope:
     """
 
     kinds: tuple[str, ...]
-    refs: Callable[[Table], ColumnElement[bool]]
-    items: ColumnElement[bool]
+    refs: Callable[[sa.Table], sa.ColumnElement[bool]]
+    items: sa.ColumnElement[bool]
 
 
-def path_of(ref: FromClause) -> ColumnElement[str]:
+def path_of(ref: sa.FromClause) -> sa.ColumnElement[str]:
     """A reference without its tag."""
     return ref.c.namespace + "/" + ref.c.name
+
+
+def is_ref(table: sa.Table, ref: Reference) -> sa.ColumnElement[bool]:
+    """Whether a row of a table of refs is this one."""
+    return sa.and_(
+        table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
+    )
 
 
 def shown_name(name: str, ref_tag: str) -> str:
@@ -125,10 +116,8 @@ def at_ref(ref: Reference) -> Scope:
     tag = "" if ref.tag == DEFAULT_TAG else ref.tag
     return Scope(
         (CHECKPOINT,),
-        lambda table: and_(
-            table.c.namespace == ref.namespace, table.c.name == ref.name, table.c.tag == ref.tag
-        ),
-        and_(ITEM.c.name == ref.path, ITEM.c.ref_tag == tag),
+        lambda table: is_ref(table, ref),
+        sa.and_(ITEM.c.name == ref.path, ITEM.c.ref_tag == tag),
     )
 
 
@@ -153,12 +142,12 @@ def everything() -> Scope:
     return Scope(BOTH, lambda table: table.c.name != "", ITEM.c.name != "")
 
 
-def refresh(connection: Connection, scope: Scope) -> None:
+def refresh(connection: sa.Connection, scope: Scope) -> None:
     """Make the items of the names in ``scope`` as refs, checkpoints and catalog say now."""
     wanted = {_key(row): row for kind in scope.kinds for row in _wanted(connection, kind, scope)}
     known = {
         _key(row): row
-        for row in read(connection, and_(IS_NAMED, ITEM.c.kind.in_(scope.kinds), scope.items))
+        for row in read(connection, sa.and_(IS_NAMED, ITEM.c.kind.in_(scope.kinds), scope.items))
     }
     stale = [row for key, row in known.items() if {**row, **wanted.get(key, {"kind": None})} != row]
     drop(connection, stale)
@@ -166,103 +155,107 @@ def refresh(connection: Connection, scope: Scope) -> None:
     add(connection, [row for key, row in wanted.items() if key not in known or key in gone])
 
 
-def read(connection: Connection, condition: ColumnElement[bool]) -> Rows:
+def read(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Rows:
     """Items with their cards."""
     card = schema.card
-    statement = select(ITEM, card.c.text.label("card")).outerjoin(card, card.c.item_id == ITEM.c.id)
+    statement = sa.select(ITEM, card.c.text.label("card")).outerjoin(
+        card, card.c.item_id == ITEM.c.id
+    )
     return [dict(row._mapping) for row in connection.execute(statement.where(condition))]
 
 
-def add(connection: Connection, rows: Rows) -> None:
+def add(connection: sa.Connection, rows: Rows) -> None:
     """Put new items in; their ids are set."""
     if not rows:
         return
-    top = connection.scalar(select(func.max(ITEM.c.id))) or 0
+    top = connection.scalar(sa.select(sa.func.max(ITEM.c.id))) or 0
     for number, row in enumerate(rows, top + 1):
         row["id"] = number
-    connection.execute(insert(ITEM), rows)
+    connection.execute(sa.insert(ITEM), rows)
     _add_cards(connection, rows)
     _add_measures(connection, rows)
-    index.of(connection).add(connection, _terms(connection, rows))
+    index.add(connection, _terms(connection, rows))
 
 
-def change(connection: Connection, old: Rows, new: Rows) -> None:
+def change(connection: sa.Connection, old: Rows, new: Rows) -> None:
     """Put ``new`` in the place of ``old``, items that were read and have the same ids."""
     if not new:
         return
     before, after = set(_terms(connection, old)), set(_terms(connection, new))
-    index.of(connection).remove(connection, sorted(before - after))
-    values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in ITEM.c}
+    index.remove(connection, sorted(before - after))
+    values: Columns = {each.name: sa.bindparam(f"new_{each.name}") for each in ITEM.c}
     connection.execute(
-        update(ITEM).where(ITEM.c.id == bindparam("new_id")).values(values),
+        sa.update(ITEM).where(ITEM.c.id == sa.bindparam("new_id")).values(values),
         [{f"new_{column.name}": row[column.name] for column in ITEM.c} for row in new],
     )
     card = schema.card
     for table in (card, schema.measure):
-        connection.execute(delete(table).where(among(table.c.item_id, [row["id"] for row in new])))
+        connection.execute(
+            sa.delete(table).where(among(table.c.item_id, [row["id"] for row in new]))
+        )
     _add_cards(connection, new)
     _add_measures(connection, new)
-    index.of(connection).add(connection, sorted(after - before))
+    index.add(connection, sorted(after - before))
 
 
-def drop(connection: Connection, rows: Rows) -> None:
+def drop(connection: sa.Connection, rows: Rows) -> None:
     """Take items out that were read."""
     if rows:
-        index.of(connection).remove(connection, _terms(connection, rows))
-        connection.execute(delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
+        index.remove(connection, _terms(connection, rows))
+        connection.execute(sa.delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
 
 
-def complete(connection: Connection) -> bool:
+def complete(connection: sa.Connection) -> bool:
     """Whether all items are there, with the terms that this program knows."""
-    return connection.scalar(select(schema.term_version.c.version)) == terms.VERSION
+    return connection.scalar(sa.select(schema.term_version.c.version)) == terms.VERSION
 
 
-def rebuild(connection: Connection) -> None:
+def rebuild(connection: sa.Connection) -> None:
     """Make the items of all names, and all terms, from nothing."""
-    index.of(connection).clear(connection)
-    connection.execute(delete(ITEM).where(IS_NAMED))
+    index.clear(connection)
+    connection.execute(sa.delete(ITEM).where(IS_NAMED))
     last = 0
     while rows := read(connection, ITEM.c.id.in_(_ids_after(last))):
         for row in rows:
             row["text"] = search_text(row)
         last = max(row["id"] for row in rows)
         renamed = [{"which": row["id"], "words": row["text"]} for row in rows]
-        statement = update(ITEM).where(ITEM.c.id == bindparam("which"))
-        connection.execute(statement.values(text=bindparam("words")), renamed)
-        index.of(connection).add(connection, _terms(connection, rows))
+        statement = sa.update(ITEM).where(ITEM.c.id == sa.bindparam("which"))
+        connection.execute(statement.values(text=sa.bindparam("words")), renamed)
+        index.add(connection, _terms(connection, rows))
     refresh(connection, everything())
-    connection.execute(update(schema.term_version).values(version=terms.VERSION))
+    connection.execute(sa.update(schema.term_version).values(version=terms.VERSION))
 
 
-def search_text(row: dict[str, Any]) -> str:
+def search_text(row: Columns) -> str:
     """The text of a catalog item."""
     values = [row[column] for column in TEXT]
     return terms.join([*values, *(row["keywords"] or ()), *(row["datasets"] or ())])
 
 
-def _ids_after(last: int) -> Select[tuple[int]]:
-    return select(ITEM.c.id).where(ITEM.c.id > last).order_by(ITEM.c.id).limit(BATCH)
+def _ids_after(last: int) -> sa.Select[tuple[int]]:
+    return sa.select(ITEM.c.id).where(ITEM.c.id > last).order_by(ITEM.c.id).limit(BATCH)
 
 
-def _key(row: dict[str, Any]) -> tuple[str, ...]:
+def _key(row: Columns) -> tuple[str, ...]:
     return row["kind"], row["name"], row["ref_tag"], row["manifest"]
 
 
-def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[str, Any]]:
+def _wanted(connection: sa.Connection, kind: str, scope: Scope) -> Iterator[Columns]:
     """Items as they should be, but for their ids."""
     ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
     checkpoint, entry = schema.checkpoint, OTHER
     # Several remotes may have the same.
     key = (ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
-    moved = select(*key, func.max(ref.c.at).label("at")).where(scope.refs(ref)).group_by(*key)
+    moved = sa.select(*key, sa.func.max(ref.c.at).label("at")).where(scope.refs(ref)).group_by(*key)
     named = moved.subquery()
     path = path_of(named)
-    statement = select(
+    statement = sa.select(
         path.label("name"),
         named.c.tag.label("ref_tag"),
         named.c.at.label("updated"),
         entry.c.tag,
-        func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
+        sa.func.coalesce(checkpoint.c.license, entry.c.license).label("license"),
         entry.c.hub_id,
         entry.c.keywords,
         entry.c.datasets,
@@ -273,29 +266,29 @@ def _wanted(connection: Connection, kind: str, scope: Scope) -> Iterator[dict[st
     ).select_from(
         named.join(checkpoint, checkpoint.c.manifest == named.c.manifest).outerjoin(
             entry,
-            and_(entry.c.name == path, entry.c.kind == CATALOG, lists(entry, checkpoint)),
+            sa.and_(entry.c.name == path, entry.c.kind == CATALOG, lists(entry, checkpoint)),
         )
     )
     for row in connection.execute(statement):
         yield _named(kind, dict(row._mapping))
 
 
-def lists(entry: FromClause, checkpoint: FromClause) -> ColumnElement[bool]:
+def lists(entry: sa.FromClause, checkpoint: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether an entry lists a checkpoint of the same name, rather than somebody else's work: the
     rule is that of `zoo.names.Names.is_own`.
     """
     listing, locator = schema.listing.alias(), checkpoint.c.locator
-    listings = select(listing.c.item_id).where(listing.c.item_id == entry.c.id)
+    listings = sa.select(listing.c.item_id).where(listing.c.item_id == entry.c.id)
     theirs = listing.c.location_source == checkpoint.c.source
-    revised = func.substr(listing.c.locator, 1, func.length(locator) + 1) == locator + "@"
+    revised = sa.func.substr(listing.c.locator, 1, sa.func.length(locator) + 1) == locator + "@"
     closed = listings.where(listing.c.source.not_in(OPEN)).exists()
-    return or_(
-        and_(closed, or_(checkpoint.c.source.is_(None), listings.where(theirs).exists())),
-        listings.where(theirs, or_(listing.c.locator == locator, revised)).exists(),
+    return sa.or_(
+        sa.and_(closed, sa.or_(checkpoint.c.source.is_(None), listings.where(theirs).exists())),
+        listings.where(theirs, sa.or_(listing.c.locator == locator, revised)).exists(),
     )
 
 
-def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def _named(kind: str, row: Columns) -> Columns:
     tag = row["ref_tag"] if row["ref_tag"] != DEFAULT_TAG else ""
     dataset = row.pop("dataset")
     known = [row["text"], row.pop("entry_text") or ""]
@@ -310,36 +303,28 @@ def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _add_cards(connection: Connection, rows: Rows) -> None:
+def _add_cards(connection: sa.Connection, rows: Rows) -> None:
     cards = [{"item_id": row["id"], "text": row["card"]} for row in rows if row["card"]]
     if cards:
-        connection.execute(insert(schema.card), cards)
+        connection.execute(sa.insert(schema.card), cards)
 
 
-def _add_measures(connection: Connection, rows: Rows) -> None:
-    manifests = {row["manifest"] for row in rows if row["manifest"]}
-    own = _metrics(connection, manifests)
-    measures = [
-        {"item_id": row["id"], "name": name, "value": value}
-        for row in rows
-        for name, value in {**(row["metrics"] or {}), **own[row["manifest"]]}.items()
-    ]
+def _add_measures(connection: sa.Connection, rows: Rows) -> None:
+    metrics = _of_manifests(connection, schema.metric, rows)
+    measures = []
+    for row in rows:
+        own = {each.name: each.value for each in metrics[row["manifest"]]}
+        measures += [
+            {"item_id": row["id"], "name": name, "value": value}
+            for name, value in {**(row["metrics"] or {}), **own}.items()
+        ]
     if measures:
-        connection.execute(insert(schema.measure), measures)
+        connection.execute(sa.insert(schema.measure), measures)
 
 
-def _metrics(connection: Connection, manifests: set[str]) -> dict[str, dict[str, float]]:
-    table = schema.metric
-    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    if manifests:
-        for row in connection.execute(select(table).where(among(table.c.manifest, manifests))):
-            found[row.manifest][row.name] = row.value
-    return found
-
-
-def _terms(connection: Connection, rows: Rows) -> list[tuple[int, str]]:
-    classes = _classes(connection, {row["manifest"] for row in rows if row["manifest"]})
-    found = []
+def _terms(connection: sa.Connection, rows: Rows) -> list[tuple[int, str]]:
+    classes = _of_manifests(connection, schema.class_name, rows)
+    terms_of_items = []
     for row in rows:
         named = row["kind"] != CATALOG
         values = [row[column] for column in WHOLE]
@@ -349,22 +334,21 @@ def _terms(connection: Connection, rows: Rows) -> list[tuple[int, str]]:
             *(row["keywords"] or ()),
         ]
         if named:
-            values += [row["ref_tag"] or DEFAULT_TAG, *classes[row["manifest"]]]
-        said = terms.terms_of(
-            row["text"],
-            values=values,
-            card=row["card"],
-            named=named,
-            measures={field: row[column] for field, column in MEASURES.items()},
-        )
-        found.append((row["id"], said))
-    return found
+            values += [
+                row["ref_tag"] or DEFAULT_TAG,
+                *(each.name for each in classes[row["manifest"]]),
+            ]
+        found_by = terms.terms_of(row["text"], values=values, card=row["card"], named=named)
+        terms_of_items.append((row["id"], found_by))
+    return terms_of_items
 
 
-def _classes(connection: Connection, manifests: set[str]) -> dict[str, list[str]]:
-    table = schema.class_name
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    if manifests:
-        for row in connection.execute(select(table).where(among(table.c.manifest, manifests))):
-            found[row.manifest].append(row.name)
-    return found
+def _of_manifests(
+    connection: sa.Connection, table: sa.Table, rows: Rows
+) -> dict[str, list[sa.Row[Any]]]:
+    """What a table has of the checkpoints of some items."""
+    of_manifest: defaultdict[str, list[sa.Row[Any]]] = defaultdict(list)
+    if manifests := {row["manifest"] for row in rows if row["manifest"]}:
+        for each in connection.execute(sa.select(table).where(among(table.c.manifest, manifests))):
+            of_manifest[each.manifest].append(each)
+    return of_manifest

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "check_known", "is_newer", "migrate", "revision"]
 
-HEAD = "0012"
+HEAD = "0013"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 CREATE_VERSION = f"""CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL,
@@ -53,7 +53,7 @@ def _create(engine: Engine) -> bool:
             return False
         for statement in _tables(connection.dialect.name):
             connection.exec_driver_sql(statement)
-        index.of(connection).create(connection)
+        index.create(connection)
         connection.execute(schema.term_version.insert().values(version=terms.VERSION))
         connection.execute(text(CREATE_VERSION))
         connection.execute(

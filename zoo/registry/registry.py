@@ -18,10 +18,8 @@ from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.errors import ZooError
-from zoo.registry import architectures as shapes
 from zoo.registry import catalog as catalogs
 from zoo.registry import checkpoints, hierarchies, items, owner, remotes, staging, tensors
-from zoo.registry import pending as notes
 from zoo.registry import search as searches
 from zoo.registry import suggestions as names
 from zoo.registry.damage import MET
@@ -216,11 +214,13 @@ class Registry:
     near = _reads(names.near)
     search = _reads(searches.search)
     count = _reads(searches.count)
-    known_architectures = _reads(shapes.known_architectures)
+    known_architectures = _reads(searches.known_architectures)
     make_terms = _writes(items.rebuild)
 
     checkpoint_licenses = _reads(checkpoints.licenses)
     unknown = _reads(checkpoints.unknown)
+    unread = _reads(checkpoints.unread)
+    drop_unread = _writes(checkpoints.drop_unread)
     forget = _writes(checkpoints.forget)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)
@@ -231,9 +231,9 @@ class Registry:
     refs_of = _reads(checkpoints.refs_of)
     set_ref = _writes(checkpoints.set_ref)
     remove_ref = _writes(checkpoints.remove_ref)
-    announce = _writes(notes.announce)
-    moving = _reads(notes.notes)
-    drop_note = _writes(notes.drop_note)
+    announce = _writes(checkpoints.announce)
+    moving = _reads(checkpoints.notes)
+    drop_note = _writes(checkpoints.drop_note)
 
     replace_remote = _writes(remotes.replace_remote)
     note_remote = _writes(remotes.note_remote)

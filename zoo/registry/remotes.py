@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
-from zoo.registry.sql import among
+from zoo.registry.sql import Columns, among
 
 __all__ = [
     "RemoteRef",
@@ -69,10 +69,10 @@ def replace_remote(
 
 def note_remote(connection: Connection, remote: str, ref: Reference, entry: RefEntry) -> None:
     """Make what is known of one name of ``remote`` its newest ``entry``, unless it is known."""
-    known = select(TABLE.c.number).where(TABLE.c.remote == remote, _is(ref))
+    known = select(TABLE.c.number).where(TABLE.c.remote == remote, items.is_ref(TABLE, ref))
     if connection.scalar(known) == entry.number:
         return
-    connection.execute(delete(TABLE).where(TABLE.c.remote == remote, _is(ref)))
+    connection.execute(delete(TABLE).where(TABLE.c.remote == remote, items.is_ref(TABLE, ref)))
     if not entry.deleted:
         connection.execute(insert(TABLE), [_row(remote, ref, entry, None)])
     items.refresh(connection, items.of_names([ref.path]))
@@ -99,9 +99,7 @@ def at_remotes(connection: Connection, refs: Iterable[Reference]) -> list[Remote
     return [found for found in map(_read, rows) if found.ref in wanted]
 
 
-def _row(
-    remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest] | None
-) -> dict[str, Any]:
+def _row(remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest] | None) -> Columns:
     return {
         "remote": remote,
         "namespace": ref.namespace,
@@ -125,15 +123,9 @@ def _read(row: Row[Any]) -> RemoteRef:
     )
 
 
-def _is(ref: Reference) -> ColumnElement[bool]:
-    return and_(
-        TABLE.c.namespace == ref.namespace, TABLE.c.name == ref.name, TABLE.c.tag == ref.tag
-    )
-
-
 def holders(connection: Connection, ref: Reference) -> dict[str, Digest]:
     """The remotes that have this name, sorted, each with what it points at there."""
-    statement = select(TABLE.c.remote, TABLE.c.manifest).where(_is(ref))
+    statement = select(TABLE.c.remote, TABLE.c.manifest).where(items.is_ref(TABLE, ref))
     rows = connection.execute(statement.order_by(TABLE.c.remote))
     return {row.remote: Digest.parse(row.manifest) for row in rows}
 
@@ -155,7 +147,7 @@ def remote_names(connection: Connection, digest: Digest) -> list[Reference]:
     return sorted({Reference(*row) for row in connection.execute(statement)})
 
 
-def summary(connection: Connection, digest: Digest) -> dict[str, Any] | None:
+def summary(connection: Connection, digest: Digest) -> Columns | None:
     """What is indexed of a checkpoint, as plain data; None if it is not indexed."""
     table = schema.checkpoint
     row = connection.execute(select(table).where(table.c.manifest == str(digest))).one_or_none()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Query, Sort
@@ -15,7 +16,7 @@ from zoo.domain.reference import DEFAULT_TAG
 from zoo.domain.result import AtRemote, Result
 from zoo.registry import schema, terms
 from zoo.registry.catalog import input_size, vector
-from zoo.registry.conditions import NUMBERS, OF_METRIC, metric_of
+from zoo.registry.conditions import NUMBERS, OF_METRIC, metric_of, visible
 from zoo.registry.items import (
     CATALOG,
     CHECKPOINT,
@@ -28,11 +29,17 @@ from zoo.registry.items import (
     shown_name,
 )
 from zoo.registry.page import Page, Walk, count, read
-from zoo.registry.sql import among
+from zoo.registry.sql import among, like
 
-__all__ = ["Found", "count", "search"]
+__all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "search"]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
+SAME = ("kind", "backbone", "architecture", "tag", "license", "num_classes", "params", "created",
+        "head", "frozen", "updated", "hub_id", "interpolation", "crop_pct",
+        "crop_mode")  # fmt: skip
+"""Columns of an item that a result has as they are."""
+NOT_SHOWN = ("text", "keywords", "metrics", "facts")
+SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
 MOST = 1_000_000
 """No limit is larger: a list is made in memory."""
 
@@ -138,7 +145,7 @@ def _pages(sort: Sort | None) -> list[Page]:
 
 
 def _found(connection: Connection, ids: list[int]) -> list[Found]:
-    rows = {row.id: row for row in connection.execute(select(ITEM).where(among(ITEM.c.id, ids)))}
+    rows = {row.id: row for row in connection.execute(SHOWN.where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is not text")  # damage, which is then looked for
@@ -157,25 +164,34 @@ def _found(connection: Connection, ids: list[int]) -> list[Found]:
     ]
 
 
-def _sources(
-    connection: Connection, ids: Iterable[int], *, any_named: bool
-) -> dict[int, list[str]]:
+def _sources(connection: Connection, ids: list[int], *, any_named: bool) -> dict[int, list[str]]:
     """Who lists each item; of a name, who lists what it points at."""
-    listing, checkpoint, shown = schema.listing, schema.checkpoint, list(ids)
-    listed = select(ITEM.c.id, listing.c.source).join(listing, listing.c.item_id == ITEM.c.id)
-    named = (
+    sources: defaultdict[int, list[str]] = defaultdict(list)
+    for statement in (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,):
+        for row in connection.execute(statement.where(among(ITEM.c.id, ids))):
+            sources[row.id].append(row.source)
+    return sources
+
+
+# Made once: that takes longer than to read the rows.
+LISTINGS = (
+    select(ITEM.c.id, schema.listing.c.source)
+    .join(schema.listing, schema.listing.c.item_id == ITEM.c.id)
+    .order_by(schema.listing.c.source)
+)
+
+
+@cache
+def _listings_of_names() -> Select[tuple[int, str]]:
+    listing, checkpoint = schema.listing, schema.checkpoint
+    return (
         select(ITEM.c.id, listing.c.source)
         .join(OTHER, and_(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG))
         .join(listing, listing.c.item_id == OTHER.c.id)
         .join(checkpoint, checkpoint.c.manifest == ITEM.c.manifest)
         .where(lists(OTHER, checkpoint))
+        .order_by(listing.c.source)
     )
-    found: defaultdict[int, list[str]] = defaultdict(list)
-    for statement in (listed, named) if any_named else (listed,):
-        chosen = statement.where(among(ITEM.c.id, shown)).order_by(listing.c.source)
-        for row in connection.execute(chosen):
-            found[row.id].append(row.source)
-    return found
 
 
 def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, float]]:
@@ -203,30 +219,58 @@ def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str
 def _to_found(
     row: Row[Any], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> Found:
+    columns = dict(row._mapping)
     return Found(
+        **{key: columns[key] for key in SAME},
         name=shown_name(row.name, row.ref_tag),
-        kind=row.kind,
-        backbone=row.backbone,
-        architecture=row.architecture,
-        tag=row.tag,
-        license=row.license,
-        input_size=input_size(dict(row._mapping)),
-        num_classes=row.num_classes,
-        params=row.params,
+        input_size=input_size(columns),
         sources=sources,
         remotes=remotes,
         pulled=row.kind == CHECKPOINT,
-        metrics=dict(metrics),
-        created=row.created,
+        metrics=metrics,
         manifest=Digest.parse(row.manifest) if row.manifest else None,
-        head=row.head,
-        frozen=row.frozen,
         datasets=tuple(row.datasets or ()),
-        updated=row.updated,
-        hub_id=row.hub_id,
         mean=vector(row.mean),
         std=vector(row.std),
-        interpolation=row.interpolation,
-        crop_pct=row.crop_pct,
-        crop_mode=row.crop_mode,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownArchitecture:
+    """An architecture that there are weights of.
+
+    Attributes:
+        backbone: Backbone plugin.
+        architecture: Its name.
+        params: Parameters of its largest checkpoint; None where unknown.
+        checkpoint: How many names of checkpoints are here.
+        remote: How many only remotes have.
+        catalog: How many published ones are not here.
+    """
+
+    backbone: str
+    architecture: str
+    params: int | None
+    checkpoint: int
+    remote: int
+    catalog: int
+
+
+def known_architectures(connection: Connection, pattern: str = "*") -> list[KnownArchitecture]:
+    """All whose name fits ``pattern`` (``*`` stands for any characters), by name."""
+
+    def of_kind(kind: str) -> ColumnElement[int]:
+        return func.sum(case((ITEM.c.kind == kind, 1), else_=0)).label(kind)
+
+    statement = (
+        select(
+            ITEM.c.backbone,
+            ITEM.c.architecture,
+            func.max(ITEM.c.params).label("params"),
+            *map(of_kind, (CHECKPOINT, REMOTE, CATALOG)),
+        )
+        .where(visible(), like(ITEM.c.architecture, pattern))
+        .group_by(ITEM.c.architecture, ITEM.c.backbone)
+        .order_by(ITEM.c.architecture, ITEM.c.backbone)
+    )
+    return [KnownArchitecture(**row._mapping) for row in connection.execute(statement)]

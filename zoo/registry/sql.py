@@ -11,21 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Connection,
-    Dialect,
-    Integer,
-    String,
-    Table,
-    TableValuedAlias,
-    TypeDecorator,
-    bindparam,
-    column,
-)
+import sqlalchemy as sa
+from sqlalchemy import column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -37,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POSTGRESQL",
     "SQLITE",
+    "Columns",
     "Test",
     "Text",
     "Whole",
@@ -46,17 +34,20 @@ __all__ = [
     "like",
     "lower",
     "position",
+    "put",
     "size",
 ]
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-Text = String().with_variant(String(collation="C"), POSTGRESQL)
+Columns = dict[str, Any]
+"""A row, by the names of its columns."""
+Text = sa.String().with_variant(sa.String(collation="C"), POSTGRESQL)
 """Text, ordered by its characters' numbers."""
-Whole = Integer().with_variant(BigInteger(), POSTGRESQL)
+Whole = sa.Integer().with_variant(sa.BigInteger(), POSTGRESQL)
 """A whole number of up to 64 bits with its sign."""
 
 
-def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An insert that can say what happens to rows that are there (``ON CONFLICT``)."""
     # Imported here: a search needs neither, and PostgreSQL's takes a tenth of the time of one.
     if connection.dialect.name == SQLITE:
@@ -68,19 +59,42 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
     return postgresql.Insert(table)
 
 
-def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+def put(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: list[Columns],
+    changed: Iterable[str],
+    *,
+    newer: str | None = None,
+) -> None:
+    """Insert rows. Of one whose primary key is there, take the ``changed`` columns, but only where
+    the column ``newer`` is larger than there.
+    """
+    statement = insert(connection, table)
+    new = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={key: new[key] for key in changed},
+            where=None if newer is None else new[newer] > table.c[newer],
+        ),
+        rows,
+    )
+
+
+def among(column: sa.ColumnElement[Any], values: Iterable[Any]) -> sa.ColumnElement[bool]:
     """Whether a column has one of many values."""
     # As one parameter: an engine takes only so many.
-    kind = Integer if isinstance(column.type, Integer) else String
-    return _Among(column, bindparam(None, list(values), _Many(kind), unique=True))
+    kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.String
+    return _Among(column, sa.bindparam(None, list(values), _Many(kind), unique=True))
 
 
-def each_of(listed: ColumnElement[Any]) -> TableValuedAlias:
+def each_of(listed: sa.ColumnElement[Any]) -> sa.TableValuedAlias:
     """The members of a list of texts as rows, ``value``; no rows where there is no list."""
-    return _Each(listed).table_valued(column("value", String))
+    return _Each(listed).table_valued(column("value", sa.String))
 
 
-def like(text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
+def like(text: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
     """Whether a text is ``value``, of which ``*`` is any characters; capitals do not count."""
     if "*" not in value:
         return lower(text) == lower(_literal(value))
@@ -90,41 +104,43 @@ def like(text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
     return lower(text).like(pattern, escape="\\")
 
 
-def lower(text: ColumnElement[Any]) -> ColumnElement[str]:
+def lower(text: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     """A text without capitals of ASCII."""
     return _Lower(text)
 
 
-def position(text: ColumnElement[Any], part: str) -> ColumnElement[int]:
+def position(text: sa.ColumnElement[Any], part: str) -> sa.ColumnElement[int]:
     """Where in a text a part begins, from 1; 0 if it is not there."""
     return _Position(text, _literal(part))
 
 
-def size(text: ColumnElement[Any]) -> ColumnElement[int]:
+def size(text: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
     """How many bytes a text has."""
     return _Size(text)
 
 
-def _literal(value: str) -> ColumnElement[str]:
-    return bindparam(None, value, String, unique=True)
+def _literal(value: str) -> sa.ColumnElement[str]:
+    return sa.bindparam(None, value, sa.String, unique=True)
 
 
-class _Many(TypeDecorator[list[Any]]):
+class _Many(sa.TypeDecorator[list[Any]]):
     """Many values as one parameter."""
 
-    impl = String
+    impl = sa.String
     cache_ok = True
 
-    def __init__(self, kind: type[Integer] | type[String]) -> None:
+    def __init__(self, kind: type[sa.Integer] | type[sa.String]) -> None:
         self.kind = kind
         super().__init__()
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
         if dialect.name == SQLITE:
-            return dialect.type_descriptor(String())
-        return dialect.type_descriptor(ARRAY(BigInteger if self.kind is Integer else String))
+            return dialect.type_descriptor(sa.String())
+        return dialect.type_descriptor(
+            sa.ARRAY(sa.BigInteger if self.kind is sa.Integer else sa.String)
+        )
 
-    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: list[Any] | None, dialect: sa.Dialect) -> Any:
         return json.dumps(value) if dialect.name == SQLITE else value
 
 
@@ -132,7 +148,7 @@ class Test(FunctionElement[bool]):
     """What is true or false in itself."""
 
     inherit_cache = True
-    type = Boolean()
+    type = sa.Boolean()
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as the base has it
         """As it is: compared with 1, as SQLAlchemy would on SQLite, no index would be used."""
@@ -149,17 +165,17 @@ class _Each(FunctionElement[Any]):
 
 class _Lower(FunctionElement[str]):
     inherit_cache = True
-    type = String()
+    type = sa.String()
 
 
 class _Position(FunctionElement[int]):
     inherit_cache = True
-    type = Integer()
+    type = sa.Integer()
 
 
 class _Size(FunctionElement[int]):
     inherit_cache = True
-    type = Integer()
+    type = sa.Integer()
 
 
 TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {

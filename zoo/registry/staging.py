@@ -14,16 +14,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    MetaData,
-    Table,
-    and_,
-    func,
-    insert,
-    select,
-)
+import sqlalchemy as sa
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import schema
@@ -38,42 +29,42 @@ NAMES = tuple(field.name for field in fields(CatalogEntry) if field.name != "loc
 VALUES = attrgetter(*NAMES)
 TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
-TOLD = Table(
+TOLD = sa.Table(
     "told",
-    MetaData(),
-    Column("position", Whole, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("fingerprint", Whole, nullable=False),
-    Column("data", Text, nullable=False),
+    sa.MetaData(),
+    sa.Column("position", Whole, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("fingerprint", Whole, nullable=False),
+    sa.Column("data", Text, nullable=False),
     prefixes=["TEMPORARY"],
 )
 
 
-def stage(connection: Connection, entries: Iterable[CatalogEntry]) -> None:
+def stage(connection: sa.Connection, entries: Iterable[CatalogEntry]) -> None:
     """Lay down what a source says, for this connection alone."""
     discard(connection)
     TOLD.create(connection, checkfirst=False)
     waiting = iter(entries)
     while rows := [_to_row(entry) for entry in islice(waiting, BATCH)]:
-        connection.execute(insert(TOLD), rows)
+        connection.execute(sa.insert(TOLD), rows)
 
 
-def discard(connection: Connection) -> None:
+def discard(connection: sa.Connection) -> None:
     """Forget what was laid down."""
     TOLD.drop(connection, checkfirst=True)
 
 
-def count(connection: Connection) -> int:
+def count(connection: sa.Connection) -> int:
     """The number of distinct names."""
-    return connection.scalar(select(func.count(TOLD.c.name.distinct()))) or 0
+    return connection.scalar(sa.select(sa.func.count(TOLD.c.name.distinct()))) or 0
 
 
-def changed(connection: Connection, source: str) -> Iterator[list[tuple[CatalogEntry, int]]]:
+def changed(connection: sa.Connection, source: str) -> Iterator[list[tuple[CatalogEntry, int]]]:
     """What is new, or not as this source said it before, with its fingerprint; in batches."""
     statement = (
-        select(TOLD.c.position)
-        .outerjoin(ITEM, and_(ITEM.c.name == TOLD.c.name, ITEM.c.kind == CATALOG))
-        .outerjoin(LISTING, and_(LISTING.c.item_id == ITEM.c.id, LISTING.c.source == source))
+        sa.select(TOLD.c.position)
+        .outerjoin(ITEM, sa.and_(ITEM.c.name == TOLD.c.name, ITEM.c.kind == CATALOG))
+        .outerjoin(LISTING, sa.and_(LISTING.c.item_id == ITEM.c.id, LISTING.c.source == source))
         .where(LISTING.c.fingerprint.is_distinct_from(TOLD.c.fingerprint))
         .order_by(TOLD.c.position)
     )
@@ -81,18 +72,18 @@ def changed(connection: Connection, source: str) -> Iterator[list[tuple[CatalogE
     for at in range(0, len(wanted), BATCH):
         page = wanted[at : at + BATCH]
         ours = set(page)  # between them may be some that did not change
-        rows = connection.execute(select(TOLD).where(TOLD.c.position.between(page[0], page[-1])))
+        rows = connection.execute(sa.select(TOLD).where(TOLD.c.position.between(page[0], page[-1])))
         yield [(_from_json(row.data), row.fingerprint) for row in rows if row.position in ours]
 
 
-def unlisted(connection: Connection, source: str) -> list[int]:
+def unlisted(connection: sa.Connection, source: str) -> list[int]:
     """The items that the source listed before, and does not any more."""
     theirs = LISTING.c.source == source
-    listed = select(ITEM.c.name).join(LISTING, LISTING.c.item_id == ITEM.c.id).where(theirs)
+    listed = sa.select(ITEM.c.name).join(LISTING, LISTING.c.item_id == ITEM.c.id).where(theirs)
     # Not by NOT IN, for which PostgreSQL reads all of a large temporary table again for each item.
-    gone = listed.except_(select(TOLD.c.name))
+    gone = listed.except_(sa.select(TOLD.c.name))
     statement = (
-        select(LISTING.c.item_id)
+        sa.select(LISTING.c.item_id)
         .join(ITEM, ITEM.c.id == LISTING.c.item_id)
         .where(theirs, ITEM.c.name.in_(gone))
     )

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    ForeignKey,
-    Index,
-    Table,
-    func,
-    select,
-)
+import sqlalchemy as sa
 
 from zoo.domain.digest import Digest
 from zoo.registry.schema import metadata
@@ -24,32 +15,32 @@ __all__ = ["Holder", "fingerprint", "holders", "keep_keys", "tensor_key", "witho
 
 # A checkpoint whose keys are known, how many there are, and whether those of samples are among
 # them, which only who has its bytes can make. Its number keeps the other table small.
-fingerprint = Table(
+fingerprint = sa.Table(
     "fingerprint",
     metadata,
-    Column("id", Whole, primary_key=True),
-    Column(
+    sa.Column("id", Whole, primary_key=True),
+    sa.Column(
         "manifest",
         Text,
-        ForeignKey("checkpoint.manifest", ondelete="CASCADE"),
+        sa.ForeignKey("checkpoint.manifest", ondelete="CASCADE"),
         nullable=False,
         unique=True,
     ),
-    Column("total", Whole, nullable=False),
-    Column("sampled", Boolean, nullable=False),
+    sa.Column("total", Whole, nullable=False),
+    sa.Column("sampled", sa.Boolean, nullable=False),
 )
 
-tensor_key = Table(
+tensor_key = sa.Table(
     "tensor_key",
     metadata,
-    Column("key", Whole, primary_key=True, autoincrement=False),
-    Column(
+    sa.Column("key", Whole, primary_key=True, autoincrement=False),
+    sa.Column(
         "fingerprint_id",
         Whole,
-        ForeignKey("fingerprint.id", ondelete="CASCADE"),
+        sa.ForeignKey("fingerprint.id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    Index(None, "fingerprint_id"),
+    sa.Index(None, "fingerprint_id"),
     sqlite_with_rowid=False,
 )
 
@@ -70,7 +61,7 @@ class Holder:
 
 
 def keep_keys(
-    connection: Connection, digest: Digest, keys: Iterable[int], *, sampled: bool = True
+    connection: sa.Connection, digest: Digest, keys: Iterable[int], *, sampled: bool = True
 ) -> None:
     """Keep by which keys the tensors of an indexed checkpoint are found, beside those known.
 
@@ -81,23 +72,25 @@ def keep_keys(
         insert(connection, fingerprint).on_conflict_do_nothing(),
         {"manifest": str(digest), "total": 0, "sampled": False},
     )
-    row = select(fingerprint.c.id).where(fingerprint.c.manifest == str(digest))
+    row = sa.select(fingerprint.c.id).where(fingerprint.c.manifest == str(digest))
     number = connection.scalar(row)
     if listed:
         connection.execute(
             insert(connection, tensor_key).on_conflict_do_nothing(),
             [{"key": key, "fingerprint_id": number} for key in listed],
         )
-    total = select(func.count()).where(tensor_key.c.fingerprint_id == number).scalar_subquery()
+    total = (
+        sa.select(sa.func.count()).where(tensor_key.c.fingerprint_id == number).scalar_subquery()
+    )
     known = {"total": total, "sampled": fingerprint.c.sampled | sampled}
     connection.execute(fingerprint.update().where(fingerprint.c.id == number).values(known))
 
 
-def holders(connection: Connection, keys: Iterable[int], limit: int = 8) -> list[Holder]:
+def holders(connection: sa.Connection, keys: Iterable[int], limit: int = 8) -> list[Holder]:
     """The checkpoints that share most of these keys."""
-    shared = func.count().label("shared")
+    shared = sa.func.count().label("shared")
     statement = (
-        select(fingerprint.c.manifest, shared, fingerprint.c.total)
+        sa.select(fingerprint.c.manifest, shared, fingerprint.c.total)
         .join(tensor_key, tensor_key.c.fingerprint_id == fingerprint.c.id)
         .where(among(tensor_key.c.key, set(keys)))
         .group_by(fingerprint.c.id)
@@ -110,10 +103,10 @@ def holders(connection: Connection, keys: Iterable[int], limit: int = 8) -> list
     ]
 
 
-def without_keys(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
+def without_keys(connection: sa.Connection, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` whose keys of samples are not known."""
     asked = {str(digest): digest for digest in digests}
     column = fingerprint.c.manifest
-    sampled = select(column).where(among(column, asked), fingerprint.c.sampled)
+    sampled = sa.select(column).where(among(column, asked), fingerprint.c.sampled)
     known = set(connection.scalars(sampled))
     return {digest for text, digest in asked.items() if text not in known}
