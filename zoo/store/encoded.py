@@ -99,6 +99,9 @@ def decode_object(
     header = header_of(store, digest, data)
     base = None
     with naming(store, digest):
+        # An encoding that is larger than the object has no reason to be, and would be hashed whole.
+        if len(data) > header.size + OBJECT_SLACK:
+            raise Corrupt("", f"at most {header.size + OBJECT_SLACK} bytes", f"{len(data)} bytes")
         if least is not None and header.size > least + OBJECT_SLACK:
             raise Corrupt("", f"at most {least + OBJECT_SLACK} bytes", f"{header.size} bytes")
         if header.base is not None:
