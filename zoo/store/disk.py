@@ -290,6 +290,13 @@ class Disk:
         except (OSError, NotAFile, Forbidden):
             return 0
 
+    def set_aside(self, name: str) -> None:
+        """Move what lies where a file belongs, if it is a folder, to scratch, where it stays."""
+        above, _, last = name.rpartition("/")
+        with suppress(FileNotFoundError), self.folder(above) as folder, self._explained(name):
+            if stat.S_ISDIR(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                self.rename(name, f"{STAGING}/aside-{last}-{uuid.uuid4().hex[:8]}")
+
     def remove_folder(self, name: str) -> bool:
         """Delete a folder if it is empty, and allowed; whether it was."""
         above, _, last = name.rpartition("/")

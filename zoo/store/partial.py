@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Protocol
 
 from blake3 import blake3
@@ -60,9 +61,9 @@ def download(
     """Write what ``read(offset)`` gives to a temporary file in scratch, removed at the end.
 
     If reading is cut off, by an error or by the end of the process, and much has arrived, the file
-    stays, and the next download of the same ``name`` begins with it. What it holds is copied, not
-    taken over: whether its writer still lives is unknown, and two that write to one file could
-    damage what one of them has published already. Once the whole is kept, `forget` the parts.
+    stays, and the next download of the same ``name`` begins with a copy of it: whether its writer
+    still lives is unknown, and two that write to one file could damage what one of them has
+    published already. Once the whole is kept, `forget` the parts.
 
     Args:
         disk: Whose scratch it is.
@@ -83,15 +84,9 @@ def download(
             disk.rights.give(file.fileno(), disk.rights.writable)
             hasher = hashing()
             if resume:
-                parts = _parts(disk, name)
-                usable = [part for part in parts if part != own and parts[part] <= limit]
-                _take_up(disk, usable, file, hasher)
+                _take_up(disk, name, limit, file, hasher)
             try:
-                for piece in read(file.tell()):
-                    if file.tell() + len(piece) > limit:
-                        raise Corrupt(f"what was received of {name}", f"{limit} bytes", "more")
-                    hasher.update(piece)
-                    file.write(piece)
+                _append(file, hasher, read(file.tell()), name, limit)
             except (OSError, Corrupt):
                 raise  # of the disk, which needs the space; or what nobody wants
             except BaseException:
@@ -101,6 +96,14 @@ def download(
     finally:
         if not keep:
             disk.remove(own)
+
+
+def _append(file: BinaryIO, hasher: Hasher, pieces: Iterable[bytes], name: str, limit: int) -> None:
+    for piece in pieces:
+        if file.tell() + len(piece) > limit:
+            raise Corrupt(f"what was received of {name}", f"{limit} bytes", "more")
+        hasher.update(piece)
+        file.write(piece)
 
 
 def forget(disk: Disk, name: str) -> None:
@@ -122,12 +125,10 @@ def _parts(disk: Disk, name: str) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
-def _take_up(disk: Disk, parts: list[str], file: BinaryIO, hasher: Hasher) -> None:
-    """Begin ``file`` with the first of ``parts`` that can be read."""
-    for part in parts:
-        if file.tell():
-            return
+def _take_up(disk: Disk, name: str, limit: int, file: BinaryIO, hasher: Hasher) -> None:
+    """Begin ``file`` with the longest part that can be read; it is one itself, and empty."""
+    for part, size in _parts(disk, name).items():
+        if file.tell() or not 0 < size <= limit:
+            continue
         with suppress(FileNotFoundError, Forbidden, NotAFile), disk.open(part) as earlier:
-            while piece := earlier.read(PIECE):
-                hasher.update(piece)
-                file.write(piece)
+            _append(file, hasher, iter(partial(earlier.read, PIECE), b""), name, limit)

@@ -112,6 +112,7 @@ class Plan(Result):
         return {
             "bytes": self.bytes,
             "spared": self.young,
+            "rebased": [str(digest) for digest in self.rebased],
             "unread": list(self.unread),
             "items": [
                 {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}

@@ -65,9 +65,12 @@ def _replaced(store: Store, source: Store, damage: Damage) -> bool:
         return False
     try:
         if damage.kind in (KIND_NAMES[form] for form in FORMS):
-            store.replace("manifests", digest, [manifest_bytes(source, digest)])
+            data = manifest_bytes(source, digest)
+            store.set_aside("manifests", digest)
+            store.replace("manifests", digest, [data])
         else:
             plain = read_object(source, digest, least=object_size(source, digest))
+            store.set_aside("objects", digest)
             store.replace("objects", digest, plain)
     except (DiskFull, Unavailable):
         raise
