@@ -105,11 +105,11 @@ class Remotes:
         Raises:
             Invalid, NotAFile, Forbidden: The list of them cannot be read.
         """
-        found = self._kept.read()
-        for name, location in found.items():
+        locations = self._kept.read()
+        for name, location in locations.items():
             if not _is_place(location):
                 raise self._kept.damaged(f"where '{name}' is: {location!r:.40}")
-        return found
+        return locations
 
     def add(self, name: str, location: str) -> None:
         """Give a remote a short name.

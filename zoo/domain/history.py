@@ -100,8 +100,8 @@ class RefEntry:
                 raise ValueError(f"more than {ENTRY_BYTES} bytes")
             raw = json.loads(data)
             # Entries of early versions have none.
-            told = raw.pop(CHECKSUM, None)
-            intact = told is None or told == _checksum(raw)
+            checksum = raw.pop(CHECKSUM, None)
+            intact = checksum is None or checksum == _checksum(raw)
             if number not in (None, raw["number"]):
                 raise ValueError(f"it is called entry {number}, and says {raw['number']!r:.40}")
             return cls(

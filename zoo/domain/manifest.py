@@ -272,6 +272,7 @@ class Manifest:
             Unsupported: A manifest of another format version.
         """
         try:
+            # All bounds come before the parser: what it makes takes many times the bytes.
             if len(data) > MANIFEST_BYTES:
                 raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
             raw = parse(data, values=MANIFEST_VALUES, deepest=MANIFEST_NESTING)
@@ -366,6 +367,7 @@ def _nested(manifest: Manifest) -> list[dict[str, Any]]:
             target.append({**to_builtins(parent, enc_hook=str), "parents": []})
             waiting.append((target[-1]["parents"], manifest.ancestors.get(parent.manifest, ())))
             left -= 1
+        # Its table can lead in a circle, or tell of one ancestor along 2^n ways.
         if left < 0:
             raise ValueError("its lineage has no end")
     return top

@@ -119,10 +119,10 @@ def read_header(path: Path) -> Header:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    items = dict(pairs)
+    if len(items) != len(pairs):
         raise ValueError("the header names something twice")
-    return found
+    return items
 
 
 def _none(constant: str) -> None:
@@ -134,10 +134,12 @@ def _whole(text: str) -> int:
     return min(int(text), -1) if text.startswith("-") else int(text)
 
 
-def _check_metadata(found: Any) -> None:
-    if found is None:
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:
         return
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(text, str) for text in metadata.values()
+    ):
         raise ValueError("its metadata is not a map of strings")
 
 

@@ -20,7 +20,7 @@ __all__ = ["Download", "Hasher", "download", "forget"]
 PIECE = 1 << 20
 
 KEPT = 8 << 20
-"""Bytes from which on it is worth keeping what has arrived."""
+"""Bytes from which on it is worth keeping what has arrived: some seconds on a slow line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,8 @@ def download(
     still lives is unknown, and two that write to one file could damage what one of them has
     published already. Once the whole is kept, `forget` the parts.
 
-    Args:
-        disk: Whose scratch it is.
-        name: What is downloaded.
-        read: Reads it from an offset on.
-        limit: Bytes that it has at most; reading stops there.
-        resume: Whether to begin with what is there; not after that turned out to be wrong.
-        hashing: Makes what all bytes are hashed with on their way.
+    Reading stops at ``limit`` bytes; ``hashing`` makes what all bytes are hashed with on their way.
+    ``resume`` is off after what was there turned out to be wrong.
 
     Raises:
         Corrupt: It has more than ``limit`` bytes.
@@ -89,7 +84,7 @@ def download(
                 _append(file, hasher, read(file.tell()), name, limit)
             except (OSError, Corrupt):
                 raise  # of the disk, which needs the space; or what nobody wants
-            except BaseException:
+            except BaseException:  # an interrupt, too
                 keep = file.tell() >= KEPT
                 raise
             yield Download(file, own, hasher.hexdigest())
@@ -117,11 +112,11 @@ def _parts(disk: Disk, name: str) -> dict[str, int]:
     """What downloads of exactly this name have left, or are writing, with its sizes; the longest
     first.
     """
-    made = re.compile(rf"part-{re.escape(name)}-[0-9a-f]{{32}}")
+    pattern = re.compile(rf"part-{re.escape(name)}-[0-9a-f]{{32}}")
     sizes: dict[str, int] = {}
     for part in disk.names(STAGING):
-        if made.fullmatch(part) and (found := disk.stat(f"{STAGING}/{part}")):
-            sizes[f"{STAGING}/{part}"] = found.st_size
+        if pattern.fullmatch(part) and (status := disk.stat(f"{STAGING}/{part}")):
+            sizes[f"{STAGING}/{part}"] = status.st_size
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 

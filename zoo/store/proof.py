@@ -157,7 +157,9 @@ def _checked_header(file: File, span: Range, pieces: Iterable[Buffer]) -> Buffer
         header = parse_header(Path(file.name), memoryview(data), file.size)
     except InvalidWeights as error:
         raise InvalidManifest(f"the header of {error}") from error
-    told = [(each.name, each.dtype, each.shape, each.end - each.begin) for each in header.entries]
-    if told != [(each.name, each.dtype, each.shape, each.nbytes) for each in file.tensors]:
+    tensors = [
+        (each.name, each.dtype, each.shape, each.end - each.begin) for each in header.entries
+    ]
+    if tensors != [(each.name, each.dtype, each.shape, each.nbytes) for each in file.tensors]:
         raise InvalidManifest(f"the tensors of '{file.name}' are not those that its header names")
     return data

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
@@ -204,14 +205,9 @@ def verify(
     progress: Progress = silent,
 ) -> Report:
     """Hash every object and manifest, decode what is encoded, put every file of a checkpoint
-    together and compare its SHA-256, and follow every ref.
+    together and compare its SHA-256, and follow every ref; each object is read once.
 
-    Nothing is changed. What is in a file is hashed on the way, so that it is read once.
-
-    Args:
-        store: The store.
-        known: Numbers of the newest entries that refs had before, as an index remembers them.
-        progress: Told of the bytes that are checked.
+    ``known`` are numbers of the newest entries that refs had before, as an index remembers them.
 
     Raises:
         Unavailable: The store stopped answering, which says nothing about what it holds.
@@ -234,16 +230,13 @@ def verify(
     lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
     damages += [*_misplaced(listed), *hidden, *(each for each in problems if not each.newer)]
+    order = attrgetter("kind", "name")
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
-        damages=tuple(sorted(damages, key=_order)),
-        newer=tuple(sorted((each for each in problems if each.newer), key=_order)),
+        damages=tuple(sorted(damages, key=order)),
+        newer=tuple(sorted((each for each in problems if each.newer), key=order)),
     )
-
-
-def _order(damage: Damage) -> tuple[str, str]:
-    return damage.kind, damage.name
 
 
 def _histories(
@@ -341,18 +334,18 @@ def _lacking(listed: Mapping[Kind, Listing], users: _Users) -> tuple[list[File],
     may be in them.
     """
     there = listed["objects"].files.keys() | listed["encoded"].files.keys()
-    wanted: list[tuple[File, list[str]]] = [
+    needed: list[tuple[File, list[str]]] = [
         (("manifests", digest), [name_of(form, digest) for form in FORMS])
         for digest in users.names.keys() - {item for form in FORMS for item in listed[form].files}
     ]
-    wanted += [
+    needed += [
         (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])
         for digest in users.needs.keys() - there
     ]
-    left, hidden = dict(wanted), []
+    left, hidden = dict(needed), []
     for kind in KINDS:
         for folder, error in listed[kind].unlisted.items():
-            below = [file for file, at in wanted if any(is_below(name, [folder]) for name in at)]
+            below = [file for file, at in needed if any(is_below(name, [folder]) for name in at)]
             hidden.append(
                 Damage(
                     kind=KIND_NAMES[kind],

@@ -99,15 +99,14 @@ def send(
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
     data = manifest.to_bytes()
-    encoded = encode_manifest(store, remote, digest, data, manifest.parents)
-    encoder = Encoder(store, remote, manifest, coding, as_text=encoded.data is not None)
+    encoded, damaged = encode_manifest(store, remote, digest, data, manifest.parents)
+    encoder = Encoder(store, remote, manifest, coding, as_text=encoded is not None)
     sent = _move(plan, partial(sender, store, remote, encoder), partial(progress, "sending"))
-    sent += keep_manifest(remote, digest, data, encoded.data, near=store)
+    sent += keep_manifest(remote, digest, data, encoded, near=store)
     copied = _copied(digest, manifest, plan, sent)
     hashed = remote.is_near or not (plan.shared or encoder.bases)
     read = hashed and not newer
-    damaged = encoder.damaged | encoded.damaged
-    return replace(copied, read=read, healed=healed, damaged=damaged)
+    return replace(copied, read=read, healed=healed, damaged=encoder.damaged | damaged)
 
 
 def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> Copied:

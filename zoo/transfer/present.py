@@ -71,16 +71,18 @@ def repair_shared(
     Raises:
         Corrupt: ``source`` holds it damaged too.
     """
-    whole = {}
+    intact = {}
     with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
-        for item, found in zip(sizes, _whole(pool, store, sizes), strict=True):
+        for item, is_whole in zip(sizes, _whole(pool, store, sizes), strict=True):
             task.advance()
-            whole[item] = found
-    broken = [item for item, found in whole.items() if found is False]
+            intact[item] = is_whole
+    broken = [item for item, is_whole in intact.items() if is_whole is False]
     for item in broken:
         store.replace("objects", item, read_object(source, item, least=sizes[item]))
         store.remove(name_of("encoded", item))
-    return frozenset(broken), frozenset(item for item, found in whole.items() if found is None)
+    return frozenset(broken), frozenset(
+        item for item, is_whole in intact.items() if is_whole is None
+    )
 
 
 def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
@@ -97,12 +99,12 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
         Corrupt: One is damaged, or cannot be decoded.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = dict(zip(sizes, _whole(pool, store, sizes), strict=True))
-    for item, whole in found.items():
-        if whole is False:
+        intact = dict(zip(sizes, _whole(pool, store, sizes), strict=True))
+    for item, is_whole in intact.items():
+        if is_whole is False:
             what = "encoded object" if store.missing("objects", [item]) else "object"
             raise Corrupt(f"{what} {item}", str(item), "other bytes", where_is(store))
-    return frozenset(item for item, whole in found.items() if whole is None)
+    return frozenset(item for item, is_whole in intact.items() if is_whole is None)
 
 
 def _whole(

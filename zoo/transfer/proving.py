@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Condition, Event
+from threading import Condition
 
 from zoo.config import cores
 from zoo.domain.digest import Digest
@@ -34,37 +34,48 @@ def proving(
     Yields:
         What is to be called with each object once it has arrived.
     """
-    here, changed, ended = set(present), Condition(), Event()
-    read = stored_ranges(store)
-
-    def arrived(item: Digest) -> None:
-        with changed:
-            here.add(item)
-            changed.notify_all()
-
-    def once_here(span: Range) -> Iterable[Buffer]:
-        with changed:
-            changed.wait_for(lambda: ended.is_set() or span[0] in here)
-            if span[0] not in here:
-                raise Unavailable("the transfer", "was stopped")
-        return read(span)
+    arrived = _Arrived(store, present)
 
     def prove(file: File) -> None:
         try:
-            check_file(file, once_here)
+            check_file(file, arrived.read)
         except InvalidManifest as error:
             raise InvalidManifest(f"manifest {digest}: {error}") from error
 
     with ThreadPoolExecutor(cores()) as pool:
         proofs = [pool.submit(prove, file) for file in files_of(manifest)]
         try:
-            yield arrived
+            yield arrived.note
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
-            with changed:
-                ended.set()  # whoever still waits does so for what will not come
-                changed.notify_all()
+            # Before the pool is waited for: its threads wait for objects that will not come.
+            arrived.end()
         for proof in proofs:
             proof.result()
+
+
+class _Arrived:
+    """The objects that have arrived; whoever reads another one waits for it."""
+
+    def __init__(self, store: Store, present: Iterable[Digest]) -> None:
+        self._read = stored_ranges(store)
+        self._here, self._ended, self._changed = set(present), False, Condition()
+
+    def note(self, digest: Digest) -> None:
+        with self._changed:
+            self._here.add(digest)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def read(self, span: Range) -> Iterable[Buffer]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or span[0] in self._here)
+            if span[0] not in self._here:
+                raise Unavailable("the transfer", "was stopped")
+        return self._read(span)

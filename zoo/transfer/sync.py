@@ -72,13 +72,11 @@ def pull(
     force: bool = False,
     progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
-    """Bring a checkpoint from a remote and move its name here, or the name ``save``.
-
-    What is here already is hashed too, and fetched again where it is damaged.
+    """Bring a checkpoint from a remote and move its name here, or the name ``save``. What is here
+    already is hashed too, and fetched again where it is damaged.
 
     Raises:
-        WouldReplace: The name here points at work that the remote has never had under that name;
-            ``force`` moves it all the same.
+        WouldReplace: The name here points at work that the remote never had; ``force`` moves it.
         UnknownName: No such name there; names that are there are suggested.
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
@@ -90,21 +88,20 @@ def pull(
     workspace.store.check_new(target)
     remote = workspace.remotes.connect(where)
     entry = present(remote, ref, where)
-    digest = entry.manifest
 
     def check(here: RefEntry | None) -> None:
-        if here is None or here.deleted or here.manifest == digest:
+        if here is None or here.deleted or here.manifest == entry.manifest:
             return
         check_movable(target, here)
         if not force:
-            versions = partial(_versions, remote, ref, digest, workspace.store)
+            versions = partial(_versions, remote, ref, entry.manifest, workspace.store)
             check_pull(workspace.store, here, target, where, versions)
 
     check(workspace.store.read_ref(target))
     with workspace.store.upload():
-        copied = receive(remote, workspace.store, digest, progress)
+        copied = receive(remote, workspace.store, entry.manifest, progress)
         # Checked again: the copy may have taken hours.
-        workspace.move(target, digest, f"{PULLED}{where}", check=check)
+        workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     workspace.remotes.note(where, ref, entry)
     return target, copied
 
