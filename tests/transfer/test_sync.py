@@ -15,6 +15,7 @@ from fakes.checkpoints import (
     tensors,
     tree,
 )
+from fakes.moves import append
 from fakes.wired import Wired
 
 from zoo.contracts import Kind
@@ -23,7 +24,6 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
-from zoo.reflog import append
 from zoo.store import Store
 from zoo.transfer.copy import Copied, receive
 from zoo.transfer.fetch import fetch

@@ -63,13 +63,11 @@ def download(
     If reading is cut off, by an error or by the end of the process, and much has arrived, the file
     stays, and the next download of the same ``name`` begins with a copy of it: whether its writer
     still lives is unknown, and two that write to one file could damage what one of them has
-    published already. Once the whole is kept, `forget` the parts.
-
-    Reading stops at ``limit`` bytes; ``hashing`` makes what all bytes are hashed with on their way.
-    ``resume`` is off after what was there turned out to be wrong.
+    published already. Once the whole is kept, `forget` the parts. ``resume`` is off after they
+    turned out to be wrong. ``hashing`` makes what all bytes are hashed with on their way.
 
     Raises:
-        Corrupt: It has more than ``limit`` bytes.
+        Corrupt: It has more than ``limit`` bytes; no more are read.
         DiskFull: No space for it.
     """
     own = f"{STAGING}/part-{name}-{uuid.uuid4().hex}"

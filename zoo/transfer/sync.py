@@ -82,8 +82,7 @@ def pull(
         Unavailable: The remote is not there.
     """
     ref = workspace.names.reference(name)
-    target = Reference.parse(save) if save else ref
-    if target != ref:
+    if (target := Reference.parse(save) if save else ref) != ref:
         workspace.names.check_free(target)
     workspace.store.check_new(target)
     remote = workspace.remotes.connect(where)
