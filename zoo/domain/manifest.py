@@ -315,7 +315,7 @@ class Manifest:
         return replace(manifest, ancestors=ancestors)
 
 
-def _check_known(raw: dict[str, Any], kind: type[Any]) -> None:
+def _check_known(raw: Mapping[str, object], kind: type[Any]) -> None:
     known = {entry.name for entry in fields(kind)} - {"format"}
     if unknown := set(raw) - known:  # msgspec would read past them
         raise ValueError(f"unknown fields {sorted(unknown)}")
@@ -331,14 +331,14 @@ def _digest(_: type, value: object) -> Digest:
         raise ValueError(str(error)) from error
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     """The same with lists for tuples, as JSON has it."""
     if isinstance(value, dict):
         return {name: _listed(each) for name, each in value.items()}
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _canonical(data: dict[str, Any]) -> str:
+def _canonical(data: Mapping[str, object]) -> str:
     return json.dumps(
         data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

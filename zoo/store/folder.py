@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -115,21 +115,25 @@ class FolderBackend:
 
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Write a read-only file, in the place of one that may be there."""
+        self._publish(key, pieces, self.disk.rename)
+
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        """Write a read-only file unless there is one; whether it was written."""
+        return self._publish(key, [data], self.disk.rename_first)
+
+    def _publish(
+        self,
+        key: str,
+        pieces: Iterable[bytes | memoryview],
+        rename: Callable[[str, str], bool],
+    ) -> bool:
         with self.disk.staged() as (file, name):
             for piece in pieces:
                 file.write(piece)
             self.disk.fsync_file(file)
-            self.disk.rename(name, key)
-        self.note(key)
-
-    def create(self, key: str, data: bytes | memoryview) -> bool:
-        """Write a read-only file unless there is one; whether it was written."""
-        with self.disk.staged() as (file, name):
-            file.write(data)
-            self.disk.fsync_file(file)
-            created = self.disk.rename_first(name, key)
-        self.note(key)
-        return created
+            is_new = rename(name, key)
+        self.note(key)  # its bytes are durable, its name is with the next sync
+        return is_new
 
     def touch(self, key: str, data: bytes) -> None:
         """Write a file that need not last. On a full disk it may stay empty."""

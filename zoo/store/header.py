@@ -107,7 +107,7 @@ def read_header(path: Path) -> Header:
         return parse_header(path, data)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     items = dict(pairs)
     if len(items) != len(pairs):
         raise ValueError("the header names something twice")
@@ -123,7 +123,7 @@ def _whole(text: str) -> int:
     return min(int(text), -1) if text.startswith("-") else int(text)
 
 
-def _check_metadata(metadata: Any) -> None:
+def _check_metadata(metadata: object) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, dict) or not all(
