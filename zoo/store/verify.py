@@ -126,7 +126,9 @@ class _Checks:
         self._proven: dict[str, _Found | None] = {}
 
     def all(self) -> Iterator[tuple[File, _Found]]:
-        """What was found of each file; first of what manifests need, as it is read for them."""
+        """What was found of each file; first of what manifests need, as it is read for them. Who
+        takes these puts each into ``found`` before the next: what is there is not read again.
+        """
         manifests = [file for file in self.sizes if file[0] in FORMS]
         checked = map_each(self._store, self._manifest, manifests)
         for file, (problem, needed, read) in zip(manifests, checked, strict=True):
