@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Self
 
-from msgspec import Meta, convert, to_builtins
+from msgspec import Meta, ValidationError, convert, to_builtins
 
 from zoo.domain.bounded import parse, unrolled
 from zoo.domain.digest import Digest
@@ -379,3 +380,9 @@ def is_file_name(value: str) -> bool:
     if value in ("", ".", "..") or set(value) & set("/\\\0:"):
         return False
     return not any("\ud800" <= char <= "\udfff" for char in value)  # bytes that are no UTF-8
+
+
+# Here, by one thread: what msgspec knows of a class it finds out when it first meets it, and of
+# several threads that have it do so at once, some crash the process.
+with suppress(ValidationError):
+    convert({}, Manifest, dec_hook=_digest)
