@@ -97,7 +97,7 @@ wheel: $(VENV)/.dev  ## Build the sdist, the wheel from it, and try the wheel in
 	build/wheel/bin/python -m pip --disable-pip-version-check install --quiet --no-deps dist/*.whl
 	# Without torch, timm and the hub client, which starting up must not need.
 	build/wheel/bin/python -m pip --disable-pip-version-check install --quiet \
-	    click sqlalchemy alembic rich blake3 zstandard
+	    click sqlalchemy alembic rich blake3 zstandard msgspec
 	build/wheel/bin/zoo --help > /dev/null
 	build/wheel/bin/zoo init build/wheel/zoo
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, entry, flip_byte, store_checkpoint, tensors
+from fakes.moves import append
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
@@ -22,7 +23,7 @@ from zoo.errors import (
 from zoo.lookup.details import details
 from zoo.lookup.identify import identify
 from zoo.lookup.lineage import lineage
-from zoo.reflog import append, append_after
+from zoo.reflog import append_after
 from zoo.registry import Query
 from zoo.registry.engine import writing
 from zoo.registry.tensors import fingerprint

@@ -96,10 +96,10 @@ class Names:
         return f"zoo pull {ref}" if known else ""
 
     def _by_digest(self, name: str) -> Digest:
-        found = self._store.starting_with(name.removeprefix("blake3:"))
-        if len(found) != 1:
-            raise UnknownName("checkpoint", name, [str(digest) for digest in found[:4]])
-        return found[0]
+        digests = self._store.starting_with(name.removeprefix("blake3:"))
+        if len(digests) != 1:
+            raise UnknownName("checkpoint", name, [str(digest) for digest in digests[:4]])
+        return digests[0]
 
     def check_free(self, ref: Reference) -> None:
         """See that ``ref`` can be given, and is no published name, which only pulling gives.
@@ -134,7 +134,7 @@ class Names:
         if its manifest is missing or damaged, and only the history of its name can tell.
         """
         try:
-            told = self._store.manifest(digest).provenance
+            provenance = self._store.manifest(digest).provenance
         except (MissingObject, Corrupt, Invalid):
             return None
-        return told.get("source", ""), told.get("locator", "").partition("@")[0]
+        return provenance.get("source", ""), provenance.get("locator", "").partition("@")[0]

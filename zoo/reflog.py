@@ -12,7 +12,6 @@ from zoo.errors import Protected, UnknownName
 from zoo.store import Store
 
 __all__ = [
-    "append",
     "append_after",
     "append_deletion",
     "append_protection",
@@ -27,22 +26,14 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def append(store: Store, ref: Reference, digest: Digest, why: str) -> RefEntry:
-    """Move a ref of a store or remote; no new entry if it points at ``digest`` already.
-
-    Raises:
-        Conflict: Someone else moved the ref meanwhile, it is protected, or a prune is under way.
-    """
-    return append_after(store, store.read_ref(ref), ref, digest, why)
-
-
 def append_after(
     store: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
 ) -> RefEntry:
-    """Move a ref as `append` does, but only from ``current``, its newest entry.
+    """Move a ref of a store or remote on from ``current``, its newest entry; no new entry if that
+    points at ``digest`` already.
 
     Raises:
-        Conflict: The ref is not at ``current`` any more, or it is protected.
+        Conflict: The ref is not at ``current`` any more, it is protected, or a prune is under way.
     """
     if current and current.manifest == digest and not current.deleted:
         return current

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -105,11 +105,11 @@ class Remotes:
         Raises:
             Invalid, NotAFile, Forbidden: The list of them cannot be read.
         """
-        found = self._kept.read()
-        for name, location in found.items():
+        locations = self._kept.read()
+        for name, location in locations.items():
             if not _is_place(location):
                 raise self._kept.damaged(f"where '{name}' is: {location!r:.40}")
-        return found
+        return locations
 
     def add(self, name: str, location: str) -> None:
         """Give a remote a short name.
@@ -164,8 +164,9 @@ class Remotes:
             UnknownName: No remote is called so, or no plugin is for the scheme.
         """
         named = self.all()
-        location = named.get(where, where)
-        if where not in named and is_word(where) and not (Path(where) / MARKER).is_file():
+        name = self._name(where, named)
+        location = named[name] if name else where
+        if name is None and is_word(where) and not (Path(where) / MARKER).is_file():
             near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
             raise UnknownName(
                 "remote", where, near, f"a folder is written with its path: ./{where}"
@@ -173,17 +174,24 @@ class Remotes:
         if "://" not in location and Path(location).expanduser().resolve() == self._root:
             raise InvalidOption("a zoo cannot be its own remote")
         # In the folder of a disk that is not mounted, a push would begin another store.
-        known = self._known(where) if create and where in named else 0
+        known = self._known(name) if create and name else 0
         try:
             return connect(location, create=create and not known)
         except Unavailable as error:
             if known:
                 error.hint = (
                     f"{known} names were there when it was last seen: is its disk mounted?\n"
-                    f"to begin anew there: zoo remote remove {where} && "
-                    f"zoo remote add {where} {quote(location)}"
+                    f"to begin anew there: zoo remote remove {name} && "
+                    f"zoo remote add {name} {quote(location)}"
                 )
             raise
+
+    def _name(self, where: str, named: Mapping[str, str]) -> str | None:
+        """The short name of what is given by it, or by its location; None if it has none."""
+        if where in named or is_word(where):
+            return where if where in named else None
+        location = where if "://" in where else str(Path(where).expanduser().resolve())
+        return next((name for name, other in named.items() if other == location), None)
 
     def _known(self, remote: str) -> int:
         """How many names are known to have been there; 0 if the index cannot be read."""
@@ -193,7 +201,7 @@ class Remotes:
 
     def note(self, where: str, ref: Reference, entry: RefEntry) -> None:
         """Let the index know the newest entry of a ref at a remote, if that has a name here."""
-        if where in self.all():
+        if name := self._name(where, self.all()):
             # What was to be done is done: that the index knows of it only later is no failure.
             with suppress(ZooError):
-                self._registry().note_remote(where, ref, entry)
+                self._registry().note_remote(name, ref, entry)

@@ -224,7 +224,8 @@ def _show(plan: Plan) -> None:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows)
     spared = f"; {plan.young} files are too young to delete" if plan.young else ""
-    click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}")
+    anew = f"; {len(plan.rebased)} manifests that stay are encoded anew" if plan.rebased else ""
+    click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}{anew}")
 
 
 @command()

@@ -82,14 +82,12 @@ class BucketBackend:
         for key in keys:
             folders[f"{key.rpartition('/')[0]}/"].append(key)
         jobs: list[Callable[[], set[str]]] = []
-        for folder, wanted in folders.items():
-            if len(wanted) >= LIST_FROM:
-                jobs.append(partial(self._listed, folder, set(wanted)))
+        for folder, below in folders.items():
+            if len(below) >= LIST_FROM:
+                jobs.append(partial(self._listed, folder, set(below)))
             else:
-                jobs += [partial(self._asked, key) for key in wanted]
-        if len(jobs) < 2:
-            return set[str]().union(*(job() for job in jobs))
-        with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(jobs))) as pool:
+                jobs += [partial(self._asked, key) for key in below]
+        with ThreadPoolExecutor(max(1, min(REQUESTS_AT_ONCE, len(jobs)))) as pool:
             return set[str]().union(*pool.map(lambda job: job(), jobs))
 
     def _listed(self, folder: str, keys: set[str]) -> set[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -18,7 +18,9 @@ from zoo.config import s3_endpoint
 from zoo.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
+
+    Patience = tuple[ClientConfig, timedelta]
 
 __all__ = ["Location"]
 
@@ -27,21 +29,20 @@ LOCATION = re.compile(
     r"/?(?P<prefix>(?:(?<=/)[A-Za-z0-9_][A-Za-z0-9._=+-]*(?:/|\Z))*)"
 )
 TRIES = 5
-BACKOFF = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3)}
+BACKOFF: BackoffConfig = {
+    "init_backoff": timedelta(milliseconds=100),
+    "max_backoff": timedelta(seconds=3),
+}
 # A question is answered soon, or not at all: at worst twice the silence, and the pauses. The whole
 # is not bounded, because a large download on a slow line takes its time.
-ASKING = (
+ASKING: Patience = (
     {"read_timeout": timedelta(seconds=10), "timeout": timedelta(hours=6)},
     timedelta(seconds=15),
 )
 # While something is sent, the other side is silent, and a slow line is no failure.
-SENDING = ({"timeout": timedelta(minutes=15)}, timedelta(minutes=3))
+SENDING: Patience = ({"timeout": timedelta(minutes=15)}, timedelta(minutes=3))
 
-_CLIENTS: dict[str, Callable[..., ObjectStore]] = {
-    "s3": S3Store,
-    "gs": GCSStore,
-    "az": AzureStore,
-}
+_CLIENTS: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +87,18 @@ class Location:
         """
         return self._client(*ASKING), self._client(*SENDING)
 
-    def _client(self, timeouts: dict[str, timedelta], patience: timedelta) -> ObjectStore:
+    def _client(self, timeouts: ClientConfig, patience: timedelta) -> ObjectStore:
         # Credentials and data go over plain HTTP only where the user named such an endpoint.
         plain = self.scheme == "s3" and (s3_endpoint() or "").startswith("http://")
         options: ClientConfig = {
             "allow_http": plain,
             "connect_timeout": timedelta(seconds=5),
-            **timeouts,  # type: ignore[typeddict-item]
+            **timeouts,
         }
         retry: RetryConfig = {
             "max_retries": TRIES,
             "retry_timeout": patience,
-            "backoff": BACKOFF,  # type: ignore[typeddict-item]
+            "backoff": BACKOFF,
         }
-        settings: dict[str, Any] = {"client_options": options, "retry_config": retry}
-        return _CLIENTS[self.scheme](self.bucket, **settings)
+        client = _CLIENTS[self.scheme]
+        return client(self.bucket, client_options=options, retry_config=retry)

@@ -218,7 +218,7 @@ def test_nothing_is_read_past_the_size_it_can_have(
     toy: Run, team: Path, mate: Path, which: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("zoo.transfer.receiver.OBJECT_SLACK", 1 << 16)
+    monkeypatch.setattr("zoo.transfer.objects.OBJECT_SLACK", 1 << 16)
     monkeypatch.setattr("zoo.store.manifests.MANIFEST_BYTES", 1 << 20)
     path = which(team)
     path.chmod(0o644)

@@ -14,6 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 from fakes.checkpoints import entry, manifest_of, tensors
+from fakes.moves import append
 from safetensors.numpy import save_file
 
 # Imported on use: that would be most of the time in which there is something to kill.
@@ -23,7 +24,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, ZooError
-from zoo.reflog import append, append_deletion
+from zoo.reflog import append_deletion
 from zoo.store import Store
 from zoo.store import prune as pruning
 from zoo.store.files import add_weights, restore_file

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
+from fakes.moves import append
 from fakes.places import Place
 from fakes.program import zoo
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import FLAT
 from zoo.domain.reference import Reference
-from zoo.reflog import append
 from zoo.store import Store
 from zoo.store.listing import name_of
 from zoo.workspace import Workspace

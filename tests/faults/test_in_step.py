@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, flip_byte, store_checkpoint, tensors
+from fakes.moves import append
 from fakes.program import Said, zoo
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
-from zoo.reflog import append
 from zoo.registry import Registry
 from zoo.store import Store
 from zoo.workspace import Workspace

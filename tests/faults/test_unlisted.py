@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
+from fakes.moves import append
 from fakes.program import Said, as_user, zoo
 
 from zoo.domain.reference import Reference
-from zoo.reflog import append
 from zoo.store import Store
 from zoo.workspace import Workspace
 

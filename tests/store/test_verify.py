@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.places import Place, flip, mirror
 
+from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
@@ -242,3 +244,35 @@ def test_a_push_meanwhile_is_no_damage(zoo: Workspace, monkeypatch: pytest.Monke
     monkeypatch.setattr(Store, "history", told)
     assert verify(zoo.store).damages == ()
     assert next(seeds) >= 20  # it did happen
+
+
+def test_what_is_larger_than_manifests_say_is_not_read_whole(
+    zoo: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse file claims any size and takes no room: to hash it could take days."""
+    slack = 1 << 20
+    for module in ("proof", "verify"):
+        monkeypatch.setattr(f"zoo.store.{module}.OBJECT_SLACK", slack)
+    manifest = zoo.store.manifest(zoo.names.resolve(NAME)[1])
+    digest, least = max(manifest.objects(), key=lambda item: item[1])
+    path = zoo.store.path("objects", digest)
+    path.chmod(0o644)
+    os.truncate(path, 64 * slack)
+    read, viewed = Counter[Digest](), Counter[Digest]()
+
+    class Watched(Store):
+        def read(
+            self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
+        ) -> Iterator[bytes]:
+            for piece in super().read(kind, digest, offset, length):
+                read[digest] += len(piece)
+                yield piece
+
+        def view(self, kind: Kind, digest: Digest) -> memoryview:
+            viewed[digest] += 1
+            return super().view(kind, digest)
+
+    (damage,) = verify(Watched(zoo.store.backend)).damages
+    assert (damage.name, damage.mendable) == (str(digest), True)
+    assert 0 < read[digest] <= 3 * (least + slack + 1)  # once for each checkpoint that needs it
+    assert not viewed[digest]

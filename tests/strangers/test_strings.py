@@ -20,6 +20,7 @@ import timm
 import torch
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
+from fakes.moves import append
 from fakes.program import Said
 from fakes.program import zoo as say
 from fakes.strangers import BASE
@@ -41,7 +42,6 @@ from zoo.domain.manifest import (
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
-from zoo.reflog import append
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 

@@ -89,6 +89,23 @@ def test_nothing_is_taken_from_a_remote_that_is_damaged_itself(
     assert (contents(mine), contents(team)) == before
 
 
+@pytest.mark.parametrize("kind", ["objects", "manifests"])
+@pytest.mark.parametrize("inside", [(), ("notes.txt",)], ids=["empty", "full"])
+def test_a_folder_in_the_place_of_a_file_is_set_aside(
+    zoo: Workspace, mine: Place, team: Place, kind: str, inside: tuple[str, ...]
+) -> None:
+    before = contents(mine)
+    path = zoo.root / mine.names(kind)[0]
+    path.unlink()
+    path.mkdir()
+    for name in inside:
+        (path / name).write_text("somebody's")
+    assert verify(zoo.store).damages
+    assert repair(zoo.store, team.remote).damages == ()
+    assert contents(mine) == before
+    assert [name.rpartition("/")[2] for name in mine.names("tmp")] == list(inside)
+
+
 def test_refs_are_left_alone(zoo: Workspace, team: Place) -> None:
     entry = f"refs/{NAME}/latest/00000001.json"
     team.plant(entry, b"junk")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.checkpoints import (
@@ -14,6 +15,7 @@ from fakes.checkpoints import (
     tensors,
     tree,
 )
+from fakes.moves import append
 from fakes.wired import Wired
 
 from zoo.contracts import Kind
@@ -22,8 +24,9 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
-from zoo.reflog import append
 from zoo.store import Store
+from zoo.transfer.copy import Copied, receive
+from zoo.transfer.fetch import fetch
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
@@ -247,3 +250,23 @@ def test_a_pull_again_changes_nothing(mine: Workspace, theirs: Workspace, shared
     assert (copied.sent_bytes, copied.sent_objects) == (0, 0)
     assert len(theirs.store.history(REF)) == 1
     assert newest(theirs.store).why == f"pull from {shared}"
+
+
+def test_a_fetch_during_a_pull_is_not_undone(
+    mine: Workspace, theirs: Workspace, shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy may take hours: what the pull saw first is older than what was fetched meanwhile."""
+    add_checkpoint(mine, NAME)
+    push(mine, NAME, shared)
+    theirs.remotes.add("team", shared)
+
+    def and_fetch(remote: Store, *more: Any) -> Copied:
+        copied = receive(remote, *more)
+        add_checkpoint(mine, NAME, tensors(1))
+        push(mine, NAME, shared)
+        fetch(theirs, "team")
+        return copied
+
+    monkeypatch.setattr("zoo.transfer.sync.receive", and_fetch)
+    pull(theirs, NAME, "team")
+    assert theirs.registry.remote_refs("team")[REF].manifest == mine.names.resolve(NAME)[1]

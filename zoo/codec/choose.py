@@ -13,7 +13,9 @@ from zoo.domain.manifest import Tensor
 __all__ = ["encode_best", "layout_of"]
 
 PROBE = 64 * 1024
+"""Words: some ms of coding, and enough for the histogram of a tensor to be that of the whole."""
 SMALLEST = 1024
+"""Bytes: below, the header of 88 eats what coding saves."""
 WORTH = 0.98
 NAMES = {
     "F16": "F16",

@@ -73,7 +73,7 @@ def decode(
             while the pieces are taken.
         Unsupported: A newer format.
     """
-    header = check(data)
+    header = check(data)  # the checksum first: decoders are not made for damaged bytes
     if header.size > limit:
         raise Corrupt("an encoded object", f"at most {limit} bytes", f"{header.size} bytes")
     if header.base is not None and base is None:
@@ -169,7 +169,9 @@ def _on_all_cores(work: Callable[[int], T], items: Sequence[int]) -> list[T]:
 
 
 def _few_at_once(work: Callable[[int, P], T], parts: Iterable[P]) -> Iterator[T]:
-    """``work`` for each part, in order; no more results wait than there are threads."""
+    """``work`` for each part, in order; no more results wait than there are threads, so that the
+    whole is never in memory.
+    """
     threads = min(cores(), DECODERS)
     running: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -118,11 +118,11 @@ def read_header(data: Buffer) -> Header:
 def _check_chunks(codec: Codec, layout: Layout, chunk: int, count: int) -> None:
     if codec == Codec.ZSTD:
         if chunk > TEXT_BYTES or count != 1 or layout.width != 1:
-            wanted = f"one chunk of at most {TEXT_BYTES} bytes"
-            raise Corrupt("an encoded text", wanted, f"{count} of {chunk} words")
+            expected = f"one chunk of at most {TEXT_BYTES} bytes"
+            raise Corrupt("an encoded text", expected, f"{count} of {chunk} words")
     elif chunk > CHUNK_WORDS or (count > 1 and chunk < CHUNK_LEAST):
-        wanted = f"chunks of {CHUNK_LEAST} to {CHUNK_WORDS} words"
-        raise Corrupt("an encoded object", wanted, f"chunks of {chunk}")
+        expected = f"chunks of {CHUNK_LEAST} to {CHUNK_WORDS} words"
+        raise Corrupt("an encoded object", expected, f"chunks of {chunk}")
 
 
 def start_of_chunks(header: Header) -> int:

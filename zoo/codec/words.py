@@ -58,6 +58,8 @@ def from_planes(planes: NDArray[np.uint8], layout: Layout) -> Words:
 
 
 def _ordered(words: Words) -> Words:
+    # Negative floats count down as integers: all their bits are turned. Others get the highest bit,
+    # so that they come after.
     top = words.dtype.type(1 << (words.dtype.itemsize * 8 - 1))
     ordered: Words = words ^ (_sign_mask(words) | top)
     return ordered

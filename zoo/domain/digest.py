@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from zoo.errors import InvalidReference
 
 __all__ = ["Digest"]
 
-ALGORITHMS = ("blake3", "sha256")
-HEX = re.compile(r"[0-9a-f]{64}")
+TEXT = re.compile(r"(?:blake3|sha256):[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
-    """A 256-bit digest; prints as ``algorithm:hex``.
+class Digest(str):
+    """A 256-bit digest: the text ``algorithm:hex``, as manifests and messages have it.
 
-    Attributes:
+    A text, so that hashing and comparing thousands of them, in sets and tables, costs next to
+    nothing; no other text is one.
+
+    Args:
         algorithm: ``blake3`` for names in the store, ``sha256`` for whole files.
-        hex: 64 lower-case hexadecimal digits.
+        digits: 64 lower-case hexadecimal digits.
     """
 
-    algorithm: str
-    hex: str
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        # A digest becomes a file name: nothing but hex may get through.
-        if self.algorithm not in ALGORITHMS or not HEX.fullmatch(self.hex):
-            raise InvalidReference(f"not a digest: '{self.algorithm}:{self.hex}'")
+    def __new__(cls, algorithm: str, digits: str) -> Self:
+        """The digest ``algorithm:digits``; raises as `parse`."""
+        return cls.parse(f"{algorithm}:{digits}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.algorithm, self.hex)  # else it would be copied as one text
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -38,13 +39,22 @@ class Digest:
         Raises:
             InvalidReference: The text is not a digest.
         """
-        algorithm, _, value = text.partition(":")
-        return cls(algorithm, value)
+        # A digest becomes a file name: nothing but hex may get through.
+        if not TEXT.fullmatch(text):
+            raise InvalidReference(f"not a digest: '{text}'")
+        return super().__new__(cls, text)
+
+    @property
+    def algorithm(self) -> str:
+        """``blake3`` or ``sha256``."""
+        return self[:6]
+
+    @property
+    def hex(self) -> str:
+        """The digits."""
+        return self[7:]
 
     @property
     def short(self) -> str:
         """The first twelve hex digits, for tables."""
         return self.hex[:12]
-
-    def __str__(self) -> str:
-        return f"{self.algorithm}:{self.hex}"

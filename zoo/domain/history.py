@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Self
+from typing import Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
@@ -60,7 +60,7 @@ class RefEntry:
         except (ValueError, OverflowError):  # "0001-01-01T00:00+23:59" is before all times
             return None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {
             "number": self.number,
@@ -100,8 +100,8 @@ class RefEntry:
                 raise ValueError(f"more than {ENTRY_BYTES} bytes")
             raw = json.loads(data)
             # Entries of early versions have none.
-            told = raw.pop(CHECKSUM, None)
-            intact = told is None or told == _checksum(raw)
+            checksum = raw.pop(CHECKSUM, None)
+            intact = checksum is None or checksum == _checksum(raw)
             if number not in (None, raw["number"]):
                 raise ValueError(f"it is called entry {number}, and says {raw['number']!r:.40}")
             return cls(
@@ -119,7 +119,7 @@ class RefEntry:
             raise InvalidManifest(f"not a ref entry: {error}") from error
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     text = str(value)
     text.encode()  # JSON can hold halves of characters, which nothing else can
     return text
@@ -132,12 +132,12 @@ def _number(value: object) -> int:
     return value
 
 
-def _canonical(data: dict[str, Any]) -> bytes:
+def _canonical(data: dict[str, object]) -> bytes:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
 
-def _checksum(data: dict[str, Any]) -> str:
+def _checksum(data: dict[str, object]) -> str:
     return f"blake2b:{blake2b(_canonical(data), digest_size=16).hexdigest()}"
 
 

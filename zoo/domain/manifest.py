@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from types import NoneType
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Self
+
+from msgspec import Meta, ValidationError, convert, to_builtins
 
 from zoo.domain.bounded import parse, unrolled
 from zoo.domain.digest import Digest
@@ -18,7 +20,7 @@ from zoo.domain.limits import (
     MANIFEST_VALUES,
     NESTED_ANCESTORS,
 )
-from zoo.errors import MALFORMED, InvalidManifest, Unsupported
+from zoo.errors import MALFORMED, InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
     "Backbone",
@@ -37,17 +39,8 @@ FLAT = 2
 """The parents of ancestors are in a table, so that lineage has any depth."""
 NESTED = 32
 """Ancestors in one line that are still written as format 1, which every version of zoo reads."""
-SCALARS = frozenset({str, int, float, bool, NoneType})
-"""Types of values that are in JSON as they are."""
-TYPES: Mapping[str, tuple[type, ...]] = {
-    "license": (str, NoneType),
-    "created": (str, NoneType),
-    "recipe": (dict, NoneType),
-    "freeze": (dict, NoneType),
-    "metrics": (dict,),
-    "provenance": (dict,),
-    "ancestors": (dict,),
-}
+Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
+"""A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +58,10 @@ class Tensor:
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Bytes, ...]
     object: Digest
-    offset: int
-    nbytes: int
+    offset: Bytes
+    nbytes: Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +73,7 @@ class WeightsFile:
     """
 
     name: str
-    size: int
+    size: Bytes
     sha256: Digest
     header: Digest
     tensors: tuple[Tensor, ...]
@@ -91,7 +84,7 @@ class PlainFile:
     """Any other file of a checkpoint, kept whole as one object: ``name``, ``size``, ``sha256``."""
 
     name: str
-    size: int
+    size: Bytes
     sha256: Digest
     object: Digest
 
@@ -113,7 +106,7 @@ class Head:
     """
 
     kind: str
-    num_classes: int
+    num_classes: Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +126,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
-    crop_pct: float
+    crop_pct: int | float
     crop_mode: str
 
 
@@ -186,7 +179,7 @@ class Manifest:
     parents: tuple[Parent, ...] = ()
     recipe: Mapping[str, Any] | None = None
     freeze: Mapping[str, Any] | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, int | float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
     ancestors: Mapping[Digest, tuple[Parent, ...]] = field(default_factory=dict)
@@ -245,12 +238,16 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON, digests as text."""
-        data = {"format": self.format, **_plain(replace(self, parents=(), ancestors={}))}
-        del data["ancestors"]
+        plain = self._plain()
+        # Lineage has lists only, and is deeper than there is room for on the stack.
+        return {k: value if k == "parents" else _listed(value) for k, value in plain.items()}
+
+    def _plain(self) -> dict[str, Any]:
+        data: dict[str, Any] = to_builtins(self, enc_hook=str)
         if self.format == FORMAT:
-            return {**data, "parents": _nested(self)}
-        table = {str(child): _edges(parents) for child, parents in self.ancestors.items()}
-        return {**data, "parents": _edges(self.parents), "ancestors": table}
+            del data["ancestors"]
+            data["parents"] = _nested(self)
+        return data
 
     def to_bytes(self) -> bytes:
         """The canonical form: UTF-8 JSON, keys sorted, no spaces, no NaN, no line end.
@@ -258,7 +255,7 @@ class Manifest:
         Raises:
             InvalidManifest: A text in it is none that UTF-8 can hold.
         """
-        data = self.to_json()
+        data = self._plain()
         deep = self.format == FORMAT and len(self.ancestors) > NESTED
         text = unrolled(lambda: _canonical(data)) if deep else _canonical(data)
         try:
@@ -276,6 +273,7 @@ class Manifest:
             Unsupported: A manifest of another format version.
         """
         try:
+            # All bounds come before the parser: what it makes takes many times the bytes.
             if len(data) > MANIFEST_BYTES:
                 raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
             raw = parse(data, values=MANIFEST_VALUES, deepest=MANIFEST_NESTING)
@@ -297,104 +295,66 @@ class Manifest:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Inverse of `to_json`, without ``format``; raises `MALFORMED` if it is not such data."""
-        known = {entry.name for entry in fields(cls)} - {"format"}
-        if unknown := set(raw) - known:
-            raise ValueError(f"unknown fields {sorted(unknown)}")
-        for name, types in TYPES.items():
-            if name in raw and not isinstance(raw[name], types):
-                raise TypeError(f"{name} cannot be {raw[name]!r}")
-        pre = raw["preprocessing"]
-        table = "ancestors" in raw
-        parents, ancestors = _table(raw) if table else _unnested(raw["parents"])
-        return cls(
-            **{
-                **raw,
-                "backbone": _backbone(raw["backbone"]),
-                "head": Head(
-                    **{
-                        **raw["head"],
-                        "kind": _text(raw["head"]["kind"], "a head's kind"),
-                        "num_classes": _natural(raw["head"]["num_classes"], "num_classes"),
-                    }
-                ),
-                "preprocessing": Preprocessing(
-                    **{
-                        **pre,
-                        "input_size": _input_size(pre["input_size"]),
-                        "mean": tuple(map(float, pre["mean"])),
-                        "std": tuple(map(float, pre["std"])),
-                        "interpolation": _text(pre["interpolation"], "interpolation"),
-                        "crop_pct": _number(pre["crop_pct"], "crop_pct"),
-                        "crop_mode": _text(pre["crop_mode"], "crop_mode"),
-                    }
-                ),
-                "weights": tuple(map(_weights, raw["weights"])),
-                "files": tuple(map(_plain_file, raw["files"])),
-                "classes": tuple(map(str, raw["classes"])),
-                "metrics": {name: _number(value, name) for name, value in raw["metrics"].items()},
-                "provenance": {
-                    name: _text(value, name) for name, value in raw.get("provenance", {}).items()
-                },
-                "parents": parents,
-                "ancestors": ancestors,
-            }
-        )
+        parts: Mapping[str, type] = {
+            "backbone": Backbone,
+            "head": Head,
+            "preprocessing": Preprocessing,
+        }
+        _check_known(raw, cls)
+        for part, kind in parts.items():
+            _check_known(raw[part], kind)
+        table = raw["ancestors"] if "ancestors" in raw else _unnested(raw["parents"])
+        manifest: Self = convert({**raw, "ancestors": table}, cls, dec_hook=_digest)
+        for name in [file.name for files in (manifest.weights, manifest.files) for file in files]:
+            if not is_file_name(name):
+                raise ValueError(f"unsafe file name {name!r}")
+        for weights in manifest.weights:
+            if weights.size < sum(tensor.nbytes for tensor in weights.tensors):
+                raise ValueError(f"'{weights.name}' is smaller than its tensors")
+        # msgspec takes the keys of objects as they are.
+        ancestors = {Digest.parse(child): line for child, line in manifest.ancestors.items()}
+        return replace(manifest, ancestors=ancestors)
 
 
-def _backbone(raw: dict[str, Any]) -> Backbone:
-    backbone = Backbone(**raw)
-    _text(backbone.plugin, "a plugin")
-    _text(backbone.architecture, "an architecture")
-    if not isinstance(backbone.options, dict):
-        raise TypeError(f"options cannot be {backbone.options!r}")
-    return backbone
+def _check_known(raw: Mapping[str, object], kind: type[Any]) -> None:
+    known = {entry.name for entry in fields(kind)} - {"format"}
+    if unknown := set(raw) - known:  # msgspec would read past them
+        raise ValueError(f"unknown fields {sorted(unknown)}")
 
 
-def _text(value: Any, what: str) -> str:
+def _digest(_: type, value: object) -> Digest:
+    """Called by msgspec for what it does not know itself: digests alone."""
     if not isinstance(value, str):
-        raise TypeError(f"{what} cannot be {value!r}")
-    return value
+        raise TypeError(f"a digest cannot be {value!r:.80}")
+    try:
+        return Digest.parse(value)
+    except InvalidReference as error:  # msgspec adds where it is to a ValueError, and to no other
+        raise ValueError(str(error)) from error
 
 
-def _number(value: Any, what: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{what} cannot be {value!r}")
-    return value
+def _listed(value: object) -> object:
+    """The same with lists for tuples, as JSON has it."""
+    if isinstance(value, dict):
+        return {name: _listed(each) for name, each in value.items()}
+    return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _canonical(data: dict[str, Any]) -> str:
+def _canonical(data: Mapping[str, object]) -> str:
     return json.dumps(
         data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
-def _parent(raw: dict[str, Any]) -> Parent:
-    return Parent(
-        manifest=Digest.parse(raw["manifest"]), relation=str(raw["relation"]), ref=str(raw["ref"])
-    )
-
-
-Lineage = tuple[tuple[Parent, ...], dict[Digest, tuple[Parent, ...]]]
-
-
-def _table(raw: dict[str, Any]) -> Lineage:
-    ancestors = {
-        Digest.parse(child): tuple(map(_parent, parents))
-        for child, parents in raw["ancestors"].items()
-    }
-    return tuple(map(_parent, raw["parents"])), ancestors
-
-
-def _unnested(raw: list[dict[str, Any]]) -> Lineage:
-    """Format 1: each parent holds its ``parents``. None is described twice in two ways."""
-    ancestors: dict[Digest, tuple[Parent, ...]] = {}
-    waiting = deque(raw)
+def _unnested(parents: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The table of format 2 from format 1, in which each parent holds its own ``parents``."""
+    table: dict[str, list[dict[str, Any]]] = {}
+    waiting = deque(parents)
     while waiting:
-        entry = waiting.popleft()
-        if entry["parents"]:
-            ancestors[Digest.parse(entry["manifest"])] = tuple(map(_parent, entry["parents"]))
-            waiting.extend(entry["parents"])
-    return tuple(map(_parent, raw)), ancestors
+        parent = waiting.popleft()
+        if parent["parents"]:
+            table[parent["manifest"]] = parent["parents"]
+            waiting.extend(parent["parents"])
+    return table
 
 
 def _nested(manifest: Manifest) -> list[dict[str, Any]]:
@@ -405,59 +365,13 @@ def _nested(manifest: Manifest) -> list[dict[str, Any]]:
     while waiting:
         target, parents = waiting.popleft()
         for parent in parents:
-            target.append({**_edge(parent), "parents": []})
+            target.append({**to_builtins(parent, enc_hook=str), "parents": []})
             waiting.append((target[-1]["parents"], manifest.ancestors.get(parent.manifest, ())))
             left -= 1
+        # Its table can lead in a circle, or tell of one ancestor along 2^n ways.
         if left < 0:
             raise ValueError("its lineage has no end")
     return top
-
-
-def _edges(parents: Iterable[Parent]) -> list[dict[str, Any]]:
-    return [_edge(parent) for parent in parents]
-
-
-def _edge(parent: Parent) -> dict[str, Any]:
-    return {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
-
-
-def _plain(value: Any) -> Any:
-    # Not asdict(), which copies each value: every command reads manifests, and so comes by here.
-    # Most of a manifest is tensors, and their fields.
-    kind = type(value)
-    if kind in SCALARS:
-        return value
-    if kind is Tensor:
-        return {
-            "name": value.name, "dtype": value.dtype, "shape": list(value.shape),
-            "object": str(value.object), "offset": value.offset, "nbytes": value.nbytes,
-        }  # fmt: skip
-    if isinstance(value, Digest):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
-
-
-def _input_size(value: Any) -> tuple[int, int, int]:
-    channels, height, width = map(int, value)
-    return channels, height, width
-
-
-def _natural(value: Any, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{what} must be a whole number of 0 or more, not {value!r}")
-    return value
-
-
-def _bytes(value: Any, what: str) -> int:
-    if _natural(value, what) > FILE_BYTES:
-        raise ValueError(f"{what} of {value} is above {FILE_BYTES}")
-    return int(value)
 
 
 def is_file_name(value: str) -> bool:
@@ -468,41 +382,7 @@ def is_file_name(value: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in value)  # bytes that are no UTF-8
 
 
-def _file_name(value: Any) -> str:
-    if not isinstance(value, str) or not is_file_name(value):
-        raise ValueError(f"unsafe file name {value!r}")
-    return value
-
-
-def _tensor(raw: dict[str, Any]) -> Tensor:
-    return Tensor(
-        name=str(raw["name"]),
-        dtype=str(raw["dtype"]),
-        shape=tuple(_bytes(size, "a dimension") for size in raw["shape"]),
-        object=Digest.parse(raw["object"]),
-        offset=_bytes(raw["offset"], "an offset"),
-        nbytes=_bytes(raw["nbytes"], "a length"),
-    )
-
-
-def _weights(raw: dict[str, Any]) -> WeightsFile:
-    tensors = tuple(map(_tensor, raw["tensors"]))
-    size = _bytes(raw["size"], "a size")
-    if size < sum(tensor.nbytes for tensor in tensors):
-        raise ValueError(f"'{raw['name']}' is smaller than its tensors")
-    return WeightsFile(
-        name=_file_name(raw["name"]),
-        size=size,
-        sha256=Digest.parse(raw["sha256"]),
-        header=Digest.parse(raw["header"]),
-        tensors=tensors,
-    )
-
-
-def _plain_file(raw: dict[str, Any]) -> PlainFile:
-    return PlainFile(
-        name=_file_name(raw["name"]),
-        size=_bytes(raw["size"], "a size"),
-        sha256=Digest.parse(raw["sha256"]),
-        object=Digest.parse(raw["object"]),
-    )
+# Here, by one thread: what msgspec knows of a class it finds out when it first meets it, and of
+# several threads that have it do so at once, some crash the process.
+with suppress(ValidationError):
+    convert({}, Manifest, dec_hook=_digest)

@@ -68,9 +68,11 @@ def replace_remote(
 
 
 def note_remote(connection: Connection, remote: str, ref: Reference, entry: RefEntry) -> None:
-    """Make what is known of one name of ``remote`` its newest ``entry``, unless it is known."""
+    """Make what is known of one name of ``remote`` its newest ``entry``, unless that, or a newer
+    one, is known: a fetch may have run while the checkpoint was copied.
+    """
     known = select(TABLE.c.number).where(TABLE.c.remote == remote, items.is_ref(TABLE, ref))
-    if connection.scalar(known) == entry.number:
+    if (connection.scalar(known) or 0) >= entry.number:
         return
     connection.execute(delete(TABLE).where(TABLE.c.remote == remote, items.is_ref(TABLE, ref)))
     if not entry.deleted:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from zoo.errors import disk_errors
 
@@ -30,20 +29,18 @@ def write_whole(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
     path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         # The inner block closes the file first: a full disk may show only then.
-        with disk_errors(target.parent), _new(path) as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
+        with disk_errors(target.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                # Before the rename: after a crash a name may otherwise lead to an empty file.
+                os.fsync(file.fileno())
         path.replace(target)
     finally:
         path.unlink(missing_ok=True)
     _clear(target)
-
-
-def _new(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("xb")
 
 
 def _clear(target: Path) -> None:

@@ -27,7 +27,7 @@ def present(backend: Backend, keys: Collection[str]) -> set[str]:
 def stat_each(backend: Backend, keys: Collection[str]) -> set[str]:
     """As `present`, one request per key."""
     with ThreadPoolExecutor(at_once(backend)) as pool:
-        return {found.name for found in pool.map(backend.stat, keys) if found}
+        return {stored.name for stored in pool.map(backend.stat, keys) if stored}
 
 
 def folders(backend: Backend, folder: str) -> Collection[str]:

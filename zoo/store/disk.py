@@ -37,6 +37,7 @@ STAGING = "tmp"
 DEEPEST = 16
 """Folders below the one that is listed; zoo makes four."""
 LOOKS = 250
+"""Looks for a lock, 20 ms apart: whoever has it changes a small file, which takes no 5 s."""
 FOLDER_KIND = "a folder"
 """What `Disk.kinds` says of folders."""
 FULL = (ENOSPC, EDQUOT, EFBIG)
@@ -103,26 +104,26 @@ class Disk:
         above, _, last = name.rpartition("/")
         try:
             with self.folder(above) as folder, self._explained(name):
-                found = os.stat(last, dir_fd=folder, follow_symlinks=False)
+                status = os.stat(last, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return found if stat.S_ISREG(found.st_mode) else None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     def holds(self, folder: str, names: list[str]) -> set[str]:
         """Those of ``names`` that are files in ``folder``."""
-        found = set()
+        present = set()
         with suppress(FileNotFoundError), self.folder(folder) as here:
             for name in names:
                 with suppress(FileNotFoundError), self._explained(f"{folder}/{name}"):
-                    known = os.stat(name, dir_fd=here, follow_symlinks=False)
-                    found |= {name} if stat.S_ISREG(known.st_mode) else set()
-        return found
+                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    present |= {name} if stat.S_ISREG(status.st_mode) else set()
+        return present
 
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder, sorted; nothing if there is no such folder."""
         try:
-            with self.folder(folder) as here, os.scandir(here) as found:
-                return sorted(item.name for item in found)
+            with self.folder(folder) as here, os.scandir(here) as items:
+                return sorted(item.name for item in items)
         except (FileNotFoundError, NotAFile):
             return []
 
@@ -141,9 +142,9 @@ class Disk:
             suppress(FileNotFoundError),
             self.folder(folder) as here,
             self._explained(folder),
-            os.scandir(here) as found,
+            os.scandir(here) as items,
         ):
-            for item in found:
+            for item in items:
                 with suppress(FileNotFoundError):  # it is gone meanwhile; the others are not
                     modes[item.name] = item.stat(follow_symlinks=False).st_mode
         return {name: kind_of(mode) for name, mode in sorted(modes.items())}
@@ -169,7 +170,7 @@ class Disk:
     @contextmanager
     def staged(self) -> Iterator[tuple[BinaryIO, str]]:
         """A new file in scratch, and its name; removed at the end unless it got another one."""
-        name = "/".join((STAGING, f"tmp{uuid.uuid4().hex[:8]}"))
+        name = "/".join((STAGING, f"tmp{uuid.uuid4().hex[:8]}"))  # prunes know leftovers by that
         file = self.make(name)
         try:
             # The inner block closes the file first: a full disk may show only then.
@@ -191,6 +192,7 @@ class Disk:
     def fsync_file(self, file: BinaryIO) -> None:
         """Force the bytes of a new file to disk and make it read-only."""
         file.flush()
+        # Before it gets its name: after a crash the name may be there, and lead to nothing.
         os.fsync(file.fileno())
         self.rights.give(file.fileno(), self.rights.file)
 
@@ -290,6 +292,13 @@ class Disk:
         except (OSError, NotAFile, Forbidden):
             return 0
 
+    def set_aside(self, name: str) -> None:
+        """Move what lies where a file belongs, if it is a folder, to scratch, where it stays."""
+        above, _, last = name.rpartition("/")
+        with suppress(FileNotFoundError), self.folder(above) as folder, self._explained(name):
+            if stat.S_ISDIR(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                self.rename(name, f"{STAGING}/aside-{last}-{uuid.uuid4().hex[:8]}")
+
     def remove_folder(self, name: str) -> bool:
         """Delete a folder if it is empty, and allowed; whether it was."""
         above, _, last = name.rpartition("/")
@@ -312,6 +321,7 @@ class Disk:
 
     def _open_folder(self, name: str, *, make: bool) -> int:
         here, path = os.open(self.root, FOLDER & ~os.O_NOFOLLOW), ""
+        # Step by step: O_NOFOLLOW heeds the last part of a path only.
         for part in name.split("/") if name else ():
             path = f"{path}/{part}"
             try:
@@ -322,7 +332,7 @@ class Disk:
         return here
 
     def _step(self, here: int, part: str, path: str, *, make: bool) -> int:
-        made = False
+        is_new = False
         try:
             return os.open(part, FOLDER, dir_fd=here)
         except FileNotFoundError:
@@ -330,29 +340,31 @@ class Disk:
                 raise
         except OSError as error:
             if error.errno in (ENOTDIR, ELOOP):
-                found = os.stat(part, dir_fd=here, follow_symlinks=False)
-                raise NotAFile(f"{self.root}{path}", FOLDER_KIND, kind_of(found.st_mode)) from error
+                status = os.stat(part, dir_fd=here, follow_symlinks=False)
+                raise NotAFile(
+                    f"{self.root}{path}", FOLDER_KIND, kind_of(status.st_mode)
+                ) from error
             raise
         with suppress(FileExistsError):  # somebody was faster
             os.mkdir(part, dir_fd=here)
-            made = True
+            is_new = True
         inner = self._step(here, part, path, make=False)
-        if made:
+        if is_new:
             self.rights.give(inner, self.rights.folder)
-            os.fsync(here)
+            os.fsync(here)  # whoever syncs a file in it relies on the folder's own name
         return inner
 
     def _walk(
         self, name: str, here: int, deeper: int, unlisted: dict[str, ZooError] | None
     ) -> Iterator[tuple[str, os.stat_result]]:
-        with os.scandir(here) as found:
-            items = [item.name for item in found]
+        with os.scandir(here) as entries:
+            items = [item.name for item in entries]
         for item in items:
             inner, below = f"{name}/{item}" if name else item, None
             try:
                 with self._explained(inner):
-                    known = os.stat(item, dir_fd=here, follow_symlinks=False)
-                    if stat.S_ISDIR(known.st_mode):
+                    status = os.stat(item, dir_fd=here, follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
                         below = os.open(item, FOLDER, dir_fd=here)
             except FileNotFoundError:
                 continue  # its writer has finished, or a prune deleted it, meanwhile
@@ -364,7 +376,7 @@ class Disk:
                 unlisted[inner] = error
                 continue
             if below is None:
-                yield inner, known
+                yield inner, status
                 continue
             try:
                 if deeper:

@@ -6,8 +6,9 @@ temporary file; a few chunks at a time are decoded; and nothing is larger than `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -18,13 +19,28 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store.listing import KIND_NAMES
-from zoo.store.pieces import Pieces
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-__all__ = ["decode_object", "encoded_header", "object_size", "read_encoded",
-           "read_object", "where_is"]  # fmt: skip
+__all__ = [
+    "Pieces",
+    "decode_object",
+    "encoded_header",
+    "object_size",
+    "read_encoded",
+    "read_object",
+]
+
+
+class Pieces:
+    """Bytes in pieces that can be taken more than once: read or decoded anew each time."""
+
+    def __init__(self, read: Callable[[], Iterable[bytes | memoryview]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        return iter(self._read())
 
 
 def encoded_header(store: Store, digest: Digest) -> Header:
@@ -99,6 +115,9 @@ def decode_object(
     header = header_of(store, digest, data)
     base = None
     with naming(store, digest):
+        # An encoding that is larger than the object has no reason to be, and would be hashed whole.
+        if len(data) > header.size + OBJECT_SLACK:
+            raise Corrupt("", f"at most {header.size + OBJECT_SLACK} bytes", f"{len(data)} bytes")
         if least is not None and header.size > least + OBJECT_SLACK:
             raise Corrupt("", f"at most {least + OBJECT_SLACK} bytes", f"{header.size} bytes")
         if header.base is not None:
@@ -129,11 +148,13 @@ def naming(store: Store, digest: Digest, kind: Kind = "encoded") -> Iterator[Non
         raise Corrupt(name, error.expected, error.found, where_is(store)) from error
 
 
+@dataclass(frozen=True, slots=True)
 class _Base:
-    """What a delta was coded against, and where it was found."""
+    """What a delta was coded against, and the store that has it."""
 
-    def __init__(self, digest: Digest, store: Store, pieces: Pieces) -> None:
-        self.digest, self.store, self.pieces = digest, store, pieces
+    digest: Digest
+    store: Store
+    pieces: Pieces
 
     def check(self) -> None:
         """See whether it is what its digest says.
@@ -145,8 +166,8 @@ class _Base:
         for piece in self.pieces:
             hasher.update(piece)
         if hasher.hexdigest() != self.digest.hex:
-            found = f"blake3:{hasher.hexdigest()}"
-            raise Corrupt(f"object {self.digest}", str(self.digest), found, where_is(self.store))
+            digest = f"blake3:{hasher.hexdigest()}"
+            raise Corrupt(f"object {self.digest}", str(self.digest), digest, where_is(self.store))
 
 
 def _base(store: Store, digest: Digest, size: int, near: Sequence[Store]) -> _Base:

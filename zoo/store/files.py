@@ -24,6 +24,8 @@ from zoo.store.store import Store
 __all__ = ["add_file", "add_weights", "object_ranges", "restore_file"]
 
 LARGE = 64 * 1024
+"""Bytes of a tensor that is worth an object, and a request to a bucket, of its own. It decides what
+objects are called: with another one, nothing would be shared with what is stored."""
 ALIGNMENT = 64
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -74,8 +74,8 @@ class FolderBackend:
 
     def stat(self, key: str) -> Stored | None:
         """Size and date of a file; None if there is none, or something else in its place."""
-        found = self.disk.stat(key)
-        return _stored(key, found) if found else None
+        status = self.disk.stat(key)
+        return _stored(key, status) if status else None
 
     def present(self, keys: Collection[str]) -> set[str]:
         """Those that are files; each folder is opened once."""
@@ -115,21 +115,25 @@ class FolderBackend:
 
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Write a read-only file, in the place of one that may be there."""
+        self._publish(key, pieces, self.disk.rename)
+
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        """Write a read-only file unless there is one; whether it was written."""
+        return self._publish(key, [data], self.disk.rename_first)
+
+    def _publish(
+        self,
+        key: str,
+        pieces: Iterable[bytes | memoryview],
+        rename: Callable[[str, str], bool],
+    ) -> bool:
         with self.disk.staged() as (file, name):
             for piece in pieces:
                 file.write(piece)
             self.disk.fsync_file(file)
-            self.disk.rename(name, key)
-        self.note(key)
-
-    def create(self, key: str, data: bytes | memoryview) -> bool:
-        """Write a read-only file unless there is one; whether it was written."""
-        with self.disk.staged() as (file, name):
-            file.write(data)
-            self.disk.fsync_file(file)
-            created = self.disk.rename_first(name, key)
-        self.note(key)
-        return created
+            is_new = rename(name, key)
+        self.note(key)  # its bytes are durable, its name is with the next sync
+        return is_new
 
     def touch(self, key: str, data: bytes) -> None:
         """Write a file that need not last. On a full disk it may stay empty."""
@@ -142,13 +146,14 @@ class FolderBackend:
     def sync(self) -> None:
         """Make the names given so far durable: once a folder, not once a file."""
         with self._syncing:  # whoever waits here may rely on what the other one syncs
+            # Taken out first: a name that is made while its folder is synced puts that in again.
             while self._unsynced:
                 self.disk.fsync_folder(self._unsynced.pop())
 
     def list(self, folder: str) -> Iterator[Stored]:
         """All below a folder that is no folder itself; links are listed, and not followed."""
-        for name, found in self.disk.walk(folder.removesuffix("/")):
-            yield _stored(name, found)
+        for name, status in self.disk.walk(folder.removesuffix("/")):
+            yield _stored(name, status)
 
     def folders(self, folder: str) -> Collection[str]:
         """The folders directly in a folder; links are none."""
@@ -157,8 +162,8 @@ class FolderBackend:
     def readable(self, folder: str) -> tuple[Collection[Stored], dict[str, ZooError]]:
         """As `list`, and the folders that cannot be listed, with the reason."""
         unlisted: dict[str, ZooError] = {}
-        found = self.disk.walk(folder.removesuffix("/"), unlisted)
-        return [_stored(name, known) for name, known in found], unlisted
+        files = self.disk.walk(folder.removesuffix("/"), unlisted)
+        return [_stored(name, status) for name, status in files], unlisted
 
     def kinds(self, folder: str) -> dict[str, str]:
         """What lies directly in a folder, and what it is."""
@@ -199,8 +204,8 @@ class FolderBackend:
             return datetime.now(UTC)
 
 
-def _stored(key: str, found: os.stat_result) -> Stored:
-    return Stored(key, found.st_size, _at(found.st_mtime))
+def _stored(key: str, status: os.stat_result) -> Stored:
+    return Stored(key, status.st_size, _at(status.st_mtime))
 
 
 def _at(mtime: float) -> datetime:

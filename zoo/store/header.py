@@ -21,29 +21,18 @@ from zoo.errors import InvalidWeights
 __all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header", "read_header"]
 
 BITS = {
-    "BOOL": 8,
-    "U8": 8,
-    "I8": 8,
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
-    "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "I16": 16,
-    "U16": 16,
-    "F16": 16,
-    "BF16": 16,
-    "I32": 32,
-    "U32": 32,
-    "F32": 32,
-    "I64": 64,
-    "U64": 64,
-    "F64": 64,
-    "C64": 64,
+    name: bits
+    for bits, names in {
+        4: "F4",
+        6: "F6_E2M3 F6_E3M2",
+        8: "BOOL U8 I8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ",
+        16: "I16 U16 F16 BF16",
+        32: "I32 U32 F32",
+        64: "I64 U64 F64 C64",
+    }.items()
+    for name in names.split()
 }
+"""Bits of an element, by dtype as safetensors spells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +107,11 @@ def read_header(path: Path) -> Header:
         return parse_header(path, data)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    items = dict(pairs)
+    if len(items) != len(pairs):
         raise ValueError("the header names something twice")
-    return found
+    return items
 
 
 def _none(constant: str) -> None:
@@ -134,10 +123,12 @@ def _whole(text: str) -> int:
     return min(int(text), -1) if text.startswith("-") else int(text)
 
 
-def _check_metadata(found: Any) -> None:
-    if found is None:
+def _check_metadata(metadata: object) -> None:
+    if metadata is None:
         return
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(text, str) for text in metadata.values()
+    ):
         raise ValueError("its metadata is not a map of strings")
 
 

@@ -43,14 +43,14 @@ class JsonFile:
                 if self._owner not in (None, os.fstat(file.fileno()).st_uid):
                     raise self.damaged("it belongs to another user")
                 data = read_whole(file, self._disk.root / self._name, JSON_FILE_BYTES)
-            found = json.loads(data)
+            content = json.loads(data)
         except FileNotFoundError:
             return {}
         except (ValueError, RecursionError) as error:
             raise self.damaged(error) from error
-        if not isinstance(found, dict):
-            raise self.damaged(f"it has a {type(found).__name__}, not an object")
-        return found
+        if not isinstance(content, dict):
+            raise self.damaged(f"it has a {type(content).__name__}, not an object")
+        return content
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Any]]:
@@ -65,9 +65,9 @@ class JsonFile:
         with disk_errors(self._disk.root):
             self._disk.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._disk.alone():
-            found = self.read()
-            yield found
-            data = (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
+            content = self.read()
+            yield content
+            data = (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
             if self._owner is None:
                 self._disk.put(self._name, data)
             else:  # not with the rights of what is shared: nobody else may write it

@@ -74,18 +74,18 @@ def name_of(folder: Folder, digest: Digest) -> str:
 def list_folder(store: Store, folder: Folder) -> Listing:
     """List one folder. Nothing is read."""
     files, unlisted = store.readable_files(folder)
-    found = Listing(unlisted=unlisted)
+    listing = Listing(unlisted=unlisted)
     for file in sorted(files, key=lambda file: file.name):
         try:
             digest = Digest("blake3", PurePosixPath(file.name).stem)
         except InvalidReference:
-            found.misplaced.append((file, "does not belong in a store"))
+            listing.misplaced.append((file, "does not belong in a store"))
             continue
         if file.name == name_of(folder, digest):
-            found.files[digest] = file
+            listing.files[digest] = file
         else:
-            found.misplaced.append((file, "is in the wrong folder"))
-    return found
+            listing.misplaced.append((file, "is in the wrong folder"))
+    return listing
 
 
 def is_below(name: str, folders: Iterable[str]) -> bool:

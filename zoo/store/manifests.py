@@ -132,8 +132,8 @@ def _plain(store: Store, digest: Digest) -> bytes:
 
 
 def _checked(store: Store, kind: Kind, digest: Digest, data: bytes) -> bytes:
-    found = blake3(data).hexdigest()
-    if found != digest.hex:
-        what, found = f"{KIND_NAMES[kind]} {digest}", f"blake3:{found}"
-        raise Corrupt(what, str(digest), found, where_is(store))
+    actual = blake3(data).hexdigest()
+    if actual != digest.hex:
+        what, actual = f"{KIND_NAMES[kind]} {digest}", f"blake3:{actual}"
+        raise Corrupt(what, str(digest), actual, where_is(store))
     return data

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Protocol
 
 from blake3 import blake3
@@ -19,7 +20,7 @@ __all__ = ["Download", "Hasher", "download", "forget"]
 PIECE = 1 << 20
 
 KEPT = 8 << 20
-"""Bytes from which on it is worth keeping what has arrived."""
+"""Bytes from which on it is worth keeping what has arrived: some seconds on a slow line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +61,13 @@ def download(
     """Write what ``read(offset)`` gives to a temporary file in scratch, removed at the end.
 
     If reading is cut off, by an error or by the end of the process, and much has arrived, the file
-    stays, and the next download of the same ``name`` begins with it. What it holds is copied, not
-    taken over: whether its writer still lives is unknown, and two that write to one file could
-    damage what one of them has published already. Once the whole is kept, `forget` the parts.
-
-    Args:
-        disk: Whose scratch it is.
-        name: What is downloaded.
-        read: Reads it from an offset on.
-        limit: Bytes that it has at most; reading stops there.
-        resume: Whether to begin with what is there; not after that turned out to be wrong.
-        hashing: Makes what all bytes are hashed with on their way.
+    stays, and the next download of the same ``name`` begins with a copy of it: whether its writer
+    still lives is unknown, and two that write to one file could damage what one of them has
+    published already. Once the whole is kept, `forget` the parts. ``resume`` is off after they
+    turned out to be wrong. ``hashing`` makes what all bytes are hashed with on their way.
 
     Raises:
-        Corrupt: It has more than ``limit`` bytes.
+        Corrupt: It has more than ``limit`` bytes; no more are read.
         DiskFull: No space for it.
     """
     own = f"{STAGING}/part-{name}-{uuid.uuid4().hex}"
@@ -83,24 +77,26 @@ def download(
             disk.rights.give(file.fileno(), disk.rights.writable)
             hasher = hashing()
             if resume:
-                parts = _parts(disk, name)
-                usable = [part for part in parts if part != own and parts[part] <= limit]
-                _take_up(disk, usable, file, hasher)
+                _take_up(disk, name, limit, file, hasher)
             try:
-                for piece in read(file.tell()):
-                    if file.tell() + len(piece) > limit:
-                        raise Corrupt(f"what was received of {name}", f"{limit} bytes", "more")
-                    hasher.update(piece)
-                    file.write(piece)
+                _append(file, hasher, read(file.tell()), name, limit)
             except (OSError, Corrupt):
                 raise  # of the disk, which needs the space; or what nobody wants
-            except BaseException:
+            except BaseException:  # an interrupt, too
                 keep = file.tell() >= KEPT
                 raise
             yield Download(file, own, hasher.hexdigest())
     finally:
         if not keep:
             disk.remove(own)
+
+
+def _append(file: BinaryIO, hasher: Hasher, pieces: Iterable[bytes], name: str, limit: int) -> None:
+    for piece in pieces:
+        if file.tell() + len(piece) > limit:
+            raise Corrupt(f"what was received of {name}", f"{limit} bytes", "more")
+        hasher.update(piece)
+        file.write(piece)
 
 
 def forget(disk: Disk, name: str) -> None:
@@ -114,20 +110,18 @@ def _parts(disk: Disk, name: str) -> dict[str, int]:
     """What downloads of exactly this name have left, or are writing, with its sizes; the longest
     first.
     """
-    made = re.compile(rf"part-{re.escape(name)}-[0-9a-f]{{32}}")
+    pattern = re.compile(rf"part-{re.escape(name)}-[0-9a-f]{{32}}")
     sizes: dict[str, int] = {}
     for part in disk.names(STAGING):
-        if made.fullmatch(part) and (found := disk.stat(f"{STAGING}/{part}")):
-            sizes[f"{STAGING}/{part}"] = found.st_size
+        if pattern.fullmatch(part) and (status := disk.stat(f"{STAGING}/{part}")):
+            sizes[f"{STAGING}/{part}"] = status.st_size
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
-def _take_up(disk: Disk, parts: list[str], file: BinaryIO, hasher: Hasher) -> None:
-    """Begin ``file`` with the first of ``parts`` that can be read."""
-    for part in parts:
-        if file.tell():
-            return
+def _take_up(disk: Disk, name: str, limit: int, file: BinaryIO, hasher: Hasher) -> None:
+    """Begin ``file`` with the longest part that can be read; it is one itself, and empty."""
+    for part, size in _parts(disk, name).items():
+        if file.tell() or not 0 < size <= limit:
+            continue
         with suppress(FileNotFoundError, Forbidden, NotAFile), disk.open(part) as earlier:
-            while piece := earlier.read(PIECE):
-                hasher.update(piece)
-                file.write(piece)
+            _append(file, hasher, iter(partial(earlier.read, PIECE), b""), name, limit)

@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from blake3 import blake3
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
-from zoo.domain.limits import HEADER_BYTES
+from zoo.domain.limits import HEADER_BYTES, OBJECT_SLACK
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.errors import InvalidManifest, InvalidWeights, disk_errors
 from zoo.store.encoded import read_encoded
@@ -27,7 +25,7 @@ from zoo.store.files import object_ranges
 from zoo.store.header import parse_header
 from zoo.store.store import Store
 
-__all__ = ["Objects", "check_file", "files_of", "key_of", "stored_ranges"]
+__all__ = ["File", "Objects", "check_file", "files_of", "key_of", "stored_ranges"]
 
 KEPT = 4 << 20
 """Bytes of objects that are held in memory; more go to a temporary file."""
@@ -104,15 +102,10 @@ class Objects:
         for digest, offset, length in object_ranges(file):
             self._least[digest] = max(self._least[digest], offset + length)
         self._kept: dict[Digest, int] = {}
-        self._file = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - see __exit__
+        self._file = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - see close
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def close(self) -> None:
+        """Let go of the temporary file."""
         self._file.close()
 
     def read(self, span: Range) -> Iterator[Buffer]:
@@ -137,7 +130,9 @@ class Objects:
             self.sound["encoded", digest] = True  # else that had raised an error
             return
         hasher = blake3()
-        for piece in self._store.read("objects", digest):
+        # No more than one checkpoint may leave unused of it: a sparse file claims any size.
+        most = self._least[digest] + OBJECT_SLACK
+        for piece in self._store.read("objects", digest, 0, most + 1):
             hasher.update(piece)
             yield piece
         self.sound["objects", digest] = hasher.hexdigest() == digest.hex
@@ -162,7 +157,9 @@ def _checked_header(file: File, span: Range, pieces: Iterable[Buffer]) -> Buffer
         header = parse_header(Path(file.name), memoryview(data), file.size)
     except InvalidWeights as error:
         raise InvalidManifest(f"the header of {error}") from error
-    told = [(each.name, each.dtype, each.shape, each.end - each.begin) for each in header.entries]
-    if told != [(each.name, each.dtype, each.shape, each.nbytes) for each in file.tensors]:
+    tensors = [
+        (each.name, each.dtype, each.shape, each.end - each.begin) for each in header.entries
+    ]
+    if tensors != [(each.name, each.dtype, each.shape, each.nbytes) for each in file.tensors]:
         raise InvalidManifest(f"the tensors of '{file.name}' are not those that its header names")
     return data

@@ -112,6 +112,7 @@ class Plan(Result):
         return {
             "bytes": self.bytes,
             "spared": self.young,
+            "rebased": [str(digest) for digest in self.rebased],
             "unread": list(self.unread),
             "items": [
                 {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}
@@ -146,6 +147,8 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
 
 
 def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan:
+    # First the time, then files, then names. What is written meanwhile counts as young, and what a
+    # name comes to point at meanwhile is kept by it.
     now = store.now()
     before = _earlier(now, grace)
     files = {kind: _listed(store, kind) for kind in KINDS}
@@ -196,10 +199,10 @@ def _listed(store: Store, kind: Kind) -> dict[Digest, Stored]:
     Raises:
         Forbidden, NotAFile: Some cannot be listed: it cannot be known what is needed.
     """
-    found = list_folder(store, kind)
-    for error in found.unlisted.values():
+    listing = list_folder(store, kind)
+    for error in listing.unlisted.values():
         raise error
-    return found.files
+    return listing.files
 
 
 def execute(
@@ -218,6 +221,7 @@ def execute(
     """
     listed = {item.file for item in shown.doomed}
     with store.pruning():
+        # From here on no upload begins, and none is going on.
         # Planned again: a name may have moved, or come back, since the plan was shown.
         again = plan(store, keep=keep, grace=grace, known=known)
         doomed = tuple(item for item in again.doomed if item.file in listed)
@@ -266,6 +270,7 @@ def _delete(store: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None
     """
     if item.kind in (KIND_NAMES[form] for form in FORMS):
         digest = Digest.parse(item.name)
+        # The mark goes first: if this is killed in between, verify would miss what was not lost.
         try:
             store.remember_pruned(digest)
         except DiskFull:
@@ -343,8 +348,8 @@ def _named(store: Store, digest: Digest) -> tuple[set[Digest], str]:
         # Its bytes are what its digest says: another version wrote it so. It names its objects by
         # their digests, as every version does.
         data = manifest_bytes(store, digest)
-        found = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
-        return found, f"manifest {digest}: {error}; all that it lists is kept"
+        objects = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
+        return objects, f"manifest {digest}: {error}; all that it lists is kept"
 
 
 def _headers(store: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
@@ -361,14 +366,14 @@ def _headers(store: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
 
 
 def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
-    found: set[Digest] = set()
+    bases: set[Digest] = set()
     for digest in objects:
         header = headers.get(digest)  # None: it is not held encoded
         if isinstance(header, Header):
-            found |= {header.base} if header.base else set()
+            bases |= {header.base} if header.base else set()
         elif header and not isinstance(header, MissingObject):  # gone since it was listed
             raise header
-    return found
+    return bases
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:

@@ -62,15 +62,15 @@ class Refs:
         """
         if isinstance(self.backend, Guarded):
             return self._walked(self.backend)
-        found = set()
+        refs = set()
         for file in self.backend.list(ROOT):
             _, *parts, last = file.name.split("/")
             if len(parts) == 3 and NUMBERED.fullmatch(last) and (ref := _reference(*parts)):
-                found.add(ref)
-        return sorted(found), {}
+                refs.add(ref)
+        return sorted(refs), {}
 
     def _walked(self, backend: Guarded) -> tuple[list[Reference], dict[str, ZooError]]:
-        found: list[Reference] = []
+        refs: list[Reference] = []
         unlisted: dict[str, ZooError] = {}
 
         def inner(*above: str) -> list[str]:
@@ -90,8 +90,8 @@ class Refs:
         for namespace in inner():
             for name in inner(namespace):
                 tags = inner(namespace, name)
-                found += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
-        return sorted(ref for ref in found if self._is_there(ref)), unlisted
+                refs += [ref for tag in tags if (ref := _reference(namespace, name, tag))]
+        return sorted(ref for ref in refs if self._is_there(ref)), unlisted
 
     def _is_there(self, ref: Reference) -> bool:
         try:
@@ -107,7 +107,7 @@ class Refs:
     def history(self, ref: Reference) -> tuple[RefEntry, ...]:
         """All entries of ``ref``, oldest first; empty if there is none."""
         numbers = self._numbers(ref)
-        if len(numbers) < 2 or isinstance(self.backend, Guarded):
+        if len(numbers) < 2 or isinstance(self.backend, Guarded):  # a disk is faster than threads
             return tuple(self._read(ref, number) for number in numbers)
         with ThreadPoolExecutor(min(len(numbers), at_once(self.backend))) as pool:
             return tuple(pool.map(lambda number: self._read(ref, number), numbers))
@@ -128,14 +128,17 @@ class Refs:
             raise Unsupported(f"{ref} is at entry {LAST}, the last that a name can have: "
                               f"give it another name: zoo tag {ref} NAME")  # fmt: skip
         if not numbers:
+            # A folder of names would be made below the mount point of a disk that is gone.
             if not self.backend.stat(MARKER):
                 raise Unavailable(
                     str(self.backend), "is not a zoo store any more: was it unmounted?"
                 )
             self._check_new(ref)
+        # What was checked above is only told earlier so: of two who move the name at once, both may
+        # come to here, and this lets one of them through.
         if not self.backend.create(entry_name(ref, entry.number), entry.to_bytes()):
             raise self._conflict(ref)
-        sync(self.backend)
+        sync(self.backend)  # before anybody is told that it has moved
 
     def _conflict(self, ref: Reference) -> Conflict:
         current = self.read_ref(ref)

@@ -16,6 +16,7 @@ from zoo.store.capabilities import at_once, folders, stat_each
 __all__ = ["Retrying"]
 
 TRIES = 5
+"""With the pauses between them, up to 7.5 s: a server that restarts is back by then."""
 CORRUPT_RETRIES = 2
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -91,8 +92,8 @@ class Retrying:
 
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
         """See `Backend.put`. What can be taken once only is held in memory, for the next try."""
-        kept = list(pieces) if isinstance(pieces, Iterator) else pieces
-        self._again(lambda: self.backend.put(key, kept))
+        repeatable = list(pieces) if isinstance(pieces, Iterator) else pieces
+        self._again(lambda: self.backend.put(key, repeatable))
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
         """See `Backend.create`. A try whose answer was lost is not taken for somebody else's."""

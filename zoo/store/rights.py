@@ -44,14 +44,14 @@ class Rights:
 
         The sticky bit is not taken over: it would keep each from clearing up after the others.
         """
-        found = root.stat()
-        mode = found.st_mode & 0o777
+        status = root.stat()
+        mode = status.st_mode & 0o777
         # Below a folder that a group may write to, all must be that group's, whoever makes it.
-        shared = found.st_mode & stat.S_ISGID or mode & stat.S_IWGRP
+        shared = status.st_mode & stat.S_ISGID or mode & stat.S_IWGRP
         return cls(
             # Who works for somebody else, as root does in a container, leaves him his files.
-            owner=found.st_uid if os.geteuid() == 0 else -1,
-            group=found.st_gid,
+            owner=status.st_uid if os.geteuid() == 0 else -1,
+            group=status.st_gid,
             folder=mode | stat.S_IRWXU | (stat.S_ISGID if shared else 0),
             file=mode & 0o444 | stat.S_IRUSR,
             writable=mode & 0o666 | stat.S_IRUSR | stat.S_IWUSR,
@@ -59,8 +59,8 @@ class Rights:
 
     def give(self, handle: int, mode: int) -> None:
         """Give these rights to an open file or folder, as far as the file system has any."""
-        found = os.fstat(handle)
-        if found.st_gid != self.group or self.owner not in (-1, found.st_uid):
+        status = os.fstat(handle)
+        if status.st_gid != self.group or self.owner not in (-1, status.st_uid):
             with suppress(PermissionError):  # of a group that one is not in
                 os.fchown(handle, self.owner, self.group)
         with suppress(PermissionError):
@@ -158,11 +158,11 @@ def _allows(path: Path, what: int) -> bool:
 def _shown(path: Path) -> str:
     """Whose it is, and who may do what with it."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return "its folder cannot be looked into"
-    group = _name_of_group(found.st_gid)
-    return f"it belongs to {_owner(path)}, group {group}, {stat.filemode(found.st_mode)}"
+    group = _name_of_group(status.st_gid)
+    return f"it belongs to {_owner(path)}, group {group}, {stat.filemode(status.st_mode)}"
 
 
 def _mend(root: Path, path: Path, change: str, *, only: str = "") -> str:

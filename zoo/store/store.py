@@ -35,11 +35,11 @@ from zoo.errors import (
 )
 from zoo.store.capabilities import at_once, present, read_small, sync, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
+from zoo.store.encoded import Pieces
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, read_base, read_manifest
 from zoo.store.partial import download, forget
-from zoo.store.pieces import Pieces
 from zoo.store.refs import MARKER, Refs
 from zoo.store.rights import make_root
 from zoo.store.uploads import pruning, uploading
@@ -93,12 +93,13 @@ class Store(Refs):
             Forbidden: It may not be read, or made.
         """
         store = cls(backend)
+        # The marker alone says that this is a store: an empty folder may be an unmounted disk.
         if store._format() is None:
             if store.is_near and not create:
                 raise Unavailable(str(backend), "is not a zoo store")
             # Listing also tells a bucket that does not exist from one without a store.
-            found = (file for file in backend.list("") if not file.name.startswith(f"{STAGING}/"))
-            other = next(found, None)
+            others = (file for file in backend.list("") if not file.name.startswith(f"{STAGING}/"))
+            other = next(others, None)
             if not create:
                 raise Unavailable(str(backend), "is not a zoo store")
             # Whoever makes the same store at the same time may have begun to fill it.
@@ -128,6 +129,7 @@ class Store(Refs):
         if isinstance(self.backend, FolderBackend):
             for name in FOLDERS:
                 self.disk.make_folder(name)
+        # Last, and never over another one: from here on it is a store, of the format that it says.
         self.backend.create(MARKER, _marker(FORMAT))
         sync(self.backend)
 
@@ -138,10 +140,10 @@ class Store(Refs):
         """
         if self.is_near and any(self.backend.stat(name) for name in INDEXES):
             return False
-        found = self._format()
-        if found is None:  # the disk was unmounted meanwhile
+        version = self._format()
+        if version is None:  # the disk was unmounted meanwhile
             raise Unavailable(str(self.backend), "is not a zoo store any more")
-        if found != ENCODED:
+        if version != ENCODED:
             try:
                 self.backend.put(MARKER, [_marker(ENCODED)])
             except Forbidden:
@@ -189,10 +191,10 @@ class Store(Refs):
         Raises:
             MissingObject: Not here.
         """
-        found = self.backend.stat(name_of(kind, digest))
-        if found is None:
+        stored = self.backend.stat(name_of(kind, digest))
+        if stored is None:
             raise self._lacks(kind, digest)
-        return found.bytes
+        return stored.bytes
 
     def read(
         self, kind: Kind, digest: Digest, offset: int = 0, length: int | None = None
@@ -224,7 +226,7 @@ class Store(Refs):
         with tempfile.TemporaryFile() as file, disk_errors(tempfile.gettempdir()):
             for piece in self.read(kind, digest):
                 file.write(piece)
-                if file.tell() > OBJECT_BYTES:
+                if file.tell() > OBJECT_BYTES:  # a remote can send without end
                     most = f"at most {OBJECT_BYTES} bytes"
                     raise Corrupt(f"{KIND_NAMES[kind]} {digest}", most, "more")
             file.flush()
@@ -242,13 +244,13 @@ class Store(Refs):
             DiskFull: No space; nothing was kept.
         """
         if self.backend.stat(name_of(kind, digest)):
-            return False
+            return False  # the same bytes: what a digest names never changes
         if kind == "encoded":
             # Of an object there are several encodings. The first stays: another writer may be
             # coding against it already, which it could not do if a delta took its place.
             return self.backend.create(name_of(kind, digest), _encoded(pieces))
         if kind == "encoded-manifests":
-            sync(self.backend)
+            sync(self.backend)  # what it names, before it: else a crash could leave it alone
             created = self.backend.create(name_of(kind, digest), _encoded(pieces))
             self._manifest_kept(digest)
             return created
@@ -269,7 +271,7 @@ class Store(Refs):
             DiskFull: No space; nothing was changed.
         """
         if kind in FORMS:
-            sync(self.backend)  # what it names, before it
+            sync(self.backend)  # what it names, before it: else a crash could leave it alone
         if kind in ("encoded", "encoded-manifests"):
             self.backend.put(name_of(kind, digest), [_encoded(pieces)])
         else:
@@ -279,6 +281,11 @@ class Store(Refs):
             self.backend.put(name_of(kind, digest), checked() if once else Pieces(checked))
         if kind in FORMS:
             self._manifest_kept(digest)
+
+    def set_aside(self, kind: Kind, digest: Digest) -> None:
+        """Move a folder that lies in the place of a file out of its way, if there is one."""
+        if isinstance(self.backend, FolderBackend):  # elsewhere keys hide no keys
+            self.disk.set_aside(name_of(kind, digest))
 
     def _manifest_kept(self, manifest: Digest) -> None:
         sync(self.backend)  # itself, before any name leads to it
@@ -314,8 +321,9 @@ class Store(Refs):
             if got.digest != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
             self.disk.fsync_file(got.file)
+            # Not over one that another pull has published meanwhile: somebody may have mapped it.
             published = self.disk.rename_first(got.name, target)
-        forget(self.disk, digest.hex)
+        forget(self.disk, digest.hex)  # only now: until then a rerun begins with what has arrived
         assert isinstance(self.backend, FolderBackend)
         self.backend.note(target)
         return published
@@ -334,8 +342,8 @@ class Store(Refs):
         """The manifests whose digest begins with these hex digits (two or more), sorted."""
         files = [file for form in FORMS for file in self.backend.list(f"{form}/{digits[:2]}/")]
         stems = {file.name.rpartition("/")[2].removesuffix(".json") for file in files}
-        found = sorted(stem for stem in stems if stem.startswith(digits))
-        return [Digest("blake3", stem) for stem in found if HEX.fullmatch(stem)]
+        matching = sorted(stem for stem in stems if stem.startswith(digits))
+        return [Digest("blake3", stem) for stem in matching if HEX.fullmatch(stem)]
 
     @property
     def at_once(self) -> int:

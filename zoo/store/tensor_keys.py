@@ -45,15 +45,15 @@ def object_keys(manifest: Manifest) -> set[int]:
 
 def checkpoint_keys(store: Store, manifest: Manifest) -> set[int]:
     """`object_keys`, and those of a sample from each unit as far as its bytes are in ``store``."""
-    found = object_keys(manifest)
+    keys = object_keys(manifest)
     for tensor in _chosen(manifest.tensors):
         length = min(tensor.nbytes, SAMPLE * 8)
         try:
             start = next(store.read("objects", tensor.object, tensor.offset), b"")[:length]
         except MissingObject:
             continue
-        found |= sample_keys(tensor.dtype, tensor.shape, start)
-    return found
+        keys |= sample_keys(tensor.dtype, tensor.shape, start)
+    return keys
 
 
 def sample_keys(dtype: str, shape: tuple[int, ...], data: bytes | memoryview) -> set[int]:

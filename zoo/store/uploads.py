@@ -84,10 +84,10 @@ def _give_way(backend: Backend, sign: str, others: dict[str, str]) -> None:
     now = dates[sign] if sign in dates else backend.now()
     for prefix, what in others.items():
         for name in dates:
-            found = backend.stat(name) if name.startswith(prefix) and name != sign else None
-            if found is None:  # it has ended meanwhile, or is no file
+            other = backend.stat(name) if name.startswith(prefix) and name != sign else None
+            if other is None:  # it has ended meanwhile, or is no file
                 continue
-            age, owner = (now - found.at).total_seconds(), _owner(backend, name)
+            age, owner = (now - other.at).total_seconds(), _owner(backend, name)
             if not is_stale(age, owner) and not (owner and owner.has_ended):
                 raise Conflict(under_way(what, f"{backend}/{name}", owner, age))
     if sign not in dates:  # who does not see itself would not see others

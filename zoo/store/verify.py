@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
+from zoo.domain.limits import OBJECT_SLACK
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -33,14 +37,14 @@ from zoo.store.listing import (
     read_one,
 )
 from zoo.store.manifests import FORMS, decode_manifest, read_manifest
+from zoo.store.proof import File as CheckpointFile
 from zoo.store.proof import Objects, check_file, files_of, key_of
 from zoo.store.store import Store
 
 __all__ = ["Damage", "Report", "verify"]
 
 KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
-"""In the order of listing, which comes after the names. Writers go the other way, so that of what
-is pushed meanwhile nothing seems to be missing."""
+"""In the order of listing: what needs others, before them."""
 
 DAMAGED = "its bytes do not have the digest in its name"
 MISSING = "is missing"
@@ -104,17 +108,39 @@ class _Checks:
     """The checks of one store: what was found so far of each file.
 
     Attributes:
+        sizes: Bytes of each file, as it is listed.
         found: Of what was read.
         needs: Of an object, the manifests.
     """
 
-    def __init__(self, store: Store, plain: Container[Digest]) -> None:
+    def __init__(self, store: Store, listed: Mapping[Kind, Listing]) -> None:
+        self.sizes: dict[File, int] = {
+            (kind, digest): file.bytes
+            for kind in KINDS
+            for digest, file in listed[kind].files.items()
+        }
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
-        self._store, self._plain = store, plain
+        self._store, self._plain = store, listed["objects"].files
+        self._least: dict[Digest, int] = {}
         self._proven: dict[str, _Found | None] = {}
 
-    def manifest(self, file: File) -> tuple[_Found, Iterable[Digest], dict[File, _Found]]:
+    def all(self) -> Iterator[tuple[File, _Found]]:
+        """What was found of each file; first of what manifests need, as it is read for them. Who
+        takes these puts each into ``found`` before the next: what is there is not read again.
+        """
+        manifests = [file for file in self.sizes if file[0] in FORMS]
+        checked = map_each(self._store, self._manifest, manifests)
+        for file, (problem, needed, read) in zip(manifests, checked, strict=True):
+            for item, least in needed:
+                self.needs[item].append(file[1])
+                self._least[item] = max(least, self._least.get(item, 0))
+            yield file, problem
+            yield from read.items()
+        left = [file for file in self.sizes if file not in self.found]
+        yield from zip(left, map_each(self._store, self._content, left), strict=True)
+
+    def _manifest(self, file: File) -> tuple[_Found, list[tuple[Digest, int]], dict[File, _Found]]:
         """What is wrong with it, which objects it needs, and which of them were read for that."""
         read: dict[File, _Found] = {}
         kind, digest = file
@@ -124,18 +150,18 @@ class _Checks:
             else:
                 manifest = Manifest.from_bytes(decode_manifest(self._store, digest))
         except (ZooError, OSError) as error:
-            return _problem(error, digest), (), read
+            return _problem(error, digest), [], read
         found = SOUND
         for part in files_of(manifest):
             key = key_of(part)
             if key not in self._proven:  # two at once do no harm
                 self._proven[key] = self._prove(part, read)
             found = self._proven[key] or found
-        return found, [item for item, _ in manifest.objects()], read
+        return found, list(manifest.objects()), read
 
-    def _prove(self, file: WeightsFile | PlainFile, read: dict[File, _Found]) -> _Found | None:
+    def _prove(self, file: CheckpointFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
-        with Objects(self._store, self._plain, file) as objects:
+        with closing(Objects(self._store, self._plain, file)) as objects:
             try:
                 check_file(file, objects.read)
             except (DiskFull, Unavailable):
@@ -149,9 +175,12 @@ class _Checks:
                 read |= {item: SOUND for item, sound in objects.sound.items() if sound}
         return None
 
-    def content(self, file: File) -> _Found:
+    def _content(self, file: File) -> _Found:
         """What is wrong with an object, encoded or not, if anything."""
         kind, digest = file
+        least = self._least.get(digest)
+        if least is not None and self.sizes[file] > least + OBJECT_SLACK:
+            return _Found(DAMAGED)  # to hash what a sparse file claims to hold could take days
         try:
             if kind == "encoded":
                 deque(read_encoded(self._store, digest), maxlen=0)  # that hashes it
@@ -178,67 +207,38 @@ def verify(
     progress: Progress = silent,
 ) -> Report:
     """Hash every object and manifest, decode what is encoded, put every file of a checkpoint
-    together and compare its SHA-256, and follow every ref.
+    together and compare its SHA-256, and follow every ref; each object is read once.
 
-    Nothing is changed. What is in a file is hashed on the way, so that it is read once.
-
-    Args:
-        store: The store.
-        known: Numbers of the newest entries that refs had before, as an index remembers them.
-        progress: Told of the bytes that are checked.
+    ``known`` are numbers of the newest entries that refs had before, as an index remembers them.
 
     Raises:
         Unavailable: The store stopped answering, which says nothing about what it holds.
         DiskFull: No space for temporary files.
     """
+    # Names first, then what they lead to: writers go the other way, so that of what is pushed
+    # meanwhile nothing seems to be missing.
     histories, damages = _histories(store, known or {})
     listed = {kind: list_folder(store, kind) for kind in KINDS}
     manifests = {digest for form in FORMS for digest in listed[form].files}
     names = _names(histories, pruned(store, manifests))
-    sizes: dict[File, int] = {
-        (kind, digest): file.bytes for kind in KINDS for digest, file in listed[kind].files.items()
-    }
-    checks = _Checks(store, listed["objects"].files)
+    checks = _Checks(store, listed)
+    sizes = checks.sizes
     with progress("verifying", sum(sizes.values()), "B") as task:
-        for file, found in _all_checks(store, checks, listed):
+        for file, found in checks.all():
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
     users = _Users(names, checks.needs)
     lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
-    damages += [
-        *_misplaced(listed),
-        *hidden,
-        *(damage for damage in problems if not damage.newer),
-    ]
+    damages += [*_misplaced(listed), *hidden, *(each for each in problems if not each.newer)]
+    order = attrgetter("kind", "name")
     return Report(
         files=len(sizes),
         bytes=sum(sizes.values()),
-        damages=tuple(sorted(damages, key=_order)),
-        newer=tuple(sorted((damage for damage in problems if damage.newer), key=_order)),
+        damages=tuple(sorted(damages, key=order)),
+        newer=tuple(sorted((each for each in problems if each.newer), key=order)),
     )
-
-
-def _order(damage: Damage) -> tuple[str, str]:
-    return damage.kind, damage.name
-
-
-def _all_checks(
-    store: Store, checks: _Checks, listed: Mapping[Kind, Listing]
-) -> Iterator[tuple[File, _Found]]:
-    """What was found of each file; first of what manifests need, as that is read for them."""
-    manifests: list[File] = [(form, digest) for form in FORMS for digest in listed[form].files]
-    for file, found in zip(manifests, map_each(store, checks.manifest, manifests), strict=True):
-        problem, items, read = found
-        for item in items:
-            checks.needs[item].append(file[1])
-        yield file, problem
-        yield from read.items()
-    kinds: tuple[Kind, ...] = ("encoded", "objects")
-    left = [(kind, digest) for kind in kinds for digest in listed[kind].files]
-    left = [file for file in left if file not in checks.found]
-    yield from zip(left, map_each(store, checks.content, left), strict=True)
 
 
 def _histories(
@@ -253,18 +253,15 @@ def _histories(
         Damage(kind="ref", name=name or "refs", problem=str(error))
         for name, error in unlisted.items()
     ]
-    for ref, found in zip(
-        refs, map_each(store, lambda ref: _history(store, ref), refs), strict=True
-    ):
-        if isinstance(found, str):
-            damages.append(Damage(kind="ref", name=str(ref), problem=found))
-            continue
-        if problem := _gap(found):
+    read = partial(read_one, store.history)
+    for ref, entries in zip(refs, map_each(store, read, refs), strict=True):
+        if not isinstance(entries, Exception):
+            histories[ref] = entries
+        if problem := str(entries) if isinstance(entries, Exception) else _gap(entries):
             damages.append(Damage(kind="ref", name=str(ref), problem=problem))
-        histories[ref] = found
-    told = {damage.name for damage in damages}
+    reported = {damage.name for damage in damages}
     lost = _lost(histories, known, unlisted)
-    return histories, damages + [damage for damage in lost if damage.name not in told]
+    return histories, damages + [damage for damage in lost if damage.name not in reported]
 
 
 def _gap(entries: tuple[RefEntry, ...]) -> str:
@@ -294,11 +291,6 @@ def _lost(
     ]
 
 
-def _history(store: Store, ref: Reference) -> tuple[RefEntry, ...] | str:
-    found = read_one(store.history, ref)
-    return found if isinstance(found, tuple) else str(found)
-
-
 def _names(
     histories: Mapping[Reference, tuple[RefEntry, ...]], gone: set[Digest]
 ) -> dict[Digest, list[str]]:
@@ -308,12 +300,11 @@ def _names(
         for entry in entries:
             current = entry is entries[-1] and not entry.deleted
             if current or entry.manifest not in gone:
-                names[entry.manifest].append(_at(ref, entry, entries[-1]))
+                is_newest = entry.manifest == entries[-1].manifest
+                names[entry.manifest].append(
+                    str(ref) if is_newest else f"{ref} (entry {entry.number})"
+                )
     return names
-
-
-def _at(ref: Reference, entry: RefEntry, newest: RefEntry) -> str:
-    return str(ref) if entry.manifest == newest.manifest else f"{ref} (entry {entry.number})"
 
 
 def _misplaced(listed: Mapping[Kind, Listing]) -> list[Damage]:
@@ -324,13 +315,12 @@ def _misplaced(listed: Mapping[Kind, Listing]) -> list[Damage]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Users:
     """Who needs what: the names of checkpoints, or the digests of those that have none."""
 
-    def __init__(
-        self, names: Mapping[Digest, list[str]], needs: Mapping[Digest, list[Digest]]
-    ) -> None:
-        self.names, self.needs = names, needs
+    names: Mapping[Digest, list[str]]
+    needs: Mapping[Digest, list[Digest]]
 
     def of(self, files: Iterable[File]) -> tuple[str, ...]:
         """Those that need one of ``files``."""
@@ -346,18 +336,18 @@ def _lacking(listed: Mapping[Kind, Listing], users: _Users) -> tuple[list[File],
     may be in them.
     """
     there = listed["objects"].files.keys() | listed["encoded"].files.keys()
-    wanted: list[tuple[File, list[str]]] = [
+    needed: list[tuple[File, list[str]]] = [
         (("manifests", digest), [name_of(form, digest) for form in FORMS])
         for digest in users.names.keys() - {item for form in FORMS for item in listed[form].files}
     ]
-    wanted += [
+    needed += [
         (("objects", digest), [name_of("objects", digest), name_of("encoded", digest)])
         for digest in users.needs.keys() - there
     ]
-    left, hidden = dict(wanted), []
+    left, hidden = dict(needed), []
     for kind in KINDS:
         for folder, error in listed[kind].unlisted.items():
-            below = [file for file, at in wanted if any(is_below(name, [folder]) for name in at)]
+            below = [file for file, at in needed if any(is_below(name, [folder]) for name in at)]
             hidden.append(
                 Damage(
                     kind=KIND_NAMES[kind],

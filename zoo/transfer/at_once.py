@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from zoo.domain.digest import Digest
 
-__all__ = ["Mover", "at_once"]
+__all__ = ["at_once"]
 
 WORKERS = 8
 """Enough to hide how long a network, or a disk that is told to sync, takes to answer."""
@@ -20,20 +20,12 @@ BUDGET = 96 << 20
 T = TypeVar("T")
 
 
-class Mover(Protocol):
-    """Moves objects, in several threads."""
-
-    def move(self, digest: Digest) -> int:
-        """Move one; the bytes that this took."""
-
-
 def at_once(work: Callable[[Digest], T], sizes: Mapping[Digest, int], stop: Event) -> Iterator[T]:
     """Do ``work`` for each of the objects, whose ``sizes`` are in bytes, in threads.
 
     They begin in their order. One that is larger than the whole budget runs by itself. Results come
-    as they are done. The
-    first error, or an interrupt, ends it: what has not begun is dropped, and what is under way is
-    told to ``stop`` and waited for.
+    as they are done. The first error, or an interrupt, ends it: what has not begun is dropped, and
+    what is under way sees ``stop`` and is waited for.
     """
     running: dict[Future[T], int] = {}
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -15,18 +15,14 @@ from zoo.domain.progress import Progress, Task
 from zoo.errors import MissingObject
 from zoo.store import Store
 from zoo.store.manifests import read_manifest
-from zoo.transfer.at_once import Mover, at_once
+from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.manifests import encode_manifest, keep_manifest
+from zoo.transfer.objects import Advance, Move, Receiver, sender
 from zoo.transfer.present import check_whole, repair_shared
-from zoo.transfer.proving import Proving
-from zoo.transfer.receiver import Receiver
-from zoo.transfer.sender import Sender
+from zoo.transfer.proving import proving
 
 __all__ = ["Copied", "absent", "receive", "send"]
-
-
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +99,14 @@ def send(
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
     data = manifest.to_bytes()
-    encoded = encode_manifest(store, remote, digest, data, manifest.parents)
-    encoder = Encoder(store, remote, manifest, coding, as_text=encoded.data is not None)
-
-    def mover(advance: Advance, stop: Event) -> Mover:
-        return Sender(store, remote, encoder, advance, stop)
-
-    sent = _move(plan, mover, partial(progress, "sending"))
-    sent += keep_manifest(remote, digest, data, encoded.data, near=store)
+    encoded, damaged = encode_manifest(store, remote, digest, data, manifest.parents)
+    encoder = Encoder(store, remote, manifest, coding, as_text=encoded is not None)
+    sent = _move(plan, partial(sender, store, remote, encoder), partial(progress, "sending"))
+    sent += keep_manifest(remote, digest, data, encoded, near=store)
     copied = _copied(digest, manifest, plan, sent)
     hashed = remote.is_near or not (plan.shared or encoder.bases)
     read = hashed and not newer
-    damaged = encoder.damaged | encoded.damaged
-    return replace(copied, read=read, healed=healed, damaged=damaged)
+    return replace(copied, read=read, healed=healed, damaged=encoder.damaged | damaged)
 
 
 def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> Copied:
@@ -137,12 +128,17 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
 
     sizes = dict(manifest.objects())
     healed, _ = repair_shared(store, remote, {item: sizes[item] for item in plan.shared})
+    with proving(store, digest, manifest, plan.shared) as arrived:
 
-    with Proving(store, digest, manifest, plan.shared) as proving:
-
-        def mover(advance: Advance, stop: Event) -> Mover:
+        def mover(advance: Advance, stop: Event) -> Move:
             receiver = Receiver(remote, store, plan.sizes, plan.encoded, advance, stop)
-            return proving.told_of(receiver)
+
+            def move(item: Digest) -> int:
+                received = receiver.move(item)
+                arrived(item)
+                return received
+
+            return move
 
         sent = _move(plan, mover, partial(progress, "receiving"))
     sent += keep_manifest(store, digest, manifest.to_bytes(), None)
@@ -157,14 +153,14 @@ def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
 
 def _move(
     plan: Plan,
-    mover: Callable[[Advance, Event], Mover],
+    mover: Callable[[Advance, Event], Move],
     progress: Callable[[float, str], AbstractContextManager[Task]],
 ) -> int:
     """Move all objects; the bytes that this took."""
     stop, there = Event(), f"{len(plan.shared)} objects are there already" if plan.shared else ""
     with progress(sum(plan.sizes.values()), "B") as task:
         task.advance(0, there)
-        return sum(at_once(mover(task.advance, stop).move, plan.sizes, stop))
+        return sum(at_once(mover(task.advance, stop), plan.sizes, stop))
 
 
 def _copied(digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from blake3 import blake3
 from zoo.codec.text import encode_text
 from zoo.domain.digest import Digest
 from zoo.domain.limits import TEXT_BYTES
-from zoo.domain.manifest import Manifest, Parent, Tensor
+from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, where_is
@@ -62,17 +62,13 @@ class Encoder:
         for tensor in manifest.tensors:
             self._tensors.setdefault(tensor.object, []).append(tensor)
         self._headers = {file.header: file.name for file in manifest.weights}
-        parents = list(self._readable(manifest.parents))
-        self._parents = [{each.name: each for each in parent.tensors} for parent in parents]
-        self._parent_headers = [
-            {file.name: file.header for file in parent.weights} for parent in parents
-        ]
-
-    def _readable(self, parents: Iterable[Parent]) -> Iterator[Manifest]:
-        """Each parent that is here and can be read."""
-        for parent in parents:
+        self._parents: list[tuple[dict[str, Tensor], dict[str, Digest]]] = []
+        for each in manifest.parents:
             with suppress(MissingObject, Corrupt, Invalid, Unsupported):
-                yield self.store.manifest(parent.manifest)
+                parent = store.manifest(each.manifest)
+                tensors = {tensor.name: tensor for tensor in parent.tensors}
+                headers = {file.name: file.header for file in parent.weights}
+                self._parents.append((tensors, headers))
 
     def encode(self, digest: Digest, data: memoryview) -> bytes | None:
         """The object ``data`` encoded, or None where it is better sent as it is.
@@ -81,14 +77,14 @@ class Encoder:
             Corrupt: It is damaged; encoded, nobody would notice before a pull.
         """
         is_text = self.as_text and digest in self._headers and len(data) <= TEXT_BYTES
-        base = self._base_of_header(digest) if is_text else self._base(digest, len(data))
+        base = self._base(digest, None if is_text else len(data))
         alone = self.coding.alone or (self.as_text and len(data) <= SMALL)
         if base is None and not alone:
             return None
-        found = blake3(data).hexdigest()
-        if found != digest.hex:
+        actual = blake3(data).hexdigest()
+        if actual != digest.hex:
             where = where_is(self.store)
-            raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", where)
+            raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", where)
         plain = None if base is None else self.store.view("objects", base)
         if is_text:
             text = encode_text(data, plain or b"", base)
@@ -108,31 +104,29 @@ class Encoder:
         """Bases that were not used, as they are damaged here or there."""
         return frozenset(base for base, sound in self._bases.items() if sound is False)
 
-    def _base(self, digest: Digest, size: int) -> Digest | None:
-        """An object of the same size that both sides hold sound, and that the remote does not hold
-        as a delta itself: deltas are one hop deep.
+    def _base(self, digest: Digest, size: int | None) -> Digest | None:
+        """An object of that size (None: a header, as text, of any) that both sides hold sound, and
+        that the remote does not hold as a delta itself: deltas are one hop deep.
         """
-        for parent in self._parents:
-            twins = {_twin(tensor, parent) for tensor in self._tensors.get(digest, ())}
-            twin = twins.pop() if len(twins) == 1 else None
-            base = None if twin is None else self._standing(twin)
+        for twin in self._twins(digest, is_text=size is None):
+            base = self._standing(twin)
             if base is None or self.store.missing("objects", [base]):
                 continue
-            if self.store.size("objects", base) == size and self._is_sound(base, size):
+            actual = self.store.size("objects", base)
+            fits = actual <= TEXT_BYTES if size is None else actual == size
+            if fits and self._is_sound(base, actual):
                 return base
         return None
 
-    def _base_of_header(self, digest: Digest) -> Digest | None:
-        """As `_base`, of the header of a file: a parent's of the file of that name, of any size."""
-        for headers in self._parent_headers:
-            twin = headers.get(self._headers[digest])
-            base = None if twin is None else self._standing(twin)
-            if base is None or self.store.missing("objects", [base]):
-                continue
-            size = self.store.size("objects", base)
-            if size <= TEXT_BYTES and self._is_sound(base, size):
-                return base
-        return None
+    def _twins(self, digest: Digest, *, is_text: bool) -> Iterator[Digest]:
+        """What each parent has in the place of an object, where that is one object."""
+        for tensors, headers in self._parents:
+            if is_text:
+                twins = {headers.get(self._headers[digest])}
+            else:
+                twins = {_twin(tensor, tensors) for tensor in self._tensors.get(digest, ())}
+            if len(twins) == 1 and (twin := twins.pop()):
+                yield twin
 
     def _is_sound(self, base: Digest, size: int) -> bool:
         """Whether what is coded against ``base`` can be decoded there: it is hashed, once."""
@@ -160,10 +154,8 @@ class Encoder:
 def _twin(tensor: Tensor, parent: dict[str, Tensor]) -> Digest | None:
     """The parent's object that holds the tensor of this name at the same place."""
     other = parent.get(tensor.name)
-    if other is None or (tensor.dtype, tensor.shape, tensor.offset) != (
-        other.dtype,
-        other.shape,
-        other.offset,
-    ):
-        return None
-    return other.object
+    return other.object if other and _layout(other) == _layout(tensor) else None
+
+
+def _layout(tensor: Tensor) -> tuple[str, tuple[int, ...], int]:
+    return tensor.dtype, tensor.shape, tensor.offset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -73,34 +73,23 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         UnknownName: No remote has that short name.
         Unavailable: It does not answer; what was known of it stays.
     """
-    if name not in workspace.remotes.all():
-        raise UnknownName(
-            "remote",
-            name,
-            sorted(workspace.remotes.all()),
-            f"zoo remote lists them; a name for another one: zoo remote add NAME {_shown(name)}",
-        )
+    if name not in (named := workspace.remotes.all()):
+        shown = "LOCATION" if is_word(name) else name
+        hint = f"zoo remote lists them; a name for another one: zoo remote add NAME {shown}"
+        raise UnknownName("remote", name, sorted(named), hint)
     remote, registry = workspace.remotes.connect(name), workspace.registry
-    entries: dict[Reference, RefEntry] = {}
-    damaged: dict[Reference, str] = {}
     refs, unlisted = remote.readable_refs()
-    for ref, entry in _newest(remote, refs, progress):
-        if isinstance(entry, RefEntry):
-            entries[ref] = entry
-        else:
-            damaged[ref] = str(entry)
+    newest = dict(_newest(remote, refs, progress))
+    entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
+    damaged = {ref: str(entry) for ref, entry in newest.items() if ref not in entries}
     new = registry.unknown({entry.manifest for entry in entries.values()})
-    problems: dict[Digest, str] = {}
-    with progress("reading manifests", len(new)) as task:
-        for digest, manifest in _manifests(remote, sorted(new), workspace.store):
-            problem = read_one(_index, manifest, registry, digest)
-            if problem:
-                problems[digest] = str(problem)
-            task.advance()
+    problems = _index_all(workspace, remote, sorted(new), progress)
     sound = {ref: entry for ref, entry in entries.items() if entry.manifest not in problems}
     damaged |= {ref: problems[entry.manifest] for ref, entry in entries.items() if ref not in sound}
     before = registry.remote_refs(name)
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
+    # What cannot be read now is not gone.
+    hidden = {ref for ref in before if is_below(f"{ref.path}/{ref.tag}", unlisted)} | damaged.keys()
     return Fetched(
         remote=name,
         refs={ref: entry.manifest for ref, entry in sound.items()},
@@ -111,15 +100,27 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
             for ref, entry in sound.items()
             if ref in before and before[ref].manifest != entry.manifest
         },
-        gone=tuple(
-            ref
-            for ref in before
-            if ref not in sound and ref not in damaged
-            if not is_below(f"{ref.path}/{ref.tag}", unlisted)
-        ),
+        gone=tuple(ref for ref in before if ref not in sound and ref not in hidden),
         damaged=damaged,
         unlisted={folder or "refs": str(error) for folder, error in unlisted.items()},
     )
+
+
+def _index_all(
+    workspace: Workspace, remote: Store, digests: Sequence[Digest], progress: Progress
+) -> dict[Digest, str]:
+    """Index these checkpoints of a remote; what is wrong with those that cannot be."""
+    problems: dict[Digest, str] = {}
+    read = partial(read_one, partial(read_manifest, remote), near=[workspace.store])
+    with (
+        progress("reading manifests", len(digests)) as task,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        for digest, manifest in zip(digests, pool.map(read, digests), strict=True):
+            if problem := read_one(_index, manifest, workspace.registry, digest):
+                problems[digest] = str(problem)
+            task.advance()
+    return problems
 
 
 def _index(manifest: Manifest | Exception, registry: Registry, digest: Digest) -> None:
@@ -130,10 +131,6 @@ def _index(manifest: Manifest | Exception, registry: Registry, digest: Digest) -
     registry.keep_keys(digest, object_keys(manifest), sampled=False)
 
 
-def _shown(name: str) -> str:
-    return "LOCATION" if is_word(name) else name
-
-
 def _histories(
     workspace: Workspace,
     remote: Store,
@@ -142,17 +139,17 @@ def _histories(
 ) -> dict[Reference, tuple[Digest, ...]]:
     """What the names that are here, too, and point at something else, were at the remote."""
     here = {ref: digest for ref, digest, _ in workspace.registry.refs()}
-    found: dict[Reference, tuple[Digest, ...]] = {}
+    histories: dict[Reference, tuple[Digest, ...]] = {}
     for ref, entry in entries.items():
         known = before.get(ref)
         if known and known.number == entry.number and known.history is not None:
-            found[ref] = known.history
+            histories[ref] = known.history
         elif here.get(ref, entry.manifest) != entry.manifest:
             history = read_one(remote.history, ref)
             if not isinstance(history, Exception):  # else it is not known
                 digests = [each.manifest for each in history[-REMEMBERED:]]
-                found[ref] = tuple(dict.fromkeys(digests))
-    return found
+                histories[ref] = tuple(dict.fromkeys(digests))
+    return histories
 
 
 def _newest(
@@ -161,17 +158,7 @@ def _newest(
     """The newest entry of every name that is not deleted, or why it cannot be read."""
     read = partial(read_one, remote.read_ref)
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
-        for ref, found in zip(refs, pool.map(read, refs), strict=True):
-            if isinstance(found, Exception) or (found is not None and not found.deleted):
-                yield ref, found
+        for ref, entry in zip(refs, pool.map(read, refs), strict=True):
+            if isinstance(entry, Exception) or (entry is not None and not entry.deleted):
+                yield ref, entry
             task.advance()
-
-
-def _manifests(
-    remote: Store, digests: Iterable[Digest], near: Store
-) -> Iterator[tuple[Digest, Manifest | Exception]]:
-    def read(digest: Digest) -> tuple[Digest, Manifest | Exception]:
-        return digest, read_one(partial(read_manifest, remote), digest, near=[near])
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(read, digests)

@@ -8,20 +8,26 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.reference import Reference
 from zoo.errors import WouldReplace
+from zoo.reflog import check_movable
 from zoo.store import Store
 
 __all__ = ["check_pull", "check_push"]
 
 
 def check_push(
-    store: Store, there: RefEntry | None, ref: Reference, digest: Digest, to: str
+    store: Store, there: RefEntry | None, ref: Reference, digest: Digest, to: str, *, force: bool
 ) -> None:
-    """See that what ``ref`` points at at a remote was known here, or is an ancestor of ``digest``.
+    """See that what ``ref`` points at at a remote was known here, or is an ancestor of ``digest``;
+    with ``force``, that it may be moved at all.
 
     Raises:
         WouldReplace: It is somebody's work, which the push would hide.
+        Protected: It may not be moved.
     """
-    if there is None or there.deleted or there.manifest == digest:
+    if there is None or there.manifest == digest:
+        return
+    check_movable(ref, there, to)
+    if force or there.deleted:
         return
     known = {entry.manifest for entry in store.history(ref)}
     if there.manifest not in known | store.manifest(digest).ancestry():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from zoo.codec.text import encode_text
 from zoo.domain.digest import Digest
@@ -15,31 +14,22 @@ from zoo.store import Store
 from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes, manifest_header, read_base
 
-__all__ = ["Encoded", "encode_manifest", "keep_manifest"]
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What a remote is to get in the place of a manifest.
-
-    Attributes:
-        data: The difference; None where the manifest is better sent as it is.
-        damaged: What it could be the difference from, and is damaged at the remote.
-    """
-
-    data: bytes | None = None
-    damaged: frozenset[Digest] = frozenset()
+__all__ = ["encode_manifest", "keep_manifest"]
 
 
 def encode_manifest(
     store: Store, target: Store, digest: Digest, data: bytes, parents: tuple[Parent, ...]
-) -> Encoded:
+) -> tuple[bytes | None, set[Digest]]:
     """Encode a manifest that ``target`` lacks as the difference from a parent's that it has.
 
     Once this gives a difference, ``target`` is a store that takes such (`docs/store.md`).
+
+    Returns:
+        The difference, None where the manifest is better sent as it is; and what it could be the
+        difference from, and is damaged at ``target``.
     """
     if len(data) > TEXT_BYTES or target.has_manifest(digest):
-        return Encoded()
+        return None, set()
     damaged: set[Digest] = set()
     for base in _standing(target, parents):
         try:
@@ -53,8 +43,8 @@ def encode_manifest(
             continue
         encoded = encode_text(data, text, base)
         if len(encoded) < len(data) and target.admit_encoded_manifests():
-            return Encoded(encoded, frozenset(damaged))
-    return Encoded(damaged=frozenset(damaged))
+            return encoded, damaged
+    return None, damaged
 
 
 def keep_manifest(
@@ -95,9 +85,9 @@ def _base(store: Store, target: Store, digest: Digest) -> bytes:
         return read_base(target, digest)
     data = manifest_bytes(store, digest)
     if target.missing("manifests", [digest]):
-        found = manifest_header(target, digest).size
+        size = manifest_header(target, digest).size
     else:
-        found = target.size("manifests", digest)
-    if found != len(data):
-        raise Corrupt(f"manifest {digest}", f"{len(data)} bytes", f"{found} bytes")
+        size = target.size("manifests", digest)
+    if size != len(data):
+        raise Corrupt(f"manifest {digest}", f"{len(data)} bytes", f"{size} bytes")
     return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from zoo.domain.digest import Digest
@@ -71,16 +71,14 @@ def repair_shared(
     Raises:
         Corrupt: ``source`` holds it damaged too.
     """
-    whole = {}
-    with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
-        for item, found in zip(sizes, _whole(pool, store, sizes), strict=True):
-            task.advance()
-            whole[item] = found
-    broken = [item for item, found in whole.items() if found is False]
+    intact = _intact(store, sizes, progress)
+    broken = [item for item, is_whole in intact.items() if is_whole is False]
     for item in broken:
         store.replace("objects", item, read_object(source, item, least=sizes[item]))
         store.remove(name_of("encoded", item))
-    return frozenset(broken), frozenset(item for item, found in whole.items() if found is None)
+    return frozenset(broken), frozenset(
+        item for item, is_whole in intact.items() if is_whole is None
+    )
 
 
 def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
@@ -96,24 +94,28 @@ def check_whole(store: Store, sizes: Mapping[Digest, int]) -> frozenset[Digest]:
     Raises:
         Corrupt: One is damaged, or cannot be decoded.
     """
-    with ThreadPoolExecutor(WORKERS) as pool:
-        found = dict(zip(sizes, _whole(pool, store, sizes), strict=True))
-    for item, whole in found.items():
-        if whole is False:
+    intact = _intact(store, sizes)
+    for item, is_whole in intact.items():
+        if is_whole is False:
             what = "encoded object" if store.missing("objects", [item]) else "object"
             raise Corrupt(f"{what} {item}", str(item), "other bytes", where_is(store))
-    return frozenset(item for item, whole in found.items() if whole is None)
+    return frozenset(item for item, is_whole in intact.items() if is_whole is None)
 
 
-def _whole(
-    pool: ThreadPoolExecutor, store: Store, sizes: Mapping[Digest, int]
-) -> Iterator[bool | None]:
+def _intact(
+    store: Store, sizes: Mapping[Digest, int], progress: Progress = silent
+) -> dict[Digest, bool | None]:
     """As `seems_whole` of each; None for what a newer version encoded."""
 
-    def whole(item: Digest) -> bool | None:
+    def look(item: Digest) -> bool | None:
         try:
             return seems_whole(store, item, sizes[item])
         except Unsupported:
             return None
 
-    return pool.map(whole, sizes)
+    intact = {}
+    with ThreadPoolExecutor(WORKERS) as pool, progress("checking", len(sizes)) as task:
+        for item, is_whole in zip(sizes, pool.map(look, sizes), strict=True):
+            task.advance()
+            intact[item] = is_whole
+    return intact

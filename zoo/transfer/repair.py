@@ -43,7 +43,7 @@ def repair(
         # Again after each round: a manifest that is back may tell of objects that nobody missed.
         report = verify(store, known=known, progress=progress)
         with store.upload():
-            found = {
+            mended = {
                 (damage.kind, damage.name): damage
                 for damage in report.damages
                 # What is damaged again right after it was repaired, no repair can help.
@@ -51,8 +51,8 @@ def repair(
                 and (damage.kind, damage.name) not in repaired
                 and _replaced(store, source, damage)
             }
-        repaired |= found
-        if not found:
+        repaired |= mended
+        if not mended:
             left = {(damage.kind, damage.name) for damage in report.damages}
             done = tuple(damage for key, damage in repaired.items() if key not in left)
             return replace(report, healed=done)
@@ -65,9 +65,13 @@ def _replaced(store: Store, source: Store, damage: Damage) -> bool:
         return False
     try:
         if damage.kind in (KIND_NAMES[form] for form in FORMS):
-            store.replace("manifests", digest, [manifest_bytes(source, digest)])
+            data = manifest_bytes(source, digest)  # first: nothing moves for what cannot be had
+            store.set_aside("manifests", digest)
+            store.replace("manifests", digest, [data])
         else:
+            # Nobody knows how large a damaged one should be: the source is believed, up to a limit.
             plain = read_object(source, digest, least=object_size(source, digest))
+            store.set_aside("objects", digest)
             store.replace("objects", digest, plain)
     except (DiskFull, Unavailable):
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import partial
 from shlex import quote
 
 from zoo.domain.catalog import OPEN
@@ -49,19 +50,14 @@ def push(
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remotes.connect(to, create=True)
 
-    def check(there: RefEntry | None) -> None:
-        if there is None or there.manifest != digest:
-            check_movable(ref, there, to)
-        if not force:
-            check_push(workspace.store, there, ref, digest, to)
-
-    check(remote.read_ref(ref))
+    check_push(workspace.store, remote.read_ref(ref), ref, digest, to, force=force)
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
-        current = remote.read_ref(ref)
-        check(current)  # again: the copy may have taken hours
+        current = remote.read_ref(ref)  # again: the copy may have taken hours
+        check_push(workspace.store, current, ref, digest, to, force=force)
+        # The name comes last: who reads it finds all that it leads to.
         entry = append_after(remote, current, ref, digest, "push")
     workspace.remotes.note(to, ref, entry)
     return ref, copied
@@ -76,44 +72,43 @@ def pull(
     force: bool = False,
     progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
-    """Bring a checkpoint from a remote and move its name here, or the name ``save``.
-
-    What is here already is hashed too, and fetched again where it is damaged.
+    """Bring a checkpoint from a remote and move its name here, or the name ``save``. What is here
+    already is hashed too, and fetched again where it is damaged.
 
     Raises:
-        WouldReplace: The name here points at work that the remote has never had under that name;
-            ``force`` moves it all the same.
+        WouldReplace: The name here points at work that the remote never had; ``force`` moves it.
         UnknownName: No such name there; names that are there are suggested.
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
     """
     ref = workspace.names.reference(name)
-    target = Reference.parse(save) if save else ref
-    if target != ref:
+    if (target := Reference.parse(save) if save else ref) != ref:
         workspace.names.check_free(target)
     workspace.store.check_new(target)
     remote = workspace.remotes.connect(where)
     entry = present(remote, ref, where)
-    digest = entry.manifest
-
-    def known() -> Iterator[Digest]:
-        yield from read_manifest(remote, digest, [workspace.store]).ancestry()
-        yield from (entry.manifest for entry in remote.history(ref))
 
     def check(here: RefEntry | None) -> None:
-        if here is None or here.deleted or here.manifest == digest:
+        if here is None or here.deleted or here.manifest == entry.manifest:
             return
         check_movable(target, here)
         if not force:
-            check_pull(workspace.store, here, target, where, known)
+            versions = partial(_versions, remote, ref, entry.manifest, workspace.store)
+            check_pull(workspace.store, here, target, where, versions)
 
     check(workspace.store.read_ref(target))
     with workspace.store.upload():
-        copied = receive(remote, workspace.store, digest, progress)
+        copied = receive(remote, workspace.store, entry.manifest, progress)
         # Checked again: the copy may have taken hours.
-        workspace.move(target, digest, f"{PULLED}{where}", check=check)
+        workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     workspace.remotes.note(where, ref, entry)
     return target, copied
+
+
+def _versions(remote: Store, ref: Reference, digest: Digest, near: Store) -> Iterator[Digest]:
+    """What a remote had under ``ref``, and the ancestors of ``digest``, which it has now."""
+    yield from read_manifest(remote, digest, [near]).ancestry()
+    yield from (entry.manifest for entry in remote.history(ref))
 
 
 def present(remote: Store, ref: Reference, where: str) -> RefEntry:
@@ -124,8 +119,9 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
     """
     entry = remote.read_ref(ref)
     if entry is None:
-        there = [str(known) for known in remote.refs()]
-        raise UnknownName(f"checkpoint in {where}", str(ref), _near(str(ref), there))
+        names = [str(known) for known in remote.refs()]
+        near = difflib.get_close_matches(str(ref), names, n=4, cutoff=0.3) or names[:4]
+        raise UnknownName(f"checkpoint in {where}", str(ref), near)
     if entry.deleted:
         way = lost(ref, where)
         if has_all_of(remote, entry.manifest):
@@ -159,11 +155,7 @@ def holder(workspace: Workspace, name: str) -> str | None:
     entry = workspace.registry.entry(ref.path)
     if entry and not OPEN.issuperset(entry.sources):
         return None
-    found = workspace.registry.holders(ref)
-    if len(set(found.values())) > 1:
-        raise InvalidOption(f"{', '.join(found)} have a {ref} each, and they differ: say --from")
-    return next(iter(found), None)
-
-
-def _near(name: str, there: list[str]) -> list[str]:
-    return difflib.get_close_matches(name, there, n=4, cutoff=0.3) or there[:4]
+    holders = workspace.registry.holders(ref)
+    if len(set(holders.values())) > 1:
+        raise InvalidOption(f"{', '.join(holders)} have a {ref} each, and they differ: say --from")
+    return next(iter(holders), None)

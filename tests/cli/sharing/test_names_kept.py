@@ -113,3 +113,15 @@ def test_a_push_over_others_work_says_whose(bare: Run, mine: Path, theirs: Path)
     for part in (theirs_now, "push by tester", f"zoo pull {NAME} --from lab --as {NAME}:theirs"):
         assert part in done.err
     assert bare("push", NAME, "--to", "lab", "--force").code == 0
+
+
+def test_a_prune_says_which_manifests_it_encodes_anew(bare: Run, mine: Path) -> None:
+    """One that stays is the difference from one that goes."""
+    child = grow(mine, "team/child", NAME, bias=1)
+    bare("push", "team/child", "--to", "lab").done()
+    bare("delete", NAME, "--from", "lab", "--yes").done()
+    line = ("prune", "lab", "--keep", "0", "--grace", "0")
+    assert "; 1 manifests that stay are encoded anew\n" in bare(*line).done().out
+    assert bare(*line, "--json").done().json["rebased"] == [child]
+    assert bare(*line, "--yes", "--json").done().json["rebased"] == [child]
+    assert bare(*line, "--json").done().json["rebased"] == []

@@ -80,15 +80,17 @@ def test_what_is_no_store_says_what_takes_it(bare: Run, mine: Path, where: str) 
     assert bare("remote", "--json").json[0]["name"] == "lab"
 
 
+@pytest.mark.parametrize("by", ["its name", "its path"])
 @pytest.mark.parametrize("left", ["an empty folder", "nothing"])
 def test_a_disk_that_is_not_mounted_gets_no_new_store(
-    bare: Run, mine: Path, lab: Path, left: str
+    bare: Run, mine: Path, lab: Path, left: str, by: str
 ) -> None:
-    bare("push", NAME, "--to", "lab").done()
+    to = "lab" if by == "its name" else "../lab"
+    bare("push", NAME, "--to", to).done()
     lab.rename(lab.with_name("unmounted"))
     if left == "an empty folder":
         lab.mkdir()
-    said = bare("push", NAME, "--to", "lab")
+    said = bare("push", NAME, "--to", to)
     said.refused("1 names were there when it was last seen: is its disk mounted?")
     assert not lab.exists() or not [*lab.iterdir()]
     bare("remote", "remove", "lab").done()
