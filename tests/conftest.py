@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from fakes import postgres
-from fakes.places import BucketPlace, FolderPlace, Place
+from fakes.places import BucketPlace, FolderPlace, MemoryPlace, Place
 from fakes.plugin_code import HEAD, Install
 from fakes.s3_front import KEY_ID, SECRET, Front
 
@@ -243,11 +243,13 @@ def front(s3_service: int, s3: str, bucket_env: pytest.MonkeyPatch) -> Iterator[
     front.stop()
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=["folder", "memory", pytest.param("bucket", marks=pytest.mark.long)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """An empty store; in a folder, that of the zoo which tests make in ``tmp_path``."""
     if request.param == "folder":
         return FolderPlace(tmp_path / "zoo")
+    if request.param == "memory":
+        return MemoryPlace(monkeypatch)
     return BucketPlace(request.getfixturevalue("s3"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
 from fakes.clock import earlier
-from fakes.places import BucketPlace, FolderPlace, Place, ago, mirror
+from fakes.places import BucketPlace, FolderPlace, Place, ago, everywhere, mirror
 
 from zoo.codec.header import Codec, read_header
 from zoo.domain.digest import Digest
@@ -50,6 +50,7 @@ def test_what_names_lead_to_stays(zoo: Workspace, place: Place) -> None:
     assert place.names("objects", "manifests") == before
 
 
+@everywhere
 def test_a_deleted_name_goes_with_what_only_it_needed(zoo: Workspace, place: Place) -> None:
     values = tensors()
     kept = add_checkpoint(zoo, NAME, values)
@@ -113,6 +114,7 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     assert zoo.registry.ref(ref) == digest
 
 
+@everywhere
 def test_young_files_are_spared_with_all_they_need(zoo: Workspace, place: Place) -> None:
     digest = add_checkpoint(zoo, NAME)
     zoo.delete(Reference.parse(NAME))
@@ -211,6 +213,7 @@ def test_the_base_of_a_young_delta_stays(deltas: Place) -> None:
     assert verify(deltas.remote).damages == ()
 
 
+@everywhere
 def test_delete_prune_and_push_again(deltas: Place, tmp_path: Path) -> None:
     for ref in list(deltas.remote.refs()):
         append_deletion(deltas.remote, ref)
@@ -251,6 +254,7 @@ def test_what_was_not_shown_is_not_deleted(zoo: Workspace, place: Place) -> None
     assert place.names("objects", "manifests") == before
 
 
+@everywhere
 def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:
     store_checkpoint(zoo.store)
     mirror(zoo.store, place)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.places import Place, flip, mirror
+from fakes.places import Place, everywhere, flip, mirror
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -94,9 +94,6 @@ def test_a_sound_store_has_no_damage(full: Place) -> None:
     ],
     ids=["last byte", "first byte", "truncated", "emptied", "longer", "deleted"],
 )
-@pytest.mark.parametrize(
-    "place", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
-)
 def test_harm_to_any_file_is_found(
     zoo: Workspace, full: Place, harm: Callable[[Place, str], object]
 ) -> None:
@@ -125,6 +122,7 @@ def users_of(zoo: Workspace) -> dict[str, set[str]]:
     return users
 
 
+@everywhere
 def test_all_who_need_an_object_are_named(zoo: Workspace, full: Place) -> None:
     """One name needs it twice: now, and by the value that it had before."""
     digest = shared_object(zoo)
@@ -170,6 +168,7 @@ def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None
     }
 
 
+@everywhere
 def test_encoded_objects_are_decoded_and_hashed(deltas: Place) -> None:
     forms = deltas.names("encoded")
     assert len(forms) > 1

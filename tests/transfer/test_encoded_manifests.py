@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, objects_in, tensors
-from fakes.places import FolderPlace, Place, ago, flip
+from fakes.places import FolderPlace, Place, ago, everywhere, flip
 
 from zoo.codec.header import Codec
 from zoo.codec.text import encode_text
@@ -110,6 +110,7 @@ def test_it_is_the_difference_from_the_parents(mine: Workspace, empty: Place) ->
     assert report.files == len(empty.names(*CONTENT))
 
 
+@everywhere
 def test_all_of_it_in_any_place(mine: Workspace, place: Place, tmp_path: Path) -> None:
     """Pushed, pulled, healed and pruned."""
     for name in (BASE, CHILD):
