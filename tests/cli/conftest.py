@@ -155,19 +155,27 @@ def small(
     return bare
 
 
-@pytest.fixture
-def toy(empty: Callable[..., Said]) -> Callable[..., Said]:
-    """As ``run``, in a zoo with ``team/digits``, a fine-tune of ``team/base``; each is of a few
-    tensors, and of no network.
-    """
+@pytest.fixture(scope="session")
+def toy_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `toy` copies."""
     values = tensors()
-    with closing(Workspace(Path.cwd())) as workspace:
+    root = tmp_path_factory.mktemp("toy") / "zoo"
+    with closing(Workspace.create(root)) as workspace:
         base = add_checkpoint(workspace, "team/base", values)
         conv = "layer1.0.conv.weight"
         values[conv] = values[conv] * values[conv].dtype.type(1.0001)
         parent = Parent(manifest=base, relation="finetune", ref="team/base")
         add_checkpoint(workspace, TUNED, values, parents=(parent,))
-    return empty
+    return root
+
+
+@pytest.fixture
+def toy(toy_zoo: Path, bare: Callable[..., Said]) -> Callable[..., Said]:
+    """As ``run``, in a zoo with ``team/digits``, a fine-tune of ``team/base``; each is of a few
+    tensors, and of no network.
+    """
+    shutil.copytree(toy_zoo, Path.cwd(), dirs_exist_ok=True)  # no links: tests damage it
+    return bare
 
 
 @pytest.fixture

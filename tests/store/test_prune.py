@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -172,16 +173,24 @@ def test_leftovers_of_killed_writers_go(place: Place) -> None:
     assert place.names("tmp") == []
 
 
-@pytest.fixture
-def deltas(zoo: Workspace, place: Place, tmp_path: Path) -> Place:
-    """A remote with a base, and what was fine-tuned from it as a delta."""
-    mine = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo with a base, and what was fine-tuned from it."""
+    mine = Workspace.create(tmp_path_factory.mktemp("deltas") / "mine")
     values = tensors()
     base = add_checkpoint(mine, OTHER, values)
     conv = "layer1.0.conv.weight"
     parent = Parent(manifest=base, relation="finetune", ref=OTHER)
     tuned = {**values, conv: values[conv] * values[conv].dtype.type(1.0001)}
     add_checkpoint(mine, NAME, tuned, parents=(parent,))
+    mine.close()
+    return mine.root
+
+
+@pytest.fixture
+def deltas(family: Path, zoo: Workspace, place: Place, tmp_path: Path) -> Place:
+    """A remote with a base, and what was fine-tuned from it as a delta."""
+    mine = Workspace(shutil.copytree(family, tmp_path / "mine"))
     for name in (OTHER, NAME):
         push(mine, name, place.location, smallest=True)
     return place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
@@ -45,10 +46,11 @@ class Killed(BaseException):
     """Ends whatever is under way."""
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Workspace:
-    """A base, its child, the child's child, and another child of the base."""
-    workspace = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tests copy: `mine`, and the folder of `team`."""
+    folder = tmp_path_factory.mktemp("encoded")
+    workspace = Workspace.create(folder / "mine")
     values = {f"stem.{number}.bias": array for number, array in enumerate(tensors().values())}
     made = {BASE: add_checkpoint(workspace, BASE, values)}
     for step, (name, parent) in enumerate([(CHILD, BASE), (GRANDCHILD, CHILD), (OTHER, BASE)]):
@@ -56,7 +58,17 @@ def mine(tmp_path: Path) -> Workspace:
         tuned["head.bias"] = values["stem.1.bias"]
         of = Parent(manifest=made[parent], relation="finetune", ref=parent)
         made[name] = add_checkpoint(workspace, name, tuned, parents=(of,))
-    return workspace
+    FolderPlace(folder / "team")
+    for name in (BASE, CHILD):
+        push(workspace, name, str(folder / "team"))
+    workspace.close()
+    return folder
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path) -> Workspace:
+    """A base, its child, the child's child, and another child of the base."""
+    return Workspace(shutil.copytree(made / "mine", tmp_path / "mine"))
 
 
 @pytest.fixture
@@ -66,11 +78,9 @@ def empty(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def team(mine: Workspace, empty: Place) -> Place:
+def team(made: Path, tmp_path: Path) -> Place:
     """One with the base and its child."""
-    for name in (BASE, CHILD):
-        push(mine, name, empty.location)
-    return empty
+    return FolderPlace(shutil.copytree(made / "team", tmp_path / "team"))
 
 
 def of(mine: Workspace, name: str) -> Digest:
