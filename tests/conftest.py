@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from fakes import postgres
+from fakes.compiled import share_compiled
 from fakes.places import BucketPlace, FolderPlace, MemoryPlace, Place
 from fakes.plugin_code import HEAD, Install
 from fakes.s3_front import KEY_ID, SECRET, Front
@@ -108,6 +109,7 @@ def pytest_collection_finish() -> None:
     """Modules stay: the garbage collector need not look through torch's again and again, which
     took a quarter of the time of all tests.
     """
+    share_compiled()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
