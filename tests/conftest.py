@@ -122,8 +122,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
     The folders of a test that has passed are deleted, once nothing of it works in them.
     """
-    yield
-    os.chdir(item.config.invocation_params.dir)  # a test may have left this process in its folder
+    try:
+        yield
+    finally:  # a test may have left this process in its folder
+        os.chdir(item.config.invocation_params.dir)
     if item.stash.get(PASSED, False):
         for folder in item.stash.get(FOLDERS, []):
             shutil.rmtree(folder, ignore_errors=True)
