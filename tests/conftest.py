@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import http.client
 import os
+import re
 import resource
 import shutil
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 from fakes import postgres
-from fakes.places import BucketPlace, FolderPlace, Place
+from fakes.compiled import share_compiled
+from fakes.places import BucketPlace, FolderPlace, MemoryPlace, Place
 from fakes.plugin_code import HEAD, Install
 from fakes.s3_front import KEY_ID, SECRET, Front
 
@@ -25,6 +28,20 @@ gc.disable()  # while test modules are imported
 # One thread each, which torch asks for as it is imported: more would wait for those of others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""Where the folders of tests are, if so much is free: on a disk, tests wait for it."""
+
+
+def _fits(folder: Path) -> bool:
+    """Whether tests can write, and start programs, there."""
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(folder).free >= ROOM
+
+
+if _fits(MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -42,6 +59,9 @@ BUDGET = 20.0
 """Seconds of processor time that a test may take that is not marked `long` or `backbones`: several
 times what the longest take on a quiet machine, so that none becomes long unseen."""
 USED = pytest.StashKey[float]()
+PASSED = pytest.StashKey[bool]()
+FOLDERS = pytest.StashKey[list[Path]]()
+NUMBERS = count()
 
 
 def _used() -> float:
@@ -69,19 +89,19 @@ def pytest_runtest_makereport(
         if used > BUDGET:
             report.outcome = "failed"
             report.longrepr = f"{used:.0f} s of processor time: shorten it, or mark it long"
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
     return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever runs a test runs all of its file, or of the command line, whose prepared zoo takes a
-    while to make: what these share is made once. Long tests go to whoever is free.
+    """Whoever runs a test runs all of its file: what these share is made once. Long tests go to
+    whoever is free.
     """
     here = Path(__file__).parent
     for item in items:
-        name = item.path.relative_to(here).as_posix()
-        if name.startswith("cli/"):
-            item.add_marker(pytest.mark.xdist_group("cli"))
-        elif not {"long", "backbones"} & {mark.name for mark in item.iter_markers()}:
+        if not {"long", "backbones"} & {mark.name for mark in item.iter_markers()}:
+            name = item.path.relative_to(here).as_posix()
             item.add_marker(pytest.mark.xdist_group(name))
 
 
@@ -89,6 +109,7 @@ def pytest_collection_finish() -> None:
     """Modules stay: the garbage collector need not look through torch's again and again, which
     took a quarter of the time of all tests.
     """
+    share_compiled()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
@@ -97,17 +118,43 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Nor through what the tests of a file have imported or made for the next."""
-    yield
+    """Nor through what the tests of a file have imported or made for the next.
+
+    The folders of a test that has passed are deleted, once nothing of it works in them.
+    """
+    try:
+        yield
+    finally:  # a test may have left this process in its folder
+        os.chdir(item.config.invocation_params.dir)
+    if item.stash.get(PASSED, False):
+        for folder in item.stash.get(FOLDERS, []):
+            shutil.rmtree(folder, ignore_errors=True)
     if nextitem is not None and nextitem.path != item.path:
         gc.collect()
         gc.freeze()
 
 
+def _folder(request: pytest.FixtureRequest, name: str) -> Path:
+    """A new folder for a test. No other ever has its path, which a process may remember; and
+    pytest's own way, which looks for the next free name, reads all that are there each time.
+    """
+    factory = request.getfixturevalue("tmp_path_factory")
+    folder: Path = factory.getbasetemp() / f"{name}{next(NUMBERS)}"
+    folder.mkdir(mode=0o700)
+    request.node.stash.setdefault(FOLDERS, []).append(folder)
+    return folder
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest) -> Path:
+    """As pytest's, and deleted if the test passes."""
+    return _folder(request, re.sub(r"\W", "_", request.node.name)[:30])
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def isolated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh home; no zoo, token or setting of the machine's user is seen."""
-    home = tmp_path_factory.mktemp("home")
+    home = _folder(request, "home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
     monkeypatch.setenv("ZOO_AUTHOR", "tester")
@@ -201,11 +248,13 @@ def front(s3_service: int, s3: str, bucket_env: pytest.MonkeyPatch) -> Iterator[
     front.stop()
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=["folder", "memory", pytest.param("bucket", marks=pytest.mark.long)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """An empty store; in a folder, that of the zoo which tests make in ``tmp_path``."""
     if request.param == "folder":
         return FolderPlace(tmp_path / "zoo")
+    if request.param == "memory":
+        return MemoryPlace(monkeypatch)
     return BucketPlace(request.getfixturevalue("s3"))
 
 

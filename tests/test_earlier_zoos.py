@@ -47,15 +47,19 @@ def test_all_is_sound(earlier: Path) -> None:
     zoo("verify", "shared").done()
 
 
-def test_names_lead_where_they_led(earlier: Path, said: dict[str, Any]) -> None:
+def test_names_lead_where_they_led(
+    earlier: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {row["name"]: row["manifest"] for row in said["search"]}
     assert {"team/base", "team/tuned", "team/v1"} < before.keys()
-    for _ in ("as it is", "made again"):
+    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    for made_again in (False, True):
+        if made_again:
+            zoo("reindex").done()
         found = zoo("search", "--limit", "100", "--json").json
         now = {row["name"]: row["manifest"] for row in found if row["kind"] == "checkpoint"}
         assert now.keys() == LINE | {"team/base", "team/tuned", "team/v1"}
         assert before.items() <= now.items()
-        zoo("reindex").done()
 
 
 def test_a_checkpoint_is_what_it_was(earlier: Path, said: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def test_a_result_prints_what_a_reader_wants_and_no_more() -> None:
     sample = Sample(manifest=digest, ref=ref, names=names, inner=(digest,) * 3)
     assert repr(sample) == (
         "Sample(manifest=abababababab, ref=team/x, names=('a', 'a', 'a', 'a', ...), "
-        "inner=<3 Digest>, few=0)"
+        "inner=(abababababab, abababababab, abababababab), few=0)"
     )
     assert sample.to_json() == {
         "manifest": str(digest),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes.spawned import warm_processes  # noqa: F401 - a fixture
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -114,13 +115,13 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-@pytest.mark.usefixtures("acme")
+@pytest.mark.usefixtures("acme", "warm_processes")
 def test_it_is_used_by_its_names_alone(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "zoo"))
-    monkeypatch.setattr("zoo.exchange.tracing.cores", lambda: 1)  # each process imports torch
+    monkeypatch.setattr("zoo.exchange.tracing.cores", lambda: 1)
     monkeypatch.chdir(tmp_path)
 
     def zoo(*arguments: object) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import warm
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.once import once
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.prepared import BASE, TUNED
 from fakes.program import Said, zoo
@@ -68,10 +71,16 @@ def few(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Prepared:
     """A zoo with timm's catalog, ImageNet weights from a package, and a quick fine-tune."""
-    root = tmp_path_factory.mktemp("prepared") / "zoo"
+    folder = once(tmp_path_factory, "prepared", partial(prepare, digits))
+    index, pull, finetune = json.loads((folder / "printed.json").read_text())
+    return Prepared(folder / "zoo", index=index, pull=pull, finetune=finetune)
+
+
+def prepare(digits: Path, folder: Path) -> None:
+    root = folder / "zoo"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(root.parent))
-        patch.setenv("HF_HOME", str(root.parent / "hf"))
+        patch.setenv("HOME", str(folder))
+        patch.setenv("HF_HOME", str(folder / "hf"))
         patch.setenv("ZOO_AUTHOR", "tester")
         patch.delenv("ZOO_HOME", raising=False)
         done = [
@@ -85,7 +94,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Prepared
             )
         ]  # fmt: skip
     assert [(ran.code, ran.err) for ran in done] == [(0, "")] * 4
-    return Prepared(root, index=done[1].json, pull=done[2].json, finetune=done[3].json)
+    (folder / "printed.json").write_text(json.dumps([ran.json for ran in done[1:]]))
 
 
 def copy_zoo(source: Path, target: Path) -> Path:
@@ -146,19 +155,27 @@ def small(
     return bare
 
 
-@pytest.fixture
-def toy(empty: Callable[..., Said]) -> Callable[..., Said]:
-    """As ``run``, in a zoo with ``team/digits``, a fine-tune of ``team/base``; each is of a few
-    tensors, and of no network.
-    """
+@pytest.fixture(scope="session")
+def toy_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `toy` copies."""
     values = tensors()
-    with closing(Workspace(Path.cwd())) as workspace:
+    root = tmp_path_factory.mktemp("toy") / "zoo"
+    with closing(Workspace.create(root)) as workspace:
         base = add_checkpoint(workspace, "team/base", values)
         conv = "layer1.0.conv.weight"
         values[conv] = values[conv] * values[conv].dtype.type(1.0001)
         parent = Parent(manifest=base, relation="finetune", ref="team/base")
         add_checkpoint(workspace, TUNED, values, parents=(parent,))
-    return empty
+    return root
+
+
+@pytest.fixture
+def toy(toy_zoo: Path, bare: Callable[..., Said]) -> Callable[..., Said]:
+    """As ``run``, in a zoo with ``team/digits``, a fine-tune of ``team/base``; each is of a few
+    tensors, and of no network.
+    """
+    shutil.copytree(toy_zoo, Path.cwd(), dirs_exist_ok=True)  # no links: tests damage it
+    return bare
 
 
 @pytest.fixture

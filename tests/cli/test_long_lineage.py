@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,22 +87,24 @@ def test_many_ancestors(nightly: Path, arguments: tuple[str, ...], says: str) ->
 
 
 @pytest.mark.long
-def test_ten_thousand_ancestors(tmp_path: Path) -> None:
+def test_ten_thousand_ancestors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = made(tmp_path / "zoo", 10_000)
     for line in (("show", DEEP), ("log", DEEP), ("log", DEEP, "--json"), ("prune",), ("verify",)):
         done = typed("--home", home, *line)
         assert done.code == 0
-    travel(home, tmp_path, 10_000)
+    travel(home, tmp_path, monkeypatch, 10_000)
 
 
-def test_many_ancestors_travel(nightly: Path, tmp_path: Path) -> None:
-    travel(nightly, tmp_path, MANY)
+def test_many_ancestors_travel(
+    nightly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    travel(nightly, tmp_path, monkeypatch, MANY)
 
 
-def travel(nightly: Path, tmp_path: Path, length: int) -> None:
+def travel(nightly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     assert typed("--home", nightly, "push", DEEP, "--to", tmp_path / "team").code == 0
     typed("init", tmp_path / "theirs")
-    os.chdir(tmp_path / "theirs")
+    monkeypatch.chdir(tmp_path / "theirs")
     assert typed("remote", "add", "team", tmp_path / "team").code == 0
     assert typed("fetch", "team").code == 0
     assert typed("pull", DEEP, "--from", "team").code == 0
@@ -195,26 +196,29 @@ def edge(number: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "make",
     [
-        b"[" * MANIFEST_BYTES,
-        b"[" + b"[]," * (MANIFEST_BYTES // 3 - 1) + b"1]",
-        b'{"classes":[' + b'"",' * (MANIFEST_BYTES // 4) + b'""]}',
-        b'"' + b'\\"' * (MANIFEST_BYTES // 2 - 1) + b'"',
-        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-        b"[" * (3 * MANIFEST_BYTES),
+        lambda: b"[" * MANIFEST_BYTES,
+        lambda: b"[" + b"[]," * (MANIFEST_BYTES // 3 - 1) + b"1]",
+        lambda: b'{"classes":[' + b'"",' * (MANIFEST_BYTES // 4) + b'""]}',
+        lambda: b'"' + b'\\"' * (MANIFEST_BYTES // 2 - 1) + b'"',
+        lambda: b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        lambda: b"[" * (3 * MANIFEST_BYTES),
     ],
     ids=["brackets", "lists", "texts", "quotes", "deep", "200 MB"],
 )
 def test_a_manifest_that_would_take_memory_is_refused_before_it_is_parsed(
-    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    data = make()
     monkeypatch.setattr("json.loads", lambda *_: pytest.fail("it was parsed"))
     with pytest.raises(InvalidManifest, match="not a manifest: it"):
         Manifest.from_bytes(data)
 
 
-def test_such_a_manifest_costs_a_name_at_a_remote_and_no_other(tmp_path: Path) -> None:
+def test_such_a_manifest_costs_a_name_at_a_remote_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = b"[" + b"[]," * (1 << 20) + b"1]"
     name = Digest("blake3", blake3(data).hexdigest())
     with contextlib.closing(Workspace.create(tmp_path / "team")) as workspace:
@@ -225,7 +229,7 @@ def test_such_a_manifest_costs_a_name_at_a_remote_and_no_other(tmp_path: Path) -
         move = {**json.loads(entry.read_bytes()), "manifest": str(name)}
         write(tmp_path / "team/refs/team/bad/latest/00000001.json", json.dumps(move).encode())
     typed("init", tmp_path / "mine")
-    os.chdir(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
     typed("remote", "add", "team", tmp_path / "team")
     done: Typed = typed("fetch", "team")
     assert "team/bad" in done.out + done.err

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.program import zoo
 
 TUNED = "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0", "--yes")
@@ -29,10 +30,17 @@ def no_waiting() -> Iterator[None]:
     signal.alarm(0)
 
 
+@pytest.fixture(scope="module")
+def pushed(toy_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `team` copies."""
+    root = tmp_path_factory.mktemp("pushed") / "team"
+    assert zoo("--home", toy_zoo, "push", TUNED, "--to", root).code == 0
+    return root
+
+
 @pytest.fixture
-def team(toy: Run, tmp_path: Path) -> Path:
-    assert toy("push", TUNED, "--to", tmp_path / "team").code == 0
-    return tmp_path / "team"
+def team(pushed: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(pushed, tmp_path / "team")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,21 +23,32 @@ UMASKS = (0o000, 0o002, 0o022, 0o027, 0o077)
 MODES = (0o2775, 0o3775, 0o2770, 0o775)
 SOME = [(0o022, 0o022, 0o2775), (0o002, 0o077, 0o3775)]
 MORE = [case for case in product(UMASKS, UMASKS, MODES) if case not in SOME]
+HOMES: dict[int, Path] = {}
+"""Zoos of users with a umask of 022."""
 PRUNE = ("--keep", "0", "--grace", "0", "--yes")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can work as other users")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imported() -> None:
-    """All modules that are needed: other users may not be able to read them where they lie."""
+def imported() -> Iterator[None]:
+    """All modules that are needed: other users may not be able to read them where they lie.
+
+    And what the zoos of users are copied from.
+    """
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(User, "do", lambda _, work: work())
+        for number in (1, 2):
+            HOMES[number] = member(Path(folder), number, copied=False).home.rename(
+                Path(folder) / f"made{number}"
+            )
         ann, bob = (member(Path(folder), number) for number in (1, 2))
         work_together(shared(Path(folder), 0o755), ann, bob)
         ann.zoo(("show", "u1/nett"), ("push", "u2/net", "--to", "nowhere"))
         patch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
         work_in_one(Path(folder) / "far", ann, ann)
+        patch.undo()
+        yield
 
 
 @pytest.fixture
@@ -48,9 +60,14 @@ def base() -> Iterator[Path]:
         yield base
 
 
-def member(base: Path, number: int, umask: int = 0o022, groups: tuple[int, ...] = (TEAM,)) -> User:
+def member(base: Path, number: int, umask: int = 0o022, *, copied: bool = True) -> User:
     """A user with a zoo that has a checkpoint and a fine-tune of it."""
-    user = User(61_000 + number, base / f"user{number}", umask, groups)
+    user = User(61_000 + number, base / f"user{number}", umask, (TEAM,))
+    if copied and umask == 0o022:
+        shutil.copytree(HOMES[number], user.home)
+        for path in (user.home, *user.home.rglob("*")):
+            os.chown(path, user.id, user.id)
+        return user
     user.home.mkdir()
     os.chown(user.home, user.id, user.id)
     return filled(user, number)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes import warm
+from fakes.spawned import warm_processes  # noqa: F401 - a fixture
 
 from zoo import plugins
 from zoo.domain.catalog import CatalogEntry
@@ -27,14 +26,7 @@ print(list(_traced([("timm", "test_vit"), ("timm", "test_resnet")])))
 """
 
 
-@pytest.fixture(autouse=True)
-def warm_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Those that tracing starts have torch already."""
-    for name, value in warm.environment().items():
-        monkeypatch.setenv(name, value)
-    multiprocessing.set_executable(str(warm.server().python))
-    yield
-    multiprocessing.set_executable(sys.executable)
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 
 @pytest.fixture

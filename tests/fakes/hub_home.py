@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def own_hub(
     monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(harnesses), raising=False)
     # The hub here takes large files by Git LFS.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    # Nor does it speak TLS: each new client would read all certificates of the machine.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
     huggingface_hub.close_session()
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)

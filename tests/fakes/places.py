@@ -7,12 +7,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
+from zoo import plugins
 from zoo.store import Store
 from zoo.store.retry import Retrying
+from zoo.testing.memory import MemoryBackend
 from zoo_bucket.bucket import BucketBackend
 
-__all__ = ["BucketPlace", "FolderPlace", "Place", "ago", "flip", "mirror", "write"]
+__all__ = [
+    "BucketPlace",
+    "FolderPlace",
+    "MemoryPlace",
+    "Place",
+    "ago",
+    "everywhere",
+    "flip",
+    "mirror",
+    "write",
+]
 
+everywhere = pytest.mark.parametrize("place", ["folder", "memory", "bucket"], indirect=True)
+"""For tests that meet a bucket in the quick suite, too."""
 FOLDERS = ("objects", "encoded", "manifests", "encoded-manifests", "refs", "pruned")
 
 
@@ -84,6 +100,38 @@ class FolderPlace:
 
     def age(self, name: str, at: datetime) -> None:
         os.utime(self.root / name, (at.timestamp(), at.timestamp()))
+
+
+class MemoryPlace:
+    """A store that can do no more than a backend must, as one in a bucket."""
+
+    location = "memory://zoo"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._backend = MemoryBackend(self.location)
+        remote = plugins.remote
+        monkeypatch.setattr(plugins, "remote", lambda k: self if k == "memory" else remote(k))
+        Store.connect(self._backend, create=True)
+        self.remote = Store(Retrying(self._backend, pause=lambda _: None))
+
+    def connect(self, location: str, *, create: bool) -> MemoryBackend:
+        """The backend, as a plugin gives it."""
+        return self._backend
+
+    def names(self, *folders: str) -> list[str]:
+        return sorted(file.name for folder in folders for file in self._backend.list(f"{folder}/"))
+
+    def read(self, name: str) -> bytes:
+        return b"".join(self._backend.open(name))
+
+    def plant(self, name: str, data: bytes) -> None:
+        self._backend.put(name, [data])
+
+    def lose(self, name: str) -> None:
+        self._backend.delete(name)
+
+    def age(self, name: str, at: datetime) -> None:
+        self._backend._kept[name] = self.read(name), at
 
 
 class BucketPlace:

@@ -26,7 +26,7 @@ import time
 from functools import cache
 from pathlib import Path
 from subprocess import PIPE
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 __all__ = ["environment", "popen", "run"]
@@ -44,47 +44,49 @@ PRELOAD = (
 
 
 class Server:
-    """The warm process, and the stand-in for the interpreter that goes with it.
+    """The warm process, and the stand-in for the interpreter that goes with it. All workers of a
+    session have one together, started by the first that needs it; it ends with the session.
 
     Attributes:
         address: Where it listens.
         python: An executable that takes the place of ``sys.executable``.
+        pid: Its process id.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, session: int) -> None:
         self.address = folder / "socket"
         self.python = folder / "python"
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.address.exists():
+                self._start(folder, session)
+        self.pid = int((folder / "pid").read_text())
+
+    def _start(self, folder: Path, session: int) -> None:
         self.python.write_text(f"#!{sys.executable} -SE\n" + Path(__file__).read_text())
         self.python.chmod(0o755)
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(self.address)],
+        process = subprocess.Popen(
+            [sys.executable, __file__, "serve", str(self.address), str(session)],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HOME": str(folder)},
             stdin=subprocess.DEVNULL,
         )
+        (folder / "pid").write_text(str(process.pid))
         while not self.address.exists():
-            assert self._process.poll() is None
+            assert process.poll() is None
             time.sleep(0.01)
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def close(self) -> None:
-        """End it, and what it started."""
-        self._process.kill()
-        self._process.wait()
+        process.returncode = 0  # it is not waited for: Python need not warn of that
 
 
 @cache
 def server() -> Server:
-    """The one of this process, started when it is needed first."""
-    folder = TemporaryDirectory(prefix="warm-", ignore_cleanup_errors=True)
-    started = Server(Path(folder.name))
-    atexit.register(folder.cleanup)
-    atexit.register(started.close)
-    return started
+    """The one of this session, started when it is needed first."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if not run:
+        return Server(Path(mkdtemp(prefix="warm-")), os.getpid())
+    folder = Path(gettempdir()) / f"warm-{run}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return Server(folder, os.getppid())
 
 
 def environment() -> dict[str, str]:
@@ -147,10 +149,11 @@ def _is_open(number: int) -> bool:
     return True
 
 
-def serve(address: str) -> None:
-    """Fork for each request, until killed or left alone by whoever started this."""
+def serve(address: str, session: int) -> None:
+    """Fork for each request, as long as the process ``session`` lives."""
     import gc
     import importlib
+    import shutil
 
     for name in PRELOAD:
         importlib.import_module(name)
@@ -161,8 +164,7 @@ def serve(address: str) -> None:
         listening.bind(address + "-")
         listening.listen(32)
         Path(address + "-").rename(address)
-        parent = os.getppid()
-        while os.getppid() == parent:
+        while Path(f"/proc/{session}").exists():
             if not select.select([listening], [], [], 1.0)[0]:
                 continue
             client, _ = listening.accept()
@@ -170,6 +172,7 @@ def serve(address: str) -> None:
                 listening.close()
                 _look_after(client)
             client.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def _look_after(client: socket.socket) -> None:
@@ -296,6 +299,6 @@ def _run(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2])
+        serve(sys.argv[2], int(sys.argv[3]))
     else:
         stand_in(os.environ[ADDRESS])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, store_checkpoint, tensors
 from fakes.clock import earlier
-from fakes.places import BucketPlace, FolderPlace, Place, ago, mirror
+from fakes.places import BucketPlace, FolderPlace, Place, ago, everywhere, mirror
 
 from zoo.codec.header import Codec, read_header
 from zoo.domain.digest import Digest
@@ -50,6 +51,7 @@ def test_what_names_lead_to_stays(zoo: Workspace, place: Place) -> None:
     assert place.names("objects", "manifests") == before
 
 
+@everywhere
 def test_a_deleted_name_goes_with_what_only_it_needed(zoo: Workspace, place: Place) -> None:
     values = tensors()
     kept = add_checkpoint(zoo, NAME, values)
@@ -113,6 +115,7 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     assert zoo.registry.ref(ref) == digest
 
 
+@everywhere
 def test_young_files_are_spared_with_all_they_need(zoo: Workspace, place: Place) -> None:
     digest = add_checkpoint(zoo, NAME)
     zoo.delete(Reference.parse(NAME))
@@ -170,16 +173,24 @@ def test_leftovers_of_killed_writers_go(place: Place) -> None:
     assert place.names("tmp") == []
 
 
-@pytest.fixture
-def deltas(zoo: Workspace, place: Place, tmp_path: Path) -> Place:
-    """A remote with a base, and what was fine-tuned from it as a delta."""
-    mine = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo with a base, and what was fine-tuned from it."""
+    mine = Workspace.create(tmp_path_factory.mktemp("deltas") / "mine")
     values = tensors()
     base = add_checkpoint(mine, OTHER, values)
     conv = "layer1.0.conv.weight"
     parent = Parent(manifest=base, relation="finetune", ref=OTHER)
     tuned = {**values, conv: values[conv] * values[conv].dtype.type(1.0001)}
     add_checkpoint(mine, NAME, tuned, parents=(parent,))
+    mine.close()
+    return mine.root
+
+
+@pytest.fixture
+def deltas(family: Path, zoo: Workspace, place: Place, tmp_path: Path) -> Place:
+    """A remote with a base, and what was fine-tuned from it as a delta."""
+    mine = Workspace(shutil.copytree(family, tmp_path / "mine"))
     for name in (OTHER, NAME):
         push(mine, name, place.location, smallest=True)
     return place
@@ -211,6 +222,7 @@ def test_the_base_of_a_young_delta_stays(deltas: Place) -> None:
     assert verify(deltas.remote).damages == ()
 
 
+@everywhere
 def test_delete_prune_and_push_again(deltas: Place, tmp_path: Path) -> None:
     for ref in list(deltas.remote.refs()):
         append_deletion(deltas.remote, ref)
@@ -251,6 +263,7 @@ def test_what_was_not_shown_is_not_deleted(zoo: Workspace, place: Place) -> None
     assert place.names("objects", "manifests") == before
 
 
+@everywhere
 def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:
     store_checkpoint(zoo.store)
     mirror(zoo.store, place)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.places import Place, flip, mirror
+from fakes.places import Place, everywhere, flip, mirror
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
@@ -28,15 +29,29 @@ from zoo.workspace import Workspace
 OLD, NAME, OTHER = "team/flowers (entry 1)", "team/flowers", "team/birds"
 
 
-@pytest.fixture
-def zoo(tmp_path: Path) -> Workspace:
-    """A name that moved once, and another that shares all but a bias with its newest value."""
-    workspace = Workspace.create(tmp_path / "zoo")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tests copy: `zoo`, and the folder of `deltas`."""
+    folder = tmp_path_factory.mktemp("verify")
+    make_zoo(folder / "zoo")
+    make_deltas(folder)
+    return folder
+
+
+def make_zoo(root: Path) -> None:
+    workspace = Workspace.create(root)
     values = tensors()
     add_checkpoint(workspace, NAME, tensors(1))
     add_checkpoint(workspace, NAME, values)
     add_checkpoint(workspace, OTHER, {**values, "fc.bias": values["fc.bias"] + 1})
-    return workspace
+    workspace.close()
+
+
+@pytest.fixture
+def zoo(made: Path, tmp_path: Path) -> Workspace:
+    """A name that moved once, and another that shares all but a bias with its newest value."""
+    shutil.copytree(made / "zoo", tmp_path / "zoo", dirs_exist_ok=True)
+    return Workspace(tmp_path / "zoo")
 
 
 @pytest.fixture
@@ -46,10 +61,8 @@ def full(zoo: Workspace, place: Place) -> Place:
     return place
 
 
-@pytest.fixture
-def deltas(tmp_path: Path, place: Place) -> Place:
-    """A remote that holds a base as it is or standing alone, and a delta against it."""
-    mine = Workspace.create(tmp_path / "mine")
+def make_deltas(folder: Path) -> None:
+    mine = Workspace.create(folder / "mine")
     values = tensors()
     base = add_checkpoint(mine, OTHER, values)
     conv = "layer1.0.conv.weight"
@@ -58,8 +71,14 @@ def deltas(tmp_path: Path, place: Place) -> Place:
         mine, NAME, tuned, parents=(Parent(manifest=base, relation="finetune", ref=OTHER),)
     )
     for name in (OTHER, NAME):
-        push(mine, name, str(tmp_path / "team"), smallest=True)
-    mirror(Store.open(tmp_path / "team"), place)
+        push(mine, name, str(folder / "team"), smallest=True)
+    mine.close()
+
+
+@pytest.fixture
+def deltas(made: Path, place: Place) -> Place:
+    """A remote that holds a base as it is or standing alone, and a delta against it."""
+    mirror(Store.open(made / "team"), place)
     return place
 
 
@@ -96,9 +115,6 @@ def test_a_sound_store_has_no_damage(full: Place) -> None:
     ],
     ids=["last byte", "first byte", "truncated", "emptied", "longer", "deleted"],
 )
-@pytest.mark.parametrize(
-    "place", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
-)
 def test_harm_to_any_file_is_found(
     zoo: Workspace, full: Place, harm: Callable[[Place, str], object]
 ) -> None:
@@ -127,6 +143,7 @@ def users_of(zoo: Workspace) -> dict[str, set[str]]:
     return users
 
 
+@everywhere
 def test_all_who_need_an_object_are_named(zoo: Workspace, full: Place) -> None:
     """One name needs it twice: now, and by the value that it had before."""
     digest = shared_object(zoo)
@@ -172,6 +189,7 @@ def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None
     }
 
 
+@everywhere
 def test_encoded_objects_are_decoded_and_hashed(deltas: Place) -> None:
     forms = deltas.names("encoded")
     assert len(forms) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,21 @@ def weights(seed: int, step: float = 0.0) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Workspace:
-    """A base, its child, and the child's child."""
-    workspace = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `mine` copies."""
+    workspace = Workspace.create(tmp_path_factory.mktemp("encode") / "mine")
     base = add_checkpoint(workspace, BASE, weights(0))
     child = add_checkpoint(workspace, CHILD, weights(0, 1e-5), parents=(_parent(base),))
     add_checkpoint(workspace, GRANDCHILD, weights(0, 2e-5), parents=(_parent(child),))
-    return workspace
+    workspace.close()
+    return workspace.root
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path) -> Workspace:
+    """A base, its child, and the child's child."""
+    return Workspace(shutil.copytree(made, tmp_path / "mine"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, assert_sound, objects_in, tensors
-from fakes.places import FolderPlace, Place, ago, flip
+from fakes.places import FolderPlace, Place, ago, everywhere, flip
 
 from zoo.codec.header import Codec
 from zoo.codec.text import encode_text
@@ -45,10 +46,11 @@ class Killed(BaseException):
     """Ends whatever is under way."""
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Workspace:
-    """A base, its child, the child's child, and another child of the base."""
-    workspace = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tests copy: `mine`, and the folder of `team`."""
+    folder = tmp_path_factory.mktemp("encoded")
+    workspace = Workspace.create(folder / "mine")
     values = {f"stem.{number}.bias": array for number, array in enumerate(tensors().values())}
     made = {BASE: add_checkpoint(workspace, BASE, values)}
     for step, (name, parent) in enumerate([(CHILD, BASE), (GRANDCHILD, CHILD), (OTHER, BASE)]):
@@ -56,7 +58,17 @@ def mine(tmp_path: Path) -> Workspace:
         tuned["head.bias"] = values["stem.1.bias"]
         of = Parent(manifest=made[parent], relation="finetune", ref=parent)
         made[name] = add_checkpoint(workspace, name, tuned, parents=(of,))
-    return workspace
+    FolderPlace(folder / "team")
+    for name in (BASE, CHILD):
+        push(workspace, name, str(folder / "team"))
+    workspace.close()
+    return folder
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path) -> Workspace:
+    """A base, its child, the child's child, and another child of the base."""
+    return Workspace(shutil.copytree(made / "mine", tmp_path / "mine"))
 
 
 @pytest.fixture
@@ -66,11 +78,9 @@ def empty(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def team(mine: Workspace, empty: Place) -> Place:
+def team(made: Path, tmp_path: Path) -> Place:
     """One with the base and its child."""
-    for name in (BASE, CHILD):
-        push(mine, name, empty.location)
-    return empty
+    return FolderPlace(shutil.copytree(made / "team", tmp_path / "team"))
 
 
 def of(mine: Workspace, name: str) -> Digest:
@@ -110,6 +120,7 @@ def test_it_is_the_difference_from_the_parents(mine: Workspace, empty: Place) ->
     assert report.files == len(empty.names(*CONTENT))
 
 
+@everywhere
 def test_all_of_it_in_any_place(mine: Workspace, place: Place, tmp_path: Path) -> None:
     """Pushed, pulled, healed and pruned."""
     for name in (BASE, CHILD):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ from zoo.workspace import Workspace
 BASE, TUNED = "team/base", "team/flowers:v2"
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Workspace:
-    workspace = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tests copy: `mine`, and the folder of `place`."""
+    folder = tmp_path_factory.mktemp("fetch")
+    workspace = Workspace.create(folder / "mine")
     values = tensors()
     base = add_checkpoint(workspace, BASE, values)
     parent = Parent(manifest=base, relation="finetune", ref=BASE)
@@ -33,14 +36,20 @@ def mine(tmp_path: Path) -> Workspace:
         workspace, TUNED, tuned, parents=(parent,), metrics={"accuracy": 0.9},
         classes=("Daisy", "Rose", "Tulip"),
     )  # fmt: skip
-    return workspace
+    for name in (BASE, TUNED):
+        push(workspace, name, str(folder / "lab"))
+    workspace.close()
+    return folder
 
 
 @pytest.fixture
-def place(tmp_path: Path, mine: Workspace) -> Path:
-    for name in (BASE, TUNED):
-        push(mine, name, str(tmp_path / "lab"))
-    return tmp_path / "lab"
+def mine(made: Path, tmp_path: Path) -> Workspace:
+    return Workspace(shutil.copytree(made / "mine", tmp_path / "mine"))
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made / "lab", tmp_path / "lab")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,11 +24,18 @@ NAME = "team/flowers"
 KINDS = ("objects", "encoded", "manifests")
 
 
-@pytest.fixture
-def zoo(tmp_path: Path) -> Workspace:
-    workspace = Workspace.create(tmp_path / "mine")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `zoo` copies."""
+    workspace = Workspace.create(tmp_path_factory.mktemp("repair") / "mine")
     add_checkpoint(workspace, NAME)
-    return workspace
+    workspace.close()
+    return workspace.root
+
+
+@pytest.fixture
+def zoo(made: Path, tmp_path: Path) -> Workspace:
+    return Workspace(shutil.copytree(made, tmp_path / "mine"))
 
 
 @pytest.fixture
