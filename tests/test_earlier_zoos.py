@@ -52,7 +52,7 @@ def test_names_lead_where_they_led(
 ) -> None:
     before = {row["name"]: row["manifest"] for row in said["search"]}
     assert {"team/base", "team/tuned", "team/v1"} < before.keys()
-    monkeypatch.setattr("zoo.exchange.reindexing.index_local", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
     for made_again in (False, True):
         if made_again:
             zoo("reindex").done()
