@@ -131,6 +131,17 @@ def test_very_many_rows_count_as_more_than_their_pixels(
     assert say("predict", BASE, tower).failed("is 1 x 5000 pixels; the limit is 30,000 in total")
 
 
+def test_what_would_grow_too_large_is_not_resized(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory is left, the system gives it: nothing else would stop that."""
+    narrow = tmp_path / "narrow.png"
+    Image.new("L", (500, 1)).save(narrow)
+    monkeypatch.setattr("zoo.backbones.preprocess.RESIZED_PIXELS", 1_000_000)
+    said = say("predict", BASE, narrow)
+    assert said.failed("is 500 x 1 pixels: resized for the network it would have")
+
+
 def test_whatever_a_decoder_raises_costs_that_image(home: Path, tmp_path: Path) -> None:
     """Rows of half a gigabyte: Pillow has no number for that, and says that memory is missing."""
     wide = tmp_path / "wide.png"
