@@ -379,6 +379,7 @@ def test_a_file_of_another_sha256_that_is_said_to_be_its_origin_is_not_called_pr
     "change",
     [
         lambda raw: raw["weights"][0].update(size=2**62),
+        lambda raw: raw["weights"][0].update(size=9),
         lambda raw: by_name(raw, CONV).update(nbytes=2**62),
         lambda raw: by_name(raw, CONV).update(offset=2**62),
         lambda raw: by_name(raw, CONV).update(shape=[2**62]),
