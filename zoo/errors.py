@@ -162,13 +162,19 @@ class UnknownName(NotFound):
 
 
 class MissingObject(NotFound):
-    """The store lacks an object or manifest that something refers to."""
+    """The store lacks an object or manifest that something refers to, or has it only ``encoded``,
+    as a push sends it: pulled from there it is decoded.
+    """
 
     usual = "pull it again from a remote with an intact copy, or: zoo verify --repair --from REMOTE"
 
-    def __init__(self, kind: str, digest: str, where: str) -> None:
+    def __init__(self, kind: str, digest: str, where: str, *, encoded: bool = False) -> None:
         self.kind, self.digest, self.where = kind, digest, where
-        super().__init__(f"{kind} {digest} is missing from {where}")
+        found, hint = "is missing from", None
+        if encoded:
+            found = "is, as a push sends it, only encoded in"
+            hint = f"in another zoo, which decodes it: zoo pull NAME --from {quote(where)}"
+        super().__init__(f"{kind} {digest} {found} {where}", hint=hint)
 
 
 class Invalid(ZooError):

@@ -16,7 +16,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
-from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
+from zoo.lookup.runs import CACHE, RUNS, Run, caches, find_run, list_runs
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -718,8 +718,10 @@ class Zoo:
         """
         from zoo.finetune.run import find_lr
 
-        with for_all_of(self.workspace.root, CACHE):
-            return find_lr(self.workspace, base, recipe, device=device, progress=self.progress)
+        with caches(self.workspace) as folder:
+            return find_lr(
+                self.workspace, base, recipe, folder, device=device, progress=self.progress
+            )
 
     def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest.

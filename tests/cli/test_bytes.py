@@ -226,6 +226,23 @@ def test_in_a_bucket_sizes_are_compared_and_that_is_said(
     assert typed("push", TUNED, "--to", s3, "--json").json["shared_read"] is False
 
 
+def test_what_a_zoo_has_only_encoded_is_to_be_pulled_from_it(
+    mine: Family, team: Path, theirs: Path, tmp_path: Path
+) -> None:
+    """Somebody pushed to it: nothing is missing, and no other remote need have it."""
+    typed("init", team)
+    for name in (BASE, TUNED):
+        typed("push", name, "--to", team)
+    typed("--home", team, "reindex")
+    done = typed("--home", team, "push", TUNED, "--to", tmp_path / "far")
+    assert done.code == 1
+    told, helps, *_ = done.err.splitlines()
+    assert f"object {mine.conv(TUNED)} is, as a push sends it, only encoded in {team}" in told
+    assert helps.endswith(f"zoo pull NAME --from {team}")
+    arrives(TUNED, team, theirs)
+    assert typed("--home", theirs, "push", TUNED, "--to", tmp_path / "far").code == 0
+
+
 # A pull
 
 
@@ -362,6 +379,7 @@ def test_a_file_of_another_sha256_that_is_said_to_be_its_origin_is_not_called_pr
     "change",
     [
         lambda raw: raw["weights"][0].update(size=2**62),
+        lambda raw: raw["weights"][0].update(size=9),
         lambda raw: by_name(raw, CONV).update(nbytes=2**62),
         lambda raw: by_name(raw, CONV).update(offset=2**62),
         lambda raw: by_name(raw, CONV).update(shape=[2**62]),

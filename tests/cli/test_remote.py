@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from zoo.domain.limits import ENTRY_BYTES
 from zoo.workspace import Workspace
 
 TUNED = "team/digits"
@@ -95,3 +96,12 @@ def test_a_move_that_nobody_could_read_is_not_made(
     done = run("tag", TUNED, "team/new")
     assert (done.code, "at most 65536" in done.err) == (1, True)
     assert not (home / "refs/team/new").exists()
+
+
+def test_a_move_of_more_bytes_than_any_has_is_not_read(run: Run, home: Path) -> None:
+    path = home / f"refs/{TUNED}/latest/00000001.json"
+    entry = path.read_bytes()
+    path.unlink()
+    path.write_bytes(entry + b" " * ENTRY_BYTES)
+    done = run("verify")
+    assert (done.code, f"at most {ENTRY_BYTES} bytes" in done.out) == (1, True)

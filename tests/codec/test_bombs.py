@@ -166,6 +166,20 @@ def test_what_is_decoded_is_never_held_whole(command: str, tmp_path: Path) -> No
     assert left == []
 
 
+def test_what_is_far_larger_than_its_checkpoint_uses_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small the manifest says that it is, an object could be of 8 GB."""
+    used = 4 * CHUNK_WORDS
+    digest = hostile(tmp_path / "team", form(2 * used, CHUNK_WORDS), claims=used)
+    monkeypatch.setattr("zoo.store.encoded.OBJECT_SLACK", used // 2)
+    monkeypatch.setattr("zoo.codec.frame.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    done = typed("--home", tmp_path / "mine", *line_of("pull", tmp_path))
+    assert done.code == 1
+    assert f"encoded object {digest}" in done.err
+    assert f"at most {used + used // 2} bytes" in done.err
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(TRUE))
 @pytest.mark.parametrize("command", ["pull", "verify", "repair"])

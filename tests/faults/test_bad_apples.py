@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import FLAT
 from zoo.domain.reference import Reference
 from zoo.store import Store
+from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.workspace import Workspace
 
@@ -293,3 +295,27 @@ def test_an_entry_that_is_no_file_says_what_lies_there(
     kind = request.node.callspec.id
     assert error["message"] == f"{path} is damaged: expected a file, found {kind}"
     assert (error["code"], f"ls -l {path}" in error["hint"]) == ("not_afile", True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 0), (errno.EIO, 1)])
+def test_what_the_system_says_of_one_file_costs_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """A plugin's backend may pass it on as it is. A disk that fails is another matter."""
+    team = Store.create(tmp_path / "team")
+    for name in (GOOD, BAD):
+        append(team, Reference.parse(name), store_checkpoint(team), "x")
+    home = tmp_path / "mine"
+    zoo("init", home).done()
+    zoo("--home", home, "remote", "add", "team", team.root).done()
+    opened = FolderBackend.open
+
+    def fail(backend: FolderBackend, key: str, *more: Any) -> Any:
+        if BAD in key:
+            raise OSError(number, os.strerror(number), key)
+        return opened(backend, key, *more)
+
+    monkeypatch.setattr(FolderBackend, "open", fail)
+    fetched = zoo("--home", home, "fetch", "team")
+    assert (fetched.code, os.strerror(number) in fetched.err) == (code, True)
+    assert names(home) == (set() if code else {GOOD})

@@ -158,7 +158,7 @@ STATEMENTS = {
 }
 
 
-QUICK = ("no version's table", "no table", "no column", "bad JSON", "bad digest", "not UTF-8",
+QUICK = ("no version's table", "no terms", "no column", "other JSON", "bad digest", "not UTF-8",
          "not a number", "no checkpoint")  # fmt: skip
 
 

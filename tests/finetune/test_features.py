@@ -166,6 +166,7 @@ def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_p
 READER = """
 import os, sys, torch, zoo
 from pathlib import Path
+from zoo.domain.recipe import Recipe
 root = Path(sys.argv[1])
 home, data = root / "zoo", root / "drawings"
 
@@ -184,6 +185,10 @@ for name in ("owner", "reader"):  # what the first has imported, the other need 
         z.export("team/base", root / "out" / name)
         made = z.features("team/base", data, root / "out" / f"{name}.safetensors", device="cpu")
         assert made.images == 6
+        plan = Recipe(data=str(data), freeze="layer4", strategy="partial", image_size=32)
+        assert len(z.find_lr(plan, "team/base", device="cpu").rates) > 9
+    if name == "owner":
+        assert [*(home / "cache/crossings").iterdir()]
 assert held() == before
 """
 

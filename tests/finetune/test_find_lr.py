@@ -108,7 +108,7 @@ def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
     def tried(phase: str, lr: float) -> LRCurve:
         recipe = Recipe(data=str(shapes), strategy="gradual", phases=(phase, "none:1"), lr=lr,
                         image_size=32)  # fmt: skip
-        return find_lr(workspace, base, recipe, device="cpu")
+        return find_lr(workspace, base, recipe, workspace.root / "cache", device="cpu")
 
     own, other = tried("all:1@1e-4", 1e-2), tried("all:1@1e-4", 1e-1)
     assert own == other

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from fakes.bombs import IMAGES, LARGE_IMAGES, WEIGHTS
 from fakes.bounded import bounded
 from fakes.places import write
@@ -16,8 +17,12 @@ from fakes.program import Said
 from fakes.program import zoo as say
 from fakes.strangers import BASE
 from PIL import Image
+from safetensors.torch import save_file
 
+from zoo.errors import InvalidWeights
+from zoo.exchange.pickles import check_pickled
 from zoo.store import Store
+from zoo.store.header import read_header
 
 OFTEN = ("a size of 4,000 digits", "500 sizes of 4,000 digits", "an expanded tensor",
          "a tensor of the device meta", "a compressed pickle", "tuples of tuples")  # fmt: skip
@@ -50,6 +55,19 @@ def test_some_weights(home: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_all_weights(home: Path, tmp_path: Path) -> None:
     check_weights(written(tmp_path, WEIGHTS, ".pth"))
+
+
+def test_tensors_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many as in the files above, other limits are met first."""
+    state = {name: torch.zeros(1) for name in "abc"}
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save(state, tmp_path / "a.pth")
+    for place in ("zoo.store.header.TENSORS", "zoo.exchange.pickles.TENSORS"):
+        monkeypatch.setattr(place, 2)
+    with pytest.raises(InvalidWeights, match="more than 2 tensors"):
+        read_header(tmp_path / "a.safetensors")
+    with pytest.raises(InvalidWeights, match="more than 2 tensors"):
+        check_pickled(tmp_path / "a.pth")
 
 
 MANIFESTS = (
@@ -129,6 +147,17 @@ def test_very_many_rows_count_as_more_than_their_pixels(
     Image.new("L", (1, 5000)).save(tower)
     monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 30_000)
     assert say("predict", BASE, tower).failed("is 1 x 5000 pixels; the limit is 30,000 in total")
+
+
+def test_what_would_grow_too_large_is_not_resized(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory is left, the system gives it: nothing else would stop that."""
+    narrow = tmp_path / "narrow.png"
+    Image.new("L", (500, 1)).save(narrow)
+    monkeypatch.setattr("zoo.backbones.preprocess.RESIZED_PIXELS", 1_000_000)
+    said = say("predict", BASE, narrow)
+    assert said.failed("is 500 x 1 pixels: resized for the network it would have")
 
 
 def test_whatever_a_decoder_raises_costs_that_image(home: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from zoo.store import Store
 from zoo.store.files import add_file
 
 UNSAFE = ("torch.py", "sitecustomize.py", ".bashrc", "evil.pth", "x.so", "x.pyd", "Makefile",
-          "conftest.py", "LICENSE.py", "a.PY", "run", "pyproject.toml")  # fmt: skip
+          "conftest.py", "LICENSE.py", "a.PY", "run", "pyproject.toml",
+          ".eslintrc.json")  # fmt: skip
 NOWHERE = ("CON.txt", "nul", "AUX.json", "lpt1.md", "a.txt.", "a ", "a?.txt", "a\nb.txt")
 SAFE = (
     "LICENSE",

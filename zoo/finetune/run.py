@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 from zoo.backbones.freeze import freeze
 from zoo.domain.progress import Progress, silent
@@ -164,7 +165,7 @@ def _run(
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
-    loaders = _loaders(workspace, prepared, journal.remark)
+    loaders = _loaders(workspace.root / CACHE, prepared, journal.remark)
     # After the network was made: its head is the same in all ranks, its dropout is not.
     ranks.seed(prepared.recipe.seed)
     if saved:
@@ -187,14 +188,14 @@ def _run(
 
 
 def _loaders(
-    workspace: Workspace, prepared: Prepared, remark: Callable[[str], None]
+    folder: Path, prepared: Prepared, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
     """What freezes so many units, and gives the loaders for that: kept until others are made."""
 
     @lru_cache(maxsize=1)
     def loaders(boundary: int) -> Loaders:
         freeze(prepared.model, prepared.hierarchy, boundary)
-        parts = make_loaders(prepared, boundary, workspace.root / CACHE / "crossings")
+        parts = make_loaders(prepared, boundary, folder / "crossings")
         remark(parts.remark)
         remark(not_synced(prepared))
         return parts
@@ -242,20 +243,22 @@ def find_lr(
     workspace: Workspace,
     base: str,
     recipe: Recipe,
+    folder: Path,
     *,
     device: str = "auto",
     progress: Progress = silent,
 ) -> LRCurve:
-    """Try learning rates for the first phase of ``recipe``; nothing is kept.
+    """Try learning rates for the first phase of ``recipe``; nothing is kept, but caches in
+    ``folder``.
 
     Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
     """
     ranks, device = join(pick_device(device))
-    prepared = prepare(workspace, base, recipe, device, progress, ranks)
+    prepared = prepare(workspace, base, recipe, device, progress, ranks, folder=folder)
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
-    parts = _loaders(workspace, prepared, lambda _: None)(boundary)
+    parts = _loaders(folder, prepared, lambda _: None)(boundary)
     if prepared.recipe.strategy == "lp-ft":
         ranks.on_main(lambda: probe_heads(prepared, parts))
     ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))

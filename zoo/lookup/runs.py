@@ -11,9 +11,12 @@ runs/20261124-211503-481516/
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
@@ -22,9 +25,10 @@ from zoo.errors import Corrupt, Invalid, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
+from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
-__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "find_run", "list_runs"]
+__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "caches", "find_run", "list_runs"]
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
@@ -164,3 +168,14 @@ def find_run(workspace: Workspace, name: str) -> Run:
 def _folders(workspace: Workspace) -> list[Path]:
     home = workspace.root / RUNS
     return [path for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
+
+
+@contextmanager
+def caches(workspace: Workspace) -> Iterator[Path]:
+    """The folder of what can be computed again: a temporary one where the zoo may only be read."""
+    if os.access(workspace.root, os.W_OK):
+        with for_all_of(workspace.root, CACHE):
+            yield workspace.root / CACHE
+    else:
+        with TemporaryDirectory(prefix="zoo-") as folder:
+            yield Path(folder)

@@ -433,7 +433,8 @@ class Store(Refs):
                 sync(self.backend)
 
     def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
-        return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend))
+        encoded = kind == "objects" and not self.missing("encoded", [digest])
+        return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend), encoded=encoded)
 
 
 def _checked(

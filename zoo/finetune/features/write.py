@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +25,8 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.ranks.ranks import pick_device
-from zoo.lookup.runs import CACHE
+from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
-from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
 __all__ = ["Features", "write_features"]
@@ -122,16 +119,14 @@ def _dataset(
     workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
 ) -> Dataset:
     """All images: nothing is trained, so nothing is held out."""
-    # A zoo that may only be read keeps nothing of which images are in order.
-    writable = os.access(workspace.root, os.W_OK)
-    with for_all_of(workspace.root, CACHE) if writable else nullcontext():
+    with caches(workspace) as folder:
         return open_dataset(
             data,
             task=task,
             validation_share=0,
             test_share=0,
             skip_bad=skip_bad,
-            cache=workspace.root / CACHE / "images" if writable else None,
+            cache=folder / "images",
             progress=progress,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -101,14 +102,19 @@ def prepare(
     progress: Progress,
     ranks: Ranks = ALONE,
     known_as: str = "",
+    *,
+    folder: Path | None = None,
 ) -> Prepared:
-    """Load, read and check all that ``recipe`` needs; what is checked quickly comes first."""
+    """Load, read and check all that ``recipe`` needs; what is checked quickly comes first.
+
+    Caches lie in ``folder``, or in the zoo.
+    """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
     _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
-        dataset = _dataset(workspace, recipe, progress)
+        dataset = _dataset(folder or workspace.root / CACHE, recipe, progress)
     # Absolute: it is recorded, and a rerun may begin in another folder.
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     planned = _planned(known, recipe, dataset.classes)
@@ -147,7 +153,7 @@ def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
         unit_named(hierarchy, recipe.at, also=("head", "auto"))
 
 
-def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Dataset:
+def _dataset(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
     return open_dataset(
         recipe.data,
         task=next((task for task in TASKS if task == recipe.task), None),
@@ -157,7 +163,7 @@ def _dataset(workspace: Workspace, recipe: Recipe, progress: Progress) -> Datase
         group_by=recipe.group_by,
         split_copies=recipe.duplicates == "apart",
         skip_bad=recipe.skip_bad,
-        cache=workspace.root / CACHE / "images",
+        cache=folder / "images",
         progress=progress,
     )
 
