@@ -11,6 +11,7 @@ percentile bootstrap).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -57,6 +58,7 @@ LEAST_SHARE = 1e-6
 """Of the images, for a label that all or none of them have: its logit stays finite."""
 
 
+@cache  # many classes and confusions are of as many images
 def wilson(count: int, of: int) -> tuple[float, float]:
     """The interval of the share ``count`` of ``of``."""
     low, high = binomtest(count, of).proportion_ci(method="wilson")
