@@ -2,7 +2,8 @@
 
 An interval is the one of 95 % that the number of test images allows.
 
-A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1.
+A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1;
+F1 of a class and means over classes are made of such.
 For figures without a formula, images are drawn again, with replacement, and the figure is taken
 anew, a thousand times; the interval leaves out a fortieth of the results at each end (the
 percentile bootstrap).
@@ -33,8 +34,10 @@ __all__ = [
     "average_precisions",
     "bootstrapped",
     "counted",
+    "f1",
     "f1s",
     "mean_of_known",
+    "mean_with_interval",
     "r2s",
     "warning",
     "wilson",
@@ -63,6 +66,29 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     """The interval of the share ``count`` of ``of``."""
     low, high = binomtest(count, of).proportion_ci(method="wilson")
     return float(low), float(high)
+
+
+def f1(hits: int, said: int, true: int) -> tuple[float, float, float]:
+    """F1 of a class, and its interval.
+
+    It is 2J / (1 + J) of the share J that the right ones have of all that are said or true: so are
+    the ends.
+    """
+    either = said + true - hits
+    low, high = (2 * end / (1 + end) for end in wilson(hits, either))
+    return 2 * hits / (said + true), low, high
+
+
+def mean_with_interval(figures: Array) -> Array:
+    """The mean (3,) of independent figures (K, 3), each with its interval: what they are off by is
+    summed as variances are (Zou and Donner, Statistics in Medicine 27 (2008), "MOVER").
+    """
+    if not len(figures):
+        return np.zeros(3)
+    middle, low, high = figures.T
+    mean, count = middle.mean(), len(figures)
+    below, above = (np.sqrt(np.square(middle - end).sum()) / count for end in (low, high))
+    return np.array([mean, max(mean - below, 0.0), min(mean + above, 1.0)])
 
 
 def bootstrapped(figures: Figures, count: int) -> tuple[Array, Array]:

@@ -124,22 +124,20 @@ def _classes(measured: Measured) -> Made:
     present = np.flatnonzero(np.bincount(true, minlength=number)).tolist()
     pair = _one_hot(said, number)[:, present], _one_hot(true, number)[:, present]
 
-    def figures(times: Array) -> Array:
+    def macro(times: Array) -> Array:
         hits, said_so, is_so = i.counted(*pair, times)
-        absent = is_so == 0
-        f1 = i.f1s(hits, said_so, is_so)
-        recall = np.where(absent, np.nan, hits / np.maximum(is_so, 1))
-        macro = i.mean_of_known(np.where(absent, np.nan, f1))
-        return np.vstack([i.mean_of_known(recall), macro, f1])
+        f1 = np.where(is_so == 0, np.nan, i.f1s(hits, said_so, is_so))
+        return i.mean_of_known(f1)[None]
 
     metrics = _share("accuracy", int((said == true).sum()), count)
     if number > TOP:
         best = (outputs.topk(TOP, dim=1).indices == targets[:, None]).any(dim=1)
         metrics |= _share(f"top{TOP}_accuracy", int(best.sum()), count)
-    values = _drawn(figures, count)
-    metrics |= _named("balanced_accuracy", values[0]) | _named("macro_f1", values[1])
     names = [measured.classes[index] for index in present]
-    return metrics, _by_class(names, i.counted(*pair, np.ones((1, count))), {"f1": values[2:]})
+    classes = _by_class(names, i.counted(*pair, np.ones((1, count))), {})
+    metrics |= _named("balanced_accuracy", _mean(classes, "recall"))
+    metrics |= _macro_f1(classes, _drawn(macro, count)[0])
+    return metrics, classes
 
 
 def _labels(measured: Measured) -> Made:
@@ -156,17 +154,15 @@ def _labels(measured: Measured) -> Made:
         precision = i.average_precisions(outputs[:, present], targets[:, present], times)
         macro = i.mean_of_known(np.where(true == 0, np.nan, f1))
         overall = [times @ right / count, total, i.mean_of_known(precision), macro]
-        return np.vstack([*overall, f1[present], np.nan_to_num(precision)])
+        return np.vstack([*overall, np.nan_to_num(precision)])
 
-    values = _drawn(figures, count)
-    names = ("accuracy", "f1", "mean_average_precision", "macro_f1")
-    metrics: dict[str, float] = {}
-    for name, value in zip(names, values, strict=False):
-        metrics |= _named(name, value)
+    accuracy, f1, precision, macro, *by_label = _drawn(figures, count)
     hits, said, true = (each[present] for each in i.counted(*pair, np.ones((1, count))))
-    f1, precision = np.split(values[len(names) :], 2)
-    shown = [measured.classes[index] for index in present]
-    return metrics, _by_class(shown, (hits, said, true), {"f1": f1, "average_precision": precision})
+    names = [measured.classes[index] for index in present]
+    classes = _by_class(names, (hits, said, true), {"average_precision": by_label})
+    metrics = _named("accuracy", accuracy) | _named("f1", f1)
+    metrics |= _named("mean_average_precision", precision) | _macro_f1(classes, macro)
+    return metrics, classes
 
 
 def _numbers(measured: Measured) -> Made:
@@ -223,7 +219,7 @@ def _share(name: str, part: int, of: int) -> dict[str, float]:
 
 
 def _by_class(
-    names: Sequence[str], counts: tuple[Array, Array, Array], drawn: Mapping[str, Array]
+    names: Sequence[str], counts: tuple[Array, Array, Array], drawn: Mapping[str, Sequence[Array]]
 ) -> tuple[ByClass, ...]:
     """``counts`` are those of `counted` (K, 1), ``drawn`` more figures (K, 3) with intervals."""
     nothing = {f"precision{end}": None for end in ("", "_low", "_high")}
@@ -232,10 +228,25 @@ def _by_class(
         hits, said, true = (int(count[at, 0]) for count in counts)
         figures: dict[str, float | None] = {**_share("recall", hits, true)}
         figures |= _share("precision", hits, said) if said else nothing
+        figures |= _named("f1", i.f1(hits, said, true))
         for kind, values in drawn.items():
             figures |= _named(kind, values[at])
         found.append(ByClass(name=name, images=true, figures=figures))
     return tuple(found)
+
+
+def _mean(classes: Sequence[ByClass], name: str) -> Array:
+    """The mean (3,) of a figure over classes, with the interval that theirs make of it."""
+    ends = ("", "_low", "_high")
+    known = [[one.figures[f"{name}{end}"] or 0.0 for end in ends] for one in classes]
+    return i.mean_with_interval(np.array(known, np.float64).reshape(-1, 3))
+
+
+def _macro_f1(classes: Sequence[ByClass], drawn: Array) -> dict[str, float]:
+    # One class's false positive is another's miss, which draws of images see and the mean does not;
+    # where nothing is wrong, all draws are alike, and only the mean sees how few images there are.
+    middle, low, high = _mean(classes, "f1")
+    return _named("macro_f1", (middle, min(low, drawn[1]), max(high, drawn[2])))
 
 
 def _confusions(measured: Measured) -> Iterator[Confusion]:
