@@ -15,7 +15,7 @@ prints the advice below a traceback, as it does with notes, and the command line
     |   |-- InvalidWeights       a weights file that is damaged, unsafe, or of another network
     |   |-- InvalidFreeze        a freeze spec that this hierarchy does not have
     |   |-- InvalidImage         an image that is missing or unreadable
-    |   |-- InvalidData          a dataset that cannot be trained on
+    |   |-- InvalidData          a dataset that cannot be used
     |   `-- InvalidOption        an option out of range, or one that does not apply
     |-- Diverged                 a training whose loss is NaN or infinite
     |-- Conflict                 a name that moved, or is taken
@@ -224,7 +224,7 @@ class InvalidImage(Invalid):
 
 
 class InvalidData(Invalid):
-    """A dataset that cannot be trained on; ``problems`` lists every finding."""
+    """A dataset that cannot be trained or measured on; ``problems`` lists every finding."""
 
     def __init__(
         self, where: Path | str, problems: Sequence[str], *, hint: str | None = None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
+    from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.indexed import Reindexed
@@ -635,6 +636,47 @@ class Zoo:
         from zoo.backbones.predict import predict
 
         return predict(self.load(name), images, top=top, bad=bad)
+
+    def evaluate(
+        self,
+        name: str,
+        data: Path | str,
+        *,
+        against: str | None = None,
+        split: Literal["all", "train", "validation", "test"] | None = None,
+        skip_bad: bool = False,
+        out: Path | str | None = None,
+        force: bool = False,
+        batch_size: int = 32,
+        device: str = "auto",
+    ) -> Evaluation:
+        """Measure a checkpoint on labeled images, class by class; classes are matched by name.
+
+        Args:
+            name: The checkpoint.
+            data: What `finetune` takes.
+            against: Another checkpoint to measure on the same images, with a paired test.
+            split: Which of the images. None: the test split that the data has, or that the
+                checkpoint was tested on if it was trained on these very images; else all.
+            skip_bad: Skip and count images that cannot be read.
+            out: A folder to write ``report.json``, ``predictions.csv`` and, for classes,
+                ``confusion.csv`` and ``confusion.png`` into.
+            force: Replace a report that is there.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+
+        Raises:
+            InvalidData: It cannot be used, or none of its classes is one of the checkpoint's.
+            Unsupported: The checkpoint has no head, or does not take such images.
+            Conflict: The folder ``out`` has a report.
+        """
+        from zoo.finetune.evaluation import evaluate
+
+        return evaluate(
+            self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
+            out=Path(out) if out else None, force=force, batch_size=batch_size, device=device,
+            progress=self.progress,
+        )  # fmt: skip
 
     def features(
         self,

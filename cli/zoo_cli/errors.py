@@ -92,6 +92,6 @@ def _shown(error: e.ZooError) -> str:
         return ""
     shown, more = error.problems[:10], len(error.problems) - 10
     listed = "\n".join(f"  - {problem}" for problem in shown)
-    return f"{error.where} cannot be trained on:\n{listed}" + (
+    return f"{error.where} cannot be used:\n{listed}" + (
         f"\n  - and {more} more" if more > 0 else ""
     )

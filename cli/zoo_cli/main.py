@@ -11,7 +11,20 @@ from importlib.metadata import version
 import click
 
 from zoo.errors import DiskFull, ZooError
-from zoo_cli import compare, demo, maintain, remotes, runs, search, share, show, start, train, use
+from zoo_cli import (
+    compare,
+    demo,
+    evaluate,
+    maintain,
+    remotes,
+    runs,
+    search,
+    share,
+    show,
+    start,
+    train,
+    use,
+)
 from zoo_cli.command import HOME
 from zoo_cli.errors import STATUS, failure
 from zoo_cli.launch import in_turn
@@ -24,7 +37,7 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search show tree log best list-arch diff identify",
     "Share": "pull push fetch remote tag import export",
-    "Fine-tune and use": "finetune rerun runs predict features adapt",
+    "Fine-tune and use": "finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune reindex delete protect trust plugins",
 }
 """All commands, as they are listed."""
@@ -32,6 +45,7 @@ WORDS = {
     "delete": "remove rm",
     "delete --restore": "restore undelete",
     "diff": "compare",
+    "evaluate": "eval test validate",
     "fetch": "status",
     "finetune": "fit train",
     "import": "add",
@@ -93,7 +107,10 @@ def cli() -> None:
 
 
 cli.params.append(HOME)
-for module in (compare, demo, maintain, remotes, runs, search, share, show, start, train, use):
+MODULES = (
+    compare, demo, evaluate, maintain, remotes, runs, search, share, show, start, train, use
+)  # fmt: skip
+for module in MODULES:
     for command in module.__all__:
         cli.add_command(getattr(module, command))
 

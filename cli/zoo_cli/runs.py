@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_cli.command import command, group, open_zoo
+from zoo_cli.evaluate import print_report
 from zoo_cli.output import clean, print_json, scored, table
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def show(run: str, as_json: bool) -> None:
       zoo runs show last
     """
     shown = open_zoo().run(run)
-    lines = list(shown.lines())
+    lines, report = list(shown.lines()), shown.report()
     if as_json:
-        print_json({**shown.to_json(), "lines": lines})
+        print_json({**shown.to_json(), "lines": lines, "report": report})
         return
     click.echo(f"{shown.id}  {shown.status}  {clean(shown.base)} -> {clean(shown.save)}")
     if shown.error:
@@ -65,7 +66,9 @@ def show(run: str, as_json: bool) -> None:
         if line.get("kind") == "probe":
             click.echo(_probe(line))
     _figures(lines)
-    for path in sorted(shown.folder.glob("*.png")):
+    if report:
+        print_report(report)
+    for path in sorted([*shown.folder.glob("*.png"), *shown.folder.glob("*.csv")]):
         click.echo(clean(path))
     if shown.resumable:
         click.echo(f"resume it: zoo finetune --resume {shown.id}")

@@ -17,7 +17,7 @@ __all__ = ["blank_pictures"]
 def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drawn, and saved as one white pixel, but in tests marked ``pictures``."""
 
-    def save(_: Figure, path: Path) -> None:
+    def save(_: Figure, path: Path, **_how: object) -> None:
         Image.new("RGB", (1, 1), "white").save(path)
 
     if request.node.get_closest_marker("pictures") is None:

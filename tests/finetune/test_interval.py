@@ -9,7 +9,23 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import average_precision_score, r2_score
 
 from zoo.backbones.heads.tasks import metrics
-from zoo.finetune.results.interval import Array, interval, mean_average_precisions, r2s
+from zoo.domain.task import SCORE, Task
+from zoo.finetune.results.interval import Array, average_precisions, mean_of_known, r2s
+from zoo.finetune.results.report import Measured
+
+
+def interval(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+    """The interval of the task's score in a report."""
+    names = [str(number) for number in range(outputs.shape[1])]
+    images = [str(number) for number in range(len(outputs))]
+    score = SCORE[task]
+    found = Measured(task, outputs, targets, names, images).report({}).metrics
+    return found[f"{score}_low"], found[f"{score}_high"]
+
+
+def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
+    """The figure of each draw."""
+    return mean_of_known(average_precisions(outputs, targets, times))
 
 
 def accuracy(right: int, count: int) -> tuple[float, float]:

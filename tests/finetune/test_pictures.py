@@ -14,7 +14,7 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.results.pictures import draw_confusion, draw_curves
+from zoo.finetune.results.pictures import draw_confusion, draw_curves, save
 from zoo.finetune.run import finetune
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
@@ -30,8 +30,8 @@ def outputs(said: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.one_hot(said, 3).float()
 
 
-def pixels(figure: Figure, path: Path) -> np.ndarray:
-    figure.savefig(path)
+def pixels(figure: Figure, path: Path, *, whole: bool = False) -> np.ndarray:
+    save(figure, path) if whole else figure.savefig(path)
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -45,17 +45,18 @@ def test_a_confusion_matrix_has_a_row_for_what_is_and_a_column_for_what_is_said(
     assert image.get_clim() == (0, 1)
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", r"b\$", "c"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "is")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
 
 
 def test_its_cells_are_seen(tmp_path: Path) -> None:
-    """In the file the middle of each cell has the color of its share."""
+    """In the file each cell has the color of its share."""
     figure = draw_confusion(outputs(SAID), TARGETS, ("a", "b", "c"))
     drawn = pixels(figure, tmp_path / "confusion.png")
     axes, colors = figure.axes[0], figure.axes[0].images[0].get_cmap()
     for row, shares in enumerate(([2 / 3, 0, 1 / 3], [0, 0, 1], [0, 0, 0])):
         for column, share in enumerate(shares):
-            x, y = axes.transData.transform((column, row)).round().astype(int)
+            # Beside the number in the middle.
+            x, y = axes.transData.transform((column - 0.4, row - 0.4)).round().astype(int)
             seen = drawn[len(drawn) - 1 - y, x].astype(int)
             wanted = np.array(colors(float(share), bytes=True)[:3]).astype(int)
             assert abs(seen - wanted).max() <= 3, (row, column)
@@ -76,10 +77,10 @@ def test_that_of_a_run_is_what_its_network_says_of_the_test_images(
     with Image.open(run.folder / "confusion.png") as image:
         drawn = np.asarray(image.convert("RGB"))
     expected = draw_confusion(said, targets, dataset.classes)
-    assert np.array_equal(drawn, pixels(expected, tmp_path / "expected.png"))
+    assert np.array_equal(drawn, pixels(expected, tmp_path / "expected.png", whole=True))
     said[0] = -said[0]  # one of them taken for another
     other = draw_confusion(said, targets, dataset.classes)
-    assert not np.array_equal(drawn, pixels(other, tmp_path / "other.png"))
+    assert not np.array_equal(drawn, pixels(other, tmp_path / "other.png", whole=True))
 
     epochs = [line for line in run.lines() if line["kind"] == "epoch"]
     steps = [line for line in run.lines() if line["kind"] == "step"]

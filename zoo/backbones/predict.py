@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -19,7 +19,7 @@ from zoo.backbones.taps import REFUSALS
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Picture", "Prediction", "predict"]
+__all__ = ["Picture", "Prediction", "predict", "refused"]
 
 Picture: TypeAlias = Path | str | Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 """What can be predicted: a file or folder, or an image in memory."""
@@ -99,11 +99,16 @@ def _logits(model: nn.Module, batch: Tensor) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except REFUSALS as error:
-        size = " x ".join(map(str, batch.shape[1:]))
-        raise Unsupported(
-            f"the network does not take images of {size}, as its preprocessing makes them: "
-            f"{str(error) or type(error).__name__:.200}"
-        ) from error
+        raise refused(batch.shape[1:], error) from error
+
+
+def refused(shape: Sequence[int], error: Exception) -> Unsupported:
+    """What to raise where a network does not take its own preprocessing's images (C, H, W)."""
+    size = " x ".join(map(str, shape))
+    return Unsupported(
+        f"the network does not take images of {size}, as its preprocessing makes them: "
+        f"{str(error) or type(error).__name__:.200}"
+    )
 
 
 def _input(card: Card, name: str, picture: Picture) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
-__all__ = ["PIPELINES", "SCORE", "TASKS", "Task"]
+__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "with_intervals"]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
@@ -27,3 +28,18 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 """What the HF Hub calls a task, and its kind of it, in ``model-index`` (huggingface.js,
 ``tasks/src/pipelines.ts``). It has no word for numbers, and takes a network of timm that tells none
 for a classifier."""
+
+
+def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
+    """Figures for people, each with its interval: ``0.8123 (0.790 to 0.830)`` by name.
+
+    Those that are called ``NAME_low`` and ``NAME_high`` are the ends of that of ``NAME``.
+    """
+    shown = {}
+    for name, value in figures.items():
+        if name.rpartition("_")[0] in figures and name.endswith(("_low", "_high")):
+            continue
+        low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+        ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+        shown[name] = "-" if value is None else f"{value:.4f}{ends}"
+    return shown

@@ -19,8 +19,9 @@ from zoo.exchange.origins import base_models
 from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.card import model_card
-from zoo.finetune.results.interval import interval, warning
+from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal
+from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import Prepared
 from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
@@ -74,12 +75,13 @@ def conclude(
     ``began`` is when the run did, by `time.monotonic`. Raises `Diverged` where a figure is NaN or
     infinite; nothing is published then.
     """
-    metrics = _test(prepared, loader, journal)
+    report = _test(prepared, loader, journal)
+    metrics = dict(report.metrics)
     warned = warning(prepared, [*journal.run.lines()], metrics)
     provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
     manifest = _manifest(prepared, weights_name, metrics, provenance)
     save = Reference.parse(journal.run.save)
-    digest = publish(workspace, prepared, manifest, save)
+    digest = publish(workspace, prepared, manifest, save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
     journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
     return Finetuned(
@@ -114,13 +116,16 @@ def _manifest(
     )
 
 
-def publish(workspace: Workspace, prepared: Prepared, manifest: Manifest, ref: Reference) -> Digest:
+def publish(
+    workspace: Workspace, prepared: Prepared, manifest: Manifest, ref: Reference, report: Report
+) -> Digest:
     """Store the network's weights and a model card under ``manifest``, and name it ``ref``."""
     with new_checkpoint(workspace, ref, "finetune") as new:
         path, card = new.scratch / "model.safetensors", new.scratch / CARD
         save_state(prepared.model.state_dict(), path)
         bases = base_models(workspace, manifest)
-        card.write_text(model_card(str(ref), manifest, prepared.dataset, bases), "utf-8")
+        text = model_card(str(ref), manifest, prepared.dataset, bases, report.classes)
+        card.write_text(text, "utf-8")
         whole = replace(
             manifest,
             weights=(add_weights(workspace.store, path, progress=prepared.progress),),
@@ -129,27 +134,26 @@ def publish(workspace: Workspace, prepared: Prepared, manifest: Manifest, ref: R
         return new.commit(whole)
 
 
-def _test(prepared: Prepared, loader: Loader, journal: Journal) -> dict[str, float]:
-    """Measure the network on the test images, and draw what there is to see."""
-    from zoo.finetune.results.pictures import draw_confusion, draw_curves
+def _test(prepared: Prepared, loader: Loader, journal: Journal) -> Report:
+    """Measure the network on the test images, and write down what there is to see."""
+    from zoo.finetune.results.pictures import draw_curves
 
     # What was recorded in half precision is not what the network will be asked.
     if prepared.recipe.precision != "fp32":
         loader = image_loaders(prepared).test
-    with prepared.progress("testing", len(prepared.dataset.test)) as task:
+    dataset = prepared.dataset
+    with prepared.progress("testing", len(dataset.test)) as task:
         logits, targets = predict(
             prepared.model, loader.whole(), loader.forward, advance=task.advance
         )
-    score = SCORE[prepared.task]
     metrics = prepared.head.metrics(logits, targets, prepared.task)
-    metrics[f"{score}_low"], metrics[f"{score}_high"] = interval(prepared.task, logits, targets)
-    metrics["test_images"] = float(len(prepared.dataset.test))
     if not all(map(math.isfinite, metrics.values())):
         raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
-    journal.note("test", 0, **metrics)
+    images = [sample.key for sample in dataset.test]
+    measured = Measured(prepared.task, logits, targets, dataset.classes, images)
+    report = measured.report({**metrics, "test_images": float(len(images))})
+    journal.note("test", 0, **report.metrics)
     folder = journal.run.folder
-    draw_curves(journal.run.lines(), score).savefig(folder / "curves.png")
-    if prepared.task == "classification":
-        matrix = draw_confusion(logits, targets, prepared.dataset.classes)
-        matrix.savefig(folder / "confusion.png")
-    return metrics
+    draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")
+    write_report(folder, report.to_json(), measured)
+    return report

@@ -5,7 +5,8 @@ runs/20261124-211503-481516/
   metrics.jsonl   one line for each step that was noted, epoch and result
   state.pt        what an interrupted run resumes from; deleted when it is done
   lock            held, and touched now and then, by the process that runs it
-  curves.png, confusion.png, depth.json
+  report.json     what its test images show, class by class
+  predictions.csv, confusion.csv, curves.png, confusion.png, depth.json
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from zoo.store.regular import read_regular
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
-__all__ = ["CACHE", "METRICS", "RUNS", "STATE", "Run", "caches", "find_run", "list_runs"]
+__all__ = ["CACHE", "METRICS", "REPORT", "RUNS", "STATE", "Run", "caches", "find_run", "list_runs"]
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
 RUNS = "runs"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
+REPORT = "report.json"
 STATE = "state.pt"
 
 
@@ -126,6 +128,13 @@ class Run(Result):
                 yield dict(json.loads(line))
             except ValueError:
                 continue
+
+    def report(self) -> dict[str, Any] | None:
+        """What its test images show, class by class; None where there is none yet, or no more."""
+        try:
+            return dict(json.loads(read_regular(self.folder / REPORT, METRICS_BYTES)))
+        except (OSError, ValueError, Corrupt):
+            return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""

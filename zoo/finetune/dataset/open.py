@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,7 @@ from zoo.finetune.dataset.named import is_named, list_named, located
 from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
 from zoo.finetune.dataset.table import TABLES, list_table
 
-__all__ = ["absolute", "open_dataset"]
+__all__ = ["absolute", "open_dataset", "open_labeled"]
 
 
 def open_dataset(
@@ -67,6 +67,53 @@ def open_dataset(
         progress: Progress callback, called once per image.
     """
     shares = Shares(validation_share, test_share)
+    listing, checked, bad = _checked(spec, task, group_by, cache, progress)
+    rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
+    rows = joined(rows, {} if split_copies else checked.digests)
+    return _dataset(spec, listing, checked, bad, rows, shares, seed)
+
+
+def open_labeled(
+    spec: str,
+    *,
+    task: Task | None = None,
+    skip_bad: bool = False,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Open what ``spec`` names to train nothing on: its parts are the splits that the data has;
+    images that are in none are all in ``test``.
+
+    The rest is as for `open_dataset`, but a class may have one image.
+    """
+    listing, checked, bad = _checked(spec, task, "", cache, progress)
+    rows = _usable(spec, listing, bad, skip_bad, _none_labeled)
+
+    def part(name: str) -> list[Sample]:
+        samples = listing.samples(row for row in rows if (row.part or "test") == name)
+        return sorted(samples, key=lambda sample: sample.key)
+
+    parts = Parts(*map(part, PARTS))
+    return Dataset(
+        spec=spec,
+        task=listing.task,
+        classes=listing.classes,
+        train=tuple(parts.train),
+        validation=tuple(parts.validation),
+        test=tuple(parts.test),
+        digest=content_digest(listing.classes, chain.from_iterable(parts), checked.digests),
+        split_digest=parts_digest(parts),
+        skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
+        images=listing.images,
+        states=checked.states,
+        remarks=listing.remarks,
+    )
+
+
+def _checked(
+    spec: str, task: Task | None, group_by: str, cache: Path | None, progress: Progress
+) -> tuple[Listing, Checked, dict[str, str]]:
+    """What is listed, every image of it decoded, and what is wrong with those that are bad."""
     listing = _list(spec, task, group_by)
     if cache:
         cache /= f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json"
@@ -74,9 +121,11 @@ def open_dataset(
     checked = check_images(listing.images, keys, progress, cache)
     # In the order of the listing, as they are reported.
     problems = {row.key: row.problem or checked.problems.get(row.key, "") for row in listing.rows}
-    bad = {key: problem for key, problem in problems.items() if problem}
-    rows = joined(_usable(spec, listing, bad, skip_bad), {} if split_copies else checked.digests)
-    return _dataset(spec, listing, checked, bad, rows, shares, seed)
+    return listing, checked, {key: problem for key, problem in problems.items() if problem}
+
+
+def _none_labeled(_: Listing, rows: Sequence[Row]) -> list[str]:
+    return [] if rows else ["no images"]
 
 
 def _dataset(
@@ -111,12 +160,18 @@ def _dataset(
     )
 
 
-def _usable(spec: str, listing: Listing, bad: Mapping[str, str], skip_bad: bool) -> list[Row]:
+def _usable(
+    spec: str,
+    listing: Listing,
+    bad: Mapping[str, str],
+    skip_bad: bool,
+    broken_rules: Callable[[Listing, Sequence[Row]], list[str]],
+) -> list[Row]:
     """The rows that are trained and measured on."""
     # Counts are those of what is used: with bad images, unless these are left out.
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labeled = [row for row in rows if row.label is not None]
-    problems, hint = [*listing.problems, *_broken_rules(listing, labeled)], ""
+    problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)

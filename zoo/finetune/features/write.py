@@ -23,13 +23,13 @@ from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.open import open_labeled
 from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Features", "write_features"]
+__all__ = ["Features", "labeled_images", "write_features"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,7 +81,7 @@ def write_features(
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
-    dataset = _dataset(workspace, data, task, skip_bad, progress)
+    dataset = labeled_images(workspace, data, task, skip_bad, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
     about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
@@ -115,16 +115,14 @@ def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
     return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
 
 
-def _dataset(
+def labeled_images(
     workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
 ) -> Dataset:
-    """All images: nothing is trained, so nothing is held out."""
+    """All images: nothing is trained, so nothing is held out (`open_labeled`)."""
     with caches(workspace) as folder:
-        return open_dataset(
+        return open_labeled(
             data,
             task=task,
-            validation_share=0,
-            test_share=0,
             skip_bad=skip_bad,
             cache=folder / "images",
             progress=progress,

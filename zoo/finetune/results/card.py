@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import PIPELINES
+from zoo.domain.task import PIPELINES, with_intervals
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.named import is_named
+from zoo.finetune.results.report import ByClass
 
 __all__ = ["model_card"]
 
@@ -23,10 +24,17 @@ SHOWN_CLASSES = 50
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[str]) -> str:
+def model_card(
+    name: str,
+    manifest: Manifest,
+    dataset: Dataset,
+    bases: Sequence[str],
+    classes: Sequence[ByClass] = (),
+) -> str:
     """The card of the checkpoint ``name``, Markdown with YAML front matter.
 
     ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
+    ``classes`` are the figures of each class on the test images.
     """
     pipeline, task = PIPELINES[dataset.task]
     data, on_hub = _data(dataset.spec)
@@ -52,7 +60,7 @@ def model_card(name: str, manifest: Manifest, dataset: Dataset, bases: Sequence[
         base_model=list(bases) or None,
         base_model_relation="finetune" if bases else None,
     )
-    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset)}"
+    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset, classes)}"
 
 
 def _data(spec: str) -> tuple[str, bool]:
@@ -67,7 +75,7 @@ def _data(spec: str) -> tuple[str, bool]:
     return Path(address).resolve().name, False
 
 
-def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
+def _body(name: str, manifest: Manifest, dataset: Dataset, classes: Sequence[ByClass]) -> str:
     plan, recipe = manifest.freeze or {}, manifest.recipe or {}
     size = " x ".join(map(str, manifest.preprocessing.input_size))
     parent = manifest.parents[0] if manifest.parents else None
@@ -90,7 +98,8 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
         *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
         "| figure | value |",
         "| --- | --- |",
-        *(f"| {name} | {value:.4f} |" for name, value in manifest.metrics.items()),
+        *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
+        *_table(classes),
         "\n## Outputs\n",
         shown + (f" and {more} more" if more > 0 else ""),
         "\n## Recipe\n",
@@ -102,6 +111,18 @@ def _body(name: str, manifest: Manifest, dataset: Dataset) -> str:
         f"`{manifest.provenance.get('split_digest')}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _table(classes: Sequence[ByClass]) -> Iterator[str]:
+    """A row for each class, the largest number of them that a reader looks through."""
+    for at, one in enumerate(classes[:SHOWN_CLASSES]):
+        figures = with_intervals(one.figures)
+        if not at:
+            yield f"\n| class | images | {' | '.join(figures)} |"
+            yield f"| --- | --- |{' --- |' * len(figures)}"
+        yield f"| {_plain(one.name)} | {one.images} | {' | '.join(figures.values())} |"
+    if len(classes) > SHOWN_CLASSES:
+        yield f"\nand {len(classes) - SHOWN_CLASSES} more"
 
 
 def _plain(text: str) -> str:

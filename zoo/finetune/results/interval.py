@@ -2,7 +2,8 @@
 
 An interval is the one of 95 % that the number of test images allows.
 
-A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1.
+A share has Wilson's score interval, which is right for small counts and for shares near 0 and 1;
+F1 of a class and means over classes are made of such.
 For figures without a formula, images are drawn again, with replacement, and the figure is taken
 anew, a thousand times; the interval leaves out a fortieth of the results at each end (the
 percentile bootstrap).
@@ -11,21 +12,42 @@ percentile bootstrap).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
-from zoo.domain.task import SCORE, Task
+from zoo.domain.task import SCORE
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.results.journal import Line
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["interval", "mean_average_precisions", "r2s", "warning"]
+__all__ = [
+    "Array",
+    "Figures",
+    "Matrix",
+    "average_precisions",
+    "bootstrapped",
+    "counted",
+    "f1",
+    "f1s",
+    "mean_of_known",
+    "mean_with_interval",
+    "r2s",
+    "warning",
+    "wilson",
+]
 
 Array = NDArray[np.float64]
+Figures = Callable[[Array], Array]
+"""From how often each image was drawn, ``times`` (B, N), to figures (F, B) of each of B draws."""
+Matrix: TypeAlias = csr_array
+"""Zeros and ones, most of them zeros."""
 
 DRAWS = 1000
 SEED = 0
@@ -39,59 +61,46 @@ LEAST_SHARE = 1e-6
 """Of the images, for a label that all or none of them have: its logit stays finite."""
 
 
-def interval(task: Task, outputs: Tensor, targets: Tensor) -> tuple[float, float]:
-    """The interval of the task's `SCORE`, for outputs (N, K) and N targets."""
-    if task == "classification":
-        correct = int((outputs.argmax(dim=1) == targets).sum())
-        low, high = binomtest(correct, len(targets)).proportion_ci(method="wilson")
-        return float(low), float(high)
-    figures = mean_average_precisions if task == "multi-label" else r2s
-    return _bootstrap(figures, outputs.double().numpy(), targets.double().numpy())
+@cache  # many classes and confusions are of as many images
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """The interval of the share ``count`` of ``of``."""
+    low, high = binomtest(count, of).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
-def mean_average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
-    """`mean_average_precision` (B,) of B draws of the images, over the labels that occur in each.
+def f1(hits: int, said: int, true: int) -> tuple[float, float, float]:
+    """F1 of a class, and its interval.
 
-    Of outputs (N, K), labels in 0..1 (N, K), and how often each image was drawn, ``times`` (B, N).
+    It is 2J / (1 + J) of the share J that the right ones have of all that are said or true: so are
+    the ends.
     """
-    total, labels = np.zeros(len(times)), np.zeros(len(times))
-    for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
-        order = np.argsort(-scores, kind="stable")
-        # No threshold separates images of equal score.
-        last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-        seen = np.cumsum(times[:, order], axis=1)[:, last]
-        hits = np.cumsum(times[:, order] * present[order], axis=1)[:, last]
-        gained = np.diff(hits, axis=1, prepend=0.0)
-        occurs = hits[:, -1] > 0
-        precision = (gained * hits / np.maximum(seen, 1)).sum(axis=1)
-        total += np.divide(precision, hits[:, -1], out=np.zeros_like(total), where=occurs)
-        labels += occurs
-    return total / np.maximum(labels, 1)
+    either = said + true - hits
+    low, high = (2 * end / (1 + end) for end in wilson(hits, either))
+    return 2 * hits / (said + true), low, high
 
 
-def r2s(outputs: Array, targets: Array, times: Array) -> Array:
-    """`r2` (B,) of B draws of the images; arguments as for `mean_average_precisions`."""
-    error = times @ np.square(outputs - targets).sum(axis=1)
-    centered = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
-    means = times @ centered / times.sum(axis=1, keepdims=True)
-    spread = times @ np.square(centered).sum(axis=1)
-    spread -= times.sum(axis=1) * np.square(means).sum(axis=1)
-    varies = spread > 1e-12
-    return np.where(varies, 1 - error / np.where(varies, spread, 1.0), 0.0)
+def mean_with_interval(figures: Array) -> Array:
+    """The mean (3,) of independent figures (K, 3), each with its interval: what they are off by is
+    summed as variances are (Zou and Donner, Statistics in Medicine 27 (2008), "MOVER").
+    """
+    if not len(figures):
+        return np.zeros(3)
+    middle, low, high = figures.T
+    mean, count = middle.mean(), len(figures)
+    below, above = (np.sqrt(np.square(middle - end).sum()) / count for end in (low, high))
+    return np.array([mean, max(mean - below, 0.0), min(mean + above, 1.0)])
 
 
-def _bootstrap(
-    figures: Callable[[Array, Array, Array], Array], outputs: Array, targets: Array
-) -> tuple[float, float]:
-    count = len(outputs)
+def bootstrapped(figures: Figures, count: int) -> tuple[Array, Array]:
+    """Low and high ends (F,) of figures of ``count`` images."""
     if count == 1:  # of which nothing else can be drawn, and scipy draws nothing
-        only = float(figures(outputs, targets, np.ones((1, 1)))[0])
+        only = figures(np.ones((1, 1)))[:, 0]
         return only, only
 
     def drawn(images: Array, axis: int) -> Array:  # noqa: ARG001 - as scipy calls it
         # How often each image is there says as much as a copy of each, and is 30 times as quick.
         times = [np.bincount(row, minlength=count) for row in images]
-        return figures(outputs, targets, np.array(times, np.float64))
+        return figures(np.array(times, np.float64))
 
     low, high = bootstrap(
         (np.arange(count),),
@@ -102,7 +111,59 @@ def _bootstrap(
         batch=max(NUMBERS // count, 1),
         method="percentile",
     ).confidence_interval
-    return float(low), float(high)
+    return low, high
+
+
+def counted(said: Matrix, true: Matrix, times: Array) -> tuple[Array, Array, Array]:
+    """Of each class or label (K, B) in B draws of the images: right ones, said ones, true ones.
+
+    ``said`` and ``true`` are zeros and ones (N, K).
+    """
+    hits, said_so, is_so = (each.T @ times.T for each in (said.multiply(true), said, true))
+    return hits, said_so, is_so
+
+
+def f1s(hits: Array, said: Array, true: Array) -> Array:
+    """F1 (K, B) of what `counted` gives; 0 where a class neither occurs nor is said."""
+    return 2 * hits / np.maximum(said + true, 1)
+
+
+def average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
+    """The average precision (K, B) of each label in B draws of the images; NaN where it does not
+    occur.
+
+    Of outputs (N, K), labels in 0..1 (N, K), and how often each image was drawn, ``times`` (B, N).
+    """
+    found = []
+    for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
+        order = np.argsort(-scores, kind="stable")
+        # No threshold separates images of equal score.
+        last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+        seen = np.cumsum(times[:, order], axis=1)[:, last]
+        hits = np.cumsum(times[:, order] * present[order], axis=1)[:, last]
+        gained = np.diff(hits, axis=1, prepend=0.0)
+        precision = (gained * hits / np.maximum(seen, 1)).sum(axis=1)
+        occurs = hits[:, -1] > 0
+        none = np.full(len(times), np.nan)
+        found.append(np.divide(precision, hits[:, -1], out=none, where=occurs))
+    return np.array(found)
+
+
+def mean_of_known(figures: Array) -> Array:
+    """The mean (B,) of figures (K, B) that are not NaN; 0 where none is known."""
+    known = ~np.isnan(figures)
+    return cast(Array, np.where(known, figures, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+
+
+def r2s(outputs: Array, targets: Array, times: Array) -> Array:
+    """`r2` (B,) of B draws of the images; arguments as for `average_precisions`."""
+    error = times @ np.square(outputs - targets).sum(axis=1)
+    centered = targets - targets.mean(axis=0)  # else the difference of two large numbers is left
+    means = times @ centered / times.sum(axis=1, keepdims=True)
+    spread = times @ np.square(centered).sum(axis=1)
+    spread -= times.sum(axis=1) * np.square(means).sum(axis=1)
+    varies = spread > 1e-12
+    return np.where(varies, 1 - error / np.where(varies, spread, 1.0), 0.0)
 
 
 def warning(prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float]) -> str:

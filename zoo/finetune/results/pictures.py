@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import font_manager, rc_context, rcParams
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
@@ -16,10 +20,29 @@ from zoo.finetune.results.journal import Line
 if TYPE_CHECKING:
     from zoo.finetune.strategies.depth import Curve
 
-__all__ = ["draw_confusion", "draw_curves", "draw_depth"]
+__all__ = ["confusion_counts", "draw_confusion", "draw_curves", "draw_depth", "save"]
 
 NAMED = 40
 """Most classes whose names fit beside a matrix."""
+LARGEST = 20.0
+"""Inches of a matrix at most."""
+BRIGHT = 0.6
+"""The share from which on a cell is so bright that white is not read on it."""
+FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+)
+"""Fonts with letters that matplotlib's own has not."""
+LONGEST = 255
+"""Letters of a label that is drawn, those of a file's name at most."""
 
 
 def draw_curves(lines: Iterable[Line], score: str) -> Figure:
@@ -39,25 +62,57 @@ def draw_curves(lines: Iterable[Line], score: str) -> Figure:
     return figure
 
 
-def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> Figure:
-    """How often each class (rows) was taken for each (columns), as a share of the class.
+def confusion_counts(
+    outputs: Tensor, targets: Tensor, classes: Sequence[str]
+) -> tuple[NDArray[np.int64], Sequence[str]]:
+    """How many images of each class (rows) were predicted to be of each (columns), and the classes.
 
-    Of outputs (N, K), class indices (N,) and the names of K classes.
+    Of outputs (N, K), class indices (N,) and the names of K classes. Where these are many, only
+    those that occur or are predicted.
     """
-    counts = confusion_matrix(
-        targets.numpy(), outputs.argmax(dim=1).numpy(), labels=range(len(classes))
-    )
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the class")
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("is")
-    if len(classes) <= NAMED:
-        xs, names = range(len(classes)), [_plain(name) for name in classes]
-        axes.set_xticks(xs, names, rotation=90)
-        axes.set_yticks(xs, names)
+    true, said = targets.numpy(), outputs.argmax(dim=1).numpy()
+    labels = np.arange(len(classes)) if len(classes) <= NAMED else np.union1d(true, said)
+    counts = confusion_matrix(true, said, labels=labels)
+    return counts, [classes[index] for index in labels.tolist()]
+
+
+def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> Figure:
+    """`confusion_counts` as colors, a share of the class, and as numbers."""
+    counts, names = confusion_counts(outputs, targets, classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    named = len(names) <= NAMED
+    longest = max(map(len, names)) if named else 0
+    side = min(max(4.0, 0.45 * len(names)) if named else 8.0, LARGEST)
+    with rc_context({"font.family": [*rcParams["font.family"], *_fallbacks()]}):
+        figure = Figure(figsize=(side + 2 + 0.09 * longest, side + 1 + 0.09 * longest))
+        axes = figure.subplots()
+        image = axes.imshow(shares, vmin=0, vmax=1)
+        figure.colorbar(image, label="share of the class")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if named:
+            xs, shown = range(len(names)), [_plain(name) for name in names]
+            axes.set_xticks(xs, shown, rotation=90)
+            axes.set_yticks(xs, shown)
+            for row, column in np.argwhere(counts).tolist():
+                color = "black" if shares[row, column] > BRIGHT else "white"
+                number = str(counts[row, column])
+                axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure with all of its labels, however long they are."""
+    with warnings.catch_warnings():
+        # No font here has them: boxes stand for such letters, and the files of figures have names.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, bbox_inches="tight")
+
+
+def _fallbacks() -> list[str]:
+    """Fonts that are here and have what matplotlib's own has not."""
+    here = set(font_manager.get_font_names())
+    return [name for name in FONTS if name in here]
 
 
 def draw_depth(curve: Curve) -> Figure:
@@ -79,4 +134,4 @@ def draw_depth(curve: Curve) -> Figure:
 
 
 def _plain(name: str) -> str:
-    return name.replace("$", r"\$")[:30]  # a dollar sign begins a formula
+    return name[:LONGEST].replace("$", r"\$")  # a dollar sign begins a formula

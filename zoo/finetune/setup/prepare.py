@@ -33,7 +33,7 @@ from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
-__all__ = ["COMPUTING", "LEAST", "Prepared", "prepare", "truncated"]
+__all__ = ["COMPUTING", "LEAST", "Prepared", "dataset_of", "prepare", "truncated"]
 
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 """The libraries that images and numbers go through, whoever the network's plugin is from."""
@@ -114,7 +114,7 @@ def prepare(
     check_optimizer(recipe, device, sharded=ranks.sharded)
     _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
-        dataset = _dataset(folder or workspace.root / CACHE, recipe, progress)
+        dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
     # Absolute: it is recorded, and a rerun may begin in another folder.
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
     planned = _planned(known, recipe, dataset.classes)
@@ -153,7 +153,8 @@ def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
         unit_named(hierarchy, recipe.at, also=("head", "auto"))
 
 
-def _dataset(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
+def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
+    """The images that ``recipe`` names, split as it says; ``folder`` is for caches."""
     return open_dataset(
         recipe.data,
         task=next((task for task in TASKS if task == recipe.task), None),

@@ -1,0 +1,129 @@
+"""zoo evaluate: measure a checkpoint on labeled images; and how a report is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.domain.task import SCORE, with_intervals
+from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
+from zoo_cli.output import clean, note, print_json, result, table
+
+if TYPE_CHECKING:
+    from zoo.finetune.evaluation import Evaluation
+
+__all__ = ["evaluate"]
+
+CLASSES = 40
+"""Most classes that are printed; of more, the worst."""
+CONFUSIONS = 5
+NAMES = 5
+INTERVALS = ("_low", "_high")
+
+
+@command(extra="--against")
+@click.argument("name")
+@click.argument("data")
+@click.option(
+    "--against", metavar="OTHER", help="Another checkpoint to measure on the same images."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["all", "train", "validation", "test"]),
+    help="Which of the images; default: the test split that DATA has, or that NAME was tested on "
+    "if it was trained on these very images, else all.",
+)
+@click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
+@flag("--force", help="Replace the report in that folder.")
+@flag("--skip-bad", help="Skip and count images that cannot be read.")
+@click.option(
+    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
+)
+@device_option
+def evaluate(name: str, data: str, as_json: bool, **options: Any) -> None:
+    """Measure the checkpoint NAME on the labeled images in DATA, class by class.
+
+    DATA is what zoo finetune takes. Classes are matched by name: images of a class that NAME does
+    not have are left out and counted. Each figure has its 95% interval.
+
+    \b
+    Examples:
+      zoo evaluate team/flowers garden/
+      zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
+    """
+    done = open_zoo().evaluate(name, data, **options)
+    if as_json:
+        print_json(done.to_json())
+        return
+    _print(done)
+    print_report(done.report.to_json())
+    if out := options["out"]:
+        note(f"written to {out}")
+
+
+def _print(done: Evaluation) -> None:
+    figures, score = with_intervals(done.report.metrics), SCORE[done.report.task]
+    more = (f"{_words(name)} {value}" for name, value in figures.items() if name != score)
+    part = "" if done.split == "all" else f", {done.split} split"
+    skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
+    images = f"{done.report.images} images of {done.data}{part}{skipped}"
+    lines = [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
+    if done.unknown:
+        counts = [f"{name} ({images} images)" for name, images in done.unknown.items()]
+        left_out = " and left out" if done.report.task == "classification" else ""
+        lines.append(f"not known to {done.name}{left_out}: {_listed(counts)}")
+    if done.absent:
+        lines.append(f"without an image here: {_listed(done.absent)}")
+    if other := done.against:
+        shown = with_intervals(other.metrics)[score]
+        lines += [f"{other.name}: {_words(score)} {shown}", other.verdict]
+    lines += [f"NOTE: {remark}" for remark in done.remarks]
+    result(done.name, done.manifest, *lines)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print figures by class, and what is confused most, of a report as JSON has it."""
+    classes = report["classes"]
+    if not classes:
+        return
+    if len(classes) > CLASSES:
+        key = "f1" if "f1" in classes[0]["figures"] else next(iter(classes[0]["figures"]))
+        click.echo(f"\nthe {CLASSES} of {len(classes)} classes with the lowest {key}")
+        classes = sorted(classes, key=lambda one: one["figures"][key])[:CLASSES]
+    else:
+        click.echo()
+    names = [name for name in classes[0]["figures"] if not name.endswith(INTERVALS)]
+    rows = [
+        (one["name"], one["images"], *(_short(one["figures"], name) for name in names))
+        for one in classes
+    ]
+    head = ("CLASS", "IMAGES", *(_words(name).upper() for name in names))
+    table(head, rows, least_first=("AVERAGE PRECISION",))
+    if confusions := report["confusions"]:
+        click.echo()
+        rows = [
+            (one["true"], one["predicted"], f"{one['images']}", _short(one, "share"))
+            for one in confusions[:CONFUSIONS]
+        ]
+        table(("TRUE", "PREDICTED", "IMAGES", "SHARE OF THE CLASS"), rows)
+        if (left := len(confusions) - CONFUSIONS) > 0:
+            click.echo(f"and {left} more pairs of classes")
+
+
+def _short(figures: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
+    value = figures[name]
+    low, high = (figures.get(f"{name}{end}", figures.get(end[1:])) for end in INTERVALS)
+    ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+    return "-" if value is None else f"{value:.3f}{ends}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return clean(", ".join(names[:NAMES])) + more

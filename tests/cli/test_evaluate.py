@@ -1,0 +1,260 @@
+"""zoo evaluate: what it measures, on which images, and what it writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.prepared import Run
+from fakes.program import zoo
+from PIL import Image
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
+
+NET = "team/net"
+A, B = "team/a", "team/b"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path, few: Path) -> Path:
+    """A zoo with two probes of three kinds of digits, tested on other images each."""
+    root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("tuned") / "zoo"))
+    for name, seed in ((A, 0), (B, 1)):
+        tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
+        zoo("--home", root, *tune, "--seed", seed, "--save", name).done()
+    return root
+
+
+@pytest.fixture
+def home(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it; the current folder."""
+    root = Path(shutil.copytree(tuned, tmp_path / "zoo"))
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def run(home: Path) -> Run:
+    """The program, in that copy."""
+    return zoo
+
+
+@pytest.fixture
+def other(tmp_path: Path, digits: Path) -> Path:
+    """Digits that nothing was trained on: one kind more, and one that no image shows."""
+    for folder, kind in (("1", "1"), ("2", "2"), ("odd_one", "7")):
+        (tmp_path / "other" / folder).mkdir(parents=True)
+        for path in sorted((digits / kind).iterdir())[12:]:
+            shutil.copy(path, tmp_path / "other" / folder)
+    return tmp_path / "other"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_are_scikit_learns(run: Run, home: Path, other: Path) -> None:
+    said = run("evaluate", A, other, "--out", "report", "--json").done().json
+    assert said == json.loads((home / "report/report.json").read_text())
+    assert (said["name"], said["images"], said["split"]) == (A, 16, "all")
+    assert (said["unknown"], said["absent"]) == ({"odd_one": 8}, ["3"])
+    table = rows(home / "report/predictions.csv")
+    assert [row["path"] for row in table] == sorted(row["path"] for row in table)
+    true, guess = ([row[key] for row in table] for key in ("label", "predicted"))
+    found, right = said["metrics"], sum(map(str.__eq__, true, guess))
+    assert found["accuracy"] == right / 16
+    low, high = binomtest(right, 16).proportion_ci(method="wilson")
+    assert (found["accuracy_low"], found["accuracy_high"]) == (low, high)
+    assert found["balanced_accuracy"] == pytest.approx(
+        recall_score(true, guess, labels=["1", "2"], average="macro")
+    )
+    assert found["macro_f1"] == pytest.approx(
+        f1_score(true, guess, labels=["1", "2"], average="macro")
+    )
+    assert found["macro_f1_low"] <= found["macro_f1"] <= found["macro_f1_high"]
+    assert "top5_accuracy" not in found  # of three classes that says nothing
+    kinds = precision_recall_fscore_support(true, guess, labels=["1", "2"], zero_division=0)
+    for one, precision, recall, f1, images in zip(said["classes"], *kinds, strict=True):
+        figures = one["figures"]
+        assert one["images"] == images == 8
+        assert figures["recall"] == recall
+        assert (figures["precision"] or 0, figures["f1"]) == pytest.approx((precision, f1))
+    wrong = {(one["true"], one["predicted"]): one["images"] for one in said["confusions"]}
+    pairs = [pair for pair in zip(true, guess, strict=True) if pair[0] != pair[1]]
+    assert wrong == {pair: pairs.count(pair) for pair in pairs}
+    matrix = rows(home / "report/confusion.csv")
+    for row in matrix:
+        name = row.pop("true \\ predicted")
+        assert {k: int(v) for k, v in row.items()} == {
+            k: sum(pair == (name, k) for pair in zip(true, guess, strict=True)) for k in "123"
+        }
+    assert run("evaluate", A, other, "--out", "report").refused("--force replaces it")
+
+
+def test_of_what_it_was_trained_on_its_own_test_images_count(run: Run, few: Path) -> None:
+    recorded = run("show", A, "--json").json["metrics"]
+    said = run("evaluate", A, few, "--json").done().json
+    assert (said["split"], said["images"]) == ("test", recorded.pop("test_images"))
+    assert said["metrics"] == pytest.approx(recorded, abs=1e-6)
+    assert said["remarks"] == []
+    whole = run("evaluate", A, few, "--split", "all").done().out
+    assert "NOTE: team/a was trained on 30 of the 36 images, or chosen by them" in whole
+
+
+def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) -> None:
+    said = run("evaluate", A, other, "--against", B, "--out", "a", "--json").done().json["against"]
+    run("evaluate", B, other, "--out", "b").done()
+    right = [
+        [r["label"] == r["predicted"] for r in rows(home / n / "predictions.csv")] for n in "ab"
+    ]
+    better = sum(a and not b for a, b in zip(*right, strict=True))
+    worse = sum(b and not a for a, b in zip(*right, strict=True))
+    assert (said["better"], said["worse"], said["images"]) == (better, worse, 16)
+    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    assert (said["test"], said["p"]) == ("mcnemar", p)
+    assert said["verdict"].startswith(f"{better + worse} of 16 images apart, p = {p:.2g}: ")
+    assert said["metrics"]["accuracy"] == sum(right[1]) / 16
+    # Its test images are partly those that the other one was trained on.
+    told = run("evaluate", A, few, "--against", B).done().out
+    assert f"NOTE: {B} was trained on" in told
+    same = run("evaluate", A, other, "--against", A, "--json").done().json["against"]
+    assert same["verdict"] == "0 of 16 images apart, p = 1: no difference can be seen"
+
+
+def test_names_that_differ_in_spelling_are_matched(run: Run, tmp_path: Path, few: Path) -> None:
+    spelled = tmp_path / "spelled"
+    for before, after in (("1", "Sea_Lion"), ("2", "ray"), ("3", "eel")):
+        shutil.copytree(few / before, spelled / after)
+    tune = ("finetune", NET, "--data", spelled, "--strategy", "probe", "--save", "team/sea")
+    run(*tune, "--image-size", 32).done()
+    for before, after in (("Sea_Lion", "sea lion"), ("ray", "Ray")):
+        (spelled / before).rename(spelled / after)
+    shutil.rmtree(spelled / "eel")
+    said = run("evaluate", "team/sea", spelled, "--json").done().json
+    assert (said["images"], said["unknown"], said["absent"]) == (24, {}, ["eel"])
+
+
+def test_nothing_that_matches_is_refused(run: Run, other: Path, tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        shutil.rmtree(other / name)
+    run("evaluate", A, other).refused("none of its classes is one of team/a", "odd_one", "zoo show")
+    run("evaluate", A, other, "--split", "validation").refused("it has no validation split")
+    run("evaluate", A, tmp_path / "nothing").refused("cannot be used")
+
+
+def test_a_split_of_the_data(run: Run, tmp_path: Path, few: Path) -> None:
+    for part, count in (("train", 2), ("val", 1), ("test", 3)):
+        for kind in "12":
+            (tmp_path / "parts" / part / kind).mkdir(parents=True)
+            for path in sorted((few / kind).iterdir())[:count]:
+                shutil.copy(path, tmp_path / "parts" / part / kind)
+    for option, images in ((), 6), (("--split", "validation"), 2), (("--split", "all"), 12):
+        said = run("evaluate", A, tmp_path / "parts", *option, "--json").done().json
+        assert said["images"] == images
+    shutil.rmtree(tmp_path / "parts/test")
+    assert run("evaluate", A, tmp_path / "parts", "--json").done().json["split"] == "validation"
+
+
+@pytest.fixture
+def table(tmp_path: Path, few: Path) -> Any:
+    """Write a table of the digits with these columns of each, by kind and number."""
+
+    def write(name: str, columns: Any) -> Path:
+        path = few.parent / name
+        with path.open("w", newline="") as file:
+            lines = csv.writer(file)
+            for kind in "123":
+                for number, image in enumerate(sorted((few / kind).iterdir())):
+                    cells = columns(int(kind), number)
+                    if file.tell() == 0:
+                        lines.writerow(["path", *cells])
+                    lines.writerow([image.relative_to(few.parent), *cells.values()])
+        return path
+
+    return write
+
+
+def test_numbers(run: Run, home: Path, table: Any) -> None:
+    data = table("n.csv", lambda kind, number: {"target_a": kind, "target_b": number % 5})
+    tune = ("finetune", NET, "--data", data, "--strategy", "probe", "--image-size", 32)
+    run(*tune, "--save", "team/n").done()
+    one = table("one.csv", lambda kind, number: {"target_a": kind + 0.5, "target_z": number % 7})
+    done = run("evaluate", "team/n", one, "--against", NET, "--out", "r")
+    done.refused("team/n is for regression, team/net for classification")
+    assert not (home / "r").exists()
+    said = run("evaluate", "team/n", one, "--against", "team/n", "--out", "r", "--json").done().json
+    assert (said["task"], said["unknown"], said["absent"]) == (
+        "regression", {"target_z": 36}, ["target_b"],
+    )  # fmt: skip
+    (column,) = said["classes"]
+    error = [
+        float(row["predicted:target_a"]) - float(row["target_a"])
+        for row in rows(home / "r/predictions.csv")
+    ]
+    mae = sum(map(abs, error)) / 36
+    assert column["figures"]["mae"] == pytest.approx(mae, abs=1e-5)
+    assert said["metrics"]["mae"] == pytest.approx(mae, abs=1e-5)
+    assert said["metrics"]["mae_low"] < mae < said["metrics"]["mae_high"]
+    assert said["against"]["test"] == "wilcoxon"
+    assert not (home / "r/confusion.csv").exists()
+
+
+def test_labels(run: Run, table: Any) -> None:
+    data = table(
+        "l.csv", lambda kind, number: {"labels": f"{kind}|{'odd' if number % 2 else 'even'}"}
+    )
+    tune = ("finetune", NET, "--data", data, "--strategy", "probe", "--image-size", 32)
+    recorded = run(*tune, "--save", "team/l", "--json").done().json["metrics"]
+    said = run("evaluate", "team/l", data, "--json").done().json
+    assert said["images"] == recorded.pop("test_images")
+    assert said["metrics"] == pytest.approx(recorded, abs=1e-6)
+    assert {one["name"] for one in said["classes"]} == {"1", "2", "3", "even", "odd"}
+    assert set(said["classes"][0]["figures"]) >= {"recall", "precision", "f1", "average_precision"}
+
+
+def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None:
+    shown = run("runs", "show", "last", "--json").json
+    folder = Path(home, "runs", shown["id"])
+    assert shown["report"] == json.loads((folder / "report.json").read_text())
+    assert shown["report"]["metrics"] == shown["result"]["metrics"]
+    assert len(rows(folder / "predictions.csv")) == shown["report"]["images"]
+    text = run("runs", "show", "last").out
+    assert "CLASS  IMAGES  RECALL" in text
+    run("export", B, "out").done()
+    card = (home / "out/README.md").read_text()
+    assert "| class | images | recall | precision | f1 |" in card
+    assert (folder / "confusion.csv").exists()
+    (folder / "report.json").write_text("[")
+    assert "CLASS" not in run("runs", "show", "last").done().out
+
+
+def test_bad_images_are_counted(run: Run, other: Path) -> None:
+    Image.new("RGB", (8, 8)).save(other / "1" / "fine.png")
+    (other / "1" / "bad.png").write_bytes(b"text")
+    run("evaluate", A, other).refused("bad.png is not a readable image")
+    said = run("evaluate", A, other, "--skip-bad", "--json").done().json
+    assert (said["skipped_images"], said["images"]) == (1, 17)
+
+
+def test_the_page_shows_what_it_prints(run: Run, home: Path, other: Path) -> None:
+    """Of docs/evaluate.md: line by line, but for the numbers, which other machines round."""
+    other.rename(home / "scans")
+    for name, new in ((A, "team/digits"), (B, "team/digits:v1")):
+        run("tag", name, new).done()
+    page = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    for line, shown in re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page):
+        said = run(*line.split()).done()
+        printed, expected = (mask(text) for text in (said.out + said.err, shown))
+        assert printed == expected
+
+
+def mask(text: str) -> list[str]:
+    """Its lines, whatever the figures, and how wide columns are."""
+    bare = re.sub(r"[0-9a-f]{12}|\d+(\.\d+)?( \(\d\.\d+[- to]+\d\.\d+\))?", "0", text)
+    return [re.sub(r" +", " ", line) for line in bare.splitlines()]

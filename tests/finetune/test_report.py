@@ -1,0 +1,153 @@
+"""Reports: figures against scikit-learn's, names that match, and the picture of the matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    top_k_accuracy_score,
+)
+
+from zoo.finetune.dataset.match import match
+from zoo.finetune.results.interval import wilson
+from zoo.finetune.results.paired import paired
+from zoo.finetune.results.pictures import draw_confusion, save
+from zoo.finetune.results.report import Measured, write_report
+
+KINDS = [*"abcdefgh"]
+IMAGES = [f"{number}.png" for number in range(60)]
+
+
+def said(right: float) -> Measured:
+    """Sixty images of seven of eight classes, of which about that share is right."""
+    torch.manual_seed(2)
+    targets = torch.arange(60) % 7
+    outputs = torch.randn(60, 8) + torch.where(
+        torch.rand(60, 1) < right, 9.0 * torch.nn.functional.one_hot(targets, 8), 0.0
+    )
+    return Measured("classification", outputs, targets, KINDS, IMAGES)
+
+
+def test_top_five_is_scikit_learns() -> None:
+    measured = said(0.4)
+    found = measured.report({}).metrics
+    expected = top_k_accuracy_score(measured.targets, measured.outputs, k=5, labels=range(8))
+    assert found["top5_accuracy"] == pytest.approx(expected)
+    assert (found["top5_accuracy_low"], found["top5_accuracy_high"]) == wilson(
+        round(expected * 60), 60
+    )
+
+
+def test_where_all_is_right_intervals_tell_how_few_images_there_are() -> None:
+    report = said(1.0).report({})
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert report.metrics[name] == 1.0
+        assert 0.8 < report.metrics[f"{name}_low"] < 0.98
+    (one, *_) = report.classes
+    assert (one.figures["f1"], one.figures["f1_high"]) == (1.0, 1.0)
+    assert 0.7 < (one.figures["f1_low"] or 0) < 0.9
+    assert report.confusions == ()
+    assert [one.name for one in report.classes] == KINDS[:7]
+
+
+def test_a_class_that_is_never_predicted_has_no_precision() -> None:
+    measured = Measured("classification", torch.eye(3)[[0, 0]], torch.tensor([0, 1]), "abc", "xy")
+    _, other = measured.report({}).classes
+    assert (other.name, other.figures["precision"], other.figures["recall"]) == ("b", None, 0.0)
+
+
+def test_intervals_hold_as_often_as_they_say() -> None:
+    """Macro F1 and F1 of a class, of 200 samples of 60 images out of a large number of them."""
+    draw = np.random.default_rng(0)
+    chances = np.array([[0.8, 0.15, 0.05], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]])
+    shares = np.array([0.5, 0.3, 0.2])
+    cells = chances * shares[:, None]
+    f1 = 2 * np.diag(cells) / (cells.sum(0) + cells.sum(1))
+    inside = np.zeros(2)
+    for _ in range(200):
+        drawn = draw.choice(9, size=60, p=cells.ravel())
+        outputs, targets = torch.eye(3)[drawn % 3], torch.tensor(drawn // 3)
+        report = Measured("classification", outputs, targets, "abc", IMAGES).report({})
+        figures = report.classes[0].figures
+        low, high = report.metrics["macro_f1_low"], report.metrics["macro_f1_high"]
+        inside += low <= f1.mean() <= high, figures["f1_low"] <= f1[0] <= figures["f1_high"]
+    assert (inside >= 0.92 * 200).all(), inside
+
+
+def test_labels_and_numbers_are_scikit_learns() -> None:
+    torch.manual_seed(3)
+    targets = torch.randint(2, (60, 3)).float()
+    outputs = targets + torch.randn(60, 3)
+    report = Measured("multi-label", outputs, targets, "abc", IMAGES).report({})
+    for at, one in enumerate(report.classes):
+        true, guess = targets[:, at].numpy(), outputs[:, at].numpy()
+        assert one.figures["f1"] == pytest.approx(f1_score(true, guess > 0))
+        expected = average_precision_score(true, guess)
+        assert one.figures["average_precision"] == pytest.approx(expected)
+    expected = f1_score(targets.numpy(), outputs.numpy() > 0, average="macro")
+    assert report.metrics["macro_f1"] == pytest.approx(expected)
+    report = Measured("regression", outputs, targets, "abc", IMAGES).report({})
+    for at, one in enumerate(report.classes):
+        true, guess = targets[:, at].numpy(), outputs[:, at].numpy()
+        assert one.figures["r2"] == pytest.approx(r2_score(true, guess))
+        assert one.figures["mae"] == pytest.approx(mean_absolute_error(true, guess))
+
+
+def test_numbers_are_compared_by_ranks() -> None:
+    torch.manual_seed(0)
+    targets = torch.randn(60, 2)
+    one, two = (
+        Measured("regression", targets + noise * torch.randn(60, 2), targets, "ab", IMAGES)
+        for noise in (0.1, 1.0)
+    )
+    found = paired(one, two)
+    assert found.in_words("a", "b").endswith(": a is better")
+    assert paired(two, one).in_words("a", "b").endswith(": b is better")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("tench", 0), ("Goldfish", 1), ("Carassius_auratus", 1), ("crane", None), ("ray", 4),
+     ("Ray", 5), ("RAY", None), ("none", None)],
+)  # fmt: skip
+def test_names_that_match(name: str, found: int | None) -> None:
+    classes = ("tench, Tinca tinca", "goldfish, Carassius auratus", "crane, bird", "crane, machine",
+               "ray", "Ray")  # fmt: skip
+    assert match([name], classes).get(name) == found
+
+
+def test_no_class_is_matched_twice() -> None:
+    assert match(["sea lion", "Sea_Lion"], ["Sea_Lion", "x"]) == {"Sea_Lion": 0}
+
+
+def test_names_of_files_need_not_be_utf_8(tmp_path: Path) -> None:
+    measured = said(0.5)._replace(images=[f"\udcff{name}" for name in IMAGES])
+    write_report(tmp_path, measured.report({}).to_json(), measured)
+    assert b"\xff0.png" in (tmp_path / "predictions.csv").read_bytes()
+
+
+@pytest.mark.pictures
+def test_labels_are_whole_in_the_picture_in_any_script(tmp_path: Path) -> None:
+    """A label of any length makes the picture larger; letters that no font has warn of nothing."""
+    measured, sizes = said(0.5), []
+    for longest in ("a", "花と鳥", "a" * 120):
+        figure = draw_confusion(measured.outputs, measured.targets, [longest, *KINDS[1:]])
+        save(figure, tmp_path / "confusion.png")
+        with Image.open(tmp_path / "confusion.png") as image:
+            sizes.append(image.size)
+        numbers = {text.get_text() for text in figure.axes[0].texts}
+        assert numbers == {str(n) for n in np.unique(_counts(measured)) if n}
+    assert sizes[2][1] > sizes[0][1] + 120 * 5
+
+
+def _counts(measured: Measured) -> np.ndarray:
+    pairs = measured.targets * 8 + measured.outputs.argmax(dim=1)
+    return np.bincount(pairs.numpy())

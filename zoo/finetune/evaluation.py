@@ -1,0 +1,363 @@
+"""Evaluation: measure a checkpoint, or two against each other, on labeled images.
+
+Which of the images: those that the data calls its test split, else its validation split. Of the
+very images that the checkpoint was trained on, those that were its test images then; else all.
+Classes are matched by name. The report is that of a fine-tune (`zoo.finetune.results.report`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from zoo import plugins
+from zoo.backbones.heads.tasks import TaskHead
+from zoo.backbones.load import load
+from zoo.backbones.predict import refused
+from zoo.backbones.taps import REFUSALS
+from zoo.contracts import Head
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.progress import Progress
+from zoo.domain.recipe import Recipe
+from zoo.domain.result import Result
+from zoo.domain.task import TASKS, Task
+from zoo.errors import Conflict, InvalidData, Unsupported, ZooError
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches, targets_of
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample
+from zoo.finetune.dataset.match import match
+from zoo.finetune.features.loaders import ImageLoader
+from zoo.finetune.features.write import labeled_images
+from zoo.finetune.loop.evaluate import predict
+from zoo.finetune.ranks.ranks import pick_device
+from zoo.finetune.results.paired import Paired, paired
+from zoo.finetune.results.report import Measured, Report, write_report
+from zoo.finetune.setup.prepare import dataset_of
+from zoo.lookup.runs import REPORT, caches
+from zoo.workspace import Workspace
+
+__all__ = ["Comparison", "Evaluation", "evaluate"]
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Result):
+    """How another checkpoint does on the same images.
+
+    Attributes:
+        name: What the other one was called.
+        manifest: Which it is.
+        metrics: Its figures, as those of a `Report`.
+        paired: The paired test; in JSON its fields are beside the rest.
+        verdict: That in words.
+    """
+
+    name: str
+    manifest: Digest
+    metrics: Mapping[str, float]
+    paired: Paired
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        return {**data, **data.pop("paired")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(Result):
+    """What a checkpoint shows on labeled images.
+
+    Attributes:
+        name: What the checkpoint was called.
+        manifest: Which it is.
+        data: The images.
+        data_digest: The same for the same images with the same labels.
+        split: Which of them: ``all``, ``train``, ``validation`` or ``test``.
+        report: The figures; in JSON they are beside the rest.
+        skipped: How many images were left out, because they cannot be used.
+        unknown: Classes, labels or columns of the data that the checkpoint has not, and how many
+            images have them; of classes, these images are left out.
+        absent: Classes or labels of the checkpoint that no image here has.
+        remarks: What to know about the figures.
+        against: How another checkpoint does, if one was given.
+    """
+
+    name: str
+    manifest: Digest
+    data: str
+    data_digest: str
+    split: str
+    report: Report
+    skipped: int = field(metadata={"json": "skipped_images"})
+    unknown: Mapping[str, int]
+    absent: tuple[str, ...]
+    remarks: tuple[str, ...]
+    against: Comparison | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON: the report, and the rest beside it."""
+        data = Result.to_json(self)
+        report = data.pop("report")
+        return {"name": data.pop("name"), "manifest": data.pop("manifest"), **report, **data}
+
+
+class Model(NamedTuple):
+    """A checkpoint that is measured."""
+
+    name: str
+    digest: Digest
+    manifest: Manifest
+
+    @property
+    def task(self) -> Task:
+        """What its outputs mean."""
+        learned = (self.manifest.recipe or {}).get("task")
+        return next((task for task in TASKS if task == learned), "classification")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of its outputs, an index where they are unknown."""
+        return self.manifest.classes or tuple(map(str, range(self.manifest.head.num_classes)))
+
+    @property
+    def head(self) -> Head | TaskHead:
+        """What measures its outputs."""
+        kind = self.manifest.head.kind
+        return TaskHead() if kind == "native" else plugins.head(kind)
+
+
+class Asked(NamedTuple):
+    """Labeled images as a checkpoint is asked about them."""
+
+    samples: tuple[Sample, ...]  # with targets that are its own
+    outputs: dict[int, str]  # which of its outputs count, and what each is called
+    unknown: dict[str, int]
+    absent: tuple[str, ...]
+
+
+def evaluate(
+    workspace: Workspace,
+    name: str,
+    data: str,
+    *,
+    against: str | None,
+    split: str | None,
+    skip_bad: bool,
+    out: Path | None,
+    force: bool,
+    batch_size: int,
+    device: str,
+    progress: Progress,
+) -> Evaluation:
+    """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
+    if out and (out.is_file() or ((out / REPORT).exists() and not force)):
+        raise Conflict(
+            f"{out} {'is a file' if out.is_file() else 'has a report; --force replaces it'}"
+        )
+    model, other = _model(workspace, name), _model(workspace, against) if against else None
+    if other and other.task != model.task:
+        raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
+    device = pick_device(device)
+    dataset = labeled_images(workspace, data, model.task, skip_bad, progress)
+    own = _own_split(workspace, model, dataset, progress)
+    split, samples = _choose(dataset, own, split)
+    dataset = replace(dataset, test=samples)
+    remarks = [*dataset.remarks, *_trained_on(model, own, samples)]
+
+    def measured(model: Model) -> tuple[Measured, Asked]:
+        asked = _ask(model, dataset)
+        module = load(workspace.store, model.digest, device=device)
+        outputs = _outputs(model, asked, dataset, module, batch_size, progress)
+        return outputs, asked
+
+    result, asked = measured(model)
+    report = _report(model, result)
+    comparison = None
+    if other:
+        theirs = _own_split(workspace, other, dataset, progress)
+        remarks += _trained_on(other, theirs, samples)
+        comparison = _compare(model, result, other, measured(other)[0])
+    done = Evaluation(
+        name=name,
+        manifest=model.digest,
+        data=data,
+        data_digest=dataset.digest,
+        split=split,
+        report=report,
+        skipped=len(dataset.skipped),
+        unknown=asked.unknown,
+        absent=asked.absent,
+        remarks=tuple(remarks),
+        against=comparison,
+    )
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        write_report(out, done.to_json(), result)
+    return done
+
+
+def _model(workspace: Workspace, name: str) -> Model:
+    _, digest = workspace.names.resolve(name)
+    manifest = workspace.store.manifest(digest)
+    if not manifest.head.num_classes:
+        raise Unsupported(f"{name} has no head: it names no classes, and cannot be measured")
+    return Model(name, digest, manifest)
+
+
+def _own_split(
+    workspace: Workspace, model: Model, dataset: Dataset, progress: Progress
+) -> Dataset | None:
+    """The images in the parts that the checkpoint was trained and tested on, if it was on these."""
+    recorded, known = model.manifest.recipe, model.manifest.provenance
+    if not recorded or known.get("data_digest") != dataset.digest:
+        return None
+    try:
+        recipe = Recipe.recorded({**recorded, "data": dataset.spec})
+        with caches(workspace) as folder:
+            own = dataset_of(folder, recipe, progress)
+    except ZooError:  # an option of another version
+        return None
+    return own if own.split_digest == known.get("split_digest") else None
+
+
+def _choose(
+    dataset: Dataset, own: Dataset | None, split: str | None
+) -> tuple[str, tuple[Sample, ...]]:
+    """Which part is measured on, and its images."""
+    parts = own or dataset
+    given = own is not None or bool(dataset.train or dataset.validation)
+    if split is None:
+        split = next((name for name in ("test", "validation") if getattr(parts, name)), ALL)
+        split = split if given else ALL
+    if split == ALL:
+        return ALL, tuple(sorted((*dataset.train, *dataset.validation, *dataset.test)))
+    samples: tuple[Sample, ...] = getattr(parts, split) if given else ()
+    if not samples:
+        there = ", ".join(name for name in PARTS if given and getattr(parts, name)) or "none"
+        raise InvalidData(dataset.spec, [f"it has no {split} split; splits that it has: {there}"])
+    return split, samples
+
+
+def _trained_on(model: Model, own: Dataset | None, samples: Sequence[Sample]) -> list[str]:
+    """A remark where the checkpoint has seen images that it is measured on."""
+    if own is None:
+        return []
+    seen = {sample.key for sample in (*own.train, *own.validation)}
+    count = sum(sample.key in seen for sample in samples)
+    if not count:
+        return []
+    return [
+        f"{model.name} was trained on {count} of the {len(samples)} images, or chosen by them: "
+        "figures on these say nothing about new images"
+    ]
+
+
+def _ask(model: Model, dataset: Dataset) -> Asked:
+    """Match classes by name.
+
+    Raises:
+        InvalidData: None matches.
+    """
+    index = match(dataset.classes, model.classes)
+    if model.task == "regression" and len(dataset.classes) == len(model.classes) == 1:
+        index = {dataset.classes[0]: 0}  # there is nothing else that the column could be
+    ask = _ask_classes if model.task == "classification" else _ask_columns
+    asked = ask(model, dataset, index)
+    if not asked.samples or not index:
+        here, there = (", ".join(names[:3]) for names in (dataset.classes, model.classes))
+        raise InvalidData(
+            dataset.spec,
+            [f"none of its classes is one of {model.name}: it has {here}, …; the other {there}, …"],
+            hint=f"names may differ in case, '_' and '-'; zoo show {model.name} --all lists them",
+        )
+    return asked
+
+
+def _ask_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Asked:
+    """Images of all classes that the checkpoint has; any of its classes may be its answer."""
+    named = [(sample.key, dataset.classes[cast(int, sample.target)]) for sample in dataset.test]
+    samples = tuple(Sample(key, index[name]) for key, name in named if name in index)
+    shown = {sample.target for sample in samples}
+    return Asked(
+        samples,
+        dict(enumerate(model.classes)),
+        dict(Counter(name for _, name in named if name not in index)),
+        tuple(name for at, name in enumerate(model.classes) if at not in shown),
+    )
+
+
+def _ask_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Asked:
+    """All images, for the labels or columns that both have."""
+    columns = [at for at, name in enumerate(dataset.classes) if name in index]
+    given = [(sample.key, cast(tuple[float, ...], sample.target)) for sample in dataset.test]
+    return Asked(
+        tuple(Sample(key, tuple(target[at] for at in columns)) for key, target in given),
+        {index[dataset.classes[at]]: dataset.classes[at] for at in columns},
+        {
+            name: sum(model.task == "regression" or target[at] > 0.5 for _, target in given)
+            for at, name in enumerate(dataset.classes)
+            if name not in index
+        },
+        tuple(name for at, name in enumerate(model.classes) if at not in index.values()),
+    )
+
+
+def _outputs(
+    model: Model,
+    asked: Asked,
+    dataset: Dataset,
+    module: torch.nn.Module,
+    batch_size: int,
+    progress: Progress,
+) -> Measured:
+    """What the checkpoint says of the images.
+
+    Raises:
+        Unsupported: It gives no number for each class, or does not take such images.
+    """
+    transform = training_transform(model.manifest.preprocessing)
+    batches = Batches(replace(dataset, task=model.task), asked.samples, transform, batch_size)
+    loader = ImageLoader(batches, next(module.parameters()).device, model=module)
+    with progress(f"testing {model.name}", len(asked.samples)) as task:
+        try:
+            outputs, _ = predict(module, loader.whole(), loader.forward, advance=task.advance)
+        except torch.OutOfMemoryError:
+            raise
+        except REFUSALS as error:
+            raise refused(transform.size, error) from error
+    if outputs.dim() != 2 or outputs.shape[1] != len(model.classes):
+        what = f"outputs {tuple(outputs.shape[1:])} for an image"
+        raise Unsupported(f"{model.name} gives {what}, and has {len(model.classes)} classes")
+    if odd := int((~outputs.isfinite()).any(dim=1).sum()):
+        raise Unsupported(f"{model.name} gives NaN or infinite outputs for {odd} images")
+    images = [sample.key for sample in asked.samples]
+    targets = targets_of(asked.samples, model.task)
+    names = [*asked.outputs.values()]
+    return Measured(model.task, outputs[:, [*asked.outputs]], targets, names, images)
+
+
+def _report(model: Model, measured: Measured) -> Report:
+    metrics = model.head.metrics(measured.outputs, measured.targets, model.task)
+    return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
+
+
+def _compare(model: Model, mine: Measured, other: Model, theirs: Measured) -> Comparison:
+    found = paired(mine, theirs)
+    if not found.images:
+        raise Unsupported(f"{model.name} and {other.name} have no class in common here")
+    return Comparison(
+        name=other.name,
+        manifest=other.digest,
+        metrics=_report(other, theirs).metrics,
+        paired=found,
+        verdict=found.in_words(model.name, other.name),
+    )

@@ -1,0 +1,319 @@
+"""Report: what outputs for labeled images are worth, class by class, each figure with its interval.
+
+A fine-tune makes one of its test images, `zoo.Zoo.evaluate` of any images: there is one way to
+measure. Shares have Wilson's interval, all else that of a thousand draws of the images
+(`zoo.finetune.results.interval`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from zoo.domain.result import Result
+from zoo.domain.task import Task
+from zoo.finetune.results import interval as i
+from zoo.finetune.results.interval import Array, Matrix, wilson
+from zoo.lookup.runs import REPORT
+from zoo.store.atomic import write_whole
+
+__all__ = ["ByClass", "Confusion", "Measured", "Report", "as_csv", "predicted", "write_report"]
+
+TOP = 5
+LARGEST = 2000
+"""Most classes of a matrix that is written: its file grows with their square."""
+Figures = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ByClass(Result):
+    """Figures of one class, label or column.
+
+    Attributes:
+        name: Its name.
+        images: How many show it; of numbers, how many there are.
+        figures: By name, each with its interval (``recall``, ``recall_low``, ``recall_high``);
+            None where there is nothing to take it of.
+    """
+
+    name: str
+    images: int
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Confusion(Result):
+    """Images of one class that were predicted to be of another.
+
+    Attributes:
+        true: Their class.
+        predicted: The other one.
+        images: How many.
+        share: Of all images of their class.
+        low: Where its interval begins.
+        high: Where it ends.
+    """
+
+    true: str
+    predicted: str
+    images: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Report(Result):
+    """What outputs for labeled images are worth.
+
+    Attributes:
+        task: What the outputs mean.
+        images: How many there are.
+        metrics: Figures over all images, by name, and their intervals (``accuracy_low``, …).
+        classes: Figures of each class or label that occurs, or of each column.
+        confusions: Every pair of classes that were confused, the worst first.
+    """
+
+    task: Task
+    images: int
+    metrics: Mapping[str, float]
+    classes: tuple[ByClass, ...]
+    confusions: tuple[Confusion, ...]
+
+
+class Measured(NamedTuple):
+    """Outputs (N, K) of a network, float32, for images with targets (see `zoo.contracts.Head`)."""
+
+    task: Task
+    outputs: Tensor
+    targets: Tensor
+    classes: Sequence[str]  # names of the K outputs
+    images: Sequence[str]  # what the N images are called
+
+    def report(self, metrics: Mapping[str, float]) -> Report:
+        """The report; ``metrics`` are those of the head, all of them finite."""
+        make = {"classification": _classes, "multi-label": _labels, "regression": _numbers}
+        more, classes = make[self.task](self)
+        return Report(
+            task=self.task,
+            images=len(self.images),
+            # What the head has measured stays as it is, to the last bit.
+            metrics={**metrics, **{k: v for k, v in more.items() if k not in metrics}},
+            classes=classes,
+            confusions=tuple(_confusions(self)) if self.task == "classification" else (),
+        )
+
+
+Made = tuple[dict[str, float], tuple[ByClass, ...]]
+
+
+def _classes(measured: Measured) -> Made:
+    outputs, targets = measured.outputs, measured.targets
+    said, true = outputs.argmax(dim=1).numpy(), targets.numpy()
+    count, number = len(true), len(measured.classes)
+    present = np.flatnonzero(np.bincount(true, minlength=number)).tolist()
+    pair = _one_hot(said, number)[:, present], _one_hot(true, number)[:, present]
+
+    def macro(times: Array) -> Array:
+        hits, said_so, is_so = i.counted(*pair, times)
+        f1 = np.where(is_so == 0, np.nan, i.f1s(hits, said_so, is_so))
+        return i.mean_of_known(f1)[None]
+
+    metrics = _share("accuracy", int((said == true).sum()), count)
+    if number > TOP:
+        best = (outputs.topk(TOP, dim=1).indices == targets[:, None]).any(dim=1)
+        metrics |= _share(f"top{TOP}_accuracy", int(best.sum()), count)
+    names = [measured.classes[index] for index in present]
+    classes = _by_class(names, i.counted(*pair, np.ones((1, count))), {})
+    metrics |= _named("balanced_accuracy", _mean(classes, "recall"))
+    metrics |= _macro_f1(classes, _drawn(macro, count)[0])
+    return metrics, classes
+
+
+def _labels(measured: Measured) -> Made:
+    outputs, targets = measured.outputs.double().numpy(), measured.targets.double().numpy()
+    says, is_so = outputs > 0, targets > 0.5
+    count, present = len(outputs), np.flatnonzero(is_so.any(axis=0)).tolist()
+    right = (says == is_so).mean(axis=1)
+    pair = csr_array(says.astype(np.float64)), csr_array(is_so.astype(np.float64))
+
+    def figures(times: Array) -> Array:
+        hits, said, true = i.counted(*pair, times)
+        f1 = i.f1s(hits, said, true)
+        total = i.f1s(hits.sum(axis=0), said.sum(axis=0), true.sum(axis=0))
+        precision = i.average_precisions(outputs[:, present], targets[:, present], times)
+        macro = i.mean_of_known(np.where(true == 0, np.nan, f1))
+        overall = [times @ right / count, total, i.mean_of_known(precision), macro]
+        return np.vstack([*overall, np.nan_to_num(precision)])
+
+    accuracy, f1, precision, macro, *by_label = _drawn(figures, count)
+    hits, said, true = (each[present] for each in i.counted(*pair, np.ones((1, count))))
+    names = [measured.classes[index] for index in present]
+    classes = _by_class(names, (hits, said, true), {"average_precision": by_label})
+    metrics = _named("accuracy", accuracy) | _named("f1", f1)
+    metrics |= _named("mean_average_precision", precision) | _macro_f1(classes, macro)
+    return metrics, classes
+
+
+def _numbers(measured: Measured) -> Made:
+    outputs, targets = measured.outputs.double().numpy(), measured.targets.double().numpy()
+    error, count = outputs - targets, len(outputs)
+    columns = [slice(None), *(slice(k, k + 1) for k in range(outputs.shape[1]))]
+    names = ("mae", "rmse", "r2")
+
+    def figures(times: Array) -> Array:
+        found = []
+        for column in columns:
+            absolute, square = (
+                times @ each.mean(axis=1) / count
+                for each in (np.abs(error[:, column]), np.square(error[:, column]))
+            )
+            r2 = i.r2s(outputs[:, column], targets[:, column], times)
+            found += [absolute, np.sqrt(square), r2]
+        return np.array(found)
+
+    parts = np.split(_drawn(figures, count), len(columns))
+    each = [
+        {
+            key: value
+            for pair in zip(names, part, strict=True)
+            for key, value in _named(*pair).items()
+        }
+        for part in parts
+    ]
+    classes = tuple(
+        ByClass(name=name, images=count, figures=part)
+        for name, part in zip(measured.classes, each[1:], strict=True)
+    )
+    return each[0], classes
+
+
+def _one_hot(indices: NDArray[np.int64], number: int) -> Matrix:
+    count = len(indices)
+    ones = np.ones(count), (np.arange(count), indices)
+    return csr_array(ones, shape=(count, number))
+
+
+def _drawn(figures: i.Figures, count: int) -> Array:
+    """Each figure (F, 3) of all images, and its interval."""
+    return np.stack([figures(np.ones((1, count)))[:, 0], *i.bootstrapped(figures, count)], axis=1)
+
+
+def _named(name: str, value: Iterable[float]) -> dict[str, float]:
+    middle, low, high = map(float, value)
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
+
+
+def _share(name: str, part: int, of: int) -> dict[str, float]:
+    return _named(name, (part / of, *wilson(part, of)))
+
+
+def _by_class(
+    names: Sequence[str], counts: tuple[Array, Array, Array], drawn: Mapping[str, Sequence[Array]]
+) -> tuple[ByClass, ...]:
+    """``counts`` are those of `counted` (K, 1), ``drawn`` more figures (K, 3) with intervals."""
+    nothing = {f"precision{end}": None for end in ("", "_low", "_high")}
+    found = []
+    for at, name in enumerate(names):
+        hits, said, true = (int(count[at, 0]) for count in counts)
+        figures: dict[str, float | None] = {**_share("recall", hits, true)}
+        figures |= _share("precision", hits, said) if said else nothing
+        figures |= _named("f1", i.f1(hits, said, true))
+        for kind, values in drawn.items():
+            figures |= _named(kind, values[at])
+        found.append(ByClass(name=name, images=true, figures=figures))
+    return tuple(found)
+
+
+def _mean(classes: Sequence[ByClass], name: str) -> Array:
+    """The mean (3,) of a figure over classes, with the interval that theirs make of it."""
+    ends = ("", "_low", "_high")
+    known = [[one.figures[f"{name}{end}"] or 0.0 for end in ends] for one in classes]
+    return i.mean_with_interval(np.array(known, np.float64).reshape(-1, 3))
+
+
+def _macro_f1(classes: Sequence[ByClass], drawn: Array) -> dict[str, float]:
+    # One class's false positive is another's miss, which draws of images see and the mean does not;
+    # where nothing is wrong, all draws are alike, and only the mean sees how few images there are.
+    middle, low, high = _mean(classes, "f1")
+    return _named("macro_f1", (middle, min(low, drawn[1]), max(high, drawn[2])))
+
+
+def _confusions(measured: Measured) -> Iterator[Confusion]:
+    said, true = measured.outputs.argmax(dim=1).numpy(), measured.targets.numpy()
+    totals = np.bincount(true)
+    wrong = np.stack([true, said])[:, said != true]
+    pairs, counts = np.unique(wrong, axis=1, return_counts=True)
+    shares = counts / totals[pairs[0]]
+    for at in np.lexsort((-shares, -counts)):
+        one, other = pairs[:, at]
+        low, high = wilson(int(counts[at]), int(totals[one]))
+        yield Confusion(
+            true=measured.classes[one],
+            predicted=measured.classes[other],
+            images=int(counts[at]),
+            share=float(shares[at]),
+            low=low,
+            high=high,
+        )
+
+
+def write_report(folder: Path, report: Mapping[str, object], measured: Measured) -> None:
+    """Write ``report`` and all predictions into a folder; of classes, their matrix, too."""
+    from zoo.finetune.results.pictures import confusion_counts, draw_confusion, save
+
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    _write(folder / REPORT, text)
+    _write(folder / "predictions.csv", as_csv(predicted(measured)))
+    if measured.task != "classification":
+        return
+    outputs, targets, classes = measured.outputs, measured.targets, measured.classes
+    counts, names = confusion_counts(outputs, targets, classes)
+    if len(names) <= LARGEST:
+        rows = ([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+        _write(folder / "confusion.csv", as_csv([["true \\ predicted", *names], *rows]))
+    save(draw_confusion(outputs, targets, classes), folder / "confusion.png")
+
+
+def predicted(measured: Measured) -> Iterator[Sequence[object]]:
+    """A table of predictions, its head first: a row for each image."""
+    classes, outputs = measured.classes, measured.outputs.double()
+    if measured.task == "classification":
+        yield "path", "label", "predicted", "probability", "probability_of_label"
+        shares = outputs.softmax(dim=1)
+        best, said = shares.max(dim=1)
+        own = shares.gather(1, measured.targets[:, None])[:, 0]
+        rows = zip(
+            measured.targets.tolist(), said.tolist(), best.tolist(), own.tolist(), strict=True
+        )
+        for image, (true, guess, share, its) in zip(measured.images, rows, strict=True):
+            yield image, classes[true], classes[guess], f"{share:.6f}", f"{its:.6f}"
+        return
+    shares = outputs.sigmoid() if measured.task == "multi-label" else outputs
+    kind = "probability" if measured.task == "multi-label" else "predicted"
+    yield "path", *classes, *(f"{kind}:{name}" for name in classes)
+    for image, true, given in zip(
+        measured.images, measured.targets.tolist(), shares.tolist(), strict=True
+    ):
+        yield image, *(f"{value:g}" for value in true), *(f"{value:.6g}" for value in given)
+
+
+def as_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, [text.encode("utf-8", "surrogateescape")])  # file names need not be UTF-8
