@@ -501,10 +501,14 @@ class Zoo:
         *,
         architecture: str,
         backbone: str = "timm",
+        key: str | None = None,
         license: str | None = None,  # noqa: A002 - the field's word
         files: Iterable[Path | str] = (),
     ) -> Imported:
         """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint.
+
+        What was taken of the file, stripped off its names and left out is in ``taken`` of the
+        result.
 
         Args:
             path: The file; of weights in several files, their index.
@@ -513,6 +517,8 @@ class Zoo:
                 outputs are the classes of these weights. One that is an import path is trusted in
                 this zoo from then on.
             backbone: Plugin of the architecture.
+            key: The key of the file that holds the weights; None: the likeliest of those that
+                training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             license: License id.
             files: Further files to keep with it.
 
@@ -523,7 +529,7 @@ class Zoo:
 
         return import_weights(
             self.workspace, Path(path), Reference.parse(name), architecture=architecture,
-            backbone=backbone, license=license, files=[Path(file) for file in files],
+            backbone=backbone, key=key, license=license, files=[Path(file) for file in files],
             progress=self.progress,
         )  # fmt: skip
 

@@ -176,6 +176,11 @@ class Kept(TypedDict):
 )
 @click.option("--as", "name", required=True, help="Name of the new checkpoint (team/flowers).")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="The key of FILE that holds the weights, where it holds several sets (state_dict).",
+)
 @click.option("--license", help="License id (apache-2.0).")
 @click.option(
     "--file",
@@ -189,14 +194,18 @@ def import_(
     architecture: str | None,
     name: str,
     backbone: str | None,
+    key: str | None,
     as_json: bool,
     **kept: Unpack[Kept],
 ) -> None:
     """Keep a weights FILE as a checkpoint.
 
-    FILE is a .safetensors, or a .pth that holds weights only, or the .index.json of several. It
-    must fit the architecture exactly; nothing else that it might hold is run. Where a config.json
-    beside it is of that very network, class names and preprocessing are taken from there.
+    FILE is a .safetensors, a PyTorch file (.pth, .pt, .ckpt), or the .index.json of several.
+    Nothing in it is run. Of what training scripts save, the weights are taken (state_dict_ema before
+    state_dict, model, net, …; --key names another), a prefix that all names share (module., model.)
+    is stripped, and a head may be missing; one line says so. Else it must fit the architecture
+    exactly. Where a config.json beside it is of that very network, class names and preprocessing
+    are taken from there.
 
     FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
     but its lineage comes back. So do the weights that timm or transformers saved in a folder, if
@@ -213,19 +222,19 @@ def import_(
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
         done = open_zoo().import_file(
-            file, name, architecture=architecture, backbone=backbone or "timm", **kept
+            file, name, architecture=architecture, backbone=backbone or "timm", key=key, **kept
         )
-    elif architecture or backbone:
+    elif architecture or backbone or key:
         raise click.UsageError(
-            "a folder says what network it is: leave --architecture and --backbone out, or name "
-            "the file in it"
+            "a folder says what network it is: leave --architecture, --backbone and --key out, or "
+            "name the file in it"
         )
     else:
         done = open_zoo().import_folder(file, name, **kept)
     if as_json:
         print_json(done.to_json())
     else:
-        click.echo(f"{done.ref}  {done.manifest.short}")
+        result(done.ref, done.manifest, *filter(None, [str(done.taken)]))
 
 
 @command()

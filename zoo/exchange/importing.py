@@ -33,6 +33,7 @@ from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.origin import Origin, outlined
+from zoo.exchange.taken import Taken
 from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -46,7 +47,6 @@ __all__ = [
     "import_file",
     "import_folder",
     "import_weights",
-    "warn_of_not_finite",
 ]
 
 T = TypeVar("T")
@@ -70,11 +70,19 @@ EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Imported(Result):
-    """A checkpoint that was imported: name, identity, and its tensors with NaN or infinities."""
+    """A checkpoint that was imported.
+
+    Attributes:
+        ref: Its name.
+        manifest: Its identity.
+        nan_tensors: Its tensors with NaN or infinite values.
+        taken: What of the file it is.
+    """
 
     ref: Reference
     manifest: Digest
     nan_tensors: tuple[str, ...]
+    taken: Taken
 
 
 def import_folder(
@@ -104,7 +112,7 @@ def import_folder(
             "it is (zoo import FILE --architecture NAME --as NAME)"
         )
 
-    def keep(layout: Layout) -> Digest:
+    def keep(layout: Layout) -> Imported:
         path, *several = _weights(folder, there, layout)
         beside = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in beside if _belongs(file, layout)), *files]
@@ -119,9 +127,7 @@ def import_folder(
             workspace, path, ref, origin, parts=several, files=kept, progress=progress
         )
 
-    digest = first_that_fits(layouts, keep)
-    unusable = warn_of_not_finite(workspace.store, digest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+    return first_that_fits(layouts, keep)
 
 
 def import_weights(
@@ -131,6 +137,7 @@ def import_weights(
     *,
     architecture: str,
     backbone: str = "timm",
+    key: str | None = None,
     license: str | None = None,  # noqa: A002 - the field's word
     files: Sequence[Path] = (),
     progress: Progress = silent,
@@ -153,21 +160,18 @@ def import_weights(
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
 
-    def keep(layout: Layout | None) -> Digest:
+    def keep(layout: Layout | None) -> Imported:
         stated = replace(origin, layout=layout)
         return import_file(
-            workspace, path, ref, stated, parts=several, files=files, progress=progress
+            workspace, path, ref, stated, key=key, parts=several, files=files, progress=progress
         )
 
     with named_by_user(workspace.trust, architecture):
-        digest = None
         # A config.json that lies there by chance, of other weights, is no reason to refuse.
         if layout := _beside(path, origin):
             with suppress(InvalidWeights, Unsupported):
-                digest = keep(layout)
-        digest = digest or keep(None)
-    unusable = warn_of_not_finite(workspace.store, digest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+                return keep(layout)
+        return keep(None)
 
 
 def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
@@ -177,11 +181,11 @@ def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
     return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
-def warn_of_not_finite(store: Store, digest: Digest) -> list[str]:
+def _warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
     """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
     names = [
         tensor.name
-        for tensor in store.manifest(digest).tensors
+        for tensor in manifest.tensors
         if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
     ]
     if names:
@@ -251,19 +255,21 @@ def import_file(
     ref: Reference,
     origin: Origin,
     *,
+    key: str | None = None,
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
     why: str = "import",
     check: Check | None = None,
     progress: Progress = silent,
-) -> Digest:
+) -> Imported:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
 
     A safetensors file is kept byte for byte; a pickle, or an image encoder that comes with a text
     encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
-    exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
-    they are called. Other ``files`` (a model card, a license text) are kept byte for byte beside
-    them, under their last names. ``check`` is that of `new_checkpoint`.
+    exactly, but for a prefix of all names, and for a head that it may lack. ``key`` is the one of
+    a pickle's that holds the weights. Where these are in several files, ``parts`` are these files,
+    and ``path`` tells what they are called. Other ``files`` (a model card, a license text) are kept
+    byte for byte beside them, under their last names. ``check`` is that of `new_checkpoint`.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -273,34 +279,38 @@ def import_file(
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
         try:
-            manifest = _stored(new, path, origin, parts, files, progress)
+            manifest, taken = _stored(new, path, origin, key, parts, files, progress)
         except InvalidWeights as error:
             error.hint = "nothing was imported"
             raise
-        return new.commit(manifest)
+        digest = new.commit(manifest)
+    unusable = _warn_of_not_finite(workspace.store, manifest)
+    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable), taken=taken)
 
 
 def _stored(
     new: New,
     path: Path,
     origin: Origin,
+    key: str | None,
     parts: Sequence[Path],
     files: Sequence[Path],
     progress: Progress,
-) -> Manifest:
-    """The checkpoint's manifest, when all of it is in the store."""
+) -> tuple[Manifest, Taken]:
+    """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
     _check_files(files, [source.name for source in parts])  # before anything large is stored
     # The header of a file tells what building tells, of most: torch takes seconds to import.
-    manifest, network = outlined(sources, origin), None
-    if manifest is None:
+    manifest, network, taken = outlined(sources, origin), None, Taken()
+    if manifest is None or key is not None:
         from zoo.exchange.built import built
 
-        network = built(sources, origin, path)
-        manifest = network.manifest(origin)
+        network = built(sources, origin, path, key)
+        manifest, taken = network.manifest(origin), network.taken
     tower = origin.layout is not None and origin.layout.tower
-    if network and (tower or not all(map(is_safetensors, sources))):
+    changed = tower or taken.stripped or taken.tensors_left_out
+    if network and (changed or not all(map(is_safetensors, sources))):
         sources, names = (new.scratch / MAIN,), [MAIN]
         network.save(sources[0])
     weights = tuple(
@@ -313,12 +323,13 @@ def _stored(
     else:
         with path.open("rb") as file:
             stated = sha256(file)
-    return replace(
+    manifest = replace(
         manifest,
         weights=weights,
         provenance={**origin.provenance, "file": path.name, "sha256": stated},
         files=tuple(add_file(store, file, name=file.name) for file in files),
     )
+    return manifest, taken
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
@@ -333,7 +344,7 @@ def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
         names.add(file.name)
 
 
-def first_that_fits(described: Sequence[T], keep: Callable[[T], Digest]) -> Digest:
+def first_that_fits(described: Sequence[T], keep: Callable[[T], Imported]) -> Imported:
     """What ``keep`` makes of the first description whose weights are those of its network.
 
     Raises:
