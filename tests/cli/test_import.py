@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import timm
 import torch
 from fakes.program import Said
+from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
+from zoo.exchange.facts import args_beside
 from zoo.exchange.weights import WRAPPERS, read_state
 
 Run = Callable[..., Said]
@@ -68,13 +71,14 @@ def test_a_prefix_in_a_safetensors_file(empty: Run, state: State) -> None:
     save_file(prefixed("_orig_mod.", state), "net.safetensors")
     done = empty("import", "net.safetensors", *AS)
     assert done.code == 0
-    assert done.out.splitlines()[1:] == ["  stripped _orig_mod."]
+    assert done.out.splitlines()[1] == "  stripped _orig_mod."
     assert_is(state)
 
 
 def test_what_a_file_of_bare_weights_says(empty: Run, state: State) -> None:
     torch.save(state, "net.pth")
-    assert len(empty("import", "net.pth", *AS).out.splitlines()) == 1
+    said = empty("import", "net.pth", *AS).out.splitlines()[1:]
+    assert said == ["  unknown: classes, preprocessing"]
 
 
 @pytest.mark.parametrize("key", WRAPPERS)
@@ -95,7 +99,7 @@ def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: S
     }
     torch.save(saved, "last.pth.tar")
     done = empty("import", "last.pth.tar", *AS)
-    assert done.out.splitlines()[1:] == [
+    assert done.out.splitlines()[1:2] == [
         "  took state_dict_ema; --key state_dict takes the other; stripped module.; "
         "left out epoch, optimizer"
     ]
@@ -144,7 +148,7 @@ def test_weights_without_a_head_are_kept_without_one(empty: Run, state: State, p
     torch.save({"model": {**prefixed(prefix, own), **outside}}, "ssl.pth")
     done = empty("import", "ssl.pth", *AS)
     assert done.code == 0, done
-    assert done.out.endswith("it has no head\n")
+    assert done.out.splitlines()[1].endswith("it has no head")
     assert all(name in done.out for name in outside)
     assert_is(body)
     assert empty("show", "team/net", "--json").json["head"]["num_classes"] == 0
@@ -182,3 +186,140 @@ def test_identify_sees_the_prefix_that_import_strips(
     with zoo.open() as here:
         found = here.identify("net.ckpt")
     assert (found.verdict, found.matches[0].prefix) == ("same", "module.")
+
+
+# Class names and preprocessing: what nobody says is unknown.
+
+
+def shown(run: Run) -> dict[str, Any]:
+    return dict(run("show", "team/net", "--json").json)
+
+
+def test_what_nobody_says_is_unknown(empty: Run, tmp_path: Path) -> None:
+    """A file with as many outputs as ImageNet has classes gets none of its names."""
+    save_file(timm.create_model(NET).state_dict(), "net.safetensors")
+    done = empty("import", "net.safetensors", *AS)
+    assert done.out.splitlines()[1:] == ["  unknown: classes, preprocessing"]
+    found = shown(empty)
+    assert (found["classes"], found["unknown"]) == ([], ["classes", "preprocessing"])
+    assert "unknown:" in empty("show", "team/net").out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    done = empty("predict", "team/net", "gray.png")
+    assert done.code == 0
+    assert "the names of the classes are unknown" in done.err
+    assert f"unknown: preprocessing; that of {NET} is taken, a guess" in done.err
+
+
+def test_the_user_says_what_nobody_wrote_down(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    done = empty(
+        "import", "net.safetensors", *AS, "--classes", "names.txt", "--mean", "0.5",
+        "--std", "0.2,0.3,0.4", "--crop", "1", "--interpolation", "bilinear", "--image-size", "64",
+        "--license", "mit", "--dataset", "hymenoptera", "--metric", "accuracy=0.91",
+    )  # fmt: skip
+    says = "class names from the options; preprocessing from the options"
+    assert done.out.splitlines()[1:] == [f"  {says}"]
+    found = shown(empty)
+    assert (found["classes"], found["unknown"]) == (["ant", "bee", "wasp"], [])
+    assert found["preprocessing"] == {
+        "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.2, 0.3, 0.4],
+        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center",
+    }  # fmt: skip
+    assert (found["license"], found["metrics"]) == ("mit", {"accuracy": 0.91})
+    assert found["provenance"]["metrics"] == "stated on import, not measured"
+    assert "team/net" in empty("best", "--dataset", "hymenoptera").out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    assert empty("predict", "team/net", "gray.png").err == ""
+
+
+def test_what_is_said_in_part_is_unknown_in_part(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    empty("import", "net.safetensors", *AS, "--mean", "0.5", "--std", "0.5")
+    assert shown(empty)["unknown"] == ["classes", "interpolation", "crop_pct", "image_size"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--classes", "two.txt"), "--classes has 2 names, the weights have 3 outputs"),
+        (("--classes", "gone.txt"), "gone.txt: No such file"),
+        (("--classes", "net.safetensors"), "net.safetensors: neither JSON nor text"),
+        (("--mean", "123.7,116.3,103.5"), "--mean is on a scale of 0 to 1: divide by 255"),
+        (("--std", "0.1,0.2"), "--std has 2 values, images have 3 channels"),
+        (("--std", "0"), "std is [0.0"),
+        (("--crop", "7"), "crop_pct is 7.0"),
+        (("--metric", "accuracy=nan"), "needs a name and a finite number"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    empty: Run, state: State, options: tuple[str, ...], says: str
+) -> None:
+    save_file(state, "net.safetensors")
+    Path("two.txt").write_text("ant\nbee\n")
+    done = empty("import", "net.safetensors", *AS, *options)
+    assert (done.code, done.out) == (1, "")
+    assert says in done.err
+    assert empty("show", "team/net").code == 1
+
+
+def test_what_timm_writes_beside_its_checkpoints(empty: Run, state: State) -> None:
+    """Its script takes what the network has for all that ``args.yaml`` does not name."""
+    torch.save({"state_dict": state}, "last.pth.tar")
+    args = "mean:\n- 0.4\n- 0.4\n- 0.4\nstd: null\ncrop_pct: null\ninterpolation: ''\n"
+    Path("args.yaml").write_text(f"model: {NET}\n{args}num_classes: 3\n")
+    done = empty("import", "last.pth.tar", *AS)
+    assert done.out.endswith("preprocessing from args.yaml; unknown: classes\n")
+    found = shown(empty)["preprocessing"]
+    assert (found["mean"], found["std"]) == ([0.4] * 3, [0.5] * 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: test_vit\nmean: [0.4]\n", "&a [*a]", "a: &a [*a]", "[" * 5000, "\xff", "model: [1",
+        "x" * 99999, f"model: {NET}\nmean: &a [*a]\nstd: [1e999]\nimg_size: {'9' * 5000}",
+        f"model: {NET}\nmean: !!python/object/apply:os.system [ls]\n",
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_an_args_file_that_makes_no_sense_is_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "args.yaml").write_text(text)
+    assert not args_beside(tmp_path / "last.pth", NET)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"hyper_parameters": {"classes": ["a", "b", "c"], "mean": [0.5] * 3, "std": (0.5,) * 3}},
+        {"args": Namespace(class_to_idx={"c": 2, "a": 0, "b": 1}, mean=[0.5] * 3, std=[0.5] * 3)},
+        {"meta": {"dataset_meta": {"classes": ("a", "b", "c")}}, "mean": [0.5], "std": [0.5]},
+        {"id2label": {0: "a", 1: "b", 2: "c"}, "args": {"image_mean": [0.5], "image_std": [0.5]}},
+    ],
+    ids=["lightning", "torchvision", "mmpretrain", "transformers"],
+)
+def test_hyper_parameters_in_a_checkpoint(
+    imported: Callable[..., dict[str, Any]], empty: Run, state: State, saved: dict[str, Any]
+) -> None:
+    taken = imported({"state_dict": state, **saved})["taken"]
+    assert taken["classes"] == taken["preprocessing"] == "the checkpoint's hyper-parameters"
+    found = shown(empty)
+    assert (found["classes"], found["preprocessing"]["mean"]) == (["a", "b", "c"], [0.5] * 3)
+    assert found["unknown"] == ["interpolation", "crop_pct", "image_size"]
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"classes": ["a", "b"], "mean": [123.0] * 3, "std": "wide", "crop_pct": float("nan")},
+        {"classes": [1, 2, 3], "mean": 5, "std": [[0.5]], "interpolation": "os.system"},
+        {"classes": {0: "a", 5: "b", 1: "c"}, "mean": [], "std": [0.0] * 3, "img_size": [0, 7]},
+        {"args": [1, 2], "meta": "x", "hyper_parameters": None, "img_size": 10**9},
+    ],
+)
+def test_hyper_parameters_that_make_no_sense_are_nothing(
+    imported: Callable[..., dict[str, Any]], state: State, saved: dict[str, Any]
+) -> None:
+    assert imported({"state_dict": state, **saved})["taken"]["unknown"] == [
+        "classes", "preprocessing"
+    ]  # fmt: skip

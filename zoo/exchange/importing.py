@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from struct import calcsize
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, Unpack
 
 from zoo import plugins
 from zoo.domain.digest import Digest
@@ -21,6 +22,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.stated import Stated
 from zoo.errors import (
     InvalidOption,
     InvalidWeights,
@@ -31,8 +33,10 @@ from zoo.errors import (
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.facts import args_beside, facts_in, facts_of
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.origin import Origin, outlined
+from zoo.exchange.settled import settled
 from zoo.exchange.taken import Taken
 from zoo.store import Store
 from zoo.store.files import add_file, add_weights
@@ -90,9 +94,8 @@ def import_folder(
     folder: Path,
     ref: Reference,
     *,
-    license: str | None = None,  # noqa: A002 - the field's word
-    files: Sequence[Path] = (),
     progress: Progress = silent,
+    **stated: Unpack[Stated],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
@@ -115,14 +118,9 @@ def import_folder(
     def keep(layout: Layout) -> Imported:
         path, *several = _weights(folder, there, layout)
         beside = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in beside if _belongs(file, layout)), *files]
-        origin = Origin(
-            plugin=layout.plugin,
-            architecture=layout.network.architecture,
-            license=license,
-            provenance={"source": "folder"},
-            layout=layout,
-        )
+        kept = [*sorted(file for file in beside if _belongs(file, layout)), *_files(stated)]
+        origin = replace(_origin("folder", stated), plugin=layout.plugin, layout=layout)
+        origin = replace(origin, architecture=layout.network.architecture)
         return import_file(
             workspace, path, ref, origin, parts=several, files=kept, progress=progress
         )
@@ -138,9 +136,8 @@ def import_weights(
     architecture: str,
     backbone: str = "timm",
     key: str | None = None,
-    license: str | None = None,  # noqa: A002 - the field's word
-    files: Sequence[Path] = (),
     progress: Progress = silent,
+    **stated: Unpack[Stated],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
@@ -152,9 +149,10 @@ def import_weights(
             `import_file`.
     """
     known, tag = _tagged(backbone, architecture)
-    file = {"source": "file"}
-    origin = Origin(plugin=backbone, architecture=known, tag=tag, license=license, provenance=file)
-    several: list[Path] = []
+    origin = replace(_origin("file", stated), plugin=backbone, architecture=known, tag=tag)
+    if beside := args_beside(path, known):
+        origin = replace(origin, told=(*origin.told, beside))
+    several, files = list[Path](), _files(stated)
     if path.name.endswith(INDEX) and path.is_file():
         there = sorted(each.name for each in path.parent.iterdir())
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
@@ -172,6 +170,30 @@ def import_weights(
             with suppress(InvalidWeights, Unsupported):
                 return keep(layout)
         return keep(None)
+
+
+def _origin(source: str, stated: Stated) -> Origin:
+    """What the user says of weights, before it is known of what network they are."""
+    provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
+    if dataset := stated.get("dataset"):
+        provenance["dataset"] = dataset
+    if metrics:
+        provenance["metrics"] = "stated on import, not measured"
+    if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
+        raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
+    return Origin(
+        plugin="",
+        architecture="",
+        license=stated.get("license"),
+        provenance=provenance,
+        told=(facts_of(stated),),
+        image_size=stated.get("image_size"),
+        metrics=metrics,
+    )
+
+
+def _files(stated: Stated) -> list[Path]:
+    return [Path(file) for file in stated.get("files", ())]
 
 
 def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
@@ -328,8 +350,13 @@ def _stored(
         weights=weights,
         provenance={**origin.provenance, "file": path.name, "sha256": stated},
         files=tuple(add_file(store, file, name=file.name) for file in files),
+        metrics=origin.metrics or manifest.metrics,
     )
-    return manifest, taken
+    if not origin.told:  # a pull: its publisher says it all
+        return manifest, taken
+    saved = network.saved if network else {}
+    told = (*origin.told, facts_in(saved, origin.architecture))
+    return settled(manifest, origin, told, taken)
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

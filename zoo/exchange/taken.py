@@ -25,6 +25,7 @@ class Taken(Result):
         headless: Whether the network has no head, as the weights have none.
         classes: Where the class names are from; empty if they are unknown.
         preprocessing: Where the preprocessing is from; empty if it is unknown.
+        unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
     """
 
     key: str = ""
@@ -35,9 +36,10 @@ class Taken(Result):
     headless: bool = False
     classes: str = ""
     preprocessing: str = ""
+    unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """In one line; empty if the weights were taken as they are, and all is known."""
+        """What was taken, in one line; empty if all of the file was, as it is."""
         parts = [f"took {self.key:.60}"] if self.key else []
         if self.other_keys:
             several = "takes the other" if len(self.other_keys) == 1 else "takes another"
@@ -48,6 +50,16 @@ class Taken(Result):
             parts.append(f"left out {_listed(out)}")
         if self.headless:
             parts.append("it has no head")
+        return "; ".join(parts)
+
+    @property
+    def said(self) -> str:
+        """Who says what its classes and its preprocessing are, in one line."""
+        by = {"class names": self.classes, "preprocessing": self.preprocessing}
+        parts = [f"{what} from {source}" for what, source in by.items() if source]
+        if self.unknown:
+            named = (name.replace("_", " ") for name in self.unknown)
+            parts.append(f"unknown: {', '.join(named)}")
         return "; ".join(parts)
 
 
