@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
@@ -207,6 +208,10 @@ def test_what_nobody_says_is_unknown(empty: Run, tmp_path: Path) -> None:
     done = empty("predict", "team/net", "gray.png")
     assert done.code == 0
     assert "the names of the classes are unknown" in done.err
+    assert empty("export", "team/net", "out").code == 0
+    assert empty("import", "out", "--as", "team/again").out.endswith("classes, preprocessing\n")
+    assert empty("adapt", "team/net", "team/less", "--truncate", "layer1").code == 0
+    assert empty("show", "team/less", "--json").json["unknown"] == ["preprocessing"]
     assert f"unknown: preprocessing; that of {NET} is taken, a guess" in done.err
 
 
@@ -323,3 +328,42 @@ def test_hyper_parameters_that_make_no_sense_are_nothing(
     assert imported({"state_dict": state, **saved})["taken"]["unknown"] == [
         "classes", "preprocessing"
     ]  # fmt: skip
+
+
+def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, state: State) -> None:
+    save_file(state, "base.safetensors")
+    Path("names.txt").write_text('{"id2label": {"0": "ant", "1": "bee", "2": "wasp"}}')
+    empty(
+        "import", "base.safetensors", *AS[:2], "--as", "team/base", "--classes", "names.txt",
+        "--mean", "0.4", "--std", "0.3", "--crop", "0.9", "--interpolation", "bilinear",
+        "--image-size", "96",
+    )  # fmt: skip
+    head = {name: tensor + 1 for name, tensor in state.items() if name.startswith("fc.")}
+    other = {name: tensor + 1 for name, tensor in state.items() if tensor.is_floating_point()}
+    torch.save({"model": prefixed("module.", state)}, "same.pth")
+    torch.save({**state, **head}, "tuned.pth")
+    torch.save({**state, **other}, "other.pth")
+
+    def of(file: str) -> tuple[list[str], list[float], list[str]]:
+        assert empty("import", file, *AS).code == 0
+        found = shown(empty)
+        return found["classes"], found["preprocessing"]["mean"], found["unknown"]
+
+    assert of("same.pth") == (["ant", "bee", "wasp"], [0.4] * 3, [])
+    assert of("tuned.pth") == ([], [0.4] * 3, ["classes"])
+    assert shown(empty)["provenance"]["preprocessing"].startswith("team/base, which has 9")
+    assert of("other.pth") == ([], [0.5] * 3, ["classes", "preprocessing"])
+
+
+def test_the_page_prints_what_it_shows(empty: Run, state: State) -> None:
+    page = (Path(__file__).parents[2] / "docs/import.md").read_text()
+    module = prefixed("module.", state)
+    saved = {"epoch": 3, "state_dict": module, "state_dict_ema": module, "optimizer": {}}
+    torch.save(saved, "last.pth.tar")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    Image.new("RGB", (20, 20)).save("bee.png")
+    sessions = page.split("```console\n$ ")[1].split("\n```")[0].split("\n$ ")
+    for line, _, shown in (session.partition("\n") for session in sessions):
+        done = empty(*line.split()[1:])
+        wanted = ".*".join(map(re.escape, shown.strip().split("…")))
+        assert re.fullmatch(wanted, (done.err + done.out).strip(), re.DOTALL), done

@@ -36,6 +36,7 @@ from zoo.exchange.consent import named_by_user
 from zoo.exchange.facts import args_beside, facts_in, facts_of
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.origin import Origin, outlined
+from zoo.exchange.proven import proven
 from zoo.exchange.settled import settled
 from zoo.exchange.taken import Taken
 from zoo.store import Store
@@ -348,7 +349,12 @@ def _stored(
     manifest = replace(
         manifest,
         weights=weights,
-        provenance={**origin.provenance, "file": path.name, "sha256": stated},
+        provenance={
+            **manifest.provenance,
+            **origin.provenance,
+            "file": path.name,
+            "sha256": stated,
+        },
         files=tuple(add_file(store, file, name=file.name) for file in files),
         metrics=origin.metrics or manifest.metrics,
     )
@@ -356,7 +362,10 @@ def _stored(
         return manifest, taken
     saved = network.saved if network else {}
     told = (*origin.told, facts_in(saved, origin.architecture))
-    return settled(manifest, origin, told, taken)
+    whole = settled(manifest, origin, told, taken)
+    if whole[1].unknown and (more := proven(new.workspace, manifest)):
+        return settled(manifest, origin, (*told, more), taken)
+    return whole
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

@@ -47,7 +47,9 @@ def settled(
                     f"--classes has {len(facts.classes):,} names, the weights have "
                     f"{manifest.head.num_classes:,} outputs"
                 )
-    how, sources = _preprocessing(manifest.preprocessing, known, told)
+    guessed = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
+    by_whom = {name: "" if name in guessed else known for name in SETTINGS}
+    how, sources = _preprocessing(manifest.preprocessing, by_whom, told)
     unsaid = [name for name in SETTINGS if not sources.get(name)]
     by = ", ".join(dict.fromkeys(source for source in sources.values() if source))
     text = UNKNOWN if len(unsaid) == len(SETTINGS) else f"{UNKNOWN}: {', '.join(unsaid)}"
@@ -61,12 +63,12 @@ def settled(
 
 
 def _preprocessing(
-    how: Preprocessing, known: str, told: Sequence[Facts]
+    how: Preprocessing, known: dict[str, str], told: Sequence[Facts]
 ) -> tuple[Preprocessing, dict[str, str]]:
     """With who says each of its settings."""
-    sources = dict.fromkeys(SETTINGS, known)
+    sources = dict(known)
     for facts in reversed(told):  # the best source has the last word
-        if known and facts.source != OPTIONS:
+        if all(known.values()) and facts.source != OPTIONS:
             continue
         changes = _changes(facts, how.input_size[0])
         try:
