@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zoo.domain.history import RefEntry
     from zoo.domain.options import RecipeOptions
     from zoo.domain.query import Asked
+    from zoo.domain.stated import Stated
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
@@ -502,10 +503,13 @@ class Zoo:
         *,
         architecture: str,
         backbone: str = "timm",
-        license: str | None = None,  # noqa: A002 - the field's word
-        files: Iterable[Path | str] = (),
+        key: str | None = None,
+        **stated: Unpack[Stated],
     ) -> Imported:
         """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint.
+
+        What was taken of the file, stripped off its names and left out is in ``taken`` of the
+        result; there, too, who says what its classes and its preprocessing are.
 
         Args:
             path: The file; of weights in several files, their index.
@@ -514,34 +518,32 @@ class Zoo:
                 outputs are the classes of these weights. One that is an import path is trusted in
                 this zoo from then on.
             backbone: Plugin of the architecture.
-            license: License id.
-            files: Further files to keep with it.
+            key: The key of the file that holds the weights; None: the likeliest of those that
+                training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
+            stated: What nobody wrote down: ``license``, ``files``, ``classes``, ``mean``, ``std``,
+                ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``, ``metrics``
+                (`zoo.domain.stated.Stated`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
+            InvalidOption: What is stated cannot be.
         """
         from zoo.exchange.importing import import_weights
 
         return import_weights(
             self.workspace, Path(path), Reference.parse(name), architecture=architecture,
-            backbone=backbone, license=license, files=[Path(file) for file in files],
-            progress=self.progress,
+            backbone=backbone, key=key, progress=self.progress, **stated,
         )  # fmt: skip
 
-    def import_folder(
-        self,
-        folder: Path | str,
-        name: str,
-        *,
-        license: str | None = None,  # noqa: A002 - the field's word
-        files: Iterable[Path | str] = (),
-    ) -> Imported:
-        """Store what `export`, or another library, wrote; its files say what network it is."""
+    def import_folder(self, folder: Path | str, name: str, **stated: Unpack[Stated]) -> Imported:
+        """Store what `export`, or another library, wrote; its files say what network it is.
+
+        ``stated`` is as for `import_file`.
+        """
         from zoo.exchange.importing import import_folder
 
         return import_folder(
-            self.workspace, Path(folder), Reference.parse(name), license=license,
-            files=[Path(file) for file in files], progress=self.progress,
+            self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated,
         )  # fmt: skip
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:

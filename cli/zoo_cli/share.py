@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain.preprocessing import FILTERS
+from zoo.domain.stated import Stated
+from zoo.domain.surgery import parse_size
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import note, print_json, result, size
 
@@ -160,11 +163,31 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
         click.echo(f"{new}  {entry.manifest.short}")
 
 
-class Kept(TypedDict):
-    """What is kept with imported weights."""
+def _numbers(
+    _: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Of one number, or of one for each channel: ``0.485,0.456,0.406``."""
+    try:
+        return tuple(map(float, value.split(","))) if value else None
+    except ValueError as error:
+        says = f"'{value}' is not like 0.5, or 0.485,0.456,0.406"
+        raise click.BadParameter(says, param=param) from error
 
-    license: str | None
-    files: tuple[Path, ...]
+
+def _size(_: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    return parse_size(value) if value else None
+
+
+def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+    """Of ``accuracy=0.91``, however often it is given."""
+    metrics = {}
+    for text in value:
+        name, _equals, number = text.partition("=")
+        try:
+            metrics[name] = float(number)
+        except ValueError as error:
+            raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
+    return metrics
 
 
 @command("import", extra="--as")
@@ -176,7 +199,48 @@ class Kept(TypedDict):
 )
 @click.option("--as", "name", required=True, help="Name of the new checkpoint (team/flowers).")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="The key of FILE that holds the weights, where it holds several sets (state_dict).",
+)
+@click.option(
+    "--classes",
+    type=PATH,
+    metavar="FILE",
+    help="A file with the class names in the order of the outputs: one on each line, or JSON.",
+)
+@click.option(
+    "--mean",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="Mean that images are normalized with: 0.5, or 0.5,0.4,0.4.",
+)
+@click.option(
+    "--std",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="Standard deviation that they are normalized with.",
+)
+@click.option(
+    "--crop", "crop_pct", type=float, help="Share of the resized image that the crop keeps: 0.875."
+)
+@click.option(
+    "--interpolation", type=click.Choice(FILTERS), help="Filter that images are resized with."
+)
+@click.option(
+    "--image-size", callback=_size, metavar="SIZE", help="Height and width: 320, or 320x256."
+)
 @click.option("--license", help="License id (apache-2.0).")
+@click.option("--dataset", help="What the weights were trained on; zoo best --dataset finds it.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_metrics,
+    help="A figure that you have measured (accuracy=0.91); repeatable.",
+)
 @click.option(
     "--file",
     "files",
@@ -189,14 +253,21 @@ def import_(
     architecture: str | None,
     name: str,
     backbone: str | None,
+    key: str | None,
     as_json: bool,
-    **kept: Unpack[Kept],
+    **stated: Unpack[Stated],
 ) -> None:
     """Keep a weights FILE as a checkpoint.
 
-    FILE is a .safetensors, or a .pth that holds weights only, or the .index.json of several. It
-    must fit the architecture exactly; nothing else that it might hold is run. Where a config.json
-    beside it is of that very network, class names and preprocessing are taken from there.
+    FILE is a .safetensors, a PyTorch file (.pth, .pt, .ckpt), or the .index.json of several.
+    Nothing in it is run. Of what training scripts save, the weights are taken (state_dict_ema
+    before state_dict, model, net, …; --key names another), a prefix that all names share (module.,
+    model.) is stripped, and a head may be missing. Else it must fit the architecture exactly. One
+    line says what was taken, stripped and left out.
+
+    Class names and preprocessing are those of your options, else of a config.json or timm's
+    args.yaml beside FILE that is of that very network, else of the hyper-parameters in FILE. What
+    none of them says is unknown, and zoo show and zoo predict say so.
 
     FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
     but its lineage comes back. So do the weights that timm or transformers saved in a folder, if
@@ -204,7 +275,8 @@ def import_(
 
     \b
     Examples:
-      zoo import best.pth --architecture resnet50 --as team/flowers --file README.md
+      zoo import best.pth --architecture resnet50 --as team/flowers --classes names.txt
+      zoo import last.ckpt --architecture resnet50 --as team/old --mean 0.5 --std 0.5
       zoo import flowers-model --as team/flowers
     """
     if not file.is_dir():
@@ -213,19 +285,19 @@ def import_(
         if architecture is None:
             raise click.UsageError("--architecture says what network a file is: give it")
         done = open_zoo().import_file(
-            file, name, architecture=architecture, backbone=backbone or "timm", **kept
+            file, name, architecture=architecture, backbone=backbone or "timm", key=key, **stated
         )
-    elif architecture or backbone:
+    elif architecture or backbone or key:
         raise click.UsageError(
-            "a folder says what network it is: leave --architecture and --backbone out, or name "
-            "the file in it"
+            "a folder says what network it is: leave --architecture, --backbone and --key out, or "
+            "name the file in it"
         )
     else:
-        done = open_zoo().import_folder(file, name, **kept)
+        done = open_zoo().import_folder(file, name, **stated)
     if as_json:
         print_json(done.to_json())
     else:
-        click.echo(f"{done.ref}  {done.manifest.short}")
+        result(done.ref, done.manifest, *filter(None, [str(done.taken), done.taken.said]))
 
 
 @command()

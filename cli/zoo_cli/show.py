@@ -27,7 +27,7 @@ FIRST = """
     backbone.architecture architecture tag params head.kind input_size preprocessing.input_size
     num_classes head.num_classes classes parents freeze.boundary recipe.data recipe.strategy
     recipe.epochs datasets updated provenance.source provenance.warning sources children pull
-    terms.limits terms.unknown terms.warning unproven metrics.downloads
+    terms.limits terms.unknown terms.warning unknown unproven metrics.downloads
 """
 """What `zoo show` prints without --all."""
 

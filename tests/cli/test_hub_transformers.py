@@ -102,6 +102,25 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
         assert getattr(again.zoo.manifest, field) == getattr(found.zoo.manifest, field), field
 
 
+def test_a_folder_of_the_trainer(empty: Run, tmp_path: Path) -> None:
+    """Beside the weights it has the state of the training, which is left there."""
+    folder = tmp_path / "checkpoint-20"
+    vit(folder, id2label=LABELS)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        torch.save({"state": {}}, folder / name)
+    (folder / "trainer_state.json").write_text("{}")
+    processor = folder / "preprocessor_config.json"
+    said = processor.read_text()
+    processor.unlink()
+    done = empty("import", folder, "--as", "x/f")
+    assert done.out.splitlines()[1] == "  class names from config.json; unknown: preprocessing"
+    processor.write_text(said)
+    done = empty("import", folder, "--as", "x/f")
+    assert done.out.endswith("class names from config.json; preprocessing from config.json\n")
+    files = {file["name"] for file in empty("show", "x/f", "--json").json["files"]}
+    assert files == {"config.json", "preprocessor_config.json"}
+
+
 def test_what_is_made_of_it_loads_in_transformers(empty: Run, tmp_path: Path) -> None:
     vit(tmp_path / "saved", id2label=LABELS)
     assert empty("import", tmp_path / "saved", "--as", "x/f").code == 0

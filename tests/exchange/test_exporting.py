@@ -30,7 +30,7 @@ LITE0 = Origin(plugin="timm", architecture="tf_efficientnet_lite0", tag="in1k")
 def kept_file(workspace: Workspace, path: Path, architecture: str) -> Digest:
     tag = "r160_in1k" if architecture == "test_resnet" else None
     origin = Origin(plugin="timm", architecture=architecture, tag=tag, license="mit")
-    return import_file(workspace, path, REF, origin)
+    return import_file(workspace, path, REF, origin).manifest
 
 
 def assert_timm_agrees(workspace: Workspace, digest: Digest, folder: Path) -> torch.nn.Module:
@@ -110,7 +110,7 @@ def test_foreign_names_are_written_as_the_network_has_them(
         {name: value.contiguous() for name, value in foreign.items()},
         tmp_path / "foreign.safetensors",
     )
-    digest = import_file(workspace, tmp_path / "foreign.safetensors", REF, LITE0)
+    digest = import_file(workspace, tmp_path / "foreign.safetensors", REF, LITE0).manifest
     stored = {tensor.name for tensor in workspace.store.manifest(digest).tensors}
     assert stored == set(foreign)
     export(workspace, digest, tmp_path / "out")

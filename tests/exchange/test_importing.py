@@ -30,7 +30,7 @@ Kept = Callable[[], list[str]]
 
 
 def imported(workspace: Workspace, path: Path, origin: Origin = RESNET) -> Digest:
-    return import_file(workspace, path, REF, origin)
+    return import_file(workspace, path, REF, origin).manifest
 
 
 def refused(workspace: Workspace, kept: Kept, path: Path, match: str) -> InvalidWeights:
@@ -80,7 +80,7 @@ def test_other_files_come_back_byte_for_byte(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     files = [tmp_path / name for name in contents]
-    digest = import_file(workspace, resnet_file, REF, RESNET, files=files)
+    digest = import_file(workspace, resnet_file, REF, RESNET, files=files).manifest
     for file in workspace.store.manifest(digest).files:
         restore_file(workspace.store, file, tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == contents.pop(file.name)
@@ -138,7 +138,7 @@ def test_pth_that_keeps_the_scripts_arguments(workspace: Workspace, tmp_path: Pa
     torch.save({"state_dict": state, "args": Namespace(lr=0.1), "epoch": 3}, path)
     digest = import_file(
         workspace, path, Reference("team", "x"), Origin(plugin="timm", architecture="test_resnet")
-    )
+    ).manifest
     assert set(load(workspace.store, digest).state_dict()) == set(state)
 
 

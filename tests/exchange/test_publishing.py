@@ -93,7 +93,7 @@ def _fill(workspace: Workspace, folder: Path) -> None:
     )
     ref = Reference.parse("team/flowers")
     file = folder / "net.safetensors"
-    base = import_file(workspace, file, Reference.parse("team/base"), origin)
+    base = import_file(workspace, file, Reference.parse("team/base"), origin).manifest
     known = workspace.store.manifest(base)
     old = Parent(manifest=AWAY, relation="finetune", ref=BASE)
     (folder / "README.md").write_text(CARD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import read_image
 from zoo.backbones.taps import REFUSALS
+from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = ["Picture", "Prediction", "predict", "refused"]
+
+LOG = logging.getLogger("zoo")
 
 Picture: TypeAlias = Path | str | Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 """What can be predicted: a file or folder, or an image in memory."""
@@ -65,6 +69,8 @@ def predict(
             images as its own preprocessing makes them.
     """
     card = cast(Card, model.zoo)
+    for warning in _guesses(card.manifest):
+        LOG.warning(warning)
     device = next(model.parameters()).device
     for name, picture in _each(images):
         try:
@@ -80,6 +86,21 @@ def predict(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
             )
         yield _read(name, logits, card, top)
+
+
+def _guesses(manifest: Manifest) -> Iterator[str]:
+    """What a reader of predictions should know of where they come from."""
+    if not manifest.head.num_classes:
+        yield "the network has no head: what it gives are features, no classes (zoo finetune)"
+    unknown = [what.replace("_", " ") for what in manifest.unknown]
+    if "classes" in unknown:
+        yield "the names of the classes are unknown: each is called by its index"
+        unknown.remove("classes")
+    if unknown:
+        yield (
+            f"unknown: {', '.join(unknown)}; that of {manifest.backbone.architecture} is taken, a "
+            "guess that can cost accuracy"
+        )
 
 
 def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.domain.manifest import FORMAT, Manifest
+from zoo.domain.manifest import FORMAT, UNKNOWN, Manifest
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 
@@ -20,7 +20,9 @@ PLAIN_HEADS = ("native", "linear")
 def description(manifest: Manifest) -> dict[str, Any]:
     """What rebuilds the network of a checkpoint and feeds it; plain data for JSON."""
     whole = manifest.to_json()
-    return {name: whole[name] for name in TELLS}
+    stated = manifest.provenance.get("preprocessing", "")
+    guessed = {UNKNOWN: stated} if stated.startswith(UNKNOWN) else {}
+    return {name: whole[name] for name in TELLS} | guessed
 
 
 def described(raw: Mapping[str, Any]) -> Manifest:
@@ -33,6 +35,8 @@ def described(raw: Mapping[str, Any]) -> Manifest:
     if raw["format"] != FORMAT:
         raise Unsupported(f"description format {raw['format']}; this program reads {FORMAT}")
     blank: dict[str, Any] = {"weights": [], "files": [], "metrics": {}, "parents": []}
+    if UNKNOWN in raw:  # versions before pass it over
+        blank["provenance"] = {"preprocessing": raw[UNKNOWN]}
     manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})
     Surgery.parse(manifest.backbone.options)
     return manifest

@@ -32,6 +32,9 @@ SHARED_WEIGHTS = 4
 CONFIG_BYTES = MIB
 """Of a ``config.json`` and each other file that explains weights."""
 
+ARGS_BYTES = 64 * 1024
+"""Of an ``args.yaml`` beside weights."""
+
 IMAGE_PIXELS = 178_956_970
 """Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
 

@@ -41,6 +41,9 @@ NESTED = 32
 """Ancestors in one line that are still written as format 1, which every version of zoo reads."""
 Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
 """A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
+UNKNOWN = "unknown"
+SETTINGS = ("mean", "std", "interpolation", "crop_pct", "image_size")
+"""What of a preprocessing can be unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +228,21 @@ class Manifest:
         for file in self.files:
             sizes[file.object] = file.size
         yield from sizes.items()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What nobody has said of the weights: ``classes``, ``preprocessing`` or settings of it.
+
+        The preprocessing is that of the architecture then, which is a guess. As every reader wants
+        one, only the provenance says so.
+        """
+        names = ["classes"] if self.head.num_classes and not self.classes else []
+        stated = self.provenance.get("preprocessing", "")
+        if stated == UNKNOWN:
+            names.append("preprocessing")
+        elif stated.startswith(f"{UNKNOWN}: "):
+            names += [name for name in SETTINGS if name in stated.partition(": ")[2].split(", ")]
+        return tuple(names)
 
     @property
     def logical_bytes(self) -> int:

@@ -6,7 +6,7 @@ from zoo.domain.limits import CHANNELS, CROP_LEAST, CROP_MOST, IMAGE_SIDE, STATI
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import Unsupported
 
-__all__ = ["check_preprocessing"]
+__all__ = ["FILTERS", "check_preprocessing"]
 
 FILTERS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
 MODES = ("border", "center", "squash")

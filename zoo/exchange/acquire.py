@@ -30,7 +30,7 @@ from zoo.errors import (
 )
 from zoo.exchange.commit import keep_hierarchy
 from zoo.exchange.fetching import Fetcher
-from zoo.exchange.importing import first_that_fits, import_file, warn_of_not_finite
+from zoo.exchange.importing import Imported, first_that_fits, import_file
 from zoo.exchange.indexing import index_local
 from zoo.exchange.layouts import explains, read_layouts
 from zoo.exchange.origin import Origin
@@ -140,7 +140,7 @@ def _take(
             fetched = cache(fetcher.weights)  # two descriptions may be of one file
             companions = [fetcher.fetch(name) for name in _companions(release)]
 
-            def keep(origin: Origin) -> Digest:
+            def keep(origin: Origin) -> Imported:
                 _check_buildable(workspace, origin)
                 name = next(iter(origin.layout.weights if origin.layout else ()), release.weights)
                 path, *parts = fetched(name)
@@ -161,10 +161,9 @@ def _take(
 
             if described:
                 index_local(workspace)  # nothing to do, but after a library was upgraded
-            digest = first_that_fits(_origins(release, described, scratch, bases), keep)
+            kept = first_that_fits(_origins(release, described, scratch, bases), keep)
         fetcher.done()  # last: a pull that is killed before the name moved resumes with these bytes
-    warn_of_not_finite(workspace.store, digest)
-    return ref, digest, release
+    return ref, kept.manifest, release
 
 
 def _release(location: Location, described: CatalogEntry | None) -> tuple[Source, Release]:

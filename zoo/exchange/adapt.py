@@ -128,6 +128,8 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         both = replace(both, num_classes=head.num_classes)
     elif surgery.truncate:
         head, both = m.Head(kind="native", num_classes=0), replace(both, num_classes=None)
+    stated = base.provenance.get("preprocessing", "")
+    guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
     return replace(
         base,
         backbone=replace(base.backbone, options=both.to_options()),
@@ -141,7 +143,7 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         recipe=None,
         freeze=None,
         metrics={},
-        provenance={"source": "surgery"},
+        provenance={"source": "surgery", **guessed},
         created=None,
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,14 +18,24 @@ from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of, configured
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone
+from zoo.domain.hierarchy import under
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
 from zoo.exchange.origin import Origin
-from zoo.exchange.weights import read_state
+from zoo.exchange.taken import Taken
+from zoo.exchange.weights import Read, read_state
+from zoo.lookup.match import prefix_of
 
 __all__ = ["Built", "built"]
 
+WRAPPED = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+"""What wrappers put before all names, where the network's own names are no help: the file has those
+of another library."""
+HEADLESS = (
+    ". It has no head, and this network cannot be built without one: of timm's networks most can "
+    "(--backbone timm), and one that you register if its factory takes num_classes=0"
+)
 TRUNK, VISION = "visual.trunk.", "visual."
 UNBATCHED = ("cls_token", "pos_embed")
 OWN_NAMES = tuple(
@@ -47,11 +59,21 @@ OWN_NAMES = tuple(
 
 @dataclass(frozen=True)
 class Built:
-    """A network on the meta device, who builds it, and weights that fit it."""
+    """A network on the meta device, who builds it, and weights that fit it.
+
+    Attributes:
+        backbone: Who builds it.
+        module: The network.
+        state: The weights, as far as they are taken, without a prefix.
+        taken: What was taken of the file.
+        saved: What else is in the file.
+    """
 
     backbone: Backbone
     module: nn.Module
     state: Mapping[str, torch.Tensor]
+    taken: Taken
+    saved: Mapping[str, Any]
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors under the network's own names."""
@@ -74,58 +96,124 @@ class Built:
         )
 
 
-def built(sources: Sequence[Path], origin: Origin, path: Path) -> Built:
+def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None = None) -> Built:
     """The network of the weights in ``sources``, which fit it; ``path`` is what they are called.
+
+    A prefix of their names is stripped, and what does not begin with it left out. Weights without
+    a head are of a network without outputs, if it can be built so.
 
     Raises:
         InvalidWeights: They are unreadable, unsafe, or of another network.
         UnknownName: The architecture is unknown.
     """
-    state = _read(sources)
+    read = _read(sources, key)
+    state = read.tensors
     if origin.layout and origin.layout.tower:
         state = _vision_tower(state)
-    return Built(*_network(origin, state, path), state)
-
-
-def _read(sources: Sequence[Path]) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = {}
-    for source in sources:
-        tensors = read_state(source)
-        if twice := sorted(set(tensors) & set(state)):
-            raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
-        state |= tensors
-    return state
-
-
-def _network(
-    origin: Origin, state: dict[str, torch.Tensor], path: Path
-) -> tuple[Backbone, nn.Module]:
-    """The network on the meta device, which ``state`` fits, and who builds it."""
-    if origin.layout and origin.layout.whole:
-        backbone = backbone_of(origin.layout.whole)
-        with on_meta():
-            module = build(backbone, origin.layout.whole)
-    else:
-        backbone = configured(plugins.backbone(origin.plugin), origin.surgery)
-        module = _with_outputs(backbone, origin, state)
+    backbone = _backbone(origin)
+    module = native = _module(backbone, origin)
+    prefix = _prefix(backbone, module, state)
+    left = [name for name in state if not name.startswith(prefix)]
+    state = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
+    if not (origin.layout and origin.layout.whole):
+        module, more = _with_outputs(backbone, origin, module, state)
+        left += [prefix + name for name in more]
+        state = {name: tensor for name, tensor in state.items() if name not in more}
     try:
         check_fit(module, converted_state(backbone, module, state), str(path))
     except InvalidWeights as error:
-        raise InvalidWeights(path, f"as {origin.architecture}, it {error.reason}") from None
-    return backbone, module
+        reason = f"as {origin.architecture}, it {error.reason}"
+        lacks_head = _lacks_head(backbone, module, converted_state(backbone, module, state))
+        raise InvalidWeights(path, reason + (HEADLESS if lacks_head else "")) from None
+    taken = Taken(
+        key=read.key,
+        other_keys=read.others,
+        stripped=prefix,
+        left_out=read.left_out,
+        tensors_left_out=tuple(left),
+        headless=module is not native and not _num_outputs(backbone, module),
+    )
+    return Built(backbone, module, state, taken, read.saved)
 
 
-def _with_outputs(backbone: Backbone, origin: Origin, state: dict[str, torch.Tensor]) -> nn.Module:
-    """The network on the meta device, with as many outputs as the weights have."""
+def _read(sources: Sequence[Path], key: str | None) -> Read:
+    """All that is in several files together, or what is in one."""
+    first, *others = (read_state(source, key) for source in sources)
+    for source, read in zip(sources[1:], others, strict=True):
+        if twice := sorted(set(read.tensors) & set(first.tensors)):
+            raise InvalidWeights(source, f"has '{twice[0]}', which another part has, too")
+        first.tensors.update(read.tensors)
+    return first
+
+
+def _backbone(origin: Origin) -> Backbone:
+    if origin.layout and origin.layout.whole:
+        return backbone_of(origin.layout.whole)
+    return configured(plugins.backbone(origin.plugin), origin.surgery)
+
+
+def _module(backbone: Backbone, origin: Origin) -> nn.Module:
+    """The network on the meta device, as far as it is known before its weights are."""
+    if origin.layout and origin.layout.whole:
+        with on_meta():
+            return build(backbone, origin.layout.whole)
     with torch.device("meta"):
-        stated = origin.surgery.to_build(origin.tag)
-        module = _built(backbone, origin, stated)
-        converted = converted_state(backbone, module, state)
-        # Built twice where a head was replaced: only the weights know how many classes it has.
-        outputs = _outputs_in(backbone, module, converted)
-        if outputs is not None and outputs != _num_outputs(backbone, module):
-            module = _built(backbone, origin, replace(stated, num_classes=outputs))
-    return module
+        return _built(backbone, origin, origin.surgery.to_build(origin.tag))
+
+
+def _prefix(backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """What is before the network's names in ``state``; nothing if they are its own as they are, or
+    if that is no help.
+    """
+    head = backbone.head_modules(module)
+    own = module.state_dict().keys()
+    body = {name for name in own if not under(name, head)}
+    likely = ("", prefix_of(state, own), _wrapped(state))
+    for prefix in dict.fromkeys(likely):
+        rest = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
+        if body <= converted_state(backbone, module, rest).keys():
+            return prefix
+    return likely[-1]
+
+
+def _wrapped(names: Collection[str]) -> str:
+    """What wrappers have put before all ``names``."""
+    found = ""
+    while names and (
+        more := next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
+    ):
+        found += more
+    return found
+
+
+def _with_outputs(
+    backbone: Backbone, origin: Origin, module: nn.Module, state: Mapping[str, torch.Tensor]
+) -> tuple[nn.Module, list[str]]:
+    """``module`` with as many outputs as the weights have, and what is left out for that: heads
+    that are no classifier.
+    """
+    stated = origin.surgery.to_build(origin.tag)
+    converted = converted_state(backbone, module, state)
+    # Built twice where a head was replaced: only the weights know how many classes it has.
+    outputs, left = _outputs_in(backbone, module, converted), []
+    if outputs is None and _lacks_head(backbone, module, converted):
+        head = backbone.head_modules(module)
+        outputs, left = 0, [name for name in state if under(name, head)]
+    if outputs is None or outputs == _num_outputs(backbone, module):
+        return module, left
+    with torch.device("meta"), warnings.catch_warnings():
+        if not outputs:
+            warnings.simplefilter("ignore")  # of a layer without outputs, which does not fit then
+        return _built(backbone, origin, replace(stated, num_classes=outputs)), left
+
+
+def _lacks_head(
+    backbone: Backbone, module: nn.Module, converted: Mapping[str, torch.Tensor]
+) -> bool:
+    """Whether of the network's tensors those of its head, and no others, are missing."""
+    own, head = module.state_dict(), backbone.head_modules(module)
+    missing = {name for name in own if name not in converted}
+    return bool(missing) and missing == {name for name in own if under(name, head)}
 
 
 def _built(backbone: Backbone, origin: Origin, stated: BuildOptions) -> nn.Module:
@@ -157,7 +245,8 @@ def _vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     A trunk that is a network of timm is taken as it is. Of open_clip's own, the projection into the
     common space becomes the head.
     """
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    prefix = _wrapped(state)
+    state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
     trunk = {n.removeprefix(TRUNK): t for n, t in state.items() if n.startswith(TRUNK)}
     if trunk:
         return trunk

@@ -48,7 +48,7 @@ def _safetensors(path: Path) -> dict[str, FileTensor]:
 def _pickled(path: Path) -> dict[str, FileTensor]:
     from zoo.exchange.weights import read_state
 
-    return {name: _file_tensor(tensor) for name, tensor in read_state(path).items()}
+    return {name: _file_tensor(tensor) for name, tensor in read_state(path).tensors.items()}
 
 
 def _file_tensor(tensor: Tensor) -> FileTensor:

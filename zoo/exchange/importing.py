@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from struct import calcsize
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, Unpack
 
 from zoo import plugins
 from zoo.domain.digest import Digest
@@ -21,6 +22,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.stated import Stated
 from zoo.errors import (
     InvalidOption,
     InvalidWeights,
@@ -31,8 +33,12 @@ from zoo.errors import (
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.facts import args_beside, facts_in, facts_of
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.origin import Origin, outlined
+from zoo.exchange.proven import proven
+from zoo.exchange.settled import settled
+from zoo.exchange.taken import Taken
 from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -46,7 +52,6 @@ __all__ = [
     "import_file",
     "import_folder",
     "import_weights",
-    "warn_of_not_finite",
 ]
 
 T = TypeVar("T")
@@ -70,11 +75,19 @@ EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Imported(Result):
-    """A checkpoint that was imported: name, identity, and its tensors with NaN or infinities."""
+    """A checkpoint that was imported.
+
+    Attributes:
+        ref: Its name.
+        manifest: Its identity.
+        nan_tensors: Its tensors with NaN or infinite values.
+        taken: What of the file it is.
+    """
 
     ref: Reference
     manifest: Digest
     nan_tensors: tuple[str, ...]
+    taken: Taken
 
 
 def import_folder(
@@ -82,9 +95,8 @@ def import_folder(
     folder: Path,
     ref: Reference,
     *,
-    license: str | None = None,  # noqa: A002 - the field's word
-    files: Sequence[Path] = (),
     progress: Progress = silent,
+    **stated: Unpack[Stated],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
@@ -104,24 +116,17 @@ def import_folder(
             "it is (zoo import FILE --architecture NAME --as NAME)"
         )
 
-    def keep(layout: Layout) -> Digest:
+    def keep(layout: Layout) -> Imported:
         path, *several = _weights(folder, there, layout)
         beside = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in beside if _belongs(file, layout)), *files]
-        origin = Origin(
-            plugin=layout.plugin,
-            architecture=layout.network.architecture,
-            license=license,
-            provenance={"source": "folder"},
-            layout=layout,
-        )
+        kept = [*sorted(file for file in beside if _belongs(file, layout)), *_files(stated)]
+        origin = replace(_origin("folder", stated), plugin=layout.plugin, layout=layout)
+        origin = replace(origin, architecture=layout.network.architecture)
         return import_file(
             workspace, path, ref, origin, parts=several, files=kept, progress=progress
         )
 
-    digest = first_that_fits(layouts, keep)
-    unusable = warn_of_not_finite(workspace.store, digest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+    return first_that_fits(layouts, keep)
 
 
 def import_weights(
@@ -131,9 +136,9 @@ def import_weights(
     *,
     architecture: str,
     backbone: str = "timm",
-    license: str | None = None,  # noqa: A002 - the field's word
-    files: Sequence[Path] = (),
+    key: str | None = None,
     progress: Progress = silent,
+    **stated: Unpack[Stated],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
@@ -145,29 +150,51 @@ def import_weights(
             `import_file`.
     """
     known, tag = _tagged(backbone, architecture)
-    file = {"source": "file"}
-    origin = Origin(plugin=backbone, architecture=known, tag=tag, license=license, provenance=file)
-    several: list[Path] = []
+    origin = replace(_origin("file", stated), plugin=backbone, architecture=known, tag=tag)
+    if beside := args_beside(path, known):
+        origin = replace(origin, told=(*origin.told, beside))
+    several, files = list[Path](), _files(stated)
     if path.name.endswith(INDEX) and path.is_file():
         there = sorted(each.name for each in path.parent.iterdir())
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
 
-    def keep(layout: Layout | None) -> Digest:
+    def keep(layout: Layout | None) -> Imported:
         stated = replace(origin, layout=layout)
         return import_file(
-            workspace, path, ref, stated, parts=several, files=files, progress=progress
+            workspace, path, ref, stated, key=key, parts=several, files=files, progress=progress
         )
 
     with named_by_user(workspace.trust, architecture):
-        digest = None
         # A config.json that lies there by chance, of other weights, is no reason to refuse.
         if layout := _beside(path, origin):
             with suppress(InvalidWeights, Unsupported):
-                digest = keep(layout)
-        digest = digest or keep(None)
-    unusable = warn_of_not_finite(workspace.store, digest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable))
+                return keep(layout)
+        return keep(None)
+
+
+def _origin(source: str, stated: Stated) -> Origin:
+    """What the user says of weights, before it is known of what network they are."""
+    provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
+    if dataset := stated.get("dataset"):
+        provenance["dataset"] = dataset
+    if metrics:
+        provenance["metrics"] = "stated on import, not measured"
+    if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
+        raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
+    return Origin(
+        plugin="",
+        architecture="",
+        license=stated.get("license"),
+        provenance=provenance,
+        told=(facts_of(stated),),
+        image_size=stated.get("image_size"),
+        metrics=metrics,
+    )
+
+
+def _files(stated: Stated) -> list[Path]:
+    return [Path(file) for file in stated.get("files", ())]
 
 
 def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
@@ -177,11 +204,11 @@ def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
     return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
-def warn_of_not_finite(store: Store, digest: Digest) -> list[str]:
+def _warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
     """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
     names = [
         tensor.name
-        for tensor in store.manifest(digest).tensors
+        for tensor in manifest.tensors
         if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
     ]
     if names:
@@ -251,19 +278,21 @@ def import_file(
     ref: Reference,
     origin: Origin,
     *,
+    key: str | None = None,
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
     why: str = "import",
     check: Check | None = None,
     progress: Progress = silent,
-) -> Digest:
+) -> Imported:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
 
     A safetensors file is kept byte for byte; a pickle, or an image encoder that comes with a text
     encoder, is rewritten as safetensors under the network's own names. It must fit the architecture
-    exactly. Where the weights are in several files, ``parts`` are these, and ``path`` tells what
-    they are called. Other ``files`` (a model card, a license text) are kept byte for byte beside
-    them, under their last names. ``check`` is that of `new_checkpoint`.
+    exactly, but for a prefix of all names, and for a head that it may lack. ``key`` is the one of
+    a pickle's that holds the weights. Where these are in several files, ``parts`` are these files,
+    and ``path`` tells what they are called. Other ``files`` (a model card, a license text) are kept
+    byte for byte beside them, under their last names. ``check`` is that of `new_checkpoint`.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -273,34 +302,38 @@ def import_file(
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
         try:
-            manifest = _stored(new, path, origin, parts, files, progress)
+            manifest, taken = _stored(new, path, origin, key, parts, files, progress)
         except InvalidWeights as error:
             error.hint = "nothing was imported"
             raise
-        return new.commit(manifest)
+        digest = new.commit(manifest)
+    unusable = _warn_of_not_finite(workspace.store, manifest)
+    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable), taken=taken)
 
 
 def _stored(
     new: New,
     path: Path,
     origin: Origin,
+    key: str | None,
     parts: Sequence[Path],
     files: Sequence[Path],
     progress: Progress,
-) -> Manifest:
-    """The checkpoint's manifest, when all of it is in the store."""
+) -> tuple[Manifest, Taken]:
+    """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
     _check_files(files, [source.name for source in parts])  # before anything large is stored
     # The header of a file tells what building tells, of most: torch takes seconds to import.
-    manifest, network = outlined(sources, origin), None
-    if manifest is None:
+    manifest, network, taken = outlined(sources, origin), None, Taken()
+    if manifest is None or key is not None:
         from zoo.exchange.built import built
 
-        network = built(sources, origin, path)
-        manifest = network.manifest(origin)
+        network = built(sources, origin, path, key)
+        manifest, taken = network.manifest(origin), network.taken
     tower = origin.layout is not None and origin.layout.tower
-    if network and (tower or not all(map(is_safetensors, sources))):
+    changed = tower or taken.stripped or taken.tensors_left_out
+    if network and (changed or not all(map(is_safetensors, sources))):
         sources, names = (new.scratch / MAIN,), [MAIN]
         network.save(sources[0])
     weights = tuple(
@@ -313,12 +346,26 @@ def _stored(
     else:
         with path.open("rb") as file:
             stated = sha256(file)
-    return replace(
+    manifest = replace(
         manifest,
         weights=weights,
-        provenance={**origin.provenance, "file": path.name, "sha256": stated},
+        provenance={
+            **manifest.provenance,
+            **origin.provenance,
+            "file": path.name,
+            "sha256": stated,
+        },
         files=tuple(add_file(store, file, name=file.name) for file in files),
+        metrics=origin.metrics or manifest.metrics,
     )
+    if not origin.told:  # a pull: its publisher says it all
+        return manifest, taken
+    saved = network.saved if network else {}
+    told = (*origin.told, facts_in(saved, origin.architecture))
+    whole = settled(manifest, origin, told, taken)
+    if whole[1].unknown and (more := proven(new.workspace, manifest)):
+        return settled(manifest, origin, (*told, more), taken)
+    return whole
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
@@ -333,7 +380,7 @@ def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
         names.add(file.name)
 
 
-def first_that_fits(described: Sequence[T], keep: Callable[[T], Digest]) -> Digest:
+def first_that_fits(described: Sequence[T], keep: Callable[[T], Imported]) -> Imported:
     """What ``keep`` makes of the first description whose weights are those of its network.
 
     Raises:

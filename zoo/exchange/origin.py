@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
+from zoo.exchange.facts import Facts
 from zoo.exchange.layouts import Layout
 from zoo.store.header import is_safetensors, read_header
 
@@ -33,6 +34,9 @@ class Origin:
         layout: How their publisher describes the network, where that is what counts.
         published: Whether they are the weights that the architecture was published with, so that
             their outputs are the classes of these.
+        told: What else is said of imported weights, by the user first.
+        image_size: Height and width that the user says it is built for.
+        metrics: What the user says the weights were measured to have.
     """
 
     plugin: str
@@ -42,11 +46,27 @@ class Origin:
     provenance: dict[str, str] = field(default_factory=dict)
     layout: Layout | None = None
     published: bool = False
+    told: tuple[Facts, ...] = ()
+    image_size: tuple[int, int] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def surgery(self) -> Surgery:
         """How the network differs from the architecture, as far as its publisher says."""
-        return self.layout.network.surgery if self.layout else Surgery()
+        surgery = self.layout.network.surgery if self.layout else Surgery()
+        return replace(surgery, image_size=self.image_size) if self.image_size else surgery
+
+    @property
+    def preprocessing_by(self) -> str:
+        """Who says what its preprocessing is; empty if nobody does."""
+        if self.layout:
+            return self.layout.file if self.layout.network.preprocessing else ""
+        return f"{self.architecture}.{self.tag}" if self.tag else ""
+
+    @property
+    def classes_by(self) -> str:
+        """Who says what its classes are; empty if nobody does."""
+        return self.layout.file if self.layout else self.preprocessing_by
 
     @property
     def are_published_classes(self) -> bool:
@@ -82,7 +102,7 @@ def outlined(sources: Sequence[Path], origin: Origin) -> m.Manifest | None:
     and no error told: whoever asks builds the network, and says what is wrong.
     """
     layout = origin.layout
-    if len(sources) != 1 or (layout and not layout.as_outlined):
+    if len(sources) != 1 or origin.image_size or (layout and not layout.as_outlined):
         return None
     known, outline = plugins.known(origin.plugin), outline_of(origin.plugin, origin.architecture)
     if known is None or outline is None:

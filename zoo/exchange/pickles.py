@@ -34,6 +34,13 @@ CODE = (
     "alone: torch.save(model.state_dict(), …)"
 )
 ODD = "neither safetensors nor a PyTorch file"
+SCRIPT = re.compile(r"(^|/)(constants\.pkl$|code/)")
+SCRIPTED = (
+    "is a TorchScript file: a program with its weights; refused, as nothing in a file is run. If "
+    "you trust it, save the weights alone: "
+    "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+)
+"""What `torch.jit.save` writes."""
 PICKLES = 5
 """A file of before PyTorch 1.6 begins with so many: magic number, version, system, data, keys."""
 ENTRY = re.compile(rb"PK\x01\x02")
@@ -121,6 +128,8 @@ def _pickles(path: Path, size: int) -> list[bytes]:
         listed = _listed_at(data)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if any(SCRIPT.search(entry.filename) for entry in entries):
+            raise InvalidWeights(path, SCRIPTED)
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise InvalidWeights(path, "its parts are compressed, which PyTorch never does")
         if sum(entry.file_size for entry in entries) > size:

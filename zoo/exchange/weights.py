@@ -6,6 +6,7 @@ import argparse
 import pickle
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,48 @@ from zoo.errors import InvalidWeights
 from zoo.exchange.pickles import CODE, ODD, check_pickled
 from zoo.store.header import is_safetensors, read_header
 
-__all__ = ["read_state"]
+__all__ = ["Read", "read_state"]
 
-WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "model_state_dict",
+    "state_dict",
+    "model",
+    "net",
+    "module",
+    "weights",
+    "params",
+)
 """Keys under which training scripts keep the weights, best first (as timm looks them up)."""
+NESTED = 3
+"""So often one of these is within another."""
+LISTED = 12
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: The weights, under the names that the file has.
+        key: The key that they are under; empty where the file is nothing but weights.
+        others: Other keys of the file that hold weights.
+        left_out: Keys of all else, such as the optimizer's state.
+        saved: All that is in the file.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    key: str = ""
+    others: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    saved: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_state(path: Path, key: str | None = None) -> Read:
     """The tensors of a safetensors file or of a pickle, which is loaded weights-only.
+
+    Of several sets of weights in a pickle, that under ``key`` is taken, else the likeliest.
 
     Raises:
         InvalidWeights: The file is missing, damaged, holds code, or holds no flat set of tensors.
@@ -33,16 +68,18 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
     if is_safetensors(path):
         read_header(path)
+        if key is not None:
+            raise InvalidWeights(path, f"is safetensors, which has no keys: leave '{key:.60}' out")
         try:
             loaded: dict[str, torch.Tensor] = load_file(path)
         except (SafetensorError, OSError) as error:
             raise InvalidWeights(path, f"damaged: {error}") from error
-        return loaded
+        return Read(tensors=loaded)
     check_pickled(path)
-    tensors = _tensors(path, _unpickle(path))
-    for name, tensor in tensors.items():
+    read = _read(path, _unpickle(path), key)
+    for name, tensor in read.tensors.items():
         _check_plain(path, name, tensor)
-    return tensors
+    return read
 
 
 def _unpickle(path: Path) -> Any:
@@ -60,20 +97,51 @@ def _unpickle(path: Path) -> Any:
         raise InvalidWeights(path, ODD) from error
 
 
-def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
-    if not isinstance(loaded, Mapping):
-        raise InvalidWeights(path, f"holds a {type(loaded).__name__}, not a set of named tensors")
-    for key in WRAPPERS:
-        if isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
-    if others or not loaded:
-        what = f"'{others[0]}' is not a tensor" if others else "it is empty"
-        raise InvalidWeights(path, f"holds no flat set of named tensors: {what}")
-    prefix = "module."  # added by DataParallel
-    strip = all(str(key).startswith(prefix) for key in loaded)
-    return {str(key).removeprefix(prefix) if strip else str(key): loaded[key] for key in loaded}
+def _read(path: Path, saved: Any, key: str | None) -> Read:
+    """The set of weights among all that is ``saved``."""
+    if not isinstance(saved, Mapping):
+        raise InvalidWeights(path, f"holds a {type(saved).__name__}, not a set of named tensors")
+    if key is not None and not isinstance(saved.get(key), Mapping):
+        has = "holds no weights" if key in saved else "is not there"
+        raise InvalidWeights(path, f"'{key:.60}' {has}; its keys are {_keys(saved)}")
+    taken, found = ([key], saved[key]) if key is not None else ([], saved)
+    while len(taken) < NESTED and (inner := _wrapper(found)):
+        taken.append(inner)
+        found = found[inner]
+    others = [str(name) for name, value in found.items() if not isinstance(value, torch.Tensor)]
+    if others or not found:
+        what = f"'{others[0]:.60}' is not a tensor" if others else "it is empty"
+        reason = f"holds no flat set of named tensors: {what}"
+        if _keys(saved):
+            reason += f"; its keys are {_keys(saved)}, of which --key KEY takes one"
+        raise InvalidWeights(path, reason)
+    beside = [str(name) for name in saved if name != taken[0]] if taken else []
+    sets = tuple(name for name in beside if _holds_weights(saved.get(name)))
+    return Read(
+        tensors={str(name): tensor for name, tensor in found.items()},
+        key=".".join(taken),
+        others=sets,
+        left_out=tuple(name for name in beside if name not in sets),
+        saved=saved if taken else {},
+    )
+
+
+def _wrapper(saved: Mapping[Any, Any]) -> str | None:
+    return next((key for key in WRAPPERS if isinstance(saved.get(key), Mapping)), None)
+
+
+def _holds_weights(value: object) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    flat = all(isinstance(each, torch.Tensor) for each in value.values())
+    return flat or _wrapper(value) is not None
+
+
+def _keys(saved: Mapping[Any, Any]) -> str:
+    """The keys of a file for a message, those first that hold weights."""
+    names = sorted(map(str, saved), key=lambda name: not _holds_weights(saved.get(name)))
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more
 
 
 def _check_plain(path: Path, name: str, tensor: torch.Tensor) -> None:

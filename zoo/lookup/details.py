@@ -37,6 +37,7 @@ class CheckpointDetails(Result):
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
         terms: What the licenses come to.
+        unknown: What nobody has said of it (`zoo.domain.manifest.Manifest.unknown`).
         unproven: What the manifest says of bytes that are not here; empty if nothing.
     """
 
@@ -50,6 +51,7 @@ class CheckpointDetails(Result):
     lineage: tuple[str, ...]
     children: int
     terms: Terms
+    unknown: tuple[str, ...]
     unproven: str
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +65,9 @@ class CheckpointDetails(Result):
             for parent in self.checkpoint.parents
         ]
         told.pop("ancestors", None)  # ``lineage`` names them
-        last = {key: data.pop(key) for key in ("lineage", "children", "terms", "unproven")}
+        last = {
+            key: data.pop(key) for key in ("lineage", "children", "terms", "unknown", "unproven")
+        }
         return {"kind": "checkpoint", **data, **told, **last}
 
 
@@ -153,6 +157,7 @@ def details(workspace: Workspace, name: str) -> Details:
         lineage=_lineage(manifest),
         children=len(workspace.registry.children(digest)),  # log lists them
         terms=terms(workspace, str(ref or digest), manifest),
+        unknown=manifest.unknown,
         unproven=_unproven(manifest),
     )
 

@@ -23,7 +23,7 @@ from zoo.store.files import LARGE
 from zoo.store.tensor_keys import checkpoint_keys, object_key, sample_keys
 from zoo.workspace import Workspace
 
-__all__ = ["FileMatch", "Identified", "UnitMatch", "identify"]
+__all__ = ["Candidate", "FileMatch", "Identified", "UnitMatch", "candidates", "identify", "named"]
 
 CANDIDATES = 8
 """So many of the checkpoints that share most keys are compared byte by byte."""
@@ -31,7 +31,7 @@ CANDIDATES = 8
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A checkpoint that is here, compared with the file."""
+    """A checkpoint that is here, compared with a file."""
 
     digest: Digest
     manifest: Manifest
@@ -139,19 +139,8 @@ def identify(
         Corrupt: Bytes of a checkpoint are damaged.
     """
     _complete(workspace)
-    found = workspace.registry.holders_of(_keys(tensors.values()), CANDIDATES)
-    here: list[Candidate] = []
-    elsewhere: list[FileMatch] = []
-    for holder in found:
-        try:
-            manifest = workspace.store.manifest(holder.manifest)
-            compared = match(workspace.store, manifest, tensors)
-        except MissingObject:
-            elsewhere.append(_elsewhere(workspace, holder))
-            continue
-        if compared.share:
-            here.append(Candidate(holder.manifest, manifest, compared))
-    here.sort(key=lambda one: one.rank)
+    here, missing = candidates(workspace, _keys(tensors.values()), tensors)
+    elsewhere = [_elsewhere(workspace, holder) for holder in missing]
     matches = (*(_shown(workspace, one, sha256) for one in here), *elsewhere)
     return Identified(
         file=file,
@@ -160,6 +149,29 @@ def identify(
         verdict=matches[0].verdict if matches else "unknown",
         matches=matches,
     )
+
+
+def candidates(
+    workspace: Workspace, keys: set[int], tensors: Mapping[str, FileTensor]
+) -> tuple[list[Candidate], list[Holder]]:
+    """Checkpoints here that share tensors with ``tensors``, the best first, found by ``keys``; and
+    those that may, and are not here.
+
+    Raises:
+        Corrupt: Bytes of a checkpoint are damaged.
+    """
+    here: list[Candidate] = []
+    elsewhere: list[Holder] = []
+    for holder in workspace.registry.holders_of(keys, CANDIDATES):
+        try:
+            manifest = workspace.store.manifest(holder.manifest)
+            compared = match(workspace.store, manifest, tensors)
+        except MissingObject:
+            elsewhere.append(holder)
+            continue
+        if compared.share:
+            here.append(Candidate(holder.manifest, manifest, compared))
+    return sorted(here, key=lambda one: one.rank), elsewhere
 
 
 def _complete(workspace: Workspace) -> None:
@@ -186,7 +198,7 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
     known = units.hierarchy is not None
     files = {file.sha256.hex for file in one.manifest.weights}
     files.add(one.manifest.provenance.get("sha256", ""))  # a pickle is kept rewritten
-    name, refs = _named(workspace, one.digest)
+    name, refs = named(workspace, one.digest)
     return FileMatch(
         name=name,
         manifest=one.digest,
@@ -225,7 +237,7 @@ def _differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
 
 
 def _elsewhere(workspace: Workspace, holder: Holder) -> FileMatch:
-    name, refs = _named(workspace, holder.manifest)
+    name, refs = named(workspace, holder.manifest)
     known = workspace.registry.summary(holder.manifest) or {}
     share = holder.shared / holder.total if holder.total else math.nan
     return FileMatch(
@@ -240,7 +252,7 @@ def _elsewhere(workspace: Workspace, holder: Holder) -> FileMatch:
     )
 
 
-def _named(workspace: Workspace, digest: Digest) -> tuple[str, tuple[str, ...]]:
+def named(workspace: Workspace, digest: Digest) -> tuple[str, tuple[str, ...]]:
     """What to call it, and all of its names here."""
     refs = tuple(str(ref) for ref in workspace.registry.refs_of(digest))
     remote = (str(ref) for ref in workspace.registry.remote_names(digest))

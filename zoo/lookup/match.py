@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,12 @@ from zoo.lookup.compare import content
 from zoo.store import Store
 from zoo.store.tensor_keys import sample_keys
 
-__all__ = ["FileTensor", "Match", "match"]
+__all__ = ["FileTensor", "Match", "match", "prefix_of"]
 
 Verdict = Literal["same", "cast", "part", "derived", "unknown"]
+
+PREFIXES = 8
+"""Parts of a name that may be a prefix: a stranger's name can have any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
         Corrupt: They are damaged.
     """
     stored = {tensor.name: tensor for tensor in manifest.tensors}
-    prefix = _prefix(tensors, stored)
+    prefix = prefix_of(tensors, stored)
     pairs = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
     pairs = {name: own for name, own in pairs.items() if own in stored}
     pairs |= dict(_alike(store, tensors, stored, pairs))
@@ -108,11 +111,11 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     )
 
 
-def _prefix(names: Iterable[str], stored: Mapping[str, Tensor]) -> str:
+def prefix_of(names: Iterable[str], stored: Container[str]) -> str:
     """What most names begin with before they become one of ``stored``: ``module.``, or nothing."""
     found: Counter[str] = Counter()
     for name in names:
-        parts = name.split(".")
+        parts = name.split(".", PREFIXES)
         for start in range(len(parts)):
             if ".".join(parts[start:]) in stored:
                 found["".join(f"{part}." for part in parts[:start])] += 1

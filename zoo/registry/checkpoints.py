@@ -269,8 +269,8 @@ def _text(manifest: Manifest) -> str:
 
 
 def _dataset(manifest: Manifest) -> str | None:
-    """The folder that it was trained on, without what is above it."""
-    data = (manifest.recipe or {}).get("data")
+    """The folder that it was trained on, without what is above it; of an import, as was stated."""
+    data = (manifest.recipe or {}).get("data") or manifest.provenance.get("dataset")
     if not isinstance(data, str):
         return None
     return data.replace("\\", "/").rstrip("/").rpartition("/")[2] or None

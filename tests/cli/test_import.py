@@ -1,0 +1,369 @@
+"""Files as people have them: `zoo import` takes them, and says what it took."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from fakes.program import Said
+from PIL import Image
+from safetensors.torch import save_file
+
+import zoo
+from zoo.exchange.facts import args_beside
+from zoo.exchange.weights import WRAPPERS, read_state
+
+Run = Callable[..., Said]
+State = dict[str, torch.Tensor]
+NET = "test_resnet"
+AS = ("--architecture", NET, "--as", "team/net")
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """Weights of a small network with 3 outputs."""
+    torch.manual_seed(3)
+    return dict(timm.create_model(NET, num_classes=3).state_dict())
+
+
+@pytest.fixture
+def imported(empty: Run) -> Callable[..., dict[str, Any]]:
+    """Save what is given as a file, import it, and answer with the JSON of the result."""
+
+    def run(saved: object, *options: object) -> dict[str, Any]:
+        torch.save(saved, "net.ckpt")
+        done = empty("import", "net.ckpt", *AS, *options, "--json")
+        assert done.code == 0, done
+        return done.json
+
+    return run
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def assert_is(state: State) -> None:
+    """See that ``team/net`` has exactly these weights, and runs."""
+    with zoo.open() as here:
+        module = here.load("team/net")
+    assert module.state_dict().keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+    assert module(torch.zeros(1, 3, 32, 32)).shape[0] == 1
+
+
+def test_a_prefix_of_all_names_is_stripped(
+    imported: Callable[..., dict[str, Any]], state: State
+) -> None:
+    for prefix in ("module.", "net._orig_mod.", "my.own."):
+        taken = imported(prefixed(prefix, state))["taken"]
+        assert (taken["stripped"], taken["tensors_left_out"]) == (prefix, [])
+        assert_is(state)
+
+
+def test_a_prefix_in_a_safetensors_file(empty: Run, state: State) -> None:
+    save_file(prefixed("_orig_mod.", state), "net.safetensors")
+    done = empty("import", "net.safetensors", *AS)
+    assert done.code == 0
+    assert done.out.splitlines()[1] == "  stripped _orig_mod."
+    assert_is(state)
+
+
+def test_what_a_file_of_bare_weights_says(empty: Run, state: State) -> None:
+    torch.save(state, "net.pth")
+    said = empty("import", "net.pth", *AS).out.splitlines()[1:]
+    assert said == ["  unknown: classes, preprocessing"]
+
+
+@pytest.mark.parametrize("key", WRAPPERS)
+def test_keys_that_training_scripts_use(tmp_path: Path, state: State, key: str) -> None:
+    torch.save({"loss": 1.0, key: state, "optimizer": {"lr": 0.1}}, tmp_path / "net.pth")
+    read = read_state(tmp_path / "net.pth")
+    assert (read.key, read.left_out) == (key, ("loss", "optimizer"))
+    assert read.tensors.keys() == state.keys()
+
+
+def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: State) -> None:
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    saved = {
+        "epoch": 3,
+        "state_dict": prefixed("module.", other),
+        "state_dict_ema": prefixed("module.", state),
+        "optimizer": {"state": {}},
+    }
+    torch.save(saved, "last.pth.tar")
+    done = empty("import", "last.pth.tar", *AS)
+    assert done.out.splitlines()[1:2] == [
+        "  took state_dict_ema; --key state_dict takes the other; stripped module.; "
+        "left out epoch, optimizer"
+    ]
+    assert_is(state)
+    assert empty("import", "last.pth.tar", *AS, "--key", "state_dict").code == 0
+    assert_is(other)
+
+
+def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
+    torch.save({"epoch": 3, "student": state, "teacher": state}, "dino.pth")
+    done = empty("import", "dino.pth", *AS)
+    assert (done.code, done.out) == (1, "")
+    assert "its keys are student, teacher, epoch, of which --key KEY takes one" in done.err
+    done = empty("import", "dino.pth", *AS, "--key", "techer")
+    assert "'techer' is not there; its keys are student, teacher, epoch" in done.err
+    assert "'epoch' holds no weights" in empty("import", "dino.pth", *AS, "--key", "epoch").err
+    assert empty("import", "dino.pth", *AS, "--key", "teacher").code == 0
+    assert_is(state)
+    save_file(state, "net.safetensors")
+    assert "which has no keys" in empty("import", "net.safetensors", *AS, "--key", "model").err
+
+
+def test_a_file_of_lightning(imported: Callable[..., dict[str, Any]], state: State) -> None:
+    lightning = {
+        "epoch": 1,
+        "global_step": 20,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": {**prefixed("model.", state), "criterion.weight": torch.ones(3)},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.ones(())}},
+        "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
+        "hyper_parameters": {"lr": 0.1},
+    }
+    taken = imported(lightning)["taken"]
+    assert (taken["key"], taken["stripped"]) == ("state_dict", "model.")
+    assert taken["tensors_left_out"] == ["criterion.weight"]
+    assert "optimizer_states" in taken["left_out"]
+    assert_is(state)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.backbone.", "module.encoder_q."])
+def test_weights_without_a_head_are_kept_without_one(empty: Run, state: State, prefix: str) -> None:
+    """DINO's, MAE's and MoCo's files have no classifier, but maybe a projection in its place."""
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    own = {**body, "fc.0.weight": torch.ones(8, 4), "fc.2.bias": torch.ones(4)} if prefix else body
+    outside = {"module.head.mlp.weight": torch.ones(2)} if "backbone" in prefix else {}
+    torch.save({"model": {**prefixed(prefix, own), **outside}}, "ssl.pth")
+    done = empty("import", "ssl.pth", *AS)
+    assert done.code == 0, done
+    assert done.out.splitlines()[1].endswith("it has no head")
+    assert all(name in done.out for name in outside)
+    assert_is(body)
+    assert empty("show", "team/net", "--json").json["head"]["num_classes"] == 0
+
+
+def test_a_network_that_cannot_be_without_a_head(empty: Run) -> None:
+    state = timm.create_model("resnet18").state_dict()
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    torch.save(body, "ssl.pth")
+    done = empty(
+        "import", "ssl.pth", "--architecture", "resnet18", "--backbone", "torchvision",
+        "--as", "team/net",
+    )  # fmt: skip
+    assert (done.code, done.out) == (1, "")
+    assert "It has no head" in done.err
+    assert "--backbone timm" in done.err
+    assert empty("import", "ssl.pth", "--architecture", "resnet18", "--as", "team/net").code == 0
+
+
+def test_torchscript_is_called_so(empty: Run) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), "net.pt")
+    done = empty("import", "net.pt", *AS)
+    assert (done.code, done.out) == (1, "")
+    assert "is a TorchScript file" in done.err
+    assert "torch.jit.load(FILE).state_dict()" in done.err
+    assert len(done.err.splitlines()) == 2
+
+
+def test_identify_sees_the_prefix_that_import_strips(
+    imported: Callable[..., dict[str, Any]], state: State
+) -> None:
+    imported({"model": prefixed("module.", state)})
+    with zoo.open() as here:
+        found = here.identify("net.ckpt")
+    assert (found.verdict, found.matches[0].prefix) == ("same", "module.")
+
+
+# Class names and preprocessing: what nobody says is unknown.
+
+
+def shown(run: Run) -> dict[str, Any]:
+    return dict(run("show", "team/net", "--json").json)
+
+
+def test_what_nobody_says_is_unknown(empty: Run, tmp_path: Path) -> None:
+    """A file with as many outputs as ImageNet has classes gets none of its names."""
+    save_file(timm.create_model(NET).state_dict(), "net.safetensors")
+    done = empty("import", "net.safetensors", *AS)
+    assert done.out.splitlines()[1:] == ["  unknown: classes, preprocessing"]
+    found = shown(empty)
+    assert (found["classes"], found["unknown"]) == ([], ["classes", "preprocessing"])
+    assert "unknown:" in empty("show", "team/net").out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    done = empty("predict", "team/net", "gray.png")
+    assert done.code == 0
+    assert "the names of the classes are unknown" in done.err
+    assert empty("export", "team/net", "out").code == 0
+    assert empty("import", "out", "--as", "team/again").out.endswith("classes, preprocessing\n")
+    assert empty("adapt", "team/net", "team/less", "--truncate", "layer1").code == 0
+    assert empty("show", "team/less", "--json").json["unknown"] == ["preprocessing"]
+    assert f"unknown: preprocessing; that of {NET} is taken, a guess" in done.err
+
+
+def test_the_user_says_what_nobody_wrote_down(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    done = empty(
+        "import", "net.safetensors", *AS, "--classes", "names.txt", "--mean", "0.5",
+        "--std", "0.2,0.3,0.4", "--crop", "1", "--interpolation", "bilinear", "--image-size", "64",
+        "--license", "mit", "--dataset", "hymenoptera", "--metric", "accuracy=0.91",
+    )  # fmt: skip
+    says = "class names from the options; preprocessing from the options"
+    assert done.out.splitlines()[1:] == [f"  {says}"]
+    found = shown(empty)
+    assert (found["classes"], found["unknown"]) == (["ant", "bee", "wasp"], [])
+    assert found["preprocessing"] == {
+        "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.2, 0.3, 0.4],
+        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center",
+    }  # fmt: skip
+    assert (found["license"], found["metrics"]) == ("mit", {"accuracy": 0.91})
+    assert found["provenance"]["metrics"] == "stated on import, not measured"
+    assert "team/net" in empty("best", "--dataset", "hymenoptera").out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    assert empty("predict", "team/net", "gray.png").err == ""
+
+
+def test_what_is_said_in_part_is_unknown_in_part(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    empty("import", "net.safetensors", *AS, "--mean", "0.5", "--std", "0.5")
+    assert shown(empty)["unknown"] == ["classes", "interpolation", "crop_pct", "image_size"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--classes", "two.txt"), "--classes has 2 names, the weights have 3 outputs"),
+        (("--classes", "gone.txt"), "gone.txt: No such file"),
+        (("--classes", "net.safetensors"), "net.safetensors: neither JSON nor text"),
+        (("--mean", "123.7,116.3,103.5"), "--mean is on a scale of 0 to 1: divide by 255"),
+        (("--std", "0.1,0.2"), "--std has 2 values, images have 3 channels"),
+        (("--std", "0"), "std is [0.0"),
+        (("--crop", "7"), "crop_pct is 7.0"),
+        (("--metric", "accuracy=nan"), "needs a name and a finite number"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    empty: Run, state: State, options: tuple[str, ...], says: str
+) -> None:
+    save_file(state, "net.safetensors")
+    Path("two.txt").write_text("ant\nbee\n")
+    done = empty("import", "net.safetensors", *AS, *options)
+    assert (done.code, done.out) == (1, "")
+    assert says in done.err
+    assert empty("show", "team/net").code == 1
+
+
+def test_what_timm_writes_beside_its_checkpoints(empty: Run, state: State) -> None:
+    """Its script takes what the network has for all that ``args.yaml`` does not name."""
+    torch.save({"state_dict": state}, "last.pth.tar")
+    args = "mean:\n- 0.4\n- 0.4\n- 0.4\nstd: null\ncrop_pct: null\ninterpolation: ''\n"
+    Path("args.yaml").write_text(f"model: {NET}\n{args}num_classes: 3\n")
+    done = empty("import", "last.pth.tar", *AS)
+    assert done.out.endswith("preprocessing from args.yaml; unknown: classes\n")
+    found = shown(empty)["preprocessing"]
+    assert (found["mean"], found["std"]) == ([0.4] * 3, [0.5] * 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: test_vit\nmean: [0.4]\n", "&a [*a]", "a: &a [*a]", "[" * 5000, "\xff", "model: [1",
+        "x" * 99999, f"model: {NET}\nmean: &a [*a]\nstd: [1e999]\nimg_size: {'9' * 5000}",
+        f"model: {NET}\nmean: !!python/object/apply:os.system [ls]\n",
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_an_args_file_that_makes_no_sense_is_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "args.yaml").write_text(text)
+    assert not args_beside(tmp_path / "last.pth", NET)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"hyper_parameters": {"classes": ["a", "b", "c"], "mean": [0.5] * 3, "std": (0.5,) * 3}},
+        {"args": Namespace(class_to_idx={"c": 2, "a": 0, "b": 1}, mean=[0.5] * 3, std=[0.5] * 3)},
+        {"meta": {"dataset_meta": {"classes": ("a", "b", "c")}}, "mean": [0.5], "std": [0.5]},
+        {"id2label": {0: "a", 1: "b", 2: "c"}, "args": {"image_mean": [0.5], "image_std": [0.5]}},
+    ],
+    ids=["lightning", "torchvision", "mmpretrain", "transformers"],
+)
+def test_hyper_parameters_in_a_checkpoint(
+    imported: Callable[..., dict[str, Any]], empty: Run, state: State, saved: dict[str, Any]
+) -> None:
+    taken = imported({"state_dict": state, **saved})["taken"]
+    assert taken["classes"] == taken["preprocessing"] == "the checkpoint's hyper-parameters"
+    found = shown(empty)
+    assert (found["classes"], found["preprocessing"]["mean"]) == (["a", "b", "c"], [0.5] * 3)
+    assert found["unknown"] == ["interpolation", "crop_pct", "image_size"]
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"classes": ["a", "b"], "mean": [123.0] * 3, "std": "wide", "crop_pct": float("nan")},
+        {"classes": [1, 2, 3], "mean": 5, "std": [[0.5]], "interpolation": "os.system"},
+        {"classes": {0: "a", 5: "b", 1: "c"}, "mean": [], "std": [0.0] * 3, "img_size": [0, 7]},
+        {"args": [1, 2], "meta": "x", "hyper_parameters": None, "img_size": 10**9},
+    ],
+)
+def test_hyper_parameters_that_make_no_sense_are_nothing(
+    imported: Callable[..., dict[str, Any]], state: State, saved: dict[str, Any]
+) -> None:
+    assert imported({"state_dict": state, **saved})["taken"]["unknown"] == [
+        "classes", "preprocessing"
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, state: State) -> None:
+    save_file(state, "base.safetensors")
+    Path("names.txt").write_text('{"id2label": {"0": "ant", "1": "bee", "2": "wasp"}}')
+    empty(
+        "import", "base.safetensors", *AS[:2], "--as", "team/base", "--classes", "names.txt",
+        "--mean", "0.4", "--std", "0.3", "--crop", "0.9", "--interpolation", "bilinear",
+        "--image-size", "96",
+    )  # fmt: skip
+    head = {name: tensor + 1 for name, tensor in state.items() if name.startswith("fc.")}
+    other = {name: tensor + 1 for name, tensor in state.items() if tensor.is_floating_point()}
+    torch.save({"model": prefixed("module.", state)}, "same.pth")
+    torch.save({**state, **head}, "tuned.pth")
+    torch.save({**state, **other}, "other.pth")
+
+    def of(file: str) -> tuple[list[str], list[float], list[str]]:
+        assert empty("import", file, *AS).code == 0
+        found = shown(empty)
+        return found["classes"], found["preprocessing"]["mean"], found["unknown"]
+
+    assert of("same.pth") == (["ant", "bee", "wasp"], [0.4] * 3, [])
+    assert of("tuned.pth") == ([], [0.4] * 3, ["classes"])
+    assert shown(empty)["provenance"]["preprocessing"].startswith("team/base, which has 9")
+    assert of("other.pth") == ([], [0.5] * 3, ["classes", "preprocessing"])
+
+
+def test_the_page_prints_what_it_shows(empty: Run, state: State) -> None:
+    page = (Path(__file__).parents[2] / "docs/import.md").read_text()
+    module = prefixed("module.", state)
+    saved = {"epoch": 3, "state_dict": module, "state_dict_ema": module, "optimizer": {}}
+    torch.save(saved, "last.pth.tar")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    Image.new("RGB", (20, 20)).save("bee.png")
+    sessions = page.split("```console\n$ ")[1].split("\n```")[0].split("\n$ ")
+    for line, _, shown in (session.partition("\n") for session in sessions):
+        done = empty(*line.split()[1:])
+        wanted = ".*".join(map(re.escape, shown.strip().split("…")))
+        assert re.fullmatch(wanted, (done.err + done.out).strip(), re.DOTALL), done

@@ -1,0 +1,37 @@
+"""Stated: what a user says of weights that nobody wrote down beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypedDict
+
+__all__ = ["Stated"]
+
+
+class Stated(TypedDict, total=False):
+    """Options of an import.
+
+    Attributes:
+        license: License id.
+        files: Further files to keep with the weights.
+        classes: Class names in index order, or a file with one on each line, or JSON.
+        mean: Per-channel mean on a 0..1 scale.
+        std: Per-channel standard deviation on a 0..1 scale.
+        crop_pct: An image is resized to its size divided by this before the crop.
+        interpolation: Resize filter: ``bicubic``, ``bilinear``, …
+        image_size: Height and width; a network that depends on them is built for them.
+        dataset: What the weights were trained on.
+        metrics: What they were measured to have: ``{"accuracy": 0.91}``.
+    """
+
+    license: str | None
+    files: Iterable[Path | str]
+    classes: Path | str | Iterable[str] | None
+    mean: Iterable[float] | None
+    std: Iterable[float] | None
+    crop_pct: float | None
+    interpolation: str | None
+    image_size: tuple[int, int] | None
+    dataset: str | None
+    metrics: Mapping[str, float]

@@ -1,0 +1,238 @@
+"""Facts: what files and training scripts say of weights beside their bytes.
+
+All of it is what anybody may have written: nothing is run, no path in it is followed, and what is
+malformed is nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.domain.limits import ARGS_BYTES, CLASSES, HEADER_BYTES
+from zoo.domain.preprocessing import FILTERS
+from zoo.domain.stated import Stated
+from zoo.errors import InvalidOption
+
+__all__ = ["OPTIONS", "Facts", "args_beside", "facts_in", "facts_of"]
+
+OPTIONS = "the options"
+"""The source of what the user says."""
+ARGS = "args.yaml"
+"""What timm's training script writes beside its checkpoints."""
+NAMES: Mapping[str, Sequence[str]] = {
+    "classes": (
+        *("classes", "class_names", "CLASSES", "label_names", "labels"),
+        *("id2label", "idx_to_class", "class_to_idx"),
+    ),
+    "mean": ("mean", "image_mean", "img_mean"),
+    "std": ("std", "image_std", "img_std"),
+    "crop_pct": ("crop_pct",),
+    "interpolation": ("interpolation",),
+    "image_size": ("img_size", "image_size", "input_size", "val_crop_size"),
+}
+"""What training scripts call them."""
+RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
+"""Keys under which training scripts keep what they were run with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is said of weights; None or empty where nothing is.
+
+    Attributes:
+        source: Where it is said.
+        classes: Class names in index order.
+        mean: Per-channel mean on a 0..1 scale; one value counts for all channels.
+        std: The same of the standard deviation.
+        crop_pct: As in `zoo.domain.manifest.Preprocessing`.
+        interpolation: Resize filter.
+        image_size: Height and width.
+        as_default: Whether the training took what the architecture has for all that is not said.
+    """
+
+    source: str
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    image_size: tuple[int, int] | None = None
+    as_default: bool = False
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self)[1:])
+
+
+def facts_in(saved: Mapping[Any, Any], architecture: str) -> Facts:
+    """What a training script has kept beside the weights in its checkpoint."""
+    records = list(_records(saved))
+    said = {name: _first(records, name) for name in NAMES}
+    as_default = any(_is_timm(record, architecture) for record in records)
+    return Facts(source="the checkpoint's hyper-parameters", as_default=as_default, **said)
+
+
+def args_beside(path: Path, architecture: str) -> Facts | None:
+    """What ``args.yaml`` beside a file says, if it is of that very network."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        with (path.parent / ARGS).open("rb") as file:
+            data = file.read(ARGS_BYTES + 1)
+        # Texts, lists and mappings, and nothing else is made.
+        record = yaml.load(data, yaml.BaseLoader) if len(data) <= ARGS_BYTES else None  # noqa: S506
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    if not isinstance(record, Mapping) or _model(record)[0] != architecture:
+        return None
+    said = {name: _first([record], name) for name in NAMES}
+    return Facts(source=ARGS, as_default=_is_timm(record, architecture), **said)
+
+
+def facts_of(stated: Stated) -> Facts:
+    """What the user says.
+
+    Raises:
+        InvalidOption: The file of class names is none.
+    """
+    classes = stated.get("classes") or ()
+    if isinstance(classes, str | Path):
+        classes = _read_classes(Path(classes))
+    return Facts(
+        source=OPTIONS,
+        classes=tuple(classes),
+        mean=tuple(stated.get("mean") or ()),
+        std=tuple(stated.get("std") or ()),
+        crop_pct=stated.get("crop_pct"),
+        interpolation=stated.get("interpolation"),
+        image_size=stated.get("image_size"),
+    )
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+    """The class names in a file: one on each line, or JSON as `classes` or ``id2label``.
+
+    Raises:
+        InvalidOption: It is none of these.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEADER_BYTES + 1)
+        if len(data) > HEADER_BYTES:
+            raise InvalidOption(f"{path} has more than {HEADER_BYTES:,} bytes")
+        text = data.decode("utf-8-sig")
+        listed = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "neither JSON nor text in UTF-8"
+        raise InvalidOption(f"{path}: {reason}") from error
+    if isinstance(listed, Mapping):
+        listed = next((listed[name] for name in NAMES["classes"] if name in listed), listed)
+    names = _classes([name for name in listed if name] if isinstance(listed, list) else listed)
+    if not names:
+        raise InvalidOption(f"{path} has no list of class names: write one on each line")
+    return names
+
+
+def _records(saved: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
+    """What was kept in a checkpoint, in the order in which it is believed."""
+    for key in RECORDS:
+        record = saved.get(key)
+        record = record if isinstance(record, Mapping) else getattr(record, "__dict__", None)
+        if isinstance(record, Mapping):
+            yield record
+            if isinstance(inner := record.get("dataset_meta"), Mapping):  # of OpenMMLab
+                yield inner
+    yield saved
+
+
+def _is_timm(record: Mapping[Any, Any], architecture: str) -> bool:
+    """Whether timm's script was run with it, for that network: what is not said there is as the
+    network has it. That of a pretrained tag is another one.
+    """
+    plain = _model(record) == (architecture, "")
+    return plain and {"mean", "std", "crop_pct", "interpolation"} <= record.keys()
+
+
+def _model(record: Mapping[Any, Any]) -> tuple[str, str]:
+    """The architecture, and the pretrained tag."""
+    model = record.get("model")
+    name, _, tag = (model if isinstance(model, str) else "").removeprefix("timm/").partition(".")
+    return name, tag
+
+
+def _first(records: Sequence[Mapping[Any, Any]], what: str) -> Any:
+    read = READ[what]
+    values = (read(record[name]) for record in records for name in NAMES[what] if name in record)
+    return next((value for value in values if value), () if what in MANY else None)
+
+
+def _classes(value: object) -> tuple[str, ...]:
+    """Class names, of a list or a mapping from or to indices."""
+    if isinstance(value, Mapping):
+        pairs = [(_index(key), name) for key, name in value.items()]
+        if any(index is None for index, _ in pairs):
+            pairs = [(_index(index), name) for name, index in value.items()]
+        named = {index: name for index, name in pairs if index is not None}
+        if len(named) != len(value) or set(named) != set(range(len(named))):
+            return ()
+        value = [named[index] for index in range(len(named))]
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= CLASSES:
+        return ()
+    names = tuple(value)
+    return names if all(isinstance(name, str) and _is_text(name) for name in names) else ()
+
+
+def _index(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 8:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_text(name: str) -> bool:
+    return bool(name.strip()) and not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    """Of a mean or deviation on a 0..1 scale; what is on another is none."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 16:
+        return ()
+    numbers = [_number(each) for each in value]
+    fits = [number for number in numbers if number is not None and abs(number) <= 1]
+    return tuple(fits) if len(fits) == len(numbers) else ()
+
+
+def _size(value: object) -> tuple[int, int] | None:
+    """Height and width, of one number, of two, or of three with channels."""
+    sides = list(value)[-2:] if isinstance(value, list | tuple) and len(value) <= 3 else [value]
+    whole = [_index(side) for side in sides]
+    height, width = whole[0], whole[-1]
+    return (height, width) if height and width else None
+
+
+def _filter(value: object) -> str | None:
+    return value if isinstance(value, str) and value in FILTERS else None
+
+
+READ = {
+    "classes": _classes,
+    "mean": _numbers,
+    "std": _numbers,
+    "crop_pct": _number,
+    "interpolation": _filter,
+    "image_size": _size,
+}
+MANY = ("classes", "mean", "std")

@@ -1,0 +1,55 @@
+"""Proven: what a checkpoint here says of imported weights that share tensors with it."""
+
+from __future__ import annotations
+
+from zoo.domain.manifest import SETTINGS, Manifest
+from zoo.errors import ZooError
+from zoo.exchange.facts import Facts
+from zoo.lookup.compare import content
+from zoo.lookup.identify import Candidate, candidates, named
+from zoo.lookup.match import FileTensor
+from zoo.store.tensor_keys import checkpoint_keys
+from zoo.workspace import Workspace
+
+__all__ = ["proven"]
+
+LEAST = 0.005
+"""Share of equal elements from which on weights are said to come from a checkpoint. Norms that were
+never trained are equal in all networks of one kind: 0.2 % of a ResNet-50; its stem and first stage,
+the least that people freeze, have 0.9 %."""
+
+
+def proven(workspace: Workspace, manifest: Manifest) -> Facts | None:
+    """What the checkpoint says that shares most with ``manifest``, whose tensors are stored.
+
+    Its preprocessing is that of the weights, which were trained on from it; its class names only
+    where the tensors with a row for each class are the same. None if there is no such checkpoint.
+    """
+    store = workspace.store
+    try:
+        tensors = {
+            tensor.name: FileTensor(tensor.dtype, tensor.shape, content(store, tensor))
+            for tensor in manifest.tensors
+        }
+        found, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
+    except ZooError:  # what is damaged says nothing, and verify tells of it
+        return None
+    alike = (one for one in found if one.match.share >= LEAST)
+    best = next((one for one in alike if "preprocessing" not in one.manifest.unknown), None)
+    if best is None:
+        return None
+    theirs = best.manifest.preprocessing
+    said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
+    said["image_size"] = theirs.input_size[1:]
+    known = {name: value for name, value in said.items() if name not in best.manifest.unknown}
+    name, _ = named(workspace, best.digest)
+    source = f"{name}, which has {best.match.share:.1%} of the weights"
+    return Facts(source=source, classes=_classes(best, manifest), **known)
+
+
+def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:
+    """Its class names, if its head is that of ``manifest``."""
+    count = manifest.head.num_classes
+    rows = {tensor.name for tensor in one.manifest.tensors if tensor.shape[:1] == (count,)}
+    same = bool(rows) and rows <= {*one.match.same}
+    return one.manifest.classes if same and len(one.manifest.classes) == count else ()

@@ -1,0 +1,106 @@
+"""Settled: the class names and the preprocessing of imported weights, and who says so.
+
+What nobody says is unknown, and the manifest says that: the architecture's own preprocessing, which
+stands there as a manifest has one, is then a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest, Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
+from zoo.errors import InvalidOption, Unsupported
+from zoo.exchange.facts import OPTIONS, Facts
+from zoo.exchange.origin import Origin
+from zoo.exchange.taken import Taken
+
+__all__ = ["settled"]
+
+
+def settled(
+    manifest: Manifest, origin: Origin, told: Sequence[Facts], taken: Taken
+) -> tuple[Manifest, Taken]:
+    """``manifest`` with what is ``told``, by the best source first; and ``taken`` with who told it.
+
+    Args:
+        manifest: With the preprocessing of the network as it was built, and class names, if these
+            are known.
+        origin: What is known of the weights.
+        told: What is said, by the user first.
+        taken: What was taken of the file.
+
+    Raises:
+        InvalidOption: The user says what cannot be.
+    """
+    known = origin.preprocessing_by
+    classes, who = manifest.classes, origin.classes_by if manifest.classes else ""
+    for facts in told:
+        if facts.classes and (facts.source == OPTIONS or not classes):
+            if len(facts.classes) == manifest.head.num_classes:
+                classes, who = facts.classes, facts.source
+                break
+            if facts.source == OPTIONS:
+                raise InvalidOption(
+                    f"--classes has {len(facts.classes):,} names, the weights have "
+                    f"{manifest.head.num_classes:,} outputs"
+                )
+    guessed = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
+    by_whom = {name: "" if name in guessed else known for name in SETTINGS}
+    how, sources = _preprocessing(manifest.preprocessing, by_whom, told)
+    unsaid = [name for name in SETTINGS if not sources.get(name)]
+    by = ", ".join(dict.fromkeys(source for source in sources.values() if source))
+    text = UNKNOWN if len(unsaid) == len(SETTINGS) else f"{UNKNOWN}: {', '.join(unsaid)}"
+    provenance = dict(manifest.provenance)
+    if unsaid or by != known:
+        provenance["preprocessing"] = text if unsaid else by
+    if who and who != origin.classes_by:
+        provenance["classes"] = who
+    manifest = replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
+    return manifest, replace(taken, classes=who, preprocessing=by, unknown=manifest.unknown)
+
+
+def _preprocessing(
+    how: Preprocessing, known: dict[str, str], told: Sequence[Facts]
+) -> tuple[Preprocessing, dict[str, str]]:
+    """With who says each of its settings."""
+    sources = dict(known)
+    for facts in reversed(told):  # the best source has the last word
+        if all(known.values()) and facts.source != OPTIONS:
+            continue
+        changes = _changes(facts, how.input_size[0])
+        try:
+            check_preprocessing(changed := _with(how, changes))
+        except Unsupported as error:
+            if facts.source == OPTIONS:
+                raise InvalidOption(str(error)) from error
+            continue
+        how = changed
+        said = SETTINGS if facts.as_default else changes
+        sources |= {name: facts.source for name in said if name in changes or not sources[name]}
+    return how, sources
+
+
+def _changes(facts: Facts, channels: int) -> dict[str, Any]:
+    said = {name: getattr(facts, name) for name in SETTINGS if getattr(facts, name)}
+    for name in ("mean", "std"):
+        values = said.get(name)
+        if values and len(values) == 1:
+            said[name] = values * channels
+        elif values and len(values) != channels:
+            if facts.source == OPTIONS:
+                raise InvalidOption(
+                    f"--{name} has {len(values)} values, images have {channels} channels"
+                )
+            del said[name]
+        if facts.source == OPTIONS and any(abs(value) > 1 for value in values or ()):
+            raise InvalidOption(f"--{name} is on a scale of 0 to 1: divide by 255")
+    return said
+
+
+def _with(how: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
+    size = changes.get("image_size") or how.input_size[1:]
+    rest = {name: value for name, value in changes.items() if name != "image_size"}
+    return replace(how, input_size=(how.input_size[0], *size), **rest)

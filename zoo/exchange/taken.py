@@ -1,0 +1,68 @@
+"""Taken: what of a foreign file became the checkpoint, and what did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoo.domain.result import Result
+
+__all__ = ["Taken"]
+
+LISTED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Taken(Result):
+    """What was taken of a file of weights.
+
+    Attributes:
+        key: The key that they were under; empty where the file is nothing but weights.
+        other_keys: Other keys that hold weights; ``--key`` takes one of them.
+        stripped: What all names began with.
+        left_out: Keys of what else is in the file.
+        tensors_left_out: Names of tensors that are not of the network.
+        headless: Whether the network has no head, as the weights have none.
+        classes: Where the class names are from; empty if they are unknown.
+        preprocessing: Where the preprocessing is from; empty if it is unknown.
+        unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
+    """
+
+    key: str = ""
+    other_keys: tuple[str, ...] = ()
+    stripped: str = ""
+    left_out: tuple[str, ...] = ()
+    tensors_left_out: tuple[str, ...] = ()
+    headless: bool = False
+    classes: str = ""
+    preprocessing: str = ""
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """What was taken, in one line; empty if all of the file was, as it is."""
+        parts = [f"took {self.key:.60}"] if self.key else []
+        if self.other_keys:
+            several = "takes the other" if len(self.other_keys) == 1 else "takes another"
+            parts.append(f"--key {' or '.join(self.other_keys[:LISTED])} {several}")
+        if self.stripped:
+            parts.append(f"stripped {self.stripped}")
+        if out := [*self.tensors_left_out, *self.left_out]:
+            parts.append(f"left out {_listed(out)}")
+        if self.headless:
+            parts.append("it has no head")
+        return "; ".join(parts)
+
+    @property
+    def said(self) -> str:
+        """Who says what its classes and its preprocessing are, in one line."""
+        by = {"class names": self.classes, "preprocessing": self.preprocessing}
+        parts = [f"{what} from {source}" for what, source in by.items() if source]
+        if self.unknown:
+            named = (name.replace("_", " ") for name in self.unknown)
+            parts.append(f"unknown: {', '.join(named)}")
+        return "; ".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more
