@@ -9,6 +9,7 @@ from zoo.errors import Unsupported
 __all__ = ["FILTERS", "check_preprocessing"]
 
 FILTERS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
+"""Pillow's filters for resizing, by the names that timm has for them."""
 MODES = ("border", "center", "squash")
 
 
