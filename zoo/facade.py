@@ -520,9 +520,9 @@ class Zoo:
             backbone: Plugin of the architecture.
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
-            stated: What nobody wrote down: ``license``, ``files``, ``classes``, ``mean``, ``std``,
-                ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``, ``metrics``
-                (`zoo.domain.stated.Stated`).
+            stated: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
+                ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
+                ``metrics`` (`zoo.domain.stated.Stated`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.

@@ -205,6 +205,12 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     help="The key of FILE that holds the weights, where it holds several sets (state_dict).",
 )
 @click.option(
+    "--parent",
+    metavar="NAME",
+    help="The checkpoint here that FILE was fine-tuned from: zoo log checks it against bytes, and "
+    "a push sends what differs.",
+)
+@click.option(
     "--classes",
     type=PATH,
     metavar="FILE",

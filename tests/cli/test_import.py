@@ -355,6 +355,31 @@ def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, stat
     assert of("other.pth") == ([], [0.5] * 3, ["classes", "preprocessing"])
 
 
+def test_a_stated_parent_is_in_the_lineage_and_a_push_sends_the_difference(
+    empty: Run, state: State
+) -> None:
+    save_file(state, "base.safetensors")
+    tuned = {n: t * 1.0001 if t.is_floating_point() else t for n, t in state.items()}
+    save_file(tuned, "tuned.safetensors")
+    empty("import", "base.safetensors", *AS[:2], "--as", "team/base")
+    empty("import", "tuned.safetensors", *AS[:2], "--as", "team/alone")
+    done = empty("import", "tuned.safetensors", *AS, "--parent", "team/base")
+    assert done.code == 0, done
+    found = shown(empty)
+    assert (found["lineage"], found["provenance"]["parent"]) == (["team/base"], "stated on import")
+    assert "team/base" in empty("log", "team/net").out
+    empty("push", "team/base", "--to", "../one")
+    empty("push", "team/base", "--to", "../two")
+    alone = empty("push", "team/alone", "--to", "../one", "--json").json["sent_bytes"]
+    assert empty("push", "team/net", "--to", "../two", "--json").json["sent_bytes"] < 0.6 * alone
+    done = empty("import", "base.safetensors", *AS, "--parent", "team/gone")
+    assert (done.code, "team/gone" in done.err) == (1, True)
+    save_file(timm.create_model("test_vit").state_dict(), "vit.safetensors")
+    done = empty("import", "vit.safetensors", "--architecture", "test_vit", "--as", "team/vit",
+                 "--parent", "team/base")  # fmt: skip
+    assert "team/base is of the architecture test_resnet" in done.err
+
+
 def test_the_page_prints_what_it_shows(empty: Run, state: State) -> None:
     page = (Path(__file__).parents[2] / "docs/import.md").read_text()
     module = prefixed("module.", state)

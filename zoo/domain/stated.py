@@ -13,6 +13,7 @@ class Stated(TypedDict, total=False):
     """Options of an import.
 
     Attributes:
+        parent: The checkpoint here that the weights were fine-tuned from.
         license: License id.
         files: Further files to keep with the weights.
         classes: Class names in index order, or a file with one on each line, or JSON.
@@ -25,6 +26,7 @@ class Stated(TypedDict, total=False):
         metrics: What they were measured to have: ``{"accuracy": 0.91}``.
     """
 
+    parent: str | None
     license: str | None
     files: Iterable[Path | str]
     classes: Path | str | Iterable[str] | None

@@ -18,7 +18,7 @@ from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import sha256
-from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.manifest import Manifest, Parent, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -120,7 +120,7 @@ def import_folder(
         path, *several = _weights(folder, there, layout)
         beside = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in beside if _belongs(file, layout)), *_files(stated)]
-        origin = replace(_origin("folder", stated), plugin=layout.plugin, layout=layout)
+        origin = replace(_origin(workspace, "folder", stated), plugin=layout.plugin, layout=layout)
         origin = replace(origin, architecture=layout.network.architecture)
         return import_file(
             workspace, path, ref, origin, parts=several, files=kept, progress=progress
@@ -150,7 +150,9 @@ def import_weights(
             `import_file`.
     """
     known, tag = _tagged(backbone, architecture)
-    origin = replace(_origin("file", stated), plugin=backbone, architecture=known, tag=tag)
+    origin = replace(
+        _origin(workspace, "file", stated), plugin=backbone, architecture=known, tag=tag
+    )
     if beside := args_beside(path, known):
         origin = replace(origin, told=(*origin.told, beside))
     several, files = list[Path](), _files(stated)
@@ -173,7 +175,7 @@ def import_weights(
         return keep(None)
 
 
-def _origin(source: str, stated: Stated) -> Origin:
+def _origin(workspace: Workspace, source: str, stated: Stated) -> Origin:
     """What the user says of weights, before it is known of what network they are."""
     provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
     if dataset := stated.get("dataset"):
@@ -182,6 +184,12 @@ def _origin(source: str, stated: Stated) -> Origin:
         provenance["metrics"] = "stated on import, not measured"
     if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
         raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
+    parent = None
+    if name := stated.get("parent"):
+        ref, digest = workspace.names.resolve(name)
+        stated_parent = Parent(manifest=digest, relation="finetune", ref=str(ref or name))
+        parent = (stated_parent, workspace.store.manifest(digest))
+        provenance["parent"] = "stated on import"
     return Origin(
         plugin="",
         architecture="",
@@ -190,6 +198,7 @@ def _origin(source: str, stated: Stated) -> Origin:
         told=(facts_of(stated),),
         image_size=stated.get("image_size"),
         metrics=metrics,
+        parent=parent,
     )
 
 
@@ -358,6 +367,8 @@ def _stored(
         files=tuple(add_file(store, file, name=file.name) for file in files),
         metrics=origin.metrics or manifest.metrics,
     )
+    if origin.parent:
+        manifest = _descending(manifest, *origin.parent)
     if not origin.told:  # a pull: its publisher says it all
         return manifest, taken
     saved = network.saved if network else {}
@@ -366,6 +377,17 @@ def _stored(
     if whole[1].unknown and (more := proven(new.workspace, manifest)):
         return settled(manifest, origin, (*told, more), taken)
     return whole
+
+
+def _descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:
+    """``manifest`` as the user says it derives, if that can be."""
+    one, other = manifest.backbone, base.backbone
+    if (one.plugin, one.architecture) != (other.plugin, other.architecture):
+        raise InvalidOption(
+            f"{parent.ref} is of the architecture {other.architecture}, the file of "
+            f"{one.architecture}: it is not its parent"
+        )
+    return manifest.descending(base, parent)
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

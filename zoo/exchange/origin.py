@@ -37,6 +37,7 @@ class Origin:
         told: What else is said of imported weights, by the user first.
         image_size: Height and width that the user says it is built for.
         metrics: What the user says the weights were measured to have.
+        parent: What the user says they were fine-tuned from, and its manifest.
     """
 
     plugin: str
@@ -49,6 +50,7 @@ class Origin:
     told: tuple[Facts, ...] = ()
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    parent: tuple[m.Parent, m.Manifest] | None = None
 
     @property
     def surgery(self) -> Surgery:
