@@ -13,7 +13,6 @@ import pytest
 from fakes.prepared import Run
 from fakes.program import zoo
 from PIL import Image
-from pyarrow import parquet
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
@@ -262,6 +261,7 @@ def mask(text: str) -> list[str]:
 
 
 def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
     said = run("predict", A, few, "--top", 2, "--json").json
     for name in ("p.csv", "p.parquet"):
         done = run("predict", A, few / "*/*.png", "--top", 2, "--out", name, "--json").done().json
