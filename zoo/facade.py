@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.backbones.predict import Picture, Prediction
+    from zoo.backbones.predicted import Written
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.options import RecipeOptions
@@ -638,6 +639,38 @@ class Zoo:
         from zoo.backbones.predict import predict
 
         return predict(self.load(name), images, top=top, bad=bad)
+
+    def write_predictions(
+        self,
+        name: str,
+        images: Iterable[Picture] | Picture,
+        out: Path | str,
+        *,
+        top: int = 1,
+        force: bool = False,
+        bad: list[InvalidImage] | None = None,
+    ) -> Written:
+        """Write the likeliest classes of each image into a table, ``.csv`` or ``.parquet``.
+
+        Args:
+            name: The checkpoint.
+            images: As for `predict`.
+            out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …
+            top: How many classes to name.
+            force: Replace the file if it exists.
+            bad: Gets the problems of images that cannot be read, which are then left out.
+
+        Raises:
+            InvalidOption: The file has another suffix.
+            Conflict: It exists.
+            InvalidImage: Without ``bad``: an image is missing or unreadable; nothing is written.
+        """
+        from zoo.backbones.predicted import Written, check_out, write_predictions
+
+        out, (_, digest) = Path(out), self.workspace.names.resolve(name)
+        check_out(out, force=force)
+        count = write_predictions(self.predictions(name, images, top=top, bad=bad), out)
+        return Written(path=out, manifest=digest, images=count)
 
     def evaluate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,11 @@ __all__ = ["adapt", "features", "predict"]
     show_default=True,
     help="How many classes to name.",
 )
-def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> None:
+@click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@flag("--force", help="Replace the table if it exists.")
+def predict(
+    name: str, images: tuple[Path, ...], top: int, out: Path | None, force: bool, as_json: bool
+) -> None:
     """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
 
     Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
@@ -40,14 +45,30 @@ def predict(name: str, images: tuple[Path, ...], top: int, as_json: bool) -> Non
     Examples:
       zoo predict team/flowers photo.jpg
       zoo predict team/flowers photos/ --json > predictions.json
+      zoo predict team/flowers photos/ --out predictions.csv
     """
     bad: list[InvalidImage] = []
-    predictions = open_zoo().predictions(name, images, top=top, bad=bad)
+    if force and out is None:
+        raise click.UsageError("--force replaces a table: it goes with --out.")
+    zoo = open_zoo()
+    if out is not None:
+        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad)
+        if as_json:
+            print_json(written.to_json())
+        else:
+            click.echo(f"{clean(out)}  {written.images} images by {written.manifest.short}")
+        _tell_bad(bad)
+        return
+    predictions = zoo.predictions(name, images, top=top, bad=bad)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
         for prediction in predictions:
             click.echo(_likely(prediction))
+    _tell_bad(bad)
+
+
+def _tell_bad(bad: Sequence[InvalidImage]) -> None:
     for error in bad[:-1]:  # the last one ends the command
         note(str(error))
     if bad:

@@ -258,3 +258,24 @@ def mask(text: str) -> list[str]:
     """Its lines, whatever the figures, and how wide columns are."""
     bare = re.sub(r"[0-9a-f]{12}|\d+(\.\d+)?( \(\d\.\d+[- to]+\d\.\d+\))?", "0", text)
     return [re.sub(r" +", " ", line) for line in bare.splitlines()]
+
+
+def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    said = run("predict", A, few, "--top", 2, "--json").json
+    for name in ("p.csv", "p.parquet"):
+        done = run("predict", A, few / "*/*.png", "--top", 2, "--out", name, "--json").done().json
+        assert (done["path"], done["images"]) == (name, 36)
+        table = (
+            rows(home / name) if name == "p.csv" else parquet.read_table(home / name).to_pylist()
+        )
+        assert [row["path"] for row in table] == [one["image"] for one in said]
+        for row, one in zip(table, said, strict=True):
+            assert [row["class_1"], row["class_2"]] == one["classes"]
+            shares = float(row["probability_1"]), float(row["probability_2"])
+            assert shares == pytest.approx(one["probabilities"], abs=1e-6)
+    run("predict", A, few, "--out", "p.csv").refused("p.csv exists; --force replaces it")
+    run("predict", A, few, "--out", "p.txt").refused("p.txt is called neither .csv nor .parquet")
+    (home / "bad.png").write_bytes(b"text")
+    run("predict", A, few / "1", "bad.png", "--out", "p.csv", "--force").refused("bad.png: is not")
+    assert len(rows(home / "p.csv")) == 12

@@ -64,6 +64,7 @@ def test_a_class_that_is_never_predicted_has_no_precision() -> None:
     assert (other.name, other.figures["precision"], other.figures["recall"]) == ("b", None, 0.0)
 
 
+@pytest.mark.long
 def test_intervals_hold_as_often_as_they_say() -> None:
     """Macro F1 and F1 of a class, of 200 samples of 60 images out of a large number of them."""
     draw = np.random.default_rng(0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from glob import glob, has_magic
+from itertools import chain
 from pathlib import Path
 
 __all__ = ["SUFFIXES", "image_files", "named_images"]
@@ -25,9 +27,16 @@ def image_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[
 
 def named_images(paths: Iterable[Path | str]) -> Iterator[Path]:
     """Each file of ``paths``, whatever its name, and all image files of each folder; the folder
-    itself if there are none.
+    itself if there are none. A path that is not there may be a pattern (``photos/*.jpg``).
     """
-    for path in map(Path, paths):
+    for path in chain.from_iterable(map(_fitting, paths)):
         files = image_files(path) if path.is_dir() else iter(())
         yield next(files, path)
         yield from files
+
+
+def _fitting(path: Path | str) -> list[Path]:
+    if not has_magic(str(path)) or Path(path).exists():
+        return [Path(path)]
+    fitting = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - Path's takes none from "/"
+    return [Path(found) for found in fitting] or [Path(path)]
