@@ -42,6 +42,7 @@ NESTED = 32
 Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
 """A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
 UNKNOWN = "unknown"
+"""What the provenance says of a preprocessing that nobody has stated."""
 SETTINGS = ("mean", "std", "interpolation", "crop_pct", "image_size")
 """What of a preprocessing can be unknown."""
 
