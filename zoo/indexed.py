@@ -18,7 +18,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import Conflict, DiskFull, Unavailable, UnknownName, ZooError
+from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, UnknownName, ZooError
 from zoo.reflog import now
 from zoo.store import Store
 from zoo.store.listing import read_one
@@ -32,6 +32,8 @@ __all__ = ["Index", "Reindexed", "reindex"]
 LOG = logging.getLogger("zoo")
 STOPPED = timedelta(hours=1)
 """Whoever announced a move so long ago does not make it any more."""
+LATER = (Corrupt, Forbidden)
+"""What reading meets that need not stay so."""
 LogEntry = tuple[Reference, RefEntry]
 
 
@@ -142,10 +144,11 @@ class Index:
         with suppress(DiskFull, Unavailable):  # the next command tries again
             if self.registry.obstacle or not (unread := self.registry.unread()):
                 return
-            for digest in unread:
-                read_one(self.add_checkpoint, digest)
+            answers = {digest: read_one(self.add_checkpoint, digest) for digest in unread}
+            # What may not be read now, or is damaged, may be read by another, or be repaired.
+            still = [digest for digest, answer in answers.items() if isinstance(answer, LATER)]
             # Last: where this process is stopped before, the next one begins again.
-            self.registry.drop_unread()
+            self.registry.drop_unread(still)
 
     def _tell_of_notes(self) -> None:
         noted = sorted({note.ref for note in self.registry.moving()})

@@ -353,5 +353,5 @@ def test_digits_from_a_packages_weights(workspace: Workspace, tmp_path: Path) ->
         device="cpu",
     )
     assert result.freeze["boundary"] == "blocks.5.0"
-    assert result.metrics["accuracy"] > 0.8
+    assert result.metrics["accuracy"] > 0.7  # in one epoch; a tenth by chance
     assert zoo.load("team/digits").zoo.classes == tuple("0123456789")

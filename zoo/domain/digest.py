@@ -17,16 +17,17 @@ class Digest(str):
 
     A text, so that hashing and comparing thousands of them, in sets and tables, costs next to
     nothing; no other text is one.
-
-    Args:
-        algorithm: ``blake3`` for names in the store, ``sha256`` for whole files.
-        digits: 64 lower-case hexadecimal digits.
     """
 
     __slots__ = ()
 
     def __new__(cls, algorithm: str, digits: str) -> Self:
-        """The digest ``algorithm:digits``; raises as `parse`."""
+        """The digest ``algorithm:digits``; raises as `parse`.
+
+        Args:
+            algorithm: ``blake3`` for names in the store, ``sha256`` for whole files.
+            digits: 64 lower-case hexadecimal digits.
+        """
         return cls.parse(f"{algorithm}:{digits}")
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -32,6 +32,8 @@ __all__ = ["Built", "built"]
 WRAPPED = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before all names, where the network's own names are no help: the file has those
 of another library."""
+MOST_WRAPPED = 8
+"""Wrappers around one another that are looked for: a name may be megabytes long."""
 HEADLESS = (
     ". It has no head, and this network cannot be built without one: of timm's networks most can "
     "(--backbone timm), and one that you register if its factory takes num_classes=0"
@@ -179,11 +181,9 @@ def _prefix(backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Ten
 def _wrapped(names: Collection[str]) -> str:
     """What wrappers have put before all ``names``."""
     found = ""
-    while names and (
-        more := next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
-    ):
-        found += more
-    return found
+    for _ in range(MOST_WRAPPED):
+        found += next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
+    return found if names else ""
 
 
 def _with_outputs(

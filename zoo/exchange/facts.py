@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from zoo.domain.limits import ARGS_BYTES, CLASSES, HEADER_BYTES
 from zoo.domain.preprocessing import FILTERS
@@ -85,7 +85,7 @@ def args_beside(path: Path, architecture: str) -> Facts | None:
             data = file.read(ARGS_BYTES + 1)
         # Texts, lists and mappings, and nothing else is made.
         record = yaml.load(data, yaml.BaseLoader) if len(data) <= ARGS_BYTES else None  # noqa: S506
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError):
         return None
     if not isinstance(record, Mapping) or _model(record)[0] != architecture:
         return None
@@ -97,20 +97,30 @@ def facts_of(stated: Stated) -> Facts:
     """What the user says.
 
     Raises:
-        InvalidOption: The file of class names is none.
+        InvalidOption: The file of class names is none, or a value is not of its kind.
     """
     classes = stated.get("classes") or ()
     if isinstance(classes, str | Path):
         classes = _read_classes(Path(classes))
+    if classes and not _names(tuple(classes)):
+        raise InvalidOption("class names must be texts, each with more than spaces")
+    crop = stated.get("crop_pct")
     return Facts(
         source=OPTIONS,
         classes=tuple(classes),
-        mean=tuple(stated.get("mean") or ()),
-        std=tuple(stated.get("std") or ()),
-        crop_pct=stated.get("crop_pct"),
+        mean=_floats("mean", stated.get("mean")),
+        std=_floats("std", stated.get("std")),
+        crop_pct=None if crop is None else _floats("crop_pct", (crop,))[0],
         interpolation=stated.get("interpolation"),
         image_size=stated.get("image_size"),
     )
+
+
+def _floats(option: str, values: Iterable[float] | None) -> tuple[float, ...]:
+    numbers = [_number(value) for value in values or ()]
+    if None in numbers:
+        raise InvalidOption(f"{option} must be numbers")
+    return tuple(number for number in numbers if number is not None)
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
@@ -182,8 +192,18 @@ def _classes(value: object) -> tuple[str, ...]:
         value = [named[index] for index in range(len(named))]
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= CLASSES:
         return ()
-    names = tuple(value)
-    return names if all(isinstance(name, str) and _is_text(name) for name in names) else ()
+    return _names(value)
+
+
+def _names(value: Sequence[object]) -> tuple[str, ...]:
+    """Of texts; none if there is anything else.
+
+    One long text may stand in a small file many times: the sum bounds what is looked at.
+    """
+    names = tuple(name for name in value if isinstance(name, str))
+    if len(names) < len(value) or sum(map(len, names)) > HEADER_BYTES:
+        return ()
+    return names if all(map(_is_text, set(names))) else ()
 
 
 def _index(value: object) -> int | None:
@@ -217,7 +237,8 @@ def _numbers(value: object) -> tuple[float, ...]:
 
 def _size(value: object) -> tuple[int, int] | None:
     """Height and width, of one number, of two, or of three with channels."""
-    sides = list(value)[-2:] if isinstance(value, list | tuple) and len(value) <= 3 else [value]
+    many = isinstance(value, list | tuple) and 1 <= len(value) <= 3
+    sides = list(cast(Sequence[object], value))[-2:] if many else [value]
     whole = [_index(side) for side in sides]
     height, width = whole[0], whole[-1]
     return (height, width) if height and width else None

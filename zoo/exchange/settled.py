@@ -67,10 +67,10 @@ def _preprocessing(
 ) -> tuple[Preprocessing, dict[str, str]]:
     """With who says each of its settings."""
     sources = dict(known)
-    for facts in reversed(told):  # the best source has the last word
-        if all(known.values()) and facts.source != OPTIONS:
-            continue
+    for facts in told:  # the best source first: a later one says only what nobody has said
         changes = _changes(facts, how.input_size[0])
+        if facts.source != OPTIONS:
+            changes = {name: value for name, value in changes.items() if not sources[name]}
         try:
             check_preprocessing(changed := _with(how, changes))
         except Unsupported as error:
@@ -84,7 +84,8 @@ def _preprocessing(
 
 
 def _changes(facts: Facts, channels: int) -> dict[str, Any]:
-    said = {name: getattr(facts, name) for name in SETTINGS if getattr(facts, name)}
+    values_of = ((name, getattr(facts, name)) for name in SETTINGS)
+    said = {name: value for name, value in values_of if value is not None and value != ()}
     for name in ("mean", "std"):
         values = said.get(name)
         if values and len(values) == 1:

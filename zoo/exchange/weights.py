@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ WRAPPERS = (
 NESTED = 3
 """So often one of these is within another."""
 LISTED = 12
+UNPICKLING = threading.Lock()
+"""What torch allows to be unpickled is of the whole process, as warnings are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ def read_state(path: Path, key: str | None = None) -> Read:
 
 def _unpickle(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        with UNPICKLING, warnings.catch_warnings():
             # Of other pickle protocols, and of what it refuses: what counts is whether it loads.
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs

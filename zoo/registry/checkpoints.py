@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,10 @@ def unread(connection: Connection) -> list[Digest]:
     return [Digest.parse(found) for found in connection.scalars(select(schema.unread.c.manifest))]
 
 
-def drop_unread(connection: Connection) -> None:
-    """Note that all was read again that can be."""
-    connection.execute(delete(schema.unread))
+def drop_unread(connection: Connection, still: Collection[Digest] = ()) -> None:
+    """Note that all was read again but ``still``."""
+    kept = schema.unread.c.manifest.in_([str(digest) for digest in still])
+    connection.execute(delete(schema.unread).where(~kept))
 
 
 def set_ref(connection: Connection, ref: Reference, entry: RefEntry) -> None:

@@ -433,7 +433,9 @@ class Store(Refs):
                 sync(self.backend)
 
     def _lacks(self, kind: Kind, digest: Digest) -> MissingObject:
-        encoded = kind == "objects" and not self.missing("encoded", [digest])
+        encoded = False
+        with suppress(ZooError):  # a store that answers no more has said what counts already
+            encoded = kind == "objects" and not self.missing("encoded", [digest])
         return MissingObject(KIND_NAMES[kind], str(digest), str(self.backend), encoded=encoded)
 
 

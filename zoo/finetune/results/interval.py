@@ -146,7 +146,7 @@ def average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
         occurs = hits[:, -1] > 0
         none = np.full(len(times), np.nan)
         found.append(np.divide(precision, hits[:, -1], out=none, where=occurs))
-    return np.array(found)
+    return np.array(found).reshape(-1, len(times))  # of no labels, too
 
 
 def mean_of_known(figures: Array) -> Array:
