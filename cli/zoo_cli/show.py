@@ -72,7 +72,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         key = prefix + name
         if value in (None, "", [], {}):
             continue
-        if name == "classes":
+        if name == "classes" and not isinstance(value, str):  # not: who said them
             lines.append((key, f"{len(value)}: {_listed(value)}"))
         elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]

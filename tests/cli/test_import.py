@@ -392,3 +392,35 @@ def test_the_page_prints_what_it_shows(empty: Run, state: State) -> None:
         done = empty(*line.split()[1:])
         wanted = ".*".join(map(re.escape, shown.strip().split("…")))
         assert re.fullmatch(wanted, (done.err + done.out).strip(), re.DOTALL), done
+
+
+def test_class_names_come_from_the_same_weights_whose_preprocessing_is_unknown(
+    empty: Run, state: State
+) -> None:
+    """So `evaluate` says what `predict` does, and `show --all` who said what."""
+    torch.save(state, "plain.pth")
+    torch.save({"model_state_dict": state}, "again.pth")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    empty("import", "plain.pth", *AS[:2], "--as", "team/plain", "--classes", "names.txt")
+    empty("import", "again.pth", *AS)
+    found = shown(empty)
+    assert (found["classes"], found["unknown"]) == (["ant", "bee", "wasp"], ["preprocessing"])
+    whole = empty("show", AS[-1], "--all").out
+    assert re.search(r"provenance\.classes: +team/plain, which has 100\.0% of the weights", whole)
+    for number, name in enumerate(("ant", "bee")):
+        Path("seen", name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (number * 90, 10, 10)).save(f"seen/{name}/1.png")
+    done = empty("evaluate", AS[-1], "seen")
+    assert f"{AS[-1]}: unknown: preprocessing; that of test_resnet is taken" in done.out + done.err
+
+
+def test_classes_that_nobody_named_are_not_measured_by_name(empty: Run, state: State) -> None:
+    torch.save(state, "plain.pth")
+    empty("import", "plain.pth", *AS)
+    for name in ("ant", "bee"):
+        Path("seen", name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(f"seen/{name}/1.png")
+    done = empty("evaluate", AS[-1], "seen")
+    assert done.code == 1
+    assert "are unknown" in done.err
+    assert "--classes FILE" in done.err

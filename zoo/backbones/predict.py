@@ -21,7 +21,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Picture", "Prediction", "predict", "refused"]
+__all__ = ["Picture", "Prediction", "guesses", "predict", "refused"]
 
 LOG = logging.getLogger("zoo")
 
@@ -69,7 +69,7 @@ def predict(
             images as its own preprocessing makes them.
     """
     card = cast(Card, model.zoo)
-    for warning in _guesses(card.manifest):
+    for warning in guesses(card.manifest):
         LOG.warning(warning)
     device = next(model.parameters()).device
     for name, picture in _each(images):
@@ -88,7 +88,7 @@ def predict(
         yield _read(name, logits, card, top)
 
 
-def _guesses(manifest: Manifest) -> Iterator[str]:
+def guesses(manifest: Manifest) -> Iterator[str]:
     """What a reader of predictions should know of where they come from."""
     if not manifest.head.num_classes:
         yield "the network has no head: what it gives are features, no classes (zoo finetune)"

@@ -375,7 +375,7 @@ def _stored(
     told = (*origin.told, facts_in(saved, origin.architecture))
     whole = settled(manifest, origin, told, taken)
     if whole[1].unknown and (more := proven(new.workspace, manifest)):
-        return settled(manifest, origin, (*told, more), taken)
+        return settled(manifest, origin, (*told, *more), taken)
     return whole
 
 

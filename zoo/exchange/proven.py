@@ -19,11 +19,11 @@ never trained are equal in all networks of one kind: 0.2 % of a ResNet-50; its s
 the least that people freeze, have 0.9 %."""
 
 
-def proven(workspace: Workspace, manifest: Manifest) -> Facts | None:
-    """What the checkpoint says that shares most with ``manifest``, whose tensors are stored.
+def proven(workspace: Workspace, manifest: Manifest) -> list[Facts]:
+    """What the checkpoints say that share most with ``manifest``, whose tensors are stored.
 
     Its preprocessing is that of the weights, which were trained on from it; its class names only
-    where the tensors with a row for each class are the same. None if there is no such checkpoint.
+    where the tensors with a row for each class are the same. The one need not know the other.
     """
     store = workspace.store
     try:
@@ -33,18 +33,25 @@ def proven(workspace: Workspace, manifest: Manifest) -> Facts | None:
         }
         found, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
     except ZooError:  # what is damaged says nothing, and verify tells of it
-        return None
-    alike = (one for one in found if one.match.share >= LEAST)
+        return []
+    alike = [one for one in found if one.match.share >= LEAST]
+    facts = []
+    if named_alike := next((one for one in alike if _classes(one, manifest)), None):
+        source = _source(workspace, named_alike)
+        facts.append(Facts(source=source, classes=_classes(named_alike, manifest)))
     best = next((one for one in alike if "preprocessing" not in one.manifest.unknown), None)
     if best is None:
-        return None
+        return facts
     theirs = best.manifest.preprocessing
     said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
     said["image_size"] = theirs.input_size[1:]
     known = {name: value for name, value in said.items() if name not in best.manifest.unknown}
-    name, _ = named(workspace, best.digest)
-    source = f"{name}, which has {best.match.share:.1%} of the weights"
-    return Facts(source=source, classes=_classes(best, manifest), **known)
+    return [*facts, Facts(source=_source(workspace, best), **known)]
+
+
+def _source(workspace: Workspace, one: Candidate) -> str:
+    name, _ = named(workspace, one.digest)
+    return f"{name}, which has {one.match.share:.1%} of the weights"
 
 
 def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:

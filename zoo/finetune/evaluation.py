@@ -19,7 +19,7 @@ import torch
 from zoo import plugins
 from zoo.backbones.heads.tasks import TaskHead
 from zoo.backbones.load import load
-from zoo.backbones.predict import refused
+from zoo.backbones.predict import guesses, refused
 from zoo.backbones.taps import REFUSALS
 from zoo.contracts import Head
 from zoo.domain.digest import Digest
@@ -171,7 +171,7 @@ def evaluate(
     own = _own_split(workspace, model, dataset, progress)
     split, samples = _choose(dataset, own, split)
     dataset = replace(dataset, test=samples)
-    remarks = [*dataset.remarks, *_trained_on(model, own, samples)]
+    remarks = [*dataset.remarks, *_guessed(model), *_trained_on(model, own, samples)]
 
     def measured(model: Model) -> tuple[Measured, Asked]:
         asked = _ask(model, dataset)
@@ -184,7 +184,7 @@ def evaluate(
     comparison = None
     if other:
         theirs = _own_split(workspace, other, dataset, progress)
-        remarks += _trained_on(other, theirs, samples)
+        remarks += [*_guessed(other), *_trained_on(other, theirs, samples)]
         comparison = _compare(model, result, other, measured(other)[0])
     done = Evaluation(
         name=name,
@@ -211,6 +211,10 @@ def _model(workspace: Workspace, name: str) -> Model:
     if not manifest.head.num_classes:
         raise Unsupported(f"{name} has no head: it names no classes, and cannot be measured")
     return Model(name, digest, manifest)
+
+
+def _guessed(model: Model) -> list[str]:
+    return [f"{model.name}: {guess}" for guess in guesses(model.manifest)]
 
 
 def _own_split(
@@ -272,6 +276,11 @@ def _ask(model: Model, dataset: Dataset) -> Asked:
         index = {dataset.classes[0]: 0}  # there is nothing else that the column could be
     ask = _ask_classes if model.task == "classification" else _ask_columns
     asked = ask(model, dataset, index)
+    if not index and not model.manifest.classes:
+        raise Unsupported(
+            f"the class names of {model.name} are unknown, and {dataset.spec} has none of its "
+            "indices: zoo import --classes FILE states them"
+        )
     if not asked.samples or not index:
         here, there = (", ".join(names[:3]) for names in (dataset.classes, model.classes))
         raise InvalidData(

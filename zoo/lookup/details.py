@@ -180,7 +180,8 @@ def _unproven(manifest: Manifest) -> str:
     stated = manifest.provenance.get("sha256")
     if stated is None or stated in {file.sha256.hex for file in manifest.weights}:
         return ""
-    return "provenance.sha256: it is of another file, which these weights are said to come from"
+    name = manifest.provenance.get("file", "another file")
+    return f"provenance.sha256: that of {name}, which these weights are said to be read from"
 
 
 def _lineage(manifest: Manifest) -> tuple[str, ...]:
