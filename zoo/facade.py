@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from zoo.backbones.predicted import Written
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
+    from zoo.domain.import_options import ImportOptions
     from zoo.domain.options import RecipeOptions
     from zoo.domain.query import Asked
-    from zoo.domain.stated import Stated
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
@@ -505,7 +505,7 @@ class Zoo:
         architecture: str,
         backbone: str = "timm",
         key: str | None = None,
-        **stated: Unpack[Stated],
+        **stated: Unpack[ImportOptions],
     ) -> Imported:
         """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint.
 
@@ -523,7 +523,7 @@ class Zoo:
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             stated: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
                 ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
-                ``metrics`` (`zoo.domain.stated.Stated`).
+                ``metrics`` (`zoo.domain.import_options.ImportOptions`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -536,7 +536,9 @@ class Zoo:
             backbone=backbone, key=key, progress=self.progress, **stated,
         )  # fmt: skip
 
-    def import_folder(self, folder: Path | str, name: str, **stated: Unpack[Stated]) -> Imported:
+    def import_folder(
+        self, folder: Path | str, name: str, **stated: Unpack[ImportOptions]
+    ) -> Imported:
         """Store what `export`, or another library, wrote; its files say what network it is.
 
         ``stated`` is as for `import_file`.

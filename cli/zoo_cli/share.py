@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
-from zoo.domain.stated import Stated
 from zoo.domain.surgery import parse_size
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import note, print_json, result, size
@@ -261,7 +261,7 @@ def import_(
     backbone: str | None,
     key: str | None,
     as_json: bool,
-    **stated: Unpack[Stated],
+    **stated: Unpack[ImportOptions],
 ) -> None:
     """Keep a weights FILE as a checkpoint.
 

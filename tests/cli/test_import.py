@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
-from zoo.exchange.facts import args_beside
+from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.weights import WRAPPERS, read_state
 
 Run = Callable[..., Said]
@@ -290,7 +290,7 @@ def test_what_timm_writes_beside_its_checkpoints(empty: Run, state: State) -> No
 )  # fmt: skip
 def test_an_args_file_that_makes_no_sense_is_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "args.yaml").write_text(text)
-    assert not args_beside(tmp_path / "last.pth", NET)
+    assert not metadata_of_args(tmp_path / "last.pth", NET)
 
 
 @pytest.mark.parametrize(

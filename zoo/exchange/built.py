@@ -22,8 +22,8 @@ from zoo.domain.hierarchy import under
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
+from zoo.exchange.import_report import ImportReport
 from zoo.exchange.origin import Origin
-from zoo.exchange.taken import Taken
 from zoo.exchange.weights import Read, read_state
 from zoo.lookup.match import prefix_of
 
@@ -74,7 +74,7 @@ class Built:
     backbone: Backbone
     module: nn.Module
     state: Mapping[str, torch.Tensor]
-    taken: Taken
+    taken: ImportReport
     saved: Mapping[str, Any]
 
     def save(self, path: Path) -> None:
@@ -127,7 +127,7 @@ def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None =
         reason = f"as {origin.architecture}, it {error.reason}"
         lacks_head = _lacks_head(backbone, module, converted_state(backbone, module, state))
         raise InvalidWeights(path, reason + (HEADLESS if lacks_head else "")) from None
-    taken = Taken(
+    taken = ImportReport(
         key=read.key,
         other_keys=read.others,
         stripped=prefix,

@@ -18,11 +18,11 @@ from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import sha256
+from zoo.domain.import_options import ImportOptions
 from zoo.domain.manifest import Manifest, Parent, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.domain.stated import Stated
 from zoo.errors import (
     InvalidOption,
     InvalidWeights,
@@ -33,12 +33,12 @@ from zoo.errors import (
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
-from zoo.exchange.facts import args_beside, facts_in, facts_of
+from zoo.exchange.import_report import ImportReport
+from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
+from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint, metadata_of_options
 from zoo.exchange.origin import Origin, outlined
-from zoo.exchange.proven import proven
-from zoo.exchange.settled import settled
-from zoo.exchange.taken import Taken
+from zoo.exchange.resolve_metadata import resolve_metadata
 from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -87,7 +87,7 @@ class Imported(Result):
     ref: Reference
     manifest: Digest
     nan_tensors: tuple[str, ...]
-    taken: Taken
+    taken: ImportReport
 
 
 def import_folder(
@@ -96,7 +96,7 @@ def import_folder(
     ref: Reference,
     *,
     progress: Progress = silent,
-    **stated: Unpack[Stated],
+    **stated: Unpack[ImportOptions],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
@@ -138,7 +138,7 @@ def import_weights(
     backbone: str = "timm",
     key: str | None = None,
     progress: Progress = silent,
-    **stated: Unpack[Stated],
+    **stated: Unpack[ImportOptions],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
@@ -153,7 +153,7 @@ def import_weights(
     origin = replace(
         _origin(workspace, "file", stated), plugin=backbone, architecture=known, tag=tag
     )
-    if beside := args_beside(path, known):
+    if beside := metadata_of_args(path, known):
         origin = replace(origin, told=(*origin.told, beside))
     several, files = list[Path](), _files(stated)
     if path.name.endswith(INDEX) and path.is_file():
@@ -175,7 +175,7 @@ def import_weights(
         return keep(None)
 
 
-def _origin(workspace: Workspace, source: str, stated: Stated) -> Origin:
+def _origin(workspace: Workspace, source: str, stated: ImportOptions) -> Origin:
     """What the user says of weights, before it is known of what network they are."""
     provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
     if dataset := stated.get("dataset"):
@@ -195,14 +195,14 @@ def _origin(workspace: Workspace, source: str, stated: Stated) -> Origin:
         architecture="",
         license=stated.get("license"),
         provenance=provenance,
-        told=(facts_of(stated),),
+        told=(metadata_of_options(stated),),
         image_size=stated.get("image_size"),
         metrics=metrics,
         parent=parent,
     )
 
 
-def _files(stated: Stated) -> list[Path]:
+def _files(stated: ImportOptions) -> list[Path]:
     return [Path(file) for file in stated.get("files", ())]
 
 
@@ -328,13 +328,13 @@ def _stored(
     parts: Sequence[Path],
     files: Sequence[Path],
     progress: Progress,
-) -> tuple[Manifest, Taken]:
+) -> tuple[Manifest, ImportReport]:
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store = new.workspace.store
     sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
     _check_files(files, [source.name for source in parts])  # before anything large is stored
     # The header of a file tells what building tells, of most: torch takes seconds to import.
-    manifest, network, taken = outlined(sources, origin), None, Taken()
+    manifest, network, taken = outlined(sources, origin), None, ImportReport()
     if manifest is None or key is not None:
         from zoo.exchange.built import built
 
@@ -372,10 +372,10 @@ def _stored(
     if not origin.told:  # a pull: its publisher says it all
         return manifest, taken
     saved = network.saved if network else {}
-    told = (*origin.told, facts_in(saved, origin.architecture))
-    whole = settled(manifest, origin, told, taken)
-    if whole[1].unknown and (more := proven(new.workspace, manifest)):
-        return settled(manifest, origin, (*told, *more), taken)
+    told = (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
+    whole = resolve_metadata(manifest, origin, told, taken)
+    if whole[1].unknown and (more := infer_metadata(new.workspace, manifest)):
+        return resolve_metadata(manifest, origin, (*told, *more), taken)
     return whole
 
 

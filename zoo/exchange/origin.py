@@ -11,8 +11,8 @@ from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
-from zoo.exchange.facts import Facts
 from zoo.exchange.layouts import Layout
+from zoo.exchange.metadata import Metadata
 from zoo.store.header import is_safetensors, read_header
 
 __all__ = ["Origin", "outlined"]
@@ -47,7 +47,7 @@ class Origin:
     provenance: dict[str, str] = field(default_factory=dict)
     layout: Layout | None = None
     published: bool = False
-    told: tuple[Facts, ...] = ()
+    told: tuple[Metadata, ...] = ()
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None

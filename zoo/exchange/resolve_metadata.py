@@ -1,4 +1,4 @@
-"""Settled: the class names and the preprocessing of imported weights, and who says so.
+"""Resolve the class names and the preprocessing of imported weights, and who says so.
 
 What nobody says is unknown, and the manifest says that: the architecture's own preprocessing, which
 stands there as a manifest has one, is then a guess.
@@ -13,16 +13,16 @@ from typing import Any
 from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import InvalidOption, Unsupported
-from zoo.exchange.facts import OPTIONS, Facts
+from zoo.exchange.import_report import ImportReport
+from zoo.exchange.metadata import OPTIONS, Metadata
 from zoo.exchange.origin import Origin
-from zoo.exchange.taken import Taken
 
-__all__ = ["settled"]
+__all__ = ["resolve_metadata"]
 
 
-def settled(
-    manifest: Manifest, origin: Origin, told: Sequence[Facts], taken: Taken
-) -> tuple[Manifest, Taken]:
+def resolve_metadata(
+    manifest: Manifest, origin: Origin, told: Sequence[Metadata], taken: ImportReport
+) -> tuple[Manifest, ImportReport]:
     """``manifest`` with what is ``told``, by the best source first; and ``taken`` with who told it.
 
     Args:
@@ -63,7 +63,7 @@ def settled(
 
 
 def _preprocessing(
-    how: Preprocessing, known: dict[str, str], told: Sequence[Facts]
+    how: Preprocessing, known: dict[str, str], told: Sequence[Metadata]
 ) -> tuple[Preprocessing, dict[str, str]]:
     """With who says each of its settings."""
     sources = dict(known)
@@ -83,7 +83,7 @@ def _preprocessing(
     return how, sources
 
 
-def _changes(facts: Facts, channels: int) -> dict[str, Any]:
+def _changes(facts: Metadata, channels: int) -> dict[str, Any]:
     values_of = ((name, getattr(facts, name)) for name in SETTINGS)
     said = {name: value for name, value in values_of if value is not None and value != ()}
     for name in ("mean", "std"):

@@ -1,17 +1,17 @@
-"""Proven: what a checkpoint here says of imported weights that share tensors with it."""
+"""Infer what imported weights need from a checkpoint here that shares tensors with them."""
 
 from __future__ import annotations
 
 from zoo.domain.manifest import SETTINGS, Manifest
 from zoo.errors import ZooError
-from zoo.exchange.facts import Facts
+from zoo.exchange.metadata import Metadata
 from zoo.lookup.compare import content
 from zoo.lookup.identify import Candidate, candidates, named
 from zoo.lookup.match import FileTensor
 from zoo.store.tensor_keys import checkpoint_keys
 from zoo.workspace import Workspace
 
-__all__ = ["proven"]
+__all__ = ["infer_metadata"]
 
 LEAST = 0.005
 """Share of equal elements from which on weights are said to come from a checkpoint. Norms that were
@@ -19,7 +19,7 @@ never trained are equal in all networks of one kind: 0.2 % of a ResNet-50; its s
 the least that people freeze, have 0.9 %."""
 
 
-def proven(workspace: Workspace, manifest: Manifest) -> list[Facts]:
+def infer_metadata(workspace: Workspace, manifest: Manifest) -> list[Metadata]:
     """What the checkpoints say that share most with ``manifest``, whose tensors are stored.
 
     Its preprocessing is that of the weights, which were trained on from it; its class names only
@@ -38,7 +38,7 @@ def proven(workspace: Workspace, manifest: Manifest) -> list[Facts]:
     facts = []
     if named_alike := next((one for one in alike if _classes(one, manifest)), None):
         source = _source(workspace, named_alike)
-        facts.append(Facts(source=source, classes=_classes(named_alike, manifest)))
+        facts.append(Metadata(source=source, classes=_classes(named_alike, manifest)))
     best = next((one for one in alike if "preprocessing" not in one.manifest.unknown), None)
     if best is None:
         return facts
@@ -46,7 +46,7 @@ def proven(workspace: Workspace, manifest: Manifest) -> list[Facts]:
     said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
     said["image_size"] = theirs.input_size[1:]
     known = {name: value for name, value in said.items() if name not in best.manifest.unknown}
-    return [*facts, Facts(source=_source(workspace, best), **known)]
+    return [*facts, Metadata(source=_source(workspace, best), **known)]
 
 
 def _source(workspace: Workspace, one: Candidate) -> str:

@@ -1,4 +1,4 @@
-"""Taken: what of a foreign file became the checkpoint, and what did not."""
+"""ImportReport: what of a foreign file became the checkpoint, and what did not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from zoo.domain.result import Result
 
-__all__ = ["Taken"]
+__all__ = ["ImportReport"]
 
 LISTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Taken(Result):
+class ImportReport(Result):
     """What was taken of a file of weights.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Facts: what files and training scripts say of weights beside their bytes.
+"""Metadata: what files and training scripts say of weights beside their bytes.
 
 All of it is what anybody may have written: nothing is run, no path in it is followed, and what is
 malformed is nothing.
@@ -13,12 +13,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+from zoo.domain.import_options import ImportOptions
 from zoo.domain.limits import ARGS_BYTES, CLASSES, HEADER_BYTES
 from zoo.domain.preprocessing import FILTERS
-from zoo.domain.stated import Stated
 from zoo.errors import InvalidOption
 
-__all__ = ["OPTIONS", "Facts", "args_beside", "facts_in", "facts_of"]
+__all__ = [
+    "OPTIONS",
+    "Metadata",
+    "metadata_of_args",
+    "metadata_of_checkpoint",
+    "metadata_of_options",
+]
 
 OPTIONS = "the options"
 """The source of what the user says."""
@@ -41,7 +47,7 @@ RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Metadata:
     """What is said of weights; None or empty where nothing is.
 
     Attributes:
@@ -68,15 +74,15 @@ class Facts:
         return any(getattr(self, field.name) for field in fields(self)[1:])
 
 
-def facts_in(saved: Mapping[Any, Any], architecture: str) -> Facts:
+def metadata_of_checkpoint(saved: Mapping[Any, Any], architecture: str) -> Metadata:
     """What a training script has kept beside the weights in its checkpoint."""
     records = list(_records(saved))
     said = {name: _first(records, name) for name in NAMES}
     as_default = any(_is_timm(record, architecture) for record in records)
-    return Facts(source="the checkpoint's hyper-parameters", as_default=as_default, **said)
+    return Metadata(source="the checkpoint's hyper-parameters", as_default=as_default, **said)
 
 
-def args_beside(path: Path, architecture: str) -> Facts | None:
+def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
     """What ``args.yaml`` beside a file says, if it is of that very network."""
     import yaml  # type: ignore[import-untyped]
 
@@ -90,10 +96,10 @@ def args_beside(path: Path, architecture: str) -> Facts | None:
     if not isinstance(record, Mapping) or _model(record)[0] != architecture:
         return None
     said = {name: _first([record], name) for name in NAMES}
-    return Facts(source=ARGS, as_default=_is_timm(record, architecture), **said)
+    return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **said)
 
 
-def facts_of(stated: Stated) -> Facts:
+def metadata_of_options(stated: ImportOptions) -> Metadata:
     """What the user says.
 
     Raises:
@@ -105,7 +111,7 @@ def facts_of(stated: Stated) -> Facts:
     if classes and not _names(tuple(classes)):
         raise InvalidOption("class names must be texts, each with more than spaces")
     crop = stated.get("crop_pct")
-    return Facts(
+    return Metadata(
         source=OPTIONS,
         classes=tuple(classes),
         mean=_floats("mean", stated.get("mean")),

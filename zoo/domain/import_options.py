@@ -1,4 +1,4 @@
-"""Stated: what a user says of weights that nobody wrote down beside them."""
+"""ImportOptions: what a user says of weights that nobody wrote down beside them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-__all__ = ["Stated"]
+__all__ = ["ImportOptions"]
 
 
-class Stated(TypedDict, total=False):
+class ImportOptions(TypedDict, total=False):
     """Options of an import.
 
     Attributes:

@@ -13,8 +13,14 @@ import torch
 from zoo.domain.manifest import SETTINGS, Preprocessing
 from zoo.errors import InvalidOption
 from zoo.exchange.built import _wrapped
-from zoo.exchange.facts import OPTIONS, Facts, args_beside, facts_in, facts_of
-from zoo.exchange.settled import _preprocessing
+from zoo.exchange.metadata import (
+    OPTIONS,
+    Metadata,
+    metadata_of_args,
+    metadata_of_checkpoint,
+    metadata_of_options,
+)
+from zoo.exchange.resolve_metadata import _preprocessing
 from zoo.exchange.weights import read_state
 from zoo.finetune.results.interval import average_precisions
 
@@ -30,7 +36,7 @@ HOW = Preprocessing(
 
 @pytest.mark.parametrize("size", [[], (), [1, 2, 3, 4], ["x"], {}, [None]])
 def test_a_size_that_is_none(size: object) -> None:
-    assert facts_in({"args": {"img_size": size}}, "test_resnet").image_size is None
+    assert metadata_of_checkpoint({"args": {"img_size": size}}, "test_resnet").image_size is None
 
 
 @pytest.mark.parametrize(
@@ -38,29 +44,34 @@ def test_a_size_that_is_none(size: object) -> None:
 )
 def test_an_args_file_that_is_malformed(text: str, tmp_path: Path) -> None:
     (tmp_path / "args.yaml").write_text(text)
-    assert args_beside(tmp_path / "w.pth", "test_resnet") is None
+    assert metadata_of_args(tmp_path / "w.pth", "test_resnet") is None
 
 
 def test_one_long_name_many_times_is_not_looked_at_each_time() -> None:
     began = time.process_time()
-    assert facts_in({"args": {"classes": ["x" * 1_000_000] * 100_000}}, "test_resnet").classes == ()
+    assert (
+        metadata_of_checkpoint(
+            {"args": {"classes": ["x" * 1_000_000] * 100_000}}, "test_resnet"
+        ).classes
+        == ()
+    )
     assert _wrapped(["net." * 1_000_000 + "x"]) == "net." * 8
     assert time.process_time() - began < 5  # it took hours
 
 
 def test_options_are_numbers_and_texts() -> None:
-    assert facts_of({"mean": [0, 1, 0], "crop_pct": 1}).mean == (0.0, 1.0, 0.0)
+    assert metadata_of_options({"mean": [0, 1, 0], "crop_pct": 1}).mean == (0.0, 1.0, 0.0)
     for wrong in ({"classes": [0, 1]}, {"classes": ["a", " "]}, {"mean": ["x"]}, {"crop_pct": "x"}):
         with pytest.raises(InvalidOption):
-            facts_of(wrong)  # type: ignore[arg-type]
+            metadata_of_options(wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="crop"):
-        _preprocessing(HOW, dict.fromkeys(SETTINGS, ""), [facts_of({"crop_pct": 0})])
+        _preprocessing(HOW, dict.fromkeys(SETTINGS, ""), [metadata_of_options({"crop_pct": 0})])
 
 
 def test_a_later_source_says_only_what_nobody_has_said() -> None:
     """The script's settings are the architecture's where it says nothing else."""
-    script = Facts(source="args.yaml", as_default=True, crop_pct=0.8)
-    relative = Facts(source="x/y", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=0.95)
+    script = Metadata(source="args.yaml", as_default=True, crop_pct=0.8)
+    relative = Metadata(source="x/y", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=0.95)
     how, sources = _preprocessing(HOW, dict.fromkeys(SETTINGS, ""), [script, relative])
     assert (how.mean, how.crop_pct, set(sources.values())) == (HOW.mean, 0.8, {"args.yaml"})
     how, sources = _preprocessing(HOW, {**dict.fromkeys(SETTINGS, ""), "mean": "tag"}, [relative])
@@ -68,7 +79,7 @@ def test_a_later_source_says_only_what_nobody_has_said() -> None:
         *(HOW.mean, (0.5,) * 3),
         *("tag", "x/y"),
     )
-    said = Facts(source=OPTIONS, mean=(0.3,) * 3)
+    said = Metadata(source=OPTIONS, mean=(0.3,) * 3)
     how, sources = _preprocessing(HOW, dict.fromkeys(SETTINGS, "tag"), [said, relative])
     assert (how.mean, how.std, sources["mean"]) == ((0.3,) * 3, HOW.std, OPTIONS)
 
