@@ -32,7 +32,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/zoo demo build/demo
 
-test: $(VENV)/.dev  ## The test suite, for every commit (about 9 minutes on 2 quiet cores)
+test: $(VENV)/.dev  ## The test suite, for every commit (about 7 minutes on 2 quiet cores)
 	$(PYTEST) --durations 10
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike

@@ -30,7 +30,20 @@ def make_zoo(root: Path) -> None:
     file = root.parent / "base.safetensors"
     save_file(timm.create_model(ARCHITECTURE).state_dict(), file)
     with zoo.init(root) as z:
-        z.import_file(file, BASE, architecture=ARCHITECTURE)
+        # All is stated: what is unknown is said each time, which is the subject of other tests.
+        config = timm.get_pretrained_cfg(ARCHITECTURE)
+        assert config
+        z.import_file(
+            file,
+            BASE,
+            architecture=ARCHITECTURE,
+            classes=[f"class {number}" for number in range(config.num_classes)],
+            mean=config.mean,
+            std=config.std,
+            crop_pct=config.crop_pct,
+            interpolation=config.interpolation,
+            image_size=config.input_size[1:],
+        )
 
 
 def make_images(root: Path) -> None:
