@@ -104,3 +104,20 @@ def test_what_was_indexed_before_that_was_kept_is_read_again(tmp_path: Path) -> 
     assert told(tmp_path, NAME)
     with Registry.open(tmp_path / "registry.db") as registry:
         assert registry.unread() == []  # no command reads it once more
+
+
+def test_what_is_damaged_then_is_read_again_once_it_is_repaired(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path)
+    listed(workspace.registry, "hub", NAME, Location("hub", NAME))
+    digest = add_checkpoint(workspace, NAME, provenance=FROM_HUB)
+    path = workspace.store.path("manifests", digest)
+    workspace.close()
+    sound = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(sound[:-9])
+    execute(tmp_path / "registry.db", BEFORE_0012)
+    found(tmp_path)  # a command meets the damage
+    path.write_bytes(sound)
+    assert told(tmp_path, NAME)
+    with Registry.open(tmp_path / "registry.db") as registry:
+        assert registry.unread() == []
