@@ -169,7 +169,7 @@ class MissingObject(NotFound):
     usual = "pull it again from a remote with an intact copy, or: zoo verify --repair --from REMOTE"
 
     def __init__(self, kind: str, digest: str, where: str, *, encoded: bool = False) -> None:
-        self.kind, self.digest, self.where = kind, digest, where
+        self.kind, self.digest, self.where, self.encoded = kind, digest, where, encoded
         found, hint = "is missing from", None
         if encoded:
             found = "is, as a push sends it, only encoded in"

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
     from zoo.transfer.fetch import Fetched
+    from zoo.transfer.repack import Repacked, RepackPlan
 
 __all__ = ["Zoo"]
 
@@ -466,6 +467,34 @@ class Zoo:
             self.workspace, plan, remote, keep_days=keep_days, grace_days=grace_days,
             progress=self.progress,
         )  # fmt: skip
+
+    def plan_repack(self, remote: str) -> RepackPlan:
+        """What `repack` would encode at a remote, and about how small. Nothing is changed.
+
+        Raises:
+            InvalidOption: It is a zoo, which keeps objects as they are.
+        """
+        from zoo.transfer.repack import plan_repack
+
+        return plan_repack(self.workspace.remotes.connect(remote), progress=self.progress)
+
+    def repack(self, remote: str, *, smallest: bool = False) -> Repacked:
+        """Encode what a remote holds as differences from related checkpoints there.
+
+        A plain object is deleted once its encoded form was read back, decoded and hashed.
+
+        Args:
+            remote: A remote's name, a URL or a folder.
+            smallest: Take more time to make it smaller.
+
+        Raises:
+            Conflict: Somebody is writing; nothing was deleted.
+            InvalidOption: It is a zoo, which keeps objects as they are.
+        """
+        from zoo.transfer.repack import repack
+
+        store = self.workspace.remotes.connect(remote)
+        return repack(store, smallest=smallest, progress=self.progress)
 
     # Trust: the user's word for modules that checkpoints name.
 

@@ -38,7 +38,7 @@ SECTIONS = {
     "Look up": "search show tree log best list-arch diff identify",
     "Share": "pull push fetch remote tag import export",
     "Fine-tune and use": "finetune rerun runs evaluate predict features adapt",
-    "Maintain": "verify prune reindex delete protect trust plugins",
+    "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
 """All commands, as they are listed."""
 WORDS = {

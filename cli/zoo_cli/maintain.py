@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from zoo.domain.history import RefEntry
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
+    from zoo.transfer.repack import Pair
 
-__all__ = ["delete", "protect", "prune", "reindex", "trust", "verify"]
+__all__ = ["delete", "protect", "prune", "reindex", "repack", "trust", "verify"]
 
 
 @command()
@@ -226,6 +227,63 @@ def _show(plan: Plan) -> None:
     spared = f"; {plan.young} files are too young to delete" if plan.young else ""
     anew = f"; {len(plan.rebased)} manifests that stay are encoded anew" if plan.rebased else ""
     click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}{anew}")
+
+
+@command()
+@click.argument("remote")
+@flag("--smallest", help="Take more time to make it smaller.")
+@flag("--yes", help="Do it without asking.")
+def repack(remote: str, smallest: bool, yes: bool, as_json: bool) -> None:
+    """Make REMOTE smaller: keep related checkpoints as differences.
+
+    A push does so where the parent is at the remote. This does it for what was pushed before its
+    parent, or imported without one: against the nearest checkpoint of the same architecture. What
+    is replaced is deleted once the difference was decoded and hashed. Nobody pushes meanwhile.
+    Without --yes, and with nobody to ask, nothing is changed.
+
+    \b
+    Examples:
+      zoo repack /mnt/team/zoo
+      zoo repack s3://lab/zoo --yes
+    """
+    zoo = open_zoo()
+    plan = zoo.plan_repack(remote)
+    if not as_json:
+        for problem in plan.unread:
+            note(f"left alone: {problem}")
+        if plan.pairs:
+            _show_pairs(plan.pairs)
+        click.echo(
+            f"{len(plan.pairs)} checkpoints, {size(plan.bytes)}: about {size(plan.estimate)} as "
+            "differences"
+        )
+    agreed = yes or (not as_json and sys.stdin.isatty() and click.confirm("repack?"))
+    if not plan.pairs or not agreed:
+        if as_json:
+            print_json({"repacked": False, **plan.to_json()})
+        elif plan.pairs:
+            note("nothing was changed; --yes repacks")
+        return
+    done = zoo.repack(remote, smallest=smallest)
+    if as_json:
+        print_json({"repacked": True, **done.to_json()})
+        return
+    for problem in done.left:
+        note(f"left as it is: {problem}")
+    before, after = size(done.bytes_before), size(done.bytes_after)
+    click.echo(f"encoded {done.objects} objects: {before} before, {after} now")
+
+
+def _show_pairs(pairs: tuple[Pair, ...]) -> None:
+    rows = []
+    for pair in pairs:
+        name, base = (
+            names[0] if names else digest.short
+            for names, digest in ((pair.names, pair.manifest), (pair.base_names, pair.base))
+        )
+        why = "its parent" if pair.distance is None else f"weights {100 * pair.distance:.2g}% apart"
+        rows.append((name, base, why, size(pair.bytes), size(pair.estimate)))
+    table(("CHECKPOINT", "AGAINST", "WHY", "SIZE", "ABOUT"), rows)
 
 
 @command()

@@ -6,7 +6,7 @@ temporary file; a few chunks at a time are decoded; and nothing is larger than `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,20 +17,26 @@ from zoo.codec.header import FIXED, Buffer, Header, check, read_header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_BYTES, OBJECT_SLACK
-from zoo.errors import Corrupt, MissingObject, Unsupported
-from zoo.store.listing import KIND_NAMES
+from zoo.errors import Corrupt, MissingObject, Unsupported, ZooError
+from zoo.store.listing import KIND_NAMES, map_each
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
 __all__ = [
+    "Headers",
     "Pieces",
     "decode_object",
     "encoded_header",
     "object_size",
     "read_encoded",
+    "read_headers",
     "read_object",
 ]
+
+
+Headers = Mapping[Digest, Header | ZooError]
+"""What encoded objects or manifests say of themselves, or why they do not."""
 
 
 class Pieces:
@@ -61,6 +67,19 @@ def header_of(store: Store, digest: Digest, data: Buffer, kind: Kind = "encoded"
         if header.size > OBJECT_BYTES:
             raise Corrupt("", f"at most {OBJECT_BYTES} bytes", f"{header.size} bytes")
     return header
+
+
+def read_headers(store: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
+    """The headers of encoded objects or manifests; for each that cannot be read, the reason."""
+
+    def read(digest: Digest) -> Header | ZooError:
+        try:
+            with naming(store, digest, kind):
+                return read_header(b"".join(store.read(kind, digest, 0, FIXED.size)))
+        except (Corrupt, Unsupported, MissingObject) as error:
+            return error
+
+    return dict(zip(encoded, map_each(store, read, encoded), strict=True))
 
 
 def object_size(store: Store, digest: Digest) -> int:

@@ -11,7 +11,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from zoo.codec.header import FIXED, Header, read_header
+from zoo.codec.header import Header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
@@ -19,15 +19,13 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.stored import Stored
 from zoo.errors import (
-    Corrupt,
     DiskFull,
     Forbidden,
     InvalidManifest,
     MissingObject,
     Unsupported,
-    ZooError,
 )
-from zoo.store.encoded import naming
+from zoo.store.encoded import Headers, read_headers
 from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
 from zoo.store.refs import entry_name
@@ -59,7 +57,6 @@ MADE = re.compile(
 """What zoo itself writes to scratch. Whatever else lies there is somebody's, and stays."""
 DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
 
-Headers = Mapping[Digest, Header | ZooError]
 Known = Mapping[Reference, int]
 NOTHING: Known = MappingProxyType({})
 ALL_KEPT = "no checkpoint is deleted while that is so"
@@ -156,7 +153,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
         kind: {digest for digest, file in held.items() if file.at > before}
         for kind, held in files.items()
     }
-    headers = {kind: _headers(store, kind, files[kind]) for kind in ENCODED}
+    headers = {kind: read_headers(store, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
     gone = pruned(store, _either(files))
     reached = _reached(store, _earlier(now, keep), gone, known, unread)
@@ -350,19 +347,6 @@ def _named(store: Store, digest: Digest) -> tuple[set[Digest], str]:
         data = manifest_bytes(store, digest)
         objects = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
         return objects, f"manifest {digest}: {error}; all that it lists is kept"
-
-
-def _headers(store: Store, kind: Kind, encoded: Iterable[Digest]) -> Headers:
-    """What each encoded object or manifest says of itself, or why it does not."""
-
-    def read(digest: Digest) -> Header | ZooError:
-        try:
-            with naming(store, digest, kind):
-                return read_header(b"".join(store.read(kind, digest, 0, FIXED.size)))
-        except (Corrupt, Unsupported, MissingObject) as error:
-            return error
-
-    return dict(zip(encoded, map_each(store, read, encoded), strict=True))
 
 
 def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:

@@ -138,7 +138,7 @@ class Store(Refs):
         False if it is a zoo's own, which somebody else's push must not close to its owner, or its
         marker may not be replaced: it is another user's, in a sticky folder.
         """
-        if self.is_near and any(self.backend.stat(name) for name in INDEXES):
+        if self.is_zoo:
             return False
         version = self._format()
         if version is None:  # the disk was unmounted meanwhile
@@ -158,6 +158,11 @@ class Store(Refs):
     def is_near(self) -> bool:
         """Whether reading all of it costs no more than reading a disk."""
         return isinstance(self.backend, Mapped)
+
+    @property
+    def is_zoo(self) -> bool:
+        """Whether it is the store of a zoo, which has an index, rather than a remote."""
+        return self.is_near and any(self.backend.stat(name) for name in INDEXES)
 
     @property
     def disk(self) -> Disk:

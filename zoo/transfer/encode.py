@@ -17,7 +17,7 @@ from zoo.store import Store
 from zoo.store.encoded import encoded_header, where_is
 from zoo.transfer.present import seems_whole
 
-__all__ = ["Coding", "Encoder"]
+__all__ = ["Coding", "Encoder", "twin_of"]
 
 SMALL = 4 << 20
 """Bytes of what a folder takes coded alone from a fine-tune: a new head. It takes some hundredth of
@@ -124,7 +124,7 @@ class Encoder:
             if is_text:
                 twins = {headers.get(self._headers[digest])}
             else:
-                twins = {_twin(tensor, tensors) for tensor in self._tensors.get(digest, ())}
+                twins = {twin_of(tensor, tensors) for tensor in self._tensors.get(digest, ())}
             if len(twins) == 1 and (twin := twins.pop()):
                 yield twin
 
@@ -151,7 +151,7 @@ class Encoder:
             return None
 
 
-def _twin(tensor: Tensor, parent: dict[str, Tensor]) -> Digest | None:
+def twin_of(tensor: Tensor, parent: dict[str, Tensor]) -> Digest | None:
     """The parent's object that holds the tensor of this name at the same place."""
     other = parent.get(tensor.name)
     return other.object if other and _layout(other) == _layout(tensor) else None

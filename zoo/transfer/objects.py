@@ -11,7 +11,7 @@ from zoo.codec.header import check
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import OBJECT_SLACK
-from zoo.errors import Corrupt, Unavailable
+from zoo.errors import Corrupt, MissingObject, Unavailable
 from zoo.store import Store
 from zoo.store.encoded import decode_object, naming
 from zoo.store.partial import Download, download, forget
@@ -86,6 +86,10 @@ class Receiver:
                 # A part that was kept may be what is damaged: only the first try begins with it.
                 wrong = receive(digest, meter, resume=attempt == 1)
                 break
+            except MissingObject as error:
+                if not error.encoded or receive == self._decode:
+                    raise
+                receive = self._decode  # a repack has just encoded it
             except Corrupt as error:
                 if attempt == TRIES:
                     raise self._at_remote(error) from None
