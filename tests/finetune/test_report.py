@@ -21,6 +21,7 @@ from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.pictures import draw_confusion, save
 from zoo.finetune.results.report import Measured, write_report
+from zoo_timm import known
 
 KINDS = [*"abcdefgh"]
 IMAGES = [f"{number}.png" for number in range(60)]
@@ -127,6 +128,17 @@ def test_names_that_match(name: str, found: int | None) -> None:
 
 def test_no_class_is_matched_twice() -> None:
     assert match(["sea lion", "Sea_Lion"], ["Sea_Lion", "x"]) == {"Sea_Lion": 0}
+
+
+def test_folders_of_imagenet_are_matched_by_what_their_ids_stand_for() -> None:
+    imagenet = known.classes(1000)
+    assert imagenet is not None
+    folders = ["n01440764", "n02012849", "n03126707", "n99999999"]
+    two_cranes = {"n01440764": 0, "n02012849": 134, "n03126707": 517}
+    assert match(folders, imagenet) == two_cranes
+    # In another order nothing tells one crane from the other.
+    assert match(folders, imagenet[::-1]) == {"n01440764": 999}
+    assert match(["tench", "n01443537"], ["n01443537", "n01440764"]) == {"tench": 1, "n01443537": 0}
 
 
 def test_names_of_files_need_not_be_utf_8(tmp_path: Path) -> None:

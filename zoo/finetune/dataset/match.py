@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from zoo.finetune.dataset.wordnet import is_wordnet_id, label, wordnet_ids
 
 __all__ = ["match"]
 
@@ -11,27 +13,33 @@ def match(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     """Which of ``classes`` each name is; left out is one that is none, or that may be several.
 
     A name is the same, else alike but for case, ``_`` and ``-``, else one of several with commas
-    between them, as ImageNet's are (``tench, Tinca tinca``).
+    between them, as ImageNet's are (``tench, Tinca tinca``). A WordNet id, as ImageNet's folders
+    are called, is the class that it stands for.
     """
     found: dict[str, int] = {}
-    ways = (
-        ({name: name for name in names}, [[name] for name in classes]),
-        ({name: _folded(name) for name in names}, [[_folded(name)] for name in classes]),
-        (
-            {name: _folded(name) for name in names},
-            [[_folded(part) for part in name.split(",")] for name in classes],
-        ),
-    )
-    for spelled, spellings in ways:
-        places: dict[str, set[int]] = {}
-        for at, several in enumerate(spellings):
-            for spelling in several:
-                places.setdefault(spelling, set()).add(at)
-        for name in names:
-            (at, *others) = places.get(spelled[name], {-1})
-            if name not in found and at >= 0 and not others and at not in found.values():
-                found[name] = at
+    _add(found, {name: name for name in names}, [[name] for name in classes])
+    read: Callable[[str], str] = str
+    if any(map(is_wordnet_id, (*names, *classes))):
+        _add(found, {name: name for name in names}, [[each or ""] for each in wordnet_ids(classes)])
+        read = label
+    spelled = {name: _folded(read(name)) for name in names}
+    _add(found, spelled, [[_folded(read(name))] for name in classes])
+    _add(found, spelled, [[_folded(part) for part in read(name).split(",")] for name in classes])
     return found
+
+
+def _add(
+    found: dict[str, int], spelled: dict[str, str], spellings: Sequence[Sequence[str]]
+) -> None:
+    """Add the names that are one class's alone, and that no other name is."""
+    places: dict[str, set[int]] = {}
+    for at, several in enumerate(spellings):
+        for spelling in several:
+            places.setdefault(spelling, set()).add(at)
+    for name, spelling in spelled.items():
+        (at, *others) = places.get(spelling, {-1})
+        if name not in found and at >= 0 and not others and at not in found.values():
+            found[name] = at
 
 
 def _folded(name: str) -> str:
