@@ -715,6 +715,7 @@ class Zoo:
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
+        save: bool = True,
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
 
@@ -730,6 +731,8 @@ class Zoo:
             force: Replace a report that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
+            save: Keep the figures in the zoo, for `show`, `search`, `best` and `compare`: where it
+                may be written to, and of images that the checkpoint was not trained on.
 
         Raises:
             InvalidData: It cannot be used, or none of its classes is one of the checkpoint's.
@@ -741,7 +744,7 @@ class Zoo:
         return evaluate(
             self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
             out=Path(out) if out else None, force=force, batch_size=batch_size, device=device,
-            progress=self.progress,
+            save=save, progress=self.progress,
         )  # fmt: skip
 
     def features(

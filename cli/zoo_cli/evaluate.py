@@ -42,18 +42,20 @@ INTERVALS = ("_low", "_high")
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
 )
 @device_option
-def evaluate(name: str, data: str, as_json: bool, **options: Any) -> None:
+@flag("--no-save", help="Do not keep the figures in the zoo.")
+def evaluate(name: str, data: str, no_save: bool, as_json: bool, **options: Any) -> None:
     """Measure the checkpoint NAME on the labeled images in DATA, class by class.
 
     DATA is what zoo finetune takes. Classes are matched by name: images of a class that NAME does
-    not have are left out and counted. Each figure has its 95% interval.
+    not have are left out and counted. Each figure has its 95% interval. The zoo keeps the figures:
+    zoo show, search, best and compare have them.
 
     \b
     Examples:
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
     """
-    done = open_zoo().evaluate(name, data, **options)
+    done = open_zoo().evaluate(name, data, save=not no_save, **options)
     if as_json:
         print_json(done.to_json())
         return

@@ -129,6 +129,8 @@ def clean(value: object) -> str:
 def scored(task: Task, metrics: Mapping[str, float]) -> str:
     """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``."""
     name = SCORE[task]
+    if name not in metrics:
+        return f"no {name.replace('_', ' ')}"
     text = f"{name.replace('_', ' ')} {metrics[name]:.4f}"
     if f"{name}_low" not in metrics:  # runs of earlier versions have none
         return text
