@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from zoo.lookup.diff import Diff
     from zoo.lookup.identify import Identified
     from zoo.lookup.lineage import Lineage
+    from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
     from zoo.registry import Found
     from zoo.store.prune import Plan
@@ -267,6 +268,21 @@ class Zoo:
         from zoo.lookup.diff import diff
 
         return diff(self.workspace, one, other)
+
+    def compare(self, *names: str, fold: bool = True) -> Compared:
+        """Checkpoints side by side: what differs in their recipes, and all figures.
+
+        Args:
+            names: The checkpoints.
+            fold: Put those that differ in their seed only into one column, with the mean and the
+                standard deviation of their figures.
+
+        Raises:
+            UnknownName: One of them is not here.
+        """
+        from zoo.lookup.side_by_side import compare_checkpoints
+
+        return compare_checkpoints(self.workspace, names, fold=fold)
 
     def identify(self, path: Path | str) -> Identified:
         """Which checkpoint a weights file is, or derives from. Nothing in the file is run."""
@@ -880,6 +896,12 @@ class Zoo:
             UnknownName: None begins so, or several do.
         """
         return find_run(self.workspace, name)
+
+    def compare_runs(self, *names: str, fold: bool = True) -> Compared:
+        """Runs side by side, as `compare` shows checkpoints, whether or not they finished."""
+        from zoo.lookup.side_by_side import compare_runs
+
+        return compare_runs(self.workspace, names, fold=fold)
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""

@@ -38,6 +38,7 @@ __all__ = [
     "readers_may_leave",
     "result",
     "scored",
+    "side_by_side",
     "size",
     "table",
     "terminal_progress",
@@ -197,6 +198,29 @@ def table(
         padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
         line = (" " * GAP).join(padded).rstrip()
         click.echo(line if len(line) <= width else line[: width - 1] + "…")
+
+
+def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print a column for each of ``names``, and what each row is called before them.
+
+    On a terminal as many at once as have room, and the others below; nothing is cut.
+    """
+    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    columns = [
+        [clean(name), *(clean(values[at]) for _, values in rows)] for at, name in enumerate(names)
+    ]
+    labels = ["", *(clean(label) for label, _ in rows)]
+    while columns:
+        shown, room = [labels], width - max(map(len, labels))
+        while columns and (len(shown) == 1 or max(map(len, columns[0])) + GAP <= room):
+            room -= max(map(len, columns[0])) + GAP
+            shown.append(columns.pop(0))
+        wide = [max(map(len, column)) for column in shown]
+        for row in zip(*shown, strict=True):
+            padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
+            click.echo((" " * GAP).join(padded).rstrip())
+        if columns:
+            click.echo()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_cli.command import command, group, open_zoo
+from zoo_cli.compare import each_seed as each_seed_option
+from zoo_cli.compare import print_compared
 from zoo_cli.evaluate import print_report
 from zoo_cli.output import clean, print_json, scored, table
 
@@ -72,6 +74,23 @@ def show(run: str, as_json: bool) -> None:
         click.echo(clean(path))
     if shown.resumable:
         click.echo(f"resume it: zoo finetune --resume {shown.id}")
+
+
+@command(of=runs)
+@click.argument("ids", nargs=-1, required=True)
+@each_seed_option
+def compare(ids: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
+    """Show the runs IDS side by side, as zoo compare shows checkpoints, done or not.
+
+    \b
+    Example:
+      zoo runs compare last 20261127-081500
+    """
+    found = open_zoo().compare_runs(*ids, fold=not each_seed)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_compared(found)
 
 
 def _figures(lines: Iterable[Mapping[str, Any]]) -> None:

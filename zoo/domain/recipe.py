@@ -16,7 +16,7 @@ from typing import Any, Self
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
-__all__ = ["VIEWS_OF_NOTHING", "Recipe", "data_name"]
+__all__ = ["BEFORE", "IDLE", "VIEWS_OF_NOTHING", "Recipe", "data_name"]
 
 LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
