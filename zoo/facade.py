@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
+    from zoo.finetune.seeds import Seeds
     from zoo.indexed import Reindexed
     from zoo.lookup.architectures import Architectures
     from zoo.lookup.best import Best
@@ -834,6 +835,29 @@ class Zoo:
         with self._runs_shared():
             return finetune(
                 self.workspace, base, recipe, Reference.parse(save), device=device,
+                save_every=save_every, progress=self.progress,
+            )  # fmt: skip
+
+    def run_seeds(
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str,
+        *,
+        seeds: int = 5,
+        device: str = "auto",
+        save_every: int = 0,
+    ) -> Seeds:
+        """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
+
+        Each is saved under a tag (``team/flowers:seed-3``), and ``save`` itself is then the one
+        that did best on its validation images. The rest is as for `finetune`.
+        """
+        from zoo.finetune.seeds import finetune_seeds
+
+        with self._runs_shared():
+            return finetune_seeds(
+                self.workspace, base, recipe, Reference.parse(save), seeds=seeds, device=device,
                 save_every=save_every, progress=self.progress,
             )  # fmt: skip
 

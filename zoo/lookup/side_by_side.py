@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.recipe import BEFORE, IDLE, Recipe, data_name
 from zoo.domain.result import Result
-from zoo.domain.task import SCORE, TASKS
+from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption
-from zoo.lookup.runs import Run, find_run
+from zoo.lookup.runs import CANDIDATES, Run, find_run
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
@@ -26,8 +26,6 @@ __all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"
 
 ENDS = ("_low", "_high")
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.name != "data"}
-CHOSEN_BY = ("probe", "epoch", "blend")
-"""Lines of a run that tell how a candidate does on the validation images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +158,11 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
 def _run(run: Run) -> _One:
     recipe, done = _options(run.recipe), run.result.get("manifest")
     metrics = dict(run.result.get("metrics", {}))
-    lines = [line for line in run.lines() if line.get("kind") in CHOSEN_BY]
-    score = next((SCORE[task] for task in TASKS if task == recipe.get("task")), "accuracy")
-    chosen = [line[score] for line in lines if isinstance(line.get(score), float)]
-    if chosen:
-        metrics[f"validation_{score}"] = max(chosen)
-    last = lines[-1] if lines and run.status != "done" else {}
+    if chosen := run.validated():
+        metrics[f"validation_{SCORE[recipe['task']]}"] = chosen[0]
+    last: Mapping[str, Any] = {}
+    if run.status != "done":
+        last = next((line for line in [*run.lines()][::-1] if line.get("kind") in CANDIDATES), {})
     column = Column(
         name=run.id,
         names=(run.id,),
