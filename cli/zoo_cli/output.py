@@ -32,6 +32,7 @@ __all__ = [
     "count",
     "note",
     "on_terminal",
+    "paragraph",
     "print_error",
     "print_json",
     "print_json_list",
@@ -162,16 +163,21 @@ def result(name: object, digest: Digest, *lines: str) -> None:
     too long for a terminal are broken, never in a pipe.
     """
     click.echo(clean(f"{name}  {digest.short}"))
+    for line in lines:
+        paragraph(line, "  ")
+
+
+def paragraph(text: str, indent: str = "") -> None:
+    """Print a line; if it is too long for a terminal it is broken, never in a pipe."""
     columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
     broken = textwrap.TextWrapper(
         columns,
-        initial_indent="  ",
-        subsequent_indent="    ",
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
         break_on_hyphens=False,
         break_long_words=False,
     )
-    for line in lines:
-        click.echo(broken.fill(clean(line)))
+    click.echo(broken.fill(clean(text)))
 
 
 def table(

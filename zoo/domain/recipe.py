@@ -16,7 +16,7 @@ from typing import Any, Self
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
-__all__ = ["BEFORE", "IDLE", "VIEWS_OF_NOTHING", "Recipe", "data_name"]
+__all__ = ["BEFORE", "DEFAULTS", "IDLE", "VIEWS_OF_NOTHING", "Recipe", "chosen", "data_name"]
 
 LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
@@ -317,6 +317,21 @@ class Recipe:
     def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {**asdict(self), "phases": list(self.phases)}
+
+
+DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default for field in fields(Recipe) if field.default is not MISSING
+}
+"""What options are that nobody gives; ``data`` has no such value."""
+
+
+def chosen(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a recipe that are not what they are by themselves."""
+    return {
+        name: value
+        for name, value in recorded.items()
+        if value not in (None, []) and value != DEFAULTS.get(name)
+    }
 
 
 def data_name(spec: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from zoo.domain.digest import Digest
-from zoo.domain.recipe import BEFORE, IDLE, Recipe, data_name
+from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption
@@ -25,7 +25,6 @@ from zoo.workspace import Workspace
 __all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"]
 
 ENDS = ("_low", "_high")
-DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.name != "data"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
