@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from statistics import fmean, stdev
@@ -109,3 +110,23 @@ def test_a_narrow_terminal_cuts_nothing(
         whole[width] = sorted(word for line in table for word in line.split() if "(0" in word)
     assert whole[80] == whole[40]
     assert run("runs", "compare", "--json", ids[0]).done().json["columns"]
+
+
+def test_the_page_shows_what_it_prints(run: Run, few: Path) -> None:
+    """Of docs/compare.md: line by line, but for the numbers, which other machines round."""
+    for number, name in enumerate(PROBES):
+        run("tag", name, f"team/digits:seed-{number}").done()
+    tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
+    run(*tune, "--probe", "svm", "--save", "team/svm").done()
+    page = (Path(__file__).parents[2] / "docs/compare.md").read_text()
+    shown = re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page)
+    assert len(shown) == 1
+    for line, expected in shown:
+        said = run(*line.split()).done()
+        assert mask(said.out + said.err) == mask(expected), said.out + said.err
+
+
+def mask(text: str) -> list[str]:
+    """Its lines, whatever the figures, and how wide columns are."""
+    bare = re.sub(r"\b[0-9a-f]{12}\b|\b\d+\.\d+( ± \d\.\d+| \(\d\.\d+-\d\.\d+\))?", "0", text)
+    return [re.sub(r" +", " ", line).strip() for line in bare.splitlines()]
