@@ -84,7 +84,12 @@ def test_once_more_takes_its_place(run: Run, home: Path, garden: Path, few: Path
     assert row["metrics"]["accuracy@garden"] == more["metrics"]["accuracy"]  # the newest
 
 
-def test_what_is_not_kept(run: Run, home: Path, garden: Path, few: Path) -> None:
+def test_what_is_not_kept(
+    run: Run, home: Path, garden: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # a zoo that may only be read; root may write everywhere
+        patch.setattr("zoo.finetune.evaluation.os.access", lambda *_: False)
+        assert not run("evaluate", A, garden, "--json").done().json["kept"]
     assert not run("evaluate", A, garden, "--no-save", "--json").done().json["kept"]
     seen = run("evaluate", A, few, "--split", "all").done().out
     assert "say nothing about new images, and are not kept" in seen
