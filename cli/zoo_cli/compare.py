@@ -12,7 +12,7 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import PATH, command, flag, open_zoo
-from zoo_cli.output import clean, count, note, print_json, side_by_side, size, table
+from zoo_cli.output import brief, clean, count, note, print_json, side_by_side, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.diff import Changes, Diff
@@ -122,9 +122,7 @@ def _figure(name: str, figure: Figure | None) -> str:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.2f}-{figure.high:.2f})"
+    return brief(figure.value, figure.low, figure.high)
 
 
 @command()

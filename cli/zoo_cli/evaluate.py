@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
-from zoo_cli.output import clean, note, print_json, result, table
+from zoo_cli.output import brief, clean, note, print_json, result, table
 
 if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
@@ -115,11 +115,10 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 
 def _short(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
+    """A figure with its interval, in few letters."""
     value = figures[name]
     low, high = (figures.get(f"{name}{end}", figures.get(end[1:])) for end in INTERVALS)
-    ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-    return "-" if value is None else f"{value:.3f}{ends}"
+    return "-" if value is None else brief(value, low, high)
 
 
 def _words(name: str) -> str:

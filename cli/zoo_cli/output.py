@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.domain.progress import Task as Shown
 
 __all__ = [
+    "brief",
     "clean",
     "count",
     "note",
@@ -137,6 +138,12 @@ def scored(task: Task, metrics: Mapping[str, float]) -> str:
     if f"{name}_low" not in metrics:  # runs of earlier versions have none
         return text
     return f"{text} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
+
+
+def brief(value: float, low: float | None, high: float | None, digits: int = 3) -> str:
+    """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
+    ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+    return f"{value:.{digits}f}{ends}"
 
 
 def size(number: float) -> str:

@@ -13,7 +13,7 @@ from zoo_cli.command import command, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
 from zoo_cli.evaluate import print_report
-from zoo_cli.output import clean, paragraph, print_json, table
+from zoo_cli.output import brief, clean, paragraph, print_json, table
 
 if TYPE_CHECKING:
     from zoo.lookup.runs import Run
@@ -162,6 +162,5 @@ def _result(run: Run) -> str:
     metrics = run.result.get("metrics", {})
     if score not in metrics:
         return run.status
-    ends = [metrics.get(f"{score}{end}") for end in ("_low", "_high")]
-    shown = "" if None in ends else f" ({ends[0]:.2f}-{ends[1]:.2f})"
-    return f"{score.replace('_', ' ')} {metrics[score]:.4f}{shown}"
+    low, high = (metrics.get(f"{score}{end}") for end in ("_low", "_high"))
+    return f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"

@@ -9,7 +9,6 @@ was trained on.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections import Counter
@@ -48,13 +47,11 @@ from zoo.finetune.results.paired import Paired, paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import dataset_of
 from zoo.lookup.runs import REPORT, caches
-from zoo.store.evaluations import keep_evaluation
 from zoo.workspace import Workspace
 
 __all__ = ["Comparison", "Evaluation", "evaluate"]
 
 ALL = "all"
-LOG = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -195,7 +192,9 @@ def evaluate(
         report = _report(model, outputs)
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = save and not seen
-        kept = kept and _keep(workspace, _evaluated(model, own, dataset, split, asked, report))
+        kept = kept and workspace.keep_evaluation(
+            _evaluated(model, own, dataset, split, asked, report)
+        )
         return outputs, asked, report, kept
 
     result, asked, report, kept = measured(model, own)
@@ -392,20 +391,6 @@ def _evaluated(
         metrics=report.metrics,
         at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # several may be made within a second
     )
-
-
-def _keep(workspace: Workspace, evaluated: Evaluated) -> bool:
-    """Keep the figures, and have searches find them; whether they are kept."""
-    try:
-        keep_evaluation(workspace.store.disk, evaluated)
-    except ZooError as error:  # what was measured is printed all the same
-        LOG.warning("the figures are not kept: %s", error)
-        return False
-    try:
-        workspace.index.add_checkpoint(evaluated.manifest)
-    except ZooError as error:
-        LOG.warning("the figures are kept, but not indexed yet (%s): zoo reindex", error)
-    return True
 
 
 def _compare(
