@@ -60,6 +60,13 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     assert "each seed has test images of its own" in said.err
     rows = [line.split() for line in said.out.splitlines()]
     assert ["probe", "softmax", "svm", "-"] in rows
+    # docs/compare.md has that, line by line, but for the numbers, which other machines round.
+    for number, name in enumerate(PROBES):
+        run("tag", name, f"team/digits:seed-{number}").done()
+    page = (Path(__file__).parents[2] / "docs/compare.md").read_text()
+    ((line, expected),) = re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page)
+    shown = run(*line.split()).done()
+    assert mask(shown.out + shown.err) == mask(expected), shown.out + shown.err
     apart = run("compare", A, B, "--each-seed", "--json").done().json
     assert [column["name"] for column in apart["columns"]] == [A, B]
     assert apart["differs"] == ["seed"]
@@ -112,18 +119,20 @@ def test_a_narrow_terminal_cuts_nothing(
     assert run("runs", "compare", "--json", ids[0]).done().json["columns"]
 
 
-def test_the_page_shows_what_it_prints(run: Run, few: Path) -> None:
-    """Of docs/compare.md: line by line, but for the numbers, which other machines round."""
-    for number, name in enumerate(PROBES):
-        run("tag", name, f"team/digits:seed-{number}").done()
-    tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
-    run(*tune, "--probe", "svm", "--save", "team/svm").done()
-    page = (Path(__file__).parents[2] / "docs/compare.md").read_text()
-    shown = re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page)
-    assert len(shown) == 1
-    for line, expected in shown:
-        said = run(*line.split()).done()
-        assert mask(said.out + said.err) == mask(expected), said.out + said.err
+def test_runs_show_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("runs", "show", "last", "--json").json
+    text = run("runs", "show", "last").done().out
+    paths = (shown["folder"], shown["recipe"]["data"])
+    long = [line for line in text.splitlines() if len(line) > 80]
+    assert not [line for line in long if not any(path in line for path in paths)]
+    assert "…" not in text
+    assert "image_size=32 strategy=probe seed=1\n" in text.replace("\n    ", " ")
+    assert "batch_size" not in text  # a default
+    figures = shown["result"]["metrics"]
+    images = f"test on {figures['test_images']:.0f} images"
+    assert f"\n{images}: accuracy {figures['accuracy']:.4f} (" in text
 
 
 def mask(text: str) -> list[str]:

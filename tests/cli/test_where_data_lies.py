@@ -52,22 +52,3 @@ def test_a_push_tells_the_folders_name_only(
 )
 def test_what_data_is_called_elsewhere(spec: str, shown: str) -> None:
     assert without_folders_above(absolute(spec)) == shown
-
-
-def test_runs_show_fits_a_narrow_terminal(
-    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "a/b").done()
-    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    run = small("runs", "show", "last", "--json").json
-    said = small("runs", "show", "last").done().out
-    long = [line for line in said.splitlines() if len(line) > 80]
-    assert not [line for line in long if run["folder"] not in line and str(few) not in line]
-    assert "…" not in said
-    assert "epochs=1\n" in said
-    assert "batch_size" not in said  # a default
-    figures = run["result"]["metrics"]
-    assert (
-        f"test on {figures['test_images']:.0f} images: accuracy {figures['accuracy']:.4f} (" in said
-    )
