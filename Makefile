@@ -12,7 +12,8 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist loadgroup
 
 .PHONY: help demo test test-long test-whole test-lowest test-pythons check check-backbones fix \
-    bench bench-scale docs outlines wheel clean
+    bench bench-scale docs outlines published wheel \
+    clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -89,6 +90,11 @@ docs: $(VENV)/.dev  ## Write what is generated (docs/cli.md, docs/limits.md); th
 
 outlines: $(VENV)/.dev  ## What is known of timm's architectures without it, for the timm that is installed (10 minutes)
 	$(BIN)/python -m zoo_timm.outlines
+
+published: $(VENV)/.dev  ## timm's results and operations, from TIMM=CHECKOUT of its repository at COMMIT=HASH (10 minutes)
+	@mkdir -p build
+	git -C $(TIMM) show $(COMMIT):results/results-imagenet.csv > build/results-imagenet.csv
+	$(BIN)/python -m zoo_timm.make_published $(COMMIT) < build/results-imagenet.csv
 
 wheel: $(VENV)/.dev  ## Build the sdist, the wheel from it, and try the wheel in a clean environment
 	rm -rf dist build/wheel

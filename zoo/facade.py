@@ -183,7 +183,8 @@ class Zoo:
     def search(
         self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
     ) -> list[Found]:
-        """Checkpoints here and at remotes, newest first, then catalog entries by name.
+        """Checkpoints here and at remotes, newest first, then catalog entries by name; if nothing
+        is asked, those with the highest published accuracy first.
 
         Args:
             text: Words and filters, all of which must hold (docs/search.md):
@@ -212,7 +213,7 @@ class Zoo:
         self,
         text: str = "",
         *,
-        metric: str = "accuracy",
+        metric: str | None = None,
         dataset: str | None = None,
         lowest: bool | None = None,
     ) -> Best:
@@ -220,7 +221,7 @@ class Zoo:
 
         Args:
             text: Words and filters.
-            metric: What to rank by.
+            metric: What to rank by; None: accuracy, or published top1 where nothing has that.
             dataset: What it was trained on.
             lowest: Whether the lowest is the best; None: as the metric's name says.
 
@@ -257,6 +258,14 @@ class Zoo:
         from zoo.exchange.architecture import hierarchy_of
 
         return hierarchy_of(self.workspace, name)
+
+    def units(self, name: str) -> list[str]:
+        """Names of the units and stages of what `tree` takes, as far as they are known without
+        building the network: for completion.
+        """
+        from zoo.exchange.architecture import units_known
+
+        return units_known(self.workspace, name)
 
     def log(self, name: str) -> Lineage:
         """Lineage of a checkpoint, checked against bytes, and history of its name."""
@@ -403,6 +412,20 @@ class Zoo:
         names.check_free(ref)
         digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+
+    def rename(self, name: str, new: str) -> RefEntry:
+        """Give the reference ``name`` the new name ``new``, which must be free.
+
+        First the new name is given, then the old one deleted: a crash in between leaves both.
+
+        Raises:
+            UnknownName: No such name.
+            Protected: It may not be deleted.
+            Conflict: ``new`` is another checkpoint, or somebody moved either meanwhile.
+        """
+        from zoo.transfer.names import rename
+
+        return rename(self.workspace, self.workspace.names.reference(name), Reference.parse(new))
 
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
         """The newest entry of a name's ref log, here or at a remote.

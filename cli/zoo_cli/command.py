@@ -1,4 +1,4 @@
-"""What every command has: ``--home``, ``--json``, and a word on an argument too many."""
+"""What every command has: ``--home``, ``--json``, completion, a word on an argument too many."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo_cli.completion import completed
+
 if TYPE_CHECKING:
     from zoo import Zoo
 
@@ -19,6 +21,7 @@ __all__ = [
     "HOME",
     "PATH",
     "POSITIVE",
+    "WHOLE",
     "Command",
     "command",
     "device_option",
@@ -52,6 +55,25 @@ device_option = click.option(
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
 )
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+WHOLE = "help_all"
+"""Whether help shows all options, in the ``meta`` of a context."""
+
+
+def _show_all(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.meta[WHOLE] = True
+        click.echo(context.get_help())
+        context.exit()
+
+
+HELP_ALL = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_all,
+    help="Show all options.",
+)
 
 
 class Command(click.Command):
@@ -59,9 +81,21 @@ class Command(click.Command):
 
     Attributes:
         extra: The option that an argument too many belongs to, as far as can be guessed.
+        first: The options that its help shows, in this order, if not all.
     """
 
     extra: str = ""
+    first: tuple[str, ...] = ()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options: those that most people need, unless all are asked for."""
+        if not self.first or ctx.meta.get(WHOLE):
+            super().format_options(ctx, formatter)
+            return
+        known = {name: option for option in self.get_params(ctx) for name in option.opts}
+        shown = (known[name].get_help_record(ctx) for name in (*self.first, "--help-all", "--help"))
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in shown if record])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; where there is an argument too many, show the form that works."""
@@ -86,6 +120,7 @@ def command(
     *,
     of: click.Group | None = None,
     extra: str = "",
+    first: str = "",
     json: bool = True,
     home: bool = True,
 ) -> Callable[[Callable[..., None]], Command]:
@@ -93,11 +128,14 @@ def command(
 
     def made(function: Callable[..., None]) -> Command:
         done = click.command(name, cls=Command)(function)
-        done.extra = extra
+        done.extra, done.first = extra, tuple(first.split())
         if json:
             done.params.append(JSON)
         if home:
             done.params.append(HOME)
+        if first:
+            done.params.append(HELP_ALL)
+        completed(done)
         if of:
             of.add_command(done)
         return done

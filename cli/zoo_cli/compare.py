@@ -40,7 +40,7 @@ each_seed = flag("--each-seed", help="A column for each, also where only seeds d
 @click.argument("names", nargs=-1, required=True)
 @each_seed
 def compare(names: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
-    """Show the checkpoints NAMES side by side: what differs in their recipes, and all figures.
+    """Show checkpoints side by side: what differs, and all figures.
 
     Figures have their 95% intervals. Those that differ in nothing but their seed are one column,
     with the mean and the standard deviation over the seeds. zoo diff compares the weights of two.
@@ -129,10 +129,10 @@ def _figure(name: str, figure: Figure | None) -> str:
 @click.argument("a")
 @click.argument("b")
 def diff(a: str, b: str, as_json: bool) -> None:
-    """Compare the checkpoints A and B, unit by unit and in all that is recorded.
+    """Compare the checkpoints A and B, unit by unit.
 
     DISTANCE is the length of the change as a share of A's weights, COSINE that of the angle between
-    both: 1 is the same direction.
+    both: 1 is the same direction. Below the units is what is recorded of both and differs.
 
     \b
     Examples:
@@ -158,7 +158,8 @@ def diff(a: str, b: str, as_json: bool) -> None:
         )
         for unit in changes.units
     ]
-    table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows)
+    least = ("", "IDENTICAL", "COSINE", "DISTANCE")
+    table(("UNIT", "STATUS", "IDENTICAL", "DISTANCE", "COSINE", ""), rows, least_first=least)
     _print_records(changes)
     if not changes.units_known:
         _note_order(changes.b.architecture)
@@ -204,11 +205,11 @@ def _listed(names: Sequence[str]) -> str:
 @command()
 @click.argument("file", type=PATH)
 def identify(file: Path, as_json: bool) -> None:
-    """Say what FILE, a .pth or .safetensors, is: the checkpoint that it matches, or derives from.
+    """Say which checkpoint a weights FILE is, or derives from.
 
-    Tensors are looked up by their bytes, so names do not matter: neither of the file nor of its
-    tensors, with prefixes such as "module." before them. Casts to half precision are found, too.
-    Nothing in the file is run.
+    FILE is a .pth or .safetensors. Tensors are looked up by their bytes, so names do not matter:
+    neither of the file nor of its tensors, with prefixes such as "module." before them. Casts to
+    half precision are found, too. Nothing in the file is run.
 
     \b
     Examples:

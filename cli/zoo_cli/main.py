@@ -35,28 +35,31 @@ __all__ = ["cli", "main"]
 
 SECTIONS = {
     "Start": "init clone index demo",
-    "Look up": "search show tree log best list-arch compare diff identify",
-    "Share": "pull push fetch remote tag import export",
+    "Look up": "search ls show tree log best list-arch compare diff identify",
+    "Share": "pull push fetch remote tag mv import export",
     "Fine-tune and use": "finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
 """All commands, as they are listed."""
+ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
+"""Other names of commands, which people try."""
 WORDS = {
-    "delete": "remove rm",
+    "delete": "remove",
     "delete --restore": "restore undelete",
-    "evaluate": "eval test validate",
+    "evaluate": "test validate",
     "fetch": "status",
-    "finetune": "fit train",
+    "finetune": "fit",
     "import": "add",
     "init": "create",
     "log": "history",
+    "mv": "move rename",
     "prune": "gc",
     "pull": "download get install",
     "push": "publish upload",
     "remote": "remotes",
-    "search": "list ls models",
-    "show": "cat info",
-    "tag": "copy",
+    "search": "find models",
+    "show": "cat",
+    "tag": "copy cp",
 }
 """Our commands, and what other programs (git, timm, hf, docker) call something like them."""
 ELSEWHERE = {word: ours for ours, words in WORDS.items() for word in words.split()}
@@ -65,13 +68,19 @@ ELSEWHERE = {word: ours for ours, words in WORDS.items() for word in words.split
 class Commands(click.Group):
     """The commands; a word of another program is answered with ours."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; ``help`` is ``--help``."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say what it is called here."""
         if ours := ELSEWHERE.get(args[0]):
             ctx.fail(f"No such command '{args[0]}'. Here it is: zoo {ours}")
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under the headings of `SECTIONS`."""
@@ -86,7 +95,12 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
 )
 @click.version_option(version("zoo-registry"), prog_name="zoo")
 def cli() -> None:

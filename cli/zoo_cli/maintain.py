@@ -191,10 +191,10 @@ days_option = partial(click.option, type=click.FloatRange(min=0), show_default=T
 @days_option("--grace", default=14, help="Keep files younger than DAYS.")
 @flag("--yes", help="Delete without asking.")
 def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: bool) -> None:
-    """Show what nothing needs any more in the zoo, or in REMOTE, and delete it.
+    """Show what nothing needs any more, and delete it.
 
-    Kept is what a name points at, or pointed at in the last days, with all that it needs.
-    Without --yes, and with nobody to ask, nothing is deleted.
+    That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
+    with all that it needs. Without --yes, and with nobody to ask, nothing is deleted.
 
     \b
     Examples:
@@ -223,7 +223,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
 def _show(plan: Plan) -> None:
     if plan.doomed:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
-        table(("WHAT", "NAME", "SIZE", "WHY"), rows)
+        table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
     spared = f"; {plan.young} files are too young to delete" if plan.young else ""
     anew = f"; {len(plan.rebased)} manifests that stay are encoded anew" if plan.rebased else ""
     click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}{anew}")
@@ -288,10 +288,11 @@ def _show_pairs(pairs: tuple[Pair, ...]) -> None:
 
 @command()
 def reindex(as_json: bool) -> None:
-    """Make the index, registry.db, again: from the store, the sources here, and the networks.
+    """Make the index, registry.db, again.
 
-    A damaged index is set aside and replaced. What only other machines know, such as what remotes
-    have, is kept where the index can be read; else zoo fetch and zoo index bring it back.
+    It is made from the store, the sources here, and the networks. A damaged index is set aside and
+    replaced. What only other machines know, such as what remotes have, is kept where the index can
+    be read; else zoo fetch and zoo index bring it back.
 
     \b
     Example:
@@ -310,11 +311,12 @@ def reindex(as_json: bool) -> None:
 @click.argument("name", required=False)
 @flag("--remove", help="Trust it no longer.")
 def trust(name: str | None, remove: bool, as_json: bool) -> None:
-    """Allow checkpoints in this zoo whose network is NAME, an import path (acme.nets:make).
+    """Allow checkpoints here to import and run their network NAME.
 
-    A checkpoint may come from anybody, and to build a network of its own module is to run that
-    module. So nothing is imported that you have not named: here, or to zoo import. It holds for the
-    file that the module is in now. Without NAME: list what is allowed.
+    NAME is an import path (acme.nets:make). A checkpoint may come from anybody, and to build a
+    network of its own module is to run that module. So nothing is imported that you have not named:
+    here, or to zoo import. It holds for the file that the module is in now. Without NAME: list what
+    is allowed.
 
     \b
     Examples:

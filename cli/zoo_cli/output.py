@@ -190,10 +190,11 @@ def paragraph(text: str, indent: str = "") -> None:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[object]], least_first: Sequence[str] = ()
 ) -> None:
-    """Print aligned columns; in a pipe all of them, whole.
+    """Print aligned columns, whole in a pipe.
 
-    On a terminal, columns ``least_first`` that tell nothing are left out, and as many others of
-    these as make room; a line that is too long all the same is cut, which ``…`` tells.
+    Columns ``least_first`` that tell nothing are left out; on a terminal as many others of these
+    as make room, too. A line that is too long all the same goes on in the next one: no value is
+    cut.
     """
     columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
     width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
@@ -201,7 +202,7 @@ def table(
     def widths() -> list[int]:
         return [max(map(len, column)) for column in columns]
 
-    if width < sys.maxsize:
+    if rows:
         columns = [c for c in columns if c[0] not in least_first or {*c[1:]} - {"", "-"}]
     for name in least_first:
         if sum(widths()) + GAP * (len(columns) - 1) > width:
@@ -209,8 +210,7 @@ def table(
     wide = widths()
     for row in zip(*columns, strict=True):
         padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
-        line = (" " * GAP).join(padded).rstrip()
-        click.echo(line if len(line) <= width else line[: width - 1] + "…")
+        click.echo((" " * GAP).join(padded).rstrip())
 
 
 def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:

@@ -25,7 +25,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--recipe",
         "file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="TOML file of the options below; options on the command line override it.",
+        help="TOML file of options; those on the command line override it.",
     )(command)
 
 
@@ -48,9 +48,9 @@ def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
 def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
-    if field.default not in (None, False, True, ()) and isinstance(
-        field.default, str | int | float
-    ):
+    if isinstance(field.default, bool):
+        text += f"  [default: {'' if field.default else 'no-'}{name}]"
+    elif isinstance(field.default, str | int | float) and field.default != "":
         text += f"  [default: {field.default}]"
     if kind == "bool":
         off = "--no-" + name

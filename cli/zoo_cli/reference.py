@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from zoo_cli.command import WHOLE
 from zoo_cli.errors import codes
 from zoo_cli.main import SECTIONS, cli
 
@@ -61,6 +62,7 @@ def _failures() -> str:
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
     context = command.make_context(name, [], parent, resilient_parsing=True)
     context.terminal_width = 100
+    context.meta[WHOLE] = True
     return context
 
 

@@ -73,7 +73,7 @@ def remote_remove(name: str, as_json: bool) -> None:
 @command()
 @click.argument("remotes", nargs=-1, metavar="[REMOTE]...")
 def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
-    """Learn what REMOTE (default: every remote that has a short name) has now.
+    """Learn what REMOTE, or each named remote, has now.
 
     Told are the names that are new there, have moved or are gone. All can then be found with zoo
     search and zoo show, and zoo log tells what is ahead or behind. No weights are fetched: zoo pull
@@ -104,10 +104,10 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
 @click.argument("remote")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 def clone(remote: str, folder: Path | None, as_json: bool) -> None:
-    """Make a zoo in FOLDER that follows the store at REMOTE, a folder or URL, as "origin".
+    """Make a zoo in FOLDER that follows the store at REMOTE.
 
-    FOLDER is the current one unless given. Nothing is pulled yet: search it, and pull what you
-    need.
+    REMOTE, a folder or URL, is called "origin" there. FOLDER is the current one unless given.
+    Nothing is pulled yet: search it, and pull what you need.
 
     \b
     Example:

@@ -50,7 +50,9 @@ def runs(context: click.Context, as_json: bool) -> None:
 @command(of=runs)
 @click.argument("run")
 def show(run: str, as_json: bool) -> None:
-    """Show the run RUN: how it went, and where its curves are. last is the newest.
+    """Show the run RUN: how it went, and where its curves are.
+
+    last is the newest.
 
     \b
     Example:
@@ -84,7 +86,7 @@ def show(run: str, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, required=True)
 @each_seed_option
 def compare(ids: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
-    """Show the runs IDS side by side, as zoo compare shows checkpoints, done or not.
+    """Show the runs IDS side by side, as zoo compare does.
 
     \b
     Example:

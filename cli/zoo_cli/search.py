@@ -1,4 +1,4 @@
-"""zoo search, best, list-arch: find checkpoints."""
+"""zoo search, ls, best, list-arch: find checkpoints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from zoo.domain.query import Asked
     from zoo.registry import Found
 
-__all__ = ["best", "list_arch", "search"]
+__all__ = ["best", "list_arch", "ls", "search"]
 
 MOST_COUNTED = 1000
 """To count millions takes seconds, and nobody looks at them all."""
+ALL = 1_000_000
+"""More names than any folder of refs has."""
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
 
@@ -41,8 +43,8 @@ def amount(text: str) -> int:
 @click.argument("query", nargs=-1)
 @click.option(
     "--sort",
-    help="name, params, input, num_classes, updated, accuracy, loss or metric.NAME; with - in "
-    "front, the largest first (-accuracy).",
+    help="name, params, macs, input, num_classes, top1, updated, accuracy, loss or metric.NAME; "
+    "with - in front, the largest first (-top1).",
 )
 @click.option(
     "--arch", "architecture", help="As arch:ARCH; * stands for any characters (convnext*)."
@@ -60,7 +62,7 @@ def search(
     sort: str | None,
     **asked: Unpack[Asked],
 ) -> None:
-    """Search the checkpoints here, at fetched remotes, and in the catalog.
+    """Search all checkpoints: here, at remotes, and published.
 
     QUERY is words and filters; all must hold. A word is a part of a name, or a whole word of a
     card, a tag, a data set or a class. A filter is a field, an operator and a value; quote it, as
@@ -69,13 +71,14 @@ def search(
 
     \b
     Fields: name owner arch tag backbone head license dataset classes parent
-            source pulled params input num_classes frozen accuracy loss
-            updated metric.NAME metric.NAME@DATA (zoo evaluate)
+            source pulled params macs input num_classes top1 frozen accuracy
+            loss updated metric.NAME metric.NAME@DATA (zoo evaluate)
     Operators: : for texts (* stands for any characters) and yes or no;
                < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
 
     \b
     Examples:
+      zoo search 'params<30M' --sort -top1
       zoo search convnext in12k
       zoo search 'arch:convnext* params<30M input>=288' --sort -params
       zoo search 'dataset:digits accuracy>=0.97 pulled:yes' --json
@@ -94,6 +97,28 @@ def search(
         note(f"{len(found)} of {many}; --limit shows more")
 
 
+@command()
+@click.argument("query", nargs=-1)
+def ls(query: tuple[str, ...], as_json: bool) -> None:
+    """List the checkpoints in this zoo, newest first.
+
+    QUERY is words and filters, as of zoo search.
+
+    \b
+    Examples:
+      zoo ls
+      zoo ls owner:team 'accuracy>0.9'
+    """
+    zoo, text = open_zoo(), " ".join(query)
+    found = zoo.search(text, pulled=True, limit=ALL)
+    if as_json:
+        print_json([row.to_json() for row in found])
+        return
+    _print_found(found, f"{text} updated", without=("here",))
+    if not found and not query:
+        note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
+
+
 def _note_nothing(zoo: Zoo, asked: str) -> None:
     if not zoo.count(at_most=1):
         _note_empty(zoo)
@@ -105,21 +130,23 @@ def _note_nothing(zoo: Zoo, asked: str) -> None:
         note("checkpoints with an unknown number of parameters match no filter on params")
 
 
-def _print_found(found: Sequence[Found], asked: str) -> None:
+def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()) -> None:
     """Print what was found, with a column for each field that ``asked`` names."""
-    shown = USUAL | {
+    usual = {field: show for field, show in USUAL.items() if field not in without}
+    shown = usual | {
         field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)
     }
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
-    metrics = re.findall(r"\bmetric\.([^\s<>=!:]+)", asked)
+    asked_for = re.findall(r"\bmetric\.([^\s<>=!:]+)", asked)
+    metrics = [name for name in asked_for if name not in shown]
     table(
         [*map(str.upper, shown), *(f"metric.{metric}" for metric in metrics)],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
         ],
-        LEAST_FIRST.split(),
+        LEAST_FIRST,
     )
 
 
@@ -149,10 +176,21 @@ def _metric(row: Found, name: str) -> str:
     return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
 
 
+def _top1(row: Found) -> str:
+    """Published accuracy; with ``@`` the image size, where that is not the input's."""
+    if "top1" not in row.metrics:
+        return NONE
+    size = row.metrics.get("top1_size")
+    elsewhere = size and (row.input_size is None or size != row.input_size[1])
+    return f"{row.metrics['top1']:.2f}" + (f"@{size:.0f}" if elsewhere else "")
+
+
 USUAL: dict[str, Callable[[Found], str]] = {
     "name": lambda row: row.name,
     "params": lambda row: count(row.params),
+    "macs": lambda row: count(int(row.metrics["macs"])) if "macs" in row.metrics else NONE,
     "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
+    "top1": _top1,
     "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
     "license": lambda row: row.license or NONE,
     "here": _here,
@@ -171,10 +209,9 @@ COMPARED: dict[str, Callable[[Found], str]] = {
     "moved": lambda row: row.updated or NONE,
 }
 """Where a name points at one thing here and at another elsewhere."""
-LEAST_FIRST = (
-    "CLASSES INPUT LICENSE MOVED HERE PARAMS SOURCE HEAD DATASET UPDATED FROZEN LOSS ACCURACY"
-)
-"""Columns that make room on a narrow terminal."""
+LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "SOURCE", "HEAD",
+               "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
+"""Columns that make room on a narrow terminal, and are left out where they tell nothing."""
 
 
 @command()
@@ -184,22 +221,31 @@ LEAST_FIRST = (
     help="What it was trained or evaluated on (the folder's name); with *, any characters, "
     "only trained.",
 )
-@click.option("--metric", default="accuracy", show_default=True, help="What to rank by.")
+@click.option(
+    "--metric",
+    help="What to rank by (default: accuracy; published top1 where nothing that matches has one).",
+)
 @click.option(
     "--lowest/--highest",
     default=None,
     help="Which end is best (default: the lowest for a loss or error, else the highest).",
 )
 def best(
-    words: tuple[str, ...], dataset: str | None, metric: str, lowest: bool | None, as_json: bool
+    words: tuple[str, ...],
+    dataset: str | None,
+    metric: str | None,
+    lowest: bool | None,
+    as_json: bool,
 ) -> None:
-    """Show the checkpoint with the best result on a dataset, here or at a fetched remote.
+    """Show the checkpoint with the best result on a dataset.
 
-    WORDS and filters are those of zoo search.
+    It is here, at a fetched remote, or published; what was not measured by zoo says so. WORDS and
+    filters are those of zoo search.
 
     \b
     Examples:
       zoo best --dataset digits
+      zoo best --dataset imagenet-1k "params<30M"
       zoo best --dataset digits --metric loss "params<5M"
       zoo best --dataset flowers arch:convnext* --json
     """
@@ -212,7 +258,10 @@ def best(
     digest = first.manifest.short if first.manifest else "published"
     network = f"{first.architecture}, {count(first.params)} parameters"
     where = f" on {winner.evaluation.data}" if winner.evaluation else ""
-    click.echo(clean(f"{first.name}  {digest}  {metric} {winner.value:.6g}{where}  {network}"))
+    figure = f"{winner.metric} {winner.value:.6g}{where}"
+    click.echo(clean(f"{first.name}  {digest}  {figure}  {network}"))
+    if winner.published:
+        note(winner.published)
     note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
     if winner.ties:
         note(f"as good: {', '.join(winner.ties[:3])}")
@@ -223,10 +272,10 @@ def best(
 @command("list-arch")
 @click.argument("pattern", default="*")
 def list_arch(pattern: str, as_json: bool) -> None:
-    """List the architectures that there are weights of; with the name of one, all its weights.
+    """List the architectures that there are weights of.
 
-    In PATTERN, * stands for any characters. Weights are listed with the team's fine-tunes beside
-    the public ones.
+    In PATTERN, * stands for any characters. With the name of one, all its weights are listed: the
+    team's fine-tunes beside the public ones.
 
     \b
     Examples:
@@ -239,7 +288,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
         print_json(found.to_json())
         return
     if found.weights:
-        shown = ("name", "head", "classes", "license", "here", "accuracy")
+        shown = ("name", "head", "macs", "input", "top1", "classes", "license", "here", "accuracy")
         tell = (
             EXTRA
             | USUAL
@@ -248,6 +297,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
         table(
             [*map(str.upper, shown)],
             [[tell[field](row) for field in shown] for row in found.weights],
+            LEAST_FIRST,
         )
         return
     header = ("ARCHITECTURE", "PLUGIN", "PARAMS", "HERE", "REMOTE", "CATALOG")
@@ -262,6 +312,6 @@ def list_arch(pattern: str, as_json: bool) -> None:
         )
         for known in found.architectures
     ]
-    table(header, rows)
+    table(header, rows, least_first=("REMOTE", "PLUGIN", "CATALOG"))
     if not found.architectures:
         _note_empty(zoo)

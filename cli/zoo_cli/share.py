@@ -1,4 +1,4 @@
-"""zoo pull, push, tag, import, export: bring checkpoints in, and send them out."""
+"""zoo pull, push, tag, mv, import, export: bring checkpoints in, and send them out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoo.exchange.sharing import Pulled
     from zoo.transfer.copy import Copied
 
-__all__ = ["export", "import_", "pull", "push", "tag"]
+__all__ = ["export", "import_", "mv", "pull", "push", "tag"]
 
 
 @command(extra="--from")
@@ -38,11 +38,12 @@ __all__ = ["export", "import_", "pull", "push", "tag"]
 def pull(
     name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
 ) -> None:
-    """Bring a checkpoint into the zoo: published weights, or a team's with --from.
+    """Bring a checkpoint here: published weights, or a team's.
 
     Published weights are taken from an installed package that ships them, else from the HF Hub; a
-    name that zoo fetch has found at a remote, from there. Every byte is hashed on arrival, and each
-    file compared with its SHA-256; what an interrupted pull has fetched is not fetched again.
+    name that zoo fetch has found at a remote, from there; a team's with --from. Every byte is
+    hashed on arrival, and each file compared with its SHA-256; what an interrupted pull has fetched
+    is not fetched again.
 
     A name is not taken from work that was made here and is not known where the pull is from: --as
     brings that one under another name, --force moves the name.
@@ -157,6 +158,26 @@ def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
       zoo tag blake3:0d67… team/flowers      (back to an earlier one; zoo log lists them)
     """
     entry = open_zoo().tag(name, new, at=at.replace(tzinfo=UTC) if at else None)
+    if as_json:
+        print_json({"ref": new, **entry.to_json()})
+    else:
+        click.echo(f"{new}  {entry.manifest.short}")
+
+
+@command()
+@click.argument("name")
+@click.argument("new")
+def mv(name: str, new: str, as_json: bool) -> None:
+    """Rename the checkpoint NAME to NEW.
+
+    NEW must be free, and NAME not protected. NEW is made before NAME is deleted, so that nothing is
+    lost whenever this is stopped. Other tags of NAME, and names at remotes, stay as they are.
+
+    \b
+    Example:
+      zoo mv team/flowers team/garden
+    """
+    entry = open_zoo().rename(name, new)
     if as_json:
         print_json({"ref": new, **entry.to_json()})
     else:
@@ -311,12 +332,12 @@ def import_(
 @click.argument("folder", type=PATH)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
-    """Write a checkpoint to FOLDER, for its own library (timm, torchvision) to load.
+    """Write a checkpoint to FOLDER, for its own library to load.
 
-    The folder gets model.safetensors, config.json, and what else was kept with the checkpoint, as
-    far as that is text or data by its name: it says what it leaves out. No library but zoo builds
-    heads of the kinds mlp and cosine, or truncated, shortened and convolutional networks: it says
-    so, and zoo import brings them back.
+    That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
+    kept with the checkpoint, as far as that is text or data by its name: it says what it leaves
+    out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
+    convolutional networks: it says so, and zoo import brings them back.
 
     \b
     Examples:

@@ -22,14 +22,18 @@ DEEPEST = 20
 OF_REF = ("name", "manifest", "deleted", "at_remotes", "history")
 CLASSES = 60
 """Characters of class names that are shown, beside the first one."""
-FIRST = """
-    kind name manifest refs remotes at_remotes bytes license backbone backbone.plugin
-    backbone.architecture architecture tag params head.kind input_size preprocessing.input_size
-    num_classes head.num_classes classes parents freeze.boundary recipe.data recipe.strategy
-    recipe.epochs datasets updated provenance.source provenance.warning sources children pull
-    evaluations terms.limits terms.unknown terms.warning unknown unproven metrics.downloads
-"""
-"""What `zoo show` prints without --all."""
+SCORES = " ".join(f"metrics.{score}" for score in SCORE.values())
+FIRST = f"""
+    name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
+    published.top1_size evaluations params metrics.macs published.macs input_size
+    preprocessing.input_size num_classes head.num_classes classes architecture
+    backbone.architecture tag head.kind
+    license terms.limits terms.warning terms.unknown datasets recipe.data parents freeze.boundary
+    recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
+    manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
+    sources children metrics.downloads
+""".split()
+"""What `zoo show` prints without --all; with it, this comes first."""
 
 
 @command()
@@ -41,7 +45,7 @@ FIRST = """
     "preprocessing, metrics, card.",
 )
 def show(name: str, all_: bool, as_json: bool) -> None:
-    """Show what is known of NAME: a checkpoint here, or one in the catalog.
+    """Show what is known of a checkpoint, here or elsewhere.
 
     The JSON has all of it, with --all or without.
 
@@ -55,14 +59,28 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     if as_json:
         print_json(data)
         return
-    known = [(clean(key), clean(value)) for key, value in _lines(data)]
-    scores = {f"metrics.{score}{end}" for score in SCORE.values() for end in ("", "_low", "_high")}
-    lines = [(key, value) for key, value in known if all_ or key in scores | {*FIRST.split()}]
+    known = _with_intervals([(clean(key), clean(value)) for key, value in _lines(data)])
+    rank = {key: number for number, key in enumerate(FIRST)}
+    lines = [(key, value) for key, value in known if all_ or key in rank]
+    lines.sort(key=lambda line: rank.get(line[0], len(rank)))
     width = max(len(key) for key, _ in lines) + 1
     for key, value in lines:
         click.echo(f"{key + ':':{width}} {value}")
     if len(lines) < len(known):
         note(f"--all shows {len(known) - len(lines)} lines more")
+
+
+def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The lines, each figure with its interval behind it instead of in lines of their own."""
+    known = dict(lines)
+    ends = [(key, f"{key}_low", f"{key}_high") for key in known]
+    of = {key: ends for key, *ends in ends if known.keys() >= {*ends}}
+    apart = {end for both in of.values() for end in both}
+    return [
+        (key, f"{value} ({known[of[key][0]]} to {known[of[key][1]]})" if key in of else value)
+        for key, value in lines
+        if key not in apart
+    ]
 
 
 def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -83,7 +101,7 @@ def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, list | tuple):
             lines.append((key, ", ".join(map(_short, value))))
         else:
-            lines.append((key, size(value) if name == "bytes" else _short(value)))
+            lines.append((key, FORMS.get(name, _short)(value)))
     return lines
 
 
@@ -108,6 +126,12 @@ EACH: dict[str, Callable[[dict[str, Any]], str]] = {
     "parents": lambda each: f"{each['ref']}  {each['manifest']}",
 }
 """What has a line for each."""
+FORMS: dict[str, Callable[[Any], str]] = {
+    "bytes": size,
+    "macs": lambda value: count(int(value)),
+    "params": lambda value: f"{value:,}",
+}
+"""How a value is written."""
 
 
 def _listed(classes: Sequence[str]) -> str:
@@ -166,7 +190,8 @@ def tree(name: str, as_json: bool) -> None:
     cut = "cut" if head.cut else ""
     modules = ", ".join(head.modules) or "none"
     rows.append(("", "head", modules, count(head.params), _shape(head.shape), cut))
-    table(("DEPTH", "STAGE", "UNIT", "PARAMS", "OUTPUT", ""), rows)
+    least = ("STAGE", "OUTPUT")
+    table(("DEPTH", "STAGE", "UNIT", "PARAMS", "OUTPUT", ""), rows, least_first=least)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
@@ -177,12 +202,13 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 @click.argument("name")
 @flag("--ref", help="Only what the name pointed at.")
 def log(name: str, ref: bool, as_json: bool) -> None:
-    """Show the lineage of NAME to its root, all that derives from it, what fetched remotes have
-    under that name, and what the name pointed at before.
+    """Show the lineage of NAME, and what it pointed at before.
 
-    A declared parent is checked against bytes: the share of the weights that are the parent's, and
-    the units that wholly are. A warning says where the bytes disagree, or where a license leaves
-    out a limit that an ancestor has. The shares of all units are in the JSON.
+    The lineage goes to its root; below it is all that derives from NAME, and what fetched remotes
+    have under that name. A declared parent is checked against bytes: the share of the weights that
+    are the parent's, and the units that wholly are. A warning says where the bytes disagree, or
+    where a license leaves out a limit that an ancestor has. The shares of all units are in the
+    JSON.
 
     \b
     Examples:
@@ -208,7 +234,7 @@ def log(name: str, ref: bool, as_json: bool) -> None:
             (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
             for entry in entries
         ]
-        table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows)
+        table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows, least_first=("BY",))
 
 
 def _print_lineage(found: Lineage) -> None:

@@ -20,9 +20,10 @@ __all__ = ["index", "init", "plugins"]
 @command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 def init(folder: Path | None, as_json: bool) -> None:
-    """Make a zoo in FOLDER (default: --home, ZOO_HOME, or the current folder).
+    """Make a zoo in FOLDER.
 
-    A zoo that is there already is kept as it is.
+    FOLDER is --home, ZOO_HOME, or else the current folder. A zoo that is there already is kept as
+    it is.
 
     \b
     Example:
@@ -59,7 +60,7 @@ def init(folder: Path | None, as_json: bool) -> None:
     help="Remove the listing instead: of --author, or all. Checkpoints that were pulled stay.",
 )
 def index(source: str, deep: bool, forget: bool, as_json: bool, **query: Any) -> None:
-    """List the checkpoints of SOURCE, so that they can be searched and pulled.
+    """List the checkpoints of SOURCE, to search and pull them.
 
     SOURCE is the name of a source plugin: timm, torchvision or transformers (all published
     weights of the installed version), package (weights that installed Python packages ship), or
@@ -115,9 +116,10 @@ def _forget(zoo: Zoo, source: str, query: dict[str, Any], as_json: bool) -> None
 
 @command(home=False)
 def plugins(as_json: bool) -> None:
-    """List the plugins: backbones, sources, heads and remotes, where from, and whether they work.
+    """List the plugins, and whether they work.
 
-    The exit status is 0 even if one is broken: it breaks nothing else.
+    They are backbones, sources, heads and remotes, each with the package it is from. The exit
+    status is 0 even if one is broken: it breaks nothing else.
 
     \b
     Example:
@@ -133,4 +135,4 @@ def plugins(as_json: bool) -> None:
         (plugin.group.removeprefix("zoo."), plugin.name, plugin.origin, plugin.problem or "works")
         for plugin in found
     ]
-    table(("KIND", "NAME", "FROM", ""), rows)
+    table(("KIND", "NAME", "FROM", ""), rows, least_first=("FROM",))

@@ -30,7 +30,14 @@ launch_option = click.option(
 )
 
 
-@command(extra="--data")
+FIRST = (
+    "--data --save --freeze --strategy --epochs --batch-size --lr --image-size --augment --recipe "
+    "--device --resume"
+)
+"""What most people need of all options."""
+
+
+@command(extra="--data", first=FIRST)
 @click.argument("base", required=False)
 @click.option("--save", help="Name of the new checkpoint (team/flowers).")
 @recipe_options
@@ -39,6 +46,7 @@ launch_option = click.option(
     "--save-every",
     type=click.IntRange(min=0),
     default=0,
+    show_default=False,
     help="Save the training state every so many steps, to resume from; default: each epoch, "
     "or where saving is slow, so often that it takes 2% of the time.",
 )
@@ -68,7 +76,7 @@ def finetune(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Fine-tune the checkpoint BASE on your images and keep the result as a checkpoint.
+    """Fine-tune BASE on your images, and keep the result.
 
     Units below the freeze depth keep their weights, norms included; the head is replaced by one
     with your classes, fitted first to what the network says of your images; the result is measured
@@ -127,7 +135,7 @@ def finetune(
 def rerun(
     name: str, save: str, data: str | None, device: str, launch: str | None, as_json: bool
 ) -> None:
-    """Fine-tune again as the checkpoint NAME was: same base, images and recipe.
+    """Fine-tune again as NAME was: same base, images and recipe.
 
     On a CPU, with the same versions of torch and timm and as many processes (zoo show --json
     tells how many there were), this gives the same bits.

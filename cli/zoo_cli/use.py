@@ -35,7 +35,7 @@ __all__ = ["adapt", "features", "predict"]
 def predict(
     name: str, images: tuple[Path, ...], top: int, out: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
+    """Predict classes, labels or numbers of IMAGES with NAME.
 
     Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
@@ -114,11 +114,11 @@ def _likely(prediction: Prediction) -> str:
 )
 @device_option
 def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Write what the checkpoint NAME makes of the images in DATA at one of its units, averaged
-    over all places: a vector of features for each image.
+    """Write the features of each image in DATA, as NAME sees it.
 
-    DATA is what zoo finetune takes. The file is safetensors: the features as `codes`,
-    labels, and in its metadata paths, classes, the unit and the checkpoint's digest.
+    That is what leaves one of its units, averaged over all places: a vector for each image. DATA is
+    what zoo finetune takes. The file is safetensors: the features as `codes`, labels, and in its
+    metadata paths, classes, the unit and the checkpoint's digest.
 
     \b
     Example:
@@ -152,8 +152,7 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
 @click.option("--classes", type=POSITIVE, help="Number of classes of a new head.")
 @click.option("--head", default="linear", show_default=True, help="Kind of the new head.")
 def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any) -> None:
-    """Keep the checkpoint NAME as NEW in another form: shallower, for other images, or with another
-    head.
+    """Keep NAME as NEW: shallower, or for other images or classes.
 
     What can be kept of its weights is kept: tensors that stay the same are stored once. Position
     embeddings are interpolated, weights for other channels summed or repeated, and a new head is

@@ -7,6 +7,7 @@ from importlib import metadata
 
 from zoo.domain.catalog import CatalogEntry
 from zoo_timm import known
+from zoo_timm.published import with_published
 
 __all__ = ["TimmCatalog"]
 
@@ -21,10 +22,10 @@ class TimmCatalog:
         return metadata.version("timm")
 
     def entries(self) -> Iterable[CatalogEntry]:
-        """One entry per pretrained tag."""
+        """One entry per pretrained tag, with what is published of it."""
         entries = known.entries()
         if entries is None:
             from zoo_timm.outlines import listed
 
             entries = list(listed())
-        return entries
+        return with_published(entries)

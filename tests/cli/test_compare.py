@@ -115,6 +115,10 @@ def test_best_and_list_arch(run: Run) -> None:
     assert done.out.startswith(TUNED)
     got = run("best", "--dataset", "digits", "--json").json
     assert (got["name"], got["metric"], got["of"]) == (TUNED, "accuracy", 1)
+    published = run("best", "--dataset", "imagenet-1k", "params<30M", "pulled:no")
+    assert published.out.split()[0] == "timm/tiny_vit_21m_512.dist_in22k_ft_in1k"
+    assert "published by timm, not measured here; at 512 pixels" in published.err
+    assert run("best", "--dataset", "imagenet-1k", "--json").json["metric"] == "top1"
     missing = run("best", "--dataset", "nothing")
     assert (missing.code, missing.out) == (1, "")
     assert "zoo search" in missing.err

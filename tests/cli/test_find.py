@@ -87,6 +87,35 @@ def test_a_column_for_what_is_asked(run: Run) -> None:
     assert (row[-3], row[-1]) == ("digits", "40.0000")
 
 
+def test_the_list_that_everybody_wants_first(run: Run) -> None:
+    done = run("search", "params<30M pulled:no", "--sort", "-metric.top1")
+    head, *rows = (line.split() for line in done.out.splitlines())
+    assert head == ["NAME", "PARAMS", "MACS", "INPUT", "TOP1", "CLASSES", "LICENSE"]
+    assert rows[0][0] == "timm/tiny_vit_21m_512.dist_in22k_ft_in1k"
+    assert not any("-" in row for row in rows)
+    scores = [float(row[4].partition("@")[0]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert any(row[4].endswith("@288") for row in rows), "measured at another size than the input's"
+    assert names(run, "params<30M pulled:no", "--sort", "-top1") == [row[0] for row in rows]
+
+
+def test_published_figures_are_fields(run: Run) -> None:
+    rows = run("search", "macs<300M top1>75 dataset:imagenet-1k", "--json").json
+    assert rows
+    assert all(
+        row["metrics"]["macs"] < 3e8 and row["metrics"]["top1"] > 75 and row["pulled"] is False
+        for row in rows
+    )
+
+
+def test_a_search_for_nothing_begins_with_what_is_here_and_then_the_best(run: Run) -> None:
+    found = names(run, "--limit", "4")
+    assert found[:2] == [TUNED, BASE]
+    assert found[2:] == names(run, "pulled:no", "--sort", "-top1", "--limit", "2")
+    every = names(run, "--limit", "5000")
+    assert sorted(every) == names(run, "--limit", "5000", "--sort", "name")
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_table_fits_the_terminal(run: Run, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
@@ -98,13 +127,14 @@ def test_the_table_fits_the_terminal(run: Run, width: int, monkeypatch: pytest.M
     assert ("LICENSE" in out[0]) == (width > 60)
 
 
-def test_a_line_that_was_cut_says_so(
+def test_values_are_never_cut(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
     monkeypatch.setenv("COLUMNS", "10")
-    table(("A", "SECONDS"), [("a", "1234567"), ("b", "12345678")])
-    assert capsys.readouterr().out.splitlines() == ["A  SECONDS", "a  1234567", "b  123456…"]
+    rows = [("a", "1234567", "x", "-"), ("b", "12345678", "y", "-")]
+    table(("A", "SECONDS", "LEAST", "EMPTY"), rows, least_first=("EMPTY", "LEAST"))
+    assert capsys.readouterr().out.splitlines() == ["A  SECONDS", "a  1234567", "b  12345678"]
 
 
 def test_a_long_note_leaves_the_numbers_of_progress(

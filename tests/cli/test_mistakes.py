@@ -11,7 +11,7 @@ import timm
 from fakes.prepared import BASE, TUNE, TUNED, Run
 from safetensors.torch import save_file
 
-from zoo_cli.main import ELSEWHERE, cli
+from zoo_cli.main import ALIASES, ELSEWHERE, cli
 
 # Names
 
@@ -71,7 +71,8 @@ def test_a_named_home_that_is_no_zoo(fails: Run, files: Path) -> None:
 
 def test_words_of_other_programs_lead_to_commands() -> None:
     assert {ours.split()[0] for ours in ELSEWHERE.values()} <= cli.commands.keys()
-    assert not ELSEWHERE.keys() & cli.commands.keys()
+    assert not ELSEWHERE.keys() & (cli.commands.keys() | ALIASES.keys())
+    assert {*ALIASES.values()} <= cli.commands.keys()
 
 
 def test_a_pull_of_what_only_this_zoo_has(fails: Run) -> None:
@@ -95,7 +96,7 @@ def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> No
     ("arguments", "says"),
     [
         (("finetun",), ("No such command 'finetun'", "finetune")),
-        (("ls",), ("No such command 'ls'", "zoo search")),
+        (("models",), ("No such command 'models'", "zoo search")),
         (("restore", "a/b"), ("zoo delete --restore",)),
         (("nosuch",), ("No such command 'nosuch'", "zoo --help")),
         (("show",), ("Missing argument 'NAME'", "zoo show --help")),

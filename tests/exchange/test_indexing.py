@@ -124,18 +124,23 @@ def test_results_become_metrics_that_searches_find(workspace: Workspace, tmp_pat
     table.write_text(TABLE)
     real.write_text("model,top1,rank_diff\ntest_resnet.r160_in1k,50.5,3\n")
     index(workspace, "timm", ListingQuery(results=(str(table), str(real))))
-    found = workspace.registry.search(Query.parse("", sort="-metric.top1", limit=1))[0]
+    found = workspace.registry.search(Query.parse("arch:test_resnet", sort="metric.top1", limit=1))[
+        0
+    ]
     assert found.name == name
+    came = found.metrics.pop("macs")
+    assert came > 1e7, "what the tables do not say stays"
     assert found.metrics == {
-        "top1": 41.5, "top1_err": 58.5, "top5": 66.25, "top5_err": 33.75,
+        "top1": 41.5, "top1_err": 58.5, "top1_size": 160, "top5": 66.25, "top5_err": 33.75,
         "imagenet_real_top1": 50.5,
     }  # fmt: skip
     assert listed(workspace, "metric.top1>41 metric.imagenet_real_top1<51") == [name]
-    assert listed(workspace, "metric.top1>42") == []
-    first = best(workspace, metric="top1").to_json()
+    assert listed(workspace, "metric.top1>42 metric.imagenet_real_top1<51") == []
+    first = best(workspace, "arch:test_resnet", metric="top1").to_json()
     assert (first["name"], first["value"], first["pull"]) == (name, 41.5, f"zoo pull {name}")
-    index(workspace, "timm")  # without a table, what is known stays
-    assert listed(workspace, "metric.top5>66") == [name]
+    index(workspace, "timm")  # without a table, what only tables say stays
+    assert listed(workspace, "metric.imagenet_real_top1>50") == [name]
+    assert listed(workspace, "arch:test_resnet metric.top1>41.6") == [name]
 
 
 def test_results_by_address(hub: HubServer) -> None:

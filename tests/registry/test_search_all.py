@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoo.domain.catalog import CatalogEntry
-from zoo.domain.query import Filter, Query
+from zoo.domain.query import Filter, Query, Sort
 from zoo.registry import Registry, page
 
 FAMILIES = ("resnet", "convnext", "vit", "regnet", "swin")
@@ -26,6 +26,8 @@ COMPARE = {
     ">": operator.gt,
 }
 SORTS = (None, "params", "-params", "-updated", "name", "input", "-metric.top1", "metric.top1")
+PUBLISHED = Sort.parse("-metric.top1")
+"""Where nothing is asked, the best come first."""
 HEIGHTS = (224, 255, 256, 320, 512, None)
 
 
@@ -110,12 +112,12 @@ def full(
 
 
 def key(query: Query) -> Callable[[CatalogEntry], tuple[bool, object]]:
-    assert query.sort is not None
-    field = query.sort.field
+    sort = query.sort or PUBLISHED
+    field = sort.field
 
     def value(entry: CatalogEntry) -> object:
-        if query.sort and query.sort.metric:
-            return (entry.metrics or {}).get(query.sort.metric)
+        if sort.metric:
+            return (entry.metrics or {}).get(sort.metric)
         height = entry.input_size and entry.input_size[1]
         return height if field == "input" else getattr(entry, field)
 
@@ -140,13 +142,16 @@ def test_every_search_finds_what_a_look_at_all_finds(full: Registry, count: int)
         assert len(found) == min(query.limit, len(expected)), str(query)
         assert set(found) <= expected, str(query)
         assert full.count(query) == len(expected), str(query)
-        if query.sort is None or query.sort.field == "name":
+        sort = query.sort
+        if not (sort or query.words or query.filters):
+            sort = PUBLISHED
+        if sort is None or sort.field == "name":
             assert found == sorted(expected)[: query.limit], str(query)
         else:
             order = key(query)
             known = sorted(
                 (order(everything[name]) for name in expected if not order(everything[name])[0]),
-                reverse=query.sort.descending,
+                reverse=sort.descending,
             )
             shown = [order(everything[name]) for name in found]
             assert [each for each in shown if not each[0]] == known[: query.limit], str(query)

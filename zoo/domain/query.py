@@ -94,10 +94,12 @@ FIELDS: Mapping[str, Field] = {
         Field("pulled", Kind.FLAG, "pulled:yes", "whether it is here"),
         Field("params", Kind.NUMBER, "params<30M", "number of parameters"),
         Field("input", Kind.NUMBER, "input>=288", "height of the input in pixels"),
+        Field("macs", Kind.NUMBER, "macs<5G", "multiply-accumulates of one image at that size"),
         Field("num_classes", Kind.NUMBER, "num_classes=10", "outputs of the classifier"),
         Field("frozen", Kind.NUMBER, "frozen>=50%", "share of units that training left alone"),
         Field("accuracy", Kind.NUMBER, "accuracy>=0.97", "accuracy on the held-out split"),
         Field("loss", Kind.NUMBER, "loss<0.1", "loss on the held-out split"),
+        Field("top1", Kind.NUMBER, "top1>80", "published top-1 accuracy on ImageNet-1k, percent"),
         Field("updated", Kind.DATE, "updated>2026-01-01", "when the name moved last"),
     )
 }
@@ -126,14 +128,18 @@ class Asked(TypedDict, total=False):
     params: int | None
     max_params: float | None
     input: int | None
+    macs: int | None
     num_classes: int | None
     frozen: float | None
     accuracy: float | None
     loss: float | None
+    top1: float | None
     updated: str | None
 
 
-SORTS = ("name", "params", "input", "num_classes", "updated", "accuracy", "loss")
+MEASURED = ("accuracy", "loss", "macs", "top1")
+"""Fields that are metrics, so that ``metric.`` may be left out."""
+SORTS = ("name", "params", "input", "num_classes", "updated", *MEASURED)
 """What results can be ordered by, beside ``metric.NAME``."""
 
 
@@ -343,7 +349,7 @@ def _asked(key: str, value: Value) -> Filter:
 
 
 def _metric(field: str) -> str | None:
-    if field in ("accuracy", "loss"):
+    if field in MEASURED:
         return field
     return field.removeprefix(METRIC) if field.startswith(METRIC) else None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from zoo import plugins
-from zoo.backbones.describe import describe
+from zoo.backbones.describe import describe, outline_of
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
 from zoo.errors import (
@@ -26,7 +26,7 @@ from zoo.errors import (
 from zoo.registry import Registry
 from zoo.workspace import Workspace
 
-__all__ = ["hierarchy_of", "of_checkpoint"]
+__all__ = ["hierarchy_of", "of_checkpoint", "units_known"]
 
 GROUP = "zoo.backbones"
 PATHS = "torch"
@@ -53,6 +53,28 @@ def hierarchy_of(workspace: Workspace, name: str) -> Hierarchy:
         with workspace.trust.asked(name.removeprefix(f"{PATHS}/")):
             return _architecture(registry, name, unknown)
     return of_checkpoint(registry, workspace.store.manifest(digest))
+
+
+def units_known(workspace: Workspace, name: str) -> list[str]:
+    """Names of the units and stages of what `hierarchy_of` takes, as far as they are known without
+    building the network.
+
+    Raises:
+        MissingPackage, BrokenPlugin: Its plugin cannot be used, or fails.
+    """
+    plugin, architecture = "timm", name
+    try:
+        backbone = workspace.store.manifest(workspace.names.resolve(name)[1]).backbone
+        plugin, architecture = backbone.plugin, backbone.architecture
+    except (InvalidReference, UnknownName):
+        if known := workspace.registry.entry(name):
+            plugin, architecture = known.entry.backbone, known.entry.architecture
+    version = plugins.backbone_version(plugin)
+    hierarchy = workspace.registry.hierarchy(plugin, version, architecture)
+    if hierarchy is None and (outline := outline_of(plugin, architecture)):
+        hierarchy = outline.hierarchy
+    units = hierarchy.units if hierarchy else ()
+    return list(dict.fromkeys(name for unit in units for name in (unit.stage, unit.name)))
 
 
 def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:

@@ -25,7 +25,7 @@ MAIN = "results-imagenet"
 """The table whose metrics have no other name in front."""
 NAME = "model"
 NO_RESULTS = re.compile(
-    r"model|param_count|crop_pct|interpolation|.*img_size|.*batch_size|rank_diff"
+    r"model|param_count|crop_pct|interpolation|.+_img_size|.*batch_size|rank_diff"
 )
 LIMIT = 64 << 20
 TIMEOUT = 30
@@ -36,7 +36,8 @@ Results = dict[str, dict[str, float]]
 def read_results(tables: Sequence[str]) -> Results:
     """Metrics by name of the weights, from files or ``https://`` addresses.
 
-    Metrics are named as the columns are (``top1``); those of a table other than ImageNet's own have
+    Metrics are named as the columns are (``top1``), the size of the images that they were measured
+    on ``top1_size``; those of a table other than ImageNet's own have
     its name in front (``imagenet_real_top1``).
 
     Raises:
@@ -86,7 +87,7 @@ def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
         except ValueError:
             continue
         if math.isfinite(value):
-            yield key, value
+            yield "top1_size" if key == "img_size" else key, value
 
 
 def _text(table: str) -> str:

@@ -23,6 +23,8 @@ __all__ = ["Best", "best"]
 
 BESIDE = 20
 """So many of the next best are looked at, whether they were measured on the same images."""
+USUAL = ("accuracy", "top1")
+"""What is ranked by where nothing is said: the first that anything has."""
 LOWER = ("loss", "error", "mae", "mse", "rmse")
 """Last parts of names of metrics of which less is better."""
 
@@ -41,6 +43,7 @@ class Best(Result):
             numbers do not compare.
         pull: The command that brings it here; None if it is here.
         evaluation: What found the result, where that was not its own training.
+        published: Who published the result, where no zoo measured it; else empty.
     """
 
     found: Found
@@ -51,6 +54,7 @@ class Best(Result):
     other_data: tuple[str, ...]
     pull: str | None
     evaluation: Evaluated | None
+    published: str
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -73,39 +77,67 @@ def best(
     workspace: Workspace,
     text: str = "",
     *,
-    metric: str = "accuracy",
+    metric: str | None = None,
     dataset: str | None = None,
     lowest: bool | None = None,
 ) -> Best:
     """The checkpoint that matches ``text``, and was trained or evaluated on ``dataset``, with the
     highest ``metric``; the lowest where ``lowest`` says so, or the metric's name does.
 
+    Without a metric that is ``accuracy``; published ``top1`` where nothing that matches has one.
+
     Raises:
         UnknownName: Nothing that matches has that metric; known metrics are suggested.
         InvalidOption: ``text`` is no query.
     """
-    least = _is_lower(metric) if lowest is None else lowest
-    rows = [*_candidates(workspace, text, metric, dataset, least)]
+    for name in (metric,) if metric else USUAL:
+        least = _is_lower(name) if lowest is None else lowest
+        rows = [*_candidates(workspace, text, name, dataset, least)]
+        if ranked := _ranked(workspace, rows, name, dataset, least):
+            break
+    else:
+        known = sorted({name for row, _ in rows for name in row.metrics if "@" not in name})
+        hint = _hint(known, any_found=bool(rows))
+        asked = _asked(metric or USUAL[0], dataset, text)
+        raise UnknownName("result", asked, known[:8], hint)
+    first, others = ranked[0], ranked[1:BESIDE]
+    return Best(
+        found=first.found,
+        metric=name,
+        value=first.value,
+        ties=tuple(each.found.name for each in others if each.value == first.value),
+        of=_count(workspace, text, name, dataset),
+        other_data=tuple(each.found.name for each in others if _differ(first, each)),
+        pull=_pull(first.found),
+        evaluation=first.evaluation,
+        published=_published(workspace, first, name),
+    )
+
+
+def _ranked(
+    workspace: Workspace,
+    rows: list[tuple[Found, bool]],
+    metric: str,
+    dataset: str | None,
+    least: bool,
+) -> list[_Figure]:
+    """The results of candidates, the best first."""
     figures: dict[tuple[str, Digest | None], _Figure] = {}
     for row, trained in rows:
         if figure := _figure(workspace, row, metric, dataset, trained=trained):
             figures.setdefault((row.name, row.manifest), figure)
-    ranked = sorted(figures.values(), key=lambda figure: figure.value if least else -figure.value)
-    if not ranked:
-        known = sorted({name for row, _ in rows for name in row.metrics if "@" not in name})
-        hint = _hint(known, any_found=bool(rows))
-        raise UnknownName("result", _asked(metric, dataset, text), known[:8], hint)
-    first, others = ranked[0], ranked[1:BESIDE]
-    return Best(
-        found=first.found,
-        metric=metric,
-        value=first.value,
-        ties=tuple(each.found.name for each in others if each.value == first.value),
-        of=_count(workspace, text, metric, dataset),
-        other_data=tuple(each.found.name for each in others if _differ(first, each)),
-        pull=_pull(first.found),
-        evaluation=first.evaluation,
-    )
+    return sorted(figures.values(), key=lambda figure: figure.value if least else -figure.value)
+
+
+def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
+    """Who published a result, as the entry of that name says; empty if a zoo measured it."""
+    known = workspace.registry.entry(figure.found.name.partition(":")[0])
+    metrics = (known.entry.metrics if known else None) or {}
+    if known is None or figure.evaluation or metrics.get(metric) != figure.value:
+        return ""
+    by = str((known.entry.facts or {}).get("results") or f"published by {known.sources[0]}")
+    size = metrics.get(f"{metric}_size")
+    return by if size is None else f"{by}; at {size:.0f} pixels"
 
 
 def _candidates(
@@ -131,7 +163,8 @@ def _figure(
     """The result of a candidate on the data."""
     manifest = _manifest(workspace, row.manifest)
     found = evaluations(workspace.store.disk, row.manifest) if row.manifest else []
-    if trained and (manifest is None or manifest.metrics or not found):
+    measured = found and metric in found[0].metrics
+    if trained and (manifest is None or manifest.metrics or not measured):
         if metric not in row.metrics:
             return None
         known = manifest.provenance if manifest and metric in manifest.metrics else {}

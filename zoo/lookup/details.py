@@ -33,7 +33,9 @@ class CheckpointDetails(Result):
         manifest: Its identity.
         refs: All of its names.
         bytes: Size of its files.
+        params: Number of parameter elements.
         sources: The sources that list it.
+        published: Figures that these publish of it.
         at_remotes: What remotes have under the name.
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
         evaluations: What `zoo evaluate` found here, newest first.
@@ -48,7 +50,9 @@ class CheckpointDetails(Result):
     manifest: Digest
     refs: tuple[str, ...]
     bytes: int
+    params: int | None
     sources: tuple[str, ...]
+    published: Mapping[str, float]
     at_remotes: tuple[AtRemote, ...]
     checkpoint: Manifest
     evaluations: tuple[Evaluated, ...]
@@ -151,12 +155,15 @@ def details(workspace: Workspace, name: str) -> Details:
             return elsewhere
         raise
     manifest = workspace.store.manifest(digest)
+    sources = _sources(workspace, ref, manifest, entry)
     return CheckpointDetails(
         name=str(ref or digest),
         manifest=digest,
         refs=tuple(str(known) for known in workspace.registry.refs_of(digest)),
         bytes=manifest.logical_bytes,
-        sources=_sources(workspace, ref, manifest, entry),
+        params=(workspace.registry.summary(digest) or {}).get("params"),
+        sources=sources,
+        published=(entry.entry.metrics or {}) if entry and sources else {},
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
         evaluations=tuple(evaluations(workspace.store.disk, digest)),

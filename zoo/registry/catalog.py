@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select, update
 
-from zoo.domain.catalog import CatalogEntry, Location
+from zoo.domain.catalog import OPEN, CatalogEntry, Location
 from zoo.registry import index, items, schema, staging
 from zoo.registry.items import CATALOG, ITEM
 from zoo.registry.sql import Columns, among, put
@@ -181,9 +181,11 @@ def _merge(
     old = {row["name"]: row for row in items.read(connection, here)}
     new: dict[str, Columns] = {}
     for each, _ in told:
-        before = new.get(each.name) or old.get(each.name) or BLANK
+        before: Columns = new.get(each.name) or old.get(each.name) or BLANK
         row = {**before, **{key: value for key, value in _facts(each) if value is not None}}
         row["params"] = params.get((row["backbone"], row["architecture"]), row["params"])
+        if source not in OPEN and before["metrics"]:  # those of tables of results stay
+            row["metrics"] = {**before["metrics"], **row["metrics"]}
         new[each.name] = {**row, "text": items.search_text(row)}
     items.add(connection, [row for name, row in new.items() if name not in old])
     moved = [name for name, row in old.items() if new[name] != row]

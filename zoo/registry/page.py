@@ -11,7 +11,7 @@ once more, further, until one has come to its end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -61,6 +61,11 @@ class Page:
     condition: ColumnElement[bool]
     wanted: Wanted = ()
     walk: Walk | None = None
+
+    def only(self, condition: ColumnElement[bool]) -> Page:
+        """Those of its items that fulfil a condition, too."""
+        walk = self.walk and replace(self.walk, condition=and_(self.walk.condition, condition))
+        return replace(self, condition=and_(self.condition, condition), walk=walk)
 
 
 def count(connection: Connection, query: Query, at_most: int | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -108,24 +108,33 @@ class Found(Result):
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
 NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
+PUBLISHED = Sort.parse("-top1")
 
 
 def search(connection: Connection, query: Query) -> list[Found]:
     """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
-    remote, then entries that are not here, by name.
+    remote, then entries that are not here, by name. Where nothing at all is asked, entries with the
+    highest published accuracy come before those without one.
     """
     ids: list[int] = []
     limit = min(query.limit, MOST)
-    for page in _pages(query.sort):
+    for page in _pages(query):
         if len(ids) < limit:
             ids += read(connection, query, page, limit - len(ids))
     return _found(connection, ids)
 
 
-def _pages(sort: Sort | None) -> list[Page]:
+def _pages(query: Query) -> list[Page]:
     """Parts of the list, in order. What lacks the value that is sorted by comes last, as usual."""
-    if sort is None:
-        return [NAMED, LISTED]
+    if query.sort is None:
+        if query.words or query.filters:
+            return [NAMED, LISTED]
+        best, _, listed = _sorted(PUBLISHED)
+        return [NAMED, best.only(ITEM.c.kind == CATALOG), listed]
+    return _sorted(query.sort)
+
+
+def _sorted(sort: Sort) -> list[Page]:
 
     def order(value: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
         return (value.desc(), ITEM.c.id.desc()) if sort.descending else (value, ITEM.c.id)
@@ -138,10 +147,7 @@ def _pages(sort: Sort | None) -> list[Page]:
         rows = measure.join(ITEM, OF_METRIC)
         walk = Walk(rows, order(measure.c.value), measure.c.name == sort.metric)
         first = Page(order(value), value.is_not(None), walk=walk)
-    lacking = (
-        replace(page, condition=and_(page.condition, value.is_(None))) for page in (NAMED, LISTED)
-    )
-    return [first, *lacking]
+    return [first, *(page.only(value.is_(None)) for page in (NAMED, LISTED))]
 
 
 def _found(connection: Connection, ids: list[int]) -> list[Found]:

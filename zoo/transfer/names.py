@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import MissingObject
+from zoo.errors import Conflict, MissingObject
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
-__all__ = ["delete", "entry", "protect", "restore"]
+__all__ = ["delete", "entry", "protect", "rename", "restore"]
 
 
 def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
@@ -79,3 +79,29 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
     done = append_protection(store, ref, on=on)
     workspace.remotes.note(remote, ref, done)
     return done
+
+
+def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
+    """Give ``new`` what ``ref`` points at, then delete ``ref``; whoever is stopped in between has
+    both, and can do it again.
+
+    Raises:
+        UnknownName: No such name.
+        Protected: It may not be deleted. Nothing was changed.
+        Conflict: ``new`` is another checkpoint, or published; or somebody moved either meanwhile.
+    """
+    workspace.names.resolve(str(ref))
+    old = workspace.store.history(ref)[-1]
+    check_movable(ref, old)
+    if ref == new:
+        raise Conflict(f"{ref} is its name already")
+    workspace.names.check_free(new)
+
+    def check(there: RefEntry | None) -> None:
+        if there and not there.deleted and there.manifest != old.manifest:
+            hint = f"choose another name, or delete that one first: zoo delete {new}"
+            raise Conflict(f"{new} is another checkpoint", str(there.manifest), hint=hint)
+
+    entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
+    workspace.delete(ref, of=old)
+    return entry

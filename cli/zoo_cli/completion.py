@@ -1,0 +1,98 @@
+"""Completion in a shell: names of checkpoints, units, heads, remotes and runs. docs/completion.md.
+
+What cannot be known at once is not completed: torch is never imported, and no error is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo import Zoo
+
+__all__ = ["completed"]
+
+Find = Callable[["Zoo", click.Context, str], Iterable[str]]
+MOST = 200
+"""Names that are shown at most."""
+
+
+class _Completed(click.types.StringParamType):
+    """Text, one of the words that ``find`` knows of the zoo to work in, or another."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Those words that begin with what is typed."""
+        import zoo
+
+        try:
+            with zoo.open(ctx.meta.get("home")) as opened:
+                words = sorted({*self._find(opened, ctx, incomplete)})
+        except (ZooError, OSError):
+            return []
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _names(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
+    return (found.name for found in zoo.search(name=f"{incomplete}*", limit=MOST))
+
+
+def _units(zoo: Zoo, ctx: click.Context, _: str) -> Iterable[str]:
+    # Behind an option without its value, click leaves what came before as it is.
+    name = ctx.params.get("base") or ctx.params.get("name") or next(iter(ctx.args), None)
+    return (*DEPTHS.get(str(ctx.info_name), ()), *(zoo.units(name) if name else ()))
+
+
+def _heads(_: Zoo, _ctx: click.Context, _incomplete: str) -> Iterable[str]:
+    return entry_points(group="zoo.heads").names
+
+
+def _remotes(zoo: Zoo, _: click.Context, _incomplete: str) -> Iterable[str]:
+    return zoo.remotes()
+
+
+def _runs(zoo: Zoo, _: click.Context, _incomplete: str) -> Iterable[str]:
+    return ("last", *(run.id for run in zoo.runs()))
+
+
+DEPTHS = {"finetune": ("all", "auto", "none")}
+"""What else --freeze and --at take."""
+FINDS: dict[str, Find] = {
+    **dict.fromkeys(("name", "names", "base", "a", "b", "against", "parent"), _names),
+    **dict.fromkeys(("freeze", "at", "truncate", "without"), _units),
+    **dict.fromkeys(("remote", "remotes", "to"), _remotes),
+    **dict.fromkeys(("resume", "run", "ids"), _runs),
+    "head": _heads,
+}
+"""What a parameter of a command is, by its name."""
+OTHERS: dict[tuple[str, str], Find | None] = {
+    ("add", "name"): None,
+    ("import", "name"): None,
+    ("remove", "name"): _remotes,
+    ("trust", "name"): None,
+    ("verify", "source"): _remotes,
+}
+"""The same for those that are something else in one command."""
+
+
+def completed(command: click.Command) -> None:
+    """Let the shell complete what the command takes."""
+    for param in command.params:
+        name = str(param.name)
+        find = OTHERS.get((str(command.name), name), FINDS.get(name))
+        if find and isinstance(param.type, click.types.StringParamType):
+            param.type = _Completed(find)

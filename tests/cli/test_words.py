@@ -1,0 +1,212 @@
+"""Words that people try, help that is whole, and completion in a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+from fakes.prepared import BASE, TUNED, Run
+
+from zoo.domain.recipe import Recipe
+from zoo.workspace import Workspace
+from zoo_cli.main import ALIASES, cli
+
+NARROW = 80
+"""Columns of a terminal."""
+
+
+# Other names
+
+
+@pytest.mark.parametrize(("word", "ours"), sorted(ALIASES.items()))
+def test_words_that_people_try_are_names_of_commands(run: Run, word: str, ours: str) -> None:
+    assert run(word, "--help").out == run(ours, "--help").out
+    assert f"Usage: zoo {ours}" in run(word, "--help").out
+    assert f"\n  {word} " not in run("--help").out
+
+
+def test_help_is_a_word(run: Run) -> None:
+    assert run("help").out == run("--help").out
+    assert run("help", "tag").out == run("tag", "--help").out
+    assert "Usage: zoo remote add" in run("help", "remote", "add").out
+
+
+def test_near_words_are_suggested(run: Run) -> None:
+    assert "Did you mean 'search'?" in run("serach").err
+    assert "zoo mv" in run("rename", TUNED, "team/new").err
+
+
+def test_ls_is_what_is_here_and_the_newest_is_first(run: Run) -> None:
+    done = run("ls")
+    assert [line.split()[0] for line in done.out.splitlines()] == ["NAME", TUNED, BASE]
+    assert "UPDATED" in done.out
+    assert done.err == ""
+    assert [row["name"] for row in run("list", "owner:team", "--json").json] == [TUNED]
+    assert len(run("ls", "head:cosine").out.splitlines()) == 1
+
+
+def test_ls_of_an_empty_zoo_says_how_to_fill_it(bare: Run) -> None:
+    bare("init")
+    assert "zoo pull NAME" in bare("ls").err
+
+
+# Renaming
+
+
+def test_a_name_is_changed(run: Run) -> None:
+    before = run("show", TUNED, "--json").json["manifest"]
+    done = run("mv", TUNED, "team/stamps", "--json").json
+    assert (done["ref"], done["manifest"]) == ("team/stamps", before)
+    assert run("show", "team/stamps", "--json").json["refs"] == ["team/stamps"]
+    assert run("show", TUNED).code == 1
+    assert run("delete", "--restore", TUNED).code == 0, "its history is there"
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        ("team/other", "is another checkpoint"),
+        (TUNED, "is its name already"),
+        ("timm/resnet50.a1_in1k", "published checkpoint"),
+        ("stamps", "is not a reference"),
+    ],
+)
+def test_a_name_that_is_not_free(run: Run, new: str, says: str) -> None:
+    run("tag", BASE, "team/other")
+    before = [run("log", name, "--json").json["history"] for name in (TUNED, "team/other")]
+    refused = run("mv", TUNED, new)
+    assert (refused.code, refused.out, says in refused.err) == (1, "", True)
+    assert [run("log", name, "--json").json["history"] for name in (TUNED, "team/other")] == before
+
+
+def test_a_protected_name_stays(run: Run) -> None:
+    run("protect", TUNED)
+    refused = run("mv", TUNED, "team/stamps")
+    assert (refused.code, f"zoo protect --off {TUNED}" in refused.err) == (1, True)
+    assert run("show", "team/stamps").code == 1
+
+
+def test_a_rename_that_is_stopped_leaves_both_and_can_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "delete", stop)
+        assert run("mv", TUNED, "team/stamps").code == 130
+    both = run("show", TUNED, "--json").json["refs"]
+    assert both == [TUNED, "team/stamps"]
+    assert run("mv", TUNED, "team/stamps").code == 0
+    assert run("show", "team/stamps", "--json").json["refs"] == ["team/stamps"]
+
+
+# Help
+
+
+def summaries() -> list[tuple[click.Group, str]]:
+    groups = [cli, *(each for each in cli.commands.values() if isinstance(each, click.Group))]
+    return [(group, name) for group in groups for name in group.commands]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), summaries(), ids=lambda value: getattr(value, "name", value)
+)
+def test_a_summary_is_one_whole_line(group: click.Group, name: str) -> None:
+    column = max(map(len, group.commands))
+    room = NARROW - 2 - column - 6  # as click reckons it
+    summary = group.commands[name].get_short_help_str(room)
+    assert summary == group.commands[name].get_short_help_str(1000)
+    assert summary.endswith(".")
+
+
+def test_finetune_shows_what_most_people_need_first(run: Run) -> None:
+    few, whole = run("finetune", "--help").out, run("finetune", "--help-all").out
+    shown = [line.split()[0] for line in few.splitlines() if line.startswith("  -")]
+    assert shown[-2:] == ["--help-all", "-h,"]
+    assert len(shown) == 12 + 2
+    assert shown[0] == "--data"
+    assert "--mixup" not in few
+    assert {"--mixup", "--home", *shown[:-2]} <= set(whole.split())
+
+
+def test_each_default_is_shown() -> None:
+    program = click.Context(cli, **cli.context_settings)
+    for name, command in cli.commands.items():
+        context = click.Context(command, program, name)
+        for param in command.params:
+            record = param.get_help_record(context)
+            valued = isinstance(param, click.Option) and not param.is_flag
+            if record and valued and isinstance(param.default, str | int | float):
+                assert "default" in record[1], f"{name} {param.opts}"
+    finetune = click.Context(cli.commands["finetune"], program)
+    texts = {
+        param.name: (param.get_help_record(finetune) or ("", ""))[1]
+        for param in finetune.command.params
+    }
+    for field in fields(Recipe):
+        if field.default not in (None, "", (), MISSING):
+            assert "[default: " in texts[field.name], field.name
+    assert texts["mixup"].endswith("[default: 0.0]")
+    assert texts["compile"].endswith("[default: no-compile]")
+
+
+# Completion
+
+
+def complete(line: str) -> list[str]:
+    """What a shell is offered for the last word of a line."""
+    *words, last = line.split(" ")[1:]
+    shell = ShellComplete(cli, {}, "zoo", "_ZOO_COMPLETE")
+    return [item.value for item in shell.get_completions(words, last)]
+
+
+def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -> None:
+    run("remote", "add", "lab", tmp_path / "lab")
+    assert complete("zoo show team/d") == [TUNED]
+    assert BASE in complete("zoo finetune timm/tf_efficientnet_l")
+    assert complete("zoo rm te") == [TUNED]
+    assert complete(f"zoo finetune {BASE} --freeze blocks.4") == [
+        "blocks.4", "blocks.4.0", "blocks.4.1", "blocks.4.2",
+    ]  # fmt: skip
+    assert complete(f"zoo finetune {BASE} --freeze a") == ["all", "auto"]
+    assert complete(f"zoo features {TUNED} x --at conv_") == ["conv_head", "conv_stem"]
+    assert complete("zoo finetune --head ") == ["cosine", "linear", "mlp"]
+    assert complete(f"zoo push {TUNED} --to l") == ["lab"]
+    assert complete("zoo remote remove ") == ["lab"]
+    assert complete("zoo finetune --resume la") == ["last"]
+    assert complete("zoo finetune --strategy pr") == ["probe"]
+    assert complete("zoo trust te") == []
+
+
+def test_nothing_is_completed_where_there_is_no_zoo(bare: Run) -> None:
+    assert complete("zoo show t") == []
+
+
+def test_a_shell_asks_the_program(console: Run, home: Path) -> None:
+    asked = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo show team/", "COMP_CWORD": "2"}
+    done = console(cwd=home, env={**os.environ, **asked})
+    assert (done.code, done.out, done.err) == (0, f"plain,{TUNED}\n", "")
+    source = console(cwd=home, env={**os.environ, "_ZOO_COMPLETE": "zsh_source"})
+    assert "#compdef zoo" in source.out
+
+
+# What is shown first
+
+
+def test_show_begins_with_what_matters(run: Run) -> None:
+    def first(*arguments: str) -> list[str]:
+        return [line.partition(":")[0] for line in run("show", *arguments).out.splitlines()]
+
+    assert first(TUNED)[:3] == ["name", "metrics.accuracy", "params"]
+    assert first(BASE)[:2] == ["name", "published.top1"]
+    assert first("timm/resnet50.a1_in1k")[:2] == ["name", "metrics.top1"]
+    assert re.search(r"0\.\d+ \(0\.\d+ to 0\.\d+\)", run("show", TUNED).out.splitlines()[1])
+    assert first(TUNED, "--all")[:2] == ["name", "metrics.accuracy"]
+    assert run("show", TUNED, "--json").json["params"] == 3_383_818
