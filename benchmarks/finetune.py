@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 import zoo
-from zoo.domain.progress import Task
+from zoo.domain.progress import Progress, Task
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
@@ -84,7 +84,7 @@ class Parts:
         return made
 
 
-class Clock:
+class Clock(Progress):
     """A progress that adds up the seconds of training, and of filling the cache."""
 
     def __init__(self) -> None:

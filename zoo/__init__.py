@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.domain.digest import Digest
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.manifest import Manifest
+    from zoo.domain.progress import Progress
     from zoo.domain.recipe import Recipe
     from zoo.domain.reference import Reference
     from zoo.errors import ZooError
@@ -35,6 +36,7 @@ __all__ = [
     "Digest",
     "Hierarchy",
     "Manifest",
+    "Progress",
     "Recipe",
     "Reference",
     "Zoo",
@@ -48,6 +50,7 @@ _HOMES = {
     "Digest": "zoo.domain.digest",
     "Hierarchy": "zoo.domain.hierarchy",
     "Manifest": "zoo.domain.manifest",
+    "Progress": "zoo.domain.progress",
     "Recipe": "zoo.domain.recipe",
     "Reference": "zoo.domain.reference",
     "Zoo": "zoo.facade",

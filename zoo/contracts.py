@@ -285,6 +285,28 @@ class Head(Protocol):
         """Figures for a whole split, ``accuracy`` (0..1) among them for classes and labels."""
 
 
+class Tracker(Protocol):
+    """Where the figures of a run go beside its folder. Only the main process calls it, in this
+    order. Whatever a method raises is reported, the tracker is left out, and the run goes on.
+    """
+
+    def start(self, run: Mapping[str, Any], step: int) -> None:
+        """A run begins, or goes on after so many steps. ``run`` is what ``zoo runs --json`` prints:
+        ``id``, ``base``, ``save``, ``recipe``, ``device``, ``folder``, ….
+        """
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures after so many steps: ``step/loss``, ``epoch/accuracy``, ``test/accuracy``, …."""
+
+    def picture(self, name: str, file: Path) -> None:
+        """A picture in the run's folder, PNG: ``samples``, ``curves``, ``confusion``."""
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """The run ended: ``status`` is done, interrupted or failed; ``metrics``, ``warning`` and
+        ``manifest`` are there when it is done, and ``error`` when it failed.
+        """
+
+
 @runtime_checkable
 class Backend(Protocol):
     """Bytes under keys: all that a remote plugin has to write. The one `zoo.store.Store` above it

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
-from zoo.domain.progress import Progress, silent
+from zoo.domain.progress import Progress, spoken
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
+    from zoo.finetune.plan import FinetunePlan
+    from zoo.finetune.results.trackers import Log
     from zoo.finetune.seeds import Seeds
     from zoo.indexed import Reindexed
     from zoo.lookup.architectures import Architectures
@@ -67,12 +69,13 @@ class Zoo:
 
     Args:
         workspace: The folder, its store and its registry.
-        progress: Called with how far long work is.
+        progress: Who learns how far long work is: lines on stderr, on a terminal bars, too; False:
+            nobody; or a `zoo.Progress` of yours.
     """
 
-    def __init__(self, workspace: Workspace, *, progress: Progress = silent) -> None:
+    def __init__(self, workspace: Workspace, *, progress: Progress | bool = True) -> None:
         self.workspace = workspace
-        self.progress = progress
+        self.progress = spoken(progress)
 
     def __repr__(self) -> str:
         return f"<Zoo in {self.root}>"
@@ -80,7 +83,7 @@ class Zoo:
     # Open one.
 
     @classmethod
-    def open(cls, home: Path | str | None = None, *, progress: Progress = silent) -> Self:
+    def open(cls, home: Path | str | None = None, *, progress: Progress | bool = True) -> Self:
         """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
 
         Raises:
@@ -89,12 +92,14 @@ class Zoo:
         return cls(Workspace.find(Path(home) if home else None), progress=progress)
 
     @classmethod
-    def init(cls, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+    def init(cls, home: Path | str = ".", *, progress: Progress | bool = True) -> Self:
         """Make a zoo in the folder ``home``; one that is there is kept as it is."""
         return cls(Workspace.create(Path(home).resolve()), progress=progress)
 
     @classmethod
-    def clone(cls, remote: str, home: Path | str = ".", *, progress: Progress = silent) -> Self:
+    def clone(
+        cls, remote: str, home: Path | str = ".", *, progress: Progress | bool = True
+    ) -> Self:
         """Make a zoo in the folder ``home`` that knows ``remote`` as ``origin``; `fetch` that.
 
         Raises:
@@ -830,6 +835,7 @@ class Zoo:
         *,
         device: str = "auto",
         save_every: int = 0,
+        log: Log = (),
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -840,6 +846,8 @@ class Zoo:
             save: Name of the result.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
+            log: Trackers beside TensorBoard: ``"wandb"``, ``"mlflow"``, ``"aim"``, a plugin's name,
+                a `zoo.contracts.Tracker` of yours, or several in a list.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -847,10 +855,17 @@ class Zoo:
         """
         freeze = str(options.get("freeze", "none"))  # a count may be given as a number
         recipe = Recipe.from_json({"data": str(data), **options, "freeze": freeze})
-        return self.run_recipe(recipe, base, save, device=device, save_every=save_every)
+        return self.run_recipe(recipe, base, save, device=device, save_every=save_every, log=log)
 
     def run_recipe(
-        self, recipe: Recipe, base: str, save: str, *, device: str = "auto", save_every: int = 0
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str,
+        *,
+        device: str = "auto",
+        save_every: int = 0,
+        log: Log = (),
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
         from zoo.finetune.run import finetune
@@ -858,7 +873,7 @@ class Zoo:
         with self._runs_shared():
             return finetune(
                 self.workspace, base, recipe, Reference.parse(save), device=device,
-                save_every=save_every, progress=self.progress,
+                save_every=save_every, log=log, progress=self.progress,
             )  # fmt: skip
 
     def run_seeds(
@@ -870,6 +885,7 @@ class Zoo:
         seeds: int = 5,
         device: str = "auto",
         save_every: int = 0,
+        log: Log = (),
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -881,11 +897,20 @@ class Zoo:
         with self._runs_shared():
             return finetune_seeds(
                 self.workspace, base, recipe, Reference.parse(save), seeds=seeds, device=device,
-                save_every=save_every, progress=self.progress,
+                save_every=save_every, log=log, progress=self.progress,
             )  # fmt: skip
 
+    def plan_finetune(self, recipe: Recipe, base: str, *, device: str = "auto") -> FinetunePlan:
+        """What `run_recipe` would do and how long that may take; nothing is written.
+
+        Raises as `finetune` does before anything is trained.
+        """
+        from zoo.finetune.plan import plan_finetune
+
+        return plan_finetune(self.workspace, base, recipe, device=device, progress=self.progress)
+
     def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
-        """Try learning rates for ``recipe`` on ``base``; nothing is kept.
+        """Try learning rates for ``recipe`` on ``base``; only a table and a picture are kept.
 
         Raises:
             InvalidOption: The recipe trains nothing; else as `finetune`.
@@ -897,7 +922,9 @@ class Zoo:
                 self.workspace, base, recipe, folder, device=device, progress=self.progress
             )
 
-    def resume(self, run: str, *, device: str | None = None, save_every: int = 0) -> Finetuned:
+    def resume(
+        self, run: str, *, device: str | None = None, save_every: int = 0, log: Log = ()
+    ) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits.
@@ -911,11 +938,18 @@ class Zoo:
 
         with self._runs_shared():
             return resume(
-                self.workspace, run, device=device, save_every=save_every, progress=self.progress
-            )
+                self.workspace, run, device=device, save_every=save_every, log=log,
+                progress=self.progress,
+            )  # fmt: skip
 
     def rerun(
-        self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
+        self,
+        name: str,
+        save: str,
+        *,
+        data: Path | str | None = None,
+        device: str = "auto",
+        log: Log = (),
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
@@ -929,7 +963,7 @@ class Zoo:
         with self._runs_shared():
             return rerun(
                 self.workspace, name, Reference.parse(save), data=str(data) if data else None,
-                device=device, progress=self.progress,
+                device=device, log=log, progress=self.progress,
             )  # fmt: skip
 
     def runs(self) -> list[Run]:

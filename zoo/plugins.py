@@ -12,7 +12,7 @@ from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.contracts import Backbone, Backend, Catalog, Head, Known
+from zoo.contracts import Backbone, Backend, Catalog, Head, Known, Tracker
 from zoo.domain.hierarchy import TRACE_VERSION
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
@@ -33,6 +33,7 @@ __all__ = [
     "names",
     "origin",
     "remote",
+    "tracker",
 ]
 
 CONTRACTS: dict[str, type] = {
@@ -40,6 +41,7 @@ CONTRACTS: dict[str, type] = {
     "zoo.sources": Catalog,
     "zoo.heads": Head,
     "zoo.remotes": Backend,
+    "zoo.trackers": Tracker,
 }
 
 
@@ -110,6 +112,11 @@ def head(name: str) -> Head:
 def remote(name: str) -> type[Backend]:
     """The remote plugin ``name``. Raises as `load` does."""
     return cast("type[Backend]", load("zoo.remotes", name))
+
+
+def tracker(name: str) -> Tracker:
+    """A new one of the tracker plugin ``name``. Raises as `load` does."""
+    return cast(Tracker, _instance("zoo.trackers", name))
 
 
 def names(group: str) -> tuple[str, ...]:

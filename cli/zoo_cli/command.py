@@ -28,6 +28,7 @@ __all__ = [
     "flag",
     "group",
     "open_zoo",
+    "quiet_option",
 ]
 
 
@@ -54,6 +55,7 @@ device_option = click.option(
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
 )
+quiet_option = flag("--quiet", help="Do not say how far it is.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 WHOLE = "help_all"
 """Whether help shows all options, in the ``meta`` of a context."""
@@ -150,14 +152,13 @@ def group(function: Callable[..., None]) -> click.Group:
     return done
 
 
-def open_zoo() -> Zoo:
-    """The zoo to work in, closed with the command."""
+def open_zoo(*, quiet: bool = False) -> Zoo:
+    """The zoo to work in, closed with the command; ``quiet``: nobody learns how far it is."""
     _load()
     import zoo
-    from zoo_cli.output import terminal_progress
 
     context = click.get_current_context()
-    opened = zoo.open(context.meta.get("home"), progress=terminal_progress)
+    opened = zoo.open(context.meta.get("home"), progress=not quiet)
     context.call_on_close(opened.close)
     return opened
 

@@ -1,4 +1,4 @@
-"""Printing: data to stdout, the rest to stderr; progress on a terminal only."""
+"""Printing: data to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
@@ -16,16 +16,12 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
-from zoo import config
+from zoo.domain.progress import clean
 from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
     from zoo.domain.digest import Digest
-    from zoo.domain.progress import Task as Shown
 
 __all__ = [
     "brief",
@@ -43,7 +39,6 @@ __all__ = [
     "side_by_side",
     "size",
     "table",
-    "terminal_progress",
     "warnings_noted",
 ]
 
@@ -120,13 +115,6 @@ class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             note(record.getMessage())
-
-
-def clean(value: object) -> str:
-    """Text for a terminal: control characters, which may come from anybody's names, are shown
-    as ``?``.
-    """
-    return "".join(char if char.isprintable() else "?" for char in str(value))
 
 
 def scored(task: Task, metrics: Mapping[str, float]) -> str:
@@ -287,56 +275,3 @@ class _Pipe:
 def on_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is open (a closed one is None) and a terminal."""
     return stream is not None and stream.isatty()
-
-
-@contextmanager
-def terminal_progress(label: str, total: float | None, unit: str = "") -> Iterator[Shown]:
-    """A progress bar on stderr, if that is a terminal (`zoo.domain.progress.Progress`).
-
-    Of several processes the first one shows it.
-    """
-    if config.rank() or not on_terminal(sys.stderr):
-        from zoo.domain.progress import silent
-
-        with silent(label, total, unit) as task:
-            yield task
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.table import Column
-
-    def whole(least: int) -> Column:
-        """A column that stays readable where the line is too long for the terminal."""
-        return Column(no_wrap=True, min_width=least)
-
-    done = MofNCompleteColumn(table_column=whole(len(f"{total or 0:.0f}") * 2 + 1))
-    amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "B" else [done]
-    columns = [
-        TextColumn("{task.description}", table_column=whole(len(label))),
-        BarColumn(None, table_column=Column(ratio=1, max_width=40)),
-        *amounts,
-        TimeRemainingColumn(table_column=whole(len("0:00:00"))),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
-    ]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar, bar.add_task(label, total=total, note=""))
-
-
-class _Bar:
-    def __init__(self, bar: RichProgress, task: TaskID) -> None:
-        self.bar, self.task = bar, task
-
-    def advance(self, amount: float = 1, note: str = "") -> None:
-        """Report ``amount`` more done; a note replaces the one shown."""
-        if note:
-            self.bar.update(self.task, advance=amount, note=note)
-        else:
-            self.bar.update(self.task, advance=amount)

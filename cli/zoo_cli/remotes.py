@@ -114,10 +114,9 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
       zoo clone s3://lab/zoo flowers
     """
     import zoo
-    from zoo_cli.output import terminal_progress
 
     named = click.get_current_context().meta.get("home")
-    with zoo.clone(remote, folder or named or Path(), progress=terminal_progress) as opened:
+    with zoo.clone(remote, folder or named or Path()) as opened:
         fetched = opened.fetch("origin")
         if not as_json:
             click.echo(f"created a zoo in {opened.root}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,23 +11,34 @@ from click.core import ParameterSource
 
 from zoo import config
 from zoo.domain.task import SCORE
-from zoo_cli.command import command, device_option, flag, open_zoo
+from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, print_json, result, scored, table
+from zoo_cli.output import clean, count, note, print_json, result, scored, size, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
     from zoo.finetune.loop.find_lr import LRCurve
+    from zoo.finetune.plan import FinetunePlan, PlannedPhase
     from zoo.finetune.run import Finetuned
     from zoo.finetune.seeds import Seeds
 
 __all__ = ["finetune", "rerun"]
+
+SHOWN = 20
+"""Classes whose images a plan counts one by one."""
 
 launch_option = click.option(
     "--launch",
     metavar="CONFIG",
     help="Run in the processes that accelerate's config file CONFIG describes, or in this many on "
     "this machine (2).",
+)
+log_option = click.option(
+    "--log",
+    multiple=True,
+    metavar="TRACKER",
+    help="Send the curves to wandb, mlflow, aim or a tracker of a plugin, too; repeat it for "
+    "several. TensorBoard is used where it is installed.",
 )
 
 
@@ -62,7 +74,13 @@ FIRST = (
     help="Run so many seeds, from --seed on, one after another: each is saved under a tag "
     "(NAME:seed-3), NAME is the best on its validation images.",
 )
+@flag(
+    "--dry-run",
+    help="Do not train: say what was found, what is frozen and cached, and the seconds expected.",
+)
 @launch_option
+@log_option
+@quiet_option
 def finetune(
     base: str | None,
     save: str | None,
@@ -71,8 +89,11 @@ def finetune(
     save_every: int,
     resume: str | None,
     find_lr: bool,
+    dry_run: bool,
     launch: str | None,
     seeds: int | None,
+    log: tuple[str, ...],
+    quiet: bool,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -90,21 +111,22 @@ def finetune(
       zoo finetune timm/tf_efficientnet_lite0.in1k --data flowers/ --freeze blocks.4 \\
           --save team/flowers
       zoo finetune team/base --data flowers/ --strategy probe --at auto --save team/probe
+      zoo finetune team/base --data flowers/ --dry-run
       zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune --resume last
     """
     if launch is not None:
         launch_processes(launch, device)
-    zoo = open_zoo()
+    zoo = open_zoo(quiet=quiet)
     if resume is not None:
-        changed = (base, save, file, find_lr or None, seeds, *options.values())
+        changed = (base, save, file, find_lr or None, dry_run or None, seeds, *options.values())
         if any(value not in (None, ()) for value in changed):
             raise click.UsageError(
-                "--resume takes the options of the run: only --device, --save-every and --launch "
-                "can be changed."
+                "--resume takes the options of the run: only --device, --save-every, --log, "
+                "--quiet and --launch can be changed."
             )
-        done = zoo.resume(resume, device=_given("device"), save_every=save_every)
+        done = zoo.resume(resume, device=_given("device"), save_every=save_every, log=log)
     else:
         if base is None:
             raise click.UsageError("Missing argument 'BASE'.")
@@ -112,15 +134,18 @@ def finetune(
         if find_lr:
             _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
             return
+        if dry_run:
+            _print_plan(zoo.plan_finetune(recipe, base, device=device), as_json)
+            return
         if save is None:
             raise click.UsageError("Missing option '--save'.")
         if seeds is not None:
             found = zoo.run_seeds(
-                recipe, base, save, seeds=seeds, device=device, save_every=save_every
+                recipe, base, save, seeds=seeds, device=device, save_every=save_every, log=log
             )
             _print_seeds(found, as_json)
             return
-        done = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
+        done = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every, log=log)
     _print(done, as_json)
 
 
@@ -132,8 +157,17 @@ def finetune(
 )
 @device_option
 @launch_option
+@log_option
+@quiet_option
 def rerun(
-    name: str, save: str, data: str | None, device: str, launch: str | None, as_json: bool
+    name: str,
+    save: str,
+    data: str | None,
+    device: str,
+    launch: str | None,
+    log: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Fine-tune again as NAME was: same base, images and recipe.
 
@@ -146,8 +180,8 @@ def rerun(
     """
     if launch is not None:
         launch_processes(launch, device)
-    zoo = open_zoo()
-    done = zoo.rerun(name, save, data=data, device=device)
+    zoo = open_zoo(quiet=quiet)
+    done = zoo.rerun(name, save, data=data, device=device, log=log)
     _print(done, as_json)
 
 
@@ -169,6 +203,46 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
     table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
     option = f"--phases {found.phase}@" if found.phase else "--lr "
     click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
+    if found.folder:
+        note(f"all of it: {found.folder / 'rates.csv'}, {found.folder / 'rates.png'}")
+
+
+def _print_plan(plan: FinetunePlan, as_json: bool) -> None:
+    if config.rank():
+        return
+    if as_json:
+        print_json(plan.to_json())
+        return
+    split, seconds = plan.split, plan.seconds
+    images = sum(split.values())
+    kind = "columns" if plan.task == "regression" else "classes"
+    rows = [("images", f"{images:,} in {len(plan.classes)} {kind}, {len(plan.skipped)} left out")]
+    rows += [("", f"{key}: {reason}") for key, reason in plan.skipped]
+    rows += [("", text) for text in plan.remarks]
+    rows.append(("split", ", ".join(f"{count:,} {part}" for part, count in split.items())))
+    if len(plan.classes) <= SHOWN and plan.task != "regression":
+        rows.append(("classes", ", ".join(f"{name} {n}" for name, n in plan.classes.items())))
+    rows.append(("strategy", f"{plan.strategy}, on {plan.device}"))
+    for phase in plan.phases:
+        rows += _planned(phase, plan.units)
+    told = ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())
+    rows.append(("seconds", f"about {sum(seconds.values()):.0f}, by a few batches: {told}"))
+    rows += [("", f"not in it: {part}") for part in plan.unknown]
+    for name, text in rows:
+        click.echo(f"{name:8}  {clean(text)}")
+    click.echo("nothing was written")
+
+
+def _planned(phase: PlannedPhase, units: int) -> Iterator[tuple[str, str]]:
+    trained = f"{count(phase.trained_parameters)} parameters trained, from {phase.boundary} on"
+    yield "frozen", f"{phase.frozen_units} of {units} units; {trained}"
+    if phase.cached_at:
+        there = "there already" if phase.cache_there else "computed once"
+        yield "cached", f"what enters {phase.cached_at}, {size(phase.cache_bytes)}, {there}"
+    elif phase.uncached:
+        yield "cached", f"nothing: {phase.uncached}"
+    if phase.epochs:
+        yield "training", f"{phase.epochs} epochs of {phase.steps:,} steps"
 
 
 def _print_seeds(found: Seeds, as_json: bool) -> None:

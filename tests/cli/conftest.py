@@ -90,7 +90,7 @@ def prepare(digits: Path, folder: Path) -> None:
                 ("index", "timm"),
                 ("pull", BASE),
                 ("finetune", BASE, "--data", digits, "--save", TUNED, "--freeze", "blocks.4",
-                 "--image-size", 32, "--epochs", 1),
+                 "--image-size", 32, "--epochs", 1, "--quiet"),
             )
         ]  # fmt: skip
     assert [(ran.code, ran.err) for ran in done] == [(0, "")] * 4

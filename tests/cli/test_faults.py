@@ -106,7 +106,7 @@ def test_an_interrupt(
             if not name.startswith("runs/")
         }
 
-    tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1)
+    tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1, "--quiet")
     before = stored()
     with monkeypatch.context() as patch:
         patch.setattr("zoo.finetune.loop.train.learn", interrupt)
@@ -118,6 +118,12 @@ def test_an_interrupt(
     assert stored() == before
     assert kept.split()[-1] in python
     assert small(*kept.split()[6:]).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.loop.train.learn", interrupt)
+        done = small(*tune, "--strategy", "partial")
+    kept = done.err.splitlines()[-2].strip()
+    assert kept.startswith("nothing is kept yet, begin anew: zoo finetune --resume ")
+    assert small(*kept.split()[7:]).code == 0
 
 
 def limit_files() -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 import zoo
+from zoo.domain import progress
 from zoo.domain.catalog import CatalogEntry
-from zoo_cli.output import table, terminal_progress
+from zoo.domain.progress import Console
+from zoo_cli.output import table
 
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
 Run = Callable[..., Any]
@@ -140,16 +142,37 @@ def test_values_are_never_cut(
 def test_a_long_note_leaves_the_numbers_of_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    with terminal_progress("training", 250) as shown:
+    with (console := Console())("training", 250) as shown:
+        console.say("epoch 4\x1b[2J  loss 0.1")
         shown.advance(113, note="epoch 5, loss 0.000, rate 3.4e-05, 12 images/s, accuracy 0.9876")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err)  # without colors
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", plain).splitlines()
     last = next(line for line in reversed(lines) if "113/250" in line)
     assert last.startswith("training")
     assert "113/250 -:--:-- epoch 5" in last
+    assert "epoch 4?[2J  loss 0.1\n" in plain  # stays above the bar
+
+
+def test_work_without_a_terminal_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with (console := Console())("pulling", 4e9, "B") as shown:
+        for _ in range(3):
+            now[0] += 50
+            shown.advance(1e9)
+        console.say("half")
+        now[0] += 50
+        shown.advance(1e9, note="soon")
+    assert capsys.readouterr().err == "pulling: 2,000 of 4,000 MB\nhalf\n"
+    zoo.Zoo(None, progress=False).progress.say("nothing")
+    monkeypatch.setenv("RANK", "1")
+    console.say("nor the others")
+    assert capsys.readouterr().err == ""
 
 
 def test_hostile_text_is_shown_harmlessly(run: Run, home: Path) -> None:

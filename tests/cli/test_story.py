@@ -38,7 +38,8 @@ def test_on_the_command_line(console: Run, digits: Path, tmp_path: Path) -> None
     units = zoo_in(mine, "tree", BASE)["units"]
     assert "blocks.4" in [unit["stage"] for unit in units]
     tuned = zoo_in(mine, "finetune", BASE, "--data", digits, "--freeze", "blocks.4", "--head",
-                   "linear", "--image-size", 32, "--epochs", 1, "--save", TUNED)  # fmt: skip
+                   "linear", "--image-size", 32, "--epochs", 1, "--save", TUNED,
+                   "--quiet")  # fmt: skip
     assert tuned["parent"] == pulled["manifest"]
     assert 0 <= tuned["metrics"]["accuracy"] <= 1
     steps = zoo_in(mine, "log", TUNED)["ancestors"]

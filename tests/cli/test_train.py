@@ -46,6 +46,90 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path) -> None:
     assert "is not TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
 
 
+LINE = (
+    r"epoch {0}/2  loss [\d.e+-]+  accuracy [01]\.\d{{4}}  rate [\d.e-]+  [\d,]+ images/s  {1}"
+    r"\d+\.\d GB memory"
+)
+
+
+def test_a_run_speaks(small: Run, recipe: Path) -> None:
+    """Where it is, and a line for each epoch, all on stderr: stdout is for data."""
+    done = small("finetune", NET, "--recipe", recipe, "--strategy", "lp-ft", "--save", "team/a",
+                 "--json")  # fmt: skip
+    folder = max(Path("runs").iterdir()).resolve()
+    begun, outline, probe, *epochs = done.err.splitlines()
+    assert begun == f"run {done.json['run']} in {folder}"
+    assert re.fullmatch(
+        r"\d+ training, \d+ validation and \d+ test images; (\d+) of \1 units frozen; lp-ft on cpu",
+        outline,
+    )
+    assert re.fullmatch(r"probe  accuracy [01]\.\d{4}", probe)
+    assert re.fullmatch(LINE.format(1, r"0:00:\d\d left  "), epochs[0])
+    assert re.fullmatch(LINE.format(2, ""), epochs[1])
+    assert len(epochs) == 2
+    assert small("rerun", "team/a", "--save", "team/b", "--quiet").err == ""
+    noted = small("runs", "show", "last", "--json").json["lines"]
+    steps = [line["steps"] for line in noted if line["kind"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_dry_run_says_what_would_be_done(small: Run, few: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(few, tmp_path / "few")
+    (data / "1" / "broken.png").write_bytes(b"no image")
+    line = ("finetune", NET, "--data", data, "--image-size", 32, "--freeze", "layer2",
+            "--batch-size", 8, "--epochs", 3, "--skip-bad")  # fmt: skip
+    before = sorted(map(str, Path.cwd().rglob("*")))
+    plan = small(*line, "--dry-run", "--json").json
+    said = small(*line, "--dry-run").out
+    assert sorted(map(str, Path.cwd().rglob("*"))) == before
+    done = small(*line, "--save", "team/a", "--json")
+    assert done.code == 0, done.err
+    noted = small("runs", "show", "last", "--json").json["lines"]
+    (phase,) = plan["phases"]
+    assert phase["epochs"] * phase["steps"] == max(one["steps"] for one in noted)
+    assert phase["frozen_units"] == done.json["freeze"]["frozen_units"]
+    assert phase["boundary"] == done.json["freeze"]["boundary"]
+    assert plan["split"]["test"] == done.json["metrics"]["test_images"]
+    assert plan["classes"] == {"1": 12, "2": 12, "3": 12}
+    assert [path.rpartition("/")[2] for path, _ in plan["skipped"]] == ["broken.png"]
+    assert set(plan["seconds"]) == {
+        "checking the images", "running what is frozen", "fitting the probe", "training",
+        "validation", "testing",
+    }  # fmt: skip
+    assert all(seconds >= 0 for seconds in plan["seconds"].values())
+    (size,) = {sum(file.stat().st_size for file in home.glob("*.bin"))
+               for home in Path("cache/crossings").iterdir()}  # fmt: skip
+    assert (phase["cache_bytes"], phase["cache_there"]) == (size, False)
+    assert small(*line, "--dry-run", "--json").json["phases"][0]["cache_there"]
+    assert "36 in 3 classes, 1 left out" in said
+    assert "1/broken.png: " in said
+    assert "3 epochs of " in said
+    assert "nothing was written" in said
+    assert small("finetune", "--resume", "last", "--dry-run").code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy", "parts", "unknown"),
+    [
+        (("--strategy", "probe"), "probe", {"fitting the probe", "testing"}, []),
+        (("--strategy", "probe", "--at", "auto"), "probe", set(), ["the probes at all depths"]),
+        (("--strategy", "full", "--augment", "light", "--ema", 0.9), "full", {"training"}, []),
+        (("--strategy", "gradual", "--phases", "all:1", "--phases", "layer2:2", "--blend", "soup"),
+         "gradual", {"training", "blending", "running what is frozen"}, []),
+    ],
+)  # fmt: skip
+def test_any_strategy_is_planned(
+    small: Run, few: Path, options: tuple[object, ...], strategy: str, parts: set[str],
+    unknown: list[str],
+) -> None:  # fmt: skip
+    line = ("finetune", NET, "--data", few, "--image-size", 32, *options, "--dry-run", "--json")
+    done = small(*line)
+    assert done.code == 0, done.err
+    assert done.json["strategy"] == strategy
+    assert parts < set(done.json["seconds"])
+    assert done.json["unknown"] == unknown
+
+
 def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
     done = run("rerun", TUNED, "--save", "team/again", "--device", "cpu", "--json")
     assert done.code == 0, done.err
@@ -156,8 +240,14 @@ def test_learning_rates_are_tried(small: Run, recipe: Path, few: Path) -> None:
     done = small("finetune", NET, "--recipe", recipe, "--find-lr", "--json")
     assert done.code == 0, done.err
     assert 1e-6 < done.json["suggestion"] < 1
+    table = (Path(done.json["folder"]) / "rates.csv").read_text().splitlines()
+    assert table[0] == "rate,loss"
+    assert [float(row.split(",")[1]) for row in table[1:]] == done.json["losses"]
+    assert (Path(done.json["folder"]) / "rates.png").is_file()
     assert len(small("runs", "--json").json) == 0
-    assert "--lr" in small("finetune", NET, "--recipe", recipe, "--find-lr").out
+    said = small("finetune", NET, "--recipe", recipe, "--find-lr")
+    assert "--lr" in said.out
+    assert "rates.png" in said.err
     recipe.write_text(f"data = {json.dumps(str(few))}\nimage-size = 32\nbatch-size = 8\n")
     phases = ("--strategy", "gradual", "--phases", "all:1@1e-3")
     done = small("finetune", NET, "--recipe", recipe, *phases, "--find-lr")

@@ -208,10 +208,11 @@ def test_tensorboard_shows_each_step_once(
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    # Noted are steps 1 and 11; the state is that of step 9.
+    # The state is that of step 9.
     run = find_run(shared, resumed("partial", 11).run)
-    assert len(list(run.folder.glob("events.out.tfevents.*"))) == 2
-    board = EventAccumulator(str(run.folder)).Reload()
+    (folder,) = (path for path in run.folder.iterdir() if path.is_dir())
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 2
+    board = EventAccumulator(str(folder)).Reload()
     told = {
         f"{line['kind']}/{name}"
         for line in run.lines()

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from zoo.backbones.load import load
+from zoo.domain.progress import Console
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName, Unsupported
@@ -249,13 +250,14 @@ def test_what_is_shown_while_it_trains(workspace: Workspace, base: str, shapes: 
             del amount
             notes[self.label].append(note)
 
-    @contextmanager
-    def progress(label: str, total: float | None, unit: str = "") -> Iterator[Shown]:
-        del total, unit
-        yield Shown(label)
+    class Kept(Console):
+        @contextmanager
+        def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Shown]:
+            del total, unit
+            yield Shown(label)
 
     recipe = Recipe(data=str(shapes), strategy="partial", freeze="all", image_size=32, epochs=2)
-    finetune(workspace, base, recipe, Reference.parse("team/x"), device="cpu", progress=progress)
+    finetune(workspace, base, recipe, Reference.parse("team/x"), device="cpu", progress=Kept())
     told = [note for note in notes["training"] if note]
     assert re.fullmatch(NOTE, told[0])
     assert re.fullmatch(NOTE + r", accuracy [01]\.\d{4}", told[-1])

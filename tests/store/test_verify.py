@@ -16,6 +16,7 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
+from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.errors import Unavailable
 from zoo.store import Store
@@ -222,7 +223,11 @@ def test_progress_tells_of_every_byte(full: Place) -> None:
             told["steps"] += 1
             told["bytes"] += int(amount)
 
-    report = verify(full.remote, progress=lambda label, total, unit="": Task())
+    class Kept(Progress):
+        def __call__(self, label: str, total: float | None, unit: str = "") -> Task:
+            return Task()
+
+    report = verify(full.remote, progress=Kept())
     assert told == {"steps": report.files, "bytes": report.bytes}
 
 

@@ -17,7 +17,7 @@ from fakes.checkpoints import (
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
-from zoo.domain.progress import Task, silent
+from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, InvalidManifest, MissingObject, Unavailable
 from zoo.store import Store, manifests
 from zoo.transfer.copy import receive, send
@@ -89,12 +89,13 @@ def test_progress_counts_the_bytes_that_are_sent(source: Store, target: Store) -
         def advance(self, amount: float = 1, note: str = "") -> None:
             seen["advanced"] += amount
 
-    @contextmanager
-    def progress(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
-        seen["total"] = total or 0
-        yield Counter()
+    class Kept(Progress):
+        @contextmanager
+        def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+            seen["total"] = total or 0
+            yield Counter()
 
-    receive(source, target, digest, progress)
+    receive(source, target, digest, Kept())
     assert seen["total"] == seen["advanced"] == sum(sizes(source, digest).values())
 
 

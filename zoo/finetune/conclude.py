@@ -156,4 +156,7 @@ def _test(prepared: Prepared, loader: Loader, journal: Journal) -> Report:
     folder = journal.run.folder
     draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")
     write_report(folder, report.to_json(), measured)
+    journal.picture("curves")
+    if prepared.task == "classification":
+        journal.picture("confusion")
     return report

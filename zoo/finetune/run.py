@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,15 +26,18 @@ from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
 from zoo.finetune.ranks.ranks import Ranks, join, pick_device
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
+from zoo.finetune.results.report import as_csv
+from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.probe import probe, probe_heads
 from zoo.lookup.alive import RunLock
-from zoo.lookup.runs import CACHE, STATE, Run, find_run, list_runs
+from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run, list_runs
+from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
-__all__ = ["Finetuned", "find_lr", "finetune", "rerun", "resume"]
+__all__ = ["Finetuned", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
 
 
 def finetune(
@@ -43,6 +48,7 @@ def finetune(
     *,
     device: str = "auto",
     save_every: int = 0,
+    log: Log = (),
     progress: Progress = silent,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
@@ -55,6 +61,7 @@ def finetune(
         save: The result's name.
         device: See `pick_device`.
         save_every: Steps after which the state is saved, to resume from; 0: see `State`.
+        log: Trackers beside TensorBoard: names of plugins, or objects.
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
@@ -65,12 +72,16 @@ def finetune(
     """
     began = time.monotonic()
     workspace.names.check_free(save)  # saving checks it, too: hours later
+    trackers = Trackers(log)
     ranks, device = join(pick_device(device))
     with earlier.threads(device, ranks):
         prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
         earlier.check_data(prepared)
-        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save)))
-        with _locked(workspace, run, ranks), Journal(run, writes=ranks.is_main) as journal:
+        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
+        with (
+            _locked(workspace, run, ranks),
+            Journal(run, trackers, writes=ranks.is_main, progress=progress) as journal,
+        ):
             journal.remark(earlier.remark(prepared))
             return _run(workspace, prepared, journal, None, save_every, began)
 
@@ -81,12 +92,14 @@ def resume(
     *,
     device: str | None = None,
     save_every: int = 0,
+    log: Log = (),
     progress: Progress = silent,
 ) -> Finetuned:
     """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
     ``name`` is the run's id, its beginning, or ``last``. Without a ``device`` it is the one that it
-    ran on, if there is such a one here.
+    ran on, if there is such a one here. Without a ``log`` it goes to the trackers that were named
+    when it began.
 
     Raises:
         UnknownName, InvalidOption: No such run, or no such device.
@@ -95,6 +108,7 @@ def resume(
     """
     began = time.monotonic()
     run = _unfinished(find_run(workspace, name))
+    trackers = Trackers(log or run.log)
     ranks, device = join(pick_device(device or run.device))
     with _locked(workspace, run, ranks):
         # Again, now that it is locked: another process may have resumed it meanwhile.
@@ -111,8 +125,12 @@ def resume(
             # Without a state it begins anew.
             before, steps = (run.provenance, saved.position.steps) if saved else ({}, 0)
             provenance = continued(before, prepared)
-            run = replace(run, device=str(prepared.device), provenance=provenance)
-            with Journal(run, steps=steps, writes=ranks.is_main) as journal:
+            run = replace(
+                run, device=str(prepared.device), provenance=provenance, log=named(log or run.log)
+            )
+            with Journal(
+                run, trackers, steps=steps, writes=ranks.is_main, progress=progress
+            ) as journal:
                 journal.remark(earlier.remark(prepared) if saved else "")
                 return _run(workspace, prepared, journal, saved, save_every, began)
 
@@ -141,9 +159,10 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        if ranks.is_main and Run.read(run.folder).resumable:
+        if ranks.is_main and (now := Run.read(run.folder)).status != "done":
+            kept = "what is done is kept" if now.resumable else "nothing is kept yet, begin anew"
             error.add_note(
-                f"what is done is kept: zoo finetune --resume {run.id}\n"
+                f"{kept}: zoo finetune --resume {run.id}\n"
                 f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
             )
         raise
@@ -161,18 +180,24 @@ def _run(
     began: float,
 ) -> Finetuned:
     """Probe, train, blend and conclude, from the beginning or from what was ``saved``."""
+    after = f", resumed after step {saved.position.steps}" if saved else ""
+    journal.say(f"run {journal.run.id} in {journal.run.folder}{after}")
+    journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
-    loaders = _loaders(workspace.root / CACHE, prepared, journal.remark)
+    loaders = phase_loaders(workspace.root / CACHE, prepared, journal.remark)
     # After the network was made: its head is the same in all ranks, its dropout is not.
     ranks.seed(prepared.recipe.seed)
     if saved:
         state.load(saved)
     else:
         probe(prepared, loaders, journal, state)
+    if not saved:
+        begun = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
+        ranks.on_main(lambda: _show_samples(prepared, begun, journal))
     train(prepared, loaders, journal, state)
     blend(prepared, loaders, journal, state)
     parts = loaders(prepared.lowest if prepared.recipe.blend != "none" else prepared.last)
@@ -188,7 +213,27 @@ def _run(
     return result
 
 
-def _loaders(
+def _outline(prepared: Prepared) -> str:
+    """What is about to be trained, in a line."""
+    data = prepared.dataset
+    counts = [f"{len(part):,}" for part in (data.train, data.validation, data.test)]
+    return (
+        f"{counts[0]} training, {counts[1]} validation and {counts[2]} test images; "
+        f"{prepared.lowest} of {prepared.units} units frozen; {prepared.recipe.strategy} "
+        f"on {prepared.device}"
+    )
+
+
+def _show_samples(prepared: Prepared, parts: Loaders, journal: Journal) -> None:
+    """Some images as the first phase trains on them."""
+    from zoo.finetune.results.pictures import draw_samples  # loads matplotlib
+
+    preprocessing = prepared.network.planned.preprocessing
+    draw_samples(parts.train.batches, preprocessing).save(journal.run.folder / "samples.png")
+    journal.picture("samples")
+
+
+def phase_loaders(
     folder: Path, prepared: Prepared, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
     """What freezes so many units, and gives the loaders for that: kept until others are made."""
@@ -211,6 +256,7 @@ def rerun(
     *,
     data: str | None = None,
     device: str = "auto",
+    log: Log = (),
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -229,7 +275,7 @@ def rerun(
     earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
     base = str(tuned[0].manifest)
     return finetune(
-        workspace, base, recipe, save, device=device, progress=progress, earlier=earlier
+        workspace, base, recipe, save, device=device, log=log, progress=progress, earlier=earlier
     )
 
 
@@ -258,8 +304,8 @@ def find_lr(
     device: str = "auto",
     progress: Progress = silent,
 ) -> LRCurve:
-    """Try learning rates for the first phase of ``recipe``; nothing is kept, but caches in
-    ``folder``.
+    """Try learning rates for the first phase of ``recipe``; nothing is kept but caches in
+    ``folder``, and a table and a picture beside the zoo's runs.
 
     Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
     """
@@ -268,7 +314,7 @@ def find_lr(
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
-    parts = _loaders(folder, prepared, lambda _: None)(boundary)
+    parts = phase_loaders(folder, prepared, lambda _: None)(boundary)
     if prepared.recipe.strategy == "lp-ft":
         ranks.on_main(lambda: probe_heads(prepared, parts))
     ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))
@@ -276,6 +322,23 @@ def find_lr(
     curve = search(learner, loader, progress)
     ranks.wait()
     if phase.own_rate:
-        return replace(curve, phase=str(phase))
-    # The recipe's rate is that of a new head; one that was fitted before has a share of it.
-    return curve.scaled(prepared.recipe.lr / phase.lr)
+        curve = replace(curve, phase=str(phase))
+    else:
+        # The recipe's rate is that of a new head; one that was fitted before has a share of it.
+        curve = curve.scaled(prepared.recipe.lr / phase.lr)
+    return _kept(workspace, curve) if ranks.is_main else curve
+
+
+def _kept(workspace: Workspace, curve: LRCurve) -> LRCurve:
+    """The curve with a folder beside those of runs that has its table and picture."""
+    from zoo.finetune.results.pictures import draw_rates, save  # load matplotlib
+
+    if not os.access(workspace.root, os.W_OK):
+        return curve
+    folder = workspace.root / RUNS / f"lr-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    with for_all_of(workspace.root, RUNS):
+        folder.mkdir(parents=True)
+        rows = [("rate", "loss"), *zip(curve.rates, curve.losses, strict=True)]
+        (folder / "rates.csv").write_text(as_csv(rows))
+        save(draw_rates(curve.rates, curve.losses, curve.suggestion), folder / "rates.png")
+    return replace(curve, folder=folder)

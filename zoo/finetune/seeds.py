@@ -19,6 +19,7 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.journal import Earlier
+from zoo.finetune.results.trackers import Log
 from zoo.finetune.run import finetune
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
@@ -67,6 +68,7 @@ def finetune_seeds(
     seeds: int,
     device: str = "auto",
     save_every: int = 0,
+    log: Log = (),
     progress: Progress = silent,
 ) -> Seeds:
     """Fine-tune ``base`` with so many ``seeds``, from the recipe's own on, and save each.
@@ -90,7 +92,7 @@ def finetune_seeds(
     done = [
         finetune(
             workspace, str(digest), replace(recipe, seed=number), ref, device=device,
-            save_every=save_every, progress=progress, earlier=earlier,
+            save_every=save_every, log=log, progress=progress, earlier=earlier,
         )
         for number, ref in zip(numbers, refs, strict=True)
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,6 +66,7 @@ class Run(Result):
         save: The name for the result.
         recipe: The options, as JSON.
         device: What it computes on.
+        log: Names of trackers that were asked for.
         started: UTC, ISO 8601.
         host: Name of the machine that runs it.
         pid: Process that runs it.
@@ -83,6 +84,7 @@ class Run(Result):
     recipe: Mapping[str, Any]
     device: str
     started: str
+    log: Sequence[str] = ()
     host: str = ""
     pid: int = 0
     machine: str = ""

@@ -29,7 +29,9 @@ from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
 from zoo.store.atomic import write_whole
 
-__all__ = ["Below", "Activations", "Shape", "below_digest", "open_or_fill", "shape_of"]
+__all__ = [
+    "Below", "Activations", "Shape", "below_digest", "home_of", "open_or_fill", "room", "shape_of"
+]  # fmt: skip
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -186,9 +188,7 @@ def open_or_fill(
     Raises:
         Unsupported: Neither disk nor memory has room for them.
     """
-    row = [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
-    full = {**description, "format": FORMAT, "count": count, "rows": row}
-    home = folder / blake3(json.dumps(full, sort_keys=True).encode()).hexdigest()
+    full, home = home_of(folder, description, shape, count)
     if cached := _opened(home, full, shape, count):
         home.touch()  # the least recently used goes first
         return Activations(shape, cached)
@@ -210,6 +210,15 @@ def open_or_fill(
             filling.rename(home)
         shutil.rmtree(filling, ignore_errors=True)
     return Activations(shape, rows)
+
+
+def home_of(
+    folder: Path, description: Mapping[str, object], shape: Shape, count: int
+) -> tuple[dict[str, object], Path]:
+    """What such activations are described by when they are kept, and where that is."""
+    row = [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
+    full = {**description, "format": FORMAT, "count": count, "rows": row}
+    return full, folder / blake3(json.dumps(full, sort_keys=True).encode()).hexdigest()
 
 
 def _path(home: Path, number: int) -> Path:
@@ -249,10 +258,7 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     """Rows to write to: files mapped from a new folder where the disk has room, else memory."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = count * shape.nbytes
-    # What caches take counts as free: they make way.
-    free = shutil.disk_usage(folder).free + sum(map(_size, _homes(folder)))
-    limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
-    if needed <= limit:
+    if limit := room(folder, needed):
         _make_way(folder, limit - needed)
         filling = folder / f".filling-{secrets.token_hex(4)}"
         filling.mkdir()  # not as a temporary one, which would be for this user alone
@@ -265,13 +271,35 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
             return filling, _mapped(filling, shape, count)
         except OSError:
             shutil.rmtree(filling, ignore_errors=True)
+        _check_memory(needed, limit)
+    return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
+
+
+def room(folder: Path, needed: int) -> int:
+    """Bytes that caches may take on the disk of ``folder``; 0 where ``needed`` are only free in
+    memory.
+
+    Raises:
+        Unsupported: Nor there.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    # What caches take counts as free: they make way.
+    taken = sum(map(_size, _homes(folder))) if there == folder else 0
+    free = shutil.disk_usage(there).free + taken
+    limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
+    if needed <= limit:
+        return limit
+    _check_memory(needed, limit)
+    return 0
+
+
+def _check_memory(needed: int, limit: int) -> None:
     memory = psutil.virtual_memory().available
     if needed > memory * SHARE_OF_MEMORY:
         raise Unsupported(
             f"a cache would take {needed / 1e9:.1f} GB: caches may take {limit / 1e9:.1f} GB "
             f"(ZOO_CACHE_GB, and half of the disk), and {memory / 1e9:.1f} GB of memory are free"
         )
-    return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
 
 
 def _make_way(folder: Path, budget: int) -> None:

@@ -26,18 +26,28 @@ from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Sample
-from zoo.finetune.features.cache import Activations, Below, Shape, open_or_fill, shape_of
+from zoo.finetune.features.cache import (
+    Activations,
+    Below,
+    Shape,
+    home_of,
+    open_or_fill,
+    room,
+    shape_of,
+)
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 
 __all__ = [
     "Batch",
+    "Cached",
     "CachedLoader",
     "Forward",
     "ImageLoader",
     "Loader",
     "Loaders",
+    "cached",
     "image_loaders",
     "make_loaders",
 ]
@@ -289,16 +299,56 @@ def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCu
     raise reason
 
 
-def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
-    recipe, dataset = prepared.recipe, prepared.dataset
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What is kept of all images of a run.
+
+    Attributes:
+        unit: The first above the cut; what enters it is kept.
+        bytes: How many it takes, with all views.
+        there: Whether an earlier run has left it.
+    """
+
+    unit: str
+    bytes: int
+    there: bool
+
+
+def cached(prepared: Prepared, boundary: int, folder: Path) -> Cached:
+    """What `make_loaders` would keep; nothing is written.
+
+    Raises:
+        Unsupported: Nothing, and why; without a reason where nobody would expect it.
+    """
+    if not boundary or not prepared.recipe.cache:
+        raise Unsupported("")
+    if why := _obstacle(prepared, prepared.hierarchy.cut_below(boundary)):
+        raise Unsupported(why)
+    with autocast(prepared.model, prepared.recipe.precision):
+        whole, entry, shape, below = _at_cut(prepared, boundary)
+    images = len(whole.samples) + len(prepared.dataset.train) * prepared.recipe.views
+    room(folder, shape.nbytes * len(whole.samples))
+    what = _kept_as(prepared, _description(prepared, entry, below), whole, 0)
+    _, home = home_of(folder, what, shape, len(whole.samples))
+    unit = prepared.hierarchy.boundary_name(entry.boundary)
+    return Cached(unit, shape.nbytes * images, home.is_dir() and not prepared.recipe.views)
+
+
+def _at_cut(prepared: Prepared, boundary: int) -> tuple[Batches, FromCut, Shape, Below]:
+    dataset = prepared.dataset
     # One cache for all parts, by key: another split of the same images finds it, too.
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
     whole = _batches(prepared, everything, "none")
     entry, shape = _cut_entry(prepared, boundary, whole.image(0, 0).to(prepared.device))
-    below = Below(prepared.model, prepared.hierarchy, entry.boundary)
+    return whole, entry, shape, Below(prepared.model, prepared.hierarchy, entry.boundary)
+
+
+def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+    recipe, dataset = prepared.recipe, prepared.dataset
+    whole, entry, shape, below = _at_cut(prepared, boundary)
     what = _description(prepared, entry, below)
     plain = _activations(prepared, entry, whole, shape, what, 0, folder)
-    row = {sample.key: at for at, sample in enumerate(everything)}
+    row = {sample.key: at for at, sample in enumerate(whole.samples)}
     make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
     def feed(samples: tuple[Sample, ...]) -> CachedLoader:
@@ -375,16 +425,13 @@ def _activations(
     view: int,
     folder: Path,
 ) -> Activations:
-    keys = "\n".join(sample.key for sample in batches.samples)
-    images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
-
     def moved() -> Iterator[Tensor]:
         for batch in batches.view(view):
             yield batch.images.to(prepared.device, memory_format=_layout(prepared))
         prepared.dataset.check_unchanged()  # else they would be kept as those of other images
 
     count = len(batches.samples)
-    description, why = {**what, **images, "view": view}, ""
+    description, why = _kept_as(prepared, what, batches, view), ""
     with prepared.ranks.main_first():
         try:
             activations = open_or_fill(
@@ -396,3 +443,11 @@ def _activations(
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
         raise Unsupported(reasons[0])
     return activations.to(prepared.device)
+
+
+def _kept_as(
+    prepared: Prepared, what: dict[str, object], batches: Batches, view: int
+) -> dict[str, object]:
+    keys = "\n".join(sample.key for sample in batches.samples)
+    images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}
+    return {**what, **images, "view": view}

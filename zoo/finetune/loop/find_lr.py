@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -39,12 +40,14 @@ class LRCurve(Result):
         phase: Whose own rate that is (``all:2``); empty: it is the recipe's.
         rates: Of the head, ascending; other groups had theirs in proportion.
         losses: Smoothed, one for each rate.
+        folder: Where ``rates.csv`` and ``rates.png`` are; None in a zoo that may only be read.
     """
 
     suggestion: float
     phase: str = ""
     rates: tuple[float, ...]
     losses: tuple[float, ...]
+    folder: Path | None = None
 
     def scaled(self, factor: float) -> Self:
         """The same with all rates times ``factor``."""

@@ -193,6 +193,12 @@ class State:
             best.name, best.score, best.loss = name, score, loss
             best.tensors = snapshot(self.live) if self.ranks.is_main else {}
 
+    def told(self, name: str, metrics: Mapping[str, float]) -> str:
+        """What is said of weights that are no epoch's."""
+        if (score := metrics.get(self.measure)) is None:
+            return f"{name} done"
+        return f"{name}  {self.measure.replace('_', ' ')} {score:.4f}"
+
     def keep(self, name: str) -> None:
         """Keep the live weights on disk, for blends."""
         if self.ranks.is_main:

@@ -7,9 +7,8 @@ save the state. What comes before (a probe) and after (a blend) is in `zoo.finet
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
-from time import monotonic
 
 from torch import Tensor, nn
 
@@ -18,15 +17,13 @@ from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.learner import Learner, Step, make_learner
+from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
 __all__ = ["learn", "train"]
-
-NOTED = 10
-"""Every so many steps one is written to the journal."""
 
 
 def train(
@@ -38,6 +35,7 @@ def train(
     """
     ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
     epochs = [phase.epochs for phase, _ in prepared.phases]
+    pace = Pace(sum(epochs), images)
     with prepared.progress("training", sum(epochs) * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
         for number in range(state.position.phase, len(epochs)):
@@ -46,44 +44,55 @@ def train(
             learner, loader = make_learner(prepared, phase, boundary, parts)
             state.restore(learner)
             for epoch in range(state.position.epoch, phase.epochs):
-                count, losses, score = sum(epochs[:number]) + epoch, [], state.best.rank[0]
-                for step in _steps(learner, loader, count, state, journal, bar):
-                    losses.append(step.loss)
+                count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
+                for _ in _steps(learner, loader, count, state, journal, bar, pace):
                     if state.save_every and state.position.steps % state.save_every == 0:
                         state.save(learner)
                 # Running statistics are those of each rank's images; the main one's are measured.
                 ranks.sync(dict(learner.model.named_buffers()))
                 name = f"epoch {count + 1}"
-                _evaluate(prepared, parts, learner, state, journal, name, losses)
+                scores = _evaluate(prepared, parts, learner, state, journal, name, pace)
                 if recipe.blend == "soup":
                     state.keep(name)
                 if learner.ema:
                     with learner.ema.in_place():
-                        _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
+                        mean = _evaluate(
+                            prepared, parts, learner, state, journal, f"average of {name}"
+                        )
+                    scores |= {
+                        f"{measure} of the average": score for measure, score in mean.items()
+                    }
                     ranks.collect(learner.model, state.live)  # what is trained, not its average
+                journal.say(pace.line(count + 1, scores, prepared.device))
                 stop = state.best.end_epoch(score, recipe.patience)
                 state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                 if state.due():
                     state.save(learner if state.position.phase == number else None)
                 if stop:
+                    journal.say(f"stopped: no better in {recipe.patience} epochs")
                     break
 
 
 def _steps(
-    learner: Learner, loader: Loader, epoch: int, state: State, journal: Journal, bar: Task
+    learner: Learner,
+    loader: Loader,
+    epoch: int,
+    state: State,
+    journal: Journal,
+    bar: Task,
+    pace: Pace,
 ) -> Iterator[Step]:
-    """The steps of an epoch that are left; each is shown, and some are noted."""
-    began, images = monotonic(), 0
+    """The steps of an epoch that are left; each is shown and noted."""
+    pace.begin_epoch()
     batches = loader.epoch(epoch, skip=state.position.batch)
     for step in learn(learner, batches, loader.forward):
         state.position.batch += step.batches
         state.position.steps += 1
-        images += step.images
-        speed = images / max(monotonic() - began, 1e-9)
-        if state.position.steps % NOTED == 1:
-            figures = {"loss": step.loss, "lr": step.lr, "images_per_second": round(speed, 1)}
-            journal.note("step", state.position.steps, epoch=epoch + 1, **figures)
-        shown = f"epoch {epoch + 1}, loss {step.loss:.3f}, rate {step.lr:.2g}, {speed:.0f} images/s"
+        pace.count(step)
+        figures = {"loss": step.loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
+        journal.note("step", state.position.steps, epoch=epoch + 1, **figures)
+        shown = f"epoch {epoch + 1}, loss {step.loss:.3f}, rate {step.lr:.2g}, "
+        shown += f"{pace.speed:.0f} images/s"
         if state.score is not None:
             shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
         bar.advance(step.images, shown)
@@ -171,12 +180,14 @@ def _evaluate(
     state: State,
     journal: Journal,
     name: str,
-    losses: Sequence[float] = (),
-) -> None:
-    """Measure the weights as they are, and keep them if they are the best."""
+    pace: Pace | None = None,
+) -> dict[str, float | None]:
+    """Measure the weights as they are, and keep them if they are the best; the score by name."""
     prepared.ranks.collect(learner.model, state.live)
     metrics = prepared.ranks.on_main(lambda: validate(prepared, parts))
     state.consider(name, metrics)
     # No losses, where a run is resumed after the last step of an epoch.
-    note = {"train_loss": fmean(losses)} if losses else {}
-    journal.note("epoch", state.position.steps, name=name, **note, **metrics)
+    note = {"train_loss": fmean(pace.losses)} if pace and pace.losses else {}
+    used = {"memory_bytes": memory(prepared.device)} if pace else {}
+    journal.note("epoch", state.position.steps, name=name, **note, **metrics, **used)
+    return {state.measure.replace("_", " "): metrics.get(state.measure)}

@@ -15,25 +15,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from os import getpid
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from zoo.backbones.rgb import READING
+from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidData, ZooError
 from zoo.finetune.ranks.ranks import Ranks
+from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run
 from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["NOTHING", "Earlier", "Journal", "Line", "continued", "latest", "new_run", "provenance"]
 
@@ -51,7 +49,7 @@ THEN = ", then "
 """Between what a run began with and what it went on with."""
 
 
-def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
+def new_run(workspace: Workspace, prepared: Prepared, save: str, log: Log = ()) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``."""
     started = now()
     # To the microsecond: runs sort by their ids.
@@ -65,6 +63,7 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str) -> Run:
         recipe=prepared.recipe.to_json(),
         device=str(prepared.device),
         started=started,
+        log=named(log),
         provenance=provenance(prepared),
     )
 
@@ -73,11 +72,21 @@ class Journal:
     """Notes what a run does, and how it ends. A context manager.
 
     Lines after so many ``steps`` are dropped: in a run that is resumed, they are done again. A rank
-    that does not write (``writes``) notes nothing.
+    that does not write (``writes``) notes nothing, and says nothing to ``progress`` and
+    ``trackers``.
     """
 
-    def __init__(self, run: Run, *, steps: int = 0, writes: bool = True) -> None:
-        self.run, self.writes = run, writes
+    def __init__(
+        self,
+        run: Run,
+        trackers: Trackers,
+        *,
+        steps: int = 0,
+        writes: bool = True,
+        progress: Progress = silent,
+    ) -> None:
+        self.run, self.writes, self._progress = run, writes, progress
+        self._trackers, self._steps = trackers, steps
         if not writes:
             return
         host, pid = socket.gethostname(), getpid()
@@ -89,7 +98,7 @@ class Journal:
         path = run.folder / METRICS
         write_whole(path, [(json.dumps(line) + "\n").encode() for line in lines])
         self._file = path.open("a", buffering=1)  # by lines: what is killed keeps what it noted
-        self._board = _board(run.folder, steps + 1)
+        trackers.start(run.to_json(), steps, self.remark)
 
     def note(self, kind: str, steps: int, **figures: object) -> None:
         """Append a line of ``figures``."""
@@ -100,10 +109,24 @@ class Journal:
             self._file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise DiskFull(self.run.folder) from error
-        if self._board:
-            for name, value in figures.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{kind}/{name}", value, steps)
+        self._steps = max(steps, self._steps)  # what is measured after training has none
+        numbers = {
+            f"{kind}/{name}": float(value)
+            for name, value in figures.items()
+            if isinstance(value, int | float)
+        }
+        if numbers:
+            self._trackers.log(self._steps, numbers)
+
+    def picture(self, name: str) -> None:
+        """Show a picture that is in the run's folder now."""
+        if self.writes:
+            self._trackers.picture(name, self.run.folder / f"{name}.png")
+
+    def say(self, text: str) -> None:
+        """Tell whoever started the run how it goes, in a line that stays."""
+        if self.writes:
+            self._progress.say(text)
 
     def remark(self, text: str) -> None:
         """Tell whoever started the run something to know about it, once; empty: nothing."""
@@ -130,23 +153,15 @@ class Journal:
     ) -> None:
         if not self.writes:
             return
-        self._file.close()
-        if self._board:
-            self._board.close()
         if self.run.status == "running":
             failed = isinstance(error, Exception)
             with suppress(ZooError, OSError):  # it must not hide the error itself
                 status, text = ("failed", str(error)) if failed else ("interrupted", "")
                 self.run = replace(self.run, status=status, error=text).write()
-
-
-def _board(folder: Path, begin: int) -> SummaryWriter | None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    # It hides what an earlier one wrote of the steps from `begin` on.
-    return SummaryWriter(str(folder), purge_step=begin)
+        run = self.run
+        with suppress(ZooError):  # a full disk, where one of them fails, too
+            self._trackers.finish({"status": run.status, "error": run.error, **run.result})
+        self._file.close()
 
 
 def provenance(prepared: Prepared) -> dict[str, str]:

@@ -12,15 +12,25 @@ import numpy as np
 from matplotlib import font_manager, rc_context, rcParams
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
+from zoo.domain.manifest import Preprocessing
+from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.results.journal import Line
 
 if TYPE_CHECKING:
     from zoo.finetune.strategies.depth import Curve
 
-__all__ = ["confusion_counts", "draw_confusion", "draw_curves", "draw_depth", "save"]
+__all__ = [
+    "confusion_counts",
+    "draw_confusion",
+    "draw_curves",
+    "draw_depth",
+    "draw_samples",
+    "save",
+]
 
 NAMED = 40
 """Most classes whose names fit beside a matrix."""
@@ -41,6 +51,8 @@ FONTS = (
     "Arial Unicode MS",
 )
 """Fonts with letters that matplotlib's own has not."""
+SMOOTHING = 0.9
+SAMPLES, COLUMNS = 16, 8
 LONGEST = 255
 """Letters of a label that is drawn, those of a file's name at most."""
 
@@ -52,14 +64,39 @@ def draw_curves(lines: Iterable[Line], score: str) -> Figure:
     epochs = [line for line in noted if line["kind"] == "epoch" and score in line]
     figure = Figure(figsize=(8, 7), layout="constrained")
     loss, rate, result = figure.subplots(3, sharex=True)
-    loss.plot([line["steps"] for line in steps], [line["loss"] for line in steps])
+    xs, losses = [line["steps"] for line in steps], [line["loss"] for line in steps]
+    loss.plot(xs, losses, alpha=0.3)
+    loss.plot(xs, _smoothed(losses), color="C0")
     loss.set_ylabel("training loss")
-    rate.plot([line["steps"] for line in steps], [line["lr"] for line in steps])
+    rate.plot(xs, [line["lr"] for line in steps])
     rate.set_ylabel("rate of the head")
     result.plot([line["steps"] for line in epochs], [line[score] for line in epochs], "o-")
     result.set_ylabel(f"validation {score.replace('_', ' ')}")
     result.set_xlabel("step")
     return figure
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """An exponential moving average, without the bias of its beginning."""
+    mean, smoothed = 0.0, []
+    for number, value in enumerate(values, 1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
+        smoothed.append(mean / (1 - SMOOTHING**number))
+    return smoothed
+
+
+def draw_samples(batches: Batches, preprocessing: Preprocessing) -> Image.Image:
+    """Some images as the first epoch has them, side by side."""
+    shown = range(0, len(batches.samples), math.ceil(len(batches.samples) / SAMPLES))
+    mean, std = (np.array(x)[:, None, None] for x in (preprocessing.mean, preprocessing.std))
+    images = [batches.image(at, 0).numpy() * std + mean for at in shown]
+    rows = [
+        np.concatenate(images[at : at + COLUMNS], axis=2) for at in range(0, len(images), COLUMNS)
+    ]
+    rows[-1] = np.pad(rows[-1], ((0, 0), (0, 0), (0, rows[0].shape[2] - rows[-1].shape[2])))
+    sheet = (np.concatenate(rows, axis=1).clip(0, 1) * 255).round().astype(np.uint8)
+    channels = sheet if len(sheet) == 3 else np.broadcast_to(sheet[:1], (3, *sheet.shape[1:]))
+    return Image.fromarray(np.ascontiguousarray(channels.transpose(1, 2, 0)))
 
 
 def confusion_counts(
@@ -129,6 +166,19 @@ def draw_depth(curve: Curve) -> Figure:
     axes.axvline(curve.chosen, color="gray", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
     axes.set_xticks(xs, [_plain(p.unit) for p in points], rotation=90)
     axes.set_ylabel("score on images held out")
+    axes.legend()
+    return figure
+
+
+def draw_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Figure:
+    """The smoothed loss over the rates that were tried."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    axes.axvline(suggestion, color="gray", linestyle=":", label=f"suggested: {suggestion:.1e}")
+    axes.set_xscale("log")
+    axes.set_xlabel("rate of the head")
+    axes.set_ylabel("training loss, smoothed")
     axes.legend()
     return figure
 

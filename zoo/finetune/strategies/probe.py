@@ -144,6 +144,7 @@ def probe(
         metrics = ranks.on_main(lambda: validate(prepared, parts))
         state.consider("probe", metrics)
         journal.note("probe", 0, **choices, **metrics)
+        journal.say(state.told("probe", metrics))
     ranks.sync(state.live)
     if prepared.recipe.blend == "wise-ft":
         state.keep(FIRST)

@@ -1,0 +1,1 @@
+"""Where the figures of runs go beside their folders: TensorBoard, Weights & Biases, MLflow, Aim."""
