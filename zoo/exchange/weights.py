@@ -6,6 +6,7 @@ import argparse
 import pickle
 import threading
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,9 @@ def _unpickle(path: Path) -> Any:
             # Of other pickle protocols, and of what it refuses: what counts is whether it loads.
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs
-                return torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, so that a large file takes no memory; what is older cannot be.
+                mapped = zipfile.is_zipfile(path)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, ODD) from error

@@ -1,0 +1,312 @@
+"""Plan the import of a folder: what its files are, how they will be called, what is here already.
+
+Nothing is changed. Every file is read once, and none stays open.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from zoo import plugins
+from zoo.domain.digest import Digest
+from zoo.domain.limits import IMPORT_FILES
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, ZooError
+from zoo.exchange import run_names as names
+from zoo.exchange.import_names import check_names, hashes_of, with_names
+from zoo.exchange.importing import weights_in
+from zoo.exchange.layouts import CONFIG, read_layouts
+from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
+from zoo.exchange.run_records import RunRecord, read_record
+from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.lookup.identify import named
+from zoo.lookup.parent import LEAST
+from zoo.store.refs import MARKER
+from zoo.store.tensor_keys import object_key
+from zoo.workspace import Workspace
+
+__all__ = ["plan_import"]
+
+AT_ONCE = 4
+"""Files that are hashed at once, at most."""
+
+
+def plan_import(
+    workspace: Workspace,
+    folder: Path,
+    pattern: str,
+    *,
+    architecture: str | None = None,
+    backbone: str = "timm",
+    progress: Progress = silent,
+) -> ImportPlan:
+    """Plan to import all weights below ``folder`` under names after ``pattern``.
+
+    Args:
+        workspace: The zoo.
+        folder: The folder.
+        pattern: A reference with ``{stem}``, ``{folder}`` or ``{epoch}``.
+        architecture: What network those files are that do not say it.
+        backbone: Plugin of the architectures.
+        progress: Told of each file that was read.
+
+    Raises:
+        InvalidOption: The pattern or the folder cannot be.
+        Conflict: Two checkpoints would get one name, or one has it already.
+    """
+    names.check_pattern(pattern)
+    if not folder.is_dir():
+        raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
+    left_out: dict[str, str] = {}
+    met = list(_met(folder, left_out))
+    sharing, drafts = _Sharing(workspace), []
+    size = float(sum(each.weights.stat().st_size for each in met))
+    with progress("reading", size, "B") as task:
+        for each, found in zip(met, _surveyed(met), strict=True):
+            drafts.append(_draft(workspace, each, found, folder, architecture, backbone))
+            if drafts[-1].file.status == "new":
+                sharing.count(found)
+            task.advance(found.size, note=each.path.name)
+    files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    check_names(workspace, files)
+    return ImportPlan(
+        folder=folder,
+        files=tuple(files),
+        left_out=left_out,
+        weights_bytes=sharing.weights,
+        shared_bytes=sharing.shared,
+    )
+
+
+def _met(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
+    """All weights below a folder. No link is followed out of it, and no zoo is data."""
+    number = 0
+    for at, folders, files in os.walk(root):
+        here = Path(at)
+        below = here.relative_to(root)
+        if MARKER in files:
+            left_out[str(below)] = "is a zoo"
+            folders.clear()
+            continue
+        linked = [name for name in folders if (here / name).is_symlink()]
+        left_out |= {str(below / name): "is a link to a folder" for name in linked}
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders) - {*linked, *hidden})
+        for each in _in_folder(root, here, sorted(files), left_out):
+            number += 1
+            if number > IMPORT_FILES:
+                raise InvalidOption(f"{root} has more than {IMPORT_FILES:,} files of weights")
+            yield each
+
+
+def _in_folder(
+    root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
+) -> Iterator[Met]:
+    below, taken = here.relative_to(root), set[str]()
+    own, network = _own_weights(here, files, left_out, str(below))
+    if own:
+        taken = set(own)
+        moment = names.moment_of(here.name, steps=True) if below.parts else None
+        run = names.run_path(below.parent if moment else below)
+        yield Met(here, here / own[0], below, moment, (run, moment.base if moment else ""), network)
+    for name in files:
+        path = below / name
+        if name in taken or not name.lower().endswith(names.SUFFIXES):
+            continue
+        if names.STATE.fullmatch(name):
+            left_out[str(path)] = "is what training resumes from"
+            continue
+        real = here / name
+        if real.is_symlink():
+            target = real.resolve()
+            if not target.is_relative_to(root.resolve()) or not target.is_file():
+                left_out[str(path)] = "is a link out of the folder"
+                continue
+            real = target
+        moment = names.moment_of(names.stem_of(path))
+        run = names.run_path(below)
+        base = moment.base if moment else names.stem_of(path)
+        yield Met(here / name, real, path, moment, (run, base))
+
+
+def _own_weights(
+    here: Path, files: Sequence[str], left_out: dict[str, str], below: str
+) -> tuple[list[str], str]:
+    """Names of the weights in a folder whose files say what network they are, the one first that is
+    hashed; and that network.
+    """
+    try:
+        layouts = read_layouts(here, [here.name], files)
+        own = weights_in(here, files, layouts[0]) if layouts else []
+    except ZooError as error:
+        if any(name.endswith((".safetensors", ".bin")) for name in files):
+            left_out[str(Path(below) / CONFIG)] = str(error)
+        return [], ""
+    network = layouts[0].network.architecture if layouts else ""
+    return [path.name for path in own if not path.is_symlink()], network
+
+
+def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:
+    """Each file, read once; what goes by several names is not read again."""
+    known: dict[tuple[int, int], Surveyed] = {}
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+        first: dict[tuple[int, int], Path] = {}
+        inodes = []
+        for each in met:
+            status = each.weights.stat()
+            inodes.append((status.st_dev, status.st_ino))
+            first.setdefault(inodes[-1], each.weights)
+        reading = iter(zip(first, pool.map(survey, first.values()), strict=True))
+        for each, inode in zip(met, inodes, strict=True):
+            while inode not in known:
+                read, found = next(reading)
+                known[read] = found
+            yield replace(known[inode], path=each.weights)
+
+
+def _draft(
+    workspace: Workspace,
+    met: Met,
+    found: Surveyed,
+    root: Path,
+    architecture: str | None,
+    backbone: str,
+) -> Draft:
+    """What a file is, as far as it and what lies beside it tell; without names."""
+    folder, (run, base) = root / met.below, met.run
+    near = [folder] if met.path.is_dir() else []
+    near += [folder.parent, root / run] if met.below.parts else []
+    record = read_record(*dict.fromkeys(near))
+    moment = met.moment
+    epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
+    step = moment.step if moment and moment.step is not None else found.step
+    metrics = record.metrics(epoch, step)
+    planned = PlannedFile(
+        path=met.path,
+        run="/".join([*run.parts, *filter(None, [base])]) or root.name,
+        size=found.size,
+        sha256=found.sha256,
+        unchanged=found.unchanged,
+        script=found.script or record.script,
+        key=found.key,
+        backbone=backbone,
+        epoch=epoch,
+        step=step,
+        metrics=metrics or found.metrics,
+        metrics_by=record.metrics_file if metrics else "the file" if found.metrics else "",
+        problem=found.problem,
+        status="bad" if found.problem else "new",
+    )
+    if not found.problem:
+        planned = _resembling(workspace, planned, found)
+        if met.path.is_dir():
+            planned = replace(planned, architecture=met.network, architecture_by="its folder")
+        else:
+            planned = _of_network(planned, found, record, architecture)
+    return Draft(met, planned, found.best or record.best)
+
+
+def _resembling(workspace: Workspace, planned: PlannedFile, found: Surveyed) -> PlannedFile:
+    """With what `zoo identify` says of it."""
+    try:
+        alike = resembling(workspace, found)
+    except (ZooError, OSError):  # what is damaged here is for verify to tell
+        return planned
+    if not alike:
+        return planned
+    best, share = alike[0], alike[0].match.share
+    name, _ = named(workspace, best.digest)
+    same = [one.digest for one in alike if found.sha256 in hashes_of(one.manifest)]
+    planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
+    if same:
+        planned = replace(planned, manifest=same[0])
+    backbone = best.manifest.backbone
+    if share < LEAST or backbone.plugin != planned.backbone:
+        return planned
+    by = f"{name}, which it resembles"
+    return replace(planned, architecture=backbone.architecture, architecture_by=by)
+
+
+def _of_network(
+    planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
+) -> PlannedFile:
+    """With the architecture, by the best source; what resembles one here counts least."""
+    for name, source in ((found.architecture, "the file"), (record.architecture, record.source)):
+        if name and _is_known(planned.backbone, name):
+            return replace(planned, architecture=name, architecture_by=source)
+    if stated:
+        return replace(planned, architecture=stated, architecture_by="the options")
+    if planned.architecture or planned.manifest:
+        return planned
+    says = found.architecture or record.architecture
+    what = f"'{says:.60}' is no architecture of {planned.backbone}" if says else "nothing says it"
+    problem = f"what network it is: {what}; give --architecture NAME"
+    return replace(planned, status="bad", problem=problem)
+
+
+def _is_known(plugin: str, architecture: str) -> bool:
+    """Whether a plugin lists it. What a file says is never an import path."""
+    try:
+        return ":" not in architecture and architecture in plugins.architectures(plugin)
+    except ZooError:
+        return False
+
+
+def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
+    """With who has the same bytes, and which are here under their names already."""
+    first: dict[str, Path] = {}
+    done = []
+    for file in files:
+        if file.status == "new":
+            twin = first.setdefault(file.sha256, file.path)
+            manifests = {_pointed_at(workspace, ref, file.sha256) for ref in file.refs}
+            here = len(manifests) == 1 and None not in manifests
+            file = replace(
+                file,
+                duplicate_of=twin if twin != file.path else None,
+                status="here" if here else "new",
+                manifest=manifests.pop() if here else file.manifest,
+            )
+        done.append(file)
+    return done
+
+
+def _pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:
+    """The checkpoint that a name points at, if it was made of a file with that hash."""
+    entry = workspace.store.read_ref(ref)
+    if entry is None or entry.deleted:
+        return None
+    try:
+        manifest = workspace.store.manifest(entry.manifest)
+    except (ZooError, OSError):
+        return None
+    return entry.manifest if sha256 in hashes_of(manifest) else None
+
+
+def _order(file: PlannedFile) -> tuple[str, float, float, str]:
+    """Run by run, and the earliest first, so that what comes later finds it."""
+    late = float("inf")
+    epoch = late if file.epoch is None else file.epoch
+    return file.run, epoch, late if file.step is None else file.step, str(file.path)
+
+
+class _Sharing:
+    """Counts bytes of weights, and which of them are in the zoo or in a file before."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._store = workspace.store
+        self._seen: set[int] = set()
+        self.weights = self.shared = 0
+
+    def count(self, found: Surveyed) -> None:
+        """Count a file in."""
+        self.weights += found.weights
+        new = {digest for digest in found.large if object_key(digest) not in self._seen}
+        new &= self._store.missing("objects", new)
+        self.shared += sum(size for digest, size in found.large.items() if digest not in new)
+        self._seen |= set(map(object_key, new))
