@@ -90,9 +90,9 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
     run, base = members[0].met.run
     first = members[0]
     lone = len(members) == 1 and base
-    stem = names.stem_of(first.met.below) if lone else base or names.run_name(run, root.name)
+    stem = names.stem_of(first.met.below) if lone else base or names.run_name(run, root)
     outer = [part for part in run.parts if part not in names.INNER]
-    folder = "-".join(outer) or root.name
+    folder = "-".join(outer) or names.root_name(root)
     if names.is_exact(pattern):
         for draft in members:
             values = {"stem": stem, "folder": folder, "epoch": _epoch(draft)}
@@ -106,12 +106,11 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
         alike = [each for each in members if tags[id(each)] == tag]
         if len({each.file.sha256 for each in alike}) > 1:
             tag = names.safe_part(names.stem_of(draft.met.below))
-        is_head = draft.file.sha256 == head.file.sha256
         numbered = draft.met.moment is not None and bool(draft.met.moment.tag)
-        refs = [*([ref] if draft is head else [])]
-        if not is_head or numbered:
+        refs = [ref] if draft is head else []
+        if draft is not head or numbered:
             refs.append(names.tagged(ref, tag))
-        yield replace(draft.file, refs=tuple(refs or [ref]))
+        yield replace(draft.file, refs=tuple(refs))
 
 
 def _head(members: Sequence[Draft]) -> Draft:

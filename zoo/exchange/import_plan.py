@@ -22,6 +22,7 @@ from zoo.exchange.import_names import check_names, hashes_of, with_names
 from zoo.exchange.importing import weights_in
 from zoo.exchange.layouts import CONFIG, read_layouts
 from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
+from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
 from zoo.lookup.identify import named
@@ -188,7 +189,7 @@ def _draft(
     metrics = record.metrics(epoch, step)
     planned = PlannedFile(
         path=met.path,
-        run="/".join([*run.parts, *filter(None, [base])]) or root.name,
+        run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
         size=found.size,
         sha256=found.sha256,
         unchanged=found.unchanged,

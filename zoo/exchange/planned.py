@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
@@ -71,6 +71,12 @@ class PlannedFile(Result):
     manifest: Digest | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        del data["unchanged"]
+        return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal
 
 from zoo.domain.reference import DEFAULT_TAG, Reference
@@ -23,11 +23,14 @@ __all__ = [
     "Moment",
     "check_pattern",
     "filled",
+    "is_exact",
     "moment_of",
+    "root_name",
     "run_name",
     "run_path",
     "safe_part",
     "stem_of",
+    "tagged",
 ]
 
 SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".ckpt")
@@ -139,9 +142,15 @@ def run_path(folder: PurePath) -> PurePath:
     return folder
 
 
-def run_name(run: PurePath, root: str) -> str:
+def root_name(root: Path) -> str:
+    """What a folder is called, whose files may be of one run."""
+    whole = root.resolve()
+    return (whole.parent if whole.name in INNER else whole).name or "run"
+
+
+def run_name(run: PurePath, root: Path) -> str:
     """What a run is called whose folder is ``run`` below the folder ``root``."""
-    parts = [root, *(part for part in run.parts if part not in INNER)]
+    parts = [root_name(root), *(part for part in run.parts if part not in INNER)]
     return "-".join(parts[-2:]) if VERSION.fullmatch(parts[-1]) else parts[-1]
 
 
