@@ -53,15 +53,16 @@ def _imported(
     finder: ParentFinder,
     stated: ImportOptions,
 ) -> PlannedFile:
-    notes: list[str] = []
+    notes, refs = list[str](), file.refs
     try:
         digest = made.get(file.sha256) or file.manifest
         if digest is None:
+            refs = refs[1:]
             imported = _import(workspace, file, finder, stated)
             digest = imported.manifest
             notes = [text for text in (str(imported.taken), imported.taken.said) if text]
         made[file.sha256] = digest
-        for ref in file.refs:
+        for ref in refs:
             workspace.names.check_free(ref)
             workspace.move(ref, digest, "import")
     except DiskFull:

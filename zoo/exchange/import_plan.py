@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo import plugins
+from zoo.backbones.describe import outline_of
 from zoo.domain.digest import Digest
 from zoo.domain.limits import IMPORT_FILES
 from zoo.domain.progress import Progress, silent
@@ -252,8 +253,11 @@ def _of_network(
 
 def _is_known(plugin: str, architecture: str) -> bool:
     """Whether a plugin lists it. What a file says is never an import path."""
-    try:
-        return ":" not in architecture and architecture in plugins.architectures(plugin)
+    if ":" in architecture:
+        return False
+    try:  # the list of what is known without its library first: that takes seconds to import
+        known = outline_of(plugin, architecture) is not None
+        return known or architecture in plugins.architectures(plugin)
     except ZooError:
         return False
 

@@ -106,8 +106,13 @@ def moment_of(stem: str, *, steps: bool = False) -> Moment | None:
         moment = Moment(found["base"], epoch=int(found["epoch"]))
         moment = replace(moment, step=int(step[1])) if step else moment
     elif (found := NUMBER.fullmatch(stem)) is not None:
-        number, counts_steps = int(found["number"]), steps or found["word"].lower() in STEPS
-        moment = Moment(found["base"], **{"step" if counts_steps else "epoch": number})
+        number = int(found["number"])
+        counts_steps = steps or found["word"].lower() in STEPS
+        moment = Moment(
+            found["base"],
+            epoch=None if counts_steps else number,
+            step=number if counts_steps else None,
+        )
     elif stem.lower() in GENERIC:
         return Moment("", role="last")
     else:

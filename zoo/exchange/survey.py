@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from zoo.exchange.origin import stamp
 from zoo.exchange.run_records import named_architecture
 from zoo.lookup.identify import Candidate, candidates
 from zoo.lookup.match import FileTensor
-from zoo.store.files import LARGE
+from zoo.store.files import LARGE, group_of
 from zoo.store.regular import open_regular
 from zoo.store.tensor_keys import object_key, sample_keys
 from zoo.workspace import Workspace
@@ -81,14 +81,14 @@ def survey(path: Path) -> Surveyed:
         tensors, read = read_tensors(path)
     except (ZooError, OSError) as error:
         return Surveyed(path=path, problem=getattr(error, "reason", "") or str(error))
-    digested = with_digests(tensors).values()
-    large = {each.digest: len(each.data) for each in digested if each.digest}
+    digested = with_digests(tensors)
+    large = {each.digest: len(each.data) for each in digested.values() if each.digest}
     found = Surveyed(
         path=path,
         size=size,
         sha256=sha256,
         unchanged=before,
-        weights=sum(len(each.data) for each in digested),
+        weights=sum(len(each.data) for each in digested.values()),
         large=large,
         keys=frozenset(_keys(digested)),
     )
@@ -113,9 +113,15 @@ def with_digests(tensors: Mapping[str, FileTensor]) -> dict[str, FileTensor]:
     }
 
 
-def _keys(tensors: Iterable[FileTensor]) -> set[int]:
+def _keys(tensors: Mapping[str, FileTensor]) -> set[int]:
+    """Those of the largest tensor of each unit, which are those that the registry has."""
+    largest: dict[str, FileTensor] = {}
+    for name, tensor in sorted(tensors.items()):
+        unit, _ = group_of(name, len(tensor.shape))
+        if unit not in largest or len(tensor.data) >= len(largest[unit].data):
+            largest[unit] = tensor
     keys: set[int] = set()
-    for tensor in tensors:
+    for tensor in largest.values():
         keys |= sample_keys(tensor.dtype, tensor.shape, tensor.data)
         if tensor.digest:
             keys.add(object_key(tensor.digest))
