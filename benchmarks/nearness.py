@@ -78,7 +78,7 @@ def trained(architecture: str, seed: int, base: State | None = None, rate: float
     torch.manual_seed(seed)
     net = timm.create_model(architecture, num_classes=10)
     if base:
-        head = net.get_classifier()
+        head = net.get_classifier()  # type: ignore[operator]
         own = {id(each) for each in head.parameters()}
         kept = [name for name, each in net.named_parameters() if id(each) in own]
         net.load_state_dict({n: t for n, t in base.items() if n not in kept}, strict=False)
@@ -91,7 +91,8 @@ def trained(architecture: str, seed: int, base: State | None = None, rate: float
         chosen = torch.randint(len(images), (BATCH,))
         batch = functional.interpolate(images[chosen], (SIDE, SIDE)).expand(-1, 3, -1, -1)
         optimizer.zero_grad()
-        functional.cross_entropy(net(batch), labels[chosen]).backward()
+        loss = functional.cross_entropy(net(batch), labels[chosen])
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
 

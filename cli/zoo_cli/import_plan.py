@@ -63,7 +63,8 @@ def _tell_bad(files: Iterable[PlannedFile]) -> None:
 
 def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else ""]
-    parts += [f"{name} {value:.4g}" for name, value in file.metrics.items() if name != "loss"]
+    if "accuracy" in file.metrics:
+        parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
     if file.status == "here":
         parts.append("here already")
     elif file.duplicate_of:

@@ -346,14 +346,16 @@ def _import_all(
     as_json: bool,
     stated: ImportOptions,
 ) -> None:
-    zoo, network = open_zoo(), {"architecture": architecture, "backbone": backbone or "timm"}
-    plan = zoo.import_all(folder, pattern, dry_run=True, **network)
+    zoo = open_zoo()
+    plan = zoo.import_all(
+        folder, pattern, architecture=architecture, backbone=backbone or "timm", dry_run=True
+    )
     if not as_json:
         show_plan(plan)
     if plan.having("new") and not dry_run:
         if ask:
             click.confirm("import?", abort=True)
-        plan = zoo.import_all(folder, pattern, plan=plan, **network, **stated)
+        plan = zoo.import_all(folder, pattern, plan=plan, **stated)
         if not as_json:
             show_imported(plan)
     if as_json:

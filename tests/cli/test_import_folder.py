@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -317,3 +319,14 @@ def test_a_parent_is_found_by_bytes(empty: Run) -> None:
     empty("push", "team/base", "--to", "../store").done()
     sent = empty("push", "team/tuned", "--to", "../store", "--json").json
     assert sent["sent_bytes"] < sent["logical_bytes"] / 2
+
+
+def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs/import.md").read_text()
+    for name in ("moths", "bees.safetensors", "features.pt"):
+        path = Path("runs") / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    line, _, shown = page.split("```console\n$ ")[2].partition("\n```")[0].partition("\n")
+    printed = at_runs(*shlex.split(line)[1:]).out
+    wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
+    assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
@@ -22,7 +22,7 @@ CLASHES = 5
 
 def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
     """The files of ``drafts``, with the names that they get; ``bad`` where these cannot be."""
-    runs: dict[tuple[Path, str], list[Draft]] = defaultdict(list)
+    runs: dict[tuple[PurePath, str], list[Draft]] = defaultdict(list)
     for draft in drafts:
         if draft.file.status == "bad":
             yield draft.file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from zoo.domain.digest import Digest
@@ -119,7 +119,7 @@ class Met:
     weights: Path
     below: Path
     moment: Moment | None
-    run: tuple[Path, str]
+    run: tuple[PurePath, str]
     network: str = ""
 
 

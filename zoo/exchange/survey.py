@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from zoo.domain.digest import Digest
+from zoo.domain.hashes import sha256
 from zoo.errors import InvalidWeights, ZooError
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import stamp
@@ -77,7 +77,7 @@ def survey(path: Path) -> Surveyed:
             before, size = stamp(path), path.stat().st_size
             if not size:
                 raise InvalidWeights(path, "the file is empty")
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256(file)
         tensors, read = read_tensors(path)
     except (ZooError, OSError) as error:
         return Surveyed(path=path, problem=getattr(error, "reason", "") or str(error))
@@ -86,7 +86,7 @@ def survey(path: Path) -> Surveyed:
     found = Surveyed(
         path=path,
         size=size,
-        sha256=sha256,
+        sha256=digest,
         unchanged=before,
         weights=sum(len(each.data) for each in digested.values()),
         large=large,
@@ -167,5 +167,6 @@ def _best(saved: Mapping[str, Any]) -> str:
 
 
 def _whole(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 <= value < 2**53 else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < 2**53 else None
