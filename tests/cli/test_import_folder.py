@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -238,11 +239,18 @@ def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: 
         pass
     save_file(weights(3), folder / "a\x1b[31m b..safetensors")
     save_file(weights(4), folder / "日本.safetensors")
+    os.mkfifo(folder / "pipe.pth")
+    export = folder / "export"
+    export.mkdir()
+    (export / "config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
+    (export / "README.md").symlink_to("/etc/passwd")
+    save_file(weights(5), export / "model.safetensors")
     odd = ("import", "odd", *ALL[2:], "--architecture", NET)
     done = at_runs(*odd, "--json")
-    assert {tuple(file["refs"]): file["status"] for file in done.json["files"]} == {
-        ("team/a-31m-b",): "imported", (): "bad"
-    }  # fmt: skip
+    assert sorted((file["status"], *file["refs"]) for file in done.json["files"]) == [
+        ("bad",), ("bad",), ("imported", "team/a-31m-b"), ("imported", "team/export")
+    ]  # fmt: skip
+    assert at_runs("show", "team/export", "--json").json["files"] == []
     assert done.json["left_out"] == {
         "inner": "is a zoo",
         "out.safetensors": "is a link out of the folder",
@@ -251,6 +259,7 @@ def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: 
     printed = at_runs(*odd)
     assert "\x1b" not in printed.out + printed.err
     assert "is not a reference" in printed.err
+    assert "a pipe" in printed.err
 
 
 def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:

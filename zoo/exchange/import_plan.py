@@ -6,8 +6,10 @@ Nothing is changed. Every file is read once, and none stays open.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from zoo.exchange import run_names as names
 from zoo.exchange.import_names import check_names, hashes_of, with_names
 from zoo.exchange.importing import weights_in
 from zoo.exchange.layouts import CONFIG, read_layouts
+from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
 from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
@@ -88,7 +91,11 @@ def plan_import(
 def _met(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
     """All weights below a folder. No link is followed out of it, and no zoo is data."""
     number = 0
-    for at, folders, files in os.walk(root):
+
+    def unread(error: OSError) -> None:
+        left_out[os.path.relpath(error.filename, root)] = f"cannot be read: {error.strerror}"
+
+    for at, folders, files in os.walk(root, onerror=unread):
         here = Path(at)
         below = here.relative_to(root)
         if MARKER in files:
@@ -110,7 +117,8 @@ def _in_folder(
     root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
 ) -> Iterator[Met]:
     below, taken = here.relative_to(root), set[str]()
-    own, network = _own_weights(here, files, left_out, str(below))
+    out = {name for name in files if _leads_out(root, here / name)}
+    own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
     if own:
         taken = set(own)
         moment = names.moment_of(here.name, steps=True) if below.parts else None
@@ -123,17 +131,23 @@ def _in_folder(
         if names.STATE.fullmatch(name):
             left_out[str(path)] = "is what training resumes from"
             continue
-        real = here / name
-        if real.is_symlink():
-            target = real.resolve()
-            if not target.is_relative_to(root.resolve()) or not target.is_file():
-                left_out[str(path)] = "is a link out of the folder"
-                continue
-            real = target
+        if name in out:
+            left_out[str(path)] = "is a link out of the folder"
+            continue
+        link = here / name
+        real = link.resolve() if link.is_symlink() else link
         moment = names.moment_of(names.stem_of(path))
         run = names.run_path(below)
         base = moment.base if moment else names.stem_of(path)
-        yield Met(here / name, real, path, moment, (run, base))
+        yield Met(link, real, path, moment, (run, base))
+
+
+def _leads_out(root: Path, path: Path) -> bool:
+    """Whether a path is a link to anything but a file below ``root``."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    return not target.is_relative_to(root.resolve()) or not target.is_file()
 
 
 def _own_weights(
@@ -155,20 +169,31 @@ def _own_weights(
 
 def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:
     """Each file, read once; what goes by several names is not read again."""
-    known: dict[tuple[int, int], Surveyed] = {}
-    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
-        first: dict[tuple[int, int], Path] = {}
-        inodes = []
-        for each in met:
-            status = each.weights.stat()
-            inodes.append((status.st_dev, status.st_ino))
-            first.setdefault(inodes[-1], each.weights)
-        reading = iter(zip(first, pool.map(survey, first.values()), strict=True))
+    inodes = [stamp(each.weights)[:2] for each in met]
+    left, first = Counter(inodes), dict[tuple[int, ...], Path]()
+    for each, inode in zip(met, inodes, strict=True):
+        first.setdefault(inode, each.weights)
+    known: dict[tuple[int, ...], Surveyed] = {}
+    with closing(_ahead(list(first.values()))) as reading:
         for each, inode in zip(met, inodes, strict=True):
-            while inode not in known:
-                read, found = next(reading)
-                known[read] = found
-            yield replace(known[inode], path=each.weights)
+            if inode not in known:
+                known[inode] = next(reading)
+            left[inode] -= 1
+            found = known[inode] if left[inode] else known.pop(inode)
+            yield replace(found, path=each.weights)
+
+
+def _ahead(paths: Sequence[Path]) -> Generator[Surveyed, None, None]:
+    """Each file in order; a few are read before they are asked for, and no more are kept."""
+    at_once = min(AT_ONCE, os.cpu_count() or 1)
+    waiting: deque[Future[Surveyed]] = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        for path in paths:
+            waiting.append(pool.submit(survey, path))
+            if len(waiting) > 2 * at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _draft(

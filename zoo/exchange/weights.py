@@ -6,7 +6,6 @@ import argparse
 import pickle
 import threading
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +85,12 @@ def read_state(path: Path, key: str | None = None) -> Read:
     return read
 
 
+def _is_zip(path: Path) -> bool:
+    """Whether PyTorch takes a file for a zip file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def _unpickle(path: Path) -> Any:
     try:
         with UNPICKLING, warnings.catch_warnings():
@@ -93,7 +98,7 @@ def _unpickle(path: Path) -> Any:
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs
                 # Mapped, so that a large file takes no memory; what is older cannot be.
-                mapped = zipfile.is_zipfile(path)
+                mapped = _is_zip(path)
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,15 +44,14 @@ class FoundParent:
         manifest: It.
         ref: Its name.
         share: Share of the weights that are its, byte for byte.
-        apart: How far the others are from its (`zoo.lookup.nearness.apart`); None if that cannot be
-            told.
+        apart: How far the weights are from its (`zoo.lookup.nearness.apart`).
     """
 
     digest: Digest
     manifest: Manifest
     ref: str
     share: float
-    apart: float | None
+    apart: float
 
     def __str__(self) -> str:
         """By what it was found, in words."""
@@ -110,20 +109,33 @@ class ParentFinder:
             backbone.plugin, backbone.architecture, LOOKED_AT
         )
         own = self._sketch(manifest)
-        found = []
+        near: list[tuple[float, float, Digest]] = []
         for digest in dict.fromkeys([*shares, *others]):
             share = shares.get(digest, 0.0)
-            theirs = self._sketched(digest)
+            theirs = None if digest in same else self._sketched(digest)
             far = apart(own, theirs) if own and theirs else None
-            near = bool(share) if far is None else far < NEAR
-            base = self._manifest(digest) if near and digest not in same else None
-            if base is None or (far == 0 and not share) or same & base.ancestry():
+            if share and far is None:  # of other shapes: only bytes tell
+                near.append((NEAR, share, digest))
+            elif far is not None and far < NEAR and (far or share):
+                near.append((far, share, digest))
+        return _best(self._valid(manifest, same, sorted(near, key=lambda each: each[0])))
+
+    def _valid(
+        self, manifest: Manifest, same: set[Digest], near: Iterable[tuple[float, float, Digest]]
+    ) -> Iterator[FoundParent]:
+        """Those that can be the parent, of the nearest first, as far as they are about as near."""
+        nearest: float | None = None
+        for far, share, digest in near:
+            if nearest is not None and far > nearest * ALIKE:
+                return
+            base = self._manifest(digest)
+            if base is None or same & base.ancestry():
                 continue
-            theirs_backbone = (base.backbone.plugin, base.backbone.architecture)
-            if theirs_backbone == (backbone.plugin, backbone.architecture):
+            one, other = base.backbone, manifest.backbone
+            if (one.plugin, one.architecture) == (other.plugin, other.architecture):
+                nearest = far if nearest is None else nearest
                 name, _ = named(self._workspace, digest)
-                found.append(FoundParent(digest, base, name, share, far))
-        return _best(found)
+                yield FoundParent(digest, base, name, share, far)
 
     def _manifest(self, digest: Digest) -> Manifest | None:
         return _readable(lambda: self._workspace.store.manifest(digest))
@@ -143,11 +155,8 @@ class ParentFinder:
         return self._sketches[digest]
 
 
-def _best(found: Sequence[FoundParent]) -> FoundParent | None:
-    """The nearest; of those that are about as near, the one that shares most, then the earliest."""
-    nearest = min((one.apart for one in found if one.apart is not None), default=None)
-    if nearest is not None:
-        found = [one for one in found if one.apart is not None and one.apart <= nearest * ALIKE]
+def _best(found: Iterable[FoundParent]) -> FoundParent | None:
+    """Of those that are about as near, the one that shares most, then the earliest."""
 
     def rank(one: FoundParent) -> tuple[float, int, str]:
         return (-one.share, sum(1 for _ in one.manifest.lineage()), str(one.digest))
