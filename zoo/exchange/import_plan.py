@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo import plugins
@@ -37,6 +37,8 @@ from zoo.workspace import Workspace
 
 __all__ = ["plan_import"]
 
+_Here = tuple[Reference, Digest, str]
+"""A name here, its checkpoint, and the architecture of that."""
 AT_ONCE = 4
 """Files that are hashed at once, at most."""
 
@@ -69,11 +71,13 @@ def plan_import(
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
     met = list(_met(folder, left_out))
+    known = _known(workspace, pattern)
+    given = _Given(workspace, folder, known, backbone, architecture)
     sharing, drafts = _Sharing(workspace), []
     size = float(sum(each.weights.stat().st_size for each in met))
     with progress("reading", size, "B") as task:
         for each, found in zip(met, _surveyed(met), strict=True):
-            drafts.append(_draft(workspace, each, found, folder, architecture, backbone))
+            drafts.append(_draft(given, each, found))
             if drafts[-1].file.status == "new":
                 sharing.count(found)
             task.advance(found.size, note=each.path.name)
@@ -196,16 +200,40 @@ def _ahead(paths: Sequence[Path]) -> Generator[Surveyed, None, None]:
             yield waiting.popleft().result()
 
 
-def _draft(
-    workspace: Workspace,
-    met: Met,
-    found: Surveyed,
-    root: Path,
-    architecture: str | None,
-    backbone: str,
-) -> Draft:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a plan is made for: the names that are here already are ``known``, by the hash of the
+    file that each was made of.
+    """
+
+    workspace: Workspace
+    root: Path
+    known: Mapping[str, _Here]
+    backbone: str
+    architecture: str | None
+
+
+def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
+    """The checkpoints in the namespace of a pattern, by the hashes of the files that they were made
+    of: who imports a folder again need not compare what is in.
+    """
+    namespace = pattern.partition("/")[0]
+    known: dict[str, _Here] = {}
+    refs = [each for each in workspace.registry.refs() if each[0].namespace == namespace]
+    for ref, digest, _ in refs[:IMPORT_FILES]:
+        try:
+            manifest = workspace.store.manifest(digest)
+        except (ZooError, OSError):  # verify tells
+            continue
+        network = manifest.backbone.architecture
+        known |= dict.fromkeys(hashes_of(manifest), (ref, digest, network))
+    return known
+
+
+def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     """What a file is, as far as it and what lies beside it tell; without names."""
-    folder, (run, base) = root / met.below, met.run
+    root, (run, base) = given.root, met.run
+    folder = root / met.below
     near = [folder] if met.path.is_dir() else []
     near += [folder.parent, root / run] if met.below.parts else []
     record = read_record(*dict.fromkeys(near))
@@ -221,7 +249,7 @@ def _draft(
         unchanged=found.unchanged,
         script=found.script or record.script,
         key=found.key,
-        backbone=backbone,
+        backbone=given.backbone,
         epoch=epoch,
         step=step,
         metrics=metrics or found.metrics,
@@ -230,24 +258,30 @@ def _draft(
         status="bad" if found.problem else "new",
     )
     if not found.problem:
-        planned = _resembling(workspace, planned, found)
+        planned = _resembling(given, planned, found)
         if met.path.is_dir():
             planned = replace(planned, architecture=met.network, architecture_by="its folder")
         else:
-            planned = _of_network(planned, found, record, architecture)
+            planned = _of_network(planned, found, record, given.architecture)
     return Draft(met, planned, found.best or record.best)
 
 
-def _resembling(workspace: Workspace, planned: PlannedFile, found: Surveyed) -> PlannedFile:
+def _resembling(given: _Given, planned: PlannedFile, found: Surveyed) -> PlannedFile:
     """With what `zoo identify` says of it."""
+    if found.sha256 in given.known:
+        ref, digest, network = given.known[found.sha256]
+        return replace(
+            planned, verdict="same", of=str(ref), share=1.0, manifest=digest, architecture=network,
+            architecture_by=f"{ref}, which it is",
+        )  # fmt: skip
     try:
-        alike = resembling(workspace, found)
+        alike = resembling(given.workspace, found)
     except (ZooError, OSError):  # what is damaged here is for verify to tell
         return planned
     if not alike:
         return planned
     best, share = alike[0], alike[0].match.share
-    name, _ = named(workspace, best.digest)
+    name, _ = named(given.workspace, best.digest)
     same = [one.digest for one in alike if found.sha256 in hashes_of(one.manifest)]
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     if same:
