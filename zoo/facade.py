@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.indexing import Indexed
+    from zoo.exchange.planned import ImportPlan
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
@@ -622,6 +623,52 @@ class Zoo:
         return import_folder(
             self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated,
         )  # fmt: skip
+
+    def import_all(
+        self,
+        folder: Path | str,
+        pattern: str,
+        *,
+        architecture: str | None = None,
+        backbone: str = "timm",
+        dry_run: bool = False,
+        plan: ImportPlan | None = None,
+        **stated: Unpack[ImportOptions],
+    ) -> ImportPlan:
+        """Store all weights below ``folder`` as checkpoints: runs of timm, Lightning and others.
+
+        What is here already is skipped, so that an import that was cut off can be made again.
+
+        Args:
+            folder: The folder.
+            pattern: The names: a reference with ``{stem}`` (what the run, or a file that is of
+                none, is called), ``{folder}`` or ``{epoch}``. Without ``{epoch}`` or a tag, the
+                best or last of a run gets the name, and others a tag.
+            architecture: What network those files are that do not say it.
+            backbone: Plugin of the architectures.
+            dry_run: Only plan, and import nothing.
+            plan: What a dry run has answered: the files are not read again for it.
+            stated: As for `import_file`, of all of them.
+
+        Returns:
+            The plan, with what came of each file. One that cannot be imported has the status
+            ``bad`` and a ``problem``.
+
+        Raises:
+            Conflict: Two checkpoints would get one name, or another one has it; nothing is kept.
+            InvalidOption: The folder or the pattern cannot be.
+        """
+        from zoo.exchange.import_many import carry_out
+        from zoo.exchange.import_plan import plan_import
+
+        if plan is None:
+            plan = plan_import(
+                self.workspace, Path(folder), pattern, architecture=architecture,
+                backbone=backbone, progress=self.progress,
+            )  # fmt: skip
+        if dry_run:
+            return plan
+        return carry_out(self.workspace, plan, progress=self.progress, **stated)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -13,7 +14,8 @@ from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
 from zoo_cli.command import PATH, command, flag, open_zoo
-from zoo_cli.output import note, print_json, result, size
+from zoo_cli.import_plan import show_imported, show_plan
+from zoo_cli.output import note, on_terminal, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
@@ -218,7 +220,16 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     help="What network FILE is (resnet50; resnet50.a1_in1k where its classes are those of that "
     "recipe); a folder says it itself.",
 )
-@click.option("--as", "name", required=True, help="Name of the new checkpoint (team/flowers).")
+@click.option(
+    "--as",
+    "name",
+    required=True,
+    help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
+    "('team/{stem}').",
+)
+@flag("--recursive", help="Import all weights in the folder FILE and below it.")
+@flag("--dry-run", help="With --recursive: only show what would be imported.")
+@flag("--yes", help="With --recursive: do not ask.")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
 @click.option(
     "--key",
@@ -229,7 +240,7 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     "--parent",
     metavar="NAME",
     help="The checkpoint here that FILE was fine-tuned from: zoo log checks it against bytes, and "
-    "a push sends what differs.",
+    "a push sends what differs. auto: look for it among those here.",
 )
 @click.option(
     "--classes",
@@ -281,6 +292,9 @@ def import_(
     name: str,
     backbone: str | None,
     key: str | None,
+    recursive: bool,
+    dry_run: bool,
+    yes: bool,
     as_json: bool,
     **stated: Unpack[ImportOptions],
 ) -> None:
@@ -296,6 +310,12 @@ def import_(
     args.yaml beside FILE that is of that very network, else of the hyper-parameters in FILE. What
     none of them says is unknown, and zoo show and zoo predict say so.
 
+    With --recursive, FILE is a folder of such files: what timm, Lightning and transformers write,
+    and loose ones. A plan is shown first. The checkpoints of a run get one name: its best, or last,
+    the name itself, others a tag (:epoch-3). In the pattern of names, {stem} is what a run, or a
+    file of none, is called, {folder} the run's folder, and {epoch} its epoch. What is here already
+    is skipped. The exit status is 1 if a file cannot be imported; all others are.
+
     FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
     but its lineage comes back. So do the weights that timm or transformers saved in a folder, if
     the config.json beside them says which network they are.
@@ -305,7 +325,17 @@ def import_(
       zoo import best.pth --architecture resnet50 --as team/flowers --classes names.txt
       zoo import last.ckpt --architecture resnet50 --as team/old --mean 0.5 --std 0.5
       zoo import flowers-model --as team/flowers
+      zoo import runs --recursive --as 'team/{stem}' --dry-run
+      zoo import runs --recursive --as 'team/{stem}' --parent auto --yes
     """
+    if recursive:
+        if key:
+            raise click.UsageError("--key is for one file: leave it, or --recursive, out")
+        ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
+        _import_all(file, name, architecture, backbone, dry_run, ask, as_json, stated)
+        return
+    if dry_run or yes:
+        raise click.UsageError("--dry-run and --yes are for an import with --recursive")
     if not file.is_dir():
         if architecture is None and not file.exists():
             raise click.UsageError(f"{file}: no such file or folder")
@@ -325,6 +355,34 @@ def import_(
         print_json(done.to_json())
     else:
         result(done.ref, done.manifest, *filter(None, [str(done.taken), done.taken.said]))
+
+
+def _import_all(
+    folder: Path,
+    pattern: str,
+    architecture: str | None,
+    backbone: str | None,
+    dry_run: bool,
+    ask: bool,
+    as_json: bool,
+    stated: ImportOptions,
+) -> None:
+    zoo = open_zoo()
+    plan = zoo.import_all(
+        folder, pattern, architecture=architecture, backbone=backbone or "timm", dry_run=True
+    )
+    if not as_json:
+        show_plan(plan)
+    if plan.having("new") and not dry_run:
+        if ask:
+            click.confirm("import?", abort=True)
+        plan = zoo.import_all(folder, pattern, plan=plan, **stated)
+        if not as_json:
+            show_imported(plan)
+    if as_json:
+        print_json(plan.to_json())
+    if plan.having("bad"):
+        click.get_current_context().exit(1)
 
 
 @command()

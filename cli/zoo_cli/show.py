@@ -118,12 +118,18 @@ def evaluated(found: Mapping[str, Any]) -> str:
     return f"{figures} on {found['images']} images of {found['data']}{part}, {found['at'][:10]}"
 
 
+def _how(relation: str) -> str:
+    from zoo.domain.manifest import FOUND
+
+    return "  (found, not declared)" if relation == FOUND else ""
+
+
 EACH: dict[str, Callable[[dict[str, Any]], str]] = {
     "at_remotes": at_remote,
     "evaluations": evaluated,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
     "locations": lambda each: f"{each['source']}: {each['locator']}",
-    "parents": lambda each: f"{each['ref']}  {each['manifest']}",
+    "parents": lambda each: f"{each['ref']}  {each['manifest']}{_how(each['relation'])}",
 }
 """What has a line for each."""
 FORMS: dict[str, Callable[[Any], str]] = {
@@ -243,7 +249,7 @@ def _print_lineage(found: Lineage) -> None:
         indent = "  " * min(depth, DEEPEST)
         click.echo(f"  {indent}{_step(step)}")
         if step.check:
-            click.echo(f"  {indent}  {_check(step.check)}")
+            click.echo(f"  {indent}  {_check(step.check)}{_how(step.relation)}")
     if found.descendants:
         click.echo("descendants")
     for step in found.descendants:

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-__all__ = ["ImportOptions"]
+__all__ = ["AUTO", "ImportOptions"]
+
+AUTO = "auto"
+"""The parent is looked for among the checkpoints here."""
 
 
 class ImportOptions(TypedDict, total=False):
     """Options of an import.
 
     Attributes:
-        parent: The checkpoint here that the weights were fine-tuned from.
+        parent: The checkpoint here that the weights were fine-tuned from; ``auto``: the one that
+            their bytes resemble, if there is one (docs/import.md).
         license: License id.
         files: Further files to keep with the weights.
         classes: Class names in index order, or a file with one on each line, or JSON.

@@ -35,6 +35,12 @@ CONFIG_BYTES = MIB
 ARGS_BYTES = 64 * 1024
 """Of an ``args.yaml`` beside weights."""
 
+RECORD_BYTES = 16 * MIB
+"""Of a ``summary.csv``, ``metrics.csv`` or ``trainer_state.json`` beside weights."""
+
+IMPORT_FILES = 10_000
+"""Files of weights in a folder that is imported with all below it."""
+
 IMAGE_PIXELS = 178_956_970
 """Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
 

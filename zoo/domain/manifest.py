@@ -23,6 +23,7 @@ from zoo.domain.limits import (
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
+    "FOUND",
     "Backbone",
     "Head",
     "Manifest",
@@ -41,6 +42,8 @@ NESTED = 32
 """Ancestors in one line that are still written as format 1, which every version of zoo reads."""
 Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
 """A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
+FOUND = "found"
+"""The relation of a parent that nobody has declared: weights were found to derive from it."""
 UNKNOWN = "unknown"
 """What the provenance says of a preprocessing that nobody has stated."""
 SETTINGS = ("mean", "std", "interpolation", "crop_pct", "image_size")
@@ -140,7 +143,7 @@ class Parent:
 
     Attributes:
         manifest: Its identity.
-        relation: How (``finetune``).
+        relation: How (``finetune``), or `FOUND`.
         ref: The name that it had then.
     """
 

@@ -16,7 +16,9 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["identify_file"]
+    from zoo.exchange.weights import Read
+
+__all__ = ["identify_file", "read_tensors"]
 
 
 def identify_file(workspace: Workspace, path: Path) -> Identified:
@@ -32,8 +34,22 @@ def identify_file(workspace: Workspace, path: Path) -> Identified:
         raise InvalidWeights(path, "the file is empty")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tensors = _safetensors(path) if is_safetensors(path) else _pickled(path)
+    tensors, _ = read_tensors(path)
     return identify(workspace, path, sha256, tensors)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, FileTensor], Read | None]:
+    """The tensors of a file of weights, mapped; and of a pickle, what else is in it.
+
+    Raises:
+        InvalidWeights: It is unreadable, or holds more than weights.
+    """
+    if is_safetensors(path):
+        return _safetensors(path), None
+    from zoo.exchange.weights import read_state
+
+    read = read_state(path)
+    return {name: _file_tensor(tensor) for name, tensor in read.tensors.items()}, read
 
 
 def _safetensors(path: Path) -> dict[str, FileTensor]:
@@ -43,12 +59,6 @@ def _safetensors(path: Path) -> dict[str, FileTensor]:
         entry.name: FileTensor(entry.dtype, entry.shape, data[entry.begin : entry.end])
         for entry in parse_header(path, data).entries
     }
-
-
-def _pickled(path: Path) -> dict[str, FileTensor]:
-    from zoo.exchange.weights import read_state
-
-    return {name: _file_tensor(tensor) for name, tensor in read_state(path).tensors.items()}
 
 
 def _file_tensor(tensor: Tensor) -> FileTensor:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from zoo.domain.result import Result
 
-__all__ = ["ImportReport"]
+__all__ = ["NONE_FOUND", "ImportReport"]
 
 LISTED = 3
+NONE_FOUND = "none here resembles it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -26,6 +27,7 @@ class ImportReport(Result):
         classes: Where the class names are from; empty if they are unknown.
         preprocessing: Where the preprocessing is from; empty if it is unknown.
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
+        parent: The parent that was found, and by what; empty if none was looked for.
     """
 
     key: str = ""
@@ -37,6 +39,7 @@ class ImportReport(Result):
     classes: str = ""
     preprocessing: str = ""
     unknown: tuple[str, ...] = ()
+    parent: str = ""
 
     def __str__(self) -> str:
         """What was taken, in one line; empty if all of the file was, as it is."""
@@ -54,12 +57,14 @@ class ImportReport(Result):
 
     @property
     def said(self) -> str:
-        """Who says what its classes and its preprocessing are, in one line."""
+        """Who says what its classes, its preprocessing and its parent are, in one line."""
         by = {"class names": self.classes, "preprocessing": self.preprocessing}
         parts = [f"{what} from {source}" for what, source in by.items() if source]
         if self.unknown:
             named = (name.replace("_", " ") for name in self.unknown)
             parts.append(f"unknown: {', '.join(named)}")
+        if self.parent:
+            parts.append(f"parent: {self.parent}")
         return "; ".join(parts)
 
 

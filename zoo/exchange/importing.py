@@ -6,20 +6,19 @@ Torch is imported only where the network must be built.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from struct import calcsize
-from typing import Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
-from zoo.domain.hashes import sha256
-from zoo.domain.import_options import ImportOptions
-from zoo.domain.manifest import Manifest, Parent, Tensor
+from zoo.domain.import_options import AUTO, ImportOptions
+from zoo.domain.manifest import FOUND, Manifest, Parent, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -33,12 +32,13 @@ from zoo.errors import (
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
-from zoo.exchange.import_report import ImportReport
+from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint, metadata_of_options
-from zoo.exchange.origin import Origin, outlined
+from zoo.exchange.origin import Beside, Origin, outlined
 from zoo.exchange.resolve_metadata import resolve_metadata
+from zoo.lookup.parent import ParentFinder, relatives
 from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -52,6 +52,7 @@ __all__ = [
     "import_file",
     "import_folder",
     "import_weights",
+    "weights_in",
 ]
 
 T = TypeVar("T")
@@ -96,6 +97,7 @@ def import_folder(
     ref: Reference,
     *,
     progress: Progress = silent,
+    beside: Beside | None = None,
     **stated: Unpack[ImportOptions],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
@@ -117,10 +119,12 @@ def import_folder(
         )
 
     def keep(layout: Layout) -> Imported:
-        path, *several = _weights(folder, there, layout)
-        beside = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in beside if _belongs(file, layout)), *_files(stated)]
-        origin = replace(_origin(workspace, "folder", stated), plugin=layout.plugin, layout=layout)
+        path, *several = weights_in(folder, there, layout)
+        others = {folder / name for name in there} - {*(several or [path])}
+        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
+        origin = replace(
+            _origin(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
+        )
         origin = replace(origin, architecture=layout.network.architecture)
         return import_file(
             workspace, path, ref, origin, parts=several, files=kept, progress=progress
@@ -138,6 +142,7 @@ def import_weights(
     backbone: str = "timm",
     key: str | None = None,
     progress: Progress = silent,
+    beside: Beside | None = None,
     **stated: Unpack[ImportOptions],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
@@ -151,10 +156,10 @@ def import_weights(
     """
     known, tag = _tagged(backbone, architecture)
     origin = replace(
-        _origin(workspace, "file", stated), plugin=backbone, architecture=known, tag=tag
+        _origin(workspace, "file", stated, beside), plugin=backbone, architecture=known, tag=tag
     )
-    if beside := metadata_of_args(path, known):
-        origin = replace(origin, told=(*origin.told, beside))
+    if args := metadata_of_args(path, known):
+        origin = replace(origin, told=(*origin.told, args))
     several, files = list[Path](), _files(stated)
     if path.name.endswith(INDEX) and path.is_file():
         there = sorted(each.name for each in path.parent.iterdir())
@@ -175,17 +180,25 @@ def import_weights(
         return keep(None)
 
 
-def _origin(workspace: Workspace, source: str, stated: ImportOptions) -> Origin:
+def _origin(
+    workspace: Workspace, source: str, stated: ImportOptions, beside: Beside | None
+) -> Origin:
     """What the user says of weights, before it is known of what network they are."""
+    beside = beside or Beside()
     provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
     if dataset := stated.get("dataset"):
         provenance["dataset"] = dataset
     if metrics:
         provenance["metrics"] = "stated on import, not measured"
+    elif beside.metrics:
+        metrics = dict(beside.metrics)
+        provenance["metrics"] = f"from {beside.metrics_by}, not measured here"
     if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
         raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
-    parent = None
-    if name := stated.get("parent"):
+    parent = finder = None
+    if (name := stated.get("parent")) == AUTO:
+        finder = beside.finder or ParentFinder(workspace)
+    elif name:
         ref, digest = workspace.names.resolve(name)
         stated_parent = Parent(manifest=digest, relation="finetune", ref=str(ref or name))
         parent = (stated_parent, workspace.store.manifest(digest))
@@ -199,6 +212,8 @@ def _origin(workspace: Workspace, source: str, stated: ImportOptions) -> Origin:
         image_size=stated.get("image_size"),
         metrics=metrics,
         parent=parent,
+        finder=finder,
+        beside=beside,
     )
 
 
@@ -264,7 +279,7 @@ def _belongs(file: Path, layout: Layout) -> bool:
     return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
 
 
-def _weights(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
+def weights_in(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
     """The file of weights; or the index of several, and these in order."""
     if layout.weights:
         return [folder / layout.weights[0]]
@@ -350,11 +365,8 @@ def _stored(
         for source, name in zip(sources, names, strict=True)
     )
     # The digest that the publisher states is of the file as it came, not of what it became here.
-    if sources == (path,):
-        stated = weights[0].sha256.hex
-    else:
-        with path.open("rb") as file:
-            stated = sha256(file)
+    whole = sources == (path,)
+    stated = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
     manifest = replace(
         manifest,
         weights=weights,
@@ -372,11 +384,33 @@ def _stored(
     if not origin.told:  # a pull: its publisher says it all
         return manifest, taken
     saved = network.saved if network else {}
+    return _completed(new.workspace, manifest, origin, saved, taken)
+
+
+def _completed(
+    workspace: Workspace,
+    manifest: Manifest,
+    origin: Origin,
+    saved: Mapping[str, Any],
+    taken: ImportReport,
+) -> tuple[Manifest, ImportReport]:
+    """``manifest`` with what is told of it, and found; its tensors are stored."""
     told = (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
-    whole = resolve_metadata(manifest, origin, told, taken)
-    if whole[1].unknown and (more := infer_metadata(new.workspace, manifest)):
-        return resolve_metadata(manifest, origin, (*told, *more), taken)
-    return whole
+    whole, report = resolve_metadata(manifest, origin, told, taken)
+    if not (report.unknown or origin.finder):
+        return whole, report
+    alike = relatives(workspace, manifest)
+    if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
+        whole, report = resolve_metadata(manifest, origin, (*told, *more), taken)
+    found = origin.finder.find(manifest, alike) if origin.finder else None
+    if found:
+        parent = Parent(manifest=found.digest, relation=FOUND, ref=found.ref)
+        provenance = {**whole.provenance, "parent": str(found)}
+        whole = replace(whole, provenance=provenance).descending(found.manifest, parent)
+        report = replace(report, parent=f"{found.ref}, {found}")
+    elif origin.finder:
+        report = replace(report, parent=NONE_FOUND)
+    return whole, report
 
 
 def _descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:

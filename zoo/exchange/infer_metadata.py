@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zoo.domain.manifest import SETTINGS, Manifest
-from zoo.errors import ZooError
 from zoo.exchange.metadata import Metadata
-from zoo.lookup.compare import content
-from zoo.lookup.identify import Candidate, candidates, named
-from zoo.lookup.match import FileTensor
-from zoo.store.tensor_keys import checkpoint_keys
+from zoo.lookup.identify import Candidate, named
 from zoo.workspace import Workspace
 
 __all__ = ["infer_metadata"]
 
-LEAST = 0.005
-"""Share of equal elements from which on weights are said to come from a checkpoint. Norms that were
-never trained are equal in all networks of one kind: 0.2 % of a ResNet-50; its stem and first stage,
-the least that people freeze, have 0.9 %."""
 
-
-def infer_metadata(workspace: Workspace, manifest: Manifest) -> list[Metadata]:
-    """What the checkpoints say that share most with ``manifest``, whose tensors are stored.
+def infer_metadata(
+    workspace: Workspace, manifest: Manifest, alike: Sequence[Candidate]
+) -> list[Metadata]:
+    """What the checkpoints say that share most with ``manifest``, which are ``alike``.
 
     Its preprocessing is that of the weights, which were trained on from it; its class names only
     where the tensors with a row for each class are the same. The one need not know the other.
     """
-    store = workspace.store
-    try:
-        tensors = {
-            tensor.name: FileTensor(tensor.dtype, tensor.shape, content(store, tensor))
-            for tensor in manifest.tensors
-        }
-        found, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
-    except ZooError:  # what is damaged says nothing, and verify tells of it
-        return []
-    alike = [one for one in found if one.match.share >= LEAST]
     facts = []
     if named_alike := next((one for one in alike if _classes(one, manifest)), None):
         source = _source(workspace, named_alike)

@@ -9,16 +9,50 @@ from pathlib import Path
 from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
+from zoo.domain.hashes import sha256
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.exchange.layouts import Layout
 from zoo.exchange.metadata import Metadata
+from zoo.lookup.parent import ParentFinder
 from zoo.store.header import is_safetensors, read_header
 
-__all__ = ["Origin", "outlined"]
+__all__ = ["Beside", "Origin", "outlined", "stamp"]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What whoever imports a file knows of it beside what the user says.
+
+    Attributes:
+        metrics: What the weights were measured to have.
+        metrics_by: Who says so.
+        finder: Finds the parent; None: one of its own, if it is to be found.
+        sha256: Of the file, as far as that is `unchanged`; empty if it is not known.
+        unchanged: Its `stamp` when it was hashed.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_by: str = ""
+    finder: ParentFinder | None = None
+    sha256: str = ""
+    unchanged: tuple[int, ...] = ()
+
+    def hash_of(self, path: Path) -> str:
+        """The SHA-256 of the file, in hex; it is read if it is not known, or has changed since."""
+        if self.sha256 and stamp(path) == self.unchanged:
+            return self.sha256
+        with path.open("rb") as file:
+            return sha256(file)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes whenever a file is written to, or another one takes its place."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +72,8 @@ class Origin:
         image_size: Height and width that the user says it is built for.
         metrics: What the user says the weights were measured to have.
         parent: What the user says they were fine-tuned from, and its manifest.
+        finder: Finds the parent; None if it is not looked for.
+        beside: What is known of the file beside.
     """
 
     plugin: str
@@ -51,6 +87,8 @@ class Origin:
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None
+    finder: ParentFinder | None = None
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def surgery(self) -> Surgery:

@@ -15,7 +15,7 @@ from zoo.contracts import Target
 from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
@@ -161,6 +161,7 @@ def _ancestors(manifest: Manifest) -> Iterator[str]:
     for child, parent in islice(manifest.lineage(), SHOWN):
         depth = depths[child]
         depths[parent.manifest] = depth + 1
-        yield f"{'  ' * depth}- {parent.relation} of `{parent.ref}`, {parent.manifest}"
+        how = "found to derive from" if parent.relation == FOUND else f"{parent.relation} of"
+        yield f"{'  ' * depth}- {how} `{parent.ref}`, {parent.manifest}"
     if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
         yield f"- and {more} more"

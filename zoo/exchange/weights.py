@@ -85,13 +85,21 @@ def read_state(path: Path, key: str | None = None) -> Read:
     return read
 
 
+def _is_zip(path: Path) -> bool:
+    """Whether PyTorch takes a file for a zip file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def _unpickle(path: Path) -> Any:
     try:
         with UNPICKLING, warnings.catch_warnings():
             # Of other pickle protocols, and of what it refuses: what counts is whether it loads.
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals([argparse.Namespace]):  # scripts keep theirs
-                return torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, so that a large file takes no memory; what is older cannot be.
+                mapped = _is_zip(path)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, ODD) from error

@@ -18,7 +18,16 @@ from zoo.lookup.units import Units, in_order, units_of
 from zoo.store import Store
 from zoo.workspace import Workspace
 
-__all__ = ["STATISTICS", "Comparison", "Pair", "Status", "UnitPairs", "compare", "content"]
+__all__ = [
+    "STATISTICS",
+    "Comparison",
+    "Pair",
+    "Status",
+    "UnitPairs",
+    "compare",
+    "content",
+    "is_object",
+]
 
 Status = Literal["identical", "changed", "added", "removed"]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -177,11 +186,11 @@ def _identical(store: Store, one: Tensor, other: Tensor) -> bool:
         return False
     if (one.object, one.offset) == (other.object, other.offset):
         return True
-    if _is_object(store, one) and _is_object(store, other):
+    if is_object(store, one) and is_object(store, other):
         return one.object == other.object
     return bytes(content(store, one)) == bytes(content(store, other))
 
 
-def _is_object(store: Store, tensor: Tensor) -> bool:
+def is_object(store: Store, tensor: Tensor) -> bool:
     """Whether a tensor is all of its object, so that the digest is its own."""
     return not tensor.offset and store.size("objects", tensor.object) == tensor.nbytes

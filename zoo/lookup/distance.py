@@ -15,7 +15,7 @@ from zoo.domain.manifest import Tensor
 from zoo.lookup.compare import Pair, content
 from zoo.store import Store
 
-__all__ = ["Distance", "distance", "equal_when_cast"]
+__all__ = ["Distance", "distance", "equal_when_cast", "floats"]
 
 CHUNK = 1 << 20
 BITS_OF = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
@@ -72,7 +72,7 @@ def distance(store: Store, pairs: Iterable[Pair]) -> Distance:
     )
 
 
-def _floats(dtype: str, data: memoryview | bytes) -> Array | None:
+def floats(dtype: str, data: memoryview | bytes) -> Array | None:
     """The numbers of a tensor, flat; bfloat16 as float32. None for a dtype that numpy lacks."""
     if dtype not in NUMPY:
         return None
@@ -83,7 +83,7 @@ def _floats(dtype: str, data: memoryview | bytes) -> Array | None:
 
 
 def _values(store: Store, tensor: Tensor) -> Array | None:
-    return _floats(tensor.dtype, content(store, tensor))
+    return floats(tensor.dtype, content(store, tensor))
 
 
 def _sums(one: Array, other: Array) -> Array:
@@ -124,7 +124,7 @@ def equal_when_cast(
         return False
     if BITS_OF[one] < BITS_OF[other]:
         one, one_data, other, other_data = other, other_data, one, one_data
-    wide, narrow = _floats(one, one_data), _floats(other, other_data)
+    wide, narrow = floats(one, one_data), floats(other, other_data)
     if wide is None or narrow is None or wide.shape != narrow.shape:
         return False
     if np.array_equal(_rounded(wide, other), narrow, equal_nan=True):

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
@@ -205,9 +205,15 @@ def _warnings(ancestors: Iterable[Step]) -> Iterator[str]:
         if step.child and step.check and not step.check.agrees:
             like = step.check.resembles
             yield (
-                f"{names[step.child]} declares {step.name} as its parent, but its bytes disagree: "
+                f"{names[step.child]} {_claims(step)}, but its bytes disagree: "
                 f"{step.check.warning}{f'; it shares tensors with {like}' if like else ''}"
             )
+
+
+def _claims(step: Step) -> str:
+    if step.relation == FOUND:
+        return f"was found to derive from {step.name}"
+    return f"declares {step.name} as its parent"
 
 
 def _step(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, delete, select
+from sqlalchemy import Connection, Row, Table, and_, delete, func, select
 
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -33,6 +33,7 @@ __all__ = [
     "drop_unread",
     "forget",
     "notes",
+    "of_architecture",
     "parents",
     "ref",
     "refs",
@@ -235,6 +236,25 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
             checkpoint.c.manifest.in_(select(table.c.manifest).where(table.c.parent == str(digest)))
         )
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
+    )
+    return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def of_architecture(
+    connection: Connection, backbone: str, architecture: str, limit: int
+) -> list[Digest]:
+    """The named checkpoints of an architecture: those that derive from nothing first, then those
+    whose names have moved last.
+    """
+    table, ref, parent = schema.checkpoint, schema.ref, schema.parent
+    derives = select(parent.c.manifest).where(parent.c.manifest == table.c.manifest).exists()
+    statement = (
+        select(table.c.manifest)
+        .join(ref, ref.c.manifest == table.c.manifest)
+        .where(table.c.backbone == backbone, table.c.architecture == architecture)
+        .group_by(table.c.manifest)
+        .order_by(derives, func.max(ref.c.at).desc(), table.c.manifest)
+        .limit(limit)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
 

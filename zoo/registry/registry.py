@@ -225,6 +225,7 @@ class Registry:
     set_evaluations = _writes(checkpoints.set_evaluations)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)
+    of_architecture = _reads(checkpoints.of_architecture)
     summary = _reads(remotes.summary)
 
     ref = _reads(checkpoints.ref)

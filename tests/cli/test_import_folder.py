@@ -1,0 +1,341 @@
+"""A team arrives with hundreds of files: `zoo import FOLDER --recursive`, and parents found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from fakes.program import Said
+from safetensors.torch import save_file
+
+import zoo
+from zoo.errors import DiskFull
+from zoo.exchange import import_many, import_plan
+
+Run = Callable[..., Said]
+State = dict[str, torch.Tensor]
+NET = "test_vit"
+ALL = ("import", "runs", "--recursive", "--as", "team/{stem}")
+
+
+def weights(seed: int, architecture: str = NET) -> State:
+    torch.manual_seed(seed)
+    return dict(timm.create_model(architecture, num_classes=3).state_dict())
+
+
+def moved(state: State, by: float) -> State:
+    """All weights a little other, as after a full fine-tune."""
+    torch.manual_seed(round(1 / by))
+    return {
+        name: tensor + by * torch.randn_like(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What timm, Lightning and timm's export for the hub wrote, and loose files."""
+    root = tmp_path_factory.mktemp("made") / "runs"
+    base = weights(1)
+    _timm(root / "flowers", base)
+    _lightning(root / "birds" / "lightning_logs" / "version_0", base)
+    _trainer(root / "moths", base)
+    save_file(weights(2, "test_resnet"), root / "bees.safetensors")
+    (root / "broken.pt").write_bytes(b"nothing")
+    torch.save(torch.zeros(3), root / "features.pt")
+    return root
+
+
+def _timm(folder: Path, base: State) -> None:
+    folder.mkdir(parents=True)
+    script = {"model": NET, "mean": None, "std": None, "crop_pct": None, "interpolation": ""}
+    (folder / "args.yaml").write_text(json.dumps(script))
+    (folder / "summary.csv").write_text(
+        "epoch,train_loss,eval_loss,eval_top1,eval_top5\n0,2,1.5,61.5,90\n1,1,0.5,72.5,99\n"
+    )
+    for epoch in (0, 1):
+        raw = moved(base, 0.001 * (epoch + 1))
+        saved = {
+            "epoch": epoch, "arch": NET, "state_dict": raw, "state_dict_ema": moved(raw, 0.0001),
+            "optimizer": {}, "args": Namespace(model=NET), "metric": 60.0, "version": 2,
+        }  # fmt: skip
+        torch.save(saved, folder / f"checkpoint-{epoch}.pth.tar")
+    for name in ("model_best.pth.tar", "last.pth.tar"):
+        shutil.copy(folder / "checkpoint-1.pth.tar", folder / name)
+
+
+def _lightning(folder: Path, base: State) -> None:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "metrics.csv").write_text(
+        "epoch,step,train_loss,val_acc\n0,9,1.0,\n0,10,,0.8\n1,20,,0.75\n"
+    )
+    for epoch, step in ((0, 10), (1, 20)):
+        saved = {
+            "epoch": epoch, "global_step": step, "pytorch-lightning_version": "2.5.0",
+            "state_dict": {"model." + n: t for n, t in moved(base, 0.003 * (epoch + 1)).items()},
+            "callbacks": {"ModelCheckpoint": {"best_model_path": "/gone/epoch=0-step=10.ckpt"}},
+            "hyper_parameters": {"model_name": NET, "class_names": ["ant", "bee", "wasp"]},
+        }  # fmt: skip
+        torch.save(saved, folder / "checkpoints" / f"epoch={epoch}-step={step}.ckpt")
+    (folder / "checkpoints" / "last.ckpt").symlink_to("epoch=1-step=20.ckpt")
+
+
+def _trainer(folder: Path, base: State) -> None:
+    config = {"architecture": NET, "num_classes": 3, "label_names": ["a", "b", "c"]}
+    for step in (500, 1000):
+        inner = folder / f"checkpoint-{step}"
+        inner.mkdir(parents=True)
+        (inner / "config.json").write_text(json.dumps(config))
+        save_file(moved(base, 0.00001 * step), inner / "model.safetensors")
+        torch.save({}, inner / "optimizer.pt")
+        history = [{"step": 500, "eval_accuracy": 0.9}, {"step": 1000, "eval_accuracy": 0.8}]
+        state = {"best_model_checkpoint": "/gone/checkpoint-500", "log_history": history}
+        (inner / "trainer_state.json").write_text(json.dumps(state))
+
+
+@pytest.fixture
+def at_runs(empty: Run, runs: Path) -> Run:
+    """As ``empty``, with the folder ``runs`` in it."""
+    shutil.copytree(runs, "runs", symlinks=True)
+    return empty
+
+
+def by_file(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {str(Path(file["path"]).relative_to("runs")): file for file in plan["files"]}
+
+
+def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None:
+    done = at_runs(*ALL, "--dry-run", "--json")
+    files = by_file(done.json)
+    assert done.code == 1  # two of them are bad
+    assert {name: file["refs"] for name, file in files.items()} == {
+        "bees.safetensors": [],
+        "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt": [
+            "team/birds-version_0", "team/birds-version_0:epoch-0"],
+        "birds/lightning_logs/version_0/checkpoints/epoch=1-step=20.ckpt": [
+            "team/birds-version_0:epoch-1"],
+        "birds/lightning_logs/version_0/checkpoints/last.ckpt": ["team/birds-version_0:last"],
+        "broken.pt": [],
+        "features.pt": [],
+        "flowers/checkpoint-0.pth.tar": ["team/flowers:epoch-0"],
+        "flowers/checkpoint-1.pth.tar": ["team/flowers:epoch-1"],
+        "flowers/last.pth.tar": ["team/flowers:last"],
+        "flowers/model_best.pth.tar": ["team/flowers"],
+        "moths/checkpoint-500": ["team/moths", "team/moths:step-500"],
+        "moths/checkpoint-1000": ["team/moths:step-1000"],
+    }  # fmt: skip
+    assert "--architecture NAME" in files["bees.safetensors"]["problem"]
+    assert files["broken.pt"]["problem"] == "neither safetensors nor a PyTorch file"
+    assert "not a set of named tensors" in files["features.pt"]["problem"]
+    timm_file = files["flowers/checkpoint-1.pth.tar"]
+    assert (timm_file["script"], timm_file["key"]) == ("timm", "state_dict_ema")
+    assert (timm_file["architecture"], timm_file["architecture_by"]) == (NET, "the file")
+    metrics = {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
+    assert (timm_file["metrics"], timm_file["metrics_by"]) == (metrics, "summary.csv")
+    same = files["flowers/model_best.pth.tar"]["duplicate_of"]
+    assert same == "runs/flowers/checkpoint-1.pth.tar"
+    lightning = files["birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt"]
+    assert (lightning["script"], lightning["metrics"]) == ("Lightning", {"accuracy": 0.8})
+    trainer = files["moths/checkpoint-500"]
+    assert (trainer["script"], trainer["metrics"]) == ("Trainer", {"accuracy": 0.9})
+    assert "resumes from" in done.json["left_out"]["moths/checkpoint-500/optimizer.pt"]
+    assert 0 < done.json["shared_bytes"] < done.json["weights_bytes"]
+    assert at_runs("search", "team/", "--json").json == []
+    printed = at_runs(*ALL, "--dry-run")
+    assert "flowers: 4 checkpoints of one run\n" in printed.out
+    assert "12 files: 9 to import, 3 of these twice, 3 bad; sharing saves" in printed.out
+
+
+def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -> None:
+    done = at_runs(*ALL, "--architecture", "test_resnet", "--json")
+    files = by_file(done.json)
+    assert done.code == 1
+    bad = {name for name, file in files.items() if file["status"] == "bad"}
+    assert bad == {"broken.pt", "features.pt"}
+    assert {file["status"] for name, file in files.items() if name not in bad} == {"imported"}
+    best = at_runs("show", "team/flowers", "--json").json
+    assert best["metrics"] == {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
+    assert best["provenance"]["metrics"] == "from summary.csv, not measured here"
+    assert sorted(best["refs"]) == ["team/flowers", "team/flowers:epoch-1", "team/flowers:last"]
+    birds = at_runs("show", "team/birds-version_0", "--json").json
+    assert (birds["classes"], birds["metrics"]) == (["ant", "bee", "wasp"], {"accuracy": 0.8})
+    assert at_runs("show", "team/moths", "--json").json["classes"] == ["a", "b", "c"]
+    (Path("runs") / "broken.pt").unlink()
+    (Path("runs") / "features.pt").unlink()
+    again = at_runs(*ALL, "--architecture", "test_resnet", "--json")
+    assert again.code == 0
+    assert {file["status"] for file in again.json["files"]} == {"here"}
+    assert {n: f["manifest"] for n, f in by_file(again.json).items()} == {
+        name: file["manifest"] for name, file in files.items() if name not in bad
+    }
+
+
+def test_what_was_cut_off_goes_on_where_it_was(
+    at_runs: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = ("import", "runs/flowers", *ALL[2:])
+    imported = import_many.import_weights
+
+    def full(*args: Any, **known: Any) -> Any:
+        if "checkpoint-1" in str(args[1]):
+            raise DiskFull(Path("runs"))
+        return imported(*args, **known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_many, "import_weights", full)
+        at_runs(*only).refused("no space left")
+    status = {
+        Path(file["path"]).name: file["status"] for file in at_runs(*only, "--json").json["files"]
+    }
+    assert status["checkpoint-0.pth.tar"] == "here"
+    assert {*status.values()} == {"here", "imported"}
+
+
+def test_a_clash_of_names_is_found_before_anything_is_imported(at_runs: Run) -> None:
+    shutil.copytree("runs/birds", "runs/more/birds", symlinks=True)
+    torch.save(moved(weights(1), 0.2), "runs/more/birds/flowers_best.pth")
+    torch.save(moved(weights(1), 0.3), "runs/more/flowers_best.pth")
+    Path("runs/more/flowers-best.safetensors").write_bytes(b"")
+    more = ("import", "runs/more", *ALL[2:], "--architecture", NET)
+    done = at_runs(*more).refused("names clash", "team/flowers_best would be", "{folder}")
+    assert "runs/more/birds/flowers_best.pth and runs/more/flowers_best.pth" in done.err
+    assert at_runs("search", "team/", "--json").json == []
+    apart = ("import", "runs/more", "--recursive", "--as", "team/{folder}-{stem}-{epoch}")
+    names = at_runs(*apart, "--architecture", NET, "--json").json["files"]
+    refs = sorted(ref for file in names for ref in file["refs"])
+    assert refs == [
+        "team/birds-flowers_best-best", "team/birds-version_0-birds-version_0-0",
+        "team/birds-version_0-birds-version_0-1", "team/birds-version_0-birds-version_0-1",
+        "team/more-flowers_best-best",
+    ]  # fmt: skip
+
+
+def test_a_name_that_has_other_weights_is_never_moved(at_runs: Run) -> None:
+    save_file(weights(7), "net.safetensors")
+    at_runs("import", "net.safetensors", "--architecture", NET, "--as", "team/flowers").done()
+    at_runs(*ALL).refused("team/flowers is here already, with other weights")
+
+
+def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: Path) -> None:
+    folder = Path("odd")
+    folder.mkdir()
+    save_file(weights(3), tmp_path / "secret.safetensors")
+    (folder / "out.safetensors").symlink_to(tmp_path / "secret.safetensors")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / ".hidden").mkdir()
+    shutil.copy(tmp_path / "secret.safetensors", folder / ".hidden" / "a.safetensors")
+    with zoo.init(folder / "inner"):
+        pass
+    save_file(weights(3), folder / "a\x1b[31m b..safetensors")
+    save_file(weights(4), folder / "日本.safetensors")
+    os.mkfifo(folder / "pipe.pth")
+    export = folder / "export"
+    export.mkdir()
+    (export / "config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
+    (export / "README.md").symlink_to("/etc/passwd")
+    save_file(weights(5), export / "model.safetensors")
+    odd = ("import", "odd", *ALL[2:], "--architecture", NET)
+    done = at_runs(*odd, "--json")
+    assert sorted((file["status"], *file["refs"]) for file in done.json["files"]) == [
+        ("bad",), ("bad",), ("imported", "team/a-31m-b"), ("imported", "team/export")
+    ]  # fmt: skip
+    assert at_runs("show", "team/export", "--json").json["files"] == []
+    assert done.json["left_out"] == {
+        "inner": "is a zoo",
+        "out.safetensors": "is a link out of the folder",
+        "up": "is a link to a folder",
+    }
+    printed = at_runs(*odd)
+    assert "\x1b" not in printed.out + printed.err
+    assert "is not a reference" in printed.err
+    assert "a pipe" in printed.err
+
+
+def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    only = ("import", "runs/birds", *ALL[2:])
+    assert at_runs(*only, "--dry-run").code == 0
+    assert asked == []
+    assert at_runs(*only).out.endswith("imported 3 of 3 files\n")
+    assert asked == ["import?"]
+
+
+def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_plan, "IMPORT_FILES", 3)
+    at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
+    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--dry-run")
+    assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
+
+
+def test_a_parent_is_found_by_nearness_and_strangers_have_none(empty: Run) -> None:
+    with zoo.open() as here:
+        for name, state in {
+            "base": weights(1),
+            "stranger": weights(2),
+            "tuned": moved(weights(1), 0.005),
+            "again": moved(weights(1), 0.005),
+            "later": moved(moved(weights(1), 0.005), 0.002),
+            "base-again": weights(1),
+        }.items():
+            save_file(state, "net.safetensors")
+            here.import_file("net.safetensors", f"team/{name}", architecture=NET, parent="auto")
+    parents = {
+        name: empty("show", f"team/{name}", "--json").json["lineage"]
+        for name in ("base", "stranger", "tuned", "later", "base-again")
+    }
+    assert parents == {
+        "base": [], "stranger": [], "tuned": ["team/base"], "later": ["team/again", "team/base"],
+        "base-again": [],
+    }  # fmt: skip
+    same = [empty("show", f"team/{name}", "--json").json["manifest"] for name in ("tuned", "again")]
+    assert same[0] == same[1]
+    shown = empty("show", "team/tuned", "--json").json
+    assert shown["provenance"]["parent"].startswith("found by nearness: 0.")
+    assert shown["parents"][0]["relation"] == "found"
+    assert "(found, not declared)" in empty("show", "team/tuned", "--all").out
+    assert "(found, not declared)" in empty("log", "team/tuned").out
+    assert "declares" not in empty("log", "team/tuned").err
+
+
+def test_a_parent_is_found_by_bytes(empty: Run) -> None:
+    tuned = weights(1)
+    for name in tuned:
+        if name.startswith(("head", "norm", "blocks.5")):
+            tuned[name] = tuned[name] * 1.01
+    for name, state in {
+        "base": weights(1),
+        "tuned": tuned,
+        "vit2": weights(1, "test_vit2"),
+    }.items():
+        save_file(state, "net.safetensors")
+        done = empty("import", "net.safetensors", "--as", f"team/{name}", "--parent", "auto",
+                     "--architecture", "test_vit2" if name == "vit2" else NET)  # fmt: skip
+        told = "parent: team/base, found by bytes: " if name == "tuned" else "none here resembles"
+        assert told in done.out
+    empty("push", "team/base", "--to", "../store").done()
+    sent = empty("push", "team/tuned", "--to", "../store", "--json").json
+    assert sent["sent_bytes"] < sent["logical_bytes"] / 2
+
+
+def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs/import.md").read_text()
+    for name in ("moths", "bees.safetensors", "features.pt"):
+        path = Path("runs") / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    line, _, shown = page.split("```console\n$ ")[2].partition("\n```")[0].partition("\n")
+    printed = at_runs(*shlex.split(line)[1:]).out
+    wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
+    assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed

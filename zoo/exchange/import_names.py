@@ -1,0 +1,143 @@
+"""Names of what an import of a folder makes: one for a run, with a tag for each moment of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, InvalidReference, ZooError
+from zoo.exchange import run_names as names
+from zoo.exchange.planned import Draft, PlannedFile
+from zoo.workspace import Workspace
+
+__all__ = ["check_names", "hashes_of", "with_names"]
+
+CLASHES = 5
+"""Clashes of names that an error lists."""
+
+
+def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
+    """The files of ``drafts``, with the names that they get; ``bad`` where these cannot be."""
+    runs: dict[tuple[PurePath, str], list[Draft]] = defaultdict(list)
+    for draft in drafts:
+        if draft.file.status == "bad":
+            yield draft.file
+        else:
+            runs[draft.met.run].append(draft)
+    for members in runs.values():
+        try:
+            yield from _of_run(members, pattern, root)
+        except InvalidReference as error:
+            for draft in members:
+                yield replace(draft.file, status="bad", problem=str(error))
+
+
+def hashes_of(manifest: Manifest) -> set[str]:
+    """Hashes of the files that a checkpoint was made of, and has: a pickle is kept rewritten."""
+    stored = {file.sha256.hex for file in manifest.weights}
+    return stored | {manifest.provenance.get("sha256", "")} - {""}
+
+
+def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
+    """See that each name is one checkpoint's, and no other's here.
+
+    Raises:
+        Conflict: It is not; nothing was imported.
+    """
+    wanted: dict[str, dict[str, PlannedFile]] = defaultdict(dict)
+    clashes = []
+    for file in files:
+        if file.status != "new":
+            continue
+        for ref in file.refs:
+            wanted[str(ref).lower()].setdefault(file.sha256, file)
+            if problem := _why_taken(workspace, ref, file.sha256):
+                clashes.append(problem)
+    for name, by_hash in wanted.items():
+        if len(by_hash) > 1:
+            paths = " and ".join(str(file.path) for file in list(by_hash.values())[:2])
+            clashes.append(f"{name} would be {paths}")
+    if clashes:
+        more = f"; and {len(clashes) - CLASHES} more" if len(clashes) > CLASHES else ""
+        raise Conflict(
+            f"names clash: {'; '.join(clashes[:CLASHES])}{more}",
+            hint="nothing was imported; {folder} in --as is the path of a run's folder, {epoch} "
+            "its epoch: --as 'team/{folder}'",
+        )
+
+
+def _why_taken(workspace: Workspace, ref: Reference, sha256: str) -> str:
+    """Why a name cannot be given to what was made of the file of that hash; empty if it can."""
+    entry = workspace.store.read_ref(ref)
+    if entry and not entry.deleted:
+        try:
+            same = sha256 in hashes_of(workspace.store.manifest(entry.manifest))
+        except (ZooError, OSError):
+            same = False
+        return "" if same else f"{ref} is here already, with other weights"
+    try:
+        workspace.names.check_free(ref)
+    except (Conflict, InvalidReference) as error:
+        return str(error)
+    return ""
+
+
+def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
+    run, base = members[0].met.run
+    first = members[0]
+    lone = len(members) == 1 and base
+    stem = names.stem_of(first.met.below) if lone else base or names.run_name(run, root)
+    outer = [part for part in run.parts if part not in names.INNER]
+    folder = "-".join(outer) or names.root_name(root)
+    if names.is_exact(pattern):
+        for draft in members:
+            values = {"stem": stem, "folder": folder, "epoch": _epoch(draft)}
+            yield replace(draft.file, refs=(names.filled(pattern, values),))
+        return
+    ref = names.filled(pattern, {"stem": stem, "folder": folder})
+    head = _head(members)
+    tags = {id(draft): _tag(draft) for draft in members}
+    for draft in members:
+        tag = tags[id(draft)]
+        alike = [each for each in members if tags[id(each)] == tag]
+        if len({each.file.sha256 for each in alike}) > 1:
+            tag = names.safe_part(names.stem_of(draft.met.below))
+        numbered = draft.met.moment is not None and bool(draft.met.moment.tag)
+        refs = [ref] if draft is head else []
+        if draft is not head or numbered:
+            refs.append(names.tagged(ref, tag))
+        yield replace(draft.file, refs=tuple(refs))
+
+
+def _head(members: Sequence[Draft]) -> Draft:
+    """What the name itself points at: the best of a run, else its last."""
+    latest = max(members, key=_when)
+    best = latest.best or next((each.best for each in members if each.best), "")
+
+    def rank(draft: Draft) -> tuple[bool, bool, bool, tuple[int, int]]:
+        role = draft.met.moment.role if draft.met.moment else ""
+        named_best = bool(best) and draft.met.path.name == best
+        return named_best, role == "best", role == "last", _when(draft)
+
+    return max(members, key=rank)
+
+
+def _when(draft: Draft) -> tuple[int, int]:
+    file = draft.file
+    return -1 if file.epoch is None else file.epoch, -1 if file.step is None else file.step
+
+
+def _tag(draft: Draft) -> str:
+    moment = draft.met.moment
+    return (moment and (moment.tag or moment.role)) or names.stem_of(draft.met.below)
+
+
+def _epoch(draft: Draft) -> str:
+    """What ``{epoch}`` stands for: its number, else that of its steps, else what it is called."""
+    file = draft.file
+    number = file.epoch if file.epoch is not None else file.step
+    return str(number) if number is not None else _tag(draft)

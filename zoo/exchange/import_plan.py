@@ -1,0 +1,376 @@
+"""Plan the import of a folder: what its files are, how they will be called, what is here already.
+
+Nothing is changed. Every file is read once, and none stays open.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zoo import plugins
+from zoo.backbones.describe import outline_of
+from zoo.domain.digest import Digest
+from zoo.domain.limits import IMPORT_FILES
+from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, ZooError
+from zoo.exchange import run_names as names
+from zoo.exchange.import_names import check_names, hashes_of, with_names
+from zoo.exchange.importing import weights_in
+from zoo.exchange.layouts import CONFIG, read_layouts
+from zoo.exchange.origin import stamp
+from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
+from zoo.exchange.run_names import root_name
+from zoo.exchange.run_records import RunRecord, read_record
+from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.lookup.identify import named
+from zoo.lookup.parent import LEAST
+from zoo.store.refs import MARKER
+from zoo.store.tensor_keys import object_key
+from zoo.workspace import Workspace
+
+__all__ = ["plan_import"]
+
+_Here = tuple[Reference, Digest, str]
+"""A name here, its checkpoint, and the architecture of that."""
+AT_ONCE = 4
+"""Files that are hashed at once, at most."""
+
+
+def plan_import(
+    workspace: Workspace,
+    folder: Path,
+    pattern: str,
+    *,
+    architecture: str | None = None,
+    backbone: str = "timm",
+    progress: Progress = silent,
+) -> ImportPlan:
+    """Plan to import all weights below ``folder`` under names after ``pattern``.
+
+    Args:
+        workspace: The zoo.
+        folder: The folder.
+        pattern: A reference with ``{stem}``, ``{folder}`` or ``{epoch}``.
+        architecture: What network those files are that do not say it.
+        backbone: Plugin of the architectures.
+        progress: Told of each file that was read.
+
+    Raises:
+        InvalidOption: The pattern or the folder cannot be.
+        Conflict: Two checkpoints would get one name, or one has it already.
+    """
+    names.check_pattern(pattern)
+    if not folder.is_dir():
+        raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
+    left_out: dict[str, str] = {}
+    met = list(_met(folder, left_out))
+    known = _known(workspace, pattern)
+    given = _Given(workspace, folder, known, backbone, architecture)
+    sharing, drafts = _Sharing(workspace), []
+    size = float(sum(each.weights.stat().st_size for each in met))
+    with progress("reading", size, "B") as task:
+        for each, found in zip(met, _surveyed(met), strict=True):
+            drafts.append(_draft(given, each, found))
+            if drafts[-1].file.status == "new":
+                sharing.count(found)
+            task.advance(found.size, note=each.path.name)
+    files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    check_names(workspace, files)
+    return ImportPlan(
+        folder=folder,
+        files=tuple(files),
+        left_out=left_out,
+        weights_bytes=sharing.weights,
+        shared_bytes=sharing.shared,
+    )
+
+
+def _met(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
+    """All weights below a folder. No link is followed out of it, and no zoo is data."""
+    number = 0
+
+    def unread(error: OSError) -> None:
+        left_out[os.path.relpath(error.filename, root)] = f"cannot be read: {error.strerror}"
+
+    for at, folders, files in os.walk(root, onerror=unread):
+        here = Path(at)
+        below = here.relative_to(root)
+        if MARKER in files:
+            left_out[str(below)] = "is a zoo"
+            folders.clear()
+            continue
+        linked = [name for name in folders if (here / name).is_symlink()]
+        left_out |= {str(below / name): "is a link to a folder" for name in linked}
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders) - {*linked, *hidden})
+        for each in _in_folder(root, here, sorted(files), left_out):
+            number += 1
+            if number > IMPORT_FILES:
+                raise InvalidOption(f"{root} has more than {IMPORT_FILES:,} files of weights")
+            yield each
+
+
+def _in_folder(
+    root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
+) -> Iterator[Met]:
+    below, taken = here.relative_to(root), set[str]()
+    out = {name for name in files if _leads_out(root, here / name)}
+    own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
+    if own:
+        taken = set(own)
+        moment = names.moment_of(here.name, steps=True) if below.parts else None
+        run = names.run_path(below.parent if moment else below)
+        yield Met(here, here / own[0], below, moment, (run, moment.base if moment else ""), network)
+    for name in files:
+        path = below / name
+        if name in taken or not name.lower().endswith(names.SUFFIXES):
+            continue
+        if names.STATE.fullmatch(name):
+            left_out[str(path)] = "is what training resumes from"
+            continue
+        if name in out:
+            left_out[str(path)] = "is a link out of the folder"
+            continue
+        link = here / name
+        real = link.resolve() if link.is_symlink() else link
+        moment = names.moment_of(names.stem_of(path))
+        run = names.run_path(below)
+        base = moment.base if moment else names.stem_of(path)
+        yield Met(link, real, path, moment, (run, base))
+
+
+def _leads_out(root: Path, path: Path) -> bool:
+    """Whether a path is a link to anything but a file below ``root``."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    return not target.is_relative_to(root.resolve()) or not target.is_file()
+
+
+def _own_weights(
+    here: Path, files: Sequence[str], left_out: dict[str, str], below: str
+) -> tuple[list[str], str]:
+    """Names of the weights in a folder whose files say what network they are, the one first that is
+    hashed; and that network.
+    """
+    try:
+        layouts = read_layouts(here, [here.name], files)
+        own = weights_in(here, files, layouts[0]) if layouts else []
+    except ZooError as error:
+        if any(name.endswith((".safetensors", ".bin")) for name in files):
+            left_out[str(Path(below) / CONFIG)] = str(error)
+        return [], ""
+    network = layouts[0].network.architecture if layouts else ""
+    return [path.name for path in own if not path.is_symlink()], network
+
+
+def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:
+    """Each file, read once; what goes by several names is not read again."""
+    inodes = [stamp(each.weights)[:2] for each in met]
+    left, first = Counter(inodes), dict[tuple[int, ...], Path]()
+    for each, inode in zip(met, inodes, strict=True):
+        first.setdefault(inode, each.weights)
+    known: dict[tuple[int, ...], Surveyed] = {}
+    with closing(_ahead(list(first.values()))) as reading:
+        for each, inode in zip(met, inodes, strict=True):
+            if inode not in known:
+                known[inode] = next(reading)
+            left[inode] -= 1
+            found = known[inode] if left[inode] else known.pop(inode)
+            yield replace(found, path=each.weights)
+
+
+def _ahead(paths: Sequence[Path]) -> Generator[Surveyed, None, None]:
+    """Each file in order; a few are read before they are asked for, and no more are kept."""
+    at_once = min(AT_ONCE, os.cpu_count() or 1)
+    waiting: deque[Future[Surveyed]] = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        for path in paths:
+            waiting.append(pool.submit(survey, path))
+            if len(waiting) > 2 * at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a plan is made for: the names that are here already are ``known``, by the hash of the
+    file that each was made of.
+    """
+
+    workspace: Workspace
+    root: Path
+    known: Mapping[str, _Here]
+    backbone: str
+    architecture: str | None
+
+
+def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
+    """The checkpoints in the namespace of a pattern, by the hashes of the files that they were made
+    of: who imports a folder again need not compare what is in.
+    """
+    namespace = pattern.partition("/")[0]
+    known: dict[str, _Here] = {}
+    refs = [each for each in workspace.registry.refs() if each[0].namespace == namespace]
+    for ref, digest, _ in refs[:IMPORT_FILES]:
+        try:
+            manifest = workspace.store.manifest(digest)
+        except (ZooError, OSError):  # verify tells
+            continue
+        network = manifest.backbone.architecture
+        known |= dict.fromkeys(hashes_of(manifest), (ref, digest, network))
+    return known
+
+
+def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
+    """What a file is, as far as it and what lies beside it tell; without names."""
+    root, (run, base) = given.root, met.run
+    folder = root / met.below
+    near = [folder] if met.path.is_dir() else []
+    near += [folder.parent, root / run] if met.below.parts else []
+    record = read_record(*dict.fromkeys(near))
+    moment = met.moment
+    epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
+    step = moment.step if moment and moment.step is not None else found.step
+    metrics = record.metrics(epoch, step)
+    planned = PlannedFile(
+        path=met.path,
+        run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
+        size=found.size,
+        sha256=found.sha256,
+        unchanged=found.unchanged,
+        script=found.script or record.script,
+        key=found.key,
+        backbone=given.backbone,
+        epoch=epoch,
+        step=step,
+        metrics=metrics or found.metrics,
+        metrics_by=record.metrics_file if metrics else "the file" if found.metrics else "",
+        problem=found.problem,
+        status="bad" if found.problem else "new",
+    )
+    if not found.problem:
+        planned = _resembling(given, planned, found)
+        if met.path.is_dir():
+            planned = replace(planned, architecture=met.network, architecture_by="its folder")
+        else:
+            planned = _of_network(planned, found, record, given.architecture)
+    return Draft(met, planned, found.best or record.best)
+
+
+def _resembling(given: _Given, planned: PlannedFile, found: Surveyed) -> PlannedFile:
+    """With what `zoo identify` says of it."""
+    if found.sha256 in given.known:
+        ref, digest, network = given.known[found.sha256]
+        return replace(
+            planned, verdict="same", of=str(ref), share=1.0, manifest=digest, architecture=network,
+            architecture_by=f"{ref}, which it is",
+        )  # fmt: skip
+    try:
+        alike = resembling(given.workspace, found)
+    except (ZooError, OSError):  # what is damaged here is for verify to tell
+        return planned
+    if not alike:
+        return planned
+    best, share = alike[0], alike[0].match.share
+    name, _ = named(given.workspace, best.digest)
+    same = [one.digest for one in alike if found.sha256 in hashes_of(one.manifest)]
+    planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
+    if same:
+        planned = replace(planned, manifest=same[0])
+    backbone = best.manifest.backbone
+    if share < LEAST or backbone.plugin != planned.backbone:
+        return planned
+    by = f"{name}, which it resembles"
+    return replace(planned, architecture=backbone.architecture, architecture_by=by)
+
+
+def _of_network(
+    planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
+) -> PlannedFile:
+    """With the architecture, by the best source; what resembles one here counts least."""
+    for name, source in ((found.architecture, "the file"), (record.architecture, record.source)):
+        if name and _is_known(planned.backbone, name):
+            return replace(planned, architecture=name, architecture_by=source)
+    if stated:
+        return replace(planned, architecture=stated, architecture_by="the options")
+    if planned.architecture or planned.manifest:
+        return planned
+    says = found.architecture or record.architecture
+    what = f"'{says:.60}' is no architecture of {planned.backbone}" if says else "nothing says it"
+    problem = f"what network it is: {what}; give --architecture NAME"
+    return replace(planned, status="bad", problem=problem)
+
+
+def _is_known(plugin: str, architecture: str) -> bool:
+    """Whether a plugin lists it. What a file says is never an import path."""
+    if ":" in architecture:
+        return False
+    try:  # the list of what is known without its library first: that takes seconds to import
+        known = outline_of(plugin, architecture) is not None
+        return known or architecture in plugins.architectures(plugin)
+    except ZooError:
+        return False
+
+
+def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
+    """With who has the same bytes, and which are here under their names already."""
+    first: dict[str, Path] = {}
+    done = []
+    for file in files:
+        if file.status == "new":
+            twin = first.setdefault(file.sha256, file.path)
+            manifests = {_pointed_at(workspace, ref, file.sha256) for ref in file.refs}
+            here = len(manifests) == 1 and None not in manifests
+            file = replace(
+                file,
+                duplicate_of=twin if twin != file.path else None,
+                status="here" if here else "new",
+                manifest=manifests.pop() if here else file.manifest,
+            )
+        done.append(file)
+    return done
+
+
+def _pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:
+    """The checkpoint that a name points at, if it was made of a file with that hash."""
+    entry = workspace.store.read_ref(ref)
+    if entry is None or entry.deleted:
+        return None
+    try:
+        manifest = workspace.store.manifest(entry.manifest)
+    except (ZooError, OSError):
+        return None
+    return entry.manifest if sha256 in hashes_of(manifest) else None
+
+
+def _order(file: PlannedFile) -> tuple[str, float, float, str]:
+    """Run by run, and the earliest first, so that what comes later finds it."""
+    late = float("inf")
+    epoch = late if file.epoch is None else file.epoch
+    return file.run, epoch, late if file.step is None else file.step, str(file.path)
+
+
+class _Sharing:
+    """Counts bytes of weights, and which of them are in the zoo or in a file before."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._store = workspace.store
+        self._seen: set[int] = set()
+        self.weights = self.shared = 0
+
+    def count(self, found: Surveyed) -> None:
+        """Count a file in."""
+        self.weights += found.weights
+        new = {digest for digest in found.large if object_key(digest) not in self._seen}
+        new &= self._store.missing("objects", new)
+        self.shared += sum(size for digest, size in found.large.items() if digest not in new)
+        self._seen |= set(map(object_key, new))

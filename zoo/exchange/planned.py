@@ -1,0 +1,132 @@
+"""PlannedFile, ImportPlan: what an import of a folder does, or has done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.domain.result import Result
+from zoo.exchange.run_names import Moment
+
+__all__ = ["Draft", "ImportPlan", "Met", "PlannedFile", "Status"]
+
+Status = Literal["new", "here", "bad", "imported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlannedFile(Result):
+    """A file of weights below a folder that is imported, or a folder that says what it is.
+
+    Attributes:
+        path: The file, or the folder.
+        run: The folder of the run that it is of, below that which is imported; with what its name
+            begins with, where several runs are in one folder.
+        refs: The names that its checkpoint gets.
+        status: ``new``, ``here`` (under these names), ``bad`` (see ``problem``), or ``imported``.
+        size: Bytes of the file.
+        sha256: Of the file, in hex.
+        unchanged: What tells that the file is still the one that was hashed.
+        script: What wrote it: ``timm``, ``Lightning``, ``Trainer``, or empty.
+        key: The key of it that holds the weights.
+        backbone: Plugin of the architecture.
+        architecture: What network it is.
+        architecture_by: Who says so.
+        epoch: The epoch after which it was written.
+        step: The step after which it was written.
+        metrics: What it was measured to have, by its script.
+        metrics_by: Who says so.
+        verdict: What it is to the checkpoint here that it resembles most (`zoo identify`).
+        of: The name of that checkpoint.
+        share: Share of its weights that are that one's.
+        duplicate_of: Another file of the plan with the same bytes.
+        manifest: The checkpoint that it is, once it is here.
+        problem: Why it is not imported.
+        notes: What the import has to say.
+    """
+
+    path: Path
+    run: str = ""
+    refs: tuple[Reference, ...] = ()
+    status: Status = "new"
+    size: int = 0
+    sha256: str = ""
+    unchanged: tuple[int, ...] = ()
+    script: str = ""
+    key: str = ""
+    backbone: str = ""
+    architecture: str = ""
+    architecture_by: str = ""
+    epoch: int | None = None
+    step: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_by: str = ""
+    verdict: str = "unknown"
+    of: str = ""
+    share: float | None = None
+    duplicate_of: Path | None = None
+    manifest: Digest | None = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        del data["unchanged"]
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ImportPlan(Result):
+    """What an import of a folder does, or has done.
+
+    Attributes:
+        folder: The folder.
+        files: Its files of weights, run by run, the earliest first.
+        left_out: What else was met that is not imported, each with the reason.
+        weights_bytes: Bytes of the weights of all files that are not here yet.
+        shared_bytes: Bytes of these that are in the zoo already, or in two of the files.
+    """
+
+    folder: Path
+    files: tuple[PlannedFile, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    weights_bytes: int = 0
+    shared_bytes: int = 0
+
+    def having(self, *statuses: Status) -> tuple[PlannedFile, ...]:
+        """Its files of some statuses."""
+        return tuple(file for file in self.files if file.status in statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A file or folder of weights, where it lies and what its name says.
+
+    Attributes:
+        path: What is imported.
+        weights: What is read of it.
+        below: Its path below the folder that is imported.
+        moment: Which moment of its run it is, as its name says.
+        run: The folder of its run, and what its own name begins with.
+        network: The architecture that a folder says it is.
+    """
+
+    path: Path
+    weights: Path
+    below: Path
+    moment: Moment | None
+    run: tuple[PurePath, str]
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file of a plan that has no names yet, and the one that is called the best of its run."""
+
+    met: Met
+    file: PlannedFile
+    best: str = ""

@@ -1,0 +1,192 @@
+"""What training scripts write beside checkpoints: with what they were run, and how it went.
+
+timm writes ``args.yaml`` and ``summary.csv``, Lightning ``hparams.yaml`` and ``metrics.csv``,
+transformers' Trainer ``trainer_state.json``. Anybody may have written them: they are small or not
+read, nothing in them is run, no path in them is followed, and what is malformed says nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+
+from zoo.domain.limits import ARGS_BYTES, RECORD_BYTES
+from zoo.errors import ZooError
+from zoo.store.regular import open_regular
+
+__all__ = ["RunRecord", "named_architecture", "read_record"]
+
+HPARAMS = ("args.yaml", "hparams.yaml")
+TABLES = ("summary.csv", "metrics.csv")
+TRAINER = "trainer_state.json"
+ARCHITECTURE = ("model", "arch", "architecture", "model_name", "backbone")
+"""What scripts call the network in what they keep."""
+ROWS = 100_000
+KNOWN_METRICS: Mapping[str, tuple[str, float]] = {
+    "eval_top1": ("accuracy", 100.0),
+    "eval_top5": ("top5_accuracy", 100.0),
+    "eval_loss": ("loss", 1.0),
+    "eval_accuracy": ("accuracy", 1.0),
+    "val_acc": ("accuracy", 1.0),
+    "val_accuracy": ("accuracy", 1.0),
+    "val/acc": ("accuracy", 1.0),
+    "val_loss": ("loss", 1.0),
+    "val/loss": ("loss", 1.0),
+}
+"""Figures of held-out images: what zoo calls them, and what they are to be divided by.
+timm's are percents."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is written down of a run.
+
+    Attributes:
+        architecture: The network, as its script calls it; empty if nobody says.
+        source: The file that says so.
+        metrics_file: Where the metrics are from.
+        by_epoch: Metrics after each epoch.
+        by_step: Metrics after each step.
+        best: Name of the file or folder that the script calls its best.
+    """
+
+    architecture: str = ""
+    source: str = ""
+    metrics_file: str = ""
+    by_epoch: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    by_step: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    best: str = ""
+
+    @property
+    def script(self) -> str:
+        """Who wrote it, as far as the names of its files tell."""
+        return {"args.yaml": "timm", "hparams.yaml": "Lightning"}.get(self.source) or {
+            "summary.csv": "timm",
+            "metrics.csv": "Lightning",
+            TRAINER: "Trainer",
+        }.get(self.metrics_file, "")
+
+    def metrics(self, epoch: int | None, step: int | None) -> Mapping[str, float]:
+        """Those of a moment of the run; none if nothing is written down of it."""
+        of_epoch = self.by_epoch.get(epoch, {}) if epoch is not None else {}
+        return of_epoch or (self.by_step.get(step, {}) if step is not None else {})
+
+
+def read_record(*folders: Path) -> RunRecord:
+    """What is written down in the folders of a run, the first of which counts most."""
+    record = RunRecord()
+    for folder in folders:
+        record = _with_state(_with_table(_with_hparams(record, folder), folder), folder)
+    return record
+
+
+def named_architecture(record: object) -> str:
+    """The network that a script's arguments name; empty if they name none."""
+    if not isinstance(record, Mapping):
+        record = getattr(record, "__dict__", {})
+    for key in ARCHITECTURE:
+        value = record.get(key)
+        if isinstance(value, str) and 0 < len(value) <= 200:
+            return value.removeprefix("timm/").partition(".")[0]
+    return ""
+
+
+def _with_hparams(record: RunRecord, folder: Path) -> RunRecord:
+    import yaml  # type: ignore[import-untyped]
+
+    for name in HPARAMS:
+        text = _text(folder / name, ARGS_BYTES)
+        try:
+            # Texts, lists and mappings, and nothing else is made.
+            found = named_architecture(yaml.load(text, yaml.BaseLoader))  # noqa: S506
+        except (ValueError, OverflowError, RecursionError, yaml.YAMLError):
+            continue
+        if found and not record.architecture:
+            return replace(record, architecture=found, source=name)
+    return record
+
+
+def _with_table(record: RunRecord, folder: Path) -> RunRecord:
+    if record.metrics_file:
+        return record
+    for name in TABLES:
+        by_epoch: dict[int, dict[str, float]] = {}
+        try:
+            for row in _rows(_text(folder / name, RECORD_BYTES)):
+                epoch = _whole(row.get("epoch"))
+                if epoch is not None and (metrics := _metrics(row)):
+                    by_epoch.setdefault(epoch, {}).update(metrics)
+        except csv.Error:
+            continue
+        if by_epoch:
+            return replace(record, metrics_file=name, by_epoch=by_epoch)
+    return record
+
+
+def _with_state(record: RunRecord, folder: Path) -> RunRecord:
+    try:
+        state = json.loads(_text(folder / TRAINER, RECORD_BYTES) or "{}")
+    except (ValueError, RecursionError):
+        return record
+    if not isinstance(state, Mapping):
+        return record
+    history = state.get("log_history")
+    by_step: dict[int, dict[str, float]] = {}
+    for row in history[:ROWS] if isinstance(history, list) else ():
+        step = _whole(row.get("step")) if isinstance(row, Mapping) else None
+        if step is not None and (metrics := _metrics(row)):
+            by_step.setdefault(step, {}).update(metrics)
+    best = state.get("best_model_checkpoint")
+    if by_step and not record.metrics_file:
+        record = replace(record, metrics_file=TRAINER, by_step=by_step)
+    if isinstance(best, str) and len(best) < ARGS_BYTES:
+        record = replace(record, best=PurePath(best.replace("\\", "/")).name)
+    return record
+
+
+def _rows(text: str) -> Iterator[Mapping[str, object]]:
+    for number, row in enumerate(csv.DictReader(io.StringIO(text))):
+        if number >= ROWS:
+            return
+        yield row
+
+
+def _metrics(row: Mapping[str, object]) -> dict[str, float]:
+    found = {}
+    for key, (name, scale) in KNOWN_METRICS.items():
+        number = _number(row.get(key))
+        if number is not None:
+            found[name] = number / scale
+    return found
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    if number is None or not 0 <= number < 2**53 or number != int(number):
+        return None
+    return int(number)
+
+
+def _text(path: Path, limit: int) -> str:
+    """What a small file holds; nothing if it is not there, is larger, or is a link."""
+    try:
+        with open_regular(path, path) as file:
+            data = file.read(limit + 1)
+    except (OSError, ZooError):
+        return ""
+    return "" if len(data) > limit else data.decode("utf-8-sig", errors="replace")

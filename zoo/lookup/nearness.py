@@ -1,0 +1,122 @@
+"""Nearness: how far weights are from others of the same network, told by a sample of each.
+
+Training moves weights, so that after a full fine-tune no tensor is what it was. But two trainings
+that began from different random numbers end nowhere near one another, and a fine-tune stays where
+it began. Needs numpy, no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.domain.manifest import Manifest, Tensor
+from zoo.lookup.distance import floats
+from zoo.lookup.units import HEAD, units_of
+from zoo.store import Store
+from zoo.workspace import Workspace
+
+__all__ = ["NEAR", "Sketch", "apart", "sketch"]
+
+NEAR = 0.7
+"""Weights that are less than this apart derive from one another, or from one origin. It is half of
+what unrelated ones are apart, which is the square root of 2 (benchmarks/nearness.py)."""
+TENSORS = 32
+"""The largest matrices of a network that are looked at."""
+COMMON = 0.9
+"""Share of the elements of both that are in tensors of the same names and shapes, at least."""
+RUNS, LENGTH = 8, 128
+"""Of each, so many pieces of so many elements, evenly spread."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A sample of a checkpoint's weights.
+
+    Attributes:
+        shapes: Shapes of the matrices of its backbone, by name.
+        samples: Some elements of the largest of these.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    samples: Mapping[str, Array]
+
+
+def sketch(workspace: Workspace, manifest: Manifest) -> Sketch:
+    """The sample of a checkpoint. The head is left out, which a fine-tune makes anew; so are
+    vectors: those of norms are positive, so that strangers' are alike, too.
+
+    Raises:
+        MissingObject: Bytes of it are not here.
+    """
+    units = units_of(workspace, manifest)
+    matrices = {
+        tensor.name: tensor
+        for tensor in manifest.tensors
+        if len(tensor.shape) > 1 and units.unit_of(tensor.name) != HEAD
+    }
+    largest = sorted(matrices.values(), key=lambda each: (-each.nbytes, each.name))[:TENSORS]
+    samples = ((tensor.name, _sample(workspace.store, tensor)) for tensor in largest)
+    return Sketch(
+        shapes={name: tensor.shape for name, tensor in matrices.items()},
+        samples={name: values for name, values in samples if values is not None},
+    )
+
+
+def apart(one: Sketch, other: Sketch) -> float | None:
+    """How far they are apart: the median, by size, of the lengths of the tensors' differences, as
+    shares of the tensors' lengths. None if they are not of the same names and shapes.
+
+    It is 0 for the same weights and 1.41 for unrelated ones. A median, as what an architecture has
+    alike in all networks, and what was made anew, are a few tensors.
+    """
+    common = {name for name, shape in one.shapes.items() if other.shapes.get(name) == shape}
+    if _elements(one, common) < COMMON * max(_elements(one), _elements(other)):
+        return None
+    far, weights = [], []
+    for name in common & one.samples.keys() & other.samples.keys():
+        distance = _relative(one.samples[name], other.samples[name])
+        if distance is not None:
+            far.append(distance)
+            weights.append(math.prod(one.shapes[name]))
+    if not far:
+        return None
+    order = np.argsort(far)
+    total = np.cumsum(np.asarray(weights)[order])
+    return float(far[order[np.searchsorted(total, total[-1] / 2)]])
+
+
+def _elements(one: Sketch, names: Collection[str] | None = None) -> int:
+    taken = one.shapes if names is None else names
+    return sum(math.prod(one.shapes[name]) for name in taken)
+
+
+def _sample(store: Store, tensor: Tensor) -> Array | None:
+    """A few elements of a stored tensor. They are not hashed, as that would be to read all of it:
+    what is said of a parent is checked against all bytes whenever it is shown.
+    """
+    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
+    values = floats(tensor.dtype, data)
+    if values is None or values.dtype.kind != "f":
+        return None
+    if len(values) > RUNS * LENGTH:
+        starts = np.linspace(0, len(values) - LENGTH, RUNS).astype(int)
+        values = np.concatenate([values[start : start + LENGTH] for start in starts])
+    return values.astype(np.float32)
+
+
+def _relative(one: Array, other: Array) -> float | None:
+    """The length of the difference as a share of the mean length; None where nothing is there."""
+    if one.shape != other.shape:
+        return None
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    length = (first @ first + second @ second) / 2
+    difference = first - second
+    far = difference @ difference / length if length > 0 else np.nan
+    return float(np.sqrt(far)) if np.isfinite(far) else None

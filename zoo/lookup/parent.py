@@ -1,0 +1,172 @@
+"""Parent: the checkpoint here that imported weights derive from, found rather than declared."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.errors import ZooError
+from zoo.lookup.compare import content, is_object
+from zoo.lookup.identify import Candidate, candidates, named
+from zoo.lookup.match import FileTensor
+from zoo.store.tensor_keys import checkpoint_keys
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.lookup.nearness import Sketch
+
+__all__ = ["LEAST", "FoundParent", "ParentFinder", "relatives"]
+
+T = TypeVar("T")
+
+LEAST = 0.005
+"""Share of equal elements from which on weights are said to come from a checkpoint. Norms that were
+never trained are equal in all networks of one kind: 0.2 % of a ResNet-50; its stem and first stage,
+the least that people freeze, have 0.9 %."""
+LOOKED_AT = 64
+"""Checkpoints of the same architecture that are compared by nearness."""
+ALIKE = 1.1
+"""Of those that are at most so many times as far as the nearest, the earliest ancestor is taken."""
+SKETCHES = 256
+"""Sketches that are kept while a folder is imported; each has 128 kB at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundParent:
+    """A checkpoint that weights derive from, as far as their bytes tell.
+
+    Attributes:
+        digest: Its identity.
+        manifest: It.
+        ref: Its name.
+        share: Share of the weights that are its, byte for byte.
+        apart: How far the weights are from its (`zoo.lookup.nearness.apart`).
+    """
+
+    digest: Digest
+    manifest: Manifest
+    ref: str
+    share: float
+    apart: float
+
+    def __str__(self) -> str:
+        """By what it was found, in words."""
+        if self.share >= LEAST:
+            return f"found by bytes: {self.share:.1%} of the weights are its"
+        return f"found by nearness: {self.apart:.2g} apart, unrelated weights are 1.41"
+
+
+def relatives(workspace: Workspace, manifest: Manifest) -> list[Candidate]:
+    """Checkpoints here that share at least `LEAST` of the weights of ``manifest``, whose tensors
+    are stored; the best first. None if it, or one of them, is damaged, which verify tells.
+    """
+    store = workspace.store
+    try:
+        tensors = {
+            tensor.name: FileTensor(
+                tensor.dtype,
+                tensor.shape,
+                content(store, tensor),
+                tensor.object if is_object(store, tensor) else None,
+            )
+            for tensor in manifest.tensors
+        }
+        found, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
+    except ZooError:
+        return []
+    return [one for one in found if one.match.share >= LEAST]
+
+
+class ParentFinder:
+    """Finds parents, for one import or for many.
+
+    Args:
+        workspace: The zoo.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._sketches: OrderedDict[Digest, Sketch | None] = OrderedDict()
+
+    def find(self, manifest: Manifest, alike: Sequence[Candidate]) -> FoundParent | None:
+        """The checkpoint here that ``manifest``, whose tensors are stored, derives from.
+
+        It is one that shares tensors, among those ``alike``, or else one of the same architecture
+        from which it is less than `NEAR` apart. Of several it is the nearest. Bytes do not tell
+        which of two was first: what is here already is taken for that. The same weights are
+        nobody's parent, and what derives from them is none of theirs.
+        """
+        from zoo.lookup.nearness import NEAR, apart  # numpy
+
+        backbone = manifest.backbone
+        same = {one.digest for one in alike if one.match.verdict == "same"}
+        shares = {one.digest: one.match.share for one in alike if one.digest not in same}
+        others = self._workspace.registry.of_architecture(
+            backbone.plugin, backbone.architecture, LOOKED_AT
+        )
+        own = self._sketch(manifest)
+        near: list[tuple[float, float, Digest]] = []
+        for digest in dict.fromkeys([*shares, *others]):
+            share = shares.get(digest, 0.0)
+            theirs = None if digest in same else self._sketched(digest)
+            far = apart(own, theirs) if own and theirs else None
+            if share and far is None:  # of other shapes: only bytes tell
+                near.append((NEAR, share, digest))
+            elif far is not None and far < NEAR and (far or share):
+                near.append((far, share, digest))
+        return _best(self._valid(manifest, same, sorted(near, key=lambda each: each[0])))
+
+    def _valid(
+        self, manifest: Manifest, same: set[Digest], near: Iterable[tuple[float, float, Digest]]
+    ) -> Iterator[FoundParent]:
+        """Those that can be the parent, of the nearest first, as far as they are about as near."""
+        nearest: float | None = None
+        for far, share, digest in near:
+            if nearest is not None and far > nearest * ALIKE:
+                return
+            base = self._manifest(digest)
+            if base is None or same & base.ancestry():
+                continue
+            one, other = base.backbone, manifest.backbone
+            if (one.plugin, one.architecture) == (other.plugin, other.architecture):
+                nearest = far if nearest is None else nearest
+                name, _ = named(self._workspace, digest)
+                yield FoundParent(digest, base, name, share, far)
+
+    def _manifest(self, digest: Digest) -> Manifest | None:
+        return _readable(lambda: self._workspace.store.manifest(digest))
+
+    def _sketch(self, manifest: Manifest) -> Sketch | None:
+        from zoo.lookup.nearness import sketch
+
+        return _readable(lambda: sketch(self._workspace, manifest))
+
+    def _sketched(self, digest: Digest) -> Sketch | None:
+        if digest not in self._sketches:
+            base = self._manifest(digest)
+            self._sketches[digest] = self._sketch(base) if base else None
+        self._sketches.move_to_end(digest)
+        if len(self._sketches) > SKETCHES:
+            self._sketches.popitem(last=False)
+        return self._sketches[digest]
+
+
+def _best(found: Iterable[FoundParent]) -> FoundParent | None:
+    """Of those that are about as near, the one that shares most, then the earliest."""
+
+    def rank(one: FoundParent) -> tuple[float, int, str]:
+        return (-one.share, sum(1 for _ in one.manifest.lineage()), str(one.digest))
+
+    return min(found, key=rank, default=None)
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; None where it is damaged or not here, which is no parent for anybody."""
+    try:
+        return read()
+    except (ZooError, OSError):
+        return None
