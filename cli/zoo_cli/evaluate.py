@@ -19,6 +19,8 @@ __all__ = ["evaluate"]
 CLASSES = 40
 """Most classes that are printed; of more, the worst."""
 CONFUSIONS = 5
+IMAGES = 3
+"""Most of those that are wrong, and unsure, that are printed."""
 NAMES = 5
 INTERVALS = ("_low", "_high")
 
@@ -110,6 +112,24 @@ def print_report(report: Mapping[str, Any]) -> None:
         table(("TRUE", "PREDICTED", "IMAGES", "SHARE OF THE CLASS"), rows)
         if (left := len(confusions) - CONFUSIONS) > 0:
             click.echo(f"and {left} more pairs of classes")
+    _doubtful(report)
+
+
+def _doubtful(report: Mapping[str, Any]) -> None:
+    """A few of the images that are most wrong, and most unsure."""
+    rows = [
+        (kind, one["label"], one["predicted"], _certainty(one), one["image"])
+        for kind in ("wrong", "unsure")
+        for one in report.get(kind, ())[:IMAGES]  # reports of older versions have none
+    ]
+    if rows:
+        click.echo()
+        certainty = "PROBABILITY" if report["task"] == "classification" else "ERROR"
+        table(("MOST", "TRUE", "PREDICTED", certainty, "IMAGE"), rows)
+
+
+def _certainty(one: Mapping[str, Any]) -> str:
+    return f"{one['error'] if one['probability'] is None else one['probability']:.3f}"
 
 
 def _short(figures: Mapping[str, Any], name: str) -> str:

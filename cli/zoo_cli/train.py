@@ -162,5 +162,6 @@ def _print(done: Finetuned, as_json: bool) -> None:
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
         f"{plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",
+        *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),
     )

@@ -234,6 +234,32 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
     assert "CLASS" not in run("runs", "show", "last").done().out
 
 
+@pytest.mark.parametrize("strategy", ["lp-ft", "partial"])
+def test_what_training_gained_over_a_probe(run: Run, home: Path, few: Path, strategy: str) -> None:
+    """The probe that it began with, or one of the same images, ``team/a``; as evaluate has it."""
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", strategy)
+    tune = (*tune, "--freeze", "all", "--epochs", 1, "--lr", 0.5, "--save", "team/t")
+    done = run(*tune).done()
+    result = run("runs", "show", "last", "--json").json["result"]
+    gained = result["gained"]
+    kept = run("show", "team/t", "--json").json
+    text = gained["text"]
+    assert f"\n  {text}\n" in done.out
+    assert f"\n{text}\n" in run("runs", "show", "last").out
+    assert kept["provenance"]["gained"] == text
+    run("export", "team/t", "out").done()
+    assert f"\nA{text[1:]}.\n" in (home / "out/README.md").read_text()
+    figures = run("show", A, "--json").json["metrics"], kept["metrics"]
+    assert [gained["probe"], gained["trained"]] == [one["accuracy"] for one in figures]
+    if kept["freeze"]["kept"] == "probe":
+        alone = f"a probe alone had accuracy {gained['probe']:.4f}"
+        assert text == f"{alone}, and is what was kept: nothing gained"
+    against = run("evaluate", "team/t", few, "--against", A, "--json").done().json["against"]
+    assert {key: gained[key] for key in ("images", "better", "worse", "test", "p")} == {
+        key: against[key] for key in ("images", "better", "worse", "test", "p")
+    }
+
+
 def test_bad_images_are_counted(run: Run, other: Path) -> None:
     Image.new("RGB", (8, 8)).save(other / "1" / "fine.png")
     (other / "1" / "bad.png").write_bytes(b"text")

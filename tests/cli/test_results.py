@@ -42,7 +42,7 @@ def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
     assert set(got) == {
         "ref", "manifest", "parent", "run", "freeze", "task", "metrics", "seconds",
-        "skipped_images", "warning",
+        "skipped_images", "gained", "warning",
     }  # fmt: skip
     assert got["skipped_images"] == 0
     assert got["freeze"].pop("kept")

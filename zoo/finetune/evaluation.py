@@ -201,7 +201,7 @@ def evaluate(
     )
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        write_report(out, done.to_json(), result)
+        write_report(out, done.to_json(), result, dataset.images.read)
     return done
 
 
