@@ -725,8 +725,8 @@ class Zoo:
             split: Which of the images. None: the test split that the data has, or that the
                 checkpoint was tested on if it was trained on these very images; else all.
             skip_bad: Skip and count images that cannot be read.
-            out: A folder to write ``report.json``, ``predictions.csv`` and, for classes,
-                ``confusion.csv`` and ``confusion.png`` into.
+            out: A folder to write ``report.json``, ``predictions.csv``, the images that are most
+                wrong and unsure, and for classes their matrix into.
             force: Replace a report that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …

@@ -94,6 +94,17 @@ def test_figures_are_scikit_learns(run: Run, home: Path, other: Path) -> None:
         assert {k: int(v) for k, v in row.items()} == {
             k: sum(pair == (name, k) for pair in zip(true, guess, strict=True)) for k in "123"
         }
+    whole = json.loads((home / "report/confusion.json").read_text())
+    lines = list(csv.reader((home / "report/confusion.csv").read_text().splitlines()))
+    assert [whole["classes"], *whole["counts"]] == [
+        lines[0][1:], *([int(cell) for cell in line[1:]] for line in lines[1:]),
+    ]  # fmt: skip
+    doubtful = rows(home / "report/doubtful.csv")
+    wrong = [row["image"] for row in doubtful if row["kind"] == "wrong"]
+    rest = sorted(table, key=lambda row: float(row["probability_of_label"]))
+    assert wrong == [row["path"] for row in rest if row["label"] != row["predicted"]]
+    assert len(wrong) < len(doubtful) == len(wrong) + 16
+    assert (home / "report/doubtful.png").exists()
     assert run("evaluate", A, other, "--out", "report").refused("--force replaces it")
 
 
@@ -229,6 +240,11 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
     run("export", B, "out").done()
     card = (home / "out/README.md").read_text()
     assert "| class | images | recall | precision | f1 |" in card
+    pairs = len(shown["report"]["confusions"])
+    assert card.count("| true | predicted | images | share of the class |") == bool(pairs)
+    assert "MOST    TRUE  PREDICTED  PROBABILITY  IMAGE\n" in text
+    assert shown["report"]["unsure"][0]["image"] in text
+    assert shown["report"]["unsure"][0]["image"] not in card  # it may be somebody's name
     assert (folder / "confusion.csv").exists()
     (folder / "report.json").write_text("[")
     assert "CLASS" not in run("runs", "show", "last").done().out

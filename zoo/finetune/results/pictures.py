@@ -175,12 +175,10 @@ def drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Letters that no font here has are written as Python does it (``\\u82b1``): boxes would be alike.
     """
-    here = {font.name: font.fname for font in font_manager.fontManager.ttflist}
-    path = font_manager.findfont(font_manager.FontProperties())
-    missing = {char for name in names for char in name if char != "\n"} - _letters(path)
-    fonts = []
+    here, fonts = set(font_manager.get_font_names()), list[str]()
+    missing = set("".join(names)) - _letters(*rcParams["font.family"])
     for name in FONTS if missing else ():
-        if name in here and missing & (letters := _letters(here[name])):
+        if name in here and missing & (letters := _letters(name)):
             fonts.append(name)
             missing -= letters
     shown = [
@@ -191,8 +189,9 @@ def drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 @cache
-def _letters(path: str) -> frozenset[str]:
+def _letters(*family: str) -> frozenset[str]:
     """What a font has."""
+    path = font_manager.findfont(font_manager.FontProperties(family=list(family)))
     return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
 
 
