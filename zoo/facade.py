@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.import_options import ImportOptions
-    from zoo.domain.options import RecipeOptions
+    from zoo.domain.options import OpeningOptions, RecipeOptions
     from zoo.domain.query import Asked
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
@@ -643,7 +643,12 @@ class Zoo:
         return load(self.workspace.store, digest, device=device)
 
     def predict(
-        self, name: str, images: Iterable[Picture] | Picture, *, top: int = 5
+        self,
+        name: str,
+        images: Iterable[Picture] | Picture,
+        *,
+        top: int = 5,
+        max_pixels: int | None = None,
     ) -> list[Prediction]:
         """The likeliest classes of each image, and all logits.
 
@@ -652,11 +657,12 @@ class Zoo:
             images: Paths of images, or of folders: of these, all images in them; PIL images; uint8
                 arrays (H, W) or (H, W, 3). One of them, or several.
             top: How many classes to name.
+            max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
 
         Raises:
-            InvalidImage: One is missing or unreadable.
+            InvalidImage: One is missing, unreadable or larger.
         """
-        return list(self.predictions(name, images, top=top))
+        return list(self.predictions(name, images, top=top, max_pixels=max_pixels))
 
     def predictions(
         self,
@@ -664,12 +670,13 @@ class Zoo:
         images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
+        max_pixels: int | None = None,
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
         from zoo.backbones.predict import predict
 
-        return predict(self.load(name), images, top=top, bad=bad)
+        return predict(self.load(name), images, top=top, bad=bad, max_pixels=max_pixels)
 
     def write_predictions(
         self,
@@ -678,6 +685,7 @@ class Zoo:
         out: Path | str,
         *,
         top: int = 1,
+        max_pixels: int | None = None,
         force: bool = False,
         bad: list[InvalidImage] | None = None,
     ) -> Written:
@@ -688,6 +696,7 @@ class Zoo:
             images: As for `predict`.
             out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …
             top: How many classes to name.
+            max_pixels: As for `predict`.
             force: Replace the file if it exists.
             bad: Gets the problems of images that cannot be read, which are then left out.
 
@@ -700,7 +709,8 @@ class Zoo:
 
         out, (_, digest) = Path(out), self.workspace.names.resolve(name)
         check_out(out, force=force)
-        count = write_predictions(self.predictions(name, images, top=top, bad=bad), out)
+        rows = self.predictions(name, images, top=top, max_pixels=max_pixels, bad=bad)
+        count = write_predictions(rows, out)
         return Written(path=out, manifest=digest, images=count)
 
     def evaluate(
@@ -715,6 +725,7 @@ class Zoo:
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
+        **opening: Unpack[OpeningOptions],
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
 
@@ -730,18 +741,20 @@ class Zoo:
             force: Replace a report that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
             InvalidData: It cannot be used, or none of its classes is one of the checkpoint's.
             Unsupported: The checkpoint has no head, or does not take such images.
             Conflict: The folder ``out`` has a report.
         """
+        from zoo.finetune.dataset.dataset import Opening
         from zoo.finetune.evaluation import evaluate
 
         return evaluate(
             self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
-            out=Path(out) if out else None, force=force, batch_size=batch_size, device=device,
-            progress=self.progress,
+            opening=Opening(**opening), out=Path(out) if out else None, force=force,
+            batch_size=batch_size, device=device, progress=self.progress,
         )  # fmt: skip
 
     def features(
@@ -756,6 +769,7 @@ class Zoo:
         batch_size: int = 32,
         device: str = "auto",
         force: bool = False,
+        **opening: Unpack[OpeningOptions],
     ) -> Features:
         """Write what a checkpoint makes of all images in ``data`` at one of its units.
 
@@ -769,12 +783,15 @@ class Zoo:
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
+        from zoo.finetune.dataset.dataset import Opening
         from zoo.finetune.features.write import write_features
 
         return write_features(
             self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,
-            batch_size=batch_size, device=device, force=force, progress=self.progress,
+            opening=Opening(**opening), batch_size=batch_size, device=device, force=force,
+            progress=self.progress,
         )  # fmt: skip
 
     # Train.

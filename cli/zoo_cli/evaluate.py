@@ -10,6 +10,7 @@ import click
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, result, table
+from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
@@ -39,6 +40,7 @@ INTERVALS = ("_low", "_high")
 )
 @click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
 @flag("--force", help="Replace the report in that folder.")
+@opening_options
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."

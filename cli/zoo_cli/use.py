@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.limits import IMAGE_PIXELS
 from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, print_json_list, result, size
+from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
     from zoo.backbones.predict import Prediction
@@ -31,9 +33,20 @@ __all__ = ["adapt", "features", "predict"]
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@click.option(
+    "--max-pixels",
+    type=POSITIVE,
+    help=f"Pixels of the largest image that is opened; default: {IMAGE_PIXELS:,}, Pillow's limit.",
+)
 @flag("--force", help="Replace the table if it exists.")
 def predict(
-    name: str, images: tuple[Path, ...], top: int, out: Path | None, force: bool, as_json: bool
+    name: str,
+    images: tuple[Path, ...],
+    top: int,
+    out: Path | None,
+    max_pixels: int | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Name the likeliest classes of IMAGES with the checkpoint NAME, or its labels or numbers.
 
@@ -52,14 +65,16 @@ def predict(
         raise click.UsageError("--force replaces a table: it goes with --out.")
     zoo = open_zoo()
     if out is not None:
-        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad)
+        written = zoo.write_predictions(
+            name, images, out, top=top, max_pixels=max_pixels, force=force, bad=bad
+        )
         if as_json:
             print_json(written.to_json())
         else:
             click.echo(f"{clean(out)}  {written.images} images by {written.manifest.short}")
         _tell_bad(bad)
         return
-    predictions = zoo.predictions(name, images, top=top, bad=bad)
+    predictions = zoo.predictions(name, images, top=top, max_pixels=max_pixels, bad=bad)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -104,6 +119,7 @@ def _likely(prediction: Prediction) -> str:
     type=click.Choice(TASKS),
     help="What the labels are; default: what the data looks like.",
 )
+@opening_options
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size",

@@ -54,6 +54,7 @@ def predict(
     *,
     top: int = 5,
     bad: list[InvalidImage] | None = None,
+    max_pixels: int | None = None,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbors.
 
@@ -62,6 +63,7 @@ def predict(
         images: Image files, folders of them, images, and uint8 arrays (H, W) or (H, W, 3).
         top: How many classes to name.
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
+        max_pixels: Of the largest image that is opened; None: Pillow's limit (`IMAGE_PIXELS`).
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
@@ -74,7 +76,7 @@ def predict(
     device = next(model.parameters()).device
     for name, picture in _each(images):
         try:
-            batch = _input(card, name, picture).unsqueeze(0).to(device)
+            batch = _input(card, name, picture, max_pixels).unsqueeze(0).to(device)
         except InvalidImage as error:
             if bad is None:
                 raise
@@ -132,11 +134,11 @@ def refused(shape: Sequence[int], error: Exception) -> Unsupported:
     )
 
 
-def _input(card: Card, name: str, picture: Picture) -> Tensor:
+def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> Tensor:
     if isinstance(picture, str | Path):
         if Path(picture).is_dir():
             raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
-        image = read_image(picture)
+        image = read_image(picture, max_pixels)
     elif isinstance(picture, Image.Image):
         image = picture
     else:

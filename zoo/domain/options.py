@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-__all__ = ["RecipeOptions"]
+__all__ = ["OpeningOptions", "RecipeOptions"]
 
 
-class RecipeOptions(TypedDict, total=False):
+class OpeningOptions(TypedDict, total=False):
+    """Those fields of `zoo.domain.recipe.Recipe` that say how labeled images are opened."""
+
+    path_column: str
+    label_column: str
+    root: str
+    max_pixels: int | None
+
+
+class RecipeOptions(OpeningOptions, total=False):
     """The fields of `zoo.domain.recipe.Recipe` but ``data``; a count of units is a freeze, too."""
 
     task: Literal["auto", "classification", "multi-label", "regression"]

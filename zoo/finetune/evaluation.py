@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -31,7 +31,7 @@ from zoo.domain.task import TASKS, Task
 from zoo.errors import Conflict, InvalidData, Unsupported, ZooError
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Opening, Sample
 from zoo.finetune.dataset.match import match
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
@@ -152,6 +152,7 @@ def evaluate(
     against: str | None,
     split: str | None,
     skip_bad: bool,
+    opening: Opening,
     out: Path | None,
     force: bool,
     batch_size: int,
@@ -167,8 +168,8 @@ def evaluate(
     if other and other.task != model.task:
         raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
     device = pick_device(device)
-    dataset = labeled_images(workspace, data, model.task, skip_bad, progress)
-    own = _own_split(workspace, model, dataset, progress)
+    dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
+    own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)
     dataset = replace(dataset, test=samples)
     remarks = [*dataset.remarks, *_guessed(model), *_trained_on(model, own, samples)]
@@ -183,7 +184,7 @@ def evaluate(
     report = _report(model, result)
     comparison = None
     if other:
-        theirs = _own_split(workspace, other, dataset, progress)
+        theirs = _own_split(workspace, other, dataset, opening, progress)
         remarks += [*_guessed(other), *_trained_on(other, theirs, samples)]
         comparison = _compare(model, result, other, measured(other)[0])
     done = Evaluation(
@@ -218,14 +219,14 @@ def _guessed(model: Model) -> list[str]:
 
 
 def _own_split(
-    workspace: Workspace, model: Model, dataset: Dataset, progress: Progress
+    workspace: Workspace, model: Model, dataset: Dataset, opening: Opening, progress: Progress
 ) -> Dataset | None:
     """The images in the parts that the checkpoint was trained and tested on, if it was on these."""
     recorded, known = model.manifest.recipe, model.manifest.provenance
     if not recorded or known.get("data_digest") != dataset.digest:
         return None
     try:
-        recipe = Recipe.recorded({**recorded, "data": dataset.spec})
+        recipe = Recipe.recorded({**recorded, "data": dataset.spec, **asdict(opening)})
         with caches(workspace) as folder:
             own = dataset_of(folder, recipe, progress)
     except ZooError:  # an option of another version
