@@ -866,9 +866,18 @@ class Zoo:
             )
 
     def rerun(
-        self, name: str, save: str, *, data: Path | str | None = None, device: str = "auto"
+        self,
+        name: str,
+        save: str,
+        *,
+        data: Path | str | None = None,
+        root: Path | str = "",
+        device: str = "auto",
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
+
+        ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
+        where paths in such a table begin.
 
         Raises:
             UnknownName: No such checkpoint, or its base is not here.
@@ -880,7 +889,7 @@ class Zoo:
         with self._runs_shared():
             return rerun(
                 self.workspace, name, Reference.parse(save), data=str(data) if data else None,
-                device=device, progress=self.progress,
+                root=str(root), device=device, progress=self.progress,
             )  # fmt: skip
 
     def runs(self) -> list[Run]:

@@ -106,10 +106,17 @@ def finetune(
 @click.option(
     "--data", help="Where the images are now, if they moved, or it was trained elsewhere."
 )
+@click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
 @launch_option
 def rerun(
-    name: str, save: str, data: str | None, device: str, launch: str | None, as_json: bool
+    name: str,
+    save: str,
+    data: str | None,
+    root: str,
+    device: str,
+    launch: str | None,
+    as_json: bool,
 ) -> None:
     """Fine-tune again as the checkpoint NAME was: same base, images and recipe.
 
@@ -123,7 +130,7 @@ def rerun(
     if launch is not None:
         launch_processes(launch, device)
     zoo = open_zoo()
-    done = zoo.rerun(name, save, data=data, device=device)
+    done = zoo.rerun(name, save, data=data, root=root, device=device)
     _print(done, as_json)
 
 

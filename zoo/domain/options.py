@@ -17,12 +17,16 @@ class OpeningOptions(TypedDict, total=False):
     max_pixels: int | None
 
 
-class RecipeOptions(OpeningOptions, total=False):
+class RecipeOptions(TypedDict, total=False):
     """The fields of `zoo.domain.recipe.Recipe` but ``data``; a count of units is a freeze, too."""
 
     task: Literal["auto", "classification", "multi-label", "regression"]
     validation_share: float
     test_share: float
+    path_column: str
+    label_column: str
+    root: str
+    max_pixels: int | None
     group_by: str
     duplicates: Literal["together", "apart"]
     skip_bad: bool

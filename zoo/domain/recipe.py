@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Self
 
-from zoo.domain.limits import IMAGE_PIXELS
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
@@ -113,7 +112,7 @@ class Recipe:
     )
     max_pixels: int | None = _option(
         None,
-        f"Pixels of the largest image that is opened; default: {IMAGE_PIXELS:,}, Pillow's limit.",
+        "Pixels of the largest image that is opened; default: 178,956,970, Pillow's limit.",
         must="at least 1",
         check=lambda x: x is None or x >= 1,
     )

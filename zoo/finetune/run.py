@@ -208,13 +208,15 @@ def rerun(
     save: Reference,
     *,
     data: str | None = None,
+    root: str = "",
     device: str = "auto",
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
 
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
-    differs is remarked on. ``data`` is where the images are now, if not where they were.
+    differs is remarked on. ``data`` is where the images are now, if not where they were, ``root``
+    the folder that paths in it begin at, if it is a table.
 
     Other images or another split raise `InvalidData`; `InvalidOption`, if it was trained elsewhere.
     """
@@ -230,7 +232,8 @@ def rerun(
             f"{name} was not trained in this zoo, and the data that its recipe names "
             f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
         )
-    recipe = Recipe.recorded({**known.recipe, **({"data": data} if data else {})})
+    moved = {"data": data, "root": root} if data else {}
+    recipe = Recipe.recorded({**known.recipe, **moved})
     earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
     base = str(tuned[0].manifest)
     return finetune(

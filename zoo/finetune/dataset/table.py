@@ -51,7 +51,7 @@ __all__ = ["TABLES", "list_table"]
 
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
-CLASSES = ("class", "class_name", "category")
+CLASSES = ("label", "class", "class_name", "category")
 """What else a column of classes is called. The names here and in `PATHS` are so in any case."""
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
