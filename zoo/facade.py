@@ -701,7 +701,7 @@ class Zoo:
             bad: Gets the problems of images that cannot be read, which are then left out.
 
         Raises:
-            InvalidOption: The file has another suffix.
+            InvalidOption: The file has another suffix, or its folder is not there.
             Conflict: It exists.
             InvalidImage: Without ``bad``: an image is missing or unreadable; nothing is written.
         """

@@ -317,6 +317,8 @@ def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
             shares = float(row["probability_1"]), float(row["probability_2"])
             assert shares == pytest.approx(one["probabilities"], abs=1e-6)
     run("predict", A, few, "--out", "p.csv").refused("p.csv exists; --force replaces it")
+    run("predict", A, few, "--out", "no/p.csv").refused("no/p.csv: there is no folder no")
+    assert not (home / "no").exists()
     run("predict", A, few, "--out", "p.txt").refused("p.txt is called neither .csv nor .parquet")
     (home / "bad.png").write_bytes(b"text")
     run("predict", A, few / "1", "bad.png", "--out", "p.csv", "--force").refused("bad.png: is not")

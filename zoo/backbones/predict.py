@@ -67,10 +67,15 @@ def predict(
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
-        Unsupported: The network gives a map of outputs, not one for each class, or does not take
-            images as its own preprocessing makes them.
+        Unsupported: The network has no head, gives a map of outputs, not one for each class, or
+            does not take images as its own preprocessing makes them.
     """
     card = cast(Card, model.zoo)
+    if not card.manifest.head.num_classes:
+        raise Unsupported(
+            "the network has no head: what it gives are features, no classes",
+            hint="zoo features NAME DATA --out FILE writes the features; zoo finetune fits a head",
+        )
     for warning in guesses(card.manifest):
         LOG.warning(warning)
     device = next(model.parameters()).device
@@ -92,8 +97,6 @@ def predict(
 
 def guesses(manifest: Manifest) -> Iterator[str]:
     """What a reader of predictions should know of where they come from."""
-    if not manifest.head.num_classes:
-        yield "the network has no head: what it gives are features, no classes (zoo finetune)"
     unknown = [what.replace("_", " ") for what in manifest.unknown]
     if "classes" in unknown:
         yield "the names of the classes are unknown: each is called by its index"
