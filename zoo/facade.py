@@ -648,21 +648,27 @@ class Zoo:
         images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
+        path_column: str = "",
+        root: Path | str = "",
         max_pixels: int | None = None,
     ) -> list[Prediction]:
         """The likeliest classes of each image, and all logits.
 
         Args:
             name: The checkpoint.
-            images: Paths of images, or of folders: of these, all images in them; PIL images; uint8
-                arrays (H, W) or (H, W, 3). One of them, or several.
+            images: Paths of images; of folders: all images in them; of tables: those that rows
+                name; PIL images; uint8 arrays (H, W) or (H, W, 3). One of them, or several.
             top: How many classes to name.
+            path_column: Of tables, as in `zoo.Recipe`.
+            root: The folder that paths in a table begin at; by default its own.
             max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
 
         Raises:
             InvalidImage: One is missing, unreadable or larger.
         """
-        return list(self.predictions(name, images, top=top, max_pixels=max_pixels))
+        return list(self.predictions(
+            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
+        ))  # fmt: skip
 
     def predictions(
         self,
@@ -670,13 +676,19 @@ class Zoo:
         images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
+        path_column: str = "",
+        root: Path | str = "",
         max_pixels: int | None = None,
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
-        from zoo.backbones.predict import predict
+        from zoo.backbones.predict import predict, several
+        from zoo.finetune.dataset.dataset import Opening
+        from zoo.finetune.dataset.table import listed_images
 
-        return predict(self.load(name), images, top=top, bad=bad, max_pixels=max_pixels)
+        opening = Opening(path_column=path_column, root=str(root))
+        listed = listed_images(several(images), opening)
+        return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
 
     def write_predictions(
         self,
@@ -685,6 +697,8 @@ class Zoo:
         out: Path | str,
         *,
         top: int = 1,
+        path_column: str = "",
+        root: Path | str = "",
         max_pixels: int | None = None,
         force: bool = False,
         bad: list[InvalidImage] | None = None,
@@ -696,6 +710,8 @@ class Zoo:
             images: As for `predict`.
             out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …
             top: How many classes to name.
+            path_column: As for `predict`.
+            root: As for `predict`.
             max_pixels: As for `predict`.
             force: Replace the file if it exists.
             bad: Gets the problems of images that cannot be read, which are then left out.
@@ -709,7 +725,10 @@ class Zoo:
 
         out, (_, digest) = Path(out), self.workspace.names.resolve(name)
         check_out(out, force=force)
-        rows = self.predictions(name, images, top=top, max_pixels=max_pixels, bad=bad)
+        rows = self.predictions(
+            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels,
+            bad=bad,
+        )  # fmt: skip
         count = write_predictions(rows, out)
         return Written(path=out, manifest=digest, images=count)
 

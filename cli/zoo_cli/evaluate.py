@@ -40,7 +40,7 @@ INTERVALS = ("_low", "_high")
 )
 @click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
 @flag("--force", help="Replace the report in that folder.")
-@opening_options
+@opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."

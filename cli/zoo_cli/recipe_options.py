@@ -30,12 +30,20 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def opening_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Those that say how labeled images are opened, for commands that do not train."""
-    for field in reversed(fields(Recipe)):
-        if field.name in OpeningOptions.__annotations__:
-            command = _option(field, field.default)(command)
-    return command
+def opening_options(
+    *names: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Those that say how images are opened, for commands that do not train; all, or of these
+    ``names``.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for field in reversed(fields(Recipe)):
+            if field.name in (names or OpeningOptions.__annotations__):
+                command = _option(field, field.default)(command)
+        return command
+
+    return add
 
 
 def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:

@@ -30,6 +30,12 @@ def flat(tmp_path: Path, few: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def mine(tmp_path: Path, few: Path) -> Path:
+    """A copy of the digits, to add to."""
+    return Path(shutil.copytree(few, tmp_path / "mine"))
+
+
 def table(path: Path, head: str, rows: Iterable[Iterable[object]]) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([head.split(","), *rows])
@@ -65,6 +71,10 @@ def test_tables_with_any_columns(small: Run, flat: Path, tmp_path: Path) -> None
     assert shown["classes"] == [*KINDS]
     said = small("evaluate", "team/t", data, "--root", flat, *options, "--json").done().json
     assert (said["split"], said["metrics"]["accuracy"]) == ("test", shown["metrics"]["accuracy"])
+    asked = ("predict", "team/t", data, "--root", flat, *options[:2])
+    guesses = small(*asked, "--json").done().json
+    assert [one["image"] for one in guesses] == [str(flat / name) for name, _ in names(flat)]
+    small("predict", "team/t", data).refused("--path-column NAME says which it is")
     small("rerun", "team/t", "--save", "team/again").done()
     small("export", "team/t", tmp_path / "out").done()
     assert str(tmp_path) not in (tmp_path / "out/README.md").read_text()
@@ -107,45 +117,45 @@ def test_what_columns_are_said_to_be_and_are_not(small: Run, flat: Path) -> None
     tuned(small, flat, "--root", flat).refused("--root: that is for tables")
 
 
-def test_large_images(small: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images(small: Run, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit they are refused with what would read them, and are not called unreadable."""
-    large = few / "1/large.png"
+    large = mine / "1/large.png"
     Image.new("RGB", (70, 60)).save(large)
     monkeypatch.setattr("zoo.backbones.opening.IMAGE_PIXELS", 2000)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 2000)
     reason = "is 70 x 60 pixels; the limit is 2,000 in total (--max-pixels 4200 reads it)"
-    refused = tuned(small, few).refused(f"1/large.png {reason}")
+    refused = tuned(small, mine).refused(f"1/large.png {reason}")
     assert "readable" not in refused.err
-    assert "(1 bad ones left out)" in tuned(small, few, "--skip-bad").done().out
+    assert "(1 bad ones left out)" in tuned(small, mine, "--skip-bad").done().out
     allowed = ("--max-pixels", 4200)
     trained = ("--strategy", "full", "--epochs", 1, "--augment", "light", "--seed", 1)
-    tuned(small, few, *allowed, *trained).done()  # crops of large images are as large
+    tuned(small, mine, *allowed, *trained).done()  # crops of large images are as large
     small("predict", "team/t", large).refused(reason)
     small("predict", "team/t", large, *allowed).done()
     small("predict", "team/t", large, *allowed, "--out", "p.csv").done()
-    small("evaluate", "team/t", few).refused(reason)
-    assert small("evaluate", "team/t", few, *allowed, "--json").done().json["split"] == "test"
-    small("features", "team/t", few, *allowed, "--out", "f.safetensors").done()
+    small("evaluate", "team/t", mine).refused(reason)
+    assert small("evaluate", "team/t", mine, *allowed, "--json").done().json["split"] == "test"
+    small("features", "team/t", mine, *allowed, "--out", "f.safetensors").done()
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4200 * 16 - 1))
     monkeypatch.setattr("zoo.backbones.opening.PIXEL_BYTES", 10**6)
     short = "is 70 x 60 pixels: to decode it takes up to 4.2 GB, and 0.0 GB are free"
     small("predict", "team/t", large, *allowed).refused(short)
 
 
-def test_a_zoo_among_the_images_is_no_data(small: Run, few: Path) -> None:
+def test_a_zoo_among_the_images_is_no_data(small: Run, mine: Path) -> None:
     """Nor is what it writes there, whatever it is called: it is told once."""
-    shutil.move(Path.cwd(), few / "small")
-    shutil.copytree(few / "small", few, dirs_exist_ok=True)
-    zoo = ("--home", few)
+    shutil.move(Path.cwd(), mine / "small")
+    shutil.copytree(mine / "small", mine, dirs_exist_ok=True)
+    zoo = ("--home", mine)
     text = "'cache', 'manifests', 'objects', 'refs', 'runs', 'small' and 1 more"
-    few.joinpath("cache").mkdir(exist_ok=True)
-    done = small(*zoo, "finetune", NET, "--data", few, *HOW, "--save", "team/t").done()
+    mine.joinpath("cache").mkdir(exist_ok=True)
+    done = small(*zoo, "finetune", NET, "--data", mine, *HOW, "--save", "team/t").done()
     assert done.err.count(f"left out, as zoo has written it and it is no data: {text}") == 1
     assert small(*zoo, "show", "team/t", "--json").json["classes"] == [*KINDS]
-    report = small(*zoo, "evaluate", "team/t", few, "--out", few / "3/report").done()
+    report = small(*zoo, "evaluate", "team/t", mine, "--out", mine / "3/report").done()
     assert "left out, as zoo has written it" in report.out
-    again = small(*zoo, "evaluate", "team/t", few, "--split", "all", "--json").done().json
+    again = small(*zoo, "evaluate", "team/t", mine, "--split", "all", "--json").done().json
     assert (again["images"], again["remarks"][0].endswith("and 2 more")) == (36, True)
-    said = small(*zoo, "predict", "team/t", few, "--json").done()
+    said = small(*zoo, "predict", "team/t", mine, "--json").done()
     assert len(said.json) == 36
     assert said.err.count("left out") == 1

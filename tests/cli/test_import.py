@@ -154,7 +154,7 @@ def test_weights_without_a_head_are_kept_without_one(empty: Run, state: State, p
     assert_is(body)
     assert empty("show", "team/net", "--json").json["head"]["num_classes"] == 0
     Image.new("RGB", (64, 64)).save("image.png")
-    for options in (), ("--json",), ("--out", "p.csv"):
+    for options in (), ("--out", "p.csv"):
         refused = empty("predict", "team/net", "image.png", *options)
         refused.refused("no head: what it gives are features, no classes", "zoo features NAME")
         assert refused.out == ""

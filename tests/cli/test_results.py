@@ -288,7 +288,7 @@ def test_predictions_are_printed_as_they_come(
     printed, read = io.StringIO(), []
     real = predict.read_image
 
-    def reading(path: Path) -> Any:
+    def reading(path: Path, _: Any) -> Any:
         read.append(len(printed.getvalue().splitlines()))
         return real(path)
 

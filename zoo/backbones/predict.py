@@ -21,7 +21,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Picture", "Prediction", "guesses", "predict", "refused"]
+__all__ = ["Picture", "Prediction", "guesses", "predict", "refused", "several"]
 
 LOG = logging.getLogger("zoo")
 
@@ -110,13 +110,16 @@ def guesses(manifest: Manifest) -> Iterator[str]:
 
 def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:
     """Each image with what to call it; of folders, all files in them."""
-    if isinstance(images, str | Path | Image.Image | np.ndarray):
-        images = [images]
-    for number, image in enumerate(images):
+    for number, image in enumerate(several(images)):
         if isinstance(image, str | Path):
             yield from ((str(path), path) for path in named_images([image]))
         else:
             yield f"image {number}", image
+
+
+def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
+    """Images, where one may be given alone."""
+    return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
 
 
 def _logits(model: nn.Module, batch: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ import importlib
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
@@ -47,7 +47,7 @@ from zoo.finetune.dataset.dataset import (
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.split import is_rule
 
-__all__ = ["TABLES", "list_table"]
+__all__ = ["TABLES", "list_table", "listed_images"]
 
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
@@ -57,6 +57,7 @@ MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
 
 Cells = dict[str, str | None]
+T = TypeVar("T")
 
 
 class Columns(NamedTuple):
@@ -79,14 +80,10 @@ def list_table(
         InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
-    if not rows:
-        raise InvalidData(path, ["the table has no rows"])
+    rows = _rows(path)
     group = _group(path, list(rows[0]), group_by)
     columns = _columns(path, list(rows[0]), task, group, opening)
-    root = Path(opening.root).expanduser() if opening.root else path.parent
-    if not root.is_dir():
-        raise InvalidData(path, [f"the root of its paths, {root}, is no folder"])
+    root = _root(path, opening)
     seen: set[str] = set()
     listed = [_row(number, cells, columns, root, seen) for number, cells in enumerate(rows, 1)]
     return Listing(
@@ -97,6 +94,34 @@ def list_table(
         cache_key="\n".join(str(each.resolve()) for each in (path, *([root] * bool(opening.root)))),
         problems=() if task else _doubts(columns, listed),
     )
+
+
+def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path]:
+    """The same, but in the place of each path of a table the images that its rows name."""
+    for each in images:
+        path = Path(each) if isinstance(each, str | Path) else Path()
+        if path.suffix.lower() not in TABLES or not path.is_file():
+            yield each
+            continue
+        rows, root = _rows(path), _root(path, opening)
+        column = _path_column(path, list(rows[0]), opening)
+        if empty := sum(not (cells[column] or "").strip() for cells in rows):
+            raise InvalidData(path, [f"{empty} rows have no path"])
+        yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
+
+
+def _rows(path: Path) -> list[Cells]:
+    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
+    if not rows:
+        raise InvalidData(path, ["the table has no rows"])
+    return rows
+
+
+def _root(path: Path, opening: Opening) -> Path:
+    root = Path(opening.root).expanduser() if opening.root else path.parent
+    if not root.is_dir():
+        raise InvalidData(path, [f"the root of its paths, {root}, is no folder"])
+    return root
 
 
 def _delimited(path: Path) -> list[Cells]:
