@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.loop.find_lr import LRCurve
+    from zoo.finetune.seeds import Seeds
     from zoo.indexed import Reindexed
     from zoo.lookup.architectures import Architectures
     from zoo.lookup.best import Best
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from zoo.lookup.diff import Diff
     from zoo.lookup.identify import Identified
     from zoo.lookup.lineage import Lineage
+    from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
     from zoo.registry import Found
     from zoo.store.prune import Plan
@@ -267,6 +269,21 @@ class Zoo:
         from zoo.lookup.diff import diff
 
         return diff(self.workspace, one, other)
+
+    def compare(self, *names: str, fold: bool = True) -> Compared:
+        """Checkpoints side by side: what differs in their recipes, and all figures.
+
+        Args:
+            names: The checkpoints.
+            fold: Put those that differ in their seed only into one column, with the mean and the
+                standard deviation of their figures.
+
+        Raises:
+            UnknownName: One of them is not here.
+        """
+        from zoo.lookup.side_by_side import compare_checkpoints
+
+        return compare_checkpoints(self.workspace, names, fold=fold)
 
     def identify(self, path: Path | str) -> Identified:
         """Which checkpoint a weights file is, or derives from. Nothing in the file is run."""
@@ -744,6 +761,7 @@ class Zoo:
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
+        save: bool = True,
         **opening: Unpack[OpeningOptions],
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
@@ -760,6 +778,8 @@ class Zoo:
             force: Replace a report that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
+            save: Keep the figures in the zoo, for `show`, `search`, `best` and `compare`: where it
+                may be written to, and of images that the checkpoint was not trained on.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
@@ -773,7 +793,7 @@ class Zoo:
         return evaluate(
             self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
             opening=Opening(**opening), out=Path(out) if out else None, force=force,
-            batch_size=batch_size, device=device, progress=self.progress,
+            batch_size=batch_size, device=device, save=save, progress=self.progress,
         )  # fmt: skip
 
     def features(
@@ -854,6 +874,29 @@ class Zoo:
                 save_every=save_every, progress=self.progress,
             )  # fmt: skip
 
+    def run_seeds(
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str,
+        *,
+        seeds: int = 5,
+        device: str = "auto",
+        save_every: int = 0,
+    ) -> Seeds:
+        """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
+
+        Each is saved under a tag (``team/flowers:seed-3``), and ``save`` itself is then the one
+        that did best on its validation images. The rest is as for `finetune`.
+        """
+        from zoo.finetune.seeds import finetune_seeds
+
+        with self._runs_shared():
+            return finetune_seeds(
+                self.workspace, base, recipe, Reference.parse(save), seeds=seeds, device=device,
+                save_every=save_every, progress=self.progress,
+            )  # fmt: skip
+
     def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
         """Try learning rates for ``recipe`` on ``base``; nothing is kept.
 
@@ -922,6 +965,12 @@ class Zoo:
             UnknownName: None begins so, or several do.
         """
         return find_run(self.workspace, name)
+
+    def compare_runs(self, *names: str, fold: bool = True) -> Compared:
+        """Runs side by side, as `compare` shows checkpoints, whether or not they finished."""
+        from zoo.lookup.side_by_side import compare_runs
+
+        return compare_runs(self.workspace, names, fold=fold)
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""

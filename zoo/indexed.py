@@ -21,6 +21,7 @@ from zoo.domain.result import Result
 from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, UnknownName, ZooError
 from zoo.reflog import now
 from zoo.store import Store
+from zoo.store.evaluations import evaluations
 from zoo.store.listing import read_one
 from zoo.store.tensor_keys import checkpoint_keys
 
@@ -217,6 +218,8 @@ class Index:
         self.registry.add_checkpoint(digest, manifest)
         if self.registry.without_keys([digest]):
             self.registry.keep_keys(digest, checkpoint_keys(self.store, manifest))
+        if found := evaluations(self.store.disk, digest):
+            self.registry.set_evaluations(digest, found)
 
     def _add(self, ref: Reference, entry: RefEntry) -> bool:
         """Put an entry in; whether it could be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from zoo import config
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.manifest import Manifest
@@ -31,6 +33,7 @@ from zoo.reflog import (
 from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.disk import Disk
+from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
 from zoo.store.refs import MARKER
 from zoo.trust import Trust
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Workspace", "trust_in"]
 
+LOG = logging.getLogger("zoo")
 REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
@@ -208,6 +212,21 @@ class Workspace:
                 check(current)
             with self.index.noted(ref):
                 return append_after(self.store, current, ref, digest, why)
+
+    def keep_evaluation(self, evaluated: Evaluated) -> bool:
+        """Keep what an evaluation found, and have searches find it; whether it is kept: what was
+        measured is told all the same.
+        """
+        try:
+            keep_evaluation(self.store.disk, evaluated)
+        except ZooError as error:
+            LOG.warning("the figures are not kept: %s", error)
+            return False
+        try:
+            self.index.add_checkpoint(evaluated.manifest)
+        except ZooError as error:
+            LOG.warning("the figures are kept, but not indexed yet (%s): zoo reindex", error)
+        return True
 
     def delete(self, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.

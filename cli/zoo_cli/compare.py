@@ -1,21 +1,25 @@
-"""zoo diff, identify: what is different between two checkpoints; which one an unknown file is."""
+"""zoo compare, diff, identify: checkpoints side by side; what is different between two of them;
+which one an unknown file is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.command import PATH, command, open_zoo
-from zoo_cli.output import clean, note, print_json, table
+from zoo.domain.task import SCORE
+from zoo_cli.command import PATH, command, flag, open_zoo
+from zoo_cli.output import brief, clean, count, note, print_json, side_by_side, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.diff import Changes, Diff
     from zoo.lookup.identify import FileMatch, UnitMatch
+    from zoo.lookup.side_by_side import Column, Compared, Figure
 
-__all__ = ["diff", "identify"]
+__all__ = ["compare", "diff", "identify"]
 
 SHOWN = 8
 """So many class names, or units, are listed; the JSON has all."""
@@ -27,6 +31,98 @@ VERDICTS = {
     "derived": "shares weights with",
     "unproven": "may be",
 }
+
+
+each_seed = flag("--each-seed", help="A column for each, also where only seeds differ.")
+
+
+@command()
+@click.argument("names", nargs=-1, required=True)
+@each_seed
+def compare(names: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
+    """Show the checkpoints NAMES side by side: what differs in their recipes, and all figures.
+
+    Figures have their 95% intervals. Those that differ in nothing but their seed are one column,
+    with the mean and the standard deviation over the seeds. zoo diff compares the weights of two.
+
+    \b
+    Examples:
+      zoo compare team/flowers:v1 team/flowers:v2 team/flowers
+      zoo compare team/flowers team/probe --json
+    """
+    found = open_zoo().compare(*names, fold=not each_seed)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_compared(found)
+
+
+def print_compared(found: Compared) -> None:
+    """Print checkpoints or runs side by side."""
+    for column in found.columns:
+        for line in _about(column):
+            click.echo(clean(line))
+    click.echo()
+    recipes = [
+        (name.replace("_", " "), [_option(column, name) for column in found.columns])
+        for name in found.differs
+    ]
+    metrics = dict.fromkeys(name for column in found.columns for name in column.metrics)
+    figures = [
+        (_called(name), [_figure(name, column.metrics.get(name)) for column in found.columns])
+        for name in metrics
+        if "@" not in name or name.partition("@")[0] in SCORE.values()
+    ]
+    side_by_side([_titled(column) for column in found.columns], [*recipes, *figures])
+    if not recipes:
+        note("recipes do not differ")
+    if any(len(column.names) > 1 for column in found.columns):
+        note("mean ± standard deviation over the seeds; (…): 95% interval of one")
+    for remark in found.remarks:
+        note(f"NOTE: {remark}")
+
+
+def _about(column: Column) -> Iterator[str]:
+    """What it is, where it is from, and how it ended."""
+    first = [column.name, *([column.manifests[0].short] if column.manifests else [])]
+    first += [column.status] if column.status else []
+    first += [f"-> {column.save}"] if column.save else []
+    if column.reached:
+        first.append(f"(came to {column.reached})")
+    yield "  ".join(first)
+    if column.architecture:
+        number = f"{count(column.params)} parameters, {size(column.bytes or 0)}"
+        yield f"  {column.architecture}, {number}"
+    if column.lineage:
+        yield f"  from {', '.join(column.lineage)}"
+    if len(column.names) > 1:
+        yield f"  with {', '.join(column.names[1:])}: seeds {', '.join(map(str, column.seeds))}"
+
+
+def _titled(column: Column) -> str:
+    return f"{column.name} ({len(column.names)} seeds)" if len(column.names) > 1 else column.name
+
+
+def _option(column: Column, name: str) -> str:
+    value = None if column.recipe is None else column.recipe.get(name)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
+
+
+def _called(name: str) -> str:
+    return name.replace("_", " ").replace("@", " on ")
+
+
+def _figure(name: str, figure: Figure | None) -> str:
+    """A figure with its interval, or its spread: ``0.978 (0.96-0.99)``, ``0.97 ± 0.01``."""
+    if figure is None:
+        return "-"
+    if name.endswith("images") and not figure.std:
+        return f"{figure.value:.0f}"
+    if figure.std is not None:
+        return f"{figure.value:.3f} ± {figure.std:.3f}"
+    return brief(figure.value, figure.low, figure.high)
 
 
 @command()

@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
-from zoo_cli.output import clean, note, print_json, result, table
+from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
@@ -46,18 +46,20 @@ INTERVALS = ("_low", "_high")
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
 )
 @device_option
-def evaluate(name: str, data: str, as_json: bool, **options: Any) -> None:
+@flag("--no-save", help="Do not keep the figures in the zoo.")
+def evaluate(name: str, data: str, no_save: bool, as_json: bool, **options: Any) -> None:
     """Measure the checkpoint NAME on the labeled images in DATA, class by class.
 
     DATA is what zoo finetune takes. Classes are matched by name: images of a class that NAME does
-    not have are left out and counted. Each figure has its 95% interval.
+    not have are left out and counted. Each figure has its 95% interval. The zoo keeps the figures:
+    zoo show, search, best and compare have them.
 
     \b
     Examples:
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
     """
-    done = open_zoo().evaluate(name, data, **options)
+    done = open_zoo().evaluate(name, data, save=not no_save, **options)
     if as_json:
         print_json(done.to_json())
         return
@@ -135,11 +137,10 @@ def _certainty(one: Mapping[str, Any]) -> str:
 
 
 def _short(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
+    """A figure with its interval, in few letters."""
     value = figures[name]
     low, high = (figures.get(f"{name}{end}", figures.get(end[1:])) for end in INTERVALS)
-    ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-    return "-" if value is None else f"{value:.3f}{ends}"
+    return "-" if value is None else brief(value, low, high)
 
 
 def _words(name: str) -> str:

@@ -35,7 +35,7 @@ __all__ = ["cli", "main"]
 
 SECTIONS = {
     "Start": "init clone index demo",
-    "Look up": "search show tree log best list-arch diff identify",
+    "Look up": "search show tree log best list-arch compare diff identify",
     "Share": "pull push fetch remote tag import export",
     "Fine-tune and use": "finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
@@ -44,7 +44,6 @@ SECTIONS = {
 WORDS = {
     "delete": "remove rm",
     "delete --restore": "restore undelete",
-    "diff": "compare",
     "evaluate": "eval test validate",
     "fetch": "status",
     "finetune": "fit train",

@@ -89,9 +89,9 @@ def _tell_of_the_rest(report: Report) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
         note(
-            "--repair does not fix refs, folders that cannot be read, files that do not belong in "
-            "a store, and manifests with wrong digests of files: see docs/store.md, Verify "
-            "and repair"
+            "--repair does not fix refs, evaluations, folders that cannot be read, files that do "
+            "not belong in a store, and manifests with wrong digests of files: see docs/store.md, "
+            "Verify and repair"
         )
     if report.newer:
         note(f"upgrade zoo to check what has a newer format: {how_to_update()}")

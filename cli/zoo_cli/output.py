@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from zoo.domain.progress import Task as Shown
 
 __all__ = [
+    "brief",
     "clean",
     "count",
     "note",
     "on_terminal",
+    "paragraph",
     "print_error",
     "print_json",
     "print_json_list",
     "readers_may_leave",
     "result",
     "scored",
+    "side_by_side",
     "size",
     "table",
     "terminal_progress",
@@ -129,10 +132,18 @@ def clean(value: object) -> str:
 def scored(task: Task, metrics: Mapping[str, float]) -> str:
     """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``."""
     name = SCORE[task]
+    if name not in metrics:
+        return f"no {name.replace('_', ' ')}"
     text = f"{name.replace('_', ' ')} {metrics[name]:.4f}"
     if f"{name}_low" not in metrics:  # runs of earlier versions have none
         return text
     return f"{text} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
+
+
+def brief(value: float, low: float | None, high: float | None, digits: int = 3) -> str:
+    """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
+    ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+    return f"{value:.{digits}f}{ends}"
 
 
 def size(number: float) -> str:
@@ -159,16 +170,21 @@ def result(name: object, digest: Digest, *lines: str) -> None:
     too long for a terminal are broken, never in a pipe.
     """
     click.echo(clean(f"{name}  {digest.short}"))
+    for line in lines:
+        paragraph(line, "  ")
+
+
+def paragraph(text: str, indent: str = "") -> None:
+    """Print a line; if it is too long for a terminal it is broken, never in a pipe."""
     columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
     broken = textwrap.TextWrapper(
         columns,
-        initial_indent="  ",
-        subsequent_indent="    ",
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
         break_on_hyphens=False,
         break_long_words=False,
     )
-    for line in lines:
-        click.echo(broken.fill(clean(line)))
+    click.echo(broken.fill(clean(text)))
 
 
 def table(
@@ -195,6 +211,29 @@ def table(
         padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
         line = (" " * GAP).join(padded).rstrip()
         click.echo(line if len(line) <= width else line[: width - 1] + "…")
+
+
+def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print a column for each of ``names``, and what each row is called before them.
+
+    On a terminal as many at once as have room, and the others below; nothing is cut.
+    """
+    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    columns = [
+        [clean(name), *(clean(values[at]) for _, values in rows)] for at, name in enumerate(names)
+    ]
+    labels = ["", *(clean(label) for label, _ in rows)]
+    while columns:
+        shown, room = [labels], width - max(map(len, labels))
+        while columns and (len(shown) == 1 or max(map(len, columns[0])) + GAP <= room):
+            room -= max(map(len, columns[0])) + GAP
+            shown.append(columns.pop(0))
+        wide = [max(map(len, column)) for column in shown]
+        for row in zip(*shown, strict=True):
+            padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
+            click.echo((" " * GAP).join(padded).rstrip())
+        if columns:
+            click.echo()
 
 
 @contextmanager

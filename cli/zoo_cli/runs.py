@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.recipe import chosen
+from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import command, group, open_zoo
+from zoo_cli.compare import each_seed as each_seed_option
+from zoo_cli.compare import print_compared
 from zoo_cli.evaluate import print_report
-from zoo_cli.output import clean, print_json, scored, table
+from zoo_cli.output import brief, clean, paragraph, print_json, table
 
 if TYPE_CHECKING:
     from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
 
-SHOWN = ("probe", "epoch", "test")
+CANDIDATES = ("probe", "epoch", "blend")
+WIDE = 100_000
+"""From here on a figure is written in short: a loss that diverged widens the table."""
 
 
 @group
@@ -36,9 +42,9 @@ def runs(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([run.to_json() for run in found])
         return
-    rows = [(run.id, run.status, run.base, run.save, run.started, _result(run)) for run in found]
-    header = ("RUN", "STATUS", "BASE", "SAVED AS", "STARTED", "RESULT")
-    table(header, rows, least_first=("STARTED", "BASE"))  # a run's id begins with its date
+    rows = [(_result(run), run.id, run.save, run.base, run.started) for run in found]
+    header = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
+    table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
 
 
 @command(of=runs)
@@ -55,17 +61,17 @@ def show(run: str, as_json: bool) -> None:
     if as_json:
         print_json({**shown.to_json(), "lines": lines, "report": report})
         return
-    click.echo(f"{shown.id}  {shown.status}  {clean(shown.base)} -> {clean(shown.save)}")
+    click.echo(f"{shown.id}  {shown.status}")
+    paragraph(f"{shown.base} -> {shown.save}, on {shown.device}, {shown.started}", "  ")
     if shown.error:
-        click.echo(f"error: {clean(shown.error)}")
-    options = (f"{name}={value}" for name, value in shown.recipe.items() if value not in (None, []))
-    click.echo(clean("recipe: " + " ".join(options)))
+        paragraph(f"error: {shown.error}", "  ")
+    paragraph(f"recipe: {_recipe(shown)}", "  ")
     for line in lines:
         if line.get("kind") == "remark":
-            click.echo(f"note: {clean(line['text'])}")
+            paragraph(f"note: {line['text']}", "  ")
         if line.get("kind") == "probe":
-            click.echo(_probe(line))
-    _figures(lines)
+            paragraph(_probe(line), "  ")
+    _figures(lines, SCORE.get(shown.recipe.get("task", ""), ""))
     _outcome(shown.result)
     if report:
         print_report(report)
@@ -78,26 +84,73 @@ def show(run: str, as_json: bool) -> None:
 def _outcome(result: Mapping[str, Any]) -> None:
     """What training gained, and why that may be nothing."""
     if gained := result.get("gained"):
-        click.echo(clean(gained["text"]))
+        paragraph(gained["text"], "  ")
     if warning := result.get("warning"):
-        click.echo(clean(f"WARNING: {warning}"))
+        paragraph(f"WARNING: {warning}", "  ")
 
 
-def _figures(lines: Iterable[Mapping[str, Any]]) -> None:
-    shown = [line for line in lines if line.get("kind") in SHOWN]
+@command(of=runs)
+@click.argument("ids", nargs=-1, required=True)
+@each_seed_option
+def compare(ids: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
+    """Show the runs IDS side by side, as zoo compare shows checkpoints, done or not.
+
+    \b
+    Example:
+      zoo runs compare last 20261127-081500
+    """
+    found = open_zoo().compare_runs(*ids, fold=not each_seed)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_compared(found)
+
+
+def _recipe(run: Run) -> str:
+    """What was chosen; defaults are in the JSON."""
+    options = chosen(run.recipe).items()
+    shown = (f"{name}={','.join(v) if isinstance(v, list) else v}" for name, v in options)
+    return " ".join(shown)
+
+
+def _figures(lines: Iterable[Mapping[str, Any]], score: str) -> None:
+    """What candidates show on the validation images, and the result on the test images."""
+    shown = [line for line in lines if line.get("kind") in CANDIDATES]
     figures = (name for line in shown for name, value in line.items() if isinstance(value, float))
-    names = [name for name in dict.fromkeys(figures) if name != "time"]
-    if not shown:
-        return
+    first = (score, "loss", "train_loss")
+    names = sorted(
+        {*figures} - {"time"}, key=lambda name: first.index(name) if name in first else len(first)
+    )
+    heads = [name.upper().replace("_", " ") for name in names]
     rows = [
         (
             line.get("name", line["kind"]),
+            *(_number(line[name]) if name in line else "" for name in names),
             line["steps"],
-            *(f"{line[name]:.4f}" if name in line else "" for name in names),
         )
         for line in shown
     ]
-    table(("", "STEP", *(name.upper().replace("_", " ") for name in names)), rows)
+    if rows:
+        click.echo()
+        table(("VALIDATION", *heads, "STEP"), rows, least_first=("STEP", *heads[:0:-1]))
+    for line in lines:
+        if line.get("kind") == "test":
+            click.echo()
+            _test(line, score)
+
+
+def _test(line: Mapping[str, Any], score: str) -> None:
+    """The result, the score first."""
+    known = {name: value for name, value in line.items() if isinstance(value, float)}
+    images = known.pop("test_images", None)
+    figures = with_intervals({name: v for name, v in known.items() if name != "time"})
+    order = sorted(figures, key=lambda name: name != score)
+    parts = "; ".join(f"{name.replace('_', ' ')} {figures[name]}" for name in order)
+    paragraph(f"test{f' on {images:.0f} images' if images else ''}: {parts}")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < WIDE else f"{value:.3g}"
 
 
 def _probe(line: Mapping[str, Any]) -> str:
@@ -111,4 +164,12 @@ def _probe(line: Mapping[str, Any]) -> str:
 
 
 def _result(run: Run) -> str:
-    return scored(run.recipe["task"], run.result["metrics"]) if run.result else ""
+    """What it showed, or how it ended without."""
+    if not run.result:
+        return run.status
+    score = SCORE.get(run.recipe.get("task", ""), "")
+    metrics = run.result.get("metrics", {})
+    if score not in metrics:
+        return run.status
+    low, high = (metrics.get(f"{score}{end}") for end in ("_low", "_high"))
+    return f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"

@@ -70,7 +70,7 @@ def search(
     \b
     Fields: name owner arch tag backbone head license dataset classes parent
             source pulled params input num_classes frozen accuracy loss
-            updated metric.NAME
+            updated metric.NAME metric.NAME@DATA (zoo evaluate)
     Operators: : for texts (* stands for any characters) and yes or no;
                < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
 
@@ -112,7 +112,7 @@ def _print_found(found: Sequence[Found], asked: str) -> None:
     }
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
-    metrics = re.findall(r"\bmetric\.([\w.]+)", asked)
+    metrics = re.findall(r"\bmetric\.([^\s<>=!:]+)", asked)
     table(
         [*map(str.upper, shown), *(f"metric.{metric}" for metric in metrics)],
         [
@@ -179,7 +179,11 @@ LEAST_FIRST = (
 
 @command()
 @click.argument("words", nargs=-1)
-@click.option("--dataset", help="What it was trained on (the folder's name); * is any characters.")
+@click.option(
+    "--dataset",
+    help="What it was trained or evaluated on (the folder's name); with *, any characters, "
+    "only trained.",
+)
 @click.option("--metric", default="accuracy", show_default=True, help="What to rank by.")
 @click.option(
     "--lowest/--highest",
@@ -207,7 +211,8 @@ def best(
     first = winner.found
     digest = first.manifest.short if first.manifest else "published"
     network = f"{first.architecture}, {count(first.params)} parameters"
-    click.echo(clean(f"{first.name}  {digest}  {metric} {winner.value:.6g}  {network}"))
+    where = f" on {winner.evaluation.data}" if winner.evaluation else ""
+    click.echo(clean(f"{first.name}  {digest}  {metric} {winner.value:.6g}{where}  {network}"))
     note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
     if winner.ties:
         note(f"as good: {', '.join(winner.ties[:3])}")

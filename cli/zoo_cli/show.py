@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import command, flag, open_zoo
-from zoo_cli.output import clean, count, note, print_json, size, table
+from zoo_cli.output import clean, count, note, print_json, scored, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.check import Check
@@ -27,7 +27,7 @@ FIRST = """
     backbone.architecture architecture tag params head.kind input_size preprocessing.input_size
     num_classes head.num_classes classes parents freeze.boundary recipe.data recipe.strategy
     recipe.epochs datasets updated provenance.source provenance.warning sources children pull
-    terms.limits terms.unknown terms.warning unknown unproven metrics.downloads
+    evaluations terms.limits terms.unknown terms.warning unknown unproven metrics.downloads
 """
 """What `zoo show` prints without --all."""
 
@@ -93,8 +93,16 @@ def at_remote(there: Mapping[str, Any]) -> str:
     return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
 
 
+def evaluated(found: Mapping[str, Any]) -> str:
+    """What an evaluation found, in a line."""
+    part = "" if found["split"] == "all" else f" ({found['split']} split)"
+    figures = scored(found["task"], found["metrics"])
+    return f"{figures} on {found['images']} images of {found['data']}{part}, {found['at'][:10]}"
+
+
 EACH: dict[str, Callable[[dict[str, Any]], str]] = {
     "at_remotes": at_remote,
+    "evaluations": evaluated,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
     "locations": lambda each: f"{each['source']}: {each['locator']}",
     "parents": lambda each: f"{each['ref']}  {each['manifest']}",

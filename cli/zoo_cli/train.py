@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from zoo import config
+from zoo.domain.task import SCORE
 from zoo_cli.command import command, device_option, flag, open_zoo
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, print_json, result, scored, table
@@ -17,6 +18,7 @@ from zoo_cli.recipe_options import recipe_from, recipe_options
 if TYPE_CHECKING:
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.run import Finetuned
+    from zoo.finetune.seeds import Seeds
 
 __all__ = ["finetune", "rerun"]
 
@@ -46,6 +48,12 @@ launch_option = click.option(
     help="Resume an interrupted run (last: the newest), on its device or another --device.",
 )
 @flag("--find-lr", help="Do not train: run a learning rate finder, and suggest a rate.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2),
+    help="Run so many seeds, from --seed on, one after another: each is saved under a tag "
+    "(NAME:seed-3), NAME is the best on its validation images.",
+)
 @launch_option
 def finetune(
     base: str | None,
@@ -56,6 +64,7 @@ def finetune(
     resume: str | None,
     find_lr: bool,
     launch: str | None,
+    seeds: int | None,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -74,13 +83,14 @@ def finetune(
           --save team/flowers
       zoo finetune team/base --data flowers/ --strategy probe --at auto --save team/probe
       zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
+      zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune --resume last
     """
     if launch is not None:
         launch_processes(launch, device)
     zoo = open_zoo()
     if resume is not None:
-        changed = (base, save, file, find_lr or None, *options.values())
+        changed = (base, save, file, find_lr or None, seeds, *options.values())
         if any(value not in (None, ()) for value in changed):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every and --launch "
@@ -96,6 +106,12 @@ def finetune(
             return
         if save is None:
             raise click.UsageError("Missing option '--save'.")
+        if seeds is not None:
+            found = zoo.run_seeds(
+                recipe, base, save, seeds=seeds, device=device, save_every=save_every
+            )
+            _print_seeds(found, as_json)
+            return
         done = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every)
     _print(done, as_json)
 
@@ -152,6 +168,30 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
     table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
     option = f"--phases {found.phase}@" if found.phase else "--lr "
     click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
+
+
+def _print_seeds(found: Seeds, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    score = SCORE[found.runs[0].task]
+    rows = [
+        (seed, "-" if value is None else f"{value:.4f}", scored(each.task, each.metrics), each.ref)
+        for seed, value, each in zip(found.seeds, found.validation, found.runs, strict=True)
+    ]
+    table(("SEED", "VALIDATION", "TEST", "SAVED AS"), rows, least_first=("VALIDATION",))
+    spread, count = found.metrics[score], len(found.seeds)
+    result(
+        found.ref,
+        found.manifest,
+        f"seed {found.best}, the best on its validation images"
+        if found.validation[0] is not None
+        else f"seed {found.best}, the first: there are no validation images to choose on",
+        f"{score.replace('_', ' ')} {spread.mean:.4f} ± {spread.std:.4f} on held-out images: mean "
+        f"± standard deviation over {count} seeds",
+        *(f"WARNING: seed {seed}: {each.warning}"
+          for seed, each in zip(found.seeds, found.runs, strict=True) if each.warning),
+    )  # fmt: skip
 
 
 def _print(done: Finetuned, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from fakes import warm
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.once import once
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
-from fakes.prepared import BASE, TUNED
+from fakes.prepared import BASE, NET, PROBES, TUNED
 from fakes.program import Said, zoo
 from fakes.unusable import write_unusable
 from PIL import Image
@@ -153,6 +153,26 @@ def small(
     """As ``run``, in a zoo that has nothing but the small network ``team/net``."""
     monkeypatch.chdir(shutil.copytree(small_zoo, tmp_path / "small"))  # no links: tests damage it
     return bare
+
+
+@pytest.fixture(scope="session")
+def probed(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path, few: Path) -> Path:
+    """A zoo with two probes of three kinds of digits, tested on other images each."""
+    root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("probed") / "zoo"))
+    for seed, name in enumerate(PROBES):
+        tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
+        zoo("--home", root, *tune, "--seed", seed, "--save", name).done()
+    return root
+
+
+@pytest.fixture
+def other(tmp_path: Path, digits: Path) -> Path:
+    """Digits that nothing was trained on: one kind more, and one that no image shows."""
+    for folder, kind in (("1", "1"), ("2", "2"), ("odd_one", "7")):
+        (tmp_path / "other" / folder).mkdir(parents=True)
+        for path in sorted((digits / kind).iterdir())[12:]:
+            shutil.copy(path, tmp_path / "other" / folder)
+    return tmp_path / "other"
 
 
 @pytest.fixture(scope="session")

@@ -10,30 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.prepared import Run
+from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-NET = "team/net"
-A, B = "team/a", "team/b"
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path, few: Path) -> Path:
-    """A zoo with two probes of three kinds of digits, tested on other images each."""
-    root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("tuned") / "zoo"))
-    for name, seed in ((A, 0), (B, 1)):
-        tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
-        zoo("--home", root, *tune, "--seed", seed, "--save", name).done()
-    return root
+A, B = PROBES
 
 
 @pytest.fixture
-def home(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it; the current folder."""
-    root = Path(shutil.copytree(tuned, tmp_path / "zoo"))
+    root = Path(shutil.copytree(probed, tmp_path / "zoo"))
     monkeypatch.chdir(root)
     return root
 
@@ -42,16 +31,6 @@ def home(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(home: Path) -> Run:
     """The program, in that copy."""
     return zoo
-
-
-@pytest.fixture
-def other(tmp_path: Path, digits: Path) -> Path:
-    """Digits that nothing was trained on: one kind more, and one that no image shows."""
-    for folder, kind in (("1", "1"), ("2", "2"), ("odd_one", "7")):
-        (tmp_path / "other" / folder).mkdir(parents=True)
-        for path in sorted((digits / kind).iterdir())[12:]:
-            shutil.copy(path, tmp_path / "other" / folder)
-    return tmp_path / "other"
 
 
 def rows(path: Path) -> list[dict[str, str]]:

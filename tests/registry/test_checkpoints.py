@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest, Parent
@@ -75,6 +76,41 @@ def test_what_belongs_to_a_checkpoint_goes_with_it(
     with writing(registry._engine) as connection:
         connection.execute(delete(schema.checkpoint))
     assert set(count_rows(registry).values()) == {0}
+
+
+def evaluated(digest: Number, data: int, at: str, value: float, name: str) -> Evaluated:
+    return Evaluated(
+        manifest=digest(1), data=name, data_digest=str(digest(data)), split="all", split_digest="",
+        images_digest="", images=9, task="classification", metrics={"accuracy": value}, at=at,
+    )  # fmt: skip
+
+
+def test_evaluations_are_searched_and_the_newest_of_a_name_counts(
+    registry: Registry, make_manifest: Make, digest: Number, move: Move
+) -> None:
+    def found(text: str) -> list[dict[str, float]]:
+        return [row.metrics for row in registry.search(Query.parse(text))]
+
+    registry.add_checkpoint(digest(1), make_manifest())
+    registry.set_ref(TEAM, move(1))
+    older, newer = (evaluated(digest, n, f"202{n}", n / 10, "my data") for n in (3, 4))
+    registry.set_evaluations(digest(1), [newer, older])
+    assert found("metric.accuracy>=0") == [{"accuracy": 0.4, "accuracy@my data": 0.4}]
+    registry.set_evaluations(digest(1), [older, evaluated(digest, 5, "2025", 0.5, "a.csv")])
+    assert found("metric.accuracy@a.csv>0.45 accuracy<0.6") == [
+        {"accuracy": 0.5, "accuracy@my data": 0.3, "accuracy@a.csv": 0.5}
+    ]
+    # With results of its own, these are its accuracy.
+    registry.forget([digest(1)])
+    assert found("metric.accuracy@a.csv>0") == []
+    registry.add_checkpoint(digest(1), rich(make_manifest, digest))
+    registry.set_evaluations(digest(1), [older])
+    registry.set_ref(TEAM, move(1))
+    assert found("") == [{"accuracy": 0.9, "accuracy@my data": 0.3}]
+    # What a remote has, too, is remembered, and what was measured here is not.
+    registry.replace_remote("lab", {TEAM: move(1)})
+    registry.forget([digest(1)])
+    assert found("") == [{"accuracy": 0.9}]
 
 
 def test_params_are_guessed_from_tensors(

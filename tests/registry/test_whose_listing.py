@@ -30,6 +30,7 @@ def listed(registry: Registry, source: str, name: str, place: Location | None) -
 
 BEFORE_0012 = """
 UPDATE checkpoint SET source = NULL, locator = NULL;
+DROP TABLE evaluation;
 UPDATE alembic_version SET version_num = '0012';
 DROP TABLE unread;
 """

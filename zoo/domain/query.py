@@ -49,7 +49,7 @@ SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
-FILTER = re.compile(r"([A-Za-z_][\w.]*)(<=|>=|==|!=|=|<|>|:)(.*)", re.DOTALL)
+FILTER = re.compile(r"(metric\.[^\s<>=!:]+|[A-Za-z_][\w.]*)(<=|>=|==|!=|=|<|>|:)(.*)", re.DOTALL)
 PIECE = re.compile(r'"((?:\\.|[^"\\])*)"|([^\s"]+)|(\s+)|(")', re.DOTALL)
 
 

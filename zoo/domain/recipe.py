@@ -16,7 +16,7 @@ from typing import Any, Self
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
-__all__ = ["VIEWS_OF_NOTHING", "Recipe"]
+__all__ = ["BEFORE", "DEFAULTS", "IDLE", "VIEWS_OF_NOTHING", "Recipe", "chosen", "data_name"]
 
 LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
@@ -334,6 +334,29 @@ class Recipe:
     def to_json(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {**asdict(self), "phases": list(self.phases)}
+
+
+DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default for field in fields(Recipe) if field.default is not MISSING
+}
+"""What options are that nobody gives; ``data`` has no such value."""
+
+
+def chosen(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a recipe that are not what they are by themselves."""
+    return {
+        name: value
+        for name, value in recorded.items()
+        if value not in (None, []) and value != DEFAULTS.get(name)
+    }
+
+
+def data_name(spec: str) -> str:
+    """What data is called: its folder or table, without what is above it; a line of text."""
+    prefix = spec.partition("/")[0].lower()
+    bare = spec.partition("?")[0] if prefix in ("torch", "hfds", "wds") else spec
+    last = bare.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "".join(char if char.isprintable() else "?" for char in last)
 
 
 def spoken(name: str) -> str:

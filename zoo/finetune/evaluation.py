@@ -2,15 +2,19 @@
 
 Which of the images: those that the data calls its test split, else its validation split. Of the
 very images that the checkpoint was trained on, those that were its test images then; else all.
-Classes are matched by name. The report is that of a fine-tune (`zoo.finetune.results.report`).
+Classes are matched by name. The report is that of a fine-tune (`zoo.finetune.results.report`). What
+it finds is kept in the zoo (`zoo.store.evaluations`), unless it is of images that the checkpoint
+was trained on.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,16 +27,18 @@ from zoo.backbones.predict import guesses, refused
 from zoo.backbones.taps import REFUSALS
 from zoo.contracts import Head
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import Recipe, data_name
 from zoo.domain.result import Result
 from zoo.domain.task import TASKS, Task
 from zoo.errors import Conflict, InvalidData, Unsupported, ZooError
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Opening, Sample
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Opening, Sample, parts_digest
 from zoo.finetune.dataset.match import match
+from zoo.finetune.dataset.open import absolute
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
@@ -89,6 +95,7 @@ class Evaluation(Result):
         absent: Classes or labels of the checkpoint that no image here has.
         remarks: What to know about the figures.
         against: How another checkpoint does, if one was given.
+        kept: Whether the zoo keeps the figures, so that searches find them.
     """
 
     name: str
@@ -102,6 +109,7 @@ class Evaluation(Result):
     absent: tuple[str, ...]
     remarks: tuple[str, ...]
     against: Comparison | None
+    kept: bool
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON: the report, and the rest beside it."""
@@ -157,6 +165,7 @@ def evaluate(
     force: bool,
     batch_size: int,
     device: str,
+    save: bool,
     progress: Progress,
 ) -> Evaluation:
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
@@ -172,21 +181,29 @@ def evaluate(
     own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)
     dataset = replace(dataset, test=samples)
-    remarks = [*dataset.remarks, *_guessed(model), *_trained_on(model, own, samples)]
+    remarks = [*dataset.remarks]
+    save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
 
-    def measured(model: Model) -> tuple[Measured, Asked]:
+    def measured(model: Model, own: Dataset | None) -> tuple[Measured, Asked, Report, bool]:
+        seen = _trained_on(model, own, samples)
+        remarks.extend([*_guessed(model), *seen])
         asked = _ask(model, dataset)
         module = load(workspace.store, model.digest, device=device)
         outputs = _outputs(model, asked, dataset, module, batch_size, progress)
-        return outputs, asked
+        report = _report(model, outputs)
+        # Not of images that it has seen: the best would be what has learned them by heart.
+        kept = save and not seen
+        kept = kept and workspace.keep_evaluation(
+            _evaluated(model, own, dataset, split, asked, report)
+        )
+        return outputs, asked, report, kept
 
-    result, asked = measured(model)
-    report = _report(model, result)
+    result, asked, report, kept = measured(model, own)
     comparison = None
     if other:
-        theirs = _own_split(workspace, other, dataset, opening, progress)
-        remarks += [*_guessed(other), *_trained_on(other, theirs, samples)]
-        comparison = _compare(model, result, other, measured(other)[0])
+        before = _own_split(workspace, other, dataset, opening, progress)
+        theirs, _, figures, _ = measured(other, before)
+        comparison = _compare(model, result, other, theirs, figures)
     done = Evaluation(
         name=name,
         manifest=model.digest,
@@ -199,6 +216,7 @@ def evaluate(
         absent=asked.absent,
         remarks=tuple(remarks),
         against=comparison,
+        kept=kept,
     )
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -262,7 +280,7 @@ def _trained_on(model: Model, own: Dataset | None, samples: Sequence[Sample]) ->
         return []
     return [
         f"{model.name} was trained on {count} of the {len(samples)} images, or chosen by them: "
-        "figures on these say nothing about new images"
+        "figures on these say nothing about new images, and are not kept"
     ]
 
 
@@ -360,14 +378,33 @@ def _report(model: Model, measured: Measured) -> Report:
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
 
 
-def _compare(model: Model, mine: Measured, other: Model, theirs: Measured) -> Comparison:
+def _evaluated(
+    model: Model, own: Dataset | None, dataset: Dataset, split: str, asked: Asked, report: Report
+) -> Evaluated:
+    return Evaluated(
+        manifest=model.digest,
+        data=data_name(absolute(dataset.spec)),
+        data_digest=dataset.digest,
+        split=split,
+        split_digest=own.split_digest if own and split == "test" else "",
+        images_digest=parts_digest(((), (), asked.samples)),
+        images=report.images,
+        task=report.task,
+        metrics=report.metrics,
+        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # several may be made within a second
+    )
+
+
+def _compare(
+    model: Model, mine: Measured, other: Model, theirs: Measured, figures: Report
+) -> Comparison:
     found = paired(mine, theirs)
     if not found.images:
         raise Unsupported(f"{model.name} and {other.name} have no class in common here")
     return Comparison(
         name=other.name,
         manifest=other.digest,
-        metrics=_report(other, theirs).metrics,
+        metrics=figures.metrics,
         paired=found,
         verdict=found.in_words(model.name, other.name),
     )

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from zoo.backbones.freeze import freeze
+from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -225,19 +226,28 @@ def rerun(
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    here = (run.result.get("manifest") for run in list_runs(workspace))
-    # A recipe from elsewhere could name any folder of this machine.
-    if not data and str(digest) not in here:
-        raise InvalidOption(
-            f"{name} was not trained in this zoo, and the data that its recipe names "
-            f"('{known.recipe.get('data')}') are not opened unasked: name them here (--data)"
-        )
-    moved = {"data": data, "root": root} if data else {}
+    moved = {"data": data, "root": root} if data else _data_of(workspace, name, digest)
     recipe = Recipe.recorded({**known.recipe, **moved})
     earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
     base = str(tuned[0].manifest)
     return finetune(
         workspace, base, recipe, save, device=device, progress=progress, earlier=earlier
+    )
+
+
+def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
+    """Where the images are that a checkpoint was trained on: only its run here tells.
+
+    Raises:
+        InvalidOption: It has none: a recipe from elsewhere could name any folder of this machine.
+    """
+    for run in list_runs(workspace):
+        if run.result.get("manifest") == str(digest):
+            return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
+    data = (workspace.store.manifest(digest).recipe or {}).get("data")
+    raise InvalidOption(
+        f"no run of this zoo made {name}, so it is not known where its images ('{data}') lie here: "
+        f"name them, zoo rerun {name} --data FOLDER"
     )
 
 

@@ -1,15 +1,22 @@
-"""Best: the checkpoint with the best result on a dataset."""
+"""Best: the checkpoint with the best result on a dataset: that of its training, on its test images,
+or what an evaluation found (`zoo.domain.evaluated`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from zoo.domain.digest import Digest
-from zoo.domain.query import Filter, Query
+from zoo.domain.evaluated import Evaluated
+from zoo.domain.manifest import Manifest
+from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
 from zoo.registry import Found
+from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
 __all__ = ["Best", "best"]
@@ -33,6 +40,7 @@ class Best(Result):
         other_data: Names of those of the next best that were measured on other images, so that the
             numbers do not compare.
         pull: The command that brings it here; None if it is here.
+        evaluation: What found the result, where that was not its own training.
     """
 
     found: Found
@@ -42,11 +50,23 @@ class Best(Result):
     of: int
     other_data: tuple[str, ...]
     pull: str | None
+    evaluation: Evaluated | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
         data = Result.to_json(self)
         return {**data.pop("found"), **data}
+
+
+class _Figure(NamedTuple):
+    """A result, and of which images: digests of the data, its split and the images, if known."""
+
+    found: Found
+    value: float
+    evaluation: Evaluated | None = None
+    data: str | None = None
+    split: str | None = None
+    images: str | None = None
 
 
 def best(
@@ -57,7 +77,7 @@ def best(
     dataset: str | None = None,
     lowest: bool | None = None,
 ) -> Best:
-    """The checkpoint that matches ``text`` and was trained on ``dataset``, with the
+    """The checkpoint that matches ``text``, and was trained or evaluated on ``dataset``, with the
     highest ``metric``; the lowest where ``lowest`` says so, or the metric's name does.
 
     Raises:
@@ -65,24 +85,74 @@ def best(
         InvalidOption: ``text`` is no query.
     """
     least = _is_lower(metric) if lowest is None else lowest
-    field = metric if metric in ("accuracy", "loss") else f"metric.{metric}"
-    sort = field if least else f"-{field}"
-    query = Query.parse(text, dataset=dataset, sort=sort, limit=BESIDE)
-    found = workspace.registry.search(query)
-    ranked = [row for row in found if metric in row.metrics]
+    rows = [*_candidates(workspace, text, metric, dataset, least)]
+    figures: dict[tuple[str, Digest | None], _Figure] = {}
+    for row, trained in rows:
+        if figure := _figure(workspace, row, metric, dataset, trained=trained):
+            figures.setdefault((row.name, row.manifest), figure)
+    ranked = sorted(figures.values(), key=lambda figure: figure.value if least else -figure.value)
     if not ranked:
-        known = sorted({name for row in found for name in row.metrics})
-        raise UnknownName("result", _asked(metric, dataset, text), known[:8], _hint(found, known))
-    first = ranked[0]
+        known = sorted({name for row, _ in rows for name in row.metrics if "@" not in name})
+        hint = _hint(known, any_found=bool(rows))
+        raise UnknownName("result", _asked(metric, dataset, text), known[:8], hint)
+    first, others = ranked[0], ranked[1:BESIDE]
     return Best(
-        found=first,
+        found=first.found,
         metric=metric,
-        value=first.metrics[metric],
-        ties=tuple(r.name for r in ranked[1:] if r.metrics[metric] == first.metrics[metric]),
-        of=_count(workspace, text, dataset, field),
-        other_data=tuple(_other_data(workspace, first, ranked[1:])),
-        pull=_pull(first),
+        value=first.value,
+        ties=tuple(each.found.name for each in others if each.value == first.value),
+        of=_count(workspace, text, metric, dataset),
+        other_data=tuple(each.found.name for each in others if _differ(first, each)),
+        pull=_pull(first.found),
+        evaluation=first.evaluation,
     )
+
+
+def _candidates(
+    workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool
+) -> Iterator[tuple[Found, bool]]:
+    """The first of those that were trained on the data, and of those that were evaluated on it;
+    with each, whether it is one of the former.
+    """
+    queries = [(_field(metric), dataset, True)]
+    if dataset and "*" not in dataset:
+        queries.append((_field(f"{metric}@{dataset}"), None, False))
+    for field, trained_on, trained in queries:
+        query = Query.parse(text, dataset=trained_on, limit=BESIDE)
+        query = Query(query.words, query.filters, sort=Sort(field, not least), limit=BESIDE)
+        for row in workspace.registry.search(query):
+            if trained or f"{metric}@{dataset}" in row.metrics:
+                yield row, trained
+
+
+def _figure(
+    workspace: Workspace, row: Found, metric: str, dataset: str | None, *, trained: bool
+) -> _Figure | None:
+    """The result of a candidate on the data."""
+    manifest = _manifest(workspace, row.manifest)
+    found = evaluations(workspace.store.disk, row.manifest) if row.manifest else []
+    if trained and (manifest is None or manifest.metrics or not found):
+        if metric not in row.metrics:
+            return None
+        known = manifest.provenance if manifest and metric in manifest.metrics else {}
+        parts = known.get("data_digest"), known.get("split_digest")
+        return _Figure(row, row.metrics[metric], None, *parts)
+    # A search takes the newest evaluation for the result of what has none of its own.
+    found = found[:1] if trained else found
+    for each in found:
+        if metric in each.metrics and dataset in (None, each.data):
+            parts = each.data_digest, each.split_digest or None
+            return _Figure(row, each.metrics[metric], each, *parts, each.images_digest)
+    return None
+
+
+def _manifest(workspace: Workspace, digest: Digest | None) -> Manifest | None:
+    if digest is None:
+        return None
+    try:
+        return workspace.store.manifest(digest)
+    except MissingObject:
+        return None
 
 
 def _pull(found: Found) -> str | None:
@@ -96,12 +166,27 @@ def _is_lower(metric: str) -> bool:
     return metric.lower().replace("-", "_").rpartition("_")[2] in LOWER
 
 
-def _count(workspace: Workspace, text: str, dataset: str | None, field: str) -> int:
-    """How many have the metric at all: any number is one or the other."""
-    asked = Query.parse(text, dataset=dataset)
-    sides = (Filter(field, ">=", 0), Filter(field, "<", 0))
+def _field(metric: str) -> str:
+    return metric if metric in ("accuracy", "loss") else f"metric.{metric}"
+
+
+def _count(workspace: Workspace, text: str, metric: str, dataset: str | None) -> int:
+    """How many have the metric at all."""
+    trained, every = Query.parse(text, dataset=dataset), Query.parse(text)
+    own, evaluated = _field(metric), _field(f"{metric}@{dataset}")
+    number = _having(workspace, trained, own)
+    if dataset:  # those that were trained and evaluated on it count once
+        number += _having(workspace, every, evaluated)
+        number -= _having(workspace, trained, own, evaluated)
+    return number
+
+
+def _having(workspace: Workspace, asked: Query, *fields: str) -> int:
+    """How many fit, and have all of these metrics: any number is one or the other."""
+    sides = ((Filter(field, ">=", 0), Filter(field, "<", 0)) for field in fields)
     return sum(
-        workspace.registry.count(Query(asked.words, (*asked.filters, side))) for side in sides
+        workspace.registry.count(Query(asked.words, (*asked.filters, *each)))
+        for each in product(*sides)
     )
 
 
@@ -109,32 +194,20 @@ def _asked(metric: str, dataset: str | None, text: str) -> str:
     return " ".join(filter(None, [metric, dataset and f"dataset:{dataset}", text]))
 
 
-def _hint(found: list[Found], known: list[str]) -> str:
+def _hint(known: list[str], *, any_found: bool) -> str:
     if known:
         return f"metrics of what matches: {', '.join(known)}"
-    if found:
+    if any_found:
         return "what matches has no results: only what was trained here, or by your team, has"
     return "nothing matches; zoo search lists what there is"
 
 
-def _other_data(workspace: Workspace, first: Found, others: list[Found]) -> list[str]:
-    mine = _data_of(workspace, first.manifest)
-    if mine is None:
-        return []
-    return [
-        row.name
-        for row in others
-        if (theirs := _data_of(workspace, row.manifest)) is not None and theirs != mine
-    ]
-
-
-def _data_of(workspace: Workspace, digest: Digest | None) -> tuple[str, str] | None:
-    """Which images, split how; None where that is not recorded here."""
-    if digest is None:
-        return None
-    try:
-        provenance = workspace.store.manifest(digest).provenance
-    except MissingObject:
-        return None
-    data, split = provenance.get("data_digest"), provenance.get("split_digest")
-    return (data, split) if data and split else None
+def _differ(one: _Figure, other: _Figure) -> bool:
+    """Whether two results are known to be of other images."""
+    if one.data is None or other.data is None:
+        return False
+    if one.data != other.data:
+        return True
+    if one.images and other.images:
+        return one.images != other.images
+    return bool(one.split and other.split and one.split != other.split)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
+from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class CheckpointDetails(Result):
         sources: The sources that list it.
         at_remotes: What remotes have under the name.
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
+        evaluations: What `zoo evaluate` found here, newest first.
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
         terms: What the licenses come to.
@@ -48,6 +51,7 @@ class CheckpointDetails(Result):
     sources: tuple[str, ...]
     at_remotes: tuple[AtRemote, ...]
     checkpoint: Manifest
+    evaluations: tuple[Evaluated, ...]
     lineage: tuple[str, ...]
     children: int
     terms: Terms
@@ -66,7 +70,8 @@ class CheckpointDetails(Result):
         ]
         told.pop("ancestors", None)  # ``lineage`` names them
         last = {
-            key: data.pop(key) for key in ("lineage", "children", "terms", "unknown", "unproven")
+            key: data.pop(key)
+            for key in ("evaluations", "lineage", "children", "terms", "unknown", "unproven")
         }
         return {"kind": "checkpoint", **data, **told, **last}
 
@@ -154,6 +159,7 @@ def details(workspace: Workspace, name: str) -> Details:
         sources=_sources(workspace, ref, manifest, entry),
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
+        evaluations=tuple(evaluations(workspace.store.disk, digest)),
         lineage=_lineage(manifest),
         children=len(workspace.registry.children(digest)),  # log lists them
         terms=terms(workspace, str(ref or digest), manifest),

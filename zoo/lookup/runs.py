@@ -12,6 +12,7 @@ runs/20261124-211503-481516/
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
 from zoo.domain.result import Result
+from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
@@ -29,7 +31,18 @@ from zoo.store.regular import read_regular
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
-__all__ = ["CACHE", "METRICS", "REPORT", "RUNS", "STATE", "Run", "caches", "find_run", "list_runs"]
+__all__ = [
+    "CACHE",
+    "CANDIDATES",
+    "METRICS",
+    "REPORT",
+    "RUNS",
+    "STATE",
+    "Run",
+    "caches",
+    "find_run",
+    "list_runs",
+]
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
@@ -38,6 +51,8 @@ RUN = "run.json"
 METRICS = "metrics.jsonl"
 REPORT = "report.json"
 STATE = "state.pt"
+CANDIDATES = ("probe", "epoch", "blend")
+"""Lines that tell how weights, which may be saved, do on the validation images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -128,6 +143,18 @@ class Run(Result):
                 yield dict(json.loads(line))
             except ValueError:
                 continue
+
+    def validated(self) -> tuple[float, float] | None:
+        """The score of its best candidate on the validation images, and its loss with the sign
+        turned: the greater, the better. None where there are no such images.
+        """
+        score = next((SCORE[task] for task in TASKS if task == self.recipe.get("task")), "")
+        found = (
+            (line[score], -line.get("loss", math.inf))
+            for line in self.lines()
+            if line.get("kind") in CANDIDATES and isinstance(line.get(score), float)
+        )
+        return max(found, default=None)
 
     def report(self) -> dict[str, Any] | None:
         """What its test images show, class by class; None where there is none yet, or no more."""

@@ -10,10 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, and_, delete, select
 
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import INDEXED_CLASSES
 from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.recipe import data_name
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
 from zoo.registry.hierarchies import any_hierarchy
@@ -36,6 +38,7 @@ __all__ = [
     "refs",
     "refs_of",
     "remove_ref",
+    "set_evaluations",
     "set_ref",
     "unknown",
     "unread",
@@ -73,6 +76,25 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
         if rows:
             connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
     items.refresh(connection, items.of_manifest(known.row["manifest"]))
+
+
+def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Evaluated]) -> None:
+    """Let the evaluations of an indexed checkpoint be exactly ``found``."""
+    table = schema.evaluation
+    connection.execute(delete(table).where(table.c.manifest == str(digest)))
+    rows = [
+        {
+            "manifest": str(digest),
+            "data_digest": each.data_digest,
+            "data": each.data,
+            "at": each.at,
+            "metrics": dict(each.metrics),
+        }
+        for each in found
+    ]
+    if rows:
+        connection.execute(insert(connection, table), rows)
+    items.measure_again(connection, str(digest))
 
 
 def unread(connection: Connection) -> list[Digest]:
@@ -160,6 +182,8 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
                 items.read(connection, and_(items.IS_NAMED, items.ITEM.c.manifest == lost)),
             )
             connection.execute(delete(table).where(table.c.manifest == lost))
+        else:
+            set_evaluations(connection, digest, ())
 
 
 def licenses(connection: Connection, digests: Iterable[Digest]) -> dict[Digest, str | None]:
@@ -274,7 +298,7 @@ def _dataset(manifest: Manifest) -> str | None:
     data = (manifest.recipe or {}).get("data") or manifest.provenance.get("dataset")
     if not isinstance(data, str):
         return None
-    return data.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+    return data_name(data) or None
 
 
 def _frozen(manifest: Manifest) -> float | None:

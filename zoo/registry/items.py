@@ -37,6 +37,7 @@ __all__ = [
     "drop",
     "is_ref",
     "lists",
+    "measure_again",
     "of_manifest",
     "of_names",
     "of_remotes",
@@ -205,6 +206,14 @@ def drop(connection: sa.Connection, rows: Rows) -> None:
         connection.execute(sa.delete(ITEM).where(among(ITEM.c.id, [row["id"] for row in rows])))
 
 
+def measure_again(connection: sa.Connection, manifest: str) -> None:
+    """Compare searches with what is known now of the results of a checkpoint."""
+    rows, measure = read(connection, sa.and_(IS_NAMED, ITEM.c.manifest == manifest)), schema.measure
+    ids = [row["id"] for row in rows]
+    connection.execute(sa.delete(measure).where(among(measure.c.item_id, ids)))
+    _add_measures(connection, rows)
+
+
 def complete(connection: sa.Connection) -> bool:
     """Whether all items are there, with the terms that this program knows."""
     return connection.scalar(sa.select(schema.term_version.c.version)) == terms.VERSION
@@ -311,15 +320,30 @@ def _add_cards(connection: sa.Connection, rows: Rows) -> None:
 
 def _add_measures(connection: sa.Connection, rows: Rows) -> None:
     metrics = _of_manifests(connection, schema.metric, rows)
+    evaluations = _of_manifests(connection, schema.evaluation, rows)
     measures = []
     for row in rows:
         own = {each.name: each.value for each in metrics[row["manifest"]]}
+        found = {**(row["metrics"] or {}), **_evaluated(evaluations[row["manifest"]], own), **own}
         measures += [
-            {"item_id": row["id"], "name": name, "value": value}
-            for name, value in {**(row["metrics"] or {}), **own}.items()
+            {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
         ]
     if measures:
         connection.execute(sa.insert(schema.measure), measures)
+
+
+def _evaluated(evaluations: list[sa.Row[Any]], own: Columns) -> Columns:
+    """Figures of the newest evaluation on each data; of a checkpoint without ``own`` ones, those of
+    the newest of all as its own.
+    """
+    by_age = sorted(evaluations, key=lambda each: each.at)
+    newest = {each.data: each.metrics for each in by_age}
+    found = {
+        f"{name}@{data}": value
+        for data, metrics in newest.items()
+        for name, value in metrics.items()
+    }
+    return found if own or not by_age else {**by_age[-1].metrics, **found}
 
 
 def _terms(connection: sa.Connection, rows: Rows) -> list[tuple[int, str]]:

@@ -16,6 +16,7 @@ __all__ = [
     "card",
     "checkpoint",
     "class_name",
+    "evaluation",
     "hierarchy",
     "item",
     "listing",
@@ -33,7 +34,7 @@ __all__ = [
     "unread",
 ]
 
-REVISION = "0013"
+REVISION = "0014"
 """The newest migration, after which the tables are as here."""
 metadata = sa.MetaData(
     naming_convention={
@@ -144,6 +145,7 @@ card = sa.Table(
 )
 
 # What a metric of a search is compared with: results of the checkpoint, and what sources publish.
+# What it showed on other data is called ``accuracy@flowers``.
 measure = sa.Table(
     "measure",
     metadata,
@@ -230,6 +232,17 @@ metric = sa.Table(
     sa.Column("name", Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
     sa.Index(None, "name", "value"),
+)
+
+# What `zoo evaluate` found, of each checkpoint the newest on the same data.
+evaluation = sa.Table(
+    "evaluation",
+    metadata,
+    _of_checkpoint(),
+    sa.Column("data_digest", Text, primary_key=True),
+    sa.Column("data", Text, nullable=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
 )
 
 # Folded, for look-up; the manifest keeps the spelling.

@@ -57,7 +57,8 @@ class Damage:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: ``object``, ``encoded object``, ``manifest``, ``encoded manifest`` or ``ref``.
+        kind: ``object``, ``encoded object``, ``manifest``, ``encoded manifest``, ``ref`` or
+            ``evaluation``.
         name: The digest, or the ref; the file's name where it is neither.
         problem: What was found.
         needed_by: Names, or digests where they have none, of the checkpoints that need it.

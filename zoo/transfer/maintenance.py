@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from zoo.domain.digest import Digest
@@ -9,7 +10,8 @@ from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidOption
 from zoo.store import Store
 from zoo.store import prune as pruning
-from zoo.store.verify import Report
+from zoo.store.evaluations import drop_evaluations, unread_evaluations
+from zoo.store.verify import Damage, Report
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
 from zoo.workspace import Workspace
@@ -58,6 +60,7 @@ def prune(
         if full:
             workspace.close()  # opened again, it can be written
         workspace.registry.forget(Digest.parse(name) for name in gone)
+        drop_evaluations(workspace.store.disk, workspace.store.has_manifest)
     return done
 
 
@@ -68,9 +71,14 @@ def verify(workspace: Workspace, remote: str | None, *, progress: Progress = sil
     """
     known = workspace.index.known_entries(remote)
     report = verify_store(_store(workspace, remote), known=known, progress=progress)
-    if not remote:
-        workspace.index.catch_up()
-    return report
+    if remote:
+        return report
+    workspace.index.catch_up()
+    unread = tuple(
+        Damage(kind="evaluation", name=name, problem=problem)
+        for name, problem in unread_evaluations(workspace.store.disk)
+    )
+    return replace(report, damages=(*report.damages, *unread))
 
 
 def repair(

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
@@ -32,7 +32,16 @@ from zoo.errors import InvalidData, ZooError
 from zoo.finetune.dataset.dataset import Label, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import Images
 
-__all__ = ["ELSEWHERE", "Entry", "Named", "is_named", "list_entries", "list_named", "located"]
+__all__ = [
+    "ELSEWHERE",
+    "Entry",
+    "Named",
+    "is_named",
+    "list_entries",
+    "list_named",
+    "located",
+    "without_folders",
+]
 
 ELSEWHERE = re.compile(r"[a-z0-9]+:")
 """How a location begins that is not on this machine."""
@@ -110,6 +119,21 @@ def located(spec: str) -> str:
         name = str(Path(name).absolute())
     if "root" in options and not ELSEWHERE.match(options["root"]):
         options["root"] = str(Path(options["root"]).expanduser().absolute())
+    return _written(kind, name, options)
+
+
+def without_folders(spec: str) -> str:
+    """The same dataset without the folders of this machine: what others may read.
+
+    ``spec`` is what `located` gave.
+    """
+    _, kind, name, options = _parse(spec)
+    if Path(name).is_absolute():
+        name = Path(name).name
+    return _written(kind, name, {key: value for key, value in options.items() if key != "root"})
+
+
+def _written(kind: str, name: str, options: Mapping[str, str]) -> str:
     query = urlencode(options, safe="/{}|.:;,", quote_via=quote)
     return f"{kind}/{name}" + (f"?{query}" if query else "")
 

@@ -34,11 +34,11 @@ from zoo.finetune.dataset.dataset import (
 )
 from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
 from zoo.finetune.dataset.images import Checked, check_images
-from zoo.finetune.dataset.named import is_named, list_named, located
+from zoo.finetune.dataset.named import is_named, list_named, located, without_folders
 from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
 from zoo.finetune.dataset.table import TABLES, list_table
 
-__all__ = ["absolute", "open_dataset", "open_labeled"]
+__all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
 
 
 def open_dataset(
@@ -207,7 +207,18 @@ def _usable(
 
 def absolute(spec: str) -> str:
     """What ``spec``, which was opened, is called from any folder."""
-    return located(spec) if is_named(spec) else str(Path(spec).expanduser().absolute())
+    if is_named(spec):
+        return located(spec)
+    path = Path(spec).expanduser().absolute()
+    # What leads up through a link leads elsewhere than it reads.
+    return str(path.resolve() if ".." in path.parts else path)
+
+
+def without_folders_above(spec: str) -> str:
+    """What data that is called ``spec`` from any folder (`absolute`) is called for others: a
+    checkpoint is pushed, and does not say where its images lie on this machine.
+    """
+    return without_folders(spec) if is_named(spec) else Path(spec).name
 
 
 def _list(spec: str, task: Task | None, group_by: str, opening: Opening) -> Listing:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -78,12 +77,6 @@ def _data(spec: str) -> tuple[str, bool]:
     return Path(address).resolve().name, False
 
 
-def _names(recipe: Mapping[str, Any], spec: str) -> dict[str, str]:
-    """What a recipe says of places, as names."""
-    root = recipe.get("root")
-    return {"data": _data(spec)[0], **({"root": Path(root).name} if root else {})}
-
-
 def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None) -> str:
     plan, recipe = manifest.freeze or {}, manifest.recipe or {}
     size = " x ".join(map(str, manifest.preprocessing.input_size))
@@ -115,7 +108,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None
         shown + (f" and {more} more" if more > 0 else ""),
         "\n## Recipe\n",
         "```json",
-        json.dumps({**recipe, **_names(recipe, dataset.spec)}, indent=2),
+        json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
         "```\n",
         f"Parent: `{parent.manifest if parent else ''}`, data: "
         f"`{manifest.provenance.get('data_digest')}`, split: "

@@ -25,7 +25,7 @@ from zoo.domain.task import TASKS, Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
 from zoo.finetune.dataset.dataset import Dataset, Opening
-from zoo.finetune.dataset.open import absolute, open_dataset
+from zoo.finetune.dataset.open import absolute, open_dataset, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
@@ -115,13 +115,15 @@ def prepare(
     _check_base(workspace, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
-    # Absolute: it is recorded, and a rerun may begin in another folder.
+    # Absolute: the run records it, and a rerun may begin in another folder.
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data), root=root)
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    network = replace(network, planned=replace(network.planned, recipe=recipe.to_json()))
+    named = {"data": without_folders_above(recipe.data), "root": Path(root).name}
+    published = {**recipe.to_json(), **named}
+    network = replace(network, planned=replace(network.planned, recipe=published))
     prepared = Prepared(
         base=known_as or str(ref or base),
         parent=parent,

@@ -1,0 +1,75 @@
+"""`zoo finetune --seeds`: several runs of one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+from fakes.prepared import NET, Run
+
+from zoo.domain.recipe import Recipe
+from zoo.facade import Zoo
+
+TUNE = ("finetune", NET, "--strategy", "probe", "--image-size", 32, "--validation-share", 0.25)
+
+
+def test_each_is_saved_and_the_name_is_the_best(small: Run, few: Path) -> None:
+    done = small(*TUNE, "--data", few, "--seed", 2, "--seeds", 2, "--save", "team/x", "--json")
+    found = done.done().json
+    assert found["seeds"] == [2, 3]
+    runs = small("runs", "--json").json
+    assert [run["save"] for run in reversed(runs)] == [f"team/x:seed-{seed}" for seed in (2, 3)]
+    best = max(zip(found["validation"], (-2, -3), strict=True))
+    if found["validation"].count(best[0]) == 1:  # else the loss decides
+        assert found["best"] == -best[1]
+    tag = f"team/x:seed-{found['best']}"
+    assert small("show", "team/x", "--json").json["manifest"] == found["manifest"]
+    assert small("show", tag, "--json").json["manifest"] == found["manifest"]
+    values = [run["result"]["metrics"]["accuracy"] for run in runs]
+    spread = found["metrics"]["accuracy"]
+    assert spread == {"mean": pytest.approx(fmean(values)), "std": pytest.approx(stdev(values))}
+    columns = small("runs", "compare", *(run["id"] for run in runs), "--json").json["columns"]
+    assert [column["seeds"] for column in columns] == [[3, 2]]
+    assert columns[0]["metrics"]["accuracy"]["value"] == pytest.approx(spread["mean"])
+    history = small("log", "team/x", "--json").json["history"]
+    assert [entry["why"] for entry in history] == ["finetune: the best of 2 seeds"]
+
+
+def test_what_it_prints(small: Run, few: Path) -> None:
+    said = small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x:v1").done().out
+    assert said.splitlines()[0].split() == ["SEED", "VALIDATION", "TEST", "SAVED", "AS"]
+    assert "team/x:v1-seed-0" in said
+    assert "± " in said
+    assert "mean ± standard deviation over 2 seeds" in said
+    assert small("show", "team/x:v1", "--json").done().json["recipe"]["seed"] in (0, 1)
+
+
+def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
+    began: list[str] = []
+
+    def progress(label: str, total: Any, unit: str = "") -> Any:
+        from zoo.domain.progress import silent
+
+        began.append(label)
+        return silent(label, total, unit)
+
+    recipe = Recipe(
+        data=str(few), strategy="partial", freeze="-2", epochs=1, image_size=32,
+        validation_share=0,
+    )  # fmt: skip
+    with Zoo.open(progress=progress) as zoo:
+        done = zoo.run_seeds(recipe, NET, "team/x", seeds=2)
+        assert done.validation == (None, None)
+        assert done.best == 0  # nothing was there to choose on
+        assert zoo.show("team/x").manifest == done.runs[0].manifest
+    assert began.count("running the frozen part") == 1
+
+
+def test_what_cannot_be(small: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert small(*TUNE, "--data", few, "--seeds", 1, "--save", "team/x").code == 2
+    assert small("finetune", "--resume", "last", "--seeds", 2).code == 2
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x").refused("leave --launch")
+    assert not small("runs", "--json").json

@@ -1,0 +1,303 @@
+"""Side by side: checkpoints, or runs, by what differs in their recipes, and by their figures.
+
+Those that differ in nothing but their seed are one column, with the mean of their figures and the
+standard deviation over the seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from zoo.domain.digest import Digest
+from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
+from zoo.domain.result import Result
+from zoo.domain.task import SCORE
+from zoo.errors import InvalidOption
+from zoo.lookup.runs import CANDIDATES, Run, find_run
+from zoo.store.evaluations import evaluations
+from zoo.workspace import Workspace
+
+__all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"]
+
+ENDS = ("_low", "_high")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure: of one checkpoint with its interval, or of several seeds with its spread.
+
+    Attributes:
+        value: The figure, or the mean of several.
+        low: Lower end of its 95% interval; None where it is not known, or there are several.
+        high: The upper one.
+        std: The standard deviation over the seeds (with n - 1); None of one.
+        seeds: Of how many it is.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    std: float | None = None
+    seeds: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Column(Result):
+    """A checkpoint, or a run; or several that differ in their seed only.
+
+    Attributes:
+        name: Its name; of several, the first.
+        names: Those of all.
+        seeds: Of each, its seed; nothing where there is no recipe.
+        manifests: The checkpoints; nothing of a run that has none.
+        status: Of a run, how it ended; of a checkpoint, nothing.
+        error: Why a run failed.
+        reached: Of a run that is not done, the last that it measured: ``epoch 3``.
+        architecture: The network; of a run without a checkpoint, nothing.
+        params: Its parameters.
+        bytes: Size of its files.
+        save: What a run was to be saved under.
+        lineage: What it derives from, the nearest first.
+        recipe: The options; None if it was not trained here.
+        metrics: Figures by name; ``accuracy@garden`` is what `zoo evaluate` found on that data.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+    manifests: tuple[Digest, ...]
+    status: str = ""
+    error: str = ""
+    reached: str = ""
+    architecture: str = ""
+    params: int | None = None
+    bytes: int | None = None
+    save: str = ""
+    lineage: tuple[str, ...]
+    recipe: Mapping[str, Any] | None
+    metrics: Mapping[str, Figure]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Compared(Result):
+    """Checkpoints or runs side by side.
+
+    Attributes:
+        columns: Each one, or several that differ in their seed only.
+        differs: The options of recipes in which they differ, in the order of recipes.
+        remarks: What to know about the figures.
+    """
+
+    columns: tuple[Column, ...]
+    differs: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+class _One(NamedTuple):
+    """One of them, and what decides whether it compares with others."""
+
+    column: Column
+    warning: str  # why its result is no better than no training
+    parent: str
+    data: str  # digests of the data and of its split; empty where they are unknown
+    split: str
+
+
+def compare_checkpoints(workspace: Workspace, names: Sequence[str], *, fold: bool) -> Compared:
+    """Checkpoints side by side.
+
+    Raises:
+        UnknownName: One of them is not here; near names are suggested.
+        InvalidOption: None is named.
+    """
+    return _compared([_checkpoint(workspace, name) for name in names], fold=fold)
+
+
+def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> Compared:
+    """Runs side by side, whether or not they finished.
+
+    Raises:
+        UnknownName: No run begins so, or several do.
+        InvalidOption: None is named.
+    """
+    return _compared([_run(find_run(workspace, name)) for name in names], fold=fold)
+
+
+def _checkpoint(workspace: Workspace, name: str) -> _One:
+    ref, digest = workspace.names.resolve(name)
+    manifest = workspace.store.manifest(digest)
+    recipe = None if manifest.recipe is None else _options(manifest.recipe)
+    metrics = dict(manifest.metrics)
+    for each in reversed(evaluations(workspace.store.disk, digest)):  # the newest last
+        metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
+    ancestors = (parent.ref or parent.manifest.short for _, parent in manifest.lineage())
+    column = Column(
+        name=str(ref or digest.short),
+        names=(str(ref or digest.short),),
+        seeds=_seeds(recipe),
+        manifests=(digest,),
+        architecture=manifest.backbone.architecture,
+        params=(workspace.registry.summary(digest) or {}).get("params"),
+        bytes=manifest.logical_bytes,
+        lineage=tuple(dict.fromkeys(ancestors)),
+        recipe=recipe,
+        metrics=_figures(metrics),
+    )
+    parents = ",".join(str(parent.manifest) for parent in manifest.parents)
+    known = manifest.provenance
+    digests = known.get("data_digest", ""), known.get("split_digest", "")
+    return _One(column, known.get("warning", ""), parents, *digests)
+
+
+def _run(run: Run) -> _One:
+    recipe, done = _options(run.recipe), run.result.get("manifest")
+    metrics = dict(run.result.get("metrics", {}))
+    if chosen := run.validated():
+        metrics[f"validation_{SCORE[recipe['task']]}"] = chosen[0]
+    last: Mapping[str, Any] = {}
+    if run.status != "done":
+        last = next((line for line in [*run.lines()][::-1] if line.get("kind") in CANDIDATES), {})
+    column = Column(
+        name=run.id,
+        names=(run.id,),
+        seeds=_seeds(recipe),
+        manifests=(Digest.parse(done),) if done else (),
+        status=run.status,
+        error=run.error,
+        reached=str(last.get("name", last.get("kind", ""))),
+        save=run.save,
+        lineage=(run.base,),
+        recipe=recipe,
+        metrics=_figures(metrics),
+    )
+    known = run.provenance
+    digests = known.get("data_digest", ""), known.get("split_digest", "")
+    return _One(column, str(run.result.get("warning", "")), run.parent, *digests)
+
+
+def _options(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as this version understands it, without the folders that its data lies in, and
+    None for what its strategy does not use.
+    """
+    recipe = {**DEFAULTS, **BEFORE, **recorded}
+    idle = dict.fromkeys(IDLE.get(str(recipe["strategy"]), "").split())
+    return {**recipe, **idle, "data": data_name(str(recipe.get("data", "")))}
+
+
+def _seeds(recipe: Mapping[str, Any] | None) -> tuple[int, ...]:
+    return () if recipe is None else (int(recipe["seed"]),)
+
+
+def _figures(metrics: Mapping[str, float]) -> dict[str, Figure]:
+    found = {}
+    for name, value in metrics.items():
+        kind, at, data = name.partition("@")
+        if not (kind.endswith(ENDS) and kind.rpartition("_")[0] + at + data in metrics):
+            low, high = (metrics.get(kind + end + at + data) for end in ENDS)
+            found[name] = Figure(value=value, low=low, high=high)
+    return found
+
+
+def _compared(ones: Sequence[_One], *, fold: bool) -> Compared:
+    if not ones:
+        raise InvalidOption("nothing is named that could be compared")
+    groups = _groups(ones) if fold else [[one] for one in ones]
+    columns = [_folded([one.column for one in group]) for group in groups]
+    digests = [sorted({one.data for one in group}) for group in groups]
+    _tell_data_apart(columns, digests)
+    return Compared(
+        columns=tuple(columns), differs=_differs(columns), remarks=tuple(_remarks(groups, columns))
+    )
+
+
+def _groups(ones: Iterable[_One]) -> list[list[_One]]:
+    """Those that differ in their seed only, together."""
+    groups: list[list[_One]] = []
+    keys: list[object] = []
+    for number, one in enumerate(ones):
+        column = one.column
+        alone = column.recipe is None or column.status not in ("", "done")
+        options = {**(column.recipe or {}), "seed": 0}
+        same = json.dumps(options, sort_keys=True, default=list), one.parent, one.data
+        key: object = number if alone else same
+        for group, other in zip(groups, keys, strict=True):
+            if key == other and not any(column.seeds == each.column.seeds for each in group):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+            keys.append(key)
+    return groups
+
+
+def _folded(columns: Sequence[Column]) -> Column:
+    first = columns[0]
+    if len(columns) == 1:
+        return first
+    metrics = {
+        name: _over_seeds([column.metrics[name].value for column in columns])
+        for name in first.metrics
+        if all(name in column.metrics for column in columns)
+    }
+    return replace(
+        first,
+        names=tuple(column.name for column in columns),
+        seeds=tuple(seed for column in columns for seed in column.seeds),
+        manifests=tuple(digest for column in columns for digest in column.manifests),
+        metrics=metrics,
+    )
+
+
+def _over_seeds(values: Sequence[float]) -> Figure:
+    return Figure(value=fmean(values), std=stdev(values), seeds=len(values))
+
+
+def _tell_data_apart(columns: list[Column], digests: Sequence[Sequence[str]]) -> None:
+    """Where data of one name is not the same, the name gets the beginning of its digest."""
+    known: dict[str, set[str]] = {}
+    for column, each in zip(columns, digests, strict=True):
+        if column.recipe:
+            known.setdefault(column.recipe["data"], set()).update(each)
+    for at, (column, each) in enumerate(zip(columns, digests, strict=True)):
+        if column.recipe and len(known[column.recipe["data"]]) > 1 and each[0]:
+            name = f"{column.recipe['data']} ({each[0].rpartition(':')[2][:12]})"
+            columns[at] = replace(column, recipe={**column.recipe, "data": name})
+
+
+def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
+    """The options in which recipes differ. A seed among several does not count, nor does a default
+    that some do not use at all.
+    """
+    recipes = [column.recipe for column in columns if column.recipe is not None]
+    several = any(len(column.seeds) > 1 for column in columns)
+    found = []
+    for name in dict.fromkeys(name for recipe in recipes for name in recipe):
+        used = [recipe[name] for recipe in recipes if recipe.get(name) is not None]
+        values = {json.dumps(value, default=list) for value in used}
+        some = len(used) < len(recipes) and values != {json.dumps(DEFAULTS.get(name), default=list)}
+        if (len(values) > 1 or (used and some)) and not (several and name == "seed"):
+            found.append(name)
+    return tuple(found)
+
+
+def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Iterable[str]:
+    images = [{(one.data, one.split) for one in group if one.data} for group in groups]
+    others = [column.name for column, each in zip(columns, images, strict=True)
+              if each and images[0] and each != images[0]]  # fmt: skip
+    if others:
+        yield (
+            f"{', '.join(others)}: tested on other images than {columns[0].name}, so the figures "
+            "do not compare; zoo evaluate A DATA --against B measures both on the same"
+        )
+    if any(len(each) > 1 for each in images):
+        yield "each seed has test images of its own: the spread is that of their draw, too"
+    said: defaultdict[str, list[str]] = defaultdict(list)
+    for one in (one for group in groups for one in group):
+        for text in filter(None, (one.warning, one.column.error)):
+            said[text].append(one.column.name)
+    yield from (f"{', '.join(names)}: {text}" for text, names in said.items())
