@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.import_options import ImportOptions
-    from zoo.domain.options import RecipeOptions
+    from zoo.domain.options import OpeningOptions, RecipeOptions
     from zoo.domain.query import Asked
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
@@ -735,20 +735,32 @@ class Zoo:
         return load(self.workspace.store, digest, device=device)
 
     def predict(
-        self, name: str, images: Iterable[Picture] | Picture, *, top: int = 5
+        self,
+        name: str,
+        images: Iterable[Picture] | Picture,
+        *,
+        top: int = 5,
+        path_column: str = "",
+        root: Path | str = "",
+        max_pixels: int | None = None,
     ) -> list[Prediction]:
         """The likeliest classes of each image, and all logits.
 
         Args:
             name: The checkpoint.
-            images: Paths of images, or of folders: of these, all images in them; PIL images; uint8
-                arrays (H, W) or (H, W, 3). One of them, or several.
+            images: Paths of images; of folders: all images in them; of tables: those that rows
+                name; PIL images; uint8 arrays (H, W) or (H, W, 3). One of them, or several.
             top: How many classes to name.
+            path_column: Of tables, as in `zoo.Recipe`.
+            root: The folder that paths in a table begin at; by default its own.
+            max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
 
         Raises:
-            InvalidImage: One is missing or unreadable.
+            InvalidImage: One is missing, unreadable or larger.
         """
-        return list(self.predictions(name, images, top=top))
+        return list(self.predictions(
+            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
+        ))  # fmt: skip
 
     def predictions(
         self,
@@ -756,12 +768,19 @@ class Zoo:
         images: Iterable[Picture] | Picture,
         *,
         top: int = 5,
+        path_column: str = "",
+        root: Path | str = "",
+        max_pixels: int | None = None,
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
-        from zoo.backbones.predict import predict
+        from zoo.backbones.predict import predict, several
+        from zoo.finetune.dataset.dataset import Opening
+        from zoo.finetune.dataset.table import listed_images
 
-        return predict(self.load(name), images, top=top, bad=bad)
+        opening = Opening(path_column=path_column, root=str(root))
+        listed = listed_images(several(images), opening)
+        return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
 
     def write_predictions(
         self,
@@ -770,6 +789,9 @@ class Zoo:
         out: Path | str,
         *,
         top: int = 1,
+        path_column: str = "",
+        root: Path | str = "",
+        max_pixels: int | None = None,
         force: bool = False,
         bad: list[InvalidImage] | None = None,
     ) -> Written:
@@ -780,11 +802,14 @@ class Zoo:
             images: As for `predict`.
             out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …
             top: How many classes to name.
+            path_column: As for `predict`.
+            root: As for `predict`.
+            max_pixels: As for `predict`.
             force: Replace the file if it exists.
             bad: Gets the problems of images that cannot be read, which are then left out.
 
         Raises:
-            InvalidOption: The file has another suffix.
+            InvalidOption: The file has another suffix, or its folder is not there.
             Conflict: It exists.
             InvalidImage: Without ``bad``: an image is missing or unreadable; nothing is written.
         """
@@ -792,7 +817,11 @@ class Zoo:
 
         out, (_, digest) = Path(out), self.workspace.names.resolve(name)
         check_out(out, force=force)
-        count = write_predictions(self.predictions(name, images, top=top, bad=bad), out)
+        rows = self.predictions(
+            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels,
+            bad=bad,
+        )  # fmt: skip
+        count = write_predictions(rows, out)
         return Written(path=out, manifest=digest, images=count)
 
     def evaluate(
@@ -808,6 +837,7 @@ class Zoo:
         batch_size: int = 32,
         device: str = "auto",
         save: bool = True,
+        **opening: Unpack[OpeningOptions],
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
 
@@ -818,25 +848,27 @@ class Zoo:
             split: Which of the images. None: the test split that the data has, or that the
                 checkpoint was tested on if it was trained on these very images; else all.
             skip_bad: Skip and count images that cannot be read.
-            out: A folder to write ``report.json``, ``predictions.csv`` and, for classes,
-                ``confusion.csv`` and ``confusion.png`` into.
+            out: A folder to write ``report.json``, ``predictions.csv``, the images that are most
+                wrong and unsure, and for classes their matrix into.
             force: Replace a report that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save: Keep the figures in the zoo, for `show`, `search`, `best` and `compare`: where it
                 may be written to, and of images that the checkpoint was not trained on.
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
             InvalidData: It cannot be used, or none of its classes is one of the checkpoint's.
             Unsupported: The checkpoint has no head, or does not take such images.
             Conflict: The folder ``out`` has a report.
         """
+        from zoo.finetune.dataset.dataset import Opening
         from zoo.finetune.evaluation import evaluate
 
         return evaluate(
             self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
-            out=Path(out) if out else None, force=force, batch_size=batch_size, device=device,
-            save=save, progress=self.progress,
+            opening=Opening(**opening), out=Path(out) if out else None, force=force,
+            batch_size=batch_size, device=device, save=save, progress=self.progress,
         )  # fmt: skip
 
     def features(
@@ -851,6 +883,7 @@ class Zoo:
         batch_size: int = 32,
         device: str = "auto",
         force: bool = False,
+        **opening: Unpack[OpeningOptions],
     ) -> Features:
         """Write what a checkpoint makes of all images in ``data`` at one of its units.
 
@@ -864,12 +897,15 @@ class Zoo:
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
+        from zoo.finetune.dataset.dataset import Opening
         from zoo.finetune.features.write import write_features
 
         return write_features(
             self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,
-            batch_size=batch_size, device=device, force=force, progress=self.progress,
+            opening=Opening(**opening), batch_size=batch_size, device=device, force=force,
+            progress=self.progress,
         )  # fmt: skip
 
     # Train.
@@ -995,10 +1031,14 @@ class Zoo:
         save: str,
         *,
         data: Path | str | None = None,
+        root: Path | str = "",
         device: str = "auto",
         log: Log = (),
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
+
+        ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
+        where paths in such a table begin.
 
         Raises:
             UnknownName: No such checkpoint, or its base is not here.
@@ -1010,7 +1050,7 @@ class Zoo:
         with self._runs_shared():
             return rerun(
                 self.workspace, name, Reference.parse(save), data=str(data) if data else None,
-                device=device, log=log, progress=self.progress,
+                root=str(root), device=device, log=log, progress=self.progress,
             )  # fmt: skip
 
     def runs(self) -> list[Run]:

@@ -10,6 +10,7 @@ import click
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import brief, clean, note, print_json, result, table
+from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
     from zoo.finetune.evaluation import Evaluation
@@ -19,6 +20,8 @@ __all__ = ["evaluate"]
 CLASSES = 40
 """Most classes that are printed; of more, the worst."""
 CONFUSIONS = 5
+IMAGES = 3
+"""Most of those that are wrong, and unsure, that are printed."""
 NAMES = 5
 INTERVALS = ("_low", "_high")
 
@@ -37,6 +40,7 @@ INTERVALS = ("_low", "_high")
 )
 @click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
 @flag("--force", help="Replace the report in that folder.")
+@opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
@@ -112,6 +116,24 @@ def print_report(report: Mapping[str, Any]) -> None:
         table(("TRUE", "PREDICTED", "IMAGES", "SHARE OF THE CLASS"), rows)
         if (left := len(confusions) - CONFUSIONS) > 0:
             click.echo(f"and {left} more pairs of classes")
+    _doubtful(report)
+
+
+def _doubtful(report: Mapping[str, Any]) -> None:
+    """A few of the images that are most wrong, and most unsure."""
+    rows = [
+        (kind, one["label"], one["predicted"], _certainty(one), one["image"])
+        for kind in ("wrong", "unsure")
+        for one in report.get(kind, ())[:IMAGES]  # reports of older versions have none
+    ]
+    if rows:
+        click.echo()
+        certainty = "PROBABILITY" if report["task"] == "classification" else "ERROR"
+        table(("MOST", "TRUE", "PREDICTED", certainty, "IMAGE"), rows)
+
+
+def _certainty(one: Mapping[str, Any]) -> str:
+    return f"{one['error'] if one['probability'] is None else one['probability']:.3f}"
 
 
 def _short(figures: Mapping[str, Any], name: str) -> str:

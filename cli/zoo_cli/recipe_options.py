@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from zoo.domain.options import OpeningOptions
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 
-__all__ = ["recipe_from", "recipe_options"]
+__all__ = ["opening_options", "recipe_from", "recipe_options"]
 
 TYPES: Mapping[str, Any] = {"str": str, "int": int, "float": float}
 
@@ -27,6 +28,22 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path, dir_okay=False),
         help="TOML file of options; those on the command line override it.",
     )(command)
+
+
+def opening_options(
+    *names: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Those that say how images are opened, for commands that do not train; all, or of these
+    ``names``.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for field in reversed(fields(Recipe)):
+            if field.name in (names or OpeningOptions.__annotations__):
+                command = _option(field, field.default)(command)
+        return command
+
+    return add
 
 
 def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
@@ -45,7 +62,9 @@ def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
     return Recipe.parse(text, **options)
 
 
-def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _option(
+    field: Field[Any], default: Any = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
     if isinstance(field.default, bool):
@@ -59,4 +78,4 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
         return click.option(f"--{name}", field.name, multiple=True, help=text)
     one_of = field.metadata["one_of"]
     accepted = click.Choice(one_of) if one_of else TYPES[kind]
-    return click.option(f"--{name}", field.name, type=accepted, default=None, help=text)
+    return click.option(f"--{name}", field.name, type=accepted, default=default, help=text)

@@ -74,12 +74,21 @@ def show(run: str, as_json: bool) -> None:
         if line.get("kind") == "probe":
             paragraph(_probe(line), "  ")
     _figures(lines, SCORE.get(shown.recipe.get("task", ""), ""))
+    _outcome(shown.result)
     if report:
         print_report(report)
     for path in sorted([*shown.folder.glob("*.png"), *shown.folder.glob("*.csv")]):
         click.echo(clean(path))
     if shown.resumable:
         click.echo(f"resume it: zoo finetune --resume {shown.id}")
+
+
+def _outcome(result: Mapping[str, Any]) -> None:
+    """What training gained, and why that may be nothing."""
+    if gained := result.get("gained"):
+        paragraph(gained["text"], "  ")
+    if warning := result.get("warning"):
+        paragraph(f"WARNING: {warning}", "  ")
 
 
 @command(of=runs)

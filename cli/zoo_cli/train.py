@@ -155,6 +155,7 @@ def finetune(
 @click.option(
     "--data", help="Where the images are now, if they moved, or it was trained elsewhere."
 )
+@click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
 @launch_option
 @log_option
@@ -163,6 +164,7 @@ def rerun(
     name: str,
     save: str,
     data: str | None,
+    root: str,
     device: str,
     launch: str | None,
     log: tuple[str, ...],
@@ -181,7 +183,7 @@ def rerun(
     if launch is not None:
         launch_processes(launch, device)
     zoo = open_zoo(quiet=quiet)
-    done = zoo.rerun(name, save, data=data, device=device, log=log)
+    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log)
     _print(done, as_json)
 
 
@@ -284,5 +286,6 @@ def _print(done: Finetuned, as_json: bool) -> None:
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
         f"{plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",
+        *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),
     )

@@ -12,6 +12,7 @@ from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, print_json_list, result, size
+from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
     from zoo.backbones.predict import Prediction
@@ -31,13 +32,21 @@ __all__ = ["adapt", "features", "predict"]
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@opening_options("path_column", "root", "max_pixels")
 @flag("--force", help="Replace the table if it exists.")
 def predict(
-    name: str, images: tuple[Path, ...], top: int, out: Path | None, force: bool, as_json: bool
+    name: str,
+    images: tuple[Path, ...],
+    top: int,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    **opening: Any,
 ) -> None:
     """Predict classes, labels or numbers of IMAGES with NAME.
 
-    Of a folder, all images in it and below are taken; what is hidden is left out. Each line is
+    Of a folder, all images in it and below are taken; what is hidden is left out. Of a table
+    (.csv, .tsv, .parquet), those that its rows name. Each line is
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
     exit status is 1.
 
@@ -52,14 +61,14 @@ def predict(
         raise click.UsageError("--force replaces a table: it goes with --out.")
     zoo = open_zoo()
     if out is not None:
-        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad)
+        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad, **opening)
         if as_json:
             print_json(written.to_json())
         else:
             click.echo(f"{clean(out)}  {written.images} images by {written.manifest.short}")
         _tell_bad(bad)
         return
-    predictions = zoo.predictions(name, images, top=top, bad=bad)
+    predictions = zoo.predictions(name, images, top=top, bad=bad, **opening)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -104,6 +113,7 @@ def _likely(prediction: Prediction) -> str:
     type=click.Choice(TASKS),
     help="What the labels are; default: what the data looks like.",
 )
+@opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @click.option(
     "--batch-size",

@@ -73,6 +73,17 @@ def test_figures_are_scikit_learns(run: Run, home: Path, other: Path) -> None:
         assert {k: int(v) for k, v in row.items()} == {
             k: sum(pair == (name, k) for pair in zip(true, guess, strict=True)) for k in "123"
         }
+    whole = json.loads((home / "report/confusion.json").read_text())
+    lines = list(csv.reader((home / "report/confusion.csv").read_text().splitlines()))
+    assert [whole["classes"], *whole["counts"]] == [
+        lines[0][1:], *([int(cell) for cell in line[1:]] for line in lines[1:]),
+    ]  # fmt: skip
+    doubtful = rows(home / "report/doubtful.csv")
+    wrong = [row["image"] for row in doubtful if row["kind"] == "wrong"]
+    rest = sorted(table, key=lambda row: float(row["probability_of_label"]))
+    assert wrong == [row["path"] for row in rest if row["label"] != row["predicted"]]
+    assert len(wrong) < len(doubtful) == len(wrong) + 16
+    assert (home / "report/doubtful.png").exists()
     assert run("evaluate", A, other, "--out", "report").refused("--force replaces it")
 
 
@@ -208,9 +219,40 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
     run("export", B, "out").done()
     card = (home / "out/README.md").read_text()
     assert "| class | images | recall | precision | f1 |" in card
+    pairs = len(shown["report"]["confusions"])
+    assert card.count("| true | predicted | images | share of the class |") == bool(pairs)
+    assert "MOST    TRUE  PREDICTED  PROBABILITY  IMAGE\n" in text
+    assert shown["report"]["unsure"][0]["image"] in text
+    assert shown["report"]["unsure"][0]["image"] not in card  # it may be somebody's name
     assert (folder / "confusion.csv").exists()
     (folder / "report.json").write_text("[")
     assert "CLASS" not in run("runs", "show", "last").done().out
+
+
+@pytest.mark.parametrize("strategy", ["lp-ft", "partial"])
+def test_what_training_gained_over_a_probe(run: Run, home: Path, few: Path, strategy: str) -> None:
+    """The probe that it began with, or one of the same images, ``team/a``; as evaluate has it."""
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", strategy)
+    tune = (*tune, "--freeze", "all", "--epochs", 1, "--lr", 0.5, "--save", "team/t")
+    done = run(*tune).done()
+    result = run("runs", "show", "last", "--json").json["result"]
+    gained = result["gained"]
+    kept = run("show", "team/t", "--json").json
+    text = gained["text"]
+    assert f"\n  {text}\n" in done.out
+    assert f"\n{text}\n" in run("runs", "show", "last").out
+    assert kept["provenance"]["gained"] == text
+    run("export", "team/t", "out").done()
+    assert f"\nA{text[1:]}.\n" in (home / "out/README.md").read_text()
+    figures = run("show", A, "--json").json["metrics"], kept["metrics"]
+    assert [gained["probe"], gained["trained"]] == [one["accuracy"] for one in figures]
+    if kept["freeze"]["kept"] == "probe":
+        alone = f"a probe alone had accuracy {gained['probe']:.4f}"
+        assert text == f"{alone}, and is what was kept: nothing gained"
+    against = run("evaluate", "team/t", few, "--against", A, "--json").done().json["against"]
+    assert {key: gained[key] for key in ("images", "better", "worse", "test", "p")} == {
+        key: against[key] for key in ("images", "better", "worse", "test", "p")
+    }
 
 
 def test_bad_images_are_counted(run: Run, other: Path) -> None:
@@ -254,6 +296,8 @@ def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
             shares = float(row["probability_1"]), float(row["probability_2"])
             assert shares == pytest.approx(one["probabilities"], abs=1e-6)
     run("predict", A, few, "--out", "p.csv").refused("p.csv exists; --force replaces it")
+    run("predict", A, few, "--out", "no/p.csv").refused("no/p.csv: there is no folder no")
+    assert not (home / "no").exists()
     run("predict", A, few, "--out", "p.txt").refused("p.txt is called neither .csv nor .parquet")
     (home / "bad.png").write_bytes(b"text")
     run("predict", A, few / "1", "bad.png", "--out", "p.csv", "--force").refused("bad.png: is not")

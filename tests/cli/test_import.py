@@ -153,6 +153,11 @@ def test_weights_without_a_head_are_kept_without_one(empty: Run, state: State, p
     assert all(name in done.out for name in outside)
     assert_is(body)
     assert empty("show", "team/net", "--json").json["head"]["num_classes"] == 0
+    Image.new("RGB", (64, 64)).save("image.png")
+    for options in (), ("--out", "p.csv"):
+        refused = empty("predict", "team/net", "image.png", *options)
+        refused.refused("no head: what it gives are features, no classes", "zoo features NAME")
+        assert refused.out == ""
 
 
 def test_a_network_that_cannot_be_without_a_head(empty: Run) -> None:

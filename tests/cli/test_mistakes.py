@@ -129,7 +129,7 @@ def test_usage(fails: Run, arguments: tuple[str, ...], says: tuple[str, ...]) ->
         pytest.param("text.pth", "neither safetensors nor a PyTorch file"),
         ("text.safetensors", "safetensors"),
         ("table.csv", "neither safetensors nor a PyTorch file"),
-        pytest.param("empty.pth", "neither safetensors nor a PyTorch file"),
+        pytest.param("empty.pth", "the file is empty"),
         ("empty.safetensors", "safetensors"),
         ("cut.safetensors", "truncated"),
         ("good.png", "neither safetensors nor a PyTorch file"),

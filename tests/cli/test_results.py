@@ -42,7 +42,7 @@ def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
     assert set(got) == {
         "ref", "manifest", "parent", "run", "freeze", "task", "metrics", "seconds",
-        "skipped_images", "warning",
+        "skipped_images", "gained", "warning",
     }  # fmt: skip
     assert got["skipped_images"] == 0
     assert got["freeze"].pop("kept")
@@ -288,7 +288,7 @@ def test_predictions_are_printed_as_they_come(
     printed, read = io.StringIO(), []
     real = predict.read_image
 
-    def reading(path: Path) -> Any:
+    def reading(path: Path, _: Any) -> Any:
         read.append(len(printed.getvalue().splitlines()))
         return real(path)
 

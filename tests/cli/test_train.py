@@ -275,7 +275,10 @@ def test_processes_from_one_command(small: Run, console: Run, recipe: Path, tmp_
     assert [shown["provenance"]["processes"] for shown in said.values()] == ["2", "2", "1"]
     for shown in said.values():
         assert shown["metrics"] == pytest.approx(said[2]["metrics"], rel=1e-3)
-    assert len(small("runs", "--json").json) == 3  # one each
+    folders = [Path(one["folder"]) for one in small("runs", "--json").json]
+    assert len(folders) == 3  # one each
+    files = [{path.name for path in folder.glob("[!e]*.*")} for folder in folders]  # no events…
+    assert files[0] == files[1] == files[2] >= {"doubtful.csv", "doubtful.png", "confusion.json"}
     again = ("rerun", "team/0", "--device", "cpu", "--save")
     done = console(*again, "team/again", "--launch", 2, cwd=Path.cwd())
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""Runs whose pictures are left blank: drawing two of them takes as long as a quick fine-tune."""
+"""Runs whose pictures are left blank: drawing them takes as long as a quick fine-tune."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr(Figure, "savefig", save)
-        for name in ("draw_curves", "draw_confusion"):
+        for name in ("draw_curves", "draw_confusion", "draw_sheet"):
             monkeypatch.setattr(pictures, name, lambda *_: Figure())

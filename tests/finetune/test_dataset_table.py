@@ -205,7 +205,7 @@ def test_a_label_that_only_the_test_split_has(shapes: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "task", "expected"),
     [
-        ("name,label", None, "no column 'path' or 'file' or 'image'; it has: name, label"),
+        ("name,label", None, "no column 'path' (or file, image, filename, "),
         ("path,labels", "regression", "no columns for regression"),
         ("path,split", None, "no column that says what an image shows"),
         ("path,label,target", None, "it has columns for classification and for regression"),

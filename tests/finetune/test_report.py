@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +18,20 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from zoo.errors import InvalidImage
 from zoo.finetune.dataset.match import match
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.paired import paired
-from zoo.finetune.results.pictures import draw_confusion, save
+from zoo.finetune.results.pictures import draw_confusion, draw_sheet, drawable, save
 from zoo.finetune.results.report import Measured, write_report
 from zoo_timm import known
 
 KINDS = [*"abcdefgh"]
 IMAGES = [f"{number}.png" for number in range(60)]
+
+
+def blank(_: str) -> Image.Image:
+    return Image.new("RGB", (8, 8))
 
 
 def said(right: float) -> Measured:
@@ -143,22 +150,85 @@ def test_folders_of_imagenet_are_matched_by_what_their_ids_stand_for() -> None:
 
 def test_names_of_files_need_not_be_utf_8(tmp_path: Path) -> None:
     measured = said(0.5)._replace(images=[f"\udcff{name}" for name in IMAGES])
-    write_report(tmp_path, measured.report({}).to_json(), measured)
+    write_report(tmp_path, measured.report({}).to_json(), measured, blank)
     assert b"\xff0.png" in (tmp_path / "predictions.csv").read_bytes()
 
 
 @pytest.mark.pictures
-def test_labels_are_whole_in_the_picture_in_any_script(tmp_path: Path) -> None:
-    """A label of any length makes the picture larger; letters that no font has warn of nothing."""
+def test_labels_are_whole_in_the_picture_in_any_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label of any length makes the picture larger; letters that no font has are escaped."""
     measured, sizes = said(0.5), []
-    for longest in ("a", "花と鳥", "a" * 120):
+    monkeypatch.setattr("zoo.finetune.results.pictures.FONTS", ())
+    for longest in ("a", "花\udcff$x$", "a" * 120):
         figure = draw_confusion(measured.outputs, measured.targets, [longest, *KINDS[1:]])
+        shown = figure.axes[0].get_yticklabels()[0].get_text()
+        assert shown == (longest if longest.isascii() else r"\u82b1\udcff\$x\$")
         save(figure, tmp_path / "confusion.png")
         with Image.open(tmp_path / "confusion.png") as image:
             sizes.append(image.size)
         numbers = {text.get_text() for text in figure.axes[0].texts}
         assert numbers == {str(n) for n in np.unique(_counts(measured)) if n}
     assert sizes[2][1] > sizes[0][1] + 120 * 5
+
+
+def test_fonts_are_those_that_have_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.finetune.results.pictures.FONTS", ("none", "cmsy10", "STIXGeneral"))
+    letters = {"cmsy10": "x", "STIXGeneral": "花"}
+    monkeypatch.setattr(
+        "zoo.finetune.results.pictures._letters",
+        lambda name: frozenset(letters.get(name, "abc")),
+    )
+    shown, fonts = drawable(["a花"])
+    assert (shown, fonts[1:]) == (["a花"], ["STIXGeneral"])
+
+
+def test_the_most_wrong_and_the_most_unsure() -> None:
+    measured = said(0.5)
+    report, shares = measured.report({}), measured.outputs.softmax(dim=1).numpy()
+    true, guess = measured.targets.numpy(), shares.argmax(1)
+    worst = [i for i in np.argsort(shares[range(len(true)), true]) if guess[i] != true[i]]
+    assert [one.image for one in report.wrong] == [IMAGES[i] for i in worst[:24]]
+    ranked = np.sort(shares)
+    unsure = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:24]
+    assert [one.image for one in report.unsure] == [IMAGES[i] for i in unsure]
+    first, at = report.wrong[0], worst[0]
+    assert (first.label, first.predicted) == (KINDS[true[at]], KINDS[guess[at]])
+    assert first.probability == pytest.approx(shares[at].max())
+    assert first.error == pytest.approx(-np.log(shares[at, true[at]]), rel=1e-4)
+    outputs, targets = torch.tensor([[9.0, -9], [-4, 4], [0.1, 9]]), torch.tensor([[1.0, 0]] * 3)
+    report = Measured("multi-label", outputs, targets, "ab", "xyz").report({})
+    assert [one.image for one in report.wrong] == ["z", "y"]
+    assert [one.image for one in report.unsure] == ["z", "y", "x"]
+    assert (report.wrong[0].label, report.wrong[0].predicted) == ("a", "a|b")
+    report = Measured("regression", outputs, targets, "ab", "xyz").report({})
+    assert [(one.image, one.error) for one in report.wrong] == [
+        ("x", 8.5), ("z", pytest.approx(4.95)), ("y", 4.5),
+    ]  # fmt: skip
+    assert (report.wrong[0].predicted, report.unsure) == ("9, -9", ())
+
+
+@pytest.mark.pictures
+def test_a_contact_sheet_shows_them(tmp_path: Path) -> None:
+    """One image in memory at a time; one that is gone is gray."""
+    seen: list[Any] = []
+
+    def read(name: str) -> Image.Image:
+        assert all(image() is None for image in seen)
+        if name == "gone":
+            raise InvalidImage(name, "no such file")
+        image = Image.new("RGB", (600, 300), name)
+        seen.append(weakref.ref(image))
+        return image
+
+    about = {"label": "花" * 99, "predicted": "$x$", "probability": 0.5, "error": 1.0}
+    images = [{**about, "image": name} for name in ("red", "gone", "lime")]
+    save(draw_sheet({"wrong": images, "unsure": []}, read), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        found = {color for _, color in sheet.convert("RGB").getcolors(1 << 20) or []}
+    assert {(255, 0, 0), (0, 255, 0), (211, 211, 211)} <= found
+    draw_sheet({"wrong": [], "unsure": []}, read)  # of a network that is right and sure
 
 
 def _counts(measured: Measured) -> np.ndarray:

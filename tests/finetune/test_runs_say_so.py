@@ -122,11 +122,29 @@ def test_a_training_without_gain_says_so(
     scripted(monkeypatch, (0.75, 0.6), (0.5, 0.9), (0.75, 0.7))
     warning = said(small, capsys, "--freeze", "all", "--epochs", 2)
     assert warning == (
-        "training gained nothing over the probe that it began with: accuracy on the validation "
-        "images 0.7500 before, 0.7500 at best after"
+        "a probe alone had accuracy 0.7500 on the validation images, training 0.7500 at best: "
+        "nothing gained"
     )
     scripted(monkeypatch, (0.75, 0.6), (0.8, 0.9))
     assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""
+
+
+def test_both_are_measured_and_what_was_trained_is_saved(
+    small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, (0.75, 0.6), (0.8, 0.9))  # not so: it is chosen for that
+    done = tune(freeze="layer1", epochs=1, lr=30.0)
+    gained, accuracy = done.gained, done.metrics["accuracy"]
+    assert gained
+    assert gained.trained == accuracy < gained.probe
+    assert gained.paired.in_words("training", "the probe").endswith("the probe is better")
+    assert gained.text == (
+        f"a probe alone had accuracy {gained.probe:.4f}, training {accuracy:.4f}: "
+        f"{gained.paired.in_words('training', 'the probe')}"
+    )
+    monkeypatch.undo()
+    again = small.evaluate("team/tuned", small.root.parent / "drawings")
+    assert again.report.metrics["accuracy"] == accuracy
 
 
 class Copies(TorchFunctionMode):

@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
 
-__all__ = ["SUFFIXES", "image_files", "named_images"]
+from zoo.store.refs import MARKER
+
+__all__ = ["SUFFIXES", "image_files", "named_images", "not_own", "own_in_words"]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
-def image_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[Path]:
+LOG = logging.getLogger("zoo")
+SHOWN = 6
+OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp"})
+WRITTEN: Mapping[str, str] = {MARKER: "objects", "run.json": "metrics.jsonl",
+                              "report.json": "predictions.csv"}  # fmt: skip
+"""Two entries each by which a folder is known that zoo has written: a zoo or remote, the folder of
+a run, that of a report. There are pictures in it, and they are no data."""
+
+
+def not_own(folder: Path, names: Iterable[str], own: list[Path] | None = None) -> list[str]:
+    """The folders of these names in ``folder`` that are neither hidden nor written by zoo, sorted;
+    the latter go to ``own``.
+    """
+    in_zoo = OF_A_ZOO if _is_own(folder, MARKER) else ()
+    kept = []
+    for name in sorted(name for name in names if name[0] != "."):
+        if name in in_zoo or any(_is_own(folder / name, sign) for sign in WRITTEN):
+            if own is not None:
+                own.append(folder / name)
+        else:
+            kept.append(name)
+    return kept
+
+
+def _is_own(folder: Path, sign: str) -> bool:
+    return (folder / sign).is_file() and (folder / WRITTEN[sign]).exists()
+
+
+def own_in_words(own: Sequence[Path], folder: Path) -> str:
+    """What to say of folders that were left out; nothing if there are none."""
+    if not own:
+        return ""
+    names = [f"'{path.relative_to(folder).as_posix()}'" for path in own]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"left out, as zoo has written it and it is no data: {', '.join(names[:SHOWN])}{more}"
+
+
+def image_files(
+    folder: Path, suffixes: Collection[str] = SUFFIXES, own: list[Path] | None = None
+) -> Iterator[Path]:
     """Those in the folder and below it, sorted by folder and name.
 
-    What is hidden is left out, and links to folders are not followed, so there are no loops.
+    What is hidden is left out, and so are folders that zoo has written, which go to ``own``. Links
+    to folders are not followed, so there are no loops.
     """
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
+        folders[:] = not_own(Path(parent), folders, own)
         for name in sorted(files):
             if name[0] != "." and Path(name).suffix.lower() in suffixes:
                 yield Path(parent, name)
@@ -27,12 +70,16 @@ def image_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[
 
 def named_images(paths: Iterable[Path | str]) -> Iterator[Path]:
     """Each file of ``paths``, whatever its name, and all image files of each folder; the folder
-    itself if there are none. A path that is not there may be a pattern (``photos/*.jpg``).
+    itself if there are none. A path that is not there may be a pattern (``photos/*.jpg``). Logs
+    what was left out of a folder.
     """
     for path in chain.from_iterable(map(_fitting, paths)):
-        files = image_files(path) if path.is_dir() else iter(())
+        own: list[Path] = []
+        files = image_files(path, own=own) if path.is_dir() else iter(())
         yield next(files, path)
         yield from files
+        if text := own_in_words(own, path):
+            LOG.warning(text)
 
 
 def _fitting(path: Path | str) -> list[Path]:

@@ -16,11 +16,11 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE, ROW_PIXELS
+from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE, PIXEL_BYTES, ROW_PIXELS
 from zoo.domain.reading import READING
 from zoo.errors import InvalidImage
 
-__all__ = ["FORMATS", "opened"]
+__all__ = ["FORMATS", "any_crop", "opened"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
 """Those that are opened, the most frequent first. Each is decoded within this process."""
@@ -36,30 +36,61 @@ with suppress(
 
 
 @contextmanager
-def opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+def opened(file: IO[bytes], name: str, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """The image in ``file``, of which no more than the header is read; it is decoded within.
+
+    ``max_pixels`` is what the user allows; None: `IMAGE_PIXELS`.
 
     Raises:
         InvalidImage: It is none of `FORMATS`, or too large.
     """
     token = READING.set(name)
     try:
-        yield from _opened(file, name)
+        yield from _opened(file, name, max_pixels or IMAGE_PIXELS)
     finally:
         READING.reset(token)
 
 
-def _opened(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+def _opened(file: IO[bytes], name: str, limit: int) -> Iterator[Image.Image]:
     with _identified(file, name) as image:
         width, height = image.size
         pixels = max(width, ROW_PIXELS) * height
-        if pixels > IMAGE_PIXELS:
+        what = f"is {width} x {height} pixels"
+        if pixels > limit:
             raise InvalidImage(
-                name, f"is {width} x {height} pixels; the limit is {IMAGE_PIXELS:,} in total"
+                name, f"{what}; the limit is {limit:,} in total (--max-pixels {pixels} reads it)"
             )
+        if pixels > IMAGE_PIXELS and (reason := _lacking(pixels)):
+            raise InvalidImage(name, f"{what}: {reason}")
         # Several at once would take more memory together than the limit on one promises.
         with ALONE if pixels > LARGE_IMAGE else nullcontext():
             yield image
+
+
+def _lacking(pixels: int) -> str:
+    """Why there is too little memory for so many pixels; empty if it is enough."""
+    from psutil import virtual_memory
+
+    needed, free = pixels * PIXEL_BYTES, virtual_memory().available
+    if needed <= free:
+        return ""
+    return f"to decode it takes up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+
+
+@contextmanager
+def any_crop(image: Image.Image) -> Iterator[None]:
+    """Within, a part of ``image``, which was opened, can have any size: Pillow takes a large one
+    for a trap.
+    """
+    if image.width * image.height <= IMAGE_PIXELS:
+        yield
+        return
+    with ALONE:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _identified(file: IO[bytes], name: str) -> Image.Image:

@@ -21,7 +21,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Picture", "Prediction", "guesses", "predict", "refused"]
+__all__ = ["Picture", "Prediction", "guesses", "predict", "refused", "several"]
 
 LOG = logging.getLogger("zoo")
 
@@ -54,6 +54,7 @@ def predict(
     *,
     top: int = 5,
     bad: list[InvalidImage] | None = None,
+    max_pixels: int | None = None,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbors.
 
@@ -62,19 +63,25 @@ def predict(
         images: Image files, folders of them, images, and uint8 arrays (H, W) or (H, W, 3).
         top: How many classes to name.
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
+        max_pixels: Of the largest image that is opened; None: Pillow's limit (`IMAGE_PIXELS`).
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
-        Unsupported: The network gives a map of outputs, not one for each class, or does not take
-            images as its own preprocessing makes them.
+        Unsupported: The network has no head, gives a map of outputs, not one for each class, or
+            does not take images as its own preprocessing makes them.
     """
     card = cast(Card, model.zoo)
+    if not card.manifest.head.num_classes:
+        raise Unsupported(
+            "the network has no head: what it gives are features, no classes",
+            hint="zoo features NAME DATA --out FILE writes the features; zoo finetune fits a head",
+        )
     for warning in guesses(card.manifest):
         LOG.warning(warning)
     device = next(model.parameters()).device
     for name, picture in _each(images):
         try:
-            batch = _input(card, name, picture).unsqueeze(0).to(device)
+            batch = _input(card, name, picture, max_pixels).unsqueeze(0).to(device)
         except InvalidImage as error:
             if bad is None:
                 raise
@@ -90,8 +97,6 @@ def predict(
 
 def guesses(manifest: Manifest) -> Iterator[str]:
     """What a reader of predictions should know of where they come from."""
-    if not manifest.head.num_classes:
-        yield "the network has no head: what it gives are features, no classes (zoo finetune)"
     unknown = [what.replace("_", " ") for what in manifest.unknown]
     if "classes" in unknown:
         yield "the names of the classes are unknown: each is called by its index"
@@ -105,13 +110,16 @@ def guesses(manifest: Manifest) -> Iterator[str]:
 
 def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:
     """Each image with what to call it; of folders, all files in them."""
-    if isinstance(images, str | Path | Image.Image | np.ndarray):
-        images = [images]
-    for number, image in enumerate(images):
+    for number, image in enumerate(several(images)):
         if isinstance(image, str | Path):
             yield from ((str(path), path) for path in named_images([image]))
         else:
             yield f"image {number}", image
+
+
+def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
+    """Images, where one may be given alone."""
+    return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
 
 
 def _logits(model: nn.Module, batch: Tensor) -> Tensor:
@@ -132,11 +140,11 @@ def refused(shape: Sequence[int], error: Exception) -> Unsupported:
     )
 
 
-def _input(card: Card, name: str, picture: Picture) -> Tensor:
+def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> Tensor:
     if isinstance(picture, str | Path):
         if Path(picture).is_dir():
             raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
-        image = read_image(picture)
+        image = read_image(picture, max_pixels)
     elif isinstance(picture, Image.Image):
         image = picture
     else:

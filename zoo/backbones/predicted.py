@@ -41,12 +41,14 @@ def check_out(out: Path, *, force: bool) -> None:
     """See that ``out`` can be written, before hours of predicting.
 
     Raises:
-        InvalidOption: It is called neither ``.csv`` nor ``.parquet``.
+        InvalidOption: It is called neither ``.csv`` nor ``.parquet``, or its folder is not there.
         Conflict: It exists, and ``force`` is off.
         MissingPackage: What writes Parquet is not installed.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidOption(f"{out} is called neither .csv nor .parquet")
+    if not out.parent.is_dir():
+        raise InvalidOption(f"{out}: there is no folder {out.parent}")
     if out.is_dir() or (out.exists() and not force):
         raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
     if out.suffix.lower() == ".parquet":

@@ -113,15 +113,18 @@ class Preprocess:
         return self.transform(to_rgb(image, "the image", keep=True))
 
 
-def read_image(path: Path | str) -> Image.Image:
-    """Read an image as RGB; see `zoo.backbones.rgb`.
+def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
+    """Read an image as RGB; see `zoo.backbones.rgb`, and `opened` for ``max_pixels``.
 
     Raises:
         InvalidImage: It is missing, a folder, unreadable, or its values have no range.
     """
     try:
         # A pipe among the images would be waited for, for ever.
-        with open_regular(path, path, follow=True) as file, opened(file, str(path)) as image:
+        with (
+            open_regular(path, path, follow=True) as file,
+            opened(file, str(path), max_pixels) as image,
+        ):
             return to_rgb(image, path)
     except NotAFile as error:
         raise InvalidImage(path, f"is {error.found}, not an image") from error

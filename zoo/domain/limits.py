@@ -42,7 +42,11 @@ IMPORT_FILES = 10_000
 """Files of weights in a folder that is imported with all below it."""
 
 IMAGE_PIXELS = 178_956_970
-"""Of an image, by its header, before it is decoded. To decode one takes up to 16 bytes a pixel."""
+"""Of an image, by its header, before it is decoded; ``--max-pixels`` allows more, or less."""
+
+PIXEL_BYTES = 16
+"""Of memory that decoding takes at most for a pixel. So much must be free for an image above that
+limit."""
 
 ROW_PIXELS = 8
 """A row of an image counts as so many pixels at least: to keep track of it takes memory, too."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-__all__ = ["RecipeOptions"]
+__all__ = ["OpeningOptions", "RecipeOptions"]
+
+
+class OpeningOptions(TypedDict, total=False):
+    """Those fields of `zoo.domain.recipe.Recipe` that say how labeled images are opened."""
+
+    path_column: str
+    label_column: str
+    root: str
+    max_pixels: int | None
 
 
 class RecipeOptions(TypedDict, total=False):
@@ -14,6 +23,10 @@ class RecipeOptions(TypedDict, total=False):
     task: Literal["auto", "classification", "multi-label", "regression"]
     validation_share: float
     test_share: float
+    path_column: str
+    label_column: str
+    root: str
+    max_pixels: int | None
     group_by: str
     duplicates: Literal["together", "apart"]
     skip_bad: bool

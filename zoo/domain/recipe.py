@@ -99,6 +99,23 @@ class Recipe:
         must="between 0 and 1",
         check=lambda x: 0 < x < 1,
     )
+    path_column: str = _option(
+        "", "Column of the table with the paths; default: path, file, image, filename, …"
+    )
+    label_column: str = _option(
+        "",
+        "Column of the table with the label; several with commas between them: columns of 0 and 1, "
+        "or of numbers; default: label, labels, target, class, …, else all columns of 0 and 1.",
+    )
+    root: str = _option(
+        "", "Folder that paths in the table begin at; default: the one that the table is in."
+    )
+    max_pixels: int | None = _option(
+        None,
+        "Pixels of the largest image that is opened; default: 178,956,970, Pillow's limit.",
+        must="at least 1",
+        check=lambda x: x is None or x >= 1,
+    )
     group_by: str = _option(
         "",
         "Keep images of one patient, video, … in one split: a column of the table; "
@@ -213,7 +230,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         try:
-            self.data.encode()
+            f"{self.data}{self.root}".encode()
         except UnicodeEncodeError:
             raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
         for option in fields(self):

@@ -27,13 +27,21 @@ import torch
 from zoo.domain.limits import DIMENSIONS, MIB, PICKLE_BYTES, SHARED_WEIGHTS, TENSORS
 from zoo.errors import InvalidWeights
 
-__all__ = ["CODE", "ODD", "check_pickled"]
+__all__ = ["CODE", "CUT_OFF", "ODD", "check_pickled", "ended"]
 
 CODE = (
     "holds more than weights (code that would run on loading); refused. Save the weights "
     "alone: torch.save(model.state_dict(), …)"
 )
 ODD = "neither safetensors nor a PyTorch file"
+CUT_OFF = "ends early: part of it is missing, as of a download or copy that was cut off"
+ZIPPED = b"PK\x03\x04"
+MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""How a file of before PyTorch 1.6 begins: its magic number, as a pickle."""
+ENDED = re.compile(
+    "unexpected EOF|exhausted|not enough data|no newline found|ran out of input", re.I
+)
+"""What readers say at the end of a file where they look for more."""
 SCRIPT = re.compile(r"(^|/)(constants\.pkl$|code/)")
 SCRIPTED = (
     "is a TorchScript file: a program with its weights; refused, as nothing in a file is run. If "
@@ -102,7 +110,8 @@ def check_pickled(path: Path) -> None:
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
-            if file.peek(4)[:4] != b"PK\x03\x04":  # as PyTorch tells, unlike zipfile
+            head = file.peek(len(MAGIC))
+            if head[:4] != ZIPPED:  # as PyTorch tells, unlike zipfile
                 _check_no_tar(path)
                 _check(path, size, file, PICKLES)
                 return
@@ -111,7 +120,18 @@ def check_pickled(path: Path) -> None:
     except InvalidWeights:
         raise
     except Exception as error:  # whatever readers raise of odd bytes
-        raise InvalidWeights(path, ODD) from error
+        raise InvalidWeights(path, CUT_OFF if ended(path, error) else ODD) from error
+
+
+def ended(path: Path, error: Exception) -> bool:
+    """Whether a reader failed because a file of PyTorch has no end."""
+    with path.open("rb") as file:
+        if file.read(len(ZIPPED)) == ZIPPED:
+            # Its list of parts comes last.
+            return isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path)
+        file.seek(0)
+        whole = file.read(len(MAGIC)) == MAGIC
+    return whole and (isinstance(error, EOFError) or bool(ENDED.search(str(error))))
 
 
 def _check_no_tar(path: Path) -> None:

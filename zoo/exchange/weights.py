@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
-from zoo.exchange.pickles import CODE, ODD, check_pickled
+from zoo.exchange.pickles import CODE, CUT_OFF, ODD, check_pickled, ended
 from zoo.store.header import is_safetensors, read_header
 
 __all__ = ["Read", "read_state"]
@@ -69,6 +69,8 @@ def read_state(path: Path, key: str | None = None) -> Read:
     """
     if not path.is_file():
         raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
+    if not path.stat().st_size:
+        raise InvalidWeights(path, "the file is empty")
     if is_safetensors(path):
         read_header(path)
         if key is not None:
@@ -101,11 +103,13 @@ def _unpickle(path: Path) -> Any:
                 mapped = _is_zip(path)
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
+        if ended(path, error):
+            raise InvalidWeights(path, CUT_OFF) from error
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, ODD) from error
         raise InvalidWeights(path, CODE) from error
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
-        raise InvalidWeights(path, ODD) from error
+        raise InvalidWeights(path, CUT_OFF if ended(path, error) else ODD) from error
 
 
 def _read(path: Path, saved: Any, key: str | None) -> Read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zoo.backbones.save import save_state
@@ -18,11 +18,16 @@ from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.origins import base_models
 from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.loop.evaluate import predict
+from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
 from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal
+from zoo.finetune.results.paired import Gain, earlier_probe, gain
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.strategies.blend import FIRST
+from zoo.finetune.strategies.probe import PROBE
+from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
 from zoo.workspace import Workspace
@@ -45,6 +50,7 @@ class Finetuned(Result):
             that was trained, or ``head``; ``kept``, which weights were the best.
         task: What was learned.
         metrics: Results on the test split.
+        gained: What training gained over a probe, where there is one (`lp-ft`, or an earlier run).
         warning: Why it is no better than no training (`zoo.finetune.results.interval`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
@@ -57,6 +63,7 @@ class Finetuned(Result):
     freeze: Mapping[str, object]
     task: Task
     metrics: Mapping[str, float]
+    gained: Gain | None
     warning: str
     skipped: int = field(metadata={"json": "skipped_images"})
     seconds: float
@@ -65,25 +72,32 @@ class Finetuned(Result):
 def conclude(
     workspace: Workspace,
     prepared: Prepared,
-    weights_name: str,
+    state: State,
     loader: Loader,
     journal: Journal,
     began: float,
 ) -> Finetuned:
-    """Measure and publish the network as it is, with the weights of that name (``epoch 3``).
+    """Measure and publish the network as it is, with the best weights of ``state``.
 
     ``began`` is when the run did, by `time.monotonic`. Raises `Diverged` where a figure is NaN or
     infinite; nothing is published then.
     """
-    report = _test(prepared, loader, journal)
+    # What was recorded in half precision is not what the network will be asked.
+    if prepared.recipe.precision != "fp32":
+        loader = image_loaders(prepared).test
+    measured = _measured(prepared, loader)
+    report = _test(prepared, measured, journal)
     metrics = dict(report.metrics)
+    gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)
     warned = warning(prepared, [*journal.run.lines()], metrics)
-    provenance = {**journal.run.provenance, **({"warning": warned} if warned else {})}
-    manifest = _manifest(prepared, weights_name, metrics, provenance)
+    said = {"gained": gained.text if gained else "", "warning": warned}
+    provenance = {**journal.run.provenance, **{name: text for name, text in said.items() if text}}
+    manifest = _manifest(prepared, state.best.name, metrics, provenance)
     save = Reference.parse(journal.run.save)
     digest = publish(workspace, prepared, manifest, save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
-    journal.done({"manifest": str(digest), "metrics": metrics, "warning": warned})
+    result = {"manifest": str(digest), "metrics": metrics, "warning": warned}
+    journal.done({**result, "gained": gained.to_json() if gained else None})
     return Finetuned(
         ref=save,
         manifest=digest,
@@ -92,6 +106,7 @@ def conclude(
         freeze=dict(manifest.freeze or {}),
         task=prepared.task,
         metrics=metrics,
+        gained=gained,
         warning=warned,
         skipped=len(prepared.dataset.skipped),
         seconds=round(time.monotonic() - began, 3),
@@ -124,7 +139,7 @@ def publish(
         path, card = new.scratch / "model.safetensors", new.scratch / CARD
         save_state(prepared.model.state_dict(), path)
         bases = base_models(workspace, manifest)
-        text = model_card(str(ref), manifest, prepared.dataset, bases, report.classes)
+        text = model_card(str(ref), manifest, prepared.dataset, bases, report)
         card.write_text(text, "utf-8")
         whole = replace(
             manifest,
@@ -134,29 +149,66 @@ def publish(
         return new.commit(whole)
 
 
-def _test(prepared: Prepared, loader: Loader, journal: Journal) -> Report:
-    """Measure the network on the test images, and write down what there is to see."""
-    from zoo.finetune.results.pictures import draw_curves
-
-    # What was recorded in half precision is not what the network will be asked.
-    if prepared.recipe.precision != "fp32":
-        loader = image_loaders(prepared).test
+def _measured(prepared: Prepared, loader: Loader) -> Measured:
+    """What the network as it is says of the test images."""
     dataset = prepared.dataset
     with prepared.progress("testing", len(dataset.test)) as task:
-        logits, targets = predict(
+        outputs, targets = predict(
             prepared.model, loader.whole(), loader.forward, advance=task.advance
         )
-    metrics = prepared.head.metrics(logits, targets, prepared.task)
+    images = [sample.key for sample in dataset.test]
+    return Measured(prepared.task, outputs, targets, dataset.classes, images)
+
+
+def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
+    """Write down what the test images show."""
+    from zoo.finetune.results.pictures import draw_curves
+
+    metrics = _metrics(prepared, measured)
     if not all(map(math.isfinite, metrics.values())):
         raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
-    images = [sample.key for sample in dataset.test]
-    measured = Measured(prepared.task, logits, targets, dataset.classes, images)
-    report = measured.report({**metrics, "test_images": float(len(images))})
+    report = measured.report({**metrics, "test_images": float(len(measured.images))})
     journal.note("test", 0, **report.metrics)
     folder = journal.run.folder
     draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")
-    write_report(folder, report.to_json(), measured)
+    write_report(folder, report.to_json(), measured, prepared.dataset.images.read)
     journal.picture("curves")
     if prepared.task == "classification":
         journal.picture("confusion")
     return report
+
+
+def _metrics(prepared: Prepared, measured: Measured) -> dict[str, float]:
+    return prepared.head.metrics(measured.outputs, measured.targets, measured.task)
+
+
+def _gain(
+    runs: Sequence[Run],
+    run: Run,
+    prepared: Prepared,
+    state: State,
+    loader: Loader,
+    measured: Measured,
+) -> Gain | None:
+    """What training gained over the probe that it began with, or over that of an earlier run."""
+    kept, probe = state.best.name == PROBE, None
+    if prepared.recipe.strategy == "lp-ft":
+        probe = measured if kept else _first(prepared, state, loader)
+    elif prepared.recipe.strategy != "probe":
+        probe = earlier_probe(runs, run, measured)
+    if probe is None:
+        return None
+    measure = SCORE[prepared.task]
+    alone, reached = (_metrics(prepared, each)[measure] for each in (probe, measured))
+    return gain(probe, measured, (alone, reached), kept=kept)
+
+
+def _first(prepared: Prepared, state: State, loader: Loader) -> Measured | None:
+    """What the network said of the test images before training."""
+    if FIRST not in state.snapshots.names():  # an older version began the run
+        return None
+    put(state.snapshots.read(FIRST), state.live)
+    try:
+        return _measured(prepared, loader)
+    finally:
+        put(state.best.tensors, state.live)

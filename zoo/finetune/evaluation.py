@@ -13,7 +13,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -36,7 +36,7 @@ from zoo.domain.task import TASKS, Task
 from zoo.errors import Conflict, InvalidData, Unsupported, ZooError
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, parts_digest
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Opening, Sample, parts_digest
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
 from zoo.finetune.features.loaders import ImageLoader
@@ -160,6 +160,7 @@ def evaluate(
     against: str | None,
     split: str | None,
     skip_bad: bool,
+    opening: Opening,
     out: Path | None,
     force: bool,
     batch_size: int,
@@ -176,8 +177,8 @@ def evaluate(
     if other and other.task != model.task:
         raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
     device = pick_device(device)
-    dataset = labeled_images(workspace, data, model.task, skip_bad, progress)
-    own = _own_split(workspace, model, dataset, progress)
+    dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
+    own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)
     dataset = replace(dataset, test=samples)
     remarks = [*dataset.remarks]
@@ -200,7 +201,8 @@ def evaluate(
     result, asked, report, kept = measured(model, own)
     comparison = None
     if other:
-        theirs, _, figures, _ = measured(other, _own_split(workspace, other, dataset, progress))
+        before = _own_split(workspace, other, dataset, opening, progress)
+        theirs, _, figures, _ = measured(other, before)
         comparison = _compare(model, result, other, theirs, figures)
     done = Evaluation(
         name=name,
@@ -218,7 +220,7 @@ def evaluate(
     )
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        write_report(out, done.to_json(), result)
+        write_report(out, done.to_json(), result, dataset.images.read)
     return done
 
 
@@ -235,14 +237,14 @@ def _guessed(model: Model) -> list[str]:
 
 
 def _own_split(
-    workspace: Workspace, model: Model, dataset: Dataset, progress: Progress
+    workspace: Workspace, model: Model, dataset: Dataset, opening: Opening, progress: Progress
 ) -> Dataset | None:
     """The images in the parts that the checkpoint was trained and tested on, if it was on these."""
     recorded, known = model.manifest.recipe, model.manifest.provenance
     if not recorded or known.get("data_digest") != dataset.digest:
         return None
     try:
-        recipe = Recipe.recorded({**recorded, "data": dataset.spec})
+        recipe = Recipe.recorded({**recorded, "data": dataset.spec, **asdict(opening)})
         with caches(workspace) as folder:
             own = dataset_of(folder, recipe, progress)
     except ZooError:  # an option of another version

@@ -205,8 +205,7 @@ def _run(
     # best weights others there.
     if not ranks.on_main(parts.fit):
         parts = loaders(prepared.lowest)
-    best = state.best.name
-    result = ranks.on_main(lambda: conclude(workspace, prepared, best, parts.test, journal, began))
+    result = ranks.on_main(lambda: conclude(workspace, prepared, state, parts.test, journal, began))
     if ranks.is_main:
         state.snapshots.clear()  # not before: a run that is cut off here blends again
     ranks.wait()
@@ -255,6 +254,7 @@ def rerun(
     save: Reference,
     *,
     data: str | None = None,
+    root: str = "",
     device: str = "auto",
     log: Log = (),
     progress: Progress = silent,
@@ -262,7 +262,8 @@ def rerun(
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
 
     On a CPU, with the same versions and as many processes, to the bit: in as many threads. What
-    differs is remarked on. ``data`` is where the images are now, if not where they were.
+    differs is remarked on. ``data`` is where the images are now, if not where they were, ``root``
+    the folder that paths in it begin at, if it is a table.
 
     Other images or another split raise `InvalidData`; `InvalidOption`, if it was trained elsewhere.
     """
@@ -271,7 +272,8 @@ def rerun(
     tuned = [parent for parent in known.parents if parent.relation == "finetune"]
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    recipe = Recipe.recorded({**known.recipe, "data": data or _data_of(workspace, name, digest)})
+    moved = {"data": data, "root": root} if data else _data_of(workspace, name, digest)
+    recipe = Recipe.recorded({**known.recipe, **moved})
     earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
     base = str(tuned[0].manifest)
     return finetune(
@@ -279,7 +281,7 @@ def rerun(
     )
 
 
-def _data_of(workspace: Workspace, name: str, digest: Digest) -> str:
+def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
     """Where the images are that a checkpoint was trained on: only its run here tells.
 
     Raises:
@@ -287,7 +289,7 @@ def _data_of(workspace: Workspace, name: str, digest: Digest) -> str:
     """
     for run in list_runs(workspace):
         if run.result.get("manifest") == str(digest):
-            return str(run.recipe["data"])
+            return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
     data = (workspace.store.manifest(digest).recipe or {}).get("data")
     raise InvalidOption(
         f"no run of this zoo made {name}, so it is not known where its images ('{data}') lie here: "

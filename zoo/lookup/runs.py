@@ -6,7 +6,7 @@ runs/20261124-211503-481516/
   state.pt        what an interrupted run resumes from; deleted when it is done
   lock            held, and touched now and then, by the process that runs it
   report.json     what its test images show, class by class
-  predictions.csv, confusion.csv, curves.png, confusion.png, depth.json
+  predictions.csv, doubtful.csv, confusion.csv, confusion.json, depth.json; pictures
 """
 
 from __future__ import annotations

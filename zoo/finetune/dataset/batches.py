@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from zoo.backbones.opening import any_crop
 from zoo.config import cores
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
@@ -124,7 +125,7 @@ class Batches:
         image = self.dataset.read(self.samples[index])
         chance = seeded(self.seed, STREAM, epoch, index) if self.transform.random else nullcontext()
         try:
-            with chance:
+            with chance, any_crop(image):
                 return self.transform.apply(image)
         except InvalidImage as error:
             raise InvalidImage(self.samples[index].key, error.reason) from error

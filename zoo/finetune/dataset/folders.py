@@ -4,9 +4,9 @@
 - ``flowers/train/daisy/1.jpg``: if all folders are called as splits are (`PART_NAMES`), they are
   given splits, and what is in them are classes.
 
-Class names are in the order of `natural_sort`. Files and folders whose names begin
-with a dot are not looked at. A class folder may be a link, as may images; links to folders further
-in are not followed, so there are no loops.
+Class names are in the order of `natural_sort`. Files and folders whose names begin with a dot are
+not looked at, nor is what zoo has written: a zoo, runs, reports. A class folder may be a link, as
+may images; links to folders further in are not followed, so there are no loops.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
-from zoo.backbones.image_files import SUFFIXES, image_files
+from zoo.backbones.image_files import SUFFIXES, image_files, not_own, own_in_words
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
@@ -82,11 +82,13 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
                 f"of each class in a folder ({top.name}/CLASS/…), or take '{top.name}' away"
             )
     taken = {row.key for row in rows}
-    paths = (path.relative_to(root).as_posix() for path in image_files(root, SUFFIXES | OTHERS))
-    remarks = []
+    own: list[Path] = []
+    files = image_files(root, SUFFIXES | OTHERS, own)
+    paths = [path.relative_to(root).as_posix() for path in files]
+    remarks = [text] if (text := own_in_words(own, root)) else []
     if skipped := [path for path in paths if path not in taken]:
         images = f"images lie in class folders, and are {', '.join(sorted(SUFFIXES))}"
-        remarks = [f"{len(skipped)} image files are skipped, such as '{skipped[0]}': {images}"]
+        remarks += [f"{len(skipped)} image files are skipped, such as '{skipped[0]}': {images}"]
     return Listing(
         task="classification",
         classes=natural_sort(classes),
@@ -138,8 +140,9 @@ def one_above(root: Path) -> tuple[str, str]:
 
 
 def folders_in(root: Path) -> list[Path]:
-    """Its folders, sorted, without hidden ones."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    """Its folders, sorted, without hidden ones and those that zoo has written."""
+    names = not_own(root, [path.name for path in root.iterdir() if path.is_dir()])
+    return [root / name for name in names]
 
 
 def _below(root: Path, levels: int) -> Path | None:

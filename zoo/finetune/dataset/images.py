@@ -42,6 +42,9 @@ systems have clocks of coarse steps (git calls such entries "racily clean")."""
 class Images(Protocol):
     """Random access to images by key, from any thread or process."""
 
+    max_pixels: int | None
+    """Of the largest one that is opened; None: `zoo.domain.limits.IMAGE_PIXELS`."""
+
     def read(self, key: str) -> Image.Image:
         """An image as RGB; raises `InvalidImage`."""
 
@@ -55,12 +58,14 @@ class Images(Protocol):
 class FileImages:
     """Implements `Images` for files: each key is a path, relative to ``root`` or absolute."""
 
+    max_pixels: int | None = None
+
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def read(self, key: str) -> Image.Image:
         """See `Images.read`."""
-        return read_image(self.file(key))
+        return read_image(self.file(key), self.max_pixels)
 
     def check(self, key: str) -> str:
         """See `Images.check`."""
@@ -75,25 +80,27 @@ class FileImages:
 class EncodedImages(ABC):
     """Implements `Images` but for `file`, where an image's bytes can be had by its key."""
 
+    max_pixels: int | None = None
+
     @abstractmethod
     def encoded(self, key: str) -> bytes:
         """The file of an image, as it was written."""
 
     def read(self, key: str) -> Image.Image:
         """See `Images.read`."""
-        return decode(key, self.encoded(key))
+        return decode(key, self.encoded(key), self.max_pixels)
 
     def check(self, key: str) -> str:
         """See `Images.check`."""
         data = self.encoded(key)
-        decode(key, data)
+        decode(key, data, self.max_pixels)
         return blake3(data).hexdigest()
 
 
-def decode(key: str, data: bytes) -> Image.Image:
+def decode(key: str, data: bytes, max_pixels: int | None = None) -> Image.Image:
     """An encoded image as RGB; raises `InvalidImage` if it cannot be read, or has no range."""
     try:
-        with opened(BytesIO(data), key) as image:
+        with opened(BytesIO(data), key, max_pixels) as image:
             return to_rgb(image, key)
     except InvalidImage:
         raise

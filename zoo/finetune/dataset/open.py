@@ -21,9 +21,11 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.dataset import (
+    AS_IT_IS,
     PARTS,
     Dataset,
     Listing,
+    Opening,
     Row,
     Sample,
     Skipped,
@@ -47,6 +49,7 @@ def open_dataset(
     test_share: float = 0.2,
     seed: int = 0,
     group_by: str = "",
+    opening: Opening = AS_IT_IS,
     split_copies: bool = False,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -61,13 +64,14 @@ def open_dataset(
         test_share: Share of each class to measure the result on, if there is no such split.
         seed: Of the split.
         group_by: What stays in one part: a column of a table, or a rule on paths (`by_rule`).
+        opening: Columns and root of a table, and how large images may be.
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order (see `check_images`).
         progress: Progress callback, called once per image.
     """
     shares = Shares(validation_share, test_share)
-    listing, checked, bad = _checked(spec, task, group_by, cache, progress)
+    listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
     rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
     rows = joined(rows, {} if split_copies else checked.digests)
     return _dataset(spec, listing, checked, bad, rows, shares, seed)
@@ -77,6 +81,7 @@ def open_labeled(
     spec: str,
     *,
     task: Task | None = None,
+    opening: Opening = AS_IT_IS,
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -86,7 +91,7 @@ def open_labeled(
 
     The rest is as for `open_dataset`, but a class may have one image.
     """
-    listing, checked, bad = _checked(spec, task, "", cache, progress)
+    listing, checked, bad = _checked(spec, task, "", opening, cache, progress)
     rows = _usable(spec, listing, bad, skip_bad, _none_labeled)
 
     def part(name: str) -> list[Sample]:
@@ -111,12 +116,24 @@ def open_labeled(
 
 
 def _checked(
-    spec: str, task: Task | None, group_by: str, cache: Path | None, progress: Progress
+    spec: str,
+    task: Task | None,
+    group_by: str,
+    opening: Opening,
+    cache: Path | None,
+    progress: Progress,
 ) -> tuple[Listing, Checked, dict[str, str]]:
     """What is listed, every image of it decoded, and what is wrong with those that are bad."""
-    listing = _list(spec, task, group_by)
+    listing = _list(spec, task, group_by, opening)
+    listing.images.max_pixels = opening.max_pixels
     if cache:
-        cache /= f"{blake3(listing.cache_key.encode()).hexdigest()[:32]}.json"
+        # What one limit allows another may not.
+        key = (
+            f"{listing.cache_key}\n{opening.max_pixels}"
+            if opening.max_pixels
+            else listing.cache_key
+        )
+        cache /= f"{blake3(key.encode()).hexdigest()[:32]}.json"
     keys = [row.key for row in listing.rows if not row.problem]
     checked = check_images(listing.images, keys, progress, cache)
     # In the order of the listing, as they are reported.
@@ -204,8 +221,12 @@ def without_folders_above(spec: str) -> str:
     return without_folders(spec) if is_named(spec) else Path(spec).name
 
 
-def _list(spec: str, task: Task | None, group_by: str) -> Listing:
+def _list(spec: str, task: Task | None, group_by: str, opening: Opening) -> Listing:
     path = Path(spec).expanduser()
+    is_table = path.suffix.lower() in TABLES and not path.is_dir() and not is_named(spec)
+    if not is_table and (given := opening.of_tables):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InvalidOption(f"{options}: that is for tables (.csv, .tsv, .parquet), not for {spec}")
     if is_named(spec):
         listing = list_named(spec, task)
     elif path.is_dir():
@@ -214,10 +235,10 @@ def _list(spec: str, task: Task | None, group_by: str) -> Listing:
             raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
     elif not path.exists():
         raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
-    elif path.suffix.lower() not in TABLES:
+    elif not is_table:
         raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
     else:
-        listing = list_table(path, task, group_by)
+        listing = list_table(path, task, group_by, opening)
     if not group_by or any(row.group for row in listing.rows):
         return listing
     if not is_rule(group_by):

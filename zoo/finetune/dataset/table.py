@@ -2,12 +2,17 @@
 
 | column | holds |
 | --- | --- |
-| ``path``, ``file`` or ``image`` | where the image is: from the table's folder, or absolute |
+| what ``path_column`` names, else the first of `PATHS` | where the image is: from ``root``, which \
+is the table's folder, or absolute; a name without a suffix has that of the file that is there |
+| what ``label_column`` names | its class; with a named task, its labels or number |
+| several that it names, with commas between them | 0 and 1, or with regression numbers |
 | ``label`` | its class |
 | ``labels`` | multi-label: names with ``\\|`` between them; an empty cell: none of them |
 | ``target``, or ``target_…`` several times | regression: numbers |
 | ``label``, if there is no such column and the task is named | regression: numbers |
-| any others, if none of these is there | multi-label: each is a label, 1 present, 0 not |
+| ``class``, …, the first of `CLASSES`, if none of these is there | its class |
+| any others, if none of these is there | multi-label: each is a label, 1 present, 0 not; if the \
+task is classification, 1 in one of them |
 | ``split`` | optional: train, val or test (see `PART_NAMES`) |
 | what ``group_by`` names | optional: whom or what the image is of, which stays in one part |
 
@@ -23,24 +28,36 @@ import importlib
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeVar
 
+from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
-from zoo.finetune.dataset.dataset import PART_NAMES, Label, Listing, Row, natural_sort
+from zoo.finetune.dataset.dataset import (
+    AS_IT_IS,
+    PART_NAMES,
+    Label,
+    Listing,
+    Opening,
+    Row,
+    natural_sort,
+)
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.split import is_rule
 
-__all__ = ["TABLES", "list_table"]
+__all__ = ["TABLES", "list_table", "listed_images"]
 
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
-PATHS = ("path", "file", "image")
+PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
+CLASSES = ("label", "class", "class_name", "category")
+"""What else a column of classes is called. The names here and in `PATHS` are so in any case."""
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
 
 Cells = dict[str, str | None]
+T = TypeVar("T")
 
 
 class Columns(NamedTuple):
@@ -51,29 +68,60 @@ class Columns(NamedTuple):
     group: str | None
     task: Task
     labels: tuple[str, ...]
+    joined: bool = False  # one column holds all labels
 
 
-def list_table(path: Path, task: Task | None, group_by: str = "") -> Listing:
+def list_table(
+    path: Path, task: Task | None, group_by: str = "", opening: Opening = AS_IT_IS
+) -> Listing:
     """List the rows of a table; ``task`` decides where its columns allow several.
 
     Raises:
         InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
-    if not rows:
-        raise InvalidData(path, ["the table has no rows"])
-    columns = _columns(path, list(rows[0]), task, _group(path, list(rows[0]), group_by))
+    rows = _rows(path)
+    group = _group(path, list(rows[0]), group_by)
+    columns = _columns(path, list(rows[0]), task, group, opening)
+    root = _root(path, opening)
     seen: set[str] = set()
-    listed = [_row(number, cells, columns, seen) for number, cells in enumerate(rows, 1)]
+    listed = [_row(number, cells, columns, root, seen) for number, cells in enumerate(rows, 1)]
     return Listing(
         task=columns.task,
         classes=_classes(columns, listed),
         rows=tuple(listed),
-        images=FileImages(path.parent),
-        cache_key=str(path.resolve()),
+        images=FileImages(root),
+        cache_key="\n".join(str(each.resolve()) for each in (path, *([root] * bool(opening.root)))),
         problems=() if task else _doubts(columns, listed),
     )
+
+
+def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path]:
+    """The same, but in the place of each path of a table the images that its rows name."""
+    for each in images:
+        path = Path(each) if isinstance(each, str | Path) else Path()
+        if path.suffix.lower() not in TABLES or not path.is_file():
+            yield each
+            continue
+        rows, root = _rows(path), _root(path, opening)
+        column = _path_column(path, list(rows[0]), opening)
+        if empty := sum(not (cells[column] or "").strip() for cells in rows):
+            raise InvalidData(path, [f"{empty} rows have no path"])
+        yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
+
+
+def _rows(path: Path) -> list[Cells]:
+    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
+    if not rows:
+        raise InvalidData(path, ["the table has no rows"])
+    return rows
+
+
+def _root(path: Path, opening: Opening) -> Path:
+    root = Path(opening.root).expanduser() if opening.root else path.parent
+    if not root.is_dir():
+        raise InvalidData(path, [f"the root of its paths, {root}, is no folder"])
+    return root
 
 
 def _delimited(path: Path) -> list[Cells]:
@@ -131,11 +179,10 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
     return None
 
 
-def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | None) -> Columns:
-    path_column = next((name for name in PATHS if name in names), None)
-    if path_column is None:
-        needed = " or ".join(f"'{name}'" for name in PATHS)
-        raise InvalidData(path, [f"no column {needed}; it has: {', '.join(names)}"])
+def _columns(
+    path: Path, names: Sequence[str], task: Task | None, group: str | None, opening: Opening
+) -> Columns:
+    path_column = _path_column(path, names, opening)
     split = "split" if "split" in names else None
     numbers = tuple(n for n in names if n == "target" or n.startswith("target_"))
     several = ("labels",) if "labels" in names else ()
@@ -144,26 +191,72 @@ def _columns(path: Path, names: Sequence[str], task: Task | None, group: str | N
         "multi-label": several,
         "regression": numbers,
     }
-    if task == "regression" and not numbers:
+    if opening.label_column:
+        options = _chosen(path, names, task, opening.label_column)
+    elif not any(options.values()) and (found := _called(CLASSES, names)):
+        options["classification"] = (found,)
+    if task == "regression" and not options["regression"]:
         options["regression"] = options["classification"]
     if not any(options.values()):
         known = (path_column, split, group)
-        options["multi-label"] = tuple(name for name in names if name not in known)
+        kind: Task = "classification" if task == "classification" else "multi-label"
+        options[kind] = tuple(name for name in names if name not in known)
     usable = [name for name, columns in options.items() if columns and task in (None, name)]
     if len(usable) == 1:
-        return Columns(path_column, split, group, usable[0], options[usable[0]])
+        chosen = options[usable[0]]
+        one = chosen == ("labels",) or (len(chosen) == 1 and bool(opening.label_column))
+        joined = usable[0] == "multi-label" and one
+        return Columns(path_column, split, group, usable[0], chosen, joined)
     if usable:
         raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
     needs = "'label', 'labels' or 'target', or columns of 0 and 1"
     what = f"no columns for {task}" if task else "no column that says what an image shows"
-    raise InvalidData(path, [f"{what} ({needs}); it has: {', '.join(names)}"])
+    problem = f"{what} ({needs}); it has: {', '.join(names)}"
+    raise InvalidData(path, [problem], hint="--label-column NAME says which it is")
 
 
-def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
+def _path_column(path: Path, names: Sequence[str], opening: Opening) -> str:
+    if opening.path_column:
+        return _known(path, names, opening.path_column, "--path-column")
+    found = _called(PATHS, names)
+    if found is None:
+        first, *others = PATHS
+        needed = f"'{first}' (or {', '.join(others)})"
+        problem = f"no column {needed}; it has: {', '.join(names)}"
+        raise InvalidData(path, [problem], hint="--path-column NAME says which it is")
+    return found
+
+
+def _called(known: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of some names that a column has, in any case."""
+    folded = {name.casefold(): name for name in reversed(names)}
+    return next((folded[name] for name in known if name in folded), None)
+
+
+def _known(path: Path, names: Sequence[str], name: str, option: str) -> str:
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise InvalidData(path, [f"no column '{name}' ({option}); it has: {', '.join(names)}{hint}"])
+
+
+def _chosen(
+    path: Path, names: Sequence[str], task: Task | None, given: str
+) -> dict[Task, tuple[str, ...]]:
+    """The columns of the label that the user names, for the task that they are for."""
+    asked = [given] if given in names else [name.strip() for name in given.split(",")]
+    columns = tuple(_known(path, names, name, "--label-column") for name in asked)
+    kind = task or ("classification" if len(columns) == 1 else "multi-label")
+    nothing: dict[Task, tuple[str, ...]] = dict.fromkeys(READ, ())
+    return {**nothing, kind: columns}
+
+
+def _row(number: int, cells: Cells, columns: Columns, root: Path, seen: set[str]) -> Row:
     path = (cells[columns.path] or "").strip()
     if not path:
         return Row(key=f"row {number}", label=None, problem="has no path")
-    key = posixpath.normpath(path)
+    key = _with_suffix(posixpath.normpath(path), root)
     if key in seen:
         return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
     seen.add(key)
@@ -179,25 +272,43 @@ def _row(number: int, cells: Cells, columns: Columns, seen: set[str]) -> Row:
             problem = problem or f"has no group in the column '{columns.group}'"
     label = None
     try:
-        label = READ[columns.task](cells, columns.labels)
+        read = _joined if columns.joined else READ[columns.task]
+        label = read(cells, columns.labels)
     except ValueError as error:
         problem = str(error)
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
+def _with_suffix(key: str, root: Path) -> str:
+    """A path, of which tables may leave the suffix out: that of the image file that is there."""
+    if PurePosixPath(key).suffix.lower() in SUFFIXES:
+        return key
+    there = (
+        key + suffix for suffix in ("", *sorted(SUFFIXES)) if (root / (key + suffix)).is_file()
+    )
+    return next(there, key)
+
+
 def _class(cells: Cells, columns: Sequence[str]) -> Label:
+    if len(columns) > 1:
+        present = _present(cells, columns)
+        if len(present) != 1:
+            raise ValueError(f"has 1 in {len(present)} of its columns: it needs one class")
+        return str(present[0])
     value = cells[columns[0]]
     if value is None or value.strip().lower() in MISSING:
         raise ValueError("has no label")
     return value.strip()
 
 
+def _joined(cells: Cells, columns: Sequence[str]) -> Label:
+    value = cells[columns[0]]
+    if value is None or value.strip().lower() in MISSING - {""}:
+        raise ValueError("has no labels (an empty cell would mean none of them)")
+    return tuple(name.strip() for name in value.split("|") if name.strip())
+
+
 def _present(cells: Cells, columns: Sequence[str]) -> Label:
-    if tuple(columns) == ("labels",):
-        value = cells["labels"]
-        if value is None or value.strip().lower() in MISSING - {""}:
-            raise ValueError("has no labels (an empty cell would mean none of them)")
-        return tuple(name.strip() for name in value.split("|") if name.strip())
     values = {name: (cells[name] or "").strip().lower() for name in columns}
     for name, value in values.items():
         if value not in ("0", "1", "0.0", "1.0", "false", "true"):
@@ -244,8 +355,8 @@ def _is_number(text: str) -> bool:
 
 def _classes(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     labels = [row.label for row in rows if row.label is not None]
-    if columns.task == "classification":
+    if columns.task == "classification" and len(columns.labels) == 1:
         return natural_sort(map(str, labels))
-    if columns.labels == ("labels",):
+    if columns.joined:
         return natural_sort(str(name) for label in labels for name in label)
     return columns.labels

@@ -32,8 +32,16 @@ FOLDERS = frozenset({"folder", "image_folder"})
 class TorchImages:
     """Implements `Images`: keys are the split and the index in it."""
 
+    max_pixels: int | None = None
+
     def __init__(self, parts: Mapping[str, Untyped]) -> None:
         self.parts = parts
+        for dataset in parts.values():
+            if getattr(dataset, "loader", None):  # torchvision's cuts off what is above 255
+                dataset.loader = self._load
+
+    def _load(self, path: str) -> Image.Image:
+        return read_image(path, self.max_pixels)
 
     def read(self, key: str) -> Image.Image:
         """See `Images.read`."""
@@ -74,12 +82,11 @@ def list_torch(named: Named, task: Task | None) -> Listing:
     }
     names = _names(next(iter(parts.values())))
     for dataset in parts.values():
-        if getattr(dataset, "loader", None):  # torchvision's cuts off what is above 255
-            dataset.loader = read_image
         if _names(dataset) != names:
             raise InvalidData(named.spec, ["its splits have different classes"])
+    images = TorchImages(parts)
     entries = (entry for part, dataset in parts.items() for entry in _torch_entries(part, dataset))
-    return list_entries(named.spec, entries, names, TorchImages(parts), task)
+    return list_entries(named.spec, entries, names, images, task)
 
 
 def _splits(named: Named) -> dict[str, str]:

@@ -22,7 +22,7 @@ from zoo.domain.task import Task
 from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.dataset import Dataset, Opening
 from zoo.finetune.dataset.open import open_labeled
 from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import caches
@@ -64,6 +64,7 @@ def write_features(
     at: str,
     task: Task | None,
     skip_bad: bool,
+    opening: Opening,
     batch_size: int,
     device: str,
     force: bool,
@@ -81,7 +82,7 @@ def write_features(
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
-    dataset = labeled_images(workspace, data, task, skip_bad, progress)
+    dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
     about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
@@ -116,13 +117,19 @@ def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
 
 
 def labeled_images(
-    workspace: Workspace, data: str, task: Task | None, skip_bad: bool, progress: Progress
+    workspace: Workspace,
+    data: str,
+    task: Task | None,
+    skip_bad: bool,
+    opening: Opening,
+    progress: Progress,
 ) -> Dataset:
     """All images: nothing is trained, so nothing is held out (`open_labeled`)."""
     with caches(workspace) as folder:
         return open_labeled(
             data,
             task=task,
+            opening=opening,
             skip_bad=skip_bad,
             cache=folder / "images",
             progress=progress,

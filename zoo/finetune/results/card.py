@@ -16,11 +16,12 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, with_intervals
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.named import is_named
-from zoo.finetune.results.report import ByClass
+from zoo.finetune.results.report import ByClass, Confusion, Report
 
 __all__ = ["model_card"]
 
 SHOWN_CLASSES = 50
+SHOWN_CONFUSIONS = 10
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -29,12 +30,13 @@ def model_card(
     manifest: Manifest,
     dataset: Dataset,
     bases: Sequence[str],
-    classes: Sequence[ByClass] = (),
+    report: Report | None = None,
 ) -> str:
     """The card of the checkpoint ``name``, Markdown with YAML front matter.
 
     ``bases`` are the repositories on the Hub that it derives from: no other names are known there.
-    ``classes`` are the figures of each class on the test images.
+    ``report`` is of the test images. Which of them are wrong it does not say: a card is published,
+    and names of files may be those of people.
     """
     pipeline, task = PIPELINES[dataset.task]
     data, on_hub = _data(dataset.spec)
@@ -60,7 +62,7 @@ def model_card(
         base_model=list(bases) or None,
         base_model_relation="finetune" if bases else None,
     )
-    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset, classes)}"
+    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset, report)}"
 
 
 def _data(spec: str) -> tuple[str, bool]:
@@ -75,11 +77,11 @@ def _data(spec: str) -> tuple[str, bool]:
     return Path(address).resolve().name, False
 
 
-def _body(name: str, manifest: Manifest, dataset: Dataset, classes: Sequence[ByClass]) -> str:
+def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None) -> str:
     plan, recipe = manifest.freeze or {}, manifest.recipe or {}
     size = " x ".join(map(str, manifest.preprocessing.input_size))
     parent = manifest.parents[0] if manifest.parents else None
-    warned = manifest.provenance.get("warning", "")
+    warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
     shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
     more = len(manifest.classes) - SHOWN_CLASSES
     lines = [
@@ -96,10 +98,12 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, classes: Sequence[ByC
         f"{len(dataset.test)} to test\n",
         "## Result on the test images\n",
         *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
+        *([f"{_plain(gained[0].upper() + gained[1:])}.\n"] if gained else []),
         "| figure | value |",
         "| --- | --- |",
         *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
-        *_table(classes),
+        *(_table(report.classes) if report else ()),
+        *(_confused(report.confusions) if report else ()),
         "\n## Outputs\n",
         shown + (f" and {more} more" if more > 0 else ""),
         "\n## Recipe\n",
@@ -123,6 +127,18 @@ def _table(classes: Sequence[ByClass]) -> Iterator[str]:
         yield f"| {_plain(one.name)} | {one.images} | {' | '.join(figures.values())} |"
     if len(classes) > SHOWN_CLASSES:
         yield f"\nand {len(classes) - SHOWN_CLASSES} more"
+
+
+def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
+    """The classes that are confused most."""
+    for at, one in enumerate(confusions[:SHOWN_CONFUSIONS]):
+        if not at:
+            yield "\n| true | predicted | images | share of the class |"
+            yield "| --- | --- | --- | --- |"
+        share = f"{one.share:.4f} ({one.low:.3f} to {one.high:.3f})"
+        yield f"| {_plain(one.true)} | {_plain(one.predicted)} | {one.images} | {share} |"
+    if len(confusions) > SHOWN_CONFUSIONS:
+        yield f"\nand {len(confusions) - SHOWN_CONFUSIONS} more pairs of classes"
 
 
 def _plain(text: str) -> str:

@@ -209,8 +209,8 @@ def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
     later = [line[name] for line in lines if line["kind"] in ("epoch", "blend") and name in line]
     if probes and later and not max(later) > probes[-1]:
         yield (
-            f"training gained nothing over the probe that it began with: {name.replace('_', ' ')} "
-            f"on the validation images {probes[-1]:.4f} before, {max(later):.4f} at best after"
+            f"a probe alone had {name.replace('_', ' ')} {probes[-1]:.4f} on the validation "
+            f"images, training {max(later):.4f} at best: nothing gained"
         )
 
 

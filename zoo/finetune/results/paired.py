@@ -6,16 +6,26 @@ numbers Wilcoxon's signed ranks of their errors by image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binomtest, wilcoxon
+from torch.nn.functional import one_hot
 
+from zoo.backbones.taps import HEAD
 from zoo.domain.result import Result
-from zoo.finetune.results.report import Measured
+from zoo.domain.task import SCORE
+from zoo.errors import ZooError
+from zoo.finetune.results.report import PREDICTIONS, Measured
+from zoo.lookup.runs import Run
+from zoo.store.regular import open_regular
 
-__all__ = ["Paired", "paired"]
+__all__ = ["Gain", "Paired", "earlier_probe", "gain", "paired"]
 
 LEVEL = 0.05
 """Below this p a difference is called one."""
@@ -47,6 +57,74 @@ class Paired(Result):
         return (
             f"{self.better + self.worse} of {self.images} images apart, p = {self.p:.2g}: {found}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Gain(Result):
+    """What training gained over a probe, both measured on the test images.
+
+    Attributes:
+        measure: The figure by which they are compared (`SCORE`).
+        probe: That of the probe alone.
+        trained: That of what is saved.
+        paired: The paired test of the two; in JSON its fields are beside the rest.
+        text: All of it in words.
+    """
+
+    measure: str
+    probe: float
+    trained: float
+    paired: Paired
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        return {**data, **data.pop("paired")}
+
+
+def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kept: bool) -> Gain:
+    """What training gained; ``scores`` are those of the two, ``kept``: the probe is what is saved,
+    as no epoch was better on the validation images.
+    """
+    found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
+    text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
+    if kept:
+        text += ", and is what was kept: nothing gained"
+    else:
+        text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
+    return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
+
+
+def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured | None:
+    """What a probe of the same base, images and split said of the test images of ``run``, if one
+    was fitted here; of classes only, which is what is kept of each image.
+    """
+    if measured.task != "classification":
+        return None
+    for other in runs:
+        if other.status != "done" or not _same_but_for_training(run, other):
+            continue
+        try:
+            with open_regular(other.folder / PREDICTIONS, PREDICTIONS) as file:
+                rows = csv.DictReader(io.TextIOWrapper(file, "utf-8", "surrogateescape"))
+                said = {row["path"]: measured.classes.index(row["predicted"]) for row in rows}
+            answers = torch.tensor([said[image] for image in measured.images])
+        except (OSError, ValueError, LookupError, csv.Error, ZooError):  # no run's file any more
+            continue
+        outputs = one_hot(answers, len(measured.classes)).float()
+        return measured._replace(outputs=outputs)
+    return None
+
+
+def _same_but_for_training(run: Run, other: Run) -> bool:
+    how = [{name: one.recipe.get(name) for name in ("image_size", "task")} for one in (run, other)]
+    data = [
+        [one.provenance.get(name) for name in ("data_digest", "split_digest")]
+        for one in (run, other)
+    ]
+    alone = other.recipe.get("strategy") == "probe" and other.recipe.get("at") == HEAD
+    return alone and run.parent == other.parent and how[0] == how[1] and data[0] == data[1]
 
 
 def paired(first: Measured, other: Measured) -> Paired:

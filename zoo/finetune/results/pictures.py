@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import font_manager, rc_context, rcParams
@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from zoo.domain.manifest import Preprocessing
+from zoo.errors import InvalidImage
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.results.journal import Line
 
@@ -29,6 +30,7 @@ __all__ = [
     "draw_curves",
     "draw_depth",
     "draw_samples",
+    "draw_sheet",
     "save",
 ]
 
@@ -52,9 +54,14 @@ FONTS = (
 )
 """Fonts with letters that matplotlib's own has not."""
 SMOOTHING = 0.9
-SAMPLES, COLUMNS = 16, 8
+SAMPLES, ACROSS = 16, 8
 LONGEST = 255
 """Letters of a label that is drawn, those of a file's name at most."""
+COLUMNS, CELL = 6, 150
+THUMBNAIL, BELOW, LINE = 128, 40, 11
+"""Of a contact sheet, in pixels; ``BELOW`` each image are lines that say what it is."""
+WIDE = 30
+"""Letters of a line there."""
 
 
 def draw_curves(lines: Iterable[Line], score: str) -> Figure:
@@ -91,7 +98,7 @@ def draw_samples(batches: Batches, preprocessing: Preprocessing) -> Image.Image:
     mean, std = (np.array(x)[:, None, None] for x in (preprocessing.mean, preprocessing.std))
     images = [batches.image(at, 0).numpy() * std + mean for at in shown]
     rows = [
-        np.concatenate(images[at : at + COLUMNS], axis=2) for at in range(0, len(images), COLUMNS)
+        np.concatenate(images[at : at + ACROSS], axis=2) for at in range(0, len(images), ACROSS)
     ]
     rows[-1] = np.pad(rows[-1], ((0, 0), (0, 0), (0, rows[0].shape[2] - rows[-1].shape[2])))
     sheet = (np.concatenate(rows, axis=1).clip(0, 1) * 255).round().astype(np.uint8)
@@ -118,9 +125,10 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
     counts, names = confusion_counts(outputs, targets, classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     named = len(names) <= NAMED
-    longest = max(map(len, names)) if named else 0
+    shown, fonts = drawable(names if named else ())
+    longest = max(map(len, shown), default=0)
     side = min(max(4.0, 0.45 * len(names)) if named else 8.0, LARGEST)
-    with rc_context({"font.family": [*rcParams["font.family"], *_fallbacks()]}):
+    with rc_context({"font.family": fonts}):
         figure = Figure(figsize=(side + 2 + 0.09 * longest, side + 1 + 0.09 * longest))
         axes = figure.subplots()
         image = axes.imshow(shares, vmin=0, vmax=1)
@@ -128,9 +136,8 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         if named:
-            xs, shown = range(len(names)), [_plain(name) for name in names]
-            axes.set_xticks(xs, shown, rotation=90)
-            axes.set_yticks(xs, shown)
+            axes.set_xticks(range(len(names)), shown, rotation=90)
+            axes.set_yticks(range(len(names)), shown)
             for row, column in np.argwhere(counts).tolist():
                 color = "black" if shares[row, column] > BRIGHT else "white"
                 number = str(counts[row, column])
@@ -138,18 +145,91 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
     return figure
 
 
+def draw_sheet(
+    doubtful: Mapping[str, Sequence[Mapping[str, Any]]], read: Callable[[str], Image.Image]
+) -> Figure:
+    """A contact sheet of images, those of each kind below its name.
+
+    ``doubtful`` are, by kind, `zoo.finetune.results.report.Doubtful` as JSON; ``read`` opens an
+    image. One at a time is in memory, and of each a small copy stays.
+    """
+    kinds = [(kind, images) for kind, images in doubtful.items() if images]
+    rows = [math.ceil(len(images) / COLUMNS) for _, images in kinds]
+    height = sum(BELOW + count * (THUMBNAIL + BELOW) for count in rows) or BELOW
+    sheet = Image.new("RGB", (COLUMNS * CELL, height), "white")
+    texts: list[tuple[int, int, str]] = []
+    top = 0
+    for (kind, images), count in zip(kinds, rows, strict=True):
+        texts.append((0, top, f"most {kind}"))
+        top += BELOW
+        for at, one in enumerate(images):
+            row, column = divmod(at, COLUMNS)
+            x, y = column * CELL, top + row * (THUMBNAIL + BELOW)
+            sheet.paste(_thumbnail(read, one["image"]), (x, y))
+            for line, text in enumerate(_caption(one)):
+                texts.append((x, y + THUMBNAIL + line * LINE, text))
+        top += count * (THUMBNAIL + BELOW)
+    shown, fonts = drawable([text for *_, text in texts])
+    with rc_context({"font.family": fonts}):
+        figure = Figure(figsize=(sheet.width / 100, sheet.height / 100), dpi=100)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(sheet, aspect="auto", interpolation="nearest")
+        axes.axis("off")
+        for (x, y, _), text in zip(texts, shown, strict=True):
+            axes.text(x, y + 2, text, va="top", fontsize=6, clip_on=True)
+    return figure
+
+
+def _thumbnail(read: Callable[[str], Image.Image], name: str) -> Image.Image:
+    try:
+        image = read(name)
+    except InvalidImage:  # gone since it was measured
+        return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "lightgray")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return image
+
+
+def _caption(one: Mapping[str, Any]) -> Iterator[str]:
+    """What an image is, what it was taken for, and what its file is called."""
+    share = "" if one["probability"] is None else f" {one['probability']:.2f}"
+    yield _cut(f"true: {one['label']}")
+    yield _cut(f"predicted{share}: {one['predicted']}")
+    name = one["image"]
+    yield name if len(name) <= WIDE else f"…{name[1 - WIDE :]}"  # its end says more
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure with all of its labels, however long they are."""
-    with warnings.catch_warnings():
-        # No font here has them: boxes stand for such letters, and the files of figures have names.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight")
 
 
-def _fallbacks() -> list[str]:
-    """Fonts that are here and have what matplotlib's own has not."""
-    here = set(font_manager.get_font_names())
-    return [name for name in FONTS if name in here]
+def drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names as they can be drawn, and the fonts for that.
+
+    Letters that no font here has are written as Python does it (``\\u82b1``): boxes would be alike.
+    """
+    here, fonts = set(font_manager.get_font_names()), list[str]()
+    missing = set("".join(names)) - _letters(*rcParams["font.family"])
+    for name in FONTS if missing else ():
+        if name in here and missing & (letters := _letters(name)):
+            fonts.append(name)
+            missing -= letters
+    shown = [
+        "".join(ascii(char)[1:-1] if char in missing else char for char in _plain(name))
+        for name in names
+    ]
+    return shown, [*rcParams["font.family"], *fonts]
+
+
+@cache
+def _letters(*family: str) -> frozenset[str]:
+    """What a font has."""
+    path = font_manager.findfont(font_manager.FontProperties(family=list(family)))
+    return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
 
 
 def draw_depth(curve: Curve) -> Figure:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.sparse import csr_array
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from zoo.domain.result import Result
 from zoo.domain.task import Task
@@ -27,9 +29,23 @@ from zoo.finetune.results.interval import Array, Matrix, wilson
 from zoo.lookup.runs import REPORT
 from zoo.store.atomic import write_whole
 
-__all__ = ["ByClass", "Confusion", "Measured", "Report", "as_csv", "predicted", "write_report"]
+__all__ = [
+    "PREDICTIONS",
+    "ByClass",
+    "Confusion",
+    "Doubtful",
+    "Measured",
+    "Report",
+    "as_csv",
+    "predicted",
+    "write_report",
+]
 
 TOP = 5
+PREDICTIONS = "predictions.csv"
+DOUBTS = ("wrong", "unsure")
+DOUBTFUL = 24
+"""Most images that are listed as wrong, and as unsure."""
 LARGEST = 2000
 """Most classes of a matrix that is written: its file grows with their square."""
 Figures = Mapping[str, float | None]
@@ -73,6 +89,25 @@ class Confusion(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Doubtful(Result):
+    """An image that a network gets wrong, or is unsure of.
+
+    Attributes:
+        image: What it is called.
+        label: Its class, its labels with ``|`` between them, or its numbers.
+        predicted: What the network says.
+        probability: Of the class that it says; None for labels and numbers.
+        error: The loss of the image, of numbers the mean absolute error.
+    """
+
+    image: str
+    label: str
+    predicted: str
+    probability: float | None
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report(Result):
     """What outputs for labeled images are worth.
 
@@ -82,6 +117,8 @@ class Report(Result):
         metrics: Figures over all images, by name, and their intervals (``accuracy_low``, …).
         classes: Figures of each class or label that occurs, or of each column.
         confusions: Every pair of classes that were confused, the worst first.
+        wrong: The images with the largest error of those that are wrong, the worst first.
+        unsure: Those where two classes, or yes and no, are nearest to each other; none of numbers.
     """
 
     task: Task
@@ -89,6 +126,8 @@ class Report(Result):
     metrics: Mapping[str, float]
     classes: tuple[ByClass, ...]
     confusions: tuple[Confusion, ...]
+    wrong: tuple[Doubtful, ...]
+    unsure: tuple[Doubtful, ...]
 
 
 class Measured(NamedTuple):
@@ -104,6 +143,7 @@ class Measured(NamedTuple):
         """The report; ``metrics`` are those of the head, all of them finite."""
         make = {"classification": _classes, "multi-label": _labels, "regression": _numbers}
         more, classes = make[self.task](self)
+        wrong, unsure = _doubtful(self)
         return Report(
             task=self.task,
             images=len(self.images),
@@ -111,6 +151,8 @@ class Measured(NamedTuple):
             metrics={**metrics, **{k: v for k, v in more.items() if k not in metrics}},
             classes=classes,
             confusions=tuple(_confusions(self)) if self.task == "classification" else (),
+            wrong=wrong,
+            unsure=unsure,
         )
 
 
@@ -268,13 +310,66 @@ def _confusions(measured: Measured) -> Iterator[Confusion]:
         )
 
 
-def write_report(folder: Path, report: Mapping[str, object], measured: Measured) -> None:
-    """Write ``report`` and all predictions into a folder; of classes, their matrix, too."""
-    from zoo.finetune.results.pictures import confusion_counts, draw_confusion, save
+def _doubtful(measured: Measured) -> tuple[tuple[Doubtful, ...], tuple[Doubtful, ...]]:
+    """The most wrong images, and the most unsure ones, `DOUBTFUL` of each at most."""
+    outputs, targets = measured.outputs, measured.targets
+    shares = None
+    if measured.task == "classification":
+        said, shares = outputs.argmax(dim=1), outputs.softmax(dim=1)
+        errors, wrong = cross_entropy(outputs, targets, reduction="none"), said != targets
+        best = shares.topk(min(2, shares.shape[1]), dim=1).values
+        margins: Tensor | None = best[:, 0] - best[:, -1]
+    elif measured.task == "multi-label":
+        errors = binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(dim=1)
+        wrong = ((outputs > 0) != (targets > 0.5)).any(dim=1)
+        margins = outputs.abs().amin(dim=1)
+    else:
+        errors = (outputs - targets).abs().mean(dim=1)
+        wrong, margins = errors > 0, None
+
+    def listed(order: Tensor) -> tuple[Doubtful, ...]:
+        return tuple(
+            Doubtful(
+                image=measured.images[at],
+                label=_in_words(measured, targets[at]),
+                predicted=_in_words(measured, outputs[at], said=True),
+                probability=None if shares is None else float(shares[at].max()),
+                error=float(errors[at]),
+            )
+            for at in order[:DOUBTFUL].tolist()
+        )
+
+    order = errors.argsort(descending=True, stable=True)
+    unsure = () if margins is None else listed(margins.argsort(stable=True))
+    return listed(order[wrong[order]]), unsure
+
+
+def _in_words(measured: Measured, values: Tensor, *, said: bool = False) -> str:
+    """A target, or the outputs of an image if that is ``said``."""
+    if measured.task == "classification":
+        return measured.classes[int(values.argmax() if said else values)]
+    if measured.task == "regression":
+        return ", ".join(f"{value:.4g}" for value in values.tolist())
+    present = (values > (0 if said else 0.5)).tolist()
+    return "|".join(name for name, there in zip(measured.classes, present, strict=True) if there)
+
+
+def write_report(
+    folder: Path,
+    report: Mapping[str, Any],
+    measured: Measured,
+    read: Callable[[str], Image.Image],
+) -> None:
+    """Write ``report`` and all predictions into a folder; of classes, their matrix, too; and those
+    images that are most wrong or unsure, which ``read`` opens one by one.
+    """
+    from zoo.finetune.results.pictures import confusion_counts, draw_confusion, draw_sheet, save
 
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     _write(folder / REPORT, text)
-    _write(folder / "predictions.csv", as_csv(predicted(measured)))
+    _write(folder / PREDICTIONS, as_csv(predicted(measured)))
+    _write(folder / "doubtful.csv", as_csv(_doubtful_rows(report)))
+    save(draw_sheet({kind: report[kind] for kind in DOUBTS}, read), folder / "doubtful.png")
     if measured.task != "classification":
         return
     outputs, targets, classes = measured.outputs, measured.targets, measured.classes
@@ -282,7 +377,17 @@ def write_report(folder: Path, report: Mapping[str, object], measured: Measured)
     if len(names) <= LARGEST:
         rows = ([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
         _write(folder / "confusion.csv", as_csv([["true \\ predicted", *names], *rows]))
+        matrix = {"classes": list(names), "counts": counts.tolist()}
+        _write(folder / "confusion.json", json.dumps(matrix, ensure_ascii=False) + "\n")
     save(draw_confusion(outputs, targets, classes), folder / "confusion.png")
+
+
+def _doubtful_rows(report: Mapping[str, Any]) -> Iterator[Sequence[object]]:
+    names = [field.name for field in fields(Doubtful)]
+    yield "kind", *names
+    for kind in DOUBTS:
+        for one in report[kind]:
+            yield kind, *(one[name] for name in names)
 
 
 def predicted(measured: Measured) -> Iterator[Sequence[object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import TASKS, Task
 from zoo.errors import DiskFull, InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
-from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.dataset import Dataset, Opening
 from zoo.finetune.dataset.open import absolute, open_dataset, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.losses import make_loss
@@ -116,11 +116,13 @@ def prepare(
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
     # Absolute: the run records it, and a rerun may begin in another folder.
-    recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data))
+    root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
+    recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data), root=root)
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    published = {**recipe.to_json(), "data": without_folders_above(recipe.data)}
+    named = {"data": without_folders_above(recipe.data), "root": Path(root).name}
+    published = {**recipe.to_json(), **named}
     network = replace(network, planned=replace(network.planned, recipe=published))
     prepared = Prepared(
         base=known_as or str(ref or base),
@@ -163,11 +165,17 @@ def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
         test_share=recipe.test_share,
         seed=recipe.seed,
         group_by=recipe.group_by,
+        opening=opening_of(recipe),
         split_copies=recipe.duplicates == "apart",
         skip_bad=recipe.skip_bad,
         cache=folder / "images",
         progress=progress,
     )
+
+
+def opening_of(recipe: Recipe) -> Opening:
+    """How the data of ``recipe`` is opened."""
+    return Opening(**{field.name: getattr(recipe, field.name) for field in fields(Opening)})
 
 
 def truncated(prepared: Prepared, unit: str) -> Prepared:

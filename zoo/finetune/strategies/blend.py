@@ -89,11 +89,12 @@ def soup(
     """The greedy soup of all snapshots, and the names of what is in it.
 
     Args:
-        snapshots: The ingredients.
+        snapshots: The ingredients, but for the first weights.
         score: How good weights are, given how many they are a mean of; the greater, the better,
             and what comes first counts.
     """
-    scores = {name: score(snapshots.read(name), 1) for name in snapshots.names()}
+    names = [name for name in snapshots.names() if name != FIRST]
+    scores = {name: score(snapshots.read(name), 1) for name in names}
     first, *rest = sorted(scores, key=lambda name: scores[name], reverse=True)
     inside, best, mean = [first], scores[first][0], snapshots.read(first)
     for name in rest:

@@ -22,8 +22,19 @@ from zoo.finetune.setup.prepare import LEAST, Prepared
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for, splits
 
-__all__ = ["Probe", "check_features", "fit_probe", "install", "neighbors", "probe", "probe_heads"]
+__all__ = [
+    "PROBE",
+    "Probe",
+    "check_features",
+    "fit_probe",
+    "install",
+    "neighbors",
+    "probe",
+    "probe_heads",
+]
 
+PROBE = "probe"
+"""What the weights are called that training begins with, where a probe was fitted."""
 FITTED = ("probe", "lp-ft")
 """Strategies that begin with a probe."""
 FOLDS = 3
@@ -142,13 +153,13 @@ def probe(
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         choices = ranks.on_main(lambda: probe_heads(prepared, parts))
         metrics = ranks.on_main(lambda: validate(prepared, parts))
-        state.consider("probe", metrics)
+        state.consider(PROBE, metrics)
         journal.note("probe", 0, **choices, **metrics)
         journal.say(state.told("probe", metrics))
     ranks.sync(state.live)
-    if prepared.recipe.blend == "wise-ft":
+    if prepared.recipe.strategy == "lp-ft":
         state.keep(FIRST)
-    # After the first weights: a run that is resumed from here needs them for its blend.
+    # After the first weights: a run that is resumed from here needs them.
     if fitted:
         state.save(None)
 
