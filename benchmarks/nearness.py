@@ -22,7 +22,8 @@ from sklearn.datasets import load_digits
 from torch.nn import functional
 
 import zoo
-from zoo.lookup.nearness import apart, sketch
+from zoo.lookup.parent import sketch_of
+from zoo.store.nearness import apart
 from zoo_timm.names import own_names
 
 PUBLISHED = tuple(f"tf_efficientnet_lite{size}" for size in (0, 1, 2))
@@ -101,7 +102,7 @@ def distance(opened: zoo.Zoo, *names: str) -> float:
     """How far the checkpoints of two names are apart."""
     workspace = opened.workspace
     digests = [workspace.names.resolve(name)[1] for name in names]
-    one, other = (sketch(workspace, workspace.store.manifest(digest)) for digest in digests)
+    one, other = (sketch_of(workspace, workspace.store.manifest(digest)) for digest in digests)
     far = apart(one, other)
     return float("nan") if far is None else far
 

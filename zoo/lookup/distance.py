@@ -11,30 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from zoo.codec.floats import floats
 from zoo.domain.manifest import Tensor
 from zoo.lookup.compare import Pair, content
 from zoo.store import Store
 
-__all__ = ["Distance", "distance", "equal_when_cast", "floats"]
+__all__ = ["Distance", "distance", "equal_when_cast"]
 
 CHUNK = 1 << 20
 BITS_OF = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
-NUMPY = {
-    "F16": "<f2",
-    "F32": "<f4",
-    "F64": "<f8",
-    "BF16": "<u2",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "BOOL": "u1",
-}
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -70,16 +55,6 @@ def distance(store: Store, pairs: Iterable[Pair]) -> Distance:
         relative=_finite(math.sqrt(apart / first)) if first > 0 else None,
         cosine=_cosine(product, first, second) if first > 0 and second > 0 else None,
     )
-
-
-def floats(dtype: str, data: memoryview | bytes) -> Array | None:
-    """The numbers of a tensor, flat; bfloat16 as float32. None for a dtype that numpy lacks."""
-    if dtype not in NUMPY:
-        return None
-    values = np.frombuffer(data, dtype=NUMPY[dtype])
-    if dtype == "BF16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values
 
 
 def _values(store: Store, tensor: Tensor) -> Array | None:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import ZooError
 from zoo.lookup.compare import content, is_object
 from zoo.lookup.identify import Candidate, candidates, named
 from zoo.lookup.match import FileTensor
+from zoo.lookup.units import HEAD, units_of
 from zoo.store.tensor_keys import checkpoint_keys
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
-    from zoo.lookup.nearness import Sketch
+    from zoo.store.nearness import Sketch
 
-__all__ = ["LEAST", "FoundParent", "ParentFinder", "relatives"]
+__all__ = ["LEAST", "FoundParent", "ParentFinder", "relatives", "sketch_of"]
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class FoundParent:
         manifest: It.
         ref: Its name.
         share: Share of the weights that are its, byte for byte.
-        apart: How far the weights are from its (`zoo.lookup.nearness.apart`).
+        apart: How far the weights are from its (`zoo.store.nearness.apart`).
     """
 
     digest: Digest
@@ -100,7 +101,7 @@ class ParentFinder:
         which of two was first: what is here already is taken for that. The same weights are
         nobody's parent, and what derives from them is none of theirs.
         """
-        from zoo.lookup.nearness import NEAR, apart  # numpy
+        from zoo.store.nearness import NEAR, apart  # numpy
 
         backbone = manifest.backbone
         same = {one.digest for one in alike if one.match.verdict == "same"}
@@ -141,9 +142,7 @@ class ParentFinder:
         return _readable(lambda: self._workspace.store.manifest(digest))
 
     def _sketch(self, manifest: Manifest) -> Sketch | None:
-        from zoo.lookup.nearness import sketch
-
-        return _readable(lambda: sketch(self._workspace, manifest))
+        return _readable(lambda: sketch_of(self._workspace, manifest))
 
     def _sketched(self, digest: Digest) -> Sketch | None:
         if digest not in self._sketches:
@@ -153,6 +152,22 @@ class ParentFinder:
         if len(self._sketches) > SKETCHES:
             self._sketches.popitem(last=False)
         return self._sketches[digest]
+
+
+def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:
+    """The sample of a checkpoint's backbone.
+
+    Raises:
+        MissingObject: Bytes of it are not here.
+    """
+    from zoo.store.nearness import sketch
+
+    def read(tensor: Tensor) -> memoryview:
+        data = workspace.store.view("objects", tensor.object)
+        return data[tensor.offset : tensor.offset + tensor.nbytes]
+
+    units = units_of(workspace, manifest)
+    return sketch((each for each in manifest.tensors if units.unit_of(each.name) != HEAD), read)
 
 
 def _best(found: Iterable[FoundParent]) -> FoundParent | None:

@@ -36,15 +36,18 @@ from zoo.store import Store
 from zoo.store.encoded import decode_object, read_headers, read_object
 from zoo.store.listing import list_folder, name_of, read_one
 from zoo.store.manifests import FORMS, read_manifest
+from zoo.store.nearness import NEAR, Sketch, apart, sketch
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import twin_of
-from zoo.transfer.related import FAR, Sample, distance, read_sample
 
 __all__ = ["Delta", "Pair", "RepackPlan", "Repacked", "plan_repack", "repack"]
 
 PROBED = 3
 """Objects of a checkpoint that an estimate encodes a part of: the largest."""
 PART = 1 << 18
+COMMON = 0.5
+"""Share of the elements that two checkpoints must have in tensors of the same shapes: at a remote
+nobody tells the head from the rest, and of a small network it can be a third."""
 WORTH = 0.98
 """As a push has it: what saves less stays as it is."""
 
@@ -172,7 +175,7 @@ def plan_repack(store: Store, *, progress: Progress = silent) -> RepackPlan:
 
     A checkpoint is coded against its parent where the remote has that. Without one, it is coded
     against the nearest older checkpoint of its architecture, if a sample of its weights is nearer
-    than `FAR`.
+    than `NEAR`.
 
     Raises:
         InvalidOption: The store is a zoo. A zoo keeps objects as they are, to map them.
@@ -304,7 +307,7 @@ def _related(
     """Each checkpoint with the one to code it against: an ancestor, or the nearest that has none,
     and how far that is.
     """
-    roots: dict[str, dict[Digest, Sample]] = {}
+    roots: dict[str, dict[Digest, Sketch]] = {}
     for digest, manifest in manifests.items():
         known = [
             parent.manifest for _, parent in manifest.lineage() if parent.manifest in manifests
@@ -312,18 +315,28 @@ def _related(
         if known:
             yield digest, known[0], None
             continue
-        sample = read_one(partial(read_sample, store), manifest)
-        if not isinstance(sample, Mapping):
-            unread.append(f"{digest}: {sample}")
+        own = read_one(partial(_sketch, store), manifest)
+        if not isinstance(own, Sketch):
+            unread.append(f"{digest}: {own}")
             continue
         kin = roots.setdefault(manifest.backbone.architecture, {})
-        apart = {other: distance(sample, each) for other, each in kin.items()}
-        nearest = min(apart, key=lambda other: apart[other], default=None)
-        if nearest is None or apart[nearest] > FAR:
-            kin[digest] = sample
+        far = {other: apart(own, each, common=COMMON) for other, each in kin.items()}
+        near = {other: each for other, each in far.items() if each is not None and each < NEAR}
+        nearest = min(near, key=lambda other: near[other], default=None)
+        if nearest is None:
+            kin[digest] = own
             yield digest, None, None
         else:
-            yield digest, nearest, apart[nearest]
+            yield digest, nearest, near[nearest]
+
+
+def _sketch(store: Store, manifest: Manifest) -> Sketch:
+    def read(tensor: Tensor) -> bytes:
+        end = tensor.offset + tensor.nbytes
+        with _whole(store, tensor.object, end) as data:
+            return bytes(data[tensor.offset : end])
+
+    return sketch(manifest.tensors, read)
 
 
 def _deltas(

@@ -8,17 +8,14 @@ it began. Needs numpy, no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from zoo.domain.manifest import Manifest, Tensor
-from zoo.lookup.distance import floats
-from zoo.lookup.units import HEAD, units_of
-from zoo.store import Store
-from zoo.workspace import Workspace
+from zoo.codec.floats import floats
+from zoo.domain.manifest import Tensor
 
 __all__ = ["NEAR", "Sketch", "apart", "sketch"]
 
@@ -28,7 +25,8 @@ what unrelated ones are apart, which is the square root of 2 (benchmarks/nearnes
 TENSORS = 32
 """The largest matrices of a network that are looked at."""
 COMMON = 0.9
-"""Share of the elements of both that are in tensors of the same names and shapes, at least."""
+"""Share of the elements of both that are in tensors of the same names and shapes, at least, where the
+head is left out, which a fine-tune makes anew."""
 RUNS, LENGTH = 8, 128
 """Of each, so many pieces of so many elements, evenly spread."""
 
@@ -48,39 +46,32 @@ class Sketch:
     samples: Mapping[str, Array]
 
 
-def sketch(workspace: Workspace, manifest: Manifest) -> Sketch:
-    """The sample of a checkpoint. The head is left out, which a fine-tune makes anew; so are
-    vectors: those of norms are positive, so that strangers' are alike, too.
-
-    Raises:
-        MissingObject: Bytes of it are not here.
+def sketch(tensors: Iterable[Tensor], read: Callable[[Tensor], memoryview | bytes]) -> Sketch:
+    """The sample of a checkpoint, of whose matrices ``read`` gives the bytes. Vectors are left out:
+    those of norms are positive, so that strangers' are alike, too.
     """
-    units = units_of(workspace, manifest)
-    matrices = {
-        tensor.name: tensor
-        for tensor in manifest.tensors
-        if len(tensor.shape) > 1 and units.unit_of(tensor.name) != HEAD
-    }
+    matrices = {tensor.name: tensor for tensor in tensors if len(tensor.shape) > 1}
     largest = sorted(matrices.values(), key=lambda each: (-each.nbytes, each.name))[:TENSORS]
-    samples = ((tensor.name, _sample(workspace.store, tensor)) for tensor in largest)
+    samples = ((tensor.name, _sample(tensor.dtype, read(tensor))) for tensor in largest)
     return Sketch(
         shapes={name: tensor.shape for name, tensor in matrices.items()},
         samples={name: values for name, values in samples if values is not None},
     )
 
 
-def apart(one: Sketch, other: Sketch) -> float | None:
+def apart(one: Sketch, other: Sketch, *, common: float = COMMON) -> float | None:
     """How far they are apart: the median, by size, of the lengths of the tensors' differences, as
-    shares of the tensors' lengths. None if they are not of the same names and shapes.
+    shares of the tensors' lengths. None if less than a share ``common`` of the elements is in tensors
+    of the same names and shapes.
 
     It is 0 for the same weights and 1.41 for unrelated ones. A median, as what an architecture has
     alike in all networks, and what was made anew, are a few tensors.
     """
-    common = {name for name, shape in one.shapes.items() if other.shapes.get(name) == shape}
-    if _elements(one, common) < COMMON * max(_elements(one), _elements(other)):
+    both = {name for name, shape in one.shapes.items() if other.shapes.get(name) == shape}
+    if _elements(one, both) < common * max(_elements(one), _elements(other)):
         return None
     far, weights = [], []
-    for name in common & one.samples.keys() & other.samples.keys():
+    for name in both & one.samples.keys() & other.samples.keys():
         distance = _relative(one.samples[name], other.samples[name])
         if distance is not None:
             far.append(distance)
@@ -97,12 +88,11 @@ def _elements(one: Sketch, names: Collection[str] | None = None) -> int:
     return sum(math.prod(one.shapes[name]) for name in taken)
 
 
-def _sample(store: Store, tensor: Tensor) -> Array | None:
-    """A few elements of a stored tensor. They are not hashed, as that would be to read all of it:
-    what is said of a parent is checked against all bytes whenever it is shown.
+def _sample(dtype: str, data: memoryview | bytes) -> Array | None:
+    """A few elements of a tensor. They are not hashed, as that would be to read all of it: what is
+    said of a parent is checked against all bytes whenever it is shown.
     """
-    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
-    values = floats(tensor.dtype, data)
+    values = floats(dtype, data)
     if values is None or values.dtype.kind != "f":
         return None
     if len(values) > RUNS * LENGTH:
