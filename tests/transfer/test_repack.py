@@ -189,7 +189,7 @@ def test_nothing_is_deleted_while_somebody_writes(mine: Workspace, place: Place)
 def test_damage_is_named_and_left_alone(mine: Workspace, place: Place, which: str) -> None:
     pushed(mine, place)
     damaged = large(mine, which)
-    flip(place, name_of("objects", damaged))
+    flip(place, name_of("objects", damaged), 12_000)  # where no sample is taken
     done = repack(place.remote)
     assert done.objects == 0
     assert any(str(damaged) in problem for problem in done.left)

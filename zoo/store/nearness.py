@@ -25,8 +25,8 @@ what unrelated ones are apart, which is the square root of 2 (benchmarks/nearnes
 TENSORS = 32
 """The largest matrices of a network that are looked at."""
 COMMON = 0.9
-"""Share of the elements of both that are in tensors of the same names and shapes, at least, where the
-head is left out, which a fine-tune makes anew."""
+"""Share of the elements of both that are in tensors of the same names and shapes, at least, where
+the head is left out, which a fine-tune makes anew."""
 RUNS, LENGTH = 8, 128
 """Of each, so many pieces of so many elements, evenly spread."""
 
@@ -61,8 +61,8 @@ def sketch(tensors: Iterable[Tensor], read: Callable[[Tensor], memoryview | byte
 
 def apart(one: Sketch, other: Sketch, *, common: float = COMMON) -> float | None:
     """How far they are apart: the median, by size, of the lengths of the tensors' differences, as
-    shares of the tensors' lengths. None if less than a share ``common`` of the elements is in tensors
-    of the same names and shapes.
+    shares of the tensors' lengths. None if less than a share ``common`` of the elements is in
+    tensors of the same names and shapes.
 
     It is 0 for the same weights and 1.41 for unrelated ones. A median, as what an architecture has
     alike in all networks, and what was made anew, are a few tensors.
