@@ -143,13 +143,23 @@ class Model(NamedTuple):
         return TaskHead() if kind == "native" else plugins.head(kind)
 
 
-class Asked(NamedTuple):
-    """Labeled images as a checkpoint is asked about them."""
+class Matched(NamedTuple):
+    """Labeled images of which a checkpoint knows the classes."""
 
     samples: tuple[Sample, ...]  # with targets that are its own
     outputs: dict[int, str]  # which of its outputs count, and what each is called
     unknown: dict[str, int]
     absent: tuple[str, ...]
+
+
+class Answers(NamedTuple):
+    """What a checkpoint says of the images."""
+
+    matched: Matched
+    measured: Measured
+    report: Report
+    seen: list[str]  # a remark, if it was trained on some of them
+    kept: bool
 
 
 def evaluate(
@@ -169,10 +179,7 @@ def evaluate(
     progress: Progress,
 ) -> Evaluation:
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
-    if out and (out.is_file() or ((out / REPORT).exists() and not force)):
-        raise Conflict(
-            f"{out} {'is a file' if out.is_file() else 'has a report; --force replaces it'}"
-        )
+    _check_free(out, force=force)
     model, other = _model(workspace, name), _model(workspace, against) if against else None
     if other and other.task != model.task:
         raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
@@ -180,48 +187,60 @@ def evaluate(
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
     own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)
-    dataset = replace(dataset, test=samples)
-    remarks = [*dataset.remarks]
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
-
-    def measured(model: Model, own: Dataset | None) -> tuple[Measured, Asked, Report, bool]:
-        seen = _trained_on(model, own, samples)
-        remarks.extend([*_guessed(model), *seen])
-        asked = _ask(model, dataset)
-        module = load(workspace.store, model.digest, device=device)
-        outputs = _outputs(model, asked, dataset, module, batch_size, progress)
-        report = _report(model, outputs)
-        # Not of images that it has seen: the best would be what has learned them by heart.
-        kept = save and not seen
-        kept = kept and workspace.keep_evaluation(
-            _evaluated(model, own, dataset, split, asked, report)
-        )
-        return outputs, asked, report, kept
-
-    result, asked, report, kept = measured(model, own)
+    setting = _Setting(
+        workspace, replace(dataset, test=samples), split, batch_size, device, save, progress
+    )
+    mine = setting.answers(model, own)
+    remarks = [*dataset.remarks, *_guessed(model), *mine.seen]
     comparison = None
     if other:
-        before = _own_split(workspace, other, dataset, opening, progress)
-        theirs, _, figures, _ = measured(other, before)
-        comparison = _compare(model, result, other, theirs, figures)
+        theirs = setting.answers(other, _own_split(workspace, other, dataset, opening, progress))
+        remarks += [*_guessed(other), *theirs.seen]
+        comparison = _compare(model, mine, other, theirs)
     done = Evaluation(
-        name=name,
-        manifest=model.digest,
-        data=data,
-        data_digest=dataset.digest,
-        split=split,
-        report=report,
-        skipped=len(dataset.skipped),
-        unknown=asked.unknown,
-        absent=asked.absent,
-        remarks=tuple(remarks),
-        against=comparison,
-        kept=kept,
-    )
+        name=name, manifest=model.digest, data=data, data_digest=dataset.digest, split=split,
+        report=mine.report, skipped=len(dataset.skipped), unknown=mine.matched.unknown,
+        absent=mine.matched.absent, remarks=tuple(remarks), against=comparison, kept=mine.kept,
+    )  # fmt: skip
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        write_report(out, done.to_json(), result, dataset.images.read)
+        write_report(out, done.to_json(), mine.measured, dataset.images.read)
     return done
+
+
+class _Setting(NamedTuple):
+    """The images, and how they are measured on."""
+
+    workspace: Workspace
+    dataset: Dataset
+    split: str
+    batch_size: int
+    device: str
+    save: bool
+    progress: Progress
+
+    def answers(self, model: Model, own: Dataset | None) -> Answers:
+        """Measure a checkpoint, and keep its figures if they are to be."""
+        matched = _matched(model, self.dataset)
+        module = load(self.workspace.store, model.digest, device=self.device)
+        measured = _outputs(model, matched, self.dataset, module, self.batch_size, self.progress)
+        report = _report(model, measured)
+        seen = _trained_on(model, own, self.dataset.test)
+        # Not of images that it has seen: the best would be what has learned them by heart.
+        kept = self.save and not seen
+        kept = kept and self.workspace.keep_evaluation(
+            _evaluated(model, own, self.dataset, self.split, matched, report)
+        )
+        return Answers(matched, measured, report, seen, kept)
+
+
+def _check_free(out: Path | None, *, force: bool) -> None:
+    """See that a report can be written to a folder before anything is measured."""
+    if out and out.is_file():
+        raise Conflict(f"{out} is a file")
+    if out and (out / REPORT).exists() and not force:
+        raise Conflict(f"{out} has a report; --force replaces it")
 
 
 def _model(workspace: Workspace, name: str) -> Model:
@@ -284,7 +303,7 @@ def _trained_on(model: Model, own: Dataset | None, samples: Sequence[Sample]) ->
     ]
 
 
-def _ask(model: Model, dataset: Dataset) -> Asked:
+def _matched(model: Model, dataset: Dataset) -> Matched:
     """Match classes by name.
 
     Raises:
@@ -293,29 +312,29 @@ def _ask(model: Model, dataset: Dataset) -> Asked:
     index = match(dataset.classes, model.classes)
     if model.task == "regression" and len(dataset.classes) == len(model.classes) == 1:
         index = {dataset.classes[0]: 0}  # there is nothing else that the column could be
-    ask = _ask_classes if model.task == "classification" else _ask_columns
-    asked = ask(model, dataset, index)
+    by_task = _match_classes if model.task == "classification" else _match_columns
+    matched = by_task(model, dataset, index)
     if not index and not model.manifest.classes:
         raise Unsupported(
             f"the class names of {model.name} are unknown, and {dataset.spec} has none of its "
             "indices: zoo import --classes FILE states them"
         )
-    if not asked.samples or not index:
+    if not matched.samples or not index:
         here, there = (", ".join(names[:3]) for names in (dataset.classes, model.classes))
         raise InvalidData(
             dataset.spec,
             [f"none of its classes is one of {model.name}: it has {here}, …; the other {there}, …"],
             hint=f"names may differ in case, '_' and '-'; zoo show {model.name} --all lists them",
         )
-    return asked
+    return matched
 
 
-def _ask_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Asked:
+def _match_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Matched:
     """Images of all classes that the checkpoint has; any of its classes may be its answer."""
     named = [(sample.key, dataset.classes[cast(int, sample.target)]) for sample in dataset.test]
     samples = tuple(Sample(key, index[name]) for key, name in named if name in index)
     shown = {sample.target for sample in samples}
-    return Asked(
+    return Matched(
         samples,
         dict(enumerate(model.classes)),
         dict(Counter(name for _, name in named if name not in index)),
@@ -323,11 +342,11 @@ def _ask_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> As
     )
 
 
-def _ask_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Asked:
+def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Matched:
     """All images, for the labels or columns that both have."""
     columns = [at for at, name in enumerate(dataset.classes) if name in index]
     given = [(sample.key, cast(tuple[float, ...], sample.target)) for sample in dataset.test]
-    return Asked(
+    return Matched(
         tuple(Sample(key, tuple(target[at] for at in columns)) for key, target in given),
         {index[dataset.classes[at]]: dataset.classes[at] for at in columns},
         {
@@ -341,7 +360,7 @@ def _ask_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> As
 
 def _outputs(
     model: Model,
-    asked: Asked,
+    matched: Matched,
     dataset: Dataset,
     module: torch.nn.Module,
     batch_size: int,
@@ -353,9 +372,9 @@ def _outputs(
         Unsupported: It gives no number for each class, or does not take such images.
     """
     transform = training_transform(model.manifest.preprocessing)
-    batches = Batches(replace(dataset, task=model.task), asked.samples, transform, batch_size)
+    batches = Batches(replace(dataset, task=model.task), matched.samples, transform, batch_size)
     loader = ImageLoader(batches, next(module.parameters()).device, model=module)
-    with progress(f"testing {model.name}", len(asked.samples)) as task:
+    with progress(f"testing {model.name}", len(matched.samples)) as task:
         try:
             outputs, _ = predict(module, loader.whole(), loader.forward, advance=task.advance)
         except torch.OutOfMemoryError:
@@ -367,10 +386,10 @@ def _outputs(
         raise Unsupported(f"{model.name} gives {what}, and has {len(model.classes)} classes")
     if odd := int((~outputs.isfinite()).any(dim=1).sum()):
         raise Unsupported(f"{model.name} gives NaN or infinite outputs for {odd} images")
-    images = [sample.key for sample in asked.samples]
-    targets = targets_of(asked.samples, model.task)
-    names = [*asked.outputs.values()]
-    return Measured(model.task, outputs[:, [*asked.outputs]], targets, names, images)
+    images = [sample.key for sample in matched.samples]
+    targets = targets_of(matched.samples, model.task)
+    names = [*matched.outputs.values()]
+    return Measured(model.task, outputs[:, [*matched.outputs]], targets, names, images)
 
 
 def _report(model: Model, measured: Measured) -> Report:
@@ -379,7 +398,12 @@ def _report(model: Model, measured: Measured) -> Report:
 
 
 def _evaluated(
-    model: Model, own: Dataset | None, dataset: Dataset, split: str, asked: Asked, report: Report
+    model: Model,
+    own: Dataset | None,
+    dataset: Dataset,
+    split: str,
+    matched: Matched,
+    report: Report,
 ) -> Evaluated:
     return Evaluated(
         manifest=model.digest,
@@ -387,7 +411,7 @@ def _evaluated(
         data_digest=dataset.digest,
         split=split,
         split_digest=own.split_digest if own and split == "test" else "",
-        images_digest=parts_digest(((), (), asked.samples)),
+        images_digest=parts_digest(((), (), matched.samples)),
         images=report.images,
         task=report.task,
         metrics=report.metrics,
@@ -395,16 +419,14 @@ def _evaluated(
     )
 
 
-def _compare(
-    model: Model, mine: Measured, other: Model, theirs: Measured, figures: Report
-) -> Comparison:
-    found = paired(mine, theirs)
+def _compare(model: Model, mine: Answers, other: Model, theirs: Answers) -> Comparison:
+    found = paired(mine.measured, theirs.measured)
     if not found.images:
         raise Unsupported(f"{model.name} and {other.name} have no class in common here")
     return Comparison(
         name=other.name,
         manifest=other.digest,
-        metrics=figures.metrics,
+        metrics=theirs.report.metrics,
         paired=found,
         verdict=found.in_words(model.name, other.name),
     )
