@@ -40,13 +40,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 import zoo
+from zoo.backbones.devices import pick_device
 from zoo.domain.progress import Progress, Task
 from zoo.domain.surgery import adapted_preprocessing
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import CACHE
 from zoo_timm.backbone import TimmBackbone
 

@@ -58,6 +58,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in ("clone", "init", "open"):
         return getattr(import_module("zoo.facade").Zoo, name)

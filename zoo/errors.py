@@ -1,8 +1,9 @@
 """Every error that zoo raises on purpose.
 
-Errors carry data; ``str(error)`` states the fact, and ``error.advice`` says what to do about it:
-what whoever raised the error knows (its ``hint``), else what usually helps with its kind. Python
-prints the advice below a traceback, as it does with notes, and the command line below the message.
+Errors carry data; ``str(error)`` states the fact, with near names, and ``error.advice`` says what
+to do about it: what whoever raised the error knows (its ``hint``), else what usually helps with its
+kind. Python prints the advice below a traceback, as it does with notes, and the command line below
+``error.message``.
 
     ZooError
     |-- NotFound
@@ -107,6 +108,18 @@ class ZooError(Exception):
         self.hint = hint
         super().__init__(text)
 
+    def __str__(self) -> str:
+        return f"{self.message}; {self._meant}" if self.near else self.message
+
+    @property
+    def message(self) -> str:
+        """The fact alone, without near names."""
+        return super().__str__()
+
+    @property
+    def _meant(self) -> str:
+        return f"did you mean {' or '.join(self.near)}?"
+
     @property
     def advice(self) -> str:
         """What to do about it, in lines; empty if nothing is known to help."""
@@ -116,7 +129,7 @@ class ZooError(Exception):
         if known.startswith("zoo pull"):
             return f"it can be pulled: {known}"
         if self.near and "did you mean" not in known:
-            known = f"did you mean {' or '.join(self.near)}?\n{known}"
+            known = f"{self._meant}\n{known}"
         return known.strip()
 
     def _usual(self) -> str:
@@ -124,8 +137,9 @@ class ZooError(Exception):
 
     @property
     def __notes__(self) -> list[str]:  # type: ignore[override] # declared as an attribute
-        """What Python prints below a traceback."""
-        return [note for note in (self.advice, *self._added) if note]
+        """What Python prints below a traceback, whose last line has near names already."""
+        advice = self.advice.replace(self._meant, "", 1).strip() if self.near else self.advice
+        return [note for note in (advice, *self._added) if note]
 
     def add_note(self, note: str) -> None:
         """Add to what Python prints below a traceback."""

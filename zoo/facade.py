@@ -12,9 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
+from zoo.domain.calls import checked
+from zoo.domain.import_options import ImportOptions
+from zoo.domain.options import OpeningOptions
 from zoo.domain.progress import Progress, spoken
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.domain.table import Table
 from zoo.errors import InvalidReference
 from zoo.lookup.runs import CACHE, RUNS, Run, caches, find_run, list_runs
 from zoo.remotes import connect
@@ -28,8 +32,7 @@ if TYPE_CHECKING:
     from zoo.backbones.predicted import Written
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
-    from zoo.domain.import_options import ImportOptions
-    from zoo.domain.options import OpeningOptions, RecipeOptions
+    from zoo.domain.options import RecipeOptions
     from zoo.domain.query import Asked
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = ["Zoo"]
 
 
+@checked
 class Zoo:
     """A zoo on disk. A context manager; `close` releases its registry.
 
@@ -118,11 +122,11 @@ class Zoo:
         return Workspace.exists(Path(home))
 
     @staticmethod
-    def plugins() -> list[Plugin]:
+    def plugins() -> Table[Plugin]:
         """All plugins, each imported to see whether it works."""
         from zoo.plugins import installed
 
-        return list(installed())
+        return Table(installed())
 
     def close(self) -> None:
         """Release the registry; what this zoo trusts is trusted no more."""
@@ -188,7 +192,7 @@ class Zoo:
 
     def search(
         self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
-    ) -> list[Found]:
+    ) -> Table[Found]:
         """Checkpoints here and at remotes, newest first, then catalog entries by name; if nothing
         is asked, those with the highest published accuracy first.
 
@@ -207,7 +211,7 @@ class Zoo:
         from zoo.registry import Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        return with_remotes(self.workspace, self.workspace.registry.search(query))
+        return Table(with_remotes(self.workspace, self.workspace.registry.search(query)))
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
         """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
@@ -743,7 +747,7 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
-    ) -> list[Prediction]:
+    ) -> Table[Prediction]:
         """The likeliest classes of each image, and all logits.
 
         Args:
@@ -758,7 +762,7 @@ class Zoo:
         Raises:
             InvalidImage: One is missing, unreadable or larger.
         """
-        return list(self.predictions(
+        return Table(self.predictions(
             name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
         ))  # fmt: skip
 
@@ -1053,9 +1057,9 @@ class Zoo:
                 root=str(root), device=device, log=log, progress=self.progress,
             )  # fmt: skip
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> Table[Run]:
         """All fine-tunes that were begun here, newest first."""
-        return list_runs(self.workspace)
+        return Table(list_runs(self.workspace))
 
     def run(self, name: str) -> Run:
         """One of them, by its id or the beginning of it; ``last`` is the newest.

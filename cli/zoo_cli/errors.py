@@ -47,7 +47,7 @@ def failure(error: BaseException) -> Failure:
     """What to tell of an error that ended a command."""
     if isinstance(error, e.ZooError):
         code, shown = _code(type(error)), _shown(error)
-        return Failure(code=code, message=str(error), hint=error.advice, shown=shown)
+        return Failure(code=code, message=error.message, hint=error.advice, shown=shown)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         notes = getattr(error.__cause__ or error, "__notes__", ())  # click raises its own from it
         return Failure(code="interrupted", message="interrupted", hint="\n".join(notes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.finetune.ranks.ranks import pick_device
+from zoo.backbones.devices import pick_device
 
 ACCELERATOR = torch.accelerator.current_accelerator(check_available=True)
 needs_accelerator = pytest.mark.skipif(ACCELERATOR is None, reason="no accelerator here")

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from zoo.backbones.describe import describe
+from zoo.backbones.devices import pick_device
 from zoo.backbones.load import load
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
@@ -29,7 +30,6 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidData, InvalidFreeze, InvalidOption, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.ranks.ranks import pick_device
 from zoo.finetune.run import Finetuned, finetune, rerun
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace

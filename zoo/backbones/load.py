@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from zoo import plugins
+from zoo.backbones.devices import pick_device
 from zoo.backbones.mapped import mapped_state
-from zoo.backbones.preprocess import Preprocess, inference_transform
+from zoo.backbones.preprocess import Picture, Preprocess, inference_transform
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
@@ -22,22 +23,22 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.store import Store
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 __all__ = ["Card", "assign", "build", "load"]
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a loaded module carries as ``module.zoo``: the checkpoint's digest, all that is recorded
-    of it, and what makes the network's input, a float32 tensor (C, H, W), of a PIL image of any
-    mode.
+    of it, and what makes the network's input, a float32 tensor (C, H, W), of an image: a file, a
+    PIL image of any mode, or a uint8 array.
     """
 
     digest: Digest
     manifest: Manifest
-    preprocess: Callable[[Image], torch.Tensor]
+    preprocess: Callable[[Picture], torch.Tensor]
+
+    def __repr__(self) -> str:
+        return f"<Card of {self.digest.short}: {self.manifest!r}>"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -54,7 +55,9 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
         MissingObject: The checkpoint is not, or not wholly, in the store.
         Corrupt: A part of it is damaged.
         InvalidWeights: The weights do not fit the network.
+        InvalidOption: There is no such device here.
     """
+    device = pick_device(device)
     manifest = store.manifest(digest)
     backbone = backbone_of(manifest)
     state = mapped_state(store, manifest)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.image_files import SUFFIXES, named_images
 from zoo.backbones.load import Card
-from zoo.backbones.preprocess import read_image
+from zoo.backbones.preprocess import Picture, read_image
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
@@ -24,9 +24,6 @@ from zoo.errors import InvalidImage, Unsupported
 __all__ = ["Picture", "Prediction", "guesses", "predict", "refused", "several"]
 
 LOG = logging.getLogger("zoo")
-
-Picture: TypeAlias = Path | str | Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
-"""What can be predicted: a file or folder, or an image in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -144,18 +141,9 @@ def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> T
     if isinstance(picture, str | Path):
         if Path(picture).is_dir():
             raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
-        image = read_image(picture, max_pixels)
-    elif isinstance(picture, Image.Image):
-        image = picture
-    else:
-        try:
-            image = Image.fromarray(np.asarray(picture))
-        except (TypeError, ValueError) as error:
-            what = f"an array {np.shape(picture)} of {np.asarray(picture).dtype}"
-            reason = f"is {what}; write uint8, (height, width) or (height, width, 3)"
-            raise InvalidImage(name, reason) from error
+        picture = read_image(picture, max_pixels)
     try:
-        return card.preprocess(image)
+        return card.preprocess(picture)
     except InvalidImage as error:
         raise InvalidImage(name, error.reason) from error
     except OSError as error:  # opened, and not decoded yet

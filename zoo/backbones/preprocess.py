@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
 
@@ -22,9 +23,13 @@ from zoo.store.regular import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Preprocess", "in_channels", "inference_transform", "read_image"]
+__all__ = ["Picture", "Preprocess", "in_channels", "inference_transform", "read_image"]
 
 GRAY, COLORS = 1, 3
+
+Pixels: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+Picture: TypeAlias = Path | str | Image.Image | Pixels
+"""An image: a file, or one in memory."""
 
 
 def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
@@ -100,17 +105,33 @@ def resized_pixels(preprocessing: Preprocessing, width: int, height: int) -> int
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From an opened image of any mode to the network's input, as `zoo.Zoo.predict` does it."""
+    """From an image to the network's input, as `zoo.Zoo.predict` does it."""
 
     transform: Callable[[Image.Image], Tensor]
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Picture) -> Tensor:
         """A float32 tensor (C, H, W), normalized.
 
+        Args:
+            image: A file, a PIL image of any mode, or a uint8 array (H, W) or (H, W, 3).
+
         Raises:
-            InvalidImage: Its values have no range (`zoo.backbones.rgb`).
+            InvalidImage: It cannot be read, or its values have no range (`zoo.backbones.rgb`).
         """
-        return self.transform(to_rgb(image, "the image", keep=True))
+        if isinstance(image, str | Path):
+            return self.transform(read_image(image))
+        return self.transform(to_rgb(_in_memory(image), "the image", keep=True))
+
+
+def _in_memory(image: Image.Image | Pixels) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    try:
+        return Image.fromarray(np.asarray(image))
+    except (TypeError, ValueError, AttributeError) as error:
+        what = f"an array {np.shape(image)} of {np.asarray(image).dtype}"
+        reason = f"is {what}; write uint8, (height, width) or (height, width, 3)"
+        raise InvalidImage("the image", reason) from error
 
 
 def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:

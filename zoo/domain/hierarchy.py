@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from zoo.domain.result import Result
 from zoo.errors import InvalidFreeze, UnknownName
@@ -37,6 +37,8 @@ class Unit:
         cut: Whether the boundary before this unit is a cut: the network can be entered here,
             because all data that later units need passes through it.
     """
+
+    COLUMNS: ClassVar = ("depth", "stage", "name", "params", "shape", "cut")
 
     name: str
     stage: str

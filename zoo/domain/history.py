@@ -11,6 +11,7 @@ from typing import Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
+from zoo.domain.result import Result
 from zoo.errors import MALFORMED, InvalidManifest
 
 __all__ = ["PULLED", "RefEntry", "was_pulled"]
@@ -21,8 +22,8 @@ PULLED = "pull from "
 CHECKSUM = "checksum"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefEntry:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RefEntry(Result):
     """One entry in the log of a ref.
 
     Attributes:

@@ -192,6 +192,11 @@ class Manifest:
     ancestors: Mapping[Digest, tuple[Parent, ...]] = field(default_factory=dict)
     format: int = FORMAT
 
+    def __repr__(self) -> str:
+        classes = f"{len(self.classes)} classes" if self.classes else "classes unknown"
+        tensors = sum(len(file.tensors) for file in self.weights)
+        return f"<Manifest of {self.backbone.architecture}: {classes}, {tensors} tensors>"
+
     def descending(self, base: Manifest, parent: Parent) -> Self:
         """The same with one parent, whose manifest is ``base``, and the lineage of that."""
         further = {parent.manifest: base.parents} if base.parents else {}

@@ -272,6 +272,10 @@ class Recipe:
         if phases and all(phase.own_rate for phase in phases) and self.lr != default["lr"]:
             raise InvalidOption("each phase has a rate of its own: leave the learning rate out")
 
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in chosen(asdict(self)).items()]
+        return f"Recipe({', '.join(given)})"
+
     @property
     def resolved_strategy(self) -> str:
         """The strategy, ``auto`` decided."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
+from zoo.domain.table import html_of
+from zoo.errors import InvalidReference
 
 __all__ = ["AtRemote", "Result", "plain"]
+
+LONGEST = 160
+"""Characters after which a printed answer leaves out the rest."""
 
 
 class _Short(reprlib.Repr):
@@ -21,7 +27,18 @@ class _Short(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxtuple, self.maxstring = 4, 80
+        self.maxtuple, self.maxstring, self.maxdict = 4, 60, 2
+
+    def repr_float(self, number: float, _: int) -> str:
+        return f"{number:.4g}"
+
+    def repr_str(self, text: str, level: int) -> str:
+        with suppress(InvalidReference):  # a digest that is kept as text
+            return Digest.parse(text).short
+        return super().repr_str(text, level)
+
+    def repr_PosixPath(self, path: Path, level: int) -> str:  # noqa: N802
+        return self.repr_str(str(path), level)
 
     def repr_Digest(self, digest: Digest, _: int) -> str:  # noqa: N802 - the name that reprlib calls
         return digest.short
@@ -56,12 +73,21 @@ class Result:
 
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        shown = [
-            f"{name}={_SHORT.repr(value)}"
-            for name, value in values.items()
-            if value is not None and value not in ((), "", {})
-        ]
+        shown: list[str] = []
+        for name, value in values.items():
+            if value is None or value in ((), "", {}):
+                continue
+            if len(", ".join(shown)) > LONGEST:
+                shown.append("…")
+                break
+            shown.append(f"{name}={_SHORT.repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the line that is printed, and tables of what it counts."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = {name: value for name, value in values.items() if _is_rows(value)}
+        return html_of(repr(self), rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -80,6 +106,10 @@ class AtRemote(Result):
     manifest: Digest
     at: str
     here: str | None
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and is_dataclass(value[0])
 
 
 def plain(value: object) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from zoo import plugins
+from zoo.backbones.devices import pick_device
 from zoo.backbones.heads.tasks import TaskHead
 from zoo.backbones.load import load
 from zoo.backbones.predict import guesses, refused
@@ -42,7 +43,6 @@ from zoo.finetune.dataset.open import absolute
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
-from zoo.finetune.ranks.ranks import pick_device
 from zoo.finetune.results.paired import Paired, paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import dataset_of

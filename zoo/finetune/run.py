@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from zoo.backbones.devices import pick_device
 from zoo.backbones.freeze import freeze
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
@@ -24,7 +25,7 @@ from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
-from zoo.finetune.ranks.ranks import Ranks, join, pick_device
+from zoo.finetune.ranks.ranks import Ranks, join
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named

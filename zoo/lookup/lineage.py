@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -77,6 +77,15 @@ class Step(Result):
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """An entry in the log of the name, and whether what it pointed at then is here."""
+
+    COLUMNS: ClassVar = (
+        "entry.number",
+        "entry.at",
+        "entry.by",
+        "entry.manifest",
+        "entry.why",
+        "here",
+    )
 
     entry: RefEntry
     here: bool

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
 from zoo.domain.result import Result
@@ -77,6 +77,8 @@ class Run(Result):
         result: ``manifest`` and ``metrics`` when done.
     """
 
+    COLUMNS: ClassVar = ("id", "status", "metrics", "save", "base", "started")
+
     folder: Path
     base: str
     parent: str
@@ -97,6 +99,12 @@ class Run(Result):
     def id(self) -> str:
         """What ``--resume`` takes."""
         return self.folder.name
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The result; nothing of a run that is not done."""
+        metrics: Mapping[str, float] = self.result.get("metrics", {})
+        return metrics
 
     @property
     def resumable(self) -> bool:

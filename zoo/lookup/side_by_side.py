@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
+from zoo.domain.table import as_html
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption
 from zoo.lookup.runs import CANDIDATES, Run, find_run
@@ -44,6 +45,12 @@ class Figure:
     high: float | None = None
     std: float | None = None
     seeds: int = 1
+
+    def __str__(self) -> str:
+        if self.std is not None:
+            return f"{self.value:.4f} ± {self.std:.4f}"
+        interval = self.low is not None and self.high is not None
+        return f"{self.value:.4f}" + (f" ({self.low:.4f} to {self.high:.4f})" if interval else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -96,6 +103,16 @@ class Compared(Result):
     columns: tuple[Column, ...]
     differs: tuple[str, ...]
     remarks: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        recipes = [column.recipe or {} for column in self.columns]
+        metrics = dict.fromkeys(name for column in self.columns for name in column.metrics)
+        rows = [[name, *(str(each.get(name, "")) for each in recipes)] for name in self.differs]
+        rows += [
+            [name, *(str(column.metrics.get(name, "")) for column in self.columns)]
+            for name in metrics
+        ]
+        return as_html(["", *(column.name for column in self.columns)], rows)
 
 
 class _One(NamedTuple):

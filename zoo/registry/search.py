@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
 
@@ -76,6 +76,16 @@ class Found(Result):
         crop_mode: ``center``, ``squash`` or ``border``.
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
+
+    COLUMNS: ClassVar = (
+        "name",
+        "params",
+        "input_size",
+        "num_classes",
+        "license",
+        "pulled",
+        "metrics",
+    )
 
     name: str
     kind: Literal["catalog", "checkpoint", "remote"]

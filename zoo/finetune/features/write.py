@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
+from zoo.backbones.devices import pick_device
 from zoo.backbones.features import extract
 from zoo.backbones.load import load
 from zoo.backbones.surgery import backbone_of
@@ -24,7 +25,6 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Opening
 from zoo.finetune.dataset.open import open_labeled
-from zoo.finetune.ranks.ranks import pick_device
 from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
-from zoo.errors import InvalidOption, MissingPackage, Unsupported
+from zoo.errors import MissingPackage, Unsupported
 
-__all__ = ["ALONE", "Distributed", "Ranks", "join", "pick_device"]
+__all__ = ["ALONE", "Distributed", "Ranks", "join"]
 
 T = TypeVar("T")
 
@@ -229,22 +229,3 @@ def _refuse_mpi() -> None:
             "them by torchrun, accelerate launch or --launch, or give each WORLD_SIZE, "
             "RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
         )
-
-
-def pick_device(device: str) -> str:
-    """``auto`` becomes the accelerator if there is one; anything else must be usable.
-
-    Raises:
-        InvalidOption: There is no such device here.
-    """
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator.type if accelerator else "cpu"
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        usable = f"auto, cpu, {accelerator.type}" if accelerator else "auto, cpu"
-        text = f"the device '{device}' cannot be used here; these can: {usable}"
-        raise InvalidOption(text) from error
-    return device

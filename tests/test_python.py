@@ -1,0 +1,195 @@
+"""From Python: what is typed gets a plain reason, and what is answered can be read at a glance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.hub_zoo import make_zoo
+from PIL import Image
+
+import zoo
+from zoo import errors as e
+from zoo.domain.manifest import Parent
+from zoo.domain.table import Table
+from zoo.finetune.results.report import ByClass, Confusion, Report
+from zoo.lookup.side_by_side import Figure
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zoo.Zoo]:
+    """A zoo with ``team/flowers``, a fine-tune of ``team/base``."""
+    with zoo.init(tmp_path_factory.mktemp("python") / "zoo") as z:
+        base = add_checkpoint(z.workspace, "team/base")
+        parents = (Parent(manifest=base, relation="finetune", ref="team/base"),)
+        add_checkpoint(z.workspace, "team/flowers", tensors(1), parents=parents)
+        yield z
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with zoo.open(make_zoo(tmp_path_factory.mktemp("net") / "zoo")) as z:
+        return z.load("team/net")
+
+
+def test_names_of_the_package_are_completed() -> None:
+    assert dir(zoo) == zoo.__all__
+    assert {"open", "init", "Recipe", "Zoo"} <= set(dir(zoo))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda z: z.show(5), "name must be a text, not 5"),
+        (lambda z: z.load(None), "name must be a text, not None"),
+        (lambda z: z.tag("team/base", Path("x")), "new must be a text, not PosixPath('x')"),
+        (lambda z: z.search(limit="3"), "limit must be a whole number, not '3'"),
+        (lambda z: z.search(limit=True), "limit must be a whole number, not True"),
+        (lambda z: z.verify(3.5), "remote must be a text or None, not 3.5"),
+        (lambda z: z.plan_prune(keep_days="9"), "keep_days must be a number, not '9'"),
+        (lambda z: z.adapt("a/b", "c/d", without="layer1"), "without must be a list, not 'layer1'"),
+        (lambda z: z.evaluate("a/b", "x", split="tst"),
+         "split must be one of all, train, validation, test"),
+        (lambda z: z.import_file("x.pth", "a/b", architecture="c", mean=3),
+         "mean must be a list or None, not 3"),
+        (lambda z: z.import_file("x.pth", "a/b", architecture="c", meen=[3]),
+         "there is no option 'meen'; did you mean mean?"),
+        (lambda z: z.finetune("team/base", "x", "a/b", epochs="3"), "epochs cannot be '3'"),
+        (lambda z: z.finetune("team/base", "x", "a/b", freez="3"),
+         "a recipe has no option 'freez'; did you mean freeze?"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_the_wrong_kind_is_said_plainly(
+    opened: zoo.Zoo, call: Callable[[zoo.Zoo], object], said: str
+) -> None:
+    with pytest.raises(e.InvalidOption) as refused:
+        call(opened)
+    assert str(refused.value) == said
+
+
+def test_numbers_of_numpy_are_numbers(opened: zoo.Zoo) -> None:
+    limit: Any = np.int64(1)
+    assert len(opened.search(limit=limit)) == 1
+    days: Any = np.float32(3)
+    opened.plan_prune(keep_days=days)
+
+
+def test_an_argument_that_is_missing_is_an_error_of_python(opened: zoo.Zoo) -> None:
+    with pytest.raises(TypeError, match=r"Zoo.show\(\) missing 1 required"):
+        opened.show()  # type: ignore[call-arg]
+
+
+def test_an_error_names_what_is_near_in_its_own_text(opened: zoo.Zoo) -> None:
+    with pytest.raises(e.UnknownName) as unknown:
+        opened.show("team/flower")
+    text = "unknown checkpoint 'team/flower'; did you mean team/flowers or team/base?"
+    assert str(unknown.value) == text
+    assert unknown.value.message == "unknown checkpoint 'team/flower'"
+    assert not any("did you mean" in note for note in unknown.value.__notes__)
+
+
+def test_a_traceback_says_it_once(opened: zoo.Zoo) -> None:
+    with pytest.raises(e.UnknownName) as unknown:
+        opened.show("team/flower")
+    printed = "".join(format_exception(unknown.value))
+    assert printed.count("did you mean team/flowers or team/base?") == 1
+
+
+def test_a_device_that_is_not_there_is_said_plainly(opened: zoo.Zoo) -> None:
+    with pytest.raises(e.InvalidOption, match="the device 'nonsense' cannot be used here"):
+        opened.load("team/base", device="nonsense")
+
+
+def test_a_model_prepares_files_images_and_arrays(model: Any, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    wanted = model.zoo.preprocess(Image.fromarray(pixels))
+    for image in (pixels, tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert torch.equal(model.zoo.preprocess(image), wanted)
+    with pytest.raises(e.InvalidImage, match=r"none\.png: no such file"):
+        model.zoo.preprocess(tmp_path / "none.png")
+    for wrong in (3, None, pixels.astype(np.float64)):
+        with pytest.raises(e.InvalidImage, match="write uint8"):
+            model.zoo.preprocess(wrong)
+
+
+def test_what_is_long_is_not_printed_whole(opened: zoo.Zoo, model: Any) -> None:
+    for answer in (
+        opened, model.zoo, opened.show("team/flowers"), opened.show("team/flowers").checkpoint,
+        opened.log("team/flowers"), opened.diff("team/base", "team/flowers"), opened.verify(),
+        opened.compare("team/base", "team/flowers"), opened.entry("team/flowers"),
+        opened.search()[0], zoo.Recipe(data="x", epochs=3), opened.plugins()[0],
+    ):  # fmt: skip
+        assert len(repr(answer)) < 260, answer
+        assert "\n" not in repr(answer)
+
+
+def test_a_recipe_prints_what_was_chosen() -> None:
+    assert repr(zoo.Recipe(data="x", epochs=3)) == "Recipe(data='x', epochs=3)"
+
+
+def test_a_list_is_printed_as_a_table(opened: zoo.Zoo) -> None:
+    found = opened.search()
+    lines = repr(found).splitlines()
+    assert lines[0].split()[:2] == ["NAME", "PARAMS"]
+    assert {line.split()[0] for line in lines[1:]} == {"team/flowers", "team/base"}
+    assert repr(opened.runs()) == "nothing"
+    assert found == list(found)
+    assert repr(Table(list(found) * 20)).splitlines()[-1] == "… and 20 more"
+
+
+def test_a_notebook_shows_tables(opened: zoo.Zoo) -> None:
+    found = opened.search()._repr_html_()
+    assert found.startswith("<table><thead><tr><th>name</th>")
+    assert found.count("<tr>") == 3
+    diff = opened.diff("team/base", "team/flowers")._repr_html_()
+    assert "<p>units</p><table>" in diff
+    log = opened.log("team/flowers")._repr_html_()
+    assert "<th>by</th>" in log
+    compared = opened.compare("team/base", "team/flowers")._repr_html_()
+    assert "<th>team/base</th><th>team/flowers</th>" in compared
+
+
+def test_a_report_is_a_table_for_each_of_its_parts() -> None:
+    figures = {"precision": 0.5, "recall": None, "recall_low": 0.1}
+    report = Report(
+        task="classification", images=3, metrics={"accuracy": 0.5},
+        classes=(ByClass(name=HOSTILE, images=3, figures=figures),),
+        confusions=(Confusion(true="a", predicted=HOSTILE, images=1, share=0.5, low=0, high=1),),
+    )  # fmt: skip
+    html = report._repr_html_()
+    assert html.count("<table>") == 2
+    assert "<th>name</th><th>images</th><th>precision</th>" in html
+    assert "<script>" not in html
+    assert html.count("&lt;script&gt;") == 2
+
+
+@pytest.mark.long  # pandas takes seconds to import
+def test_pandas_takes_what_a_search_finds(opened: zoo.Zoo) -> None:
+    pandas = pytest.importorskip("pandas")
+    assert set(pandas.DataFrame(opened.search())["name"]) == {"team/flowers", "team/base"}
+    frame = opened.search().to_pandas()
+    assert set(frame["name"]) == {"team/flowers", "team/base"}
+    assert {"params", "kind", "license"} <= set(frame)
+
+
+def test_without_pandas_it_says_what_to_install(
+    opened: zoo.Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(e.MissingPackage, match="pandas"):
+        opened.search().to_pandas()
+
+
+def test_a_figure_is_printed_with_its_interval() -> None:
+    assert str(Figure(value=0.5, low=0.25, high=0.75)) == "0.5000 (0.2500 to 0.7500)"
+    assert str(Figure(value=0.5, std=0.1, seeds=3)) == "0.5000 ± 0.1000"

@@ -1,0 +1,109 @@
+"""Calls: what a public method is called with is of the type that it says, or the caller is told so
+in plain words, and not by an error of whatever would have stumbled over it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, TypeVar
+
+from zoo.errors import InvalidOption
+
+__all__ = ["checked"]
+
+T = TypeVar("T")
+
+KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    "str": ("a text", (str,)),
+    "int": ("a whole number", (Integral,)),
+    "float": ("a number", (Real,)),
+    "bool": ("True or False", (bool,)),
+    "Path": ("a path", (PathLike,)),
+    "None": ("None", (type(None),)),
+}
+"""Annotations that are checked; where another one is among the alternatives, all is let through."""
+LISTS = ("a list", (Iterable,))
+
+
+def checked(cls: type[T]) -> type[T]:
+    """A class decorator: each public method refuses arguments of another type than it says.
+
+    Annotations are read as text, so nothing is imported for it. A keyword that an
+    ``Unpack[TypedDict]`` lacks is refused with near names, where the module has that at run time.
+    """
+    for name, value in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, classmethod):
+            setattr(cls, name, classmethod(_checking(value.__func__)))
+        elif inspect.isfunction(value):
+            setattr(cls, name, _checking(value))
+    return cls
+
+
+def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def call(*args: object, **named: object) -> object:
+        try:
+            bound = signature.bind(*args, **named)
+        except TypeError:  # Python's own says which method
+            return method(*args, **named)
+        for name, value in bound.arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind is parameter.VAR_KEYWORD:
+                _check_named(value, str(parameter.annotation), method.__globals__)
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                for each in value:
+                    _check(name, each, str(parameter.annotation))
+            else:
+                _check(name, value, str(parameter.annotation))
+                if isinstance(value, Real) and hasattr(value, "item"):
+                    bound.arguments[name] = value.item()  # a number of numpy
+        return method(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[str, object]) -> None:
+    known = getattr(names.get(annotation[len("Unpack[") : -1]), "__annotations__", None)
+    if known is None:
+        return  # whoever takes them tells
+    for name, value in given.items():
+        if name not in known:
+            error = InvalidOption(f"there is no option '{name}'")
+            error.near = tuple(difflib.get_close_matches(name, known, n=2))
+            raise error
+        _check(name, value, getattr(known[name], "__forward_arg__", str(known[name])))
+
+
+def _check(name: str, value: object, annotation: str) -> None:
+    if "Literal[" in annotation:
+        inner = annotation.partition("[")[2].rpartition("]")[0]
+        one_of = literal_eval(f"[{inner}]")
+        if value not in one_of and not (value is None and annotation.endswith("None")):
+            raise InvalidOption(f"{name} must be one of {', '.join(map(str, one_of))}")
+        return
+    kinds = [_kind(each) for each in annotation.split(" | ")]
+    if None in kinds:
+        return
+    known = [kind for kind in kinds if kind]
+    fits = any(isinstance(value, types) for _, types in known)
+    if isinstance(value, bool) and "bool" not in annotation:
+        fits = False
+    if isinstance(value, str) and "str" not in annotation.split(" | "):
+        fits = False  # it can be iterated over, letter by letter
+    if not fits:
+        wanted = " or ".join(said for said, _ in known)
+        raise InvalidOption(f"{name} must be {wanted}, not {value!r:.60}")
+
+
+def _kind(annotation: str) -> tuple[str, tuple[type, ...]] | None:
+    return LISTS if annotation.startswith("Iterable[") else KINDS.get(annotation)
