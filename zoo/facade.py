@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack
 from zoo.domain.calls import checked
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.options import OpeningOptions
-from zoo.domain.progress import Progress, spoken
+from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.table import Table
@@ -390,6 +390,10 @@ class Zoo:
 
         return fetch(self.workspace, remote, progress=self.progress)
 
+    def fetch_all(self) -> Table[Fetched]:
+        """`fetch` all remotes that have a short name; the first that fails ends it."""
+        return Table(self.fetch(name) for name in sorted(self.remotes()))
+
     def remotes(self) -> dict[str, str]:
         """Locations of the remotes that have a short name here."""
         return self.workspace.remotes.all()
@@ -743,7 +747,7 @@ class Zoo:
         name: str,
         images: Iterable[Picture] | Picture,
         *,
-        top: int = 5,
+        top: int = 3,
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
@@ -771,7 +775,7 @@ class Zoo:
         name: str,
         images: Iterable[Picture] | Picture,
         *,
-        top: int = 5,
+        top: int = 3,
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
@@ -792,7 +796,7 @@ class Zoo:
         images: Iterable[Picture] | Picture,
         out: Path | str,
         *,
-        top: int = 1,
+        top: int = 3,
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
@@ -923,6 +927,7 @@ class Zoo:
         device: str = "auto",
         save_every: int = 0,
         log: Log = (),
+        launch: int | Path | str | None = None,
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -935,6 +940,8 @@ class Zoo:
             save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
             log: Trackers beside TensorBoard: ``"wandb"``, ``"mlflow"``, ``"aim"``, a plugin's name,
                 a `zoo.contracts.Tracker` of yours, or several in a list.
+            launch: In so many processes on this machine, or in those that accelerate's config file
+                of that name describes.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -942,7 +949,9 @@ class Zoo:
         """
         freeze = str(options.get("freeze", "none"))  # a count may be given as a number
         recipe = Recipe.from_json({"data": str(data), **options, "freeze": freeze})
-        return self.run_recipe(recipe, base, save, device=device, save_every=save_every, log=log)
+        return self.run_recipe(
+            recipe, base, save, device=device, save_every=save_every, log=log, launch=launch
+        )
 
     def run_recipe(
         self,
@@ -953,10 +962,18 @@ class Zoo:
         device: str = "auto",
         save_every: int = 0,
         log: Log = (),
+        launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Fine-tune ``base`` after ``recipe``; the rest is as for `finetune`."""
+        """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
+        as for `finetune`.
+        """
         from zoo.finetune.run import finetune
 
+        if launch is not None:
+            return self._launch(
+                ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
+                launch, log, recipe,
+            )  # fmt: skip
         with self._runs_shared():
             return finetune(
                 self.workspace, base, recipe, Reference.parse(save), device=device,
@@ -1010,7 +1027,13 @@ class Zoo:
             )
 
     def resume(
-        self, run: str, *, device: str | None = None, save_every: int = 0, log: Log = ()
+        self,
+        run: str,
+        *,
+        device: str | None = None,
+        save_every: int = 0,
+        log: Log = (),
+        launch: int | Path | str | None = None,
     ) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest.
 
@@ -1023,6 +1046,10 @@ class Zoo:
         """
         from zoo.finetune.run import resume
 
+        if launch is not None:
+            on = ("--device", device) if device else ()
+            words = ("finetune", "--resume", run, "--save-every", save_every, *on)
+            return self._launch(words, launch, log)
         with self._runs_shared():
             return resume(
                 self.workspace, run, device=device, save_every=save_every, log=log,
@@ -1038,6 +1065,7 @@ class Zoo:
         root: Path | str = "",
         device: str = "auto",
         log: Log = (),
+        launch: int | Path | str | None = None,
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
@@ -1051,6 +1079,10 @@ class Zoo:
         """
         from zoo.finetune.run import rerun
 
+        if launch is not None:
+            given = ("--data", data, "--root", root) if data else ()
+            words = ("rerun", name, "--save", save, "--device", device, *given)
+            return self._launch(words, launch, log)
         with self._runs_shared():
             return rerun(
                 self.workspace, name, Reference.parse(save), data=str(data) if data else None,
@@ -1074,6 +1106,19 @@ class Zoo:
         from zoo.lookup.side_by_side import compare_runs
 
         return compare_runs(self.workspace, names, fold=fold)
+
+    def _launch(
+        self,
+        words: Iterable[object],
+        how: int | Path | str,
+        log: Log,
+        recipe: Recipe | None = None,
+    ) -> Finetuned:
+        """Do in several processes what the command ``words`` does in one."""
+        from zoo.finetune.launched import launched
+
+        shown = self.progress is not silent
+        return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""

@@ -11,7 +11,6 @@ import click
 
 from zoo.domain.options import OpeningOptions
 from zoo.domain.recipe import Recipe
-from zoo.errors import InvalidOption
 
 __all__ = ["opening_options", "recipe_from", "recipe_options"]
 
@@ -53,13 +52,7 @@ def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
         InvalidOption: The file cannot be read, or an option is not what it must be.
     """
     options = {name: value for name, value in given.items() if value not in (None, ())}
-    if file is None:
-        return Recipe.from_json(options)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"the recipe {file} cannot be read: {error}") from error
-    return Recipe.parse(text, **options)
+    return Recipe.from_json(options) if file is None else Recipe.read(file, **options)
 
 
 def _option(

@@ -25,7 +25,10 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (not run|run by): (.+?) -->", re.DOTALL)
 NEEDED = re.compile(r"<!-- needs: (.+?) -->")
-LONG = ("docs/surgery.md", "docs/finetune.md", "docs/probes.md", "README.md")
+LONG = (
+    "README.md", "docs/compare.md", "docs/evaluate.md", "docs/finetune.md", "docs/lookup.md",
+    "docs/probes.md", "docs/surgery.md",
+)  # fmt: skip
 QUICK = 'freeze="blocks.4", epochs=1, image_size=32'
 PROMPT = re.compile(r"^(?:\w*\$ )")
 
@@ -145,6 +148,7 @@ def follower(
         return follower
 
     monkeypatch.syspath_prepend(str(home))
+    monkeypatch.setenv("ZOO_AUTHOR", "ana")
     yield needing
     sys.modules.pop("acme", None)
 

@@ -18,6 +18,7 @@ from subprocess import run as run_program
 import numpy as np
 import torch
 from fakes.checkpoints import add_checkpoint
+from fakes.own_nets import ConvNet
 from fakes.prepared import BASE, NET, TUNED
 from fakes.program import Said
 from fakes.program import zoo as program
@@ -51,6 +52,7 @@ class Follower:
     """Types the lines of pages in the current folder, which is a zoo.
 
     - ``/mnt/team`` and addresses of buckets are folders below ``places``.
+    - The run that is called by a day is the oldest.
     - A fine-tune that does not say how long it trains has one epoch, and images of 32 pixels.
     - An architecture of 100 MB is one of timm's tiny ones.
     - What would ask is answered (``--yes``).
@@ -68,6 +70,8 @@ class Follower:
     def put(self, text: str) -> str:
         """A text with this machine's places."""
         text = re.sub(r"(?:s3|gs|az)://([\w-]+)/", rf"{self.places}/\1-", text)
+        if runs := sorted(each.name for each in Path("runs").glob("*-*")):
+            text = text.replace(" 20261127 ", f" {runs[0]} ")
         return text.replace("/mnt/team", f"{self.places}/team")
 
     def type(self, line: str) -> Said:
@@ -160,6 +164,14 @@ def _named(name: str, what: str = TUNED) -> Callable[[Get], None]:
     return lambda _: _do("tag", what, name)
 
 
+def _alone(name: str) -> Callable[[Get], None]:
+    def rename(_: Get) -> None:
+        _do("tag", TUNED, name)
+        _do("delete", TUNED)
+
+    return rename
+
+
 def _at_team(name: str) -> Callable[[Get], None]:
     def push(_: Get) -> None:
         _do("tag", TUNED, name)
@@ -175,7 +187,7 @@ def _probe(name: str, *options: object) -> Callable[[Get], None]:
 
 
 def _pulled(name: str, new: str) -> Callable[[Get], None]:
-    return lambda get: _do("pull", name, "--from", get("probed"), "--as", new)
+    return lambda get: _do("pull", name, "--from", get("probed"), "--as", new, "--force")
 
 
 def _do(*words: object) -> None:
@@ -228,11 +240,13 @@ NEEDS: Mapping[str, Callable[[Get], None]] = {
     "flowers.csv": _table,
     "photos/": _photos,
     "best.pth": _net,
+    "best.pth of make_net": lambda _: torch.save(ConvNet().state_dict(), "best.pth"),
     "half.safetensors": _half,
     "later.safetensors": _later,
     "acme.nets": _module,
     "team/base": _named("team/base", BASE),
     "team/flowers": _named("team/flowers"),
+    "team/flowers alone": _alone("team/flowers"),
     "team/flowers:v1": _named("team/flowers:v1"),
     "team/wrong": _wrong,
     "team/net": _pulled(NET, NET),
@@ -242,6 +256,7 @@ NEEDS: Mapping[str, Callable[[Get], None]] = {
     "team/digits:seed-1": _probe("team/digits:seed-1", "--seed", 1),
     "team/svm": _probe("team/svm", "--probe", "svm"),
     "team/roses, which lab has, too": _diverged,
+    "/mnt/team/zoo": lambda _: _do("push", TUNED, "--to", Path("../places/team/zoo").resolve()),
     "team/birds at /mnt/team/zoo": _at_team("team/birds"),
     "team/old-flowers at /mnt/team/zoo": _at_team("team/old-flowers"),
     "team/flowers at /mnt/team/zoo": _at_team("team/flowers"),

@@ -49,7 +49,7 @@ def predict(
     model: nn.Module,
     images: Iterable[Picture] | Picture,
     *,
-    top: int = 5,
+    top: int = 3,
     bad: list[InvalidImage] | None = None,
     max_pixels: int | None = None,
 ) -> Iterator[Prediction]:

@@ -38,7 +38,7 @@ class Unit:
             because all data that later units need passes through it.
     """
 
-    COLUMNS: ClassVar = ("depth", "stage", "name", "params", "shape", "cut")
+    _COLUMNS: ClassVar = ("depth", "stage", "name", "params", "shape", "cut")
 
     name: str
     stage: str

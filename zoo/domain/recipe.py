@@ -11,6 +11,7 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 
 from zoo.domain.phase import Phase
@@ -293,6 +294,19 @@ class Recipe:
             return tuple(read(p, lr=self.lr, ratio=self.backbone_lr_ratio) for p in self.phases)
         head = self.lr * (LP_FT_SHARE if strategy == "lp-ft" else 1)
         return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
+
+    @classmethod
+    def read(cls, file: Path | str, **options: object) -> Self:
+        """Read a TOML file of options, as ``--recipe`` does; ``options`` that are given count more.
+
+        Raises:
+            InvalidOption: It cannot be read, or an option is not what it must be.
+        """
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise InvalidOption(f"the recipe {file} cannot be read: {error}") from error
+        return cls.parse(text, **options)
 
     @classmethod
     def parse(cls, text: str, **options: object) -> Self:

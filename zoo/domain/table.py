@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Table(list[T]):
     """Answers of one kind. It is a list; printed, a table of what most readers want to know.
 
-    A class of answers whose ``COLUMNS`` are the names of attributes shows these, another all of its
-    fields that fit into a cell. A mapping of numbers (metrics) is a column for each.
+    A class of answers with ``_COLUMNS`` shows these attributes, another all of its fields that fit
+    into a cell. A mapping of numbers (metrics) is a column for each.
     """
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Table(list[T]):
 
 def cells(rows: Sequence[object]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of what is worth a column: empty ones are left out."""
-    names = getattr(type(rows[0]), "COLUMNS", None) if rows else ()
+    names = getattr(type(rows[0]), "_COLUMNS", None) if rows else ()
     if names is None:
         names = [field.name for field in fields(rows[0])]  # type: ignore[arg-type]
     table: dict[str, list[str]] = {}

@@ -78,7 +78,7 @@ class Step(Result):
 class LogEntry:
     """An entry in the log of the name, and whether what it pointed at then is here."""
 
-    COLUMNS: ClassVar = (
+    _COLUMNS: ClassVar = (
         "entry.number",
         "entry.at",
         "entry.by",

@@ -77,7 +77,7 @@ class Run(Result):
         result: ``manifest`` and ``metrics`` when done.
     """
 
-    COLUMNS: ClassVar = ("id", "status", "metrics", "save", "base", "started")
+    _COLUMNS: ClassVar = ("id", "status", "metrics", "save", "base", "started")
 
     folder: Path
     base: str

@@ -77,7 +77,7 @@ class Found(Result):
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
 
-    COLUMNS: ClassVar = (
+    _COLUMNS: ClassVar = (
         "name",
         "params",
         "input_size",

@@ -137,4 +137,4 @@ def test_python_offers_the_same(mine: Path, theirs: Path, bare: Run) -> None:
         assert not opened.restore(NAME, remote="lab").deleted
         with pytest.raises(UnknownName) as unknown:
             opened.show("team/flower")
-        assert unknown.value.__notes__ == [f"did you mean {' or '.join(unknown.value.near)}?"]
+        assert str(unknown.value).endswith(f"did you mean {' or '.join(unknown.value.near)}?")

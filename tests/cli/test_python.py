@@ -19,6 +19,7 @@ import zoo
 from zoo import errors as e
 from zoo.domain.manifest import Parent
 from zoo.domain.table import Table
+from zoo.finetune import launched
 from zoo.finetune.results.report import ByClass, Confusion, Report
 from zoo.lookup.side_by_side import Figure
 
@@ -193,3 +194,51 @@ def test_without_pandas_it_says_what_to_install(
 def test_a_figure_is_printed_with_its_interval() -> None:
     assert str(Figure(value=0.5, low=0.25, high=0.75)) == "0.5000 (0.2500 to 0.7500)"
     assert str(Figure(value=0.5, std=0.1, seeds=3)) == "0.5000 ± 0.1000"
+
+
+@pytest.mark.parametrize(
+    ("prints", "kind", "said"),
+    [
+        ('{"error": {"code": "invalid_data", "message": "x: no images", "hint": "add some"}}',
+         e.InvalidData, "x: no images"),
+        ("error: process 1 was killed by SIGKILL", e.ZooError, "process 1 was killed by SIGKILL"),
+        ("", e.ZooError, "it ended with the status 7"),
+        ('{"error": {"code": "interrupted", "message": "interrupted", "hint": null}}',
+         KeyboardInterrupt, ""),
+    ],
+)  # fmt: skip
+def test_what_fails_in_launched_processes_is_raised_here(
+    opened: zoo.Zoo, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    prints: str, kind: type[BaseException], said: str,
+) -> None:  # fmt: skip
+    code = f"import sys; sys.stderr.write({prints!r} + '\\n'); sys.exit(7)"
+    monkeypatch.setattr(launched, "PROGRAM", (sys.executable, "-Sc", code))
+    with pytest.raises(kind) as failed:
+        opened.finetune("team/base", "x", "team/new", launch=2, epochs=3, freeze=2)
+    assert str(failed.value) == said
+    assert isinstance(failed.value, KeyboardInterrupt) or type(failed.value) is kind
+    assert "error" not in capfd.readouterr().err
+
+
+def test_a_recipe_is_handed_on_as_it_is() -> None:
+    recipe = zoo.Recipe(data='a "b" ä\\c', strategy="gradual", phases=("all:1",), ema=0.5, seed=3)
+    with launched.recipe_file(recipe) as file:
+        assert zoo.Recipe.read(file) == recipe
+        assert zoo.Recipe.read(str(file), seed=4).seed == 4
+    with pytest.raises(e.InvalidOption, match=r"the recipe .* cannot be read"):
+        zoo.Recipe.read(file)
+
+
+@pytest.mark.long
+def test_several_processes_make_what_the_command_makes(
+    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zoo.open(make_zoo(tmp_path / "zoo")) as z:
+        done = z.finetune(
+            "team/net", few, "team/new", strategy="probe", image_size=32, device="cpu", launch=2
+        )
+        assert z.show("team/new").manifest == done.manifest
+        assert z.show("team/new").checkpoint.provenance["processes"] == "2"
+        assert z.run(done.run).metrics == done.metrics
+        with pytest.raises(e.InvalidOption, match="number of processes or a config file"):
+            z.rerun("team/new", "team/again", launch="nonsense")

@@ -1,0 +1,116 @@
+"""Launched: a fine-tune in several processes from Python, by the program that a shell starts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from pathlib import Path
+from subprocess import PIPE, Popen
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
+
+from zoo import errors
+from zoo.domain.digest import Digest
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, ZooError
+from zoo.finetune.conclude import Finetuned, Gain
+from zoo.finetune.results.trackers import Log, named
+
+__all__ = ["launched", "recipe_file"]
+
+PROGRAM = (sys.executable, "-m", "zoo_cli")
+
+
+def launched(
+    root: Path,
+    words: Iterable[object],
+    how: object,
+    *,
+    log: Log = (),
+    recipe: Recipe | None = None,
+    shown: bool = True,
+) -> Finetuned:
+    """Run the command ``words`` with ``--launch how`` in the zoo ``root``; what it made.
+
+    Args:
+        root: The zoo.
+        words: The command with its options.
+        how: A number of processes, or a config file of accelerate.
+        log: Names of trackers.
+        recipe: The recipe, unless the command needs none.
+        shown: Whether what it says of its progress goes to stderr.
+
+    Raises:
+        InvalidOption: A tracker is an object, which other processes do not have.
+        ZooError: Of the class and with the text that the first process ended with.
+    """
+    names = named(log)
+    if len(names) < len([log] if isinstance(log, str) or not isinstance(log, Sequence) else log):
+        raise InvalidOption("several processes take trackers by the names of plugins, not objects")
+    options = [word for name in names for word in ("--log", name)] + ["--quiet"] * (not shown)
+    with recipe_file(recipe) if recipe else nullcontext() as file:
+        of = ("--recipe", file) if file else ()
+        given = (*words, *of, *options, "--launch", how, "--home", root, "--json")
+        return _run([*PROGRAM, *map(str, given)], shown=shown)
+
+
+@contextmanager
+def recipe_file(recipe: Recipe) -> Iterator[Path]:
+    """A file that ``--recipe`` takes, as long as the context lasts."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "recipe.toml")
+        given = {name: value for name, value in recipe.to_json().items() if value is not None}
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in given.items()]
+        file.write_text("".join(lines), encoding="utf-8")
+        yield file
+
+
+def _run(command: list[str], *, shown: bool) -> Finetuned:
+    with Popen(command, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8") as process:
+        try:
+            last = _follow(cast(IO[str], process.stderr), shown=shown)
+            out = cast(IO[str], process.stdout).read()
+        except KeyboardInterrupt:  # a notebook interrupts this process alone
+            process.send_signal(signal.SIGINT)
+            raise
+    if process.returncode:
+        raise _failed(last, process.returncode)
+    return _read(json.loads(out))
+
+
+def _follow(lines: Iterable[str], *, shown: bool) -> str:
+    """Pass on lines while they come; the last one."""
+    last = ""
+    for line in lines:
+        if shown and not line.startswith('{"error"'):
+            sys.stderr.write(line)
+        last = line.strip()
+    return last
+
+
+def _failed(last: str, status: int) -> BaseException:
+    try:
+        told = json.loads(last)["error"]
+        name = "".join(part.capitalize() for part in told["code"].split("_"))
+    except (ValueError, KeyError, TypeError):
+        return ZooError(last.removeprefix("error: ") or f"it ended with the status {status}")
+    if told["code"] == "interrupted":
+        return KeyboardInterrupt()
+    kind = getattr(errors, name, ZooError)
+    error: ZooError = kind.__new__(kind)
+    ZooError.__init__(error, told["message"], hint=told["hint"] or "")
+    return error
+
+
+def _read(data: dict[str, Any]) -> Finetuned:
+    keys = {field.name: field.metadata.get("json", field.name) for field in fields(Finetuned)}
+    known = {name: data[key] for name, key in keys.items()}
+    known |= {name: Digest.parse(known[name]) for name in ("manifest", "parent")}
+    known["ref"] = Reference.parse(known["ref"])
+    known["gained"] = Gain(**known["gained"]) if known["gained"] else None
+    return Finetuned(**known)
