@@ -18,7 +18,8 @@ from zoo.domain.digest import Digest
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
-from zoo.finetune.conclude import Finetuned, Gain
+from zoo.finetune.conclude import Finetuned
+from zoo.finetune.results.paired import Gain, Paired
 from zoo.finetune.results.trackers import Log, named
 
 __all__ = ["launched", "recipe_file"]
@@ -112,5 +113,7 @@ def _read(data: dict[str, Any]) -> Finetuned:
     known = {name: data[key] for name, key in keys.items()}
     known |= {name: Digest.parse(known[name]) for name in ("manifest", "parent")}
     known["ref"] = Reference.parse(known["ref"])
-    known["gained"] = Gain(**known["gained"]) if known["gained"] else None
+    if gained := known["gained"]:
+        paired = Paired(**{field.name: gained.pop(field.name) for field in fields(Paired)})
+        known["gained"] = Gain(**gained, paired=paired)
     return Finetuned(**known)

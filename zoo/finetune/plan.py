@@ -16,6 +16,7 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from zoo.backbones.devices import pick_device
 from zoo.backbones.freeze import freeze
 from zoo.backbones.taps import HEAD
 from zoo.config import cores
@@ -37,7 +38,6 @@ from zoo.finetune.features.loaders import (
 from zoo.finetune.loop.evaluate import evaluate
 from zoo.finetune.loop.learner import make_learner
 from zoo.finetune.loop.train import learn
-from zoo.finetune.ranks.ranks import pick_device
 from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, truncated
 from zoo.finetune.strategies.probe import FITTED, probe_heads
