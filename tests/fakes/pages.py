@@ -7,6 +7,7 @@ each. The rules by which an example is not run word for word are those of `Follo
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -55,6 +56,7 @@ class Follower:
     - The run that is called by a day is the oldest.
     - A fine-tune that does not say how long it trains has one epoch, and images of 32 pixels.
     - An architecture of 100 MB is one of timm's tiny ones.
+    - The group ``team`` is that of this process.
     - What would ask is answered (``--yes``).
     - Before something is resumed, the newest run is marked as cut off.
     """
@@ -72,6 +74,7 @@ class Follower:
         text = re.sub(r"(?:s3|gs|az)://([\w-]+)/", rf"{self.places}/\1-", text)
         if runs := sorted(each.name for each in Path("runs").glob("*-*")):
             text = text.replace(" 20261127 ", f" {runs[0]} ")
+        text = text.replace("chgrp team", f"chgrp {os.getgid()}")
         return text.replace("/mnt/team", f"{self.places}/team")
 
     def type(self, line: str) -> Said:
@@ -142,6 +145,10 @@ def _table(get: Get) -> None:
     Path("flowers.csv").write_text("\n".join(["path,label", *rows]))
 
 
+def _write(name: str, text: str) -> None:
+    Path(name).write_text(text)
+
+
 def _photos(get: Get) -> None:
     Path("photos").mkdir()
     for name, path in zip(("rose", "tulip"), sorted((get("few") / "1").iterdir()), strict=False):
@@ -157,7 +164,7 @@ def _net(_: Get) -> None:
 def _module(_: Get) -> None:
     Path("acme").mkdir()
     Path("acme/__init__.py").touch()
-    Path("acme/nets.py").write_text("def make_net(): ...\n")
+    _write("acme/nets.py", "from fakes.own_nets import ConvNet\n\n\nclass make_net(ConvNet): ...\n")
 
 
 def _named(name: str, what: str = TUNED) -> Callable[[Get], None]:
@@ -238,6 +245,9 @@ NEEDS: Mapping[str, Callable[[Get], None]] = {
     "scans/": _folder("scans"),
     "scans/ with odd_one/": lambda get: Path("scans").symlink_to(get("other")),
     "flowers.csv": _table,
+    "flowers.toml": lambda _: _write(
+        "flowers.toml", 'freeze = "blocks.4"\nepochs = 1\nimage-size = 32\n'
+    ),
     "photos/": _photos,
     "best.pth": _net,
     "best.pth of make_net": lambda _: torch.save(ConvNet().state_dict(), "best.pth"),
@@ -256,6 +266,9 @@ NEEDS: Mapping[str, Callable[[Get], None]] = {
     "team/digits:seed-1": _probe("team/digits:seed-1", "--seed", 1),
     "team/svm": _probe("team/svm", "--probe", "svm"),
     "team/roses, which lab has, too": _diverged,
+    "team/flowers at /mnt/team/zoo, too": lambda _: _do(
+        "push", "team/flowers", "--to", Path("../places/team/zoo").resolve()
+    ),
     "/mnt/team/zoo": lambda _: _do("push", TUNED, "--to", Path("../places/team/zoo").resolve()),
     "team/birds at /mnt/team/zoo": _at_team("team/birds"),
     "team/old-flowers at /mnt/team/zoo": _at_team("team/old-flowers"),
