@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.import_options import ImportOptions
-from zoo.domain.options import OpeningOptions
+from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.table import Table
 from zoo.errors import InvalidReference
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from zoo.backbones.predicted import Written
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
-    from zoo.domain.options import RecipeOptions
     from zoo.domain.query import Asked
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
@@ -1123,3 +1122,8 @@ class Zoo:
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
         return for_all_of(self.workspace.root, RUNS, CACHE)
+
+
+Zoo.finetune.__doc__ = (
+    f"{Zoo.finetune.__doc__}\nOptions, and what they are by default:\n\n{OPTIONS}"
+)

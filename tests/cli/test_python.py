@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 import zoo
 from zoo import errors as e
 from zoo.domain.manifest import Parent
+from zoo.domain.options import RecipeOptions
 from zoo.domain.table import Table
 from zoo.finetune import launched
 from zoo.finetune.results.report import ByClass, Confusion, Report
@@ -64,9 +66,10 @@ def test_names_of_the_package_are_completed() -> None:
          "mean must be a list or None, not 3"),
         (lambda z: z.import_file("x.pth", "a/b", architecture="c", meen=[3]),
          "there is no option 'meen'; did you mean mean?"),
-        (lambda z: z.finetune("team/base", "x", "a/b", epochs="3"), "epochs cannot be '3'"),
+        (lambda z: z.finetune("team/base", "x", "a/b", epochs="3"),
+         "epochs must be a whole number, not '3'"),
         (lambda z: z.finetune("team/base", "x", "a/b", freez="3"),
-         "a recipe has no option 'freez'; did you mean freeze?"),
+         "there is no option 'freez'; did you mean freeze?"),
     ],
 )  # fmt: skip
 def test_an_argument_of_the_wrong_kind_is_said_plainly(
@@ -75,6 +78,16 @@ def test_an_argument_of_the_wrong_kind_is_said_plainly(
     with pytest.raises(e.InvalidOption) as refused:
         call(opened)
     assert str(refused.value) == said
+
+
+def test_help_and_notebooks_see_every_option_of_a_recipe() -> None:
+    parameters = inspect.signature(zoo.Zoo.finetune).parameters
+    assert str(parameters["strategy"].annotation).startswith("Literal['auto', 'probe'")
+    assert set(RecipeOptions.__annotations__) < set(parameters)
+    said = zoo.Zoo.finetune.__doc__ or ""
+    assert "epochs (5): Passes over the training images." in said
+    assert "epochs (5): Passes over the training images." in (zoo.Recipe.__doc__ or "")
+    assert [name for name in RecipeOptions.__annotations__ if f" {name} (" not in said] == []
 
 
 def test_numbers_of_numpy_are_numbers(opened: zoo.Zoo) -> None:

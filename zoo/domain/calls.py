@@ -69,11 +69,33 @@ def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
                     bound.arguments[name] = value.item()  # a number of numpy
         return method(*bound.args, **bound.kwargs)
 
+    call.__signature__ = _spelled_out(signature, method.__globals__)  # type: ignore[attr-defined]
     return call
 
 
+def _spelled_out(signature: inspect.Signature, names: Mapping[str, object]) -> inspect.Signature:
+    """The signature with each keyword of an ``Unpack[TypedDict]``, for ``help`` and notebooks."""
+    parameters: list[inspect.Parameter] = []
+    for each in signature.parameters.values():
+        known = _known(str(each.annotation), names) if each.kind is each.VAR_KEYWORD else None
+        parameters += (
+            [each.replace(name=name, kind=each.KEYWORD_ONLY, default=..., annotation=_said(kind))
+             for name, kind in known.items()] if known else [each]
+        )  # fmt: skip
+    return signature.replace(parameters=parameters)
+
+
+def _known(annotation: str, names: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The keys of an ``Unpack[TypedDict]`` and their types."""
+    return getattr(names.get(annotation[len("Unpack[") : -1]), "__annotations__", None)
+
+
+def _said(annotation: object) -> str:
+    return getattr(annotation, "__forward_arg__", str(annotation))
+
+
 def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[str, object]) -> None:
-    known = getattr(names.get(annotation[len("Unpack[") : -1]), "__annotations__", None)
+    known = _known(annotation, names)
     if known is None:
         return  # whoever takes them tells
     for name, value in given.items():
@@ -81,7 +103,7 @@ def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[st
             error = InvalidOption(f"there is no option '{name}'")
             error.near = tuple(difflib.get_close_matches(name, known, n=2))
             raise error
-        _check(name, value, getattr(known[name], "__forward_arg__", str(known[name])))
+        _check(name, value, _said(known[name]))
 
 
 def _check(name: str, value: object, annotation: str) -> None:

@@ -17,7 +17,16 @@ from typing import Any, Self
 from zoo.domain.phase import Phase
 from zoo.errors import InvalidOption
 
-__all__ = ["BEFORE", "DEFAULTS", "IDLE", "VIEWS_OF_NOTHING", "Recipe", "chosen", "data_name"]
+__all__ = [
+    "BEFORE",
+    "DEFAULTS",
+    "IDLE",
+    "OPTIONS",
+    "VIEWS_OF_NOTHING",
+    "Recipe",
+    "chosen",
+    "data_name",
+]
 
 LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
@@ -358,6 +367,13 @@ DEFAULTS: Mapping[str, Any] = {
     field.name: field.default for field in fields(Recipe) if field.default is not MISSING
 }
 """What options are that nobody gives; ``data`` has no such value."""
+OPTIONS = "\n".join(
+    f"    {field.name} ({DEFAULTS[field.name]!r}): {field.metadata['help']}"
+    for field in fields(Recipe)
+    if field.name in DEFAULTS
+)
+"""All of them in words, for ``help``."""
+Recipe.__doc__ = f"{Recipe.__doc__}\n\n{OPTIONS}"
 
 
 def chosen(recorded: Mapping[str, Any]) -> dict[str, Any]:
