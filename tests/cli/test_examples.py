@@ -17,6 +17,7 @@ import click
 import pytest
 from fakes.own_nets import ConvNet
 from fakes.pages import NEEDS, Follower, masked
+from fakes.program import Said
 
 import zoo
 from zoo_cli.main import cli
@@ -117,7 +118,7 @@ def parse(words: list[str]) -> None:
 
 NOT_RUN: Mapping[str, tuple[int, str]] = {
     "CONTRIBUTING.md": (1, "runs all tests"),
-    "README.md": (4, "two install zoo; the demo takes a minute; one needs the HF Hub"),
+    "README.md": (3, "two install zoo; one needs the HF Hub"),
     "docs/completion.md": (1, "a Tab is no command"),
     "docs/finetune.md": (4, "a minute of training twice; tables of others; several processes"),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
@@ -180,6 +181,17 @@ def test_a_page_can_be_followed(page: str, follower: Callable[[str], Follower]) 
     for opened in scope.values():
         if isinstance(opened, zoo.Zoo):
             opened.close()
+
+
+@pytest.mark.long
+def test_the_demo_prints_the_tour_of_the_readme(
+    bare: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_AUTHOR", "you")
+    (tour,) = (each.text for each in ALL if each.page == "README.md" and "$ zoo init" in each.text)
+    done = bare("demo", "build/demo")
+    assert done.code == 0, done
+    assert masked(done.out.replace(str(Path.cwd()), "/home/you")) == masked(tour)
 
 
 def _bash(example: Example, reader: Follower) -> None:
