@@ -58,6 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 BUDGET = 20.0
 """Seconds of processor time that a test may take that is not marked `long` or `backbones`: several
 times what the longest take on a quiet machine, so that none becomes long unseen."""
+LONG = frozenset({"long", "backbones"})
 USED = pytest.StashKey[float]()
 PASSED = pytest.StashKey[bool]()
 FOLDERS = pytest.StashKey[list[Path]]()
@@ -84,7 +85,7 @@ def pytest_runtest_makereport(
     """A test over its budget has failed."""
     report = yield
     marks = {mark.name for mark in item.iter_markers()}
-    if report.when == "call" and report.passed and not marks & {"long", "backbones"}:
+    if report.when == "call" and report.passed and not marks & LONG:
         used = item.stash.get(USED, 0.0)
         if used > BUDGET:
             report.outcome = "failed"
@@ -94,23 +95,52 @@ def pytest_runtest_makereport(
     return report
 
 
+def _drops_long(config: pytest.Config) -> bool:
+    """Whether this run leaves out what is long, and names no test: two thirds of all tests need
+    not be made then. One that is named is looked up among all.
+    """
+    asked = config.option.markexpr == config.getini("addopts")[-1]
+    return asked and not any("::" in name for name in config.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> list[pytest.Item] | None:
+    if not name.lower().startswith("test") or not _drops_long(collector.config):
+        return None
+    own = getattr(obj, "pytestmark", [])
+    marks = [*collector.iter_markers(), *(own if isinstance(own, list) else [own])]
+    return [] if any(mark.name in LONG for mark in marks) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """The others keep their names: long cases go once all have one."""
+    yield
+    if _drops_long(metafunc.config):
+        calls = metafunc._calls
+        quick = [call for call in calls if not any(mark.name in LONG for mark in call.marks)]
+        calls[:] = quick or calls
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever runs a test runs all of its file: what these share is made once. Long tests go to
     whoever is free.
     """
     here = Path(__file__).parent
     for item in items:
-        if not {"long", "backbones"} & {mark.name for mark in item.iter_markers()}:
+        if not LONG & {mark.name for mark in item.iter_markers()}:
             name = item.path.relative_to(here).as_posix()
             item.add_marker(pytest.mark.xdist_group(name))
 
 
 def pytest_collection_finish() -> None:
     """Modules stay: the garbage collector need not look through torch's again and again, which
-    took a quarter of the time of all tests.
+    took a quarter of the time of all tests. What of them is garbage stays, too: to look for it
+    takes two seconds.
     """
     share_compiled()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     gc.enable()

@@ -11,7 +11,6 @@ import timm
 import torch
 from torch import nn
 from torchvision.models import get_model
-from transformers import ViTConfig, ViTForImageClassification
 
 from zoo.backbones.freeze import freeze, trainable_parameters
 from zoo.domain.hierarchy import HeadPart, Hierarchy
@@ -114,6 +113,8 @@ def test_tables_of_positions_are_spared_whoever_wrote_the_network(
 ) -> None:
     with torch.device("meta"):
         if plugin == "transformers":
+            from transformers import ViTConfig, ViTForImageClassification  # takes seconds
+
             model = ViTForImageClassification(ViTConfig(num_hidden_layers=1))
         elif plugin == "timm":
             model = timm.create_model(architecture)
