@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
 import torch
 from fakes.checkpoints import add_checkpoint
+from fakes.few import few_published  # noqa: F401 - a fixture
 from fakes.plugin_code import BACKBONE, FAILS, HEAD, SOURCE, Install
 from safetensors.torch import save_file
 
@@ -24,6 +27,8 @@ from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.importing import Origin, import_file
 from zoo.exchange.indexing import index, index_local
 from zoo.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("few_published")
 
 
 @pytest.fixture
@@ -45,6 +50,36 @@ def test_a_third_partys_plugin_is_found_and_imported_on_use(install: Install) ->
     assert not mark.exists()
     assert plugins.head("acme").word == "hello"  # type: ignore[attr-defined]
     assert mark.exists()
+
+
+def test_one_that_is_installed_while_this_process_runs_is_found(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is installed is read again only where a folder of the path has changed."""
+    monkeypatch.setattr(plugins, "SETTLED", 0)
+    assert "late" not in plugins.names("zoo.heads")
+    reads, found = [], plugins.entry_points
+
+    def read() -> EntryPoints:
+        reads.append(1)
+        return found()
+
+    monkeypatch.setattr(plugins, "entry_points", read)
+    assert "linear" in plugins.names("zoo.heads")
+    assert not reads
+    os.utime(tmp_path, (1, 1))
+    install("acme_late", "zoo.heads", "late = acme_late:Plugin")
+    assert "late" in plugins.names("zoo.heads")
+    assert len(reads) == 1
+
+
+def test_what_has_just_changed_is_read_each_time(install: Install, tmp_path: Path) -> None:
+    """An installer may not have written all of it yet."""
+    install("acme_v", "zoo.heads", "early = acme_v:Plugin")
+    assert "early" in plugins.names("zoo.heads")
+    (points,) = tmp_path.glob("acme_v*/entry_points.txt")
+    points.write_text("[zoo.heads]\nlate = acme_v:Plugin\n")
+    assert "late" in plugins.names("zoo.heads")
 
 
 def test_two_that_claim_one_name_are_refused_by_name(install: Install) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module, metadata
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.contracts import Backbone, Backend, Catalog, Head, Known, Tracker
@@ -43,6 +46,9 @@ CONTRACTS: dict[str, type] = {
     "zoo.remotes": Backend,
     "zoo.trackers": Tracker,
 }
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a folder that has not changed is as its time says."""
 
 
 def backbone(name: str) -> Backbone:
@@ -311,13 +317,32 @@ def _claim(group: str, name: str) -> EntryPoint:
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
     plugins: dict[str, list[EntryPoint]] = {}
-    # Read anew each time: a plugin that is installed in a running notebook is found.
-    for point in entry_points(group=group):
+    for point in _entry_points().select(group=group):
         claims = plugins.setdefault(point.name, [])
         # One distribution may be listed twice, as in a checkout beside its installed metadata.
         if all(claim.value != point.value for claim in claims):
             claims.append(point)
     return plugins
+
+
+def _entry_points() -> EntryPoints:
+    """Those of all distributions. They are read again where a folder of the path has changed: a
+    plugin that is installed in a running notebook is found.
+    """
+    folders = []
+    for entry in sys.path:
+        with suppress(OSError):
+            found = Path(entry).stat()
+            folders.append((entry, found.st_dev, found.st_ino, found.st_mtime_ns))
+    # A folder may change twice within one tick of its clock: what has just changed is not trusted.
+    if any(time.time_ns() - changed < SETTLED for *_, changed in folders):
+        return entry_points()
+    return _entry_points_of(tuple(folders))
+
+
+@lru_cache(maxsize=1)
+def _entry_points_of(_folders: tuple[tuple[str, int, int, int], ...]) -> EntryPoints:
+    return entry_points()
 
 
 def _missing(claim: EntryPoint, what: str, package: str) -> MissingPackage:
