@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from fakes.few import few_published  # noqa: F401 - a fixture
 from fakes.hub_server import Answer, Fault, Flip, HubServer
 from safetensors.torch import save
 
@@ -22,6 +23,7 @@ from zoo.facade import Zoo
 from zoo.workspace import Workspace
 from zoo_package.source import PackageSource
 
+pytestmark = pytest.mark.usefixtures("few_published")
 RESNET = "timm/test_resnet.r160_in1k"
 LITE0 = "timm/tf_efficientnet_lite0.in1k"
 Kept = Callable[[], list[str]]

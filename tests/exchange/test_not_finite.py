@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes.few import few_published  # noqa: F401 - a fixture
 from fakes.hub_server import HubServer
 from safetensors.torch import save, save_file
 
@@ -41,6 +42,7 @@ def test_each_float_dtype_is_looked_through(
     assert found == {"plain": True} | dict.fromkeys(odd, False)
 
 
+@pytest.mark.usefixtures("few_published")
 def test_a_pull_names_what_is_not_finite(
     hub: HubServer,
     resnet: torch.nn.Module,

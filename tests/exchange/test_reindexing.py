@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint
+from fakes.few import few_published  # noqa: F401 - a fixture
 
 import zoo as z
 
@@ -28,6 +29,7 @@ def answers(zoo: z.Zoo, unknown: Path) -> dict[str, Any]:
     "loss",
     ["deleted", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("none", "damaged"))],
 )
+@pytest.mark.usefixtures("few_published")
 def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
     with z.init(tmp_path / "zoo") as zoo:
         zoo.pull(BASE)

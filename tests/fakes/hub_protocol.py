@@ -53,7 +53,8 @@ class Repo:
     uploads: dict[str, bytes] = field(default_factory=dict)
 
     def commit(self, name: str, files: Mapping[str, bytes], branch: str = "main") -> str:
-        content = repr((name, self.refs.get(branch), sorted(files.items())))
+        bodies = {path: hashlib.sha1(body).hexdigest() for path, body in files.items()}
+        content = repr((name, self.refs.get(branch), sorted(bodies.items())))
         commit = hashlib.sha1(content.encode()).hexdigest()
         self.commits[commit] = dict(files)
         self.refs[branch] = commit

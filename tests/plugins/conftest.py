@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def hub_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     harnesses = home / "harnesses.json"
     harnesses.write_text(json.dumps({"standardEnvVars": [], "harnesses": {}}))
     monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(harnesses), raising=False)
+    # The hub here speaks no TLS: each new client would read all certificates of the machine.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
     huggingface_hub.close_session()
     yield home / "hub"
     huggingface_hub.close_session()
