@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 from fakes import own_nets, warm
+from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 from PIL import Image
 from safetensors.torch import load_file, save_file
 

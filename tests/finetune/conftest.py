@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
+from fakes.traced import traced_once  # noqa: F401 - as above
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torch import nn
