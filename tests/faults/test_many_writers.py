@@ -18,12 +18,22 @@ from zoo.store.verify import verify
 from zoo.transfer.sync import pull
 from zoo.workspace import Workspace
 
-MOVERS = 64
 MOVES = 2
 RACE = Reference("team", "race")
-CONTRIBUTORS = 16
 SHARE = 4
 """So many import and push the same."""
+
+
+@pytest.fixture(scope="module", params=[24, pytest.param(64, marks=pytest.mark.long)])
+def movers(request: pytest.FixtureRequest) -> int:
+    """How many processes move one name; each tries as often as all others move it."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="module", params=[8, pytest.param(16, marks=pytest.mark.long)])
+def contributors(request: pytest.FixtureRequest) -> int:
+    """How many processes import and push at once."""
+    return int(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +48,24 @@ def said(ended: list[Any]) -> list[Any]:
 
 
 class TestOneName:
-    """64 processes move it; ``flock`` does nothing, as on some network file systems."""
+    """Many processes move it; ``flock`` does nothing, as on some network file systems."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def race(cls, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
+    def race(
+        cls, forks: Forks, movers: int, tmp_path_factory: pytest.TempPathFactory
+    ) -> tuple[Store, Any]:
         """The store afterwards, and what each process says of itself."""
         store = Store.create(tmp_path_factory.mktemp("race"))
-        calls = [("race", str(store.root), f"p{number}", MOVES) for number in range(MOVERS)]
+        calls = [("race", str(store.root), f"p{number}", MOVES) for number in range(movers)]
         return store, said(forks.together(*calls))
 
     @pytest.fixture
     def history(self, race: tuple[Store, Any]) -> tuple[RefEntry, ...]:
         return race[0].history(RACE)
 
-    def test_the_history_is_linear(self, history: tuple[RefEntry, ...]) -> None:
-        assert [move.number for move in history] == list(range(1, MOVERS * MOVES + 1))
+    def test_the_history_is_linear(self, history: tuple[RefEntry, ...], movers: int) -> None:
+        assert [move.number for move in history] == list(range(1, movers * MOVES + 1))
         assert [move.previous for move in history] == [None, *(m.manifest for m in history[:-1])]
 
     def test_every_number_has_one_winner(
@@ -63,11 +75,11 @@ class TestOneName:
         assert won == Counter(move.number for move in history)
 
     def test_every_loser_is_told_the_value(
-        self, race: tuple[Store, Any], history: tuple[RefEntry, ...]
+        self, race: tuple[Store, Any], history: tuple[RefEntry, ...], movers: int
     ) -> None:
         # All tried number 1, which only one can have; what else happened ended the process.
-        assert sum(bool(one["lost"]) or 1 in one["won"] for one in race[1]) == MOVERS
-        assert sum(len(one["lost"]) for one in race[1]) >= MOVERS - 1
+        assert sum(bool(one["lost"]) or 1 in one["won"] for one in race[1]) == movers
+        assert sum(len(one["lost"]) for one in race[1]) >= movers - 1
         told = {value for one in race[1] for value in one["lost"]}
         assert told <= {str(move.manifest) for move in history}
 
@@ -76,17 +88,17 @@ class TestOneName:
 
 
 class TestOneRemote:
-    """16 processes import and push, the same and different things, to a remote that is not there
-    yet.
-    """
+    """Several import and push, the same and different things, to a remote that is not there yet."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def shared(cls, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    def shared(
+        cls, forks: Forks, contributors: int, tmp_path_factory: pytest.TempPathFactory
+    ) -> Store:
         folder = tmp_path_factory.mktemp("many")
         calls = [
             ("contribute", str(folder / f"zoo{number}"), str(folder / "shared"), number, SHARE)
-            for number in range(CONTRIBUTORS)
+            for number in range(contributors)
         ]
         said(forks.together(*calls))
         return Store.open(folder / "shared")
@@ -95,8 +107,8 @@ class TestOneRemote:
         assert verify(shared).damages == ()
         assert [path for path in shared.staging.rglob("*") if path.is_file()] == []
 
-    def test_all_names_are_there(self, shared: Store) -> None:
-        names = [f"{kind}{me}" for kind in ("common", "child", "own") for me in range(CONTRIBUTORS)]
+    def test_all_names_are_there(self, shared: Store, contributors: int) -> None:
+        names = [f"{kind}{me}" for kind in ("common", "child", "own") for me in range(contributors)]
         assert set(shared.refs()) == {Reference("team", name) for name in names}
         assert all(len(shared.history(ref)) == 1 for ref in shared.refs())
 
@@ -112,13 +124,13 @@ class TestOneRemote:
         assert set(held) == needed
         assert sorted(held) == sorted(needed)
 
-    def test_the_same_is_the_same(self, shared: Store) -> None:
+    def test_the_same_is_the_same(self, shared: Store, contributors: int) -> None:
         for kind in ("common", "child"):
             manifests = [
                 shared.history(Reference("team", f"{kind}{me}"))[0].manifest
-                for me in range(CONTRIBUTORS)
+                for me in range(contributors)
             ]
-            assert len(set(manifests)) == CONTRIBUTORS // SHARE
+            assert len(set(manifests)) == contributors // SHARE
 
     def test_all_of_it_can_be_pulled(self, shared: Store, tmp_path: Path) -> None:
         zoo = Workspace.create(tmp_path / "theirs")
@@ -161,7 +173,7 @@ def churn(forks: Forks, folder: Path, told: Callable[[str], None], seconds: floa
 def test_pushes_and_prunes_do_not_meet(
     forks: Forks, tmp_path: Path, told: Callable[[str], None]
 ) -> None:
-    churn(forks, tmp_path, told, seconds=1.5)
+    churn(forks, tmp_path, told, seconds=0.7)
 
 
 @pytest.mark.long
