@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,23 @@ FIXTURES = Path(__file__).parent / "fixtures" / "zoos"
 LINE = {f"team/line{number}" for number in range(34)}
 
 
-@pytest.fixture(params=["before-trust", "trust", "one-store"])
-def earlier(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A folder with such a ``zoo``, its remote ``shared``, and what commands said of them."""
+@pytest.fixture(scope="module", params=["before-trust", "trust", "one-store"])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with such a ``zoo``, which this version has opened: it reads all of it again."""
+    folder = tmp_path_factory.mktemp("opened")
     with tarfile.open(FIXTURES / f"{request.param}.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(folder, filter="data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        zoo("remote", "remove", "shared", "--home", folder / "zoo").done()
+    return folder
+
+
+@pytest.fixture
+def earlier(opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, its remote ``shared``, and what commands said of them."""
+    shutil.copytree(opened, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "zoo"))
-    zoo("remote", "remove", "shared").done()
     zoo("remote", "add", "shared", tmp_path / "shared").done()
     return tmp_path
 
