@@ -10,6 +10,7 @@ import torch
 from fakes.sampled import sampled
 
 from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.surgery import BuildOptions
 from zoo.testing.backbones import BackboneSuite, check_coverage, check_order, check_stages
 from zoo.testing.cuts import proves_cut
 from zoo_timm.backbone import TimmBackbone
@@ -92,9 +93,9 @@ def test_multi_branch_stages_have_no_inner_cuts() -> None:
 def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
     # CoaT's serial blocks and its parallel ones have position encodings in common.
     torch.manual_seed(0)
-    module = TimmBackbone().build("coat_tiny").eval()
-    hierarchy = TimmBackbone().hierarchy("coat_tiny", module)
-    images = torch.randn(1, 3, 224, 224)
+    module = TimmBackbone().build("coat_tiny", BuildOptions(image_size=(64, 64))).eval()
+    hierarchy = TimmBackbone().hierarchy("coat_tiny", module, input_size=(3, 64, 64))
+    images = torch.randn(1, 3, 64, 64)
     check_coverage(module, hierarchy)
     check_order(module, hierarchy, images)
     owner = {name: unit.name for unit in hierarchy.units for name in unit.parameters}
