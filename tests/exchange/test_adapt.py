@@ -148,7 +148,7 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
         adapt(workspace, str(tuned), NEW, Surgery(truncate="layer3"))
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cosine"])
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("cosine", marks=pytest.mark.long)])
 def test_a_convolutional_one_has_a_head_of_any_kind(
     workspace: Workspace, images_of: Path, tmp_path: Path, kind: str
 ) -> None:

@@ -25,8 +25,9 @@ WITH_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": True, "transform_input": True, "init_weights": False},
     "inception_v3": {"aux_logits": True, "transform_input": True, "init_weights": False},
 }
-QUICK = (("mobilenet_v3_small", 32), ("squeezenet1_1", 32))
+QUICK = (("squeezenet1_1", 32),)
 LONG = (
+    ("mobilenet_v3_small", 32),
     ("densenet121", 32),
     ("googlenet", 32),
     ("efficientnet_v2_s", 64),
