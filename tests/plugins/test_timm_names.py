@@ -22,6 +22,7 @@ from zoo.domain.surgery import BuildOptions
 from zoo_timm.backbone import TimmBackbone
 from zoo_timm.catalog import TimmCatalog
 from zoo_timm.names import own_names
+from zoo_timm.published import SOURCE
 
 
 @cache
@@ -121,6 +122,9 @@ def test_catalog_describes_an_entry() -> None:
         num_classes=1000,
         params=entry.params,
         location=Location("hub", "timm/tf_efficientnet_lite0.in1k"),
+        datasets=("imagenet-1k",),
+        metrics=entry.metrics,
+        facts={"results": SOURCE},
     )
     assert entry.params in (4_652_008, None)  # None where the outlines are of another timm
 
