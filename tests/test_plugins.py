@@ -58,13 +58,13 @@ def test_one_that_is_installed_while_this_process_runs_is_found(
     """And what is installed is read again only where a folder of the path has changed."""
     monkeypatch.setattr(plugins, "SETTLED", 0)
     assert "late" not in plugins.names("zoo.heads")
-    reads, found = [], plugins.entry_points
+    reads, found = [], plugins._read
 
-    def read() -> EntryPoints:
+    def read() -> dict[str, EntryPoints]:
         reads.append(1)
         return found()
 
-    monkeypatch.setattr(plugins, "entry_points", read)
+    monkeypatch.setattr(plugins, "_read", read)
     assert "linear" in plugins.names("zoo.heads")
     assert not reads
     os.utime(tmp_path, (1, 1))

@@ -317,7 +317,7 @@ def _claim(group: str, name: str) -> EntryPoint:
 
 def _by_name(group: str) -> dict[str, list[EntryPoint]]:
     plugins: dict[str, list[EntryPoint]] = {}
-    for point in _entry_points().select(group=group):
+    for point in _entry_points()[group]:
         claims = plugins.setdefault(point.name, [])
         # One distribution may be listed twice, as in a checkout beside its installed metadata.
         if all(claim.value != point.value for claim in claims):
@@ -325,24 +325,29 @@ def _by_name(group: str) -> dict[str, list[EntryPoint]]:
     return plugins
 
 
-def _entry_points() -> EntryPoints:
-    """Those of all distributions. They are read again where a folder of the path has changed: a
-    plugin that is installed in a running notebook is found.
+def _entry_points() -> dict[str, EntryPoints]:
+    """Those of all distributions, by group. They are read again where a folder of the path has
+    changed: a plugin that is installed in a running notebook is found.
     """
     folders = []
     for entry in sys.path:
         with suppress(OSError):
             found = Path(entry).stat()
             folders.append((entry, found.st_dev, found.st_ino, found.st_mtime_ns))
-    # A folder may change twice within one tick of its clock: what has just changed is not trusted.
+    # An installer may not have written all yet: what has just changed is not trusted.
     if any(time.time_ns() - changed < SETTLED for *_, changed in folders):
-        return entry_points()
-    return _entry_points_of(tuple(folders))
+        return _read()
+    return _read_once(tuple(folders))
+
+
+def _read() -> dict[str, EntryPoints]:
+    found = entry_points()
+    return {group: found.select(group=group) for group in CONTRACTS}
 
 
 @lru_cache(maxsize=1)
-def _entry_points_of(_folders: tuple[tuple[str, int, int, int], ...]) -> EntryPoints:
-    return entry_points()
+def _read_once(_folders: tuple[tuple[str, int, int, int], ...]) -> dict[str, EntryPoints]:
+    return _read()
 
 
 def _missing(claim: EntryPoint, what: str, package: str) -> MissingPackage:
