@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from fakes.checkpoints import files_of
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
 from safetensors.torch import save_file
@@ -40,14 +42,7 @@ def resnet_file(resnet: torch.nn.Module, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kept(workspace: Workspace) -> Callable[[], list[str]]:
-    """All files that the store holds now, those that were left lying about included."""
-    folders = [workspace.root / name for name in ("objects", "manifests", "refs", "tmp")]
-    return lambda: sorted(
-        path.relative_to(workspace.root).as_posix()
-        for folder in folders
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    return partial(files_of, workspace)
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import timm
 import torch
 from fakes import own_nets, warm
+from fakes.checkpoints import files_of
 from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -44,19 +47,19 @@ save_file(outputs, sys.argv[2])
 """
 
 
+def keep(workspace: Workspace, folder: Path, architecture: str, **options: Any) -> torch.nn.Module:
+    """Keep a network of timm's as ``team/base``, with weights that are not its initial ones."""
+    torch.manual_seed(3)
+    module = timm.create_model(architecture, **options).eval()
+    save_file(module.state_dict(), folder / "base.safetensors")
+    origin = Origin(plugin="timm", architecture=architecture, license="mit")
+    import_file(workspace, folder / "base.safetensors", BASE, origin)
+    return module
+
+
 @pytest.fixture
 def kept_as(workspace: Workspace, tmp_path: Path) -> Callable[..., torch.nn.Module]:
-    """Keeps a network of timm's as ``team/base``, with weights that are not its initial ones."""
-
-    def keep(architecture: str, **options: Any) -> torch.nn.Module:
-        torch.manual_seed(3)
-        module = timm.create_model(architecture, **options).eval()
-        save_file(module.state_dict(), tmp_path / "base.safetensors")
-        origin = Origin(plugin="timm", architecture=architecture, license="mit")
-        import_file(workspace, tmp_path / "base.safetensors", BASE, origin)
-        return module
-
-    return keep
+    return partial(keep, workspace, tmp_path)
 
 
 def adapted(workspace: Workspace, head: Head | None = None, **how: Any) -> Adapted:
@@ -215,6 +218,21 @@ def test_a_new_head_is_the_same_each_time(
     assert torch.equal(model.state_dict()["conv1.0.weight"], whole.state_dict()["conv1.0.weight"])
 
 
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Workspace]]:
+    """A zoo for each network, with ``team/base``: no test changes it."""
+    with ExitStack() as stack:
+
+        @cache
+        def of(architecture: str) -> Workspace:
+            folder = tmp_path_factory.mktemp("base")
+            made = stack.enter_context(closing(Workspace.create(folder / "zoo")))
+            keep(made, folder, architecture, num_classes=2)
+            return made
+
+        yield of
+
+
 @pytest.mark.parametrize(
     ("architecture", "how", "error", "says"),
     [
@@ -235,19 +253,17 @@ def test_a_new_head_is_the_same_each_time(
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(
-    workspace: Workspace,
-    kept_as: Callable[..., torch.nn.Module],
-    kept: Callable[[], list[str]],
+    bases: Callable[[str], Workspace],
     architecture: str,
     how: dict[str, Any],
     error: type[Exception],
     says: str,
 ) -> None:
-    kept_as(architecture, num_classes=2)
-    before = kept()
+    workspace = bases(architecture)
+    before = files_of(workspace)
     with pytest.raises(error, match=says):
         adapted(workspace, **how)
-    assert kept() == before
+    assert files_of(workspace) == before
 
 
 def test_a_head_of_another_size_says_what_to_do(

@@ -29,6 +29,7 @@ __all__ = [
     "add_checkpoint",
     "assert_sound",
     "entry",
+    "files_of",
     "flip_byte",
     "objects_in",
     "raw_file",
@@ -132,6 +133,17 @@ def entry(number: int, manifest: Digest, previous: Digest | None = None) -> RefE
 def objects_in(store: Store, kind: str = "objects") -> set[str]:
     """Hex digests of all that the store holds of a kind."""
     return {path.stem for path in (store.root / kind).rglob("*") if path.is_file()}
+
+
+def files_of(workspace: Workspace) -> list[str]:
+    """All files that the store of a zoo holds now, those that were left lying about included."""
+    folders = [workspace.root / name for name in ("objects", "manifests", "refs", "tmp")]
+    return sorted(
+        path.relative_to(workspace.root).as_posix()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 def tree(root: Path) -> dict[str, bytes]:
