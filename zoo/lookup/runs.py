@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
@@ -139,7 +139,8 @@ class Run(Result):
         data = json.loads(read_regular(folder / RUN, RUN_BYTES))
         if "data_digest" in data:  # where older versions kept it
             data["provenance"] = {"data_digest": data["data_digest"]}
-        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        names = {each.name for each in fields(cls)}
+        known = {name: value for name, value in data.items() if name in names}
         return cls(folder=folder, **known)
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -184,7 +185,7 @@ class Run(Result):
 
 
 def _fields(run: Run) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in Run.__dataclass_fields__}
+    return {each.name: getattr(run, each.name) for each in fields(run)}
 
 
 def list_runs(workspace: Workspace) -> list[Run]:
