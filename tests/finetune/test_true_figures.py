@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.optim.swa_utils import update_bn
 
 import zoo
 from zoo.backbones.from_cut import FromCut
+from zoo.domain.progress import Console, silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.run import Finetuned
@@ -196,14 +196,14 @@ def test_an_image_that_changes_while_it_is_read_is_not_kept_as_another(tmp_path:
     data = drawings(tmp_path / "drawings")
     path = next((data / "train" / "bar").iterdir())
 
-    @contextmanager
-    def progress(what: str, *_: Any) -> Iterator[Any]:
-        if what == "running the frozen part":
-            draw(path, "disc", 7)
-        yield type("Task", (), {"advance": lambda *_, **__: None})()
+    class Draws(Console):
+        def __call__(self, label: str, *rest: Any) -> Any:
+            if label == "running the frozen part":
+                draw(path, "disc", 7)
+            return silent(label, *rest)
 
     with quick(), small_zoo(tmp_path) as made:
-        made.progress = progress
+        made.progress = Draws()
         with pytest.raises(InvalidData, match="1 images changed while they were read, such as"):
             tune(made, strategy="probe")
         assert list((made.root / "cache").rglob("description.json")) == []
