@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 from fakes.prepared import NET, Run
 
+from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption
 from zoo.facade import Zoo
 
 TUNE = ("finetune", NET, "--strategy", "probe", "--image-size", 32, "--validation-share", 0.25)
@@ -49,22 +51,28 @@ def test_what_it_prints(small: Run, few: Path) -> None:
 def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
     began: list[str] = []
 
-    def progress(label: str, total: Any, unit: str = "") -> Any:
-        from zoo.domain.progress import silent
-
-        began.append(label)
-        return silent(label, total, unit)
+    class Kept(Progress):
+        def __call__(
+            self, label: str, total: float | None, unit: str = ""
+        ) -> AbstractContextManager[Task]:
+            began.append(label)
+            return silent(label, total, unit)
 
     recipe = Recipe(
         data=str(few), strategy="partial", freeze="-2", epochs=1, image_size=32,
         validation_share=0,
     )  # fmt: skip
-    with Zoo.open(progress=progress) as zoo:
+    with Zoo.open(progress=Kept()) as zoo:
         done = zoo.run_seeds(recipe, NET, "team/x", seeds=2)
         assert done.validation == (None, None)
         assert done.best == 0  # nothing was there to choose on
         assert zoo.show("team/x").manifest == done.runs[0].manifest
     assert began.count("running the frozen part") == 1
+
+
+def test_a_progress_that_cannot_say_a_line_is_refused(small: Run) -> None:
+    with pytest.raises(InvalidOption, match=r"a subclass of zoo\.Progress"):
+        Zoo.open(progress=lambda label, total, unit="": silent(label, total, unit))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be(small: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from zoo import config
+from zoo.errors import InvalidOption
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -91,9 +92,15 @@ class Console:
 
 
 def spoken(progress: Progress | bool) -> Progress:
-    """A progress as callers give it: True is a `Console`, False says nothing."""
+    """A progress as callers give it: True is a `Console`, False says nothing.
+
+    Raises:
+        InvalidOption: It is neither, and no `Progress`.
+    """
     if isinstance(progress, bool):
         return Console() if progress else silent
+    if not (callable(progress) and callable(getattr(progress, "say", None))):
+        raise InvalidOption("progress is True, False, or an object of a subclass of zoo.Progress")
     return progress
 
 
