@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@$(BIN)/zoo demo build/demo
 
 test: $(VENV)/.dev  ## The test suite, for every commit (about 7 minutes on 2 quiet cores)
-	$(PYTEST) --durations 10
+	$(PYTEST) --dist loadfile --durations 10  # what the tests of a file share is made once
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
 	$(PYTEST) -m 'long and not whole' --durations 10

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo import packages
 from zoo.contracts import Backbone, Backend, Catalog, Head, Known, Tracker
 from zoo.domain.hierarchy import TRACE_VERSION
 from zoo.domain.result import Result
@@ -288,7 +289,7 @@ def _requirements(claim: EntryPoint) -> list[Requirement]:
 
 def _installed(package: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
+        return packages.version(package)
     return None
 
 
@@ -366,4 +367,5 @@ def _kind(group: str) -> str:
 def _owner(point: EntryPoint, *, version: bool = False) -> str:
     if not point.dist:
         return "an unknown distribution"
-    return f"{point.dist.name} {point.dist.version}" if version else point.dist.name
+    name, number = packages.named(point.dist)
+    return f"{name} {number}" if version else name

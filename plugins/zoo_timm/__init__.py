@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+from zoo import packages
 
 __all__ = ["version"]
 
 
 def version() -> str:
     """The library that the hierarchies depend on; told without importing timm."""
-    return f"timm {metadata.version('timm')}"
+    return f"timm {packages.version('timm')}"

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 import timm
-import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from torch import Tensor, nn
 
 from zoo.backbones.trace import trace
+from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
@@ -104,7 +104,7 @@ class TimmBackbone:
         network = read_config(config)
         arguments = dict(network.surgery.arguments)
         if "global_pool" in arguments and timm.is_model(network.architecture):
-            with torch.device("meta"):
+            with on_meta():
                 own = heads.pool_of(timm.create_model(network.architecture))
             if arguments["global_pool"] == own:  # timm always says it
                 del arguments["global_pool"]

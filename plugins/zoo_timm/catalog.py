@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import metadata
 
+from zoo import packages
 from zoo.domain.catalog import CatalogEntry
 from zoo_timm import known
 from zoo_timm.published import with_published
@@ -19,7 +19,7 @@ class TimmCatalog:
 
     def version(self) -> str:
         """Timm's version: its tags are part of its code."""
-        return metadata.version("timm")
+        return packages.version("timm")
 
     def entries(self) -> Iterable[CatalogEntry]:
         """One entry per pretrained tag, with what is published of it."""

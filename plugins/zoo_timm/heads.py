@@ -30,8 +30,15 @@ def head_modules(module: nn.Module) -> tuple[str, ...]:
     config = getattr(module, "pretrained_cfg", None) or {}
     named = config.get("classifier") or ()
     paths = (named,) if isinstance(named, str) else tuple(named)
-    known = dict(module.named_modules())
-    return tuple(path for path in paths if path in known)
+    return tuple(path for path in paths if _has(module, path))
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
 
 
 def replace_head(module: nn.Module, num_outputs: int, build: Build) -> None:

@@ -9,8 +9,8 @@ import path, ``acme.nets:make_net``.
 from __future__ import annotations
 
 import secrets
-from importlib import metadata
 
+from zoo import packages
 from zoo_torch.registered import REGISTRATIONS, Network, register
 
 __all__ = ["Network", "register", "version"]
@@ -22,4 +22,4 @@ def version() -> str:
     """Another one in each process, and after each registration: nobody tells when the code behind
     a name has changed.
     """
-    return f"torch {metadata.version('torch')}, {PROCESS} {len(REGISTRATIONS)}"
+    return f"torch {packages.version('torch')}, {PROCESS} {len(REGISTRATIONS)}"

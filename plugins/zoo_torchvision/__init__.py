@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+from zoo import packages
 
 __all__ = ["version"]
 
 
 def version() -> str:
     """The library that the hierarchies depend on; told without importing torchvision."""
-    return f"torchvision {metadata.version('torchvision')}"
+    return f"torchvision {packages.version('torchvision')}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from fakes import warm
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.once import once
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
-from fakes.prepared import BASE, NET, PROBES, TUNED
+from fakes.prepared import BASE, NET, PROBES, TUNED, copy_zoo
 from fakes.program import Said, zoo
 from fakes.unusable import write_unusable
 from PIL import Image
@@ -95,17 +94,6 @@ def prepare(digits: Path, folder: Path) -> None:
         ]  # fmt: skip
     assert [(ran.code, ran.err) for ran in done] == [(0, "")] * 4
     (folder / "printed.json").write_text(json.dumps([ran.json for ran in done[1:]]))
-
-
-def copy_zoo(source: Path, target: Path) -> Path:
-    """Copy a zoo. Objects are immutable, so links do: damage one only by replacing it."""
-
-    def copy(here: str, there: str) -> None:
-        shared = {"objects", "manifests"} & set(Path(here).relative_to(source).parts)
-        (os.link if shared else shutil.copy2)(here, there)
-
-    shutil.copytree(source, target, copy_function=copy)
-    return target
 
 
 @pytest.fixture

@@ -41,11 +41,14 @@ def delete(team: BucketPlace) -> None:
         append_deletion(team.remote, Reference.parse(TUNED))
 
 
-def test_a_sound_bucket(run: Any, team: BucketPlace) -> None:
+def test_a_sound_bucket_and_a_damaged_ref(run: Any, team: BucketPlace) -> None:
     names = team.names("objects", "encoded", "manifests")
     done = run("verify", team.location)
     assert (done.code, f"{len(names)} files" in done.out) == (0, True)
     assert "all sound" in done.out
+    team.plant(f"refs/{TUNED}/latest/00000001.json", b"junk")
+    (damage,) = run("verify", team.location, "--json").json["damages"]
+    assert (damage["kind"], damage["name"]) == ("ref", TUNED)
 
 
 @pytest.mark.parametrize("harm", sampled(["flip", "truncate", "delete"], ["flip"]))
@@ -78,12 +81,6 @@ def harming(team: BucketPlace, name: str, harm: str) -> None:
         team.plant(name, team.read(name)[:-1])
     else:
         team.lose(name)
-
-
-def test_a_damaged_ref_is_named(run: Any, team: BucketPlace) -> None:
-    team.plant(f"refs/{TUNED}/latest/00000001.json", b"junk")
-    (damage,) = run("verify", team.location, "--json").json["damages"]
-    assert (damage["kind"], damage["name"]) == ("ref", TUNED)
 
 
 def test_the_zoo_is_healed_from_a_bucket(run: Any, team: BucketPlace) -> None:

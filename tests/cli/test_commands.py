@@ -17,7 +17,7 @@ from subprocess import PIPE, Popen
 import click
 import pytest
 from fakes import warm
-from fakes.prepared import BASE, TUNED, Run
+from fakes.prepared import NET, TUNED, Run
 
 from zoo_cli.command import _load
 from zoo_cli.main import cli
@@ -39,9 +39,9 @@ COMMANDS = dict(walk(cli))
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
-def test_help_says_what_it_does_and_shows_an_example(run: Run, name: str) -> None:
+def test_help_says_what_it_does_and_shows_an_example(bare: Run, name: str) -> None:
     for flag in ("--help", "-h"):
-        done = run(name, flag)
+        done = bare(name, flag)
         assert (done.code, done.err) == (0, "")
         assert f"Usage: zoo {name}" in done.out
         assert "Example" in done.out
@@ -134,19 +134,19 @@ def test_a_search_says_when_there_is_more_or_nothing(run: Run) -> None:
 
 @pytest.mark.parametrize("plain", [True, False], ids=["text", "json"])
 def test_a_pipe_gets_the_result_and_nothing_else(
-    console: Run, home: Path, digits: Path, tmp_path: Path, plain: bool
+    console: Run, home: Path, small: Run, few: Path, tmp_path: Path, plain: bool
 ) -> None:
     json_flag = () if plain else ("--json",)
     lines = [
-        ("push", TUNED, "--to", tmp_path / "team", *json_flag),
-        ("finetune", BASE, "--data", digits, "--save", "team/again", "--freeze", "all",
+        (home, "push", TUNED, "--to", tmp_path / "team", *json_flag),
+        (Path.cwd(), "finetune", NET, "--data", few, "--save", "team/again", "--freeze", "all",
          "--image-size", 32, "--epochs", 1, *json_flag),
     ]  # fmt: skip
-    for line in lines[: 1 if plain else 2]:  # training twice would only take time
-        done = console(*line, cwd=home)
+    for folder, *line in lines[: 1 if plain else 2]:  # training twice would only take time
+        done = console(*line, cwd=folder)
         assert done.code == 0
         told = [text.split()[0] for text in done.err.splitlines()]
-        assert told == ([] if line[0] == "push" else ["run", "140", "probe", "epoch"])
+        assert told == ([] if line[0] == "push" else ["run", "27", "probe", "epoch"])
         assert "\x1b" not in done.out + done.err
         assert "\r" not in done.out + done.err
         if plain:
@@ -158,18 +158,18 @@ def test_a_pipe_gets_the_result_and_nothing_else(
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 @pytest.mark.parametrize("command", ["push", "finetune"])
 def test_a_terminal_gets_a_bar_on_stderr(
-    home: Path, digits: Path, tmp_path: Path, command: str
+    home: Path, small: Run, few: Path, tmp_path: Path, command: str
 ) -> None:
-    arguments = {
-        "push": [TUNED, "--to", str(tmp_path / "team")],
-        "finetune": [BASE, "--data", str(digits), "--save", "team/again", "--freeze", "all",
+    folder, *arguments = {
+        "push": [home, TUNED, "--to", tmp_path / "team"],
+        "finetune": [Path.cwd(), NET, "--data", few, "--save", "team/again", "--freeze", "all",
                      "--image-size", "32", "--epochs", "1"],
     }[command]  # fmt: skip
     label = {"push": "sending", "finetune": "training"}[command]
     mine, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     call = ["-m", "zoo_cli", command, *arguments, "--json"]
-    with warm.popen(*call, cwd=home, stdout=PIPE, stderr=theirs, env=environment) as program:
+    with warm.popen(*call, cwd=folder, stdout=PIPE, stderr=theirs, env=environment) as program:
         os.close(theirs)
         shown = _read_all(mine)
         assert program.stdout is not None

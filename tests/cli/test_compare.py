@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.derived import TRAINED, derive, train, weights_of
+from fakes.prepared import copy_zoo
 from safetensors.numpy import load_file, save_file
 
 from zoo.workspace import Workspace
@@ -34,22 +37,30 @@ for line in json.loads(sys.argv[2]):
 """
 
 
+@pytest.fixture(scope="module")
+def derived(prepared: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `moved` copies, and the file that `unknown` does."""
+    folder = tmp_path_factory.mktemp("derived")
+    with closing(Workspace(copy_zoo(prepared.root, folder / "zoo"))) as workspace:
+        derive(workspace, BASE, MOVED, train(weights_of(workspace, BASE), TRAINED))
+        values = weights_of(workspace, MOVED)
+    halves = {f"model.{k}": v.astype("f2") if v.dtype == "f4" else v for k, v in values.items()}
+    save_file(halves, folder / "unknown.safetensors")
+    return folder
+
+
 @pytest.fixture
-def moved(home: Path) -> Workspace:
-    """A zoo with `MOVED`, whose training moved all behind its boundary."""
-    workspace = Workspace(home)
-    derive(workspace, BASE, MOVED, train(weights_of(workspace, BASE), TRAINED))
-    workspace.close()
+def moved(derived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A zoo with `MOVED`, whose training moved all behind its boundary; the current folder."""
+    workspace = Workspace(copy_zoo(derived / "zoo", tmp_path / "moved"))
+    monkeypatch.chdir(workspace.root)
     return workspace
 
 
 @pytest.fixture
-def unknown(moved: Workspace, tmp_path: Path) -> Path:
+def unknown(derived: Path, moved: Workspace, tmp_path: Path) -> Path:
     """The fine-tune as somebody left it: half precision, another prefix."""
-    values = weights_of(moved, MOVED)
-    halves = {f"model.{k}": v.astype("f2") if v.dtype == "f4" else v for k, v in values.items()}
-    save_file(halves, tmp_path / "unknown.safetensors")
-    return tmp_path / "unknown.safetensors"
+    return Path(shutil.copy(derived / "unknown.safetensors", tmp_path))
 
 
 def test_diff(run: Run, moved: Workspace) -> None:
@@ -135,7 +146,7 @@ def test_reindex(run: Run, home: Path) -> None:
     assert [row["name"] for row in run("search", "lite0", "digits", "--json").json] == [TUNED]
 
 
-def test_looking_up_imports_nothing_heavy(home: Path, unknown: Path) -> None:
+def test_looking_up_imports_nothing_heavy(unknown: Path) -> None:
     lines = {
         "torch,timm,numpy": [
             ("show", TUNED), ("log", MOVED), ("best", "--dataset", "digits"),
@@ -146,6 +157,6 @@ def test_looking_up_imports_nothing_heavy(home: Path, unknown: Path) -> None:
     for heavy, typed in lines.items():
         done = subprocess.run(
             [sys.executable, "-c", LEAN, heavy, json.dumps(typed)],
-            cwd=home, capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -106,7 +106,8 @@ def test_an_interrupt(
             if not name.startswith("runs/")
         }
 
-    tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1, "--quiet")
+    tune = ("finetune", "team/net", "--data", few, "--save", "team/new", "--epochs", 1, "--quiet",
+            "--image-size", 32)  # fmt: skip
     before = stored()
     with monkeypatch.context() as patch:
         patch.setattr("zoo.finetune.loop.train.learn", interrupt)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
+from fakes.prepared import NET
 
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
 SECRET = "hf_secretsecretsecret"
@@ -85,17 +86,18 @@ def test_push_and_pull(run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        (("--truncate", "blocks.3"), "it is truncated at blocks.3.2"),
+        (("--truncate", "layer2"), "it is truncated at layer2.0"),
         (("--head", "cosine"), "its head is of the kind 'cosine'"),
     ],
     ids=["truncated", "head"],
 )
 def test_what_only_zoo_builds_goes_there_and_back(
-    run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch, digits: Path, how: Any, why: str
+    small: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch, digits: Path, how: Any, why: str
 ) -> None:
     hub.members.add(SECRET)
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    run("adapt", TUNED, "team/short", *how, "--classes", "10")
+    run = small
+    run("adapt", NET, "team/short", *how, "--classes", "10").done()
     done = run("push", "team/short", "--to", "hf://lab/short")
     assert done.code == 0
     assert f"timm does not load it, for {why}; zoo does: " in done.err

@@ -135,10 +135,15 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@given(rows=st.lists(VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, min_size=5),
-                     min_size=10, max_size=40))  # fmt: skip
-@settings(max_examples=8, deadline=None, database=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+ROWS = st.lists(
+    VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, min_size=5), min_size=10, max_size=40
+)
+DRAWN: Any = {"deadline": None, "database": None, "derandomize": True,
+         "suppress_health_check": [HealthCheck.function_scoped_fixture]}  # fmt: skip
+
+
+@given(rows=ROWS)
+@settings(max_examples=3, **DRAWN)
 def test_no_row_stops_a_listing(small: Any, hub: HubServer, rows: list[Any]) -> None:
     small("index", "hub", "--forget")
     hub.fail_next(Raw(json.dumps([*rows, GOOD]).encode()))
@@ -146,6 +151,13 @@ def test_no_row_stops_a_listing(small: Any, hub: HubServer, rows: list[Any]) -> 
     assert done.code == 0, done.err
     assert "lab/good" in found(small)
     assert small("show", "lab/good").code == 0
+
+
+@pytest.mark.long
+@given(rows=ROWS)
+@settings(max_examples=40, **DRAWN)
+def test_none_of_many_rows_stops_a_listing(small: Any, hub: HubServer, rows: list[Any]) -> None:
+    test_no_row_stops_a_listing.hypothesis.inner_test(small, hub, rows)  # type: ignore[attr-defined]
 
 
 def test_what_came_is_told_and_a_name_that_nobody_has_is_seen(small: Any, hub: HubServer) -> None:

@@ -119,7 +119,7 @@ def flat(**more: Any) -> dict[str, Any]:
             **more}  # fmt: skip
 
 
-FIRST = ("as timm pushes it", "of one size of images", "other classes, named", "with a card")
+FIRST = ("of one size of images", "other classes, named", "with a card")
 USUAL: dict[str, Callable[[Path], Files]] = {
     "as timm pushes it": lambda folder: saved(network("test_resnet"), folder),
     "of one size of images": lambda folder: saved(network("test_vit"), folder),

@@ -130,11 +130,14 @@ def test_any_strategy_is_planned(
     assert done.json["unknown"] == unknown
 
 
-def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_a_rerun_gives_the_same_weights(small: Run, few: Path, tmp_path: Path) -> None:
+    run = small
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", TUNED)
+    run(*tune, "--freeze", "layer2").done()
     done = run("rerun", TUNED, "--save", "team/again", "--device", "cpu", "--json")
     assert done.code == 0, done.err
     assert [one["save"] for one in run("runs", "--json").json] == ["team/again", TUNED]
-    base, first, again = (run("show", name, "--json").json for name in (BASE, TUNED, "team/again"))
+    base, first, again = (run("show", name, "--json").json for name in (NET, TUNED, "team/again"))
     digests = [[file["sha256"] for file in shown["weights"]] for shown in (base, first, again)]
     assert digests[1] == digests[2] != digests[0]
     diff = run("diff", TUNED, "team/again", "--json").json
@@ -142,12 +145,12 @@ def test_a_rerun_gives_the_same_weights(run: Run, digits: Path, tmp_path: Path) 
     assert first["metrics"] == again["metrics"]
     other = tmp_path / "other"
     other.mkdir()
-    for folder in digits.iterdir():
+    for folder in few.iterdir():
         (other / folder.name).symlink_to(folder)
     (other / "3").unlink()
     done = run("rerun", TUNED, "--save", "team/third", "--data", other)
     assert (done.code, "not what it was when team/digits was trained" in done.err) == (1, True)
-    done = run("rerun", BASE, "--save", "team/third")
+    done = run("rerun", NET, "--save", "team/third")
     assert (done.code, "not the result of a fine-tune" in done.err) == (1, True)
 
 

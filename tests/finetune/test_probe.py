@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from zoo.errors import InvalidOption, Unsupported
@@ -71,6 +72,9 @@ def test_neighbors_vote(pixels: Split) -> None:
     nearest = (unit[300:500] @ unit[:300].T).argmax(dim=1)
     right = (labels[nearest] == labels[300:500]).float().mean().item()
     assert found == {1: pytest.approx(right)}  # 400 of 300 there cannot be
+    theirs = KNeighborsClassifier(5, metric="cosine").fit(features[:300], labels[:300])
+    found = neighbors(features[:300], labels[:300], (features[300:500], labels[300:500]), (5, 20))
+    assert found[5] == pytest.approx(theirs.score(features[300:500], labels[300:500]))
 
 
 def test_what_no_probe_can_use(pixels: Split) -> None:

@@ -10,7 +10,7 @@ whose constants alone make what it gives (a table of positions).
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -237,7 +237,7 @@ def _assemble(
     steps: list[_Step],
     head: tuple[str, ...],
 ) -> Hierarchy:
-    owned = _owners(module, recording, steps, head)
+    tensors = _tensors(module, _owners(module, recording, steps, head))
     called = [_calls(recording, step.modules, module) for step in steps]
     in_head = _calls(recording, [path for path in head if path in recording.calls], module)
     cut = cuts(recording, [*called, in_head] if in_head else called)
@@ -250,7 +250,7 @@ def _assemble(
             modules=tuple(step.modules),
             shape=recording.calls[step.modules[-1]][-1].shape,
             cut=cut[depth],
-            **_tensors(module, owned, depth),
+            **tensors[depth],
         )
         for depth, (step, name, stage) in enumerate(zip(steps, names, _stages(names), strict=True))
     )
@@ -258,7 +258,7 @@ def _assemble(
         modules=head,
         shape=recording.root.shape,
         cut=len(cut) > len(steps) and cut[-1],
-        **_tensors(module, owned, None),
+        **tensors[None],
     )
     return Hierarchy(architecture=architecture, units=units, head=head_part)
 
@@ -269,14 +269,16 @@ class _Tensors(TypedDict):
     params: int
 
 
-def _tensors(module: nn.Module, owned: dict[str, int | None], owner: int | None) -> _Tensors:
-    """The tensors of one unit; None: of the head."""
-    parameters = {n: p.numel() for n, p in module.named_parameters() if owned[n] == owner}
-    return {
-        "parameters": tuple(parameters),
-        "buffers": tuple(name for name, _ in module.named_buffers() if owned[name] == owner),
-        "params": sum(parameters.values()),
-    }
+def _tensors(module: nn.Module, owned: dict[str, int | None]) -> dict[int | None, _Tensors]:
+    """The tensors of each unit; None: of the head."""
+    parts = defaultdict[int | None, _Tensors](lambda: _Tensors(parameters=(), buffers=(), params=0))
+    for name, parameter in module.named_parameters():
+        part = parts[owned[name]]
+        part["parameters"] += (name,)
+        part["params"] += parameter.numel()
+    for name, _ in module.named_buffers():
+        parts[owned[name]]["buffers"] += (name,)
+    return parts
 
 
 def _calls(recording: Recording, modules: Sequence[str], module: nn.Module) -> list[Call]:

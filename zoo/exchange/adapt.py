@@ -158,7 +158,8 @@ def _state(
     check_runs(module, planned.backbone.architecture, planned.preprocessing.input_size)
     state = converted_state(old, before, stored)
     if fresh:
-        state = {n: t for n, t in state.items() if not under(n, old.head_modules(before))}
+        left = old.head_modules(before)
+        state = {n: t for n, t in state.items() if not under(n, left)}
     fitted = dict(new.fit_weights(module, state))
     if fresh:
         fitted |= _fresh_head(new, module, planned.head)

@@ -159,7 +159,7 @@ def _module(backbone: Backbone, origin: Origin) -> nn.Module:
     if origin.layout and origin.layout.whole:
         with on_meta():
             return build(backbone, origin.layout.whole)
-    with torch.device("meta"):
+    with on_meta():
         return _built(backbone, origin, origin.surgery.to_build(origin.tag))
 
 
@@ -201,7 +201,7 @@ def _with_outputs(
         outputs, left = 0, [name for name in state if under(name, head)]
     if outputs is None or outputs == _num_outputs(backbone, module):
         return module, left
-    with torch.device("meta"), warnings.catch_warnings():
+    with on_meta(), warnings.catch_warnings():
         if not outputs:
             warnings.simplefilter("ignore")  # of a layer without outputs, which does not fit then
         return _built(backbone, origin, replace(stated, num_classes=outputs)), left

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from torch import nn
 
 from zoo.backbones.load import build, converted_state
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
+from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone, Configured
 from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest
@@ -74,7 +74,7 @@ def export(
     kept = tuple(file for file in manifest.files if file.name not in skipped)
     manifest = replace(manifest, files=kept)
     backbone = backbone_of(manifest)
-    with torch.device("meta"):  # only its names and configuration count
+    with on_meta():  # only its names and configuration count
         module = build(backbone, manifest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (

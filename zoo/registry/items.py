@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from zoo.domain.catalog import OPEN
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
-from zoo.registry.sql import Columns, among
+from zoo.registry.sql import Columns, among, among_given
 
 __all__ = [
     "CATALOG",
@@ -78,6 +79,7 @@ IS_NAMED, OTHER_IS_NAMED = (
 
 Rows = list[Columns]
 """Items as plain columns, with their ``card``."""
+Condition = Callable[[sa.Table], sa.ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,16 @@ class Scope:
 
     Attributes:
         kinds: Those here, those at remotes, or both.
-        refs: The condition on a table of refs.
+        refs: The condition on a table of refs, in which ``values`` are parameters: one function for
+            each kind of scope, so that its statement is made once.
         items: The same condition on items.
+        values: Of the parameters in ``refs``.
     """
 
     kinds: tuple[str, ...]
-    refs: Callable[[sa.Table], sa.ColumnElement[bool]]
+    refs: Condition
     items: sa.ColumnElement[bool]
+    values: Columns = field(default_factory=dict)
 
 
 def path_of(ref: sa.FromClause) -> sa.ColumnElement[str]:
@@ -117,30 +122,51 @@ def at_ref(ref: Reference) -> Scope:
     tag = "" if ref.tag == DEFAULT_TAG else ref.tag
     return Scope(
         (CHECKPOINT,),
-        lambda table: is_ref(table, ref),
+        _is_ref,
         sa.and_(ITEM.c.name == ref.path, ITEM.c.ref_tag == tag),
+        {"in_namespace": ref.namespace, "named": ref.name, "tagged": ref.tag},
     )
 
 
 def of_names(names: Iterable[str]) -> Scope:
     """These names with any tag."""
     listed = list(names)
-    return Scope(BOTH, lambda table: among(path_of(table), listed), among(ITEM.c.name, listed))
+    return Scope(BOTH, _has_name, among(ITEM.c.name, listed), {"names": listed})
 
 
 def of_manifest(manifest: str) -> Scope:
     """All names of a checkpoint."""
-    return Scope(BOTH, lambda table: table.c.manifest == manifest, ITEM.c.manifest == manifest)
+    return Scope(BOTH, _has_manifest, ITEM.c.manifest == manifest, {"of_manifest": manifest})
 
 
 def of_remotes() -> Scope:
     """All names at remotes."""
-    return Scope((REMOTE,), lambda table: table.c.name != "", ITEM.c.name != "")
+    return Scope((REMOTE,), _any, ITEM.c.name != "")
 
 
 def everything() -> Scope:
     """All names."""
-    return Scope(BOTH, lambda table: table.c.name != "", ITEM.c.name != "")
+    return Scope(BOTH, _any, ITEM.c.name != "")
+
+
+def _is_ref(table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        table.c.namespace == sa.bindparam("in_namespace"),
+        table.c.name == sa.bindparam("named"),
+        table.c.tag == sa.bindparam("tagged"),
+    )
+
+
+def _has_name(table: sa.Table) -> sa.ColumnElement[bool]:
+    return among_given(path_of(table), "names")
+
+
+def _has_manifest(table: sa.Table) -> sa.ColumnElement[bool]:
+    return table.c.manifest == sa.bindparam("of_manifest")
+
+
+def _any(table: sa.Table) -> sa.ColumnElement[bool]:
+    return table.c.name != ""
 
 
 def refresh(connection: sa.Connection, scope: Scope) -> None:
@@ -252,14 +278,21 @@ def _key(row: Columns) -> tuple[str, ...]:
 
 def _wanted(connection: sa.Connection, kind: str, scope: Scope) -> Iterator[Columns]:
     """Items as they should be, but for their ids."""
+    for row in connection.execute(_statement(kind, scope.refs), scope.values):
+        yield _named(kind, dict(row._mapping))
+
+
+@cache
+def _statement(kind: str, refs: Condition) -> sa.Select[Any]:
+    """What reads them. To make it takes several times as long as to carry it out."""
     ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
     checkpoint, entry = schema.checkpoint, OTHER
     # Several remotes may have the same.
     key = (ref.c.namespace, ref.c.name, ref.c.tag, ref.c.manifest)
-    moved = sa.select(*key, sa.func.max(ref.c.at).label("at")).where(scope.refs(ref)).group_by(*key)
+    moved = sa.select(*key, sa.func.max(ref.c.at).label("at")).where(refs(ref)).group_by(*key)
     named = moved.subquery()
     path = path_of(named)
-    statement = sa.select(
+    return sa.select(
         path.label("name"),
         named.c.tag.label("ref_tag"),
         named.c.at.label("updated"),
@@ -278,8 +311,6 @@ def _wanted(connection: sa.Connection, kind: str, scope: Scope) -> Iterator[Colu
             sa.and_(entry.c.name == path, entry.c.kind == CATALOG, lists(entry, checkpoint)),
         )
     )
-    for row in connection.execute(statement):
-        yield _named(kind, dict(row._mapping))
 
 
 def lists(entry: sa.FromClause, checkpoint: sa.FromClause) -> sa.ColumnElement[bool]:

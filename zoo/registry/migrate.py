@@ -36,8 +36,7 @@ def migrate(engine: Engine) -> None:
         Unsupported: A newer program, or another one, made the database.
     """
     with reading(engine) as connection:
-        check_known(connection)
-        now = revision(connection)
+        now = check_known(connection)
     done = now == HEAD or (now is None and HEAD == schema.REVISION and _create(engine))
     while not done:
         done = _step(engine)
@@ -110,14 +109,16 @@ def is_newer(version: str | None) -> bool:
     return version is not None and version.isdigit() and version > HEAD
 
 
-def check_known(connection: Connection) -> None:
+def check_known(connection: Connection) -> str | None:
     """See that no newer program has made the database, or brought it up to date, by now.
+
+    Returns its `revision`.
 
     Raises:
         Unsupported: One has; what it keeps there is not known here.
     """
     if not is_newer(version := revision(connection)):
-        return
+        return version
     where, file = shown(connection.engine), connection.dialect.name == "sqlite"
     home = quote(str(Path(where).parent))
     raise Unsupported(

@@ -29,6 +29,7 @@ __all__ = [
     "Text",
     "Whole",
     "among",
+    "among_given",
     "each_of",
     "insert",
     "like",
@@ -87,6 +88,11 @@ def among(column: sa.ColumnElement[Any], values: Iterable[Any]) -> sa.ColumnElem
     # As one parameter: an engine takes only so many.
     kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.String
     return _Among(column, sa.bindparam(None, list(values), _Many(kind), unique=True))
+
+
+def among_given(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+    """Whether a column of text has one of the values that are the parameter ``name``, a list."""
+    return _Among(column, sa.bindparam(name, type_=_Many(sa.String)))
 
 
 def each_of(listed: sa.ColumnElement[Any]) -> sa.TableValuedAlias:

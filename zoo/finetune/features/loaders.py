@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -38,6 +37,7 @@ from zoo.finetune.features.cache import (
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
+from zoo.packages import version
 
 __all__ = [
     "Batch",

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from os import getpid
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +28,7 @@ from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import METRICS, RUNS, STATE, Run
+from zoo.packages import version
 from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace

@@ -110,7 +110,8 @@ def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Networ
         empty = build(backbone, planned)
     # Not strict: the new head has no old weights.
     missing, unexpected = model.load_state_dict(backbone.fit_weights(empty, state), strict=False)
-    missing = [name for name in missing if not under(name, backbone.head_modules(model))]
+    given = backbone.head_modules(model)
+    missing = [name for name in missing if not under(name, given)]
     if missing or unexpected:
         name = planned.backbone.architecture
         lost = ", ".join(missing or unexpected)
