@@ -32,6 +32,7 @@ def test_a_version_is_read_again_where_something_was_installed(
 
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(metadata, "version", noted)
+    monkeypatch.setattr(packages, "SETTLED", 0)
     with pytest.raises(metadata.PackageNotFoundError):
         packages.version("acme")
     lay(tmp_path, "1.0")

@@ -17,7 +17,7 @@ from fakes.plugin_code import BACKBONE, FAILS, HEAD, SOURCE, Install
 from safetensors.torch import save_file
 
 import zoo
-from zoo import plugins
+from zoo import packages, plugins
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.manifest import Backbone, Head
 from zoo.domain.reference import Reference
@@ -56,7 +56,7 @@ def test_one_that_is_installed_while_this_process_runs_is_found(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what is installed is read again only where a folder of the path has changed."""
-    monkeypatch.setattr(plugins, "SETTLED", 0)
+    monkeypatch.setattr(packages, "SETTLED", 0)
     assert "late" not in plugins.names("zoo.heads")
     reads, found = [], plugins._read
 

@@ -1,24 +1,43 @@
-"""Packages: their versions, read again only when a folder of packages has changed.
+"""Packages: what is read of them is kept until a folder of packages changes.
 
-Each reading parses the metadata of a distribution, which takes 3 ms, and a fine-tune asks for 20. A
-package that is installed while this process runs, as in a notebook, is found.
+To read the metadata of a distribution takes 3 ms, and a fine-tune asks for 20. A package that is
+installed while this process runs, as in a notebook, is found.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import time
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 
-__all__ = ["named", "version"]
+__all__ = ["State", "named", "state", "version"]
 
-State = tuple[tuple[str, int], ...]
+State = tuple[tuple[str, int, int, int], ...]
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a folder that has not changed is as its time says."""
+
+
+def state() -> State | None:
+    """The folders of packages, and when something was last installed or removed there. None while
+    that is so new that an installer may not have written all yet.
+    """
+    folders = []
+    for entry in sys.path:
+        with suppress(OSError):  # sys.path may name what is not there
+            found = Path(entry).stat()
+            folders.append((entry, found.st_dev, found.st_ino, found.st_mtime_ns))
+    if any(time.time_ns() - changed < SETTLED for *_, changed in folders):
+        return None
+    return tuple(folders)
 
 
 def version(package: str) -> str:
     """The version of a distribution; raises `PackageNotFoundError` if there is none."""
-    return _version(package, _state())
+    folders = state()
+    return metadata.version(package) if folders is None else _version(package, folders)
 
 
 @lru_cache(maxsize=128)
@@ -26,18 +45,6 @@ def named(distribution: metadata.Distribution) -> tuple[str, str]:
     """The name and version of a distribution."""
     known = distribution.metadata
     return known["Name"], known["Version"]
-
-
-def _state() -> State:
-    """The folders of packages, and when something was last installed or removed there."""
-    return tuple((folder, _changed(folder)) for folder in sys.path)
-
-
-def _changed(folder: str) -> int:
-    try:
-        return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116 - asked for each time
-    except OSError:  # sys.path may name what is not there
-        return 0
 
 
 @lru_cache(maxsize=128)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo import packages
@@ -47,9 +44,6 @@ CONTRACTS: dict[str, type] = {
     "zoo.remotes": Backend,
     "zoo.trackers": Tracker,
 }
-
-SETTLED = 2_000_000_000
-"""Nanoseconds after which a folder that has not changed is as its time says."""
 
 
 def backbone(name: str) -> Backbone:
@@ -330,15 +324,8 @@ def _entry_points() -> dict[str, EntryPoints]:
     """Those of all distributions, by group. They are read again where a folder of the path has
     changed: a plugin that is installed in a running notebook is found.
     """
-    folders = []
-    for entry in sys.path:
-        with suppress(OSError):
-            found = Path(entry).stat()
-            folders.append((entry, found.st_dev, found.st_ino, found.st_mtime_ns))
-    # An installer may not have written all yet: what has just changed is not trusted.
-    if any(time.time_ns() - changed < SETTLED for *_, changed in folders):
-        return _read()
-    return _read_once(tuple(folders))
+    folders = packages.state()
+    return _read() if folders is None else _read_once(folders)
 
 
 def _read() -> dict[str, EntryPoints]:
@@ -347,7 +334,7 @@ def _read() -> dict[str, EntryPoints]:
 
 
 @lru_cache(maxsize=1)
-def _read_once(_folders: tuple[tuple[str, int, int, int], ...]) -> dict[str, EntryPoints]:
+def _read_once(_: packages.State) -> dict[str, EntryPoints]:
     return _read()
 
 
