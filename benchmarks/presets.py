@@ -5,7 +5,7 @@
 
 tf_efficientnet_lite0 with ImageNet weights, on scikit-learn's digits in the order of their writers,
 and on each ``--data`` with the folders ``train`` and ``test`` in it. For each seed so many images
-of each class are drawn from ``train``; a fifth of them is to choose on. All of ``test``, up to 50
+of each class are drawn from ``train``; a fifth of them is to choose on. All of ``test``, up to 30
 of each class, measures. Seconds are those of the processor, in one process, with nothing cached.
 """
 
@@ -29,7 +29,7 @@ from zoo.domain.presets import PRESETS
 from zoo.lookup.runs import CACHE
 
 BASE = "timm/tf_efficientnet_lite0.in1k"
-MOST = 50
+MOST = 30
 
 
 def save_digits(root: Path) -> Path:
