@@ -240,7 +240,7 @@ class Recipe:
     seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 
     # where it comes from: a record, and no option
-    preset: str = field(default="", metadata={"help": "", "check": None, "record": True})
+    preset: str = _option("", "The preset that it was read from, a record of `Recipe.read`.")
 
     def __post_init__(self) -> None:
         try:
@@ -377,7 +377,7 @@ DEFAULTS: Mapping[str, Any] = {
 OPTIONS = "\n".join(
     f"    {field.name} ({DEFAULTS[field.name]!r}): {field.metadata['help']}"
     for field in fields(Recipe)
-    if field.name in DEFAULTS and field.metadata["help"]
+    if field.name in DEFAULTS and field.name != "preset"
 )
 """All of them in words, for ``help``."""
 Recipe.__doc__ = f"{Recipe.__doc__}\n\n{OPTIONS}"

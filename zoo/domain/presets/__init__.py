@@ -1,4 +1,4 @@
-"""Presets: recipes that come with zoo, each a TOML file here; its first line says what it is for."""
+"""Presets: recipes that come with zoo, each a TOML file here, whose first line says its purpose."""
 
 from __future__ import annotations
 
