@@ -923,6 +923,7 @@ class Zoo:
         data: Path | str,
         save: str,
         *,
+        recipe: Path | str = "",
         device: str = "auto",
         save_every: int = 0,
         log: Log = (),
@@ -935,6 +936,8 @@ class Zoo:
             base: The checkpoint to begin with.
             data: Class folders, a table of paths and labels, or a named dataset.
             save: Name of the result.
+            recipe: A preset (``small-data``, ``standard``, ``long``) or a TOML file; ``options``
+                count more.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
             log: Trackers beside TensorBoard: ``"wandb"``, ``"mlflow"``, ``"aim"``, a plugin's name,
@@ -946,10 +949,12 @@ class Zoo:
         Raises:
             InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
         """
-        freeze = str(options.get("freeze", "none"))  # a count may be given as a number
-        recipe = Recipe.from_json({"data": str(data), **options, "freeze": freeze})
+        if "freeze" in options:  # a count may be given as a number
+            options["freeze"] = str(options["freeze"])
+        chosen = {"data": str(data), **options}
+        asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
         return self.run_recipe(
-            recipe, base, save, device=device, save_every=save_every, log=log, launch=launch
+            asked, base, save, device=device, save_every=save_every, log=log, launch=launch
         )
 
     def run_recipe(

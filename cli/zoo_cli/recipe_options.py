@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import Any
 
 import click
 
 from zoo.domain.options import OpeningOptions
+from zoo.domain.presets import PRESETS, purpose
 from zoo.domain.recipe import Recipe
 
 __all__ = ["opening_options", "recipe_from", "recipe_options"]
 
 TYPES: Mapping[str, Any] = {"str": str, "int": int, "float": float}
+OPTIONS = tuple(field for field in fields(Recipe) if field.name != "preset")
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--recipe FILE``, and an option for each field of a recipe; None where it was not given."""
-    for field in reversed(fields(Recipe)):
+    """``--recipe``, and an option for each field of a recipe; None where it was not given."""
+    for field in reversed(OPTIONS):
         command = _option(field)(command)
+    presets = " ".join(f"{name}: {purpose(name)}" for name in PRESETS)
     return click.option(
         "--recipe",
-        "file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="TOML file of options; those on the command line override it.",
+        "source",
+        metavar="PRESET|FILE",
+        help="A preset, or a TOML file of options; those on the command line override it. "
+        f"{presets} A file's path has a / or ends in .toml.",
     )(command)
 
 
@@ -37,7 +40,7 @@ def opening_options(
     """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for field in reversed(fields(Recipe)):
+        for field in reversed(OPTIONS):
             if field.name in (names or OpeningOptions.__annotations__):
                 command = _option(field, field.default)(command)
         return command
@@ -45,14 +48,14 @@ def opening_options(
     return add
 
 
-def recipe_from(file: Path | None, given: Mapping[str, Any]) -> Recipe:
-    """The recipe of a file, if any, and what was ``given`` on the command line.
+def recipe_from(source: str | None, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of a preset or file, if any, and what was ``given`` on the command line.
 
     Raises:
-        InvalidOption: The file cannot be read, or an option is not what it must be.
+        InvalidOption: There is none, it cannot be read, or an option is not what it must be.
     """
     options = {name: value for name, value in given.items() if value not in (None, ())}
-    return Recipe.from_json(options) if file is None else Recipe.read(file, **options)
+    return Recipe.from_json(options) if source is None else Recipe.read(source, **options)
 
 
 def _option(

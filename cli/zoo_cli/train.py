@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -84,7 +83,7 @@ FIRST = (
 def finetune(
     base: str | None,
     save: str | None,
-    file: Path | None,
+    source: str | None,
     device: str,
     save_every: int,
     resume: str | None,
@@ -112,6 +111,7 @@ def finetune(
           --save team/flowers
       zoo finetune team/base --data flowers/ --strategy probe --at auto --save team/probe
       zoo finetune team/base --data flowers/ --dry-run
+      zoo finetune team/base --data flowers/ --recipe small-data --save team/flowers
       zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune --resume last
@@ -120,7 +120,7 @@ def finetune(
         launch_processes(launch, device)
     zoo = open_zoo(quiet=quiet)
     if resume is not None:
-        changed = (base, save, file, find_lr or None, dry_run or None, seeds, *options.values())
+        changed = (base, save, source, find_lr or None, dry_run or None, seeds, *options.values())
         if any(value not in (None, ()) for value in changed):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every, --log, "
@@ -130,7 +130,7 @@ def finetune(
     else:
         if base is None:
             raise click.UsageError("Missing argument 'BASE'.")
-        recipe = recipe_from(file, options)
+        recipe = recipe_from(source, options)
         if find_lr:
             _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
             return

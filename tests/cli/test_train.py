@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+import zoo
+from zoo.domain import presets
+from zoo.domain.presets import PRESETS, purpose
 from zoo.finetune import run as tuning
 from zoo.finetune.loop import train as training
 from zoo.lookup import runs
@@ -32,7 +36,7 @@ def recipe(tmp_path: Path, few: Path) -> Path:
     return path
 
 
-def test_a_recipe_from_a_file(small: Run, recipe: Path) -> None:
+def test_a_recipe_from_a_file(small: Run, recipe: Path, few: Path) -> None:
     done = small("finetune", NET, "--recipe", recipe, "--epochs", 1, "--save", "team/a", "--json")
     assert done.code == 0, done.err
     shown = small("show", "team/a", "--json").json
@@ -44,6 +48,49 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path) -> None:
     assert "no option 'epoch'; did you mean epochs?" in done.err
     recipe.write_text("data = [")
     assert "is not TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
+    Path("small-dat").write_text("data = 'x'\n")
+    for name, says in {
+        "small-dat": "no preset 'small-dat': did you mean small-data? ./small-dat is the file",
+        "quick": "no preset 'quick': presets are small-data, standard, long, and a file's path has",
+        "quick.toml": "the recipe quick.toml cannot be read",
+        "./small-data": "the recipe ./small-data cannot be read",
+    }.items():
+        small("finetune", NET, "--recipe", name, "--save", "team/b").refused(says)
+    Path("small-data").write_text(f"data = {json.dumps(str(few))}\nstrategy = 'full'\n")
+    plan = small("finetune", NET, "--recipe", "./small-data", "--dry-run", "--json").done().json
+    assert plan["strategy"] == "full"
+
+
+def test_a_preset_is_recorded_and_options_beside_it_count_more(small: Run, few: Path) -> None:
+    line = ("finetune", NET, "--data", few, "--image-size", 32, "--recipe", "small-data")
+    done = small(*line, "--at", "head", "--save", "team/a", "--json").done().json
+    recorded = small("show", "team/a", "--json").json["recipe"]
+    assert (recorded["preset"], recorded["strategy"]) == ("small-data", "probe")
+    assert recorded["at"] == "head"
+    assert "preset=small-data" in " ".join(small("runs", "show", "last").out.split())
+    again = small("rerun", "team/a", "--save", "team/b", "--quiet", "--json").done().json
+    assert again["metrics"] == done["metrics"]
+    assert small("show", "team/b", "--json").json["recipe"] == recorded
+    with zoo.open(progress=False) as z:
+        z.finetune(NET, few, "team/c", recipe="small-data", at="head", image_size=32)
+        assert z.show("team/c").to_json()["recipe"] == recorded
+    # Another strategy, and what it does not use of the preset is left out.
+    plan = small(*line, "--strategy", "partial", "--epochs", 1, "--dry-run", "--json").done().json
+    assert plan["strategy"] == "partial"
+    small(*line, "--epochs", 3, "--save", "team/d").refused(
+        "the strategy probe does not use epochs"
+    )
+
+
+def test_each_preset_is_a_documented_file_and_in_the_help(small: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs/finetune.md").read_text()
+    told = " ".join(small("finetune", "--help-all").out.split())
+    for name in PRESETS:
+        text = (Path(presets.__file__).parent / f"{name}.toml").read_text()
+        assert text in page, name
+        assert f"{name}: {purpose(name)}" in told
+        table = {**tomllib.loads(text), "data": "x", "preset": name}
+        assert zoo.Recipe.read(name, data="x") == zoo.Recipe.from_json(table)
 
 
 LINE = (

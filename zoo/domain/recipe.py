@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.domain.phase import Phase
+from zoo.domain.presets import find
 from zoo.errors import InvalidOption
 
 __all__ = [
@@ -238,6 +239,9 @@ class Recipe:
     )
     seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 
+    # where it comes from: a record, and no option
+    preset: str = _option("", "The preset that it was read from, a record of `Recipe.read`.")
+
     def __post_init__(self) -> None:
         try:
             f"{self.data}{self.root}".encode()
@@ -306,16 +310,23 @@ class Recipe:
 
     @classmethod
     def read(cls, file: Path | str, **options: object) -> Self:
-        """Read a TOML file of options, as ``--recipe`` does; ``options`` that are given count more.
+        """Read a preset (``small-data``, ``standard``, ``long``) or a TOML file of options, as
+        ``--recipe`` does; ``options`` that are given count more. A file's path has a separator, or
+        ends in ``.toml``. Where ``options`` name another strategy than a preset, what that does not
+        use is left out of the preset: nobody here asked for it.
 
         Raises:
             InvalidOption: It cannot be read, or an option is not what it must be.
         """
-        try:
-            text = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeError) as error:
-            raise InvalidOption(f"the recipe {file} cannot be read: {error}") from error
-        return cls.parse(text, **options)
+        preset, text = find(file)
+        if not preset:
+            return cls.parse(text, **options)
+        table = _read_table(text)
+        idle = IDLE.get(str(options.get("strategy", "")), "").split()
+        if options.get("strategy", table["strategy"]) != table["strategy"]:
+            idle += ["freeze", "at"]
+        kept = {name: value for name, value in table.items() if name not in idle}
+        return cls.from_json({**kept, **options, "preset": preset})
 
     @classmethod
     def parse(cls, text: str, **options: object) -> Self:
@@ -324,12 +335,7 @@ class Recipe:
         Raises:
             InvalidOption: It is not TOML, or has an option that does not exist.
         """
-        try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidOption(f"the recipe is not TOML: {error}") from error
-        named = {key.replace("-", "_"): value for key, value in table.items()}
-        return cls.from_json({**named, **options})
+        return cls.from_json({**_read_table(text), **options})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -359,8 +365,9 @@ class Recipe:
         return cls.from_json({**BEFORE, **data})
 
     def to_json(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {**asdict(self), "phases": list(self.phases)}
+        """Plain data for JSON; without a preset, nothing of one, as in older versions."""
+        data = {**asdict(self), "phases": list(self.phases)}
+        return data if self.preset else {k: v for k, v in data.items() if k != "preset"}
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -370,10 +377,27 @@ DEFAULTS: Mapping[str, Any] = {
 OPTIONS = "\n".join(
     f"    {field.name} ({DEFAULTS[field.name]!r}): {field.metadata['help']}"
     for field in fields(Recipe)
-    if field.name in DEFAULTS
+    if field.name in DEFAULTS and field.name != "preset"
 )
 """All of them in words, for ``help``."""
 Recipe.__doc__ = f"{Recipe.__doc__}\n\n{OPTIONS}"
+
+
+def _read_table(text: str) -> dict[str, Any]:
+    """The options in a TOML file, by the names of fields.
+
+    Raises:
+        InvalidOption: It is not TOML, or calls itself a preset.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidOption(f"the recipe is not TOML: {error}") from error
+    if "preset" in table:
+        raise InvalidOption(
+            "a recipe in a file names no preset: write its options out (docs/finetune.md)"
+        )
+    return {key.replace("-", "_"): value for key, value in table.items()}
 
 
 def chosen(recorded: Mapping[str, Any]) -> dict[str, Any]:
