@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--try", dest="tried", action="append", default=[])
     asked = parser.parse_args()
+    arms: dict[str, tuple[str, dict[str, Any]]]
     arms = {name: (name, {}) for name in asked.only or ("", *PRESETS)}
     arms |= {text: ("", options_of(text)) for text in asked.tried}
     with tempfile.TemporaryDirectory() as folder:
