@@ -110,7 +110,7 @@ def ls(query: tuple[str, ...], as_json: bool) -> None:
       zoo ls owner:team 'accuracy>0.9'
     """
     zoo, text = open_zoo(), " ".join(query)
-    found = zoo.search(text, pulled=True, limit=ALL)
+    found = zoo.search(text, pulled=True, sort="-updated", limit=ALL)
     if as_json:
         print_json([row.to_json() for row in found])
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def test_ls_is_what_is_here_and_the_newest_is_first(run: Run) -> None:
     assert done.err == ""
     assert [row["name"] for row in run("list", "owner:team", "--json").json] == [TUNED]
     assert len(run("ls", "head:cosine").out.splitlines()) == 1
+    # A pull has no time at which it was made: what counts is when its name moved.
+    run("tag", BASE, "team/zz")
+    assert run("ls", "--json").json[0]["name"] == "team/zz"
 
 
 def test_ls_of_an_empty_zoo_says_how_to_fill_it(bare: Run) -> None:
@@ -210,3 +214,11 @@ def test_show_begins_with_what_matters(run: Run) -> None:
     assert re.search(r"0\.\d+ \(0\.\d+ to 0\.\d+\)", run("show", TUNED).out.splitlines()[1])
     assert first(TUNED, "--all")[:2] == ["name", "metrics.accuracy"]
     assert run("show", TUNED, "--json").json["params"] == 3_383_818
+
+
+def test_a_run_is_given_by_enough_of_its_id(run: Run, home: Path) -> None:
+    ids = [each["id"] for each in run("runs", "--json").json]
+    assert run("runs", "show", ids[0][:-2], "--json").json["id"] == ids[0]
+    (home / "runs" / f"{ids[0]}x").mkdir()
+    shutil.copy(home / "runs" / ids[0] / "run.json", home / "runs" / f"{ids[0]}x")
+    assert f"runs begin with {ids[0][:4]}: " in run("runs", "show", ids[0][:4]).err

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Self
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, TASKS
-from zoo.errors import Corrupt, Invalid, UnknownName
+from zoo.errors import Corrupt, Invalid, InvalidOption, UnknownName
 from zoo.lookup.alive import alive
 from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
@@ -203,11 +203,15 @@ def find_run(workspace: Workspace, name: str) -> Run:
     """The run whose id begins with ``name``; ``last`` is the newest.
 
     Raises:
-        UnknownName: None does, or several.
+        UnknownName: None does.
+        InvalidOption: Several do.
     """
     runs = list_runs(workspace)
     matching = runs[:1] if name == "last" else [run for run in runs if run.id.startswith(name)]
-    if len(matching) != 1 or not name:
+    if name and len(matching) > 1:
+        ids = ", ".join(run.id for run in matching[:4])
+        raise InvalidOption(f"{len(matching)} runs begin with {name}: {ids}; give more of the id")
+    if not matching or not name:
         raise UnknownName("run", name, [run.id for run in matching or runs][:4])
     return matching[0]
 
