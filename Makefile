@@ -9,7 +9,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 
 # What is compiled is kept: tests start many interpreters.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
-    --numprocesses 2 --dist loadgroup
+    --numprocesses 2 --dist load
 
 .PHONY: help demo test test-long test-whole test-lowest test-pythons check check-backbones fix \
     bench bench-scale docs outlines published wheel \
@@ -33,7 +33,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/zoo demo build/demo
 
-test: $(VENV)/.dev  ## The test suite, for every commit (about 7 minutes on 2 quiet cores)
+test: $(VENV)/.dev  ## The test suite, for every commit (about 5 minutes on 2 quiet cores)
 	$(PYTEST) --dist loadfile --durations 10  # what the tests of a file share is made once
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike

@@ -124,17 +124,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
         calls[:] = quick or calls
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever runs a test runs all of its file: what these share is made once. Long tests go to
-    whoever is free.
-    """
-    here = Path(__file__).parent
-    for item in items:
-        if not LONG & {mark.name for mark in item.iter_markers()}:
-            name = item.path.relative_to(here).as_posix()
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 def pytest_collection_finish() -> None:
     """Modules stay: the garbage collector need not look through torch's again and again, which
     took a quarter of the time of all tests. What of them is garbage stays, too: to look for it
