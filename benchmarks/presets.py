@@ -1,6 +1,6 @@
 """What the presets of recipes reach, and what they cost, beside the recipe that nobody chose.
 
-    python benchmarks/presets.py [--images 25] [--size 64] [--seeds 3] [--data FOLDER]
+    python benchmarks/presets.py [--images 20] [--size 48] [--seeds 3] [--data FOLDER]
         [--only PRESET] [--try 'strategy=partial freeze=80%']
 
 tf_efficientnet_lite0 with ImageNet weights, on scikit-learn's digits in the order of their writers,
@@ -84,8 +84,8 @@ def run(home: Path, data: Path, preset: str, **options: Any) -> tuple[float, flo
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=25)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--no-digits", action="store_true")
