@@ -34,6 +34,8 @@ __all__ = ["environment", "popen", "run"]
 ADDRESS = "ZOO_TEST_WARM"
 """Variable of the environment: where the server listens."""
 ABOVE, MOST_FILES = 512, 64
+PATH = tuple(entry for entry in sys.path if entry)
+"""As tests are collected: those that run may put packages of their own there."""
 LIMITS = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
 PRELOAD = (
     "torch", "torchvision", "timm", "safetensors.torch", "sklearn.linear_model", "accelerate",
@@ -65,7 +67,7 @@ class Server:
     def _start(self, folder: Path, session: int) -> None:
         self.python.write_text(f"#!{sys.executable} -SE\n" + Path(__file__).read_text())
         self.python.chmod(0o755)
-        path = os.pathsep.join(entry for entry in sys.path if entry)
+        path = os.pathsep.join(PATH)
         process = subprocess.Popen(
             [sys.executable, __file__, "serve", str(self.address), str(session)],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HOME": str(folder)},

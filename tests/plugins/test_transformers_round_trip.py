@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo import plugins
+from zoo import packages, plugins
 from zoo.domain.surgery import BuildOptions
 from zoo_cli.main import main
 from zoo_transformers.architectures import ARCHITECTURES
@@ -234,6 +234,7 @@ def test_without_transformers_all_is_listed_and_says_what_to_install(
         return version(package)
 
     monkeypatch.setattr(metadata, "version", without)
+    monkeypatch.setattr(packages, "SETTLED", sys.maxsize)  # nothing that was read is kept
     zoo.init(tmp_path / "zoo").close()
     monkeypatch.chdir(tmp_path / "zoo")
 

@@ -93,7 +93,7 @@ def full(made: Path) -> dict[str, Any]:
         "format": 2,
         "parents": [parent],
         "ancestors": {str(digest): [{**parent, "manifest": f"blake3:{'1' * 64}"}]},
-        "recipe": Recipe(data="data", task="classification").to_json(),
+        "recipe": Recipe(data="data", task="classification", preset="standard").to_json(),
         "freeze": {"frozen": ["a"], "boundary": "b", "kept": "epoch 1"},
         "metrics": {"accuracy": 0.5},
         "provenance": {"source": "file", "locator": "x", "revision": "1", "file": "a",
