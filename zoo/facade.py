@@ -345,9 +345,14 @@ class Zoo:
         from zoo.exchange.sharing import pull
 
         return pull(
-            self.workspace, name, remote=remote, source=source, save=save, force=force,
+            self.workspace,
+            name,
+            remote=remote,
+            source=source,
+            save=save,
+            force=force,
             progress=self.progress,
-        )  # fmt: skip
+        )
 
     def push(
         self,
@@ -374,9 +379,14 @@ class Zoo:
         from zoo.exchange.sharing import push
 
         return push(
-            self.workspace, name, to, force=force, smallest=smallest, private=private,
+            self.workspace,
+            name,
+            to,
+            force=force,
+            smallest=smallest,
+            private=private,
             progress=self.progress,
-        )  # fmt: skip
+        )
 
     def fetch(self, remote: str) -> Fetched:
         """Learn what a remote that has a short name has now, without its weights.
@@ -517,9 +527,13 @@ class Zoo:
         from zoo.transfer.maintenance import prune
 
         return prune(
-            self.workspace, plan, remote, keep_days=keep_days, grace_days=grace_days,
+            self.workspace,
+            plan,
+            remote,
+            keep_days=keep_days,
+            grace_days=grace_days,
             progress=self.progress,
-        )  # fmt: skip
+        )
 
     def plan_repack(self, remote: str) -> RepackPlan:
         """What `repack` would encode at a remote, and about how small. Nothing is changed.
@@ -614,9 +628,15 @@ class Zoo:
         from zoo.exchange.importing import import_weights
 
         return import_weights(
-            self.workspace, Path(path), Reference.parse(name), architecture=architecture,
-            backbone=backbone, key=key, progress=self.progress, **stated,
-        )  # fmt: skip
+            self.workspace,
+            Path(path),
+            Reference.parse(name),
+            architecture=architecture,
+            backbone=backbone,
+            key=key,
+            progress=self.progress,
+            **stated,
+        )
 
     def import_folder(
         self, folder: Path | str, name: str, **stated: Unpack[ImportOptions]
@@ -628,8 +648,8 @@ class Zoo:
         from zoo.exchange.importing import import_folder
 
         return import_folder(
-            self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated,
-        )  # fmt: skip
+            self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated
+        )
 
     def import_all(
         self,
@@ -670,9 +690,13 @@ class Zoo:
 
         if plan is None:
             plan = plan_import(
-                self.workspace, Path(folder), pattern, architecture=architecture,
-                backbone=backbone, progress=self.progress,
-            )  # fmt: skip
+                self.workspace,
+                Path(folder),
+                pattern,
+                architecture=architecture,
+                backbone=backbone,
+                progress=self.progress,
+            )
         if dry_run:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **stated)
@@ -721,9 +745,12 @@ class Zoo:
         from zoo.exchange.adapt import adapt
 
         surgery = Surgery(
-            truncate=truncate, image_size=image_size, channels=channels, without=tuple(without),
+            truncate=truncate,
+            image_size=image_size,
+            channels=channels,
+            without=tuple(without),
             convolutional=convolutional,
-        )  # fmt: skip
+        )
         new = Head(kind=head, num_classes=classes) if classes is not None else None
         return adapt(
             self.workspace, name, Reference.parse(save), surgery, head=new, progress=self.progress
@@ -765,9 +792,11 @@ class Zoo:
         Raises:
             InvalidImage: One is missing, unreadable or larger.
         """
-        return Table(self.predictions(
-            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
-        ))  # fmt: skip
+        return Table(
+            self.predictions(
+                name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
+            )
+        )
 
     def predictions(
         self,
@@ -825,9 +854,14 @@ class Zoo:
         out, (_, digest) = Path(out), self.workspace.names.resolve(name)
         check_out(out, force=force)
         rows = self.predictions(
-            name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels,
+            name,
+            images,
+            top=top,
+            path_column=path_column,
+            root=root,
+            max_pixels=max_pixels,
             bad=bad,
-        )  # fmt: skip
+        )
         count = write_predictions(rows, out)
         return Written(path=out, manifest=digest, images=count)
 
@@ -873,10 +907,20 @@ class Zoo:
         from zoo.finetune.evaluation import evaluate
 
         return evaluate(
-            self.workspace, name, str(data), against=against, split=split, skip_bad=skip_bad,
-            opening=Opening(**opening), out=Path(out) if out else None, force=force,
-            batch_size=batch_size, device=device, save=save, progress=self.progress,
-        )  # fmt: skip
+            self.workspace,
+            name,
+            str(data),
+            against=against,
+            split=split,
+            skip_bad=skip_bad,
+            opening=Opening(**opening),
+            out=Path(out) if out else None,
+            force=force,
+            batch_size=batch_size,
+            device=device,
+            save=save,
+            progress=self.progress,
+        )
 
     def features(
         self,
@@ -910,10 +954,19 @@ class Zoo:
         from zoo.finetune.features.write import write_features
 
         return write_features(
-            self.workspace, name, str(data), Path(out), at=at, task=task, skip_bad=skip_bad,
-            opening=Opening(**opening), batch_size=batch_size, device=device, force=force,
+            self.workspace,
+            name,
+            str(data),
+            Path(out),
+            at=at,
+            task=task,
+            skip_bad=skip_bad,
+            opening=Opening(**opening),
+            batch_size=batch_size,
+            device=device,
+            force=force,
             progress=self.progress,
-        )  # fmt: skip
+        )
 
     # Train.
 
@@ -976,13 +1029,21 @@ class Zoo:
         if launch is not None:
             return self._launch(
                 ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
-                launch, log, recipe,
-            )  # fmt: skip
+                launch,
+                log,
+                recipe,
+            )
         with self._runs_shared():
             return finetune(
-                self.workspace, base, recipe, Reference.parse(save), device=device,
-                save_every=save_every, log=log, progress=self.progress,
-            )  # fmt: skip
+                self.workspace,
+                base,
+                recipe,
+                Reference.parse(save),
+                device=device,
+                save_every=save_every,
+                log=log,
+                progress=self.progress,
+            )
 
     def run_seeds(
         self,
@@ -1004,9 +1065,16 @@ class Zoo:
 
         with self._runs_shared():
             return finetune_seeds(
-                self.workspace, base, recipe, Reference.parse(save), seeds=seeds, device=device,
-                save_every=save_every, log=log, progress=self.progress,
-            )  # fmt: skip
+                self.workspace,
+                base,
+                recipe,
+                Reference.parse(save),
+                seeds=seeds,
+                device=device,
+                save_every=save_every,
+                log=log,
+                progress=self.progress,
+            )
 
     def plan_finetune(self, recipe: Recipe, base: str, *, device: str = "auto") -> FinetunePlan:
         """What `run_recipe` would do and how long that may take; nothing is written.
@@ -1056,9 +1124,13 @@ class Zoo:
             return self._launch(words, launch, log)
         with self._runs_shared():
             return resume(
-                self.workspace, run, device=device, save_every=save_every, log=log,
+                self.workspace,
+                run,
+                device=device,
+                save_every=save_every,
+                log=log,
                 progress=self.progress,
-            )  # fmt: skip
+            )
 
     def rerun(
         self,
@@ -1089,9 +1161,15 @@ class Zoo:
             return self._launch(words, launch, log)
         with self._runs_shared():
             return rerun(
-                self.workspace, name, Reference.parse(save), data=str(data) if data else None,
-                root=str(root), device=device, log=log, progress=self.progress,
-            )  # fmt: skip
+                self.workspace,
+                name,
+                Reference.parse(save),
+                data=str(data) if data else None,
+                root=str(root),
+                device=device,
+                log=log,
+                progress=self.progress,
+            )
 
     def runs(self) -> Table[Run]:
         """All fine-tunes that were begun here, newest first."""

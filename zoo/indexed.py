@@ -204,8 +204,12 @@ class Index:
             self.follow(ref)
             self.registry.drop_note(note)
         except (ZooError, OSError) as error:
-            LOG.warning("%s has moved, but is not indexed yet (%s): the next command does that, "
-                        "as soon as it can", ref, error)  # fmt: skip
+            LOG.warning(
+                "%s has moved, but is not indexed yet (%s): the next command does that, "
+                "as soon as it can",
+                ref,
+                error,
+            )
 
     def add_checkpoint(self, digest: Digest) -> None:
         """Put a checkpoint in, under no name yet.
@@ -257,8 +261,9 @@ def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -
     if path and (aside := set_newer_aside(path, store.disk.alone)):
         LOG.warning(
             "the index of a newer zoo is made again from the store, as this zoo does it; the newer "
-            "one is kept: %s", aside
-        )  # fmt: skip
+            "one is kept: %s",
+            aside,
+        )
     registry().renew_if_damaged()
     replaced = before != _identity(path)
     index = Index(store, registry)

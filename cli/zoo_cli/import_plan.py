@@ -20,10 +20,15 @@ def show_plan(plan: ImportPlan) -> None:
     """Print what would be imported, run by run, and what it comes to."""
     files = [file for file in plan.files if file.status != "bad"]
     rows = [
-        (", ".join(map(str, file.refs)), file.architecture or "-", size(file.size), _what(file),
-         file.path.relative_to(plan.folder))
+        (
+            ", ".join(map(str, file.refs)),
+            file.architecture or "-",
+            size(file.size),
+            _what(file),
+            file.path.relative_to(plan.folder),
+        )
         for file in files
-    ]  # fmt: skip
+    ]
     if rows:
         table(("NAME", "NETWORK", "SIZE", "WHAT", "FILE"), rows, ("SIZE", "NETWORK"))
     runs = [(run, len(list(each))) for run, each in groupby(files, key=lambda file: file.run)]

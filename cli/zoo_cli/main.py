@@ -120,9 +120,7 @@ def cli() -> None:
 
 
 cli.params.append(HOME)
-MODULES = (
-    compare, demo, evaluate, maintain, remotes, runs, search, share, show, start, train, use
-)  # fmt: skip
+MODULES = (compare, demo, evaluate, maintain, remotes, runs, search, share, show, start, train, use)
 for module in MODULES:
     for command in module.__all__:
         cli.add_command(getattr(module, command))

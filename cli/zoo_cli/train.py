@@ -266,9 +266,12 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
         else f"seed {found.best}, the first: there are no validation images to choose on",
         f"{score.replace('_', ' ')} {spread.mean:.4f} ± {spread.std:.4f} on held-out images: mean "
         f"± standard deviation over {count} seeds",
-        *(f"WARNING: seed {seed}: {each.warning}"
-          for seed, each in zip(found.seeds, found.runs, strict=True) if each.warning),
-    )  # fmt: skip
+        *(
+            f"WARNING: seed {seed}: {each.warning}"
+            for seed, each in zip(found.seeds, found.runs, strict=True)
+            if each.warning
+        ),
+    )
 
 
 def _print(done: Finetuned, as_json: bool) -> None:

@@ -130,21 +130,31 @@ BEIT_LARGE = {**LARGE, "layer_scale_init_value": 1e-5}
 SO400M = _sized(1152, 16, 27, intermediate_size=4304, patch_size=14)
 SHALLOW, NORMAL, DEEP = (2, 2, 6, 2), (3, 3, 9, 3), (3, 3, 27, 3)
 SWIGLU = {"use_gated_mlp": True, "hidden_act": "silu"}
-DINO = {"small": _dino(384, 6), "base": _dino(768, 12), "large": _dino(1024, 16, 24),
-        "giant": _dino(1536, 24, 40, use_swiglu_ffn=True)}  # fmt: skip
+DINO = {
+    "small": _dino(384, 6),
+    "base": _dino(768, 12),
+    "large": _dino(1024, 16, 24),
+    "giant": _dino(1536, 24, 40, use_swiglu_ffn=True),
+}
 
 VIT = Family(
     owner="google", model="ViTForImageClassification", mean_std=HALF, interpolation="bilinear"
 )
 DEIT = Family(owner="facebook", model="ViTForImageClassification", crop_pct=0.875)
 DISTILLED = Family(
-    owner="facebook", model="DeiTForImageClassificationWithTeacher", crop_pct=0.875,
+    owner="facebook",
+    model="DeiTForImageClassificationWithTeacher",
+    crop_pct=0.875,
     heads=("cls_classifier", "distillation_classifier"),
-)  # fmt: skip
+)
 BEIT = Family(
-    owner="microsoft", model="BeitForImageClassification", mean_std=HALF, interpolation="bilinear",
-    config={"use_relative_position_bias": True}, sized=False,
-)  # fmt: skip
+    owner="microsoft",
+    model="BeitForImageClassification",
+    mean_std=HALF,
+    interpolation="bilinear",
+    config={"use_relative_position_bias": True},
+    sized=False,
+)
 SWIN = Family(owner="microsoft", model="SwinForImageClassification")
 CONVNEXT = Family(
     owner="facebook", model="ConvNextForImageClassification", crop_mode="center", crop_pct=0.875
@@ -154,38 +164,72 @@ CONVNEXT_V2 = Family(
     owner="facebook", model="ConvNextV2ForImageClassification", crop_mode="center", crop_pct=0.875
 )
 DINO_V2 = Family(
-    owner="facebook", model="Dinov2ForImageClassification", crop_mode="center", crop_pct=0.875,
-    config={"image_size": 518, "patch_size": 14}, sized=False,
-)  # fmt: skip
+    owner="facebook",
+    model="Dinov2ForImageClassification",
+    crop_mode="center",
+    crop_pct=0.875,
+    config={"image_size": 518, "patch_size": 14},
+    sized=False,
+)
 DINO_V2_REGISTERS = Family(
-    owner="facebook", model="Dinov2WithRegistersForImageClassification", crop_mode="center",
-    crop_pct=0.875, config={"image_size": 518, "patch_size": 14}, sized=False,
-)  # fmt: skip
+    owner="facebook",
+    model="Dinov2WithRegistersForImageClassification",
+    crop_mode="center",
+    crop_pct=0.875,
+    config={"image_size": 518, "patch_size": 14},
+    sized=False,
+)
 DINO_V3 = Family(
-    owner="facebook", model="DINOv3ViTModel", license="dinov3-license", interpolation="bilinear",
-    heads=(), config={"num_register_tokens": 4}, sized=False,
-)  # fmt: skip
+    owner="facebook",
+    model="DINOv3ViTModel",
+    license="dinov3-license",
+    interpolation="bilinear",
+    heads=(),
+    config={"num_register_tokens": 4},
+    sized=False,
+)
 DINO_V3_CONVNEXT = Family(
-    owner="facebook", model="DINOv3ConvNextModel", license="dinov3-license",
-    interpolation="bilinear", heads=(), sized=False,
-)  # fmt: skip
+    owner="facebook",
+    model="DINOv3ConvNextModel",
+    license="dinov3-license",
+    interpolation="bilinear",
+    heads=(),
+    sized=False,
+)
 RESNET = Family(
-    owner="microsoft", model="ResNetForImageClassification", crop_mode="center", crop_pct=0.875,
-    heads=("classifier.1",), sized=False,
-)  # fmt: skip
+    owner="microsoft",
+    model="ResNetForImageClassification",
+    crop_mode="center",
+    crop_pct=0.875,
+    heads=("classifier.1",),
+    sized=False,
+)
 MOBILEVIT = Family(
-    owner="apple", model="MobileViTForImageClassification", license="other", mean_std=AS_IS,
-    interpolation="bilinear", crop_mode="center", crop_pct=256 / 288, bgr=True,
-)  # fmt: skip
+    owner="apple",
+    model="MobileViTForImageClassification",
+    license="other",
+    mean_std=AS_IS,
+    interpolation="bilinear",
+    crop_mode="center",
+    crop_pct=256 / 288,
+    bgr=True,
+)
 SIGLIP = Family(
-    owner="google", model="SiglipForImageClassification", mean_std=HALF, vision_tower=True,
+    owner="google",
+    model="SiglipForImageClassification",
+    mean_std=HALF,
+    vision_tower=True,
     # Its attention pooling: transformers' classifier averages over all places instead.
     config={"vision_use_head": False},
-)  # fmt: skip
+)
 CLIP_VISION = Family(
-    owner="openai", model="CLIPForImageClassification", license=None, mean_std=CLIP,
-    crop_mode="center", vision_tower=True,
-)  # fmt: skip
+    owner="openai",
+    model="CLIPForImageClassification",
+    license=None,
+    mean_std=CLIP,
+    crop_mode="center",
+    vision_tower=True,
+)
 
 Rows = Mapping[str, tuple[int, int, Config]]
 """Name to image size, number of classes, and what differs in the configuration."""

@@ -19,8 +19,11 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 LOG = logging.getLogger("zoo")
 SHOWN = 6
 OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp"})
-WRITTEN: Mapping[str, str] = {MARKER: "objects", "run.json": "metrics.jsonl",
-                              "report.json": "predictions.csv"}  # fmt: skip
+WRITTEN: Mapping[str, str] = {
+    MARKER: "objects",
+    "run.json": "metrics.jsonl",
+    "report.json": "predictions.csv",
+}
 """Two entries each by which a folder is known that zoo has written: a zoo or remote, the folder of
 a run, that of a report. There are pictures in it, and they are no data."""
 

@@ -79,9 +79,13 @@ def _spelled_out(signature: inspect.Signature, names: Mapping[str, object]) -> i
     for each in signature.parameters.values():
         known = _known(str(each.annotation), names) if each.kind is each.VAR_KEYWORD else None
         parameters += (
-            [each.replace(name=name, kind=each.KEYWORD_ONLY, default=..., annotation=_said(kind))
-             for name, kind in known.items()] if known else [each]
-        )  # fmt: skip
+            [
+                each.replace(name=name, kind=each.KEYWORD_ONLY, default=..., annotation=_said(kind))
+                for name, kind in known.items()
+            ]
+            if known
+            else [each]
+        )
     return signature.replace(parameters=parameters)
 
 

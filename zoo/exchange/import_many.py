@@ -87,6 +87,11 @@ def _import(
     if file.path.is_dir():
         return import_folder(workspace, file.path, ref, beside=beside, **stated)
     return import_weights(
-        workspace, file.path, ref, architecture=file.architecture, backbone=file.backbone,
-        beside=beside, **stated,
-    )  # fmt: skip
+        workspace,
+        file.path,
+        ref,
+        architecture=file.architecture,
+        backbone=file.backbone,
+        beside=beside,
+        **stated,
+    )

@@ -271,9 +271,14 @@ def _resembling(given: _Given, planned: PlannedFile, found: Surveyed) -> Planned
     if found.sha256 in given.known:
         ref, digest, network = given.known[found.sha256]
         return replace(
-            planned, verdict="same", of=str(ref), share=1.0, manifest=digest, architecture=network,
+            planned,
+            verdict="same",
+            of=str(ref),
+            share=1.0,
+            manifest=digest,
+            architecture=network,
             architecture_by=f"{ref}, which it is",
-        )  # fmt: skip
+        )
     try:
         alike = resembling(given.workspace, found)
     except (ZooError, OSError):  # what is damaged here is for verify to tell

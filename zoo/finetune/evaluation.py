@@ -199,10 +199,19 @@ def evaluate(
         remarks += [*_guessed(other), *theirs.seen]
         comparison = _compare(model, mine, other, theirs)
     done = Evaluation(
-        name=name, manifest=model.digest, data=data, data_digest=dataset.digest, split=split,
-        report=mine.report, skipped=len(dataset.skipped), unknown=mine.matched.unknown,
-        absent=mine.matched.absent, remarks=tuple(remarks), against=comparison, kept=mine.kept,
-    )  # fmt: skip
+        name=name,
+        manifest=model.digest,
+        data=data,
+        data_digest=dataset.digest,
+        split=split,
+        report=mine.report,
+        skipped=len(dataset.skipped),
+        unknown=mine.matched.unknown,
+        absent=mine.matched.absent,
+        remarks=tuple(remarks),
+        against=comparison,
+        kept=mine.kept,
+    )
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_report(out, done.to_json(), mine.measured, dataset.images.read)

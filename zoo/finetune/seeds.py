@@ -91,11 +91,18 @@ def finetune_seeds(
     earlier = Earlier({}, "", base=str(known_as or base))
     done = [
         finetune(
-            workspace, str(digest), replace(recipe, seed=number), ref, device=device,
-            save_every=save_every, log=log, progress=progress, earlier=earlier,
+            workspace,
+            str(digest),
+            replace(recipe, seed=number),
+            ref,
+            device=device,
+            save_every=save_every,
+            log=log,
+            progress=progress,
+            earlier=earlier,
         )
         for number, ref in zip(numbers, refs, strict=True)
-    ]  # fmt: skip
+    ]
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))

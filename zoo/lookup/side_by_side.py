@@ -304,8 +304,11 @@ def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
 
 def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Iterable[str]:
     images = [{(one.data, one.split) for one in group if one.data} for group in groups]
-    others = [column.name for column, each in zip(columns, images, strict=True)
-              if each and images[0] and each != images[0]]  # fmt: skip
+    others = [
+        column.name
+        for column, each in zip(columns, images, strict=True)
+        if each and images[0] and each != images[0]
+    ]
     if others:
         yield (
             f"{', '.join(others)}: tested on other images than {columns[0].name}, so the figures "

@@ -15,8 +15,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LENGTH", "NAMED", "VERSION", "Wanted", "fold", "join", "part", "terms_of", "whole",
-           "word"]  # fmt: skip
+__all__ = [
+    "LENGTH",
+    "NAMED",
+    "VERSION",
+    "Wanted",
+    "fold",
+    "join",
+    "part",
+    "terms_of",
+    "whole",
+    "word",
+]
 
 VERSION = 4
 LENGTH = 3

@@ -24,8 +24,16 @@ from zoo.store.listing import KIND_NAMES
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-__all__ = ["FORMS", "decode_manifest", "encode_alone", "has_all_of", "manifest_bytes",
-           "manifest_header", "read_base", "read_manifest"]  # fmt: skip
+__all__ = [
+    "FORMS",
+    "decode_manifest",
+    "encode_alone",
+    "has_all_of",
+    "manifest_bytes",
+    "manifest_header",
+    "read_base",
+    "read_manifest",
+]
 
 FORMS: tuple[Kind, ...] = ("manifests", "encoded-manifests")
 """How a manifest is kept. One that is kept as it is is read so, whatever else is there."""

@@ -125,8 +125,10 @@ class Refs:
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
         if entry.number > LAST:
-            raise Unsupported(f"{ref} is at entry {LAST}, the last that a name can have: "
-                              f"give it another name: zoo tag {ref} NAME")  # fmt: skip
+            raise Unsupported(
+                f"{ref} is at entry {LAST}, the last that a name can have: "
+                f"give it another name: zoo tag {ref} NAME"
+            )
         if not numbers:
             # A folder of names would be made below the mount point of a disk that is gone.
             if not self.backend.stat(MARKER):

@@ -32,9 +32,12 @@ def check_push(
     known = {entry.manifest for entry in store.history(ref)}
     if there.manifest not in known | store.manifest(digest).ancestry():
         raise WouldReplace(
-            "push", str(ref), str(there.manifest), to,
+            "push",
+            str(ref),
+            str(there.manifest),
+            to,
             f"{ref} there is not a version that this zoo knows ({_moved(there)})",
-        )  # fmt: skip
+        )
 
 
 def check_pull(
@@ -54,9 +57,12 @@ def check_pull(
         return
     if here.manifest not in known():
         raise WouldReplace(
-            "pull", str(ref), str(here.manifest), other,
+            "pull",
+            str(ref),
+            str(here.manifest),
+            other,
             f"{ref} here is work that {other} has never had ({_moved(here)})",
-        )  # fmt: skip
+        )
 
 
 def _moved(entry: RefEntry) -> str:

@@ -255,11 +255,16 @@ def _plan(store: Store, progress: Progress) -> _Work:
             bases |= {delta.base for delta in found}
             pairs.append(
                 Pair(
-                    manifest=digest, names=names.get(digest, ()),
-                    base=base, base_names=names.get(base, ()), distance=far, objects=len(found),
-                    bytes=sum(held.stored(delta.object) for delta in found), estimate=estimate,
+                    manifest=digest,
+                    names=names.get(digest, ()),
+                    base=base,
+                    base_names=names.get(base, ()),
+                    distance=far,
+                    objects=len(found),
+                    bytes=sum(held.stored(delta.object) for delta in found),
+                    estimate=estimate,
                 )
-            )  # fmt: skip
+            )
             deltas.append(found)
     return _Work(RepackPlan(pairs=tuple(pairs), unread=tuple(unread)), held, tuple(deltas))
 

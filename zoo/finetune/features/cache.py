@@ -30,8 +30,15 @@ from zoo.errors import Unsupported
 from zoo.store.atomic import write_whole
 
 __all__ = [
-    "Below", "Activations", "Shape", "below_digest", "home_of", "open_or_fill", "room", "shape_of"
-]  # fmt: skip
+    "Below",
+    "Activations",
+    "Shape",
+    "below_digest",
+    "home_of",
+    "open_or_fill",
+    "room",
+    "shape_of",
+]
 
 FORMAT = 1
 DESCRIPTION = "description.json"
