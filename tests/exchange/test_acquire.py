@@ -11,6 +11,7 @@ import timm
 import torch
 from fakes.few import few_published  # noqa: F401 - a fixture
 from fakes.hub_server import Answer, Fault, Flip, HubServer
+from fakes.typed import card
 from safetensors.torch import save
 
 from zoo import plugins
@@ -61,7 +62,7 @@ def test_end_to_end(
         images = torch.randn(2, 3, 160, 160)
         with torch.no_grad():
             assert torch.equal(loaded(images), resnet(images))
-        assert len(loaded.zoo.classes) == 1000
+        assert len(card(loaded).classes) == 1000
         manifest = zoo.workspace.store.manifest(done.manifest)
         assert manifest.license == "apache-2.0"  # timm states it, and knows its own weights
         assert manifest.provenance["revision"] == release.revision == hub.repos[RESNET].refs["main"]
@@ -109,7 +110,7 @@ def test_other_bytes_than_promised_are_not_kept(
     kept: Kept,
     where: str,
 ) -> None:
-    faults = {
+    faults: dict[str, list[Fault]] = {
         "flipped": [Flip(where="model.safetensors")],
         "longer": [Replaced(where="model.safetensors", body=published + b"more")],
         "shorter": [Replaced(where="model.safetensors", body=published[:-4])] * 12,

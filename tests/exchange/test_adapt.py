@@ -17,6 +17,7 @@ import torch
 from fakes import own_nets, warm
 from fakes.checkpoints import files_of
 from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
+from fakes.typed import card
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -88,7 +89,7 @@ def test_it_is_the_same_in_a_fresh_process(
         ("small", "test_vit", {"image_size": (96, 96), "without": ("blocks.2",)}, (3, 96, 96)),
     ):
         kept_as(architecture)
-        surgery = Surgery(**how)  # type: ignore[arg-type]
+        surgery = Surgery(**how)
         made = adapt(workspace, str(BASE), Reference.parse(f"team/{name}"), surgery)
         images = torch.ones(1, *size)
         with torch.no_grad():
@@ -137,14 +138,14 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
     assert tree.units[-1].name == "layer2.0"
     assert tree.head.shape == (1, 2)
     model = load(workspace.store, result.manifest)
-    assert model.zoo.classes == ("dark", "light")
+    assert card(model).classes == ("dark", "light")
     export(workspace, result.manifest, tmp_path / "out")
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["zoo"]["backbone"]["options"]["truncate"] == "layer2.0"
     assert set(load_file(tmp_path / "out/model.safetensors")) == set(model.state_dict())
     again = adapt(workspace, str(tuned), NEW, Surgery(channels=1))
     gray, image = load(workspace.store, again.manifest), torch.randn(1, 1, 64, 64)
-    assert gray.zoo.classes == ("dark", "light")
+    assert card(gray).classes == ("dark", "light")
     with torch.no_grad():
         assert torch.allclose(gray(image), model(image.expand(1, 3, 64, 64)), atol=1e-5)
     with pytest.raises(UnknownName, match=r"layer3"):  # it ends before
@@ -213,8 +214,8 @@ def test_a_new_head_is_the_same_each_time(
     assert adapted(workspace, Head(kind="mlp", num_classes=7)).manifest == first.manifest
     model = load(workspace.store, first.manifest)
     assert model(torch.randn(1, 3, 64, 64)).shape == (1, 7)
-    assert model.zoo.manifest.head == Head(kind="mlp", num_classes=7)
-    assert model.zoo.classes == ()
+    assert card(model).manifest.head == Head(kind="mlp", num_classes=7)
+    assert card(model).classes == ()
     assert torch.equal(model.state_dict()["conv1.0.weight"], whole.state_dict()["conv1.0.weight"])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from fakes.typed import card, pretrained_cfg
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from skimage import data
@@ -39,7 +40,7 @@ def assert_timm_agrees(workspace: Workspace, digest: Digest, folder: Path) -> to
     config = resolve_model_data_config(theirs)
     image = Image.fromarray(data.astronaut())
     transformed = create_transform(**config, is_training=False)(image)
-    assert torch.equal(ours.zoo.preprocess(image), transformed)
+    assert torch.equal(card(ours).preprocess(image), transformed)
     with torch.no_grad():
         batch = transformed.unsqueeze(0)
         assert torch.equal(ours(batch), theirs(batch))
@@ -95,9 +96,9 @@ def test_preprocessing_head_and_class_names_travel(
     digest = workspace.commit(changed, REF, "test")
     export(workspace, digest, tmp_path / "out")
     theirs = assert_timm_agrees(workspace, digest, tmp_path / "out")
-    assert tuple(theirs.pretrained_cfg["label_names"]) == ("2", "10", "größer")
+    assert tuple(pretrained_cfg(theirs)["label_names"]) == ("2", "10", "größer")
     assert theirs.num_classes == 3
-    assert theirs.pretrained_cfg["license"] == "mit"
+    assert pretrained_cfg(theirs)["license"] == "mit"
 
 
 def test_foreign_names_are_written_as_the_network_has_them(

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from fakes.hub_server import HubServer
+from fakes.typed import card
 from safetensors.torch import load_file, save_file
 
 from zoo.backbones.load import load
@@ -55,9 +56,10 @@ def assert_same(workspace: Workspace) -> None:
     ours, theirs = (
         load(workspace.store, workspace.names.resolve(str(ref))[1]) for ref in (MADE, BACK)
     )
-    wanted, found = ours.zoo.manifest, theirs.zoo.manifest
+    wanted, found = card(ours).manifest, card(theirs).manifest
     for field in ("backbone", "head", "preprocessing", "classes", "license", "files"):
         assert getattr(found, field) == getattr(wanted, field), field
+    assert wanted.preprocessing is not None
     images = torch.randn(2, *wanted.preprocessing.input_size)
     with torch.no_grad():
         assert torch.equal(theirs(images), ours(images))
@@ -124,14 +126,14 @@ def test_what_timm_saved_is_read_as_timm_does(
 ) -> None:
     module = timm.create_model("test_vit", num_classes=3).eval()
     timm.models.save_for_hf(
-        module, tmp_path / "saved", {"label_names": list("abc")}, safe_serialization=safe
+        module, str(tmp_path / "saved"), {"label_names": list("abc")}, safe_serialization=safe
     )
     (tmp_path / "saved/README.md").write_text("# theirs")
     (tmp_path / "saved/optimizer.bin").write_bytes(b"large")
     digest = import_folder(workspace, tmp_path / "saved", BACK).manifest
     back = load(workspace.store, digest)
-    assert back.zoo.classes == ("a", "b", "c")
-    assert [file.name for file in back.zoo.manifest.files] == ["README.md", "config.json"]
+    assert card(back).classes == ("a", "b", "c")
+    assert [file.name for file in card(back).manifest.files] == ["README.md", "config.json"]
     images = torch.randn(2, 3, 160, 160)
     with torch.no_grad():
         assert torch.equal(back(images), module(images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import timm
 import torch
 from fakes.hub_server import Cut, HubServer, Status
+from fakes.typed import card
 from huggingface_hub import hf_hub_download
 from safetensors.torch import save
-from timm.models.vision_transformer import checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from zoo.backbones.load import load
 from zoo.errors import InvalidWeights, Unavailable, Unsupported
@@ -85,9 +87,9 @@ def test_timm_sharded_and_back(
     assert release.revision == first
     ours = load(workspace.store, digest)
     assert torch.equal(outputs(ours, 96), outputs(vit, 96))
-    how = ours.zoo.manifest.preprocessing
+    how = card(ours).manifest.preprocessing
     assert (how.input_size, how.mean, how.crop_mode) == ((3, 96, 96), (0.1, 0.2, 0.3), "squash")
-    assert ours.zoo.classes == ("rose", "n2", "n3")
+    assert card(ours).classes == ("rose", "n2", "n3")
     export(workspace, digest, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
@@ -109,18 +111,24 @@ def test_what_was_indexed_is_pulled_by_its_name(
         assert [found.name for found in workspace.registry.search(query)] == [REPO]
 
 
+def vision_transformer(name: str, **options: Any) -> VisionTransformer:
+    module = timm.create_model(name, **options).eval()
+    assert isinstance(module, VisionTransformer)
+    return module
+
+
 @pytest.mark.parametrize("trunk", [False, True])
 def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     torch.manual_seed(5)
     text = {"transformer.resblocks.0.ln_1.weight": torch.rand(4), "logit_scale": torch.rand(1)}
     if trunk:
-        theirs = timm.create_model("test_vit", num_classes=0).eval()
+        theirs = vision_transformer("test_vit", num_classes=0)
         state = {f"visual.trunk.{name}": value for name, value in theirs.state_dict().items()}
         theirs.reset_classifier(0, global_pool="avg")  # as open_clip does where nothing is said
         vision: dict[str, Any] = {"timm_model_name": "test_vit", "image_size": 160}
         size = 160
     else:
-        theirs = timm.create_model("vit_xsmall_patch16_clip_224").eval()
+        theirs = vision_transformer("vit_xsmall_patch16_clip_224")
         state = clip_names(theirs.state_dict())
         theirs.load_state_dict(checkpoint_filter_fn(dict(state), theirs))  # timm's own reading
         vision, size = CLIP["model_cfg"]["vision_cfg"], 224
@@ -130,7 +138,7 @@ def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     _, digest, _ = acquire_at(workspace, NAME, PLACE)
     ours = load(workspace.store, digest)
     assert torch.equal(outputs(ours, size), outputs(theirs, size))
-    how = ours.zoo.manifest.preprocessing
+    how = card(ours).manifest.preprocessing
     assert (how.input_size, how.mean, how.crop_mode) == ((3, size, size), (0.5, 0.5, 0.5), "squash")
 
 
@@ -181,8 +189,8 @@ def test_transformers_by_its_base_model(hub: HubServer, workspace: Workspace) ->
     with torch.no_grad():
         image = torch.rand(1, 3, 160, 160)
         assert torch.allclose(ours(image), theirs(image).logits, atol=1e-5)
-    how = ours.zoo.manifest.preprocessing
-    assert (ours.zoo.classes, how.mean, how.crop_pct) == (("rose", "tulip"), (0.1, 0.1, 0.1), 0.8)
+    how = card(ours).manifest.preprocessing
+    assert (card(ours).classes, how.mean, how.crop_pct) == (("rose", "tulip"), (0.1, 0.1, 0.1), 0.8)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +270,12 @@ def test_what_the_users_cache_holds_is_used_in_place(
     hub.log.clear()
     used: list[str] = []
     original = partial.download
-    monkeypatch.setattr(
-        partial, "download", lambda *args, **how: used.append("x") or original(*args, **how)
-    )
+
+    def noted(*args: Any, **how: Any) -> AbstractContextManager[partial.Download]:
+        used.append("x")
+        return original(*args, **how)
+
+    monkeypatch.setattr(partial, "download", noted)
     acquire_at(workspace, NAME, PLACE)
     assert hub.requests("model.safetensors") == []
     assert len(used) == 1  # the configuration alone was copied

@@ -176,7 +176,7 @@ def test_the_card_tells_the_task(
                       head=Head(kind="native", num_classes=outputs))  # fmt: skip
     workspace.commit(changed, Reference.parse("team/flowers"), "test")
     publish(workspace, "team/flowers", PLACE)
-    assert ModelCard(files(member)["README.md"].decode()).data.pipeline_tag == pipeline
+    assert ModelCard(files(member)["README.md"].decode()).data.get("pipeline_tag") == pipeline
 
 
 @pytest.mark.parametrize("terminal", [True, False])

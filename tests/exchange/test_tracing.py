@@ -11,6 +11,7 @@ from fakes.spawned import warm_processes  # noqa: F401 - a fixture
 
 from zoo import plugins
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.hierarchy import Hierarchy
 from zoo.exchange import tracing as module
 from zoo.exchange.architecture import hierarchy_of
 from zoo.exchange.tracing import trace_all
@@ -60,7 +61,8 @@ def test_architectures_without_weights_are_traced_too(
 
 
 def test_a_network_that_fails_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "traced", lambda *_: {}["gone"])
+    nothing: dict[str, Hierarchy] = {}
+    monkeypatch.setattr(module, "traced", lambda *_: nothing["gone"])
     assert module._trace("timm", "test_vit") == "KeyError: 'gone'"
 
 
