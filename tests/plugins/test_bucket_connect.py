@@ -5,6 +5,8 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 
 import pytest
 from blake3 import blake3
@@ -126,9 +128,8 @@ class TestNoAnswer:
             self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
 
     def test_silence(self, bucket_env: pytest.MonkeyPatch) -> None:
-        timeouts, patience = location.ASKING
-        short = {name: value / 20 for name, value in timeouts.items()}
-        bucket_env.setattr(location, "ASKING", (short, patience / 20))
+        short = {"read_timeout": timedelta(seconds=0.5), "timeout": timedelta(hours=0.3)}
+        bucket_env.setattr(location, "ASKING", (short, timedelta(seconds=0.75)))
         with socket.create_server(("127.0.0.1", 0)) as silent:
             bucket_env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
             self.check(lambda: connect("s3://models/zoo", create=True), "no answer")
@@ -152,7 +153,7 @@ class TestNoAnswer:
     def test_settings_that_are_no_use(self, bucket_env: pytest.MonkeyPatch) -> None:
         bucket_env.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", f"{{bad {SECRET}")
         for url in ("gs://models", "az://models"):
-            self.check(lambda url=url: connect(url, create=True), "settings")
+            self.check(partial(connect, url, create=True), "settings")
 
     def test_a_passing_failure_is_not_seen(self, front: Front, s3: str) -> None:
         front.fails = [(method, "zoo.json", 503, False) for method in ("GET", "GET", "PUT")]

@@ -151,7 +151,13 @@ def test_404_without_a_code_is_no_statement_about_the_name(
     assert pauses == []
 
 
-ODD_FILES = ({"size": "12"}, {"size": -1}, {"size": True}, {"blobId": 5}, {"lfs": {"sha256": 5}})
+ODD_FILES: tuple[dict[str, object], ...] = (
+    {"size": "12"},
+    {"size": -1},
+    {"size": True},
+    {"blobId": 5},
+    {"lfs": {"sha256": 5}},
+)
 
 
 def with_file(told: dict[str, object]) -> bytes:

@@ -197,7 +197,7 @@ def test_nothing_else_is_imported_or_called(
     assert not own_nets.CALLED
     assert "http.server" in had or "http.server" not in sys.modules
     if path.endswith("Nett"):
-        assert caught.value.near[0] == "fakes.own_nets:ConvNet"  # type: ignore[attr-defined]
+        assert caught.value.near[0] == "fakes.own_nets:ConvNet"
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_the_head_is_the_layer_that_gives_the_classes(architecture: str) -> None
     with torch.device("meta"):
         module = TorchvisionBackbone().build(architecture, BuildOptions(num_classes=123))
     path, *auxiliary = TorchvisionBackbone().head_modules(module)
-    assert module.get_submodule(path).weight.shape[0] == 123
+    assert module.get_parameter(f"{path}.weight").shape[0] == 123
     assert (auxiliary != []) == (architecture in ("googlenet", "inception_v3"))
 
 
@@ -186,21 +186,22 @@ def test_auxiliary_heads_take_no_part_and_follow_a_new_head() -> None:
     outputs = module.train()(torch.randn(2, 3, 64, 64))
     assert outputs.shape == (2, 3)
     outputs.sum().backward()
-    assert module.aux1.fc2.weight.shape == (3, 1024)
+    assert module.get_parameter("aux1.fc2.weight").shape == (3, 1024)
     for name, value in module.state_dict().items():
         assert not name.startswith("aux") or torch.equal(value, before[name])
-    assert all(parameter.grad is None for parameter in module.aux1.parameters())
+    assert all(parameter.grad is None for parameter in module.get_submodule("aux1").parameters())
 
 
 def test_a_head_on_squeezenet_gets_averaged_features() -> None:
     backbone = TorchvisionBackbone()
     module = backbone.build("squeezenet1_1").eval()
     backbone.replace_head(module, 3, lambda features: nn.Linear(features, 3))
+    *_, last = module.get_submodule("classifier").children()
     with torch.no_grad():
-        module.classifier[-1].weight.fill_(-1)
+        last.get_parameter("weight").fill_(-1)
     images = torch.randn(2, 3, 64, 64)
-    features = module.features(images).mean(dim=(2, 3))
-    assert torch.allclose(module(images), module.classifier[-1](features), atol=1e-5)
+    features = module.get_submodule("features")(images).mean(dim=(2, 3))
+    assert torch.allclose(module(images), last(features), atol=1e-5)
     assert (module(images) < 0).any()  # torchvision's own gives none
     backbone.replace_head(module, 5, lambda features: nn.Linear(features, 5))
     assert module(images).shape == (2, 5)
@@ -223,7 +224,7 @@ def test_image_sizes_that_decide_shapes_are_part_of_the_name() -> None:
     assert extra == {"vit_b_16_384", "vit_l_16_512", "vit_h_14_518"}
     with torch.device("meta"):
         module = backbone.build("vit_b_16_384", BuildOptions(tag="IMAGENET1K_SWAG_E2E_V1"))
-        assert module.encoder.pos_embedding.shape == (1, 577, 768)
+        assert module.get_parameter("encoder.pos_embedding").shape == (1, 577, 768)
         assert backbone.preprocessing(module).input_size == (3, 384, 384)
         with pytest.raises(UnknownName) as caught:
             backbone.build("vit_b_16", BuildOptions(tag="IMAGENET1K_SWAG_E2E_V1"))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from fakes.typed import card
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
@@ -79,7 +80,8 @@ def plain(folder: Path) -> torch.nn.Module:
 
 def logits(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return model(images)
+        outputs: torch.Tensor = model(images)
+    return outputs
 
 
 @pytest.mark.parametrize(
@@ -109,10 +111,12 @@ def test_in_and_out(architecture: str, size: int, digits: Path, tmp_path: Path) 
             freeze="50%", epochs=1, batch_size=6, image_size=size, device="cpu",
         )  # fmt: skip
         tuned = z.load("team/digits")
-        assert tuned.zoo.classes == ("0", "1", "2")
+        assert card(tuned).classes == ("0", "1", "2")
+        count = run.freeze["frozen_units"]
+        assert isinstance(count, int)
         frozen = [
             name
-            for unit in units(loaded, architecture)[: run.freeze["frozen_units"]]
+            for unit in units(loaded, architecture)[:count]
             for name in (*unit.parameters, *unit.buffers)
         ]
         before, after = theirs.state_dict(), tuned.state_dict()

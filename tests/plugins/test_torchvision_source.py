@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from fakes.typed import card
 from torchvision import models
 from torchvision.models import WeightsEnum
 
@@ -61,7 +62,8 @@ class Server:
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
-    return models.squeezenet1_1().eval()
+    module: torch.nn.Module = models.squeezenet1_1().eval()
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def file_of(weights: WeightsEnum) -> str:
-    return weights.url.rpartition("/")[2]
+    return str(weights.url).rpartition("/")[2]
 
 
 def whole(source: TorchvisionCatalog, offset: int = 0) -> bytes:
@@ -203,7 +205,9 @@ def test_weights_whose_file_name_says_no_digest(
     assert all(entry.location is None for entry in source.entries())
 
 
-def test_pull(server: Server, network: torch.nn.Module, tmp_path_factory: Callable) -> None:
+def test_pull(
+    server: Server, network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with Zoo.init(tmp_path_factory.mktemp("pull") / "zoo") as z:
         z.index("torchvision")
         done = z.pull(NAME)
@@ -217,12 +221,15 @@ def test_pull(server: Server, network: torch.nn.Module, tmp_path_factory: Callab
         images = torch.randn(1, 3, 64, 64)
         with torch.no_grad():
             assert torch.equal(loaded(images), network(images))
-        assert loaded.zoo.classes[:2] == ("tench", "goldfish")
+        assert card(loaded).classes[:2] == ("tench", "goldfish")
 
 
 @pytest.mark.parametrize("what", ["wrong", "longer", "code"])
 def test_what_is_not_the_weights_is_not_kept(
-    server: Server, what: str, tmp_path_factory: Callable, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    what: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if what == "wrong":
         server.body = server.body[:-1] + b"?"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import torch
 from fakes.hub_server import HubServer
 from fakes.sampled import sampled
 from fakes.tiny_transformers import TINY, tiny_rows
+from fakes.typed import card
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -24,6 +25,9 @@ from zoo.domain.surgery import BuildOptions
 from zoo_cli.main import main
 from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 CLASSIFIERS = [name for name in TINY if ARCHITECTURES[name].family.heads]
 QUICK = ["vit-base-patch16-224", "resnet-18"]
@@ -66,14 +70,15 @@ def plain(name: str, folder: Path, num_classes: int | None) -> torch.nn.Module:
     return model
 
 
-def reloaded(folder: Path, kind: str = "AutoModelForImageClassification") -> torch.nn.Module:
+def reloaded(folder: Path, kind: str = "AutoModelForImageClassification") -> PreTrainedModel:
     import transformers
 
     model, found = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
     assert not found["missing_keys"]
     assert not found["unexpected_keys"]
-    assert isinstance(model, torch.nn.Module)
-    return model.eval()
+    assert isinstance(model, transformers.PreTrainedModel)
+    model.train(mode=False)
+    return model
 
 
 @torch.no_grad()
@@ -115,10 +120,10 @@ def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
         )
         tuned = z.load("team/shades")
         hierarchy = plugins.backbone("transformers").hierarchy(name, loaded)
+        count = run.freeze["frozen_units"]
+        assert isinstance(count, int)
         frozen = [
-            name
-            for unit in hierarchy.units[: run.freeze["frozen_units"]]
-            for name in (*unit.parameters, *unit.buffers)
+            name for unit in hierarchy.units[:count] for name in (*unit.parameters, *unit.buffers)
         ]
         before, after = tensors(loaded), tensors(tuned)
         assert frozen
@@ -127,14 +132,16 @@ def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
         found = ours(tuned, images)
         again = reloaded(tmp_path / "tuned")
         assert torch.equal(logits(again, images, name), found)
-        assert list(again.config.id2label.values()) == ["dark", "gray", "light"]
+        names = again.config.id2label
+        assert names is not None
+        assert list(names.values()) == ["dark", "gray", "light"]
         z.import_folder(tmp_path / "tuned", "team/back")
         assert torch.equal(ours(z.load("team/back"), images), found)
         # What transformers saves after other classes were given is told by those.
         again.config.id2label = {0: "a", 1: "b", 2: "c"}
         again.save_pretrained(tmp_path / "renamed")
         z.import_folder(tmp_path / "renamed", "team/renamed")
-        assert z.load("team/renamed").zoo.classes == ("a", "b", "c")
+        assert card(z.load("team/renamed")).classes == ("a", "b", "c")
 
 
 def test_an_encoder_without_a_classifier(shades: Path, tmp_path: Path) -> None:
@@ -198,7 +205,7 @@ def test_what_is_published_is_pulled_and_fits(hub_server: HubServer, tmp_path: P
         z.pull(name)
         loaded: Any = z.load(name)
         assert torch.equal(ours(loaded, images), logits(theirs, images, name))
-        assert loaded.zoo.classes[0].startswith("tench")
+        assert card(loaded).classes[0].startswith("tench")
         z.export(name, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
@@ -207,8 +214,10 @@ def test_names_of_a_lone_encoder_are_converted(tmp_path: Path) -> None:
     import transformers
 
     module = TransformersBackbone().build("dinov2-small")
+    config = module.config
+    assert isinstance(config, transformers.Dinov2Config)
     torch.manual_seed(0)
-    lone = transformers.Dinov2Model(module.config).eval()
+    lone = transformers.Dinov2Model(config).eval()
     lone.save_pretrained(tmp_path / "saved")
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
