@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -47,8 +47,8 @@ class SmallImages(TimmBackbone):
         if given.num_classes is not None:
             options["num_classes"] = given.num_classes
         module = timm.create_model(architecture, **options)
-        module.small = True
-        return cast(nn.Module, module)
+        module.small = True  # type: ignore[assignment]
+        return module
 
     def preprocessing(self, module: nn.Module) -> Preprocessing:
         native = super().preprocessing(module)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from fakes.typed import pretrained_cfg
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -43,7 +44,9 @@ def test_image_sizes_are_fitted_as_timm_does(
     state = plugin.fit_weights(module, whole.state_dict())
     check_fit(module, state, architecture)
     module.load_state_dict(dict(state))
-    options: dict[str, Any] = {"img_size": size} if whole.pretrained_cfg["fixed_input_size"] else {}
+    options: dict[str, Any] = (
+        {"img_size": size} if pretrained_cfg(whole)["fixed_input_size"] else {}
+    )
     save_file(whole.state_dict(), tmp_path / "whole.safetensors")
     overlay = {"file": str(tmp_path / "whole.safetensors")}
     theirs = timm.create_model(

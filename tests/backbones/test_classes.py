@@ -110,7 +110,8 @@ def test_freezing_is_total(kind: str) -> None:
 def test_what_a_network_never_trains_stays_so() -> None:
     module = timm.create_model("test_vit")
     module.pos_embed.requires_grad_(False)
-    module.blocks[1].table = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+    table = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+    module.get_submodule("blocks.1").register_parameter("table", table)
     hierarchy = TimmBackbone().hierarchy("test_vit", module)
     own = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     for boundary in (1, len(hierarchy.units), 0):

@@ -24,7 +24,7 @@ class Chain(nn.Module):
         self.skip, self.image, self.late = skip, image, late
 
     def forward(self, x: Tensor) -> Tensor:
-        image, kept = x, None
+        image, kept = x, torch.zeros(())
         for index, block in enumerate(self.blocks):
             if index == 3 and self.skip:
                 x = x + kept
@@ -35,7 +35,8 @@ class Chain(nn.Module):
             kept = x if index == 0 else kept
         if self.late:
             x = x + self.blocks[1](x)
-        return self.head(x.mean((2, 3)))
+        outputs: Tensor = self.head(x.mean((2, 3)))
+        return outputs
 
 
 class Nested(nn.Module):
@@ -65,7 +66,8 @@ class Narrow(nn.Module):
         self.conv = nn.Conv2d(2, 2, 1)
 
     def forward(self, pair: dict[str, Tensor]) -> Tensor:
-        return self.conv(pair["plus"] - pair["minus"])
+        outputs: Tensor = self.conv(pair["plus"] - pair["minus"])
+        return outputs
 
 
 class Turned(nn.Module):
@@ -84,7 +86,8 @@ class Turned(nn.Module):
         for block in self.blocks:
             x = block(x, table)
         places += 1  # in place, in what was made below
-        return self.head((x * places).mean((2, 3)))
+        outputs: Tensor = self.head((x * places).mean((2, 3)))
+        return outputs
 
 
 class Embed(nn.Module):
@@ -104,7 +107,7 @@ class Table(nn.Module):
         self.register_buffer("frequency", torch.tensor(0.5))
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
-        return (places * self.frequency).sin().to(x.dtype)
+        return (places * self.get_buffer("frequency")).sin().to(x.dtype)
 
 
 class Add(nn.Module):
@@ -113,7 +116,8 @@ class Add(nn.Module):
         self.conv = nn.Conv2d(3, 3, 1)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        return x + self.conv(x + table)
+        more: Tensor = self.conv(x + table)
+        return x + more
 
 
 def prepared(module: nn.Module) -> tuple[nn.Module, Hierarchy, Tensor]:
@@ -157,7 +161,7 @@ def test_what_no_image_changes_is_no_step_and_is_kept() -> None:
 def test_module_is_left_as_it_was() -> None:
     module, hierarchy, images = prepared(Chain(skip=True))
     module.train()
-    module.blocks[2].eval()
+    module.get_submodule("blocks.2").eval()
     state = copy.deepcopy(module.state_dict())
     before = [(dict(child.__dict__), child.training) for child in module.modules()]
     output = module(images)

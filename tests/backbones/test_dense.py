@@ -34,7 +34,7 @@ def features(padding: int) -> nn.Sequential:
 
 def vgg(padding: int) -> nn.Module:
     """torchvision's VGG with narrow layers."""
-    module = VGG(features(padding), num_classes=5, init_weights=False)
+    module: nn.Module = VGG(features(padding), num_classes=5, init_weights=False)
     module.classifier = narrow(8 * 7 * 7)
     return module
 
@@ -42,7 +42,7 @@ def vgg(padding: int) -> nn.Module:
 def alexnet(padding: int) -> nn.Module:
     """torchvision's AlexNet with narrow layers."""
     with torch.device("meta"):
-        module = AlexNet(num_classes=5)
+        module: nn.Module = AlexNet(num_classes=5)
     module.features, module.classifier = features(padding), narrow(8 * 6 * 6)
     return module
 

@@ -49,7 +49,7 @@ def look(architecture: str) -> Row:
     row.seconds = time.process_time() - began
     row.units = len(hierarchy.units)
     row.inner_cuts = sum(unit.cut for unit in hierarchy.units[1:])
-    checks = {
+    checks: dict[str, Callable[[], None]] = {
         "coverage": lambda: check_coverage(module, hierarchy),
         "order": lambda: check_order(module, hierarchy, images),
         "stages": lambda: check_stages(hierarchy),

@@ -30,7 +30,7 @@ HEADS = ("linear", "mlp", "cosine")
 NOT_REAL = "test_"  # tiny by name: they do not stand for what people use
 
 
-@pytest.fixture(params=CLASSES.values(), ids=CLASSES.keys(), scope="module")
+@pytest.fixture(params=list(CLASSES.values()), ids=list(CLASSES), scope="module")
 def architecture(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -54,7 +54,7 @@ class TestConformance(BackboneSuite):
         return [architecture]
 
     @pytest.fixture
-    def networks(self, network: Network) -> list[Network]:  # type: ignore[override]
+    def networks(self, network: Network) -> list[Network]:
         return [network]
 
     def test_cuts_are_proven(  # type: ignore[override]

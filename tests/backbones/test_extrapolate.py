@@ -63,7 +63,10 @@ def test_a_module_must_be_called_as_often() -> None:
 
 
 def test_hollow_ones_are_filled_without_memory() -> None:
-    [[(tensor, table)]] = filled([[(empty(7, 5), TABLE)]])
+    [[outputs]] = filled([[(empty(7, 5), TABLE)]])
+    assert isinstance(outputs, tuple)
+    tensor, table = outputs
+    assert isinstance(tensor, torch.Tensor)
     assert (tuple(tensor.shape), tensor.dtype) == ((7, 5), LIKE.dtype)
     assert tensor.untyped_storage().nbytes() == LIKE.nbytes
     assert table is TABLE

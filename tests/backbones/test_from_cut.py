@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo import plugins
+from zoo.backbones.extrapolate import CallOutputs
 from zoo.backbones.from_cut import FromCut
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy
@@ -73,10 +74,13 @@ def test_few_images_tell_of_batches_of_all_sizes(
     module, hierarchy = built(architecture)
     module.eval()
     entry = FromCut(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) // 2))
-    seen, looked = FromCut._observed, []
-    monkeypatch.setattr(
-        FromCut, "_observed", lambda self, few: looked.append(len(few)) or seen(self, few)
-    )
+    seen, looked = FromCut._observed, list[int]()
+
+    def observed(self: FromCut, few: Tensor) -> CallOutputs:
+        looked.append(len(few))
+        return seen(self, few)
+
+    monkeypatch.setattr(FromCut, "_observed", observed)
     size = plugins.backbone("timm").preprocessing(module).input_size
     for count in (5, 8, 4, 5):
         images = torch.randn(count, *size)
@@ -133,7 +137,8 @@ class Squashed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = self.squash(block(x))
-        return self.head(x.mean((2, 3)))
+        outputs: Tensor = self.head(x.mean((2, 3)))
+        return outputs
 
 
 def test_a_module_may_serve_on_both_sides_of_the_cut() -> None:
@@ -227,7 +232,8 @@ class Padded(nn.Module):
         count = len(x)
         full = self.first(torch.cat([x, x.new_zeros(-count % self.multiple, *x.shape[1:])]))
         x = self.third(self.second(full[:count]))
-        return self.head(x.mean((2, 3))) / len(full)
+        outputs: Tensor = self.head(x.mean((2, 3)))
+        return outputs / len(full)
 
 
 @pytest.mark.parametrize("multiple", [2, 3, 4, 5])
@@ -268,7 +274,7 @@ def test_learning_holds_no_large_batch() -> None:
     unit = hierarchy.units[0].shape
     assert unit is not None
     row = torch.Size(unit).numel() * torch.float32.itemsize
-    largest = Largest()
+    largest = Largest()  # type: ignore[no-untyped-call]
     with largest:
         entry._learn(recorded, images.new_zeros(()).expand(images.shape))
     assert row < largest.nbytes < len(images) / 4 * row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_an_mlp_stays_small() -> None:
 def test_cosines_ignore_the_length_of_features() -> None:
     module, features = CosineHead().build(8, 3), torch.randn(5, 8)
     assert torch.allclose(module(features), module(100 * features), atol=1e-4)
-    assert module(features).abs().max() <= module.scale + 1e-4
+    assert module(features).abs().max() <= module.get_parameter("scale") + 1e-4
 
 
 @pytest.mark.parametrize("plugin", ["timm", "torchvision"])
@@ -67,7 +68,7 @@ def test_a_head_that_was_put_in_can_be_replaced(plugin: str, first: str) -> None
             module = backbone.build(name)
             for kind, outputs in ((first, 4), ("mlp", 5), ("linear", 6)):
                 head = plugins.head(kind)
-                backbone.replace_head(module, outputs, lambda f, h=head, n=outputs: h.build(f, n))
+                backbone.replace_head(module, outputs, partial(head.build, num_outputs=outputs))
                 images = torch.zeros(2, *backbone.preprocessing(module).input_size)
                 assert tuple(module.eval()(images).shape) == (2, outputs)
 
@@ -118,7 +119,8 @@ class Encoder(nn.Module):
         self.conv = nn.Conv2d(3, 6, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.conv(images)
+        outputs: torch.Tensor = self.conv(images)
+        return outputs
 
 
 def test_a_pooled_head_keeps_names_and_can_be_copied() -> None:
@@ -132,5 +134,5 @@ def test_a_pooled_head_keeps_names_and_can_be_copied() -> None:
     assert module(images).shape == (2, 4)
     assert torch.equal(twin(images), module(images))
     with torch.no_grad():
-        twin.zoo_head.head.bias += 1
+        twin.get_parameter("zoo_head.head.bias").add_(1)
     assert not torch.equal(twin(images), module(images))

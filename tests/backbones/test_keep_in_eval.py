@@ -56,10 +56,10 @@ class Handwritten(nn.Module):
             images = functional.dropout(stage(images), 0.5, self.training)
         images = self.last(images)
         if self.norm:
-            images = functional.batch_norm(
-                images, self.mean, self.variance, None, None, self.training
-            )
-        return self.head(functional.dropout(images.mean((2, 3)), 0.5, self.training))
+            mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
+            images = functional.batch_norm(images, mean, variance, None, None, self.training)
+        outputs: Tensor = self.head(functional.dropout(images.mean((2, 3)), 0.5, self.training))
+        return outputs
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import timm
 import torch
 from blake3 import blake3
 from fakes.sampled import sampled
+from fakes.typed import card
 from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
@@ -83,10 +84,10 @@ def test_weights_equal_those_of_an_ordinary_load(
     for name, value in expected.state_dict().items():
         assert torch.equal(found[name], value), name
     assert all(isinstance(p, torch.nn.Parameter) for p in loaded.parameters())
-    image = loaded.zoo.preprocess(astronaut).unsqueeze(0)
+    image = card(loaded).preprocess(astronaut).unsqueeze(0)
     assert torch.equal(loaded(image), expected(image))
-    assert loaded.zoo.digest == digest
-    assert len(loaded.zoo.classes) == 1000
+    assert card(loaded).digest == digest
+    assert len(card(loaded).classes) == 1000
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_buffers_that_no_file_holds_are_right(
     buffers = dict(loaded.named_buffers())
     for name in computed:
         assert torch.equal(buffers[name], expected.get_buffer(name)), name
-    size = loaded.zoo.manifest.preprocessing.input_size
+    size = card(loaded).manifest.preprocessing.input_size
     images = torch.randn(1, *size)
     with torch.no_grad():
         assert torch.equal(loaded(images), expected(images))
@@ -168,7 +169,7 @@ def test_head_of_another_kind_is_built(store: Store, tmp_path: Path) -> None:
     _, digest = stored(store, "test_resnet", tmp_path)
     manifest = replace(store.manifest(digest), head=m.Head(kind="linear", num_classes=3))
     module = build(plugins.backbone("timm"), manifest)
-    assert tuple(module.fc.weight.shape) == (3, module.num_features)
+    assert [*module.get_parameter("fc.weight").shape] == [3, module.num_features]
     assert module(torch.randn(2, 3, 64, 64)).shape == (2, 3)
 
 

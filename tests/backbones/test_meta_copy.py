@@ -51,7 +51,7 @@ def test_only_code_that_reads_values_is_traced_with_them(
 
 def test_it_has_the_names_shapes_and_ties_and_no_bytes() -> None:
     module = timm.create_model("test_vit")
-    module.tied = module.norm.weight
+    module.register_parameter("tied", module.get_parameter("norm.weight"))
     hierarchy = trace("test_vit", module, input_size=(3, 160, 160), head=("head",))
     freeze(module, hierarchy, 2)
     alike = meta_copy(module)
@@ -63,14 +63,15 @@ def test_it_has_the_names_shapes_and_ties_and_no_bytes() -> None:
             assert (tensor.shape, tensor.dtype, tensor.requires_grad, type(tensor)) == (
                 mine[name].shape, mine[name].dtype, mine[name].requires_grad, type(mine[name])
             )  # fmt: skip
-    assert alike.tied is alike.norm.weight
+    assert alike.get_parameter("tied") is alike.get_parameter("norm.weight")
     assert not any(tensor.is_meta for tensor in module.state_dict().values())
 
 
 def test_tensors_that_share_bytes_have_none() -> None:
     """Which is the same value, and which another, would be lost; the network itself is traced."""
-    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2))
-    module[1].weight = nn.Parameter(module[0].weight.detach())
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = nn.Parameter(first.weight.detach())
+    module = nn.Sequential(first, second, nn.Linear(3, 2))
     with pytest.raises(Unsupported, match="share bytes"):
         meta_copy(module)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), *module)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from zoo import plugins
 from zoo.backbones.record import Shapes, storage_of
@@ -30,7 +31,7 @@ class Counted:
 def runs(func: Any, *calls: tuple[Any, ...]) -> tuple[int, list[Any]]:
     """How often ``func`` was run for these calls, and what they gave."""
     counted, shapes = Counted(func), Shapes()
-    return_values = [shapes.run(counted, args, {}) for args in calls]
+    return_values = [shapes.run(cast("OpOverload", counted), args, {}) for args in calls]
     return counted.runs, return_values
 
 
@@ -98,7 +99,7 @@ def test_hierarchies_are_as_if_each_was_run(
     def counted(self: Shapes, func: Any, args: Any, kwargs: Any) -> Any:
         counts["asked"] += 1
         wrapped = Counted(func)
-        result = run(self, wrapped, args, kwargs)
+        result = run(self, cast("OpOverload", wrapped), args, kwargs)
         counts["run"] += wrapped.runs
         return result
 

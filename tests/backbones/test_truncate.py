@@ -52,7 +52,7 @@ def test_real_weights_on_a_real_image() -> None:
     _, module = truncated(whole, "tf_efficientnet_lite0", "blocks.4")
     with torch.no_grad():
         features = whole.bn1(whole.conv_stem(image.unsqueeze(0)))  # type: ignore[operator]
-        for block in whole.blocks[:5]:  # type: ignore[index, union-attr]
+        for block in list(whole.get_submodule("blocks").children())[:5]:
             features = block(features)
         assert torch.equal(module(image.unsqueeze(0)), features.mean((2, 3)))
     assert set(module.state_dict()) == {

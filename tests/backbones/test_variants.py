@@ -49,7 +49,7 @@ class ChangesFeatures(TimmBackbone):
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         super().replace_head(module, num_outputs, build)
-        module.norm.eps = 1.0  # type: ignore[union-attr, assignment]
+        module.norm.eps = 1.0  # type: ignore[union-attr]
 
 
 class ForgetsImages(TimmBackbone):

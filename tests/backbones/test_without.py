@@ -82,12 +82,14 @@ class Gate(nn.Module):
         self.conv = nn.Conv2d(4, 4, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features * self.conv(features).sigmoid()
+        gates: Tensor = self.conv(features).sigmoid()
+        return features * gates
 
 
 class Residual(Gate):
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.conv(features)
+        more: Tensor = self.conv(features)
+        return features + more
 
 
 def test_the_proof_runs_the_unit() -> None:
