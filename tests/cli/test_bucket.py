@@ -27,11 +27,10 @@ def run(toy: Any) -> Any:
 @pytest.fixture
 def team(run: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> BucketPlace:
     """A bucket to which the fine-tune was pushed a while ago."""
-    from moto.s3 import models
+    from moto.core.utils import utcnow
 
-    now = models.utcnow
     with monkeypatch.context() as patch:
-        patch.setattr(models, "utcnow", lambda: now() - timedelta(seconds=2))
+        patch.setattr("moto.s3.models.utcnow", lambda: utcnow() - timedelta(seconds=2))
         assert run("push", TUNED, "--to", s3).code == 0
     return BucketPlace(s3)
 

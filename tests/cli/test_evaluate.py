@@ -64,9 +64,9 @@ def test_figures_are_scikit_learns(run: Run, home: Path, other: Path) -> None:
         assert one["images"] == images == 8
         assert figures["recall"] == recall
         assert (figures["precision"] or 0, figures["f1"]) == pytest.approx((precision, f1))
-    wrong = {(one["true"], one["predicted"]): one["images"] for one in said["confusions"]}
+    taken = {(one["true"], one["predicted"]): one["images"] for one in said["confusions"]}
     pairs = [pair for pair in zip(true, guess, strict=True) if pair[0] != pair[1]]
-    assert wrong == {pair: pairs.count(pair) for pair in pairs}
+    assert taken == {pair: pairs.count(pair) for pair in pairs}
     matrix = rows(home / "report/confusion.csv")
     for row in matrix:
         name = row.pop("true \\ predicted")
@@ -232,9 +232,9 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
 @pytest.mark.parametrize("strategy", ["lp-ft", "partial"])
 def test_what_training_gained_over_a_probe(run: Run, home: Path, few: Path, strategy: str) -> None:
     """The probe that it began with, or one of the same images, ``team/a``; as evaluate has it."""
-    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", strategy)
-    tune = (*tune, "--freeze", "all", "--epochs", 1, "--lr", 0.5, "--save", "team/t")
-    done = run(*tune).done()
+    data = ("--data", few, "--image-size", 32, "--strategy", strategy)
+    how = ("--freeze", "all", "--epochs", 1, "--lr", 0.5)
+    done = run("finetune", NET, *data, *how, "--save", "team/t").done()
     result = run("runs", "show", "last", "--json").json["result"]
     gained = result["gained"]
     kept = run("show", "team/t", "--json").json

@@ -64,7 +64,8 @@ def examples() -> Iterator[Example]:
             marks = MARK.findall(text, end, block.start())
             line = text.count("\n", 0, block.start()) + 1
             name = page.relative_to(ROOT).as_posix()
-            yield Example(name, line, *block.groups(), marks[-1] if marks else None)
+            kind, example = block.groups()
+            yield Example(name, line, kind, example, marks[-1] if marks else None)
             end = block.end()
 
 

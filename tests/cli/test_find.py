@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo.domain import progress
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.progress import Console
 from zoo_cli.output import table
@@ -157,10 +156,10 @@ def test_a_long_note_leaves_the_numbers_of_progress(
 
 
 def test_work_without_a_terminal_says_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with (console := Console())("pulling", 4e9, "B") as shown:
         for _ in range(3):
             now[0] += 50
@@ -169,7 +168,8 @@ def test_work_without_a_terminal_says_how_far_it_is(
         now[0] += 50
         shown.advance(1e9, note="soon")
     assert capsys.readouterr().err == "pulling: 2,000 of 4,000 MB\nhalf\n"
-    zoo.Zoo(None, progress=False).progress.say("nothing")
+    with zoo.init(tmp_path / "zoo", progress=False) as silent:
+        silent.progress.say("nothing")
     monkeypatch.setenv("RANK", "1")
     console.say("nor the others")
     assert capsys.readouterr().err == ""

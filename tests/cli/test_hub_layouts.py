@@ -13,6 +13,7 @@ import timm
 import torch
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
+from fakes.typed import card
 from huggingface_hub import constants
 from safetensors.torch import save, save_file
 from timm.data import resolve_model_data_config
@@ -114,12 +115,12 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def check_as_timm(run: Run, folder: Path, name: str, arguments: dict[str, Any]) -> None:
-    save_for_hf(network(name, **arguments), folder)
+    save_for_hf(network(name, **arguments), str(folder))
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     done = run("import", folder, "--as", "x/a")
     assert (done.code, done.err) == (0, "")
     found = ours("x/a")
-    size = found.zoo.manifest.preprocessing.input_size
+    size = card(found).manifest.preprocessing.input_size
     images = torch.randn(2, *size)
     assert torch.equal(outputs(found, images), outputs(theirs, images))
     assert resolve_model_data_config(theirs)["input_size"] == size
@@ -149,12 +150,12 @@ def test_what_timm_pushed_is_what_zoo_pulls(empty: Run, hub: HubServer) -> None:
     found = ours("x/a")
     images = torch.randn(2, 3, 160, 160)
     assert torch.equal(outputs(found, images), outputs(theirs, images))
-    options = found.zoo.manifest.backbone.options
+    options = card(found).manifest.backbone.options
     assert options["arguments"] == {"act_layer": "relu"}
 
 
 def test_arguments_stay_with_what_is_made_of_it(empty: Run, tmp_path: Path) -> None:
-    save_for_hf(network("test_vit", act_layer="relu"), tmp_path / "saved")
+    save_for_hf(network("test_vit", act_layer="relu"), str(tmp_path / "saved"))
     assert empty("import", tmp_path / "saved", "--as", "x/a").code == 0
     assert empty("adapt", "x/a", "x/short", "--truncate", "blocks.2").code == 0
     assert empty("adapt", "x/a", "x/three", "--classes", 3, "--image-size", 96).code == 0
@@ -162,7 +163,7 @@ def test_arguments_stay_with_what_is_made_of_it(empty: Run, tmp_path: Path) -> N
         options = empty("show", name, "--json").json["backbone"]["options"]
         assert options["arguments"] == {"act_layer": "relu"}
         module = ours(name)
-        assert isinstance(module.blocks[0].mlp.act, torch.nn.ReLU)
+        assert isinstance(module.get_submodule("blocks.0.mlp.act"), torch.nn.ReLU)
         assert outputs(module, torch.randn(1, 3, size, size)).isfinite().all()
 
 
@@ -245,19 +246,19 @@ def test_outputs_without_names_are_not_called_as_those_of_imagenet(
     config: dict[str, Any] = {"architecture": "test_vit", "num_classes": 1000}
     folder = written(tmp_path, config)
     assert empty("import", folder, "--as", "x/a").code == 0
-    assert ours("x/a").zoo.classes == ()
+    assert card(ours("x/a")).classes == ()
     file = folder / "model.safetensors"
     assert empty("import", file, "--architecture", "test_vit", "--as", "x/b").code == 0
-    assert ours("x/b").zoo.classes == ()
+    assert card(ours("x/b")).classes == ()
     # The config, or the user, says that they are.
     config["pretrained_cfg"] = {"tag": "r160_in1k", "input_size": [3, 160, 160]}
     (folder / "config.json").write_text(json.dumps(config))
     assert empty("import", folder, "--as", "x/c").code == 0
-    assert ours("x/c").zoo.classes[0].startswith("tench")
+    assert card(ours("x/c")).classes[0].startswith("tench")
     (folder / "config.json").unlink()
     tagged = "test_vit.r160_in1k"
     assert empty("import", file, "--architecture", tagged, "--as", "x/d").code == 0
-    assert ours("x/d").zoo.classes[0].startswith("tench")
+    assert card(ours("x/d")).classes[0].startswith("tench")
 
 
 def test_one_commit_is_one_checkpoint(empty: Run, hub: HubServer) -> None:

@@ -102,13 +102,14 @@ def test_a_listing_is_taken_back(small: Any, hub: HubServer) -> None:
 
 def test_one_bad_row_costs_that_row_alone(small: Any, hub: HubServer) -> None:
     deep = '{"id": "lab/deep", "cardData": ' + "[" * 3000 + "]" * 3000 + "}"
-    rows = [{**GOOD, "id": f"lab/bad{number}", **change} for number, change in enumerate((
+    changes: tuple[dict[str, object], ...] = (
         {"tags": [2024, "cats"]}, {"library_name": 5}, {"lastModified": "yesterday"},
         {"config": {"num_classes": 1 << 63}}, {"safetensors": {"total": 1 << 70}},
         {"cardData": {"model-index": [{"results": [{"metrics": [
             {"type": "accuracy", "value": 10**400}]}]}]}},
         {"cardData": {"license": "\ud800\0", "base_model": {}}},
-    ))]  # fmt: skip
+    )  # fmt: skip
+    rows = [{**GOOD, "id": f"lab/bad{at}", **change} for at, change in enumerate(changes)]
     unnamed = [{**GOOD, "id": name} for name in (7, "lab/a..b", "a/b/c", None, "a/")]
     texts = [*map(json.dumps, [GOOD, *rows, *unnamed]), deep, json.dumps({**GOOD, "id": "lab/z"})]
     hub.fail_next(Raw(f"[{', '.join(texts)}]".encode()))

@@ -14,6 +14,7 @@ import torch
 from fakes.hub_home import own_hub
 from fakes.hub_server import HubServer
 from fakes.program import Said, zoo
+from fakes.typed import pretrained_cfg
 from safetensors.torch import save
 from timm.models import save_for_hf
 
@@ -99,14 +100,14 @@ def network(name: str, **arguments: Any) -> torch.nn.Module:
 
 def saved(module: torch.nn.Module, folder: Path, **config: Any) -> Files:
     """The files that timm pushes, with some of its configuration changed."""
-    save_for_hf(module, folder, model_config=config or None, safe_serialization="both")
+    save_for_hf(module, str(folder), model_config=config or None, safe_serialization="both")
     names = ("config.json", "model.safetensors")
     return {name: (folder / name).read_bytes() for name in names}
 
 
 def configured(module: torch.nn.Module, **config: Any) -> Files:
     """Weights, and a configuration in the older form of timm."""
-    told = {"architecture": module.pretrained_cfg["architecture"], **config}
+    told = {"architecture": pretrained_cfg(module)["architecture"], **config}
     return {
         "config.json": json.dumps(told).encode(),
         "model.safetensors": save(module.state_dict()),

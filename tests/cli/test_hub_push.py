@@ -15,7 +15,6 @@ from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer, Status
 from fakes.hub_zoo import repository, sharded, weights
 from huggingface_hub import RepoCard, constants
-from huggingface_hub.utils import _http
 
 from zoo_hub import client
 
@@ -37,7 +36,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What zoo, and the client, would have slept."""
     slept: list[float] = []
     monkeypatch.setattr(client, "sleep", slept.append)
-    monkeypatch.setattr(_http.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     return slept
 
 

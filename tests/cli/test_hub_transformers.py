@@ -12,6 +12,7 @@ import torch
 from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer
 from fakes.tiny_transformers import TINY
+from fakes.typed import card
 from huggingface_hub import HfApi
 from PIL import Image
 
@@ -84,14 +85,14 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
     images = torch.randn(2, 3, 64, 64)
     wanted, found = logits(folder, images), ours("x/f")
     assert torch.equal(outputs(found, images), wanted)
-    assert found.zoo.classes == ("rose", "tulip", "lily")
-    how = found.zoo.manifest.preprocessing
+    assert card(found).classes == ("rose", "tulip", "lily")
+    how = card(found).manifest.preprocessing
     assert (how.input_size, how.mean, how.crop_mode) == ((3, 64, 64), (0.1, 0.2, 0.3), "squash")
     # So does its file alone, where it lies beside what describes it.
-    file, architecture = folder / "model.safetensors", found.zoo.manifest.backbone.architecture
+    file, architecture = folder / "model.safetensors", card(found).manifest.backbone.architecture
     line = ("import", file, "--architecture", architecture, "--backbone", "transformers")
     assert empty(*line, "--as", "x/file").code == 0
-    alone = ours("x/file").zoo
+    alone = card(ours("x/file"))
     assert (alone.classes, alone.manifest.preprocessing) == (("rose", "tulip", "lily"), how)
     # And out, and in again, though its own config.json is kept.
     assert empty("push", "x/f", "--to", "hf://team/again").code == 0
@@ -99,7 +100,7 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
     again = ours("x/g")
     assert torch.equal(outputs(again, images), wanted)
     for field in ("backbone", "head", "preprocessing", "classes", "license"):
-        assert getattr(again.zoo.manifest, field) == getattr(found.zoo.manifest, field), field
+        assert getattr(card(again).manifest, field) == getattr(card(found).manifest, field), field
 
 
 def test_a_folder_of_the_trainer(empty: Run, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_what_is_made_of_it_loads_in_transformers(empty: Run, tmp_path: Path) ->
     module = ours("x/two")
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "out")
     theirs = processor(image, return_tensors="pt")["pixel_values"][0]
-    assert (module.zoo.preprocess(image) - theirs).abs().max() < 0.05
+    assert (card(module).preprocess(image) - theirs).abs().max() < 0.05
     assert torch.equal(outputs(module, theirs[None]), logits(tmp_path / "out", theirs[None]))
 
 
@@ -141,14 +142,14 @@ def test_sharded_weights_with_their_index(empty: Run, tmp_path: Path) -> None:
     saved("ViTForImageClassification", tmp_path / "saved", config, max_shard_size="30KB")
     index = tmp_path / "saved/model.safetensors.index.json"
     assert empty("import", tmp_path / "saved", "--as", "x/a").code == 0
-    architecture = ours("x/a").zoo.manifest.backbone.architecture
+    architecture = card(ours("x/a")).manifest.backbone.architecture
     done = empty("import", index, "--architecture", architecture, "--backbone", "transformers",
                  "--as", "x/b")  # fmt: skip
     assert (done.code, done.err) == (0, "")
     images = torch.randn(1, 3, 64, 64)
     for name in ("x/a", "x/b"):
         assert torch.equal(outputs(ours(name), images), logits(tmp_path / "saved", images))
-        assert ours(name).zoo.classes == ("rose", "tulip", "lily")
+        assert card(ours(name)).classes == ("rose", "tulip", "lily")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,7 @@ def test_images_are_prepared_as_transformers_does(empty: Run, tmp_path: Path, ki
     getattr(transformers, kind)().save_pretrained(tmp_path / "saved")
     assert empty("import", tmp_path / "saved", "--as", "x/a").code == 0
     image = Image.effect_noise((300, 260), 60).resize((600, 520)).convert("RGB")
-    found = ours("x/a").zoo.preprocess(image)
+    found = card(ours("x/a")).preprocess(image)
     for folder in ("saved", "out"):
         if folder == "out":
             assert empty("adapt", "x/a", "x/b", "--classes", 2).code == 0

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 import zoo
 from zoo.errors import DiskFull
 from zoo.exchange import import_many, import_plan
+from zoo.exchange.importing import import_weights
 
 Run = Callable[..., Said]
 State = dict[str, torch.Tensor]
@@ -185,12 +186,11 @@ def test_what_was_cut_off_goes_on_where_it_was(
     at_runs: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only = ("import", "runs/flowers", *ALL[2:])
-    imported = import_many.import_weights
 
     def full(*args: Any, **known: Any) -> Any:
         if "checkpoint-1" in str(args[1]):
             raise DiskFull(Path("runs"))
-        return imported(*args, **known)
+        return import_weights(*args, **known)
 
     with monkeypatch.context() as patch:
         patch.setattr(import_many, "import_weights", full)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.hub_zoo import make_zoo
+from fakes.typed import card, shown
 from PIL import Image
 
 import zoo
@@ -126,19 +127,19 @@ def test_a_device_that_is_not_there_is_said_plainly(opened: zoo.Zoo) -> None:
 def test_a_model_prepares_files_images_and_arrays(model: Any, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    wanted = model.zoo.preprocess(Image.fromarray(pixels))
+    wanted = card(model).preprocess(Image.fromarray(pixels))
     for image in (pixels, tmp_path / "a.png", str(tmp_path / "a.png")):
-        assert torch.equal(model.zoo.preprocess(image), wanted)
+        assert torch.equal(card(model).preprocess(image), wanted)
     with pytest.raises(e.InvalidImage, match=r"none\.png: no such file"):
-        model.zoo.preprocess(tmp_path / "none.png")
+        card(model).preprocess(tmp_path / "none.png")
     for wrong in (3, None, pixels.astype(np.float64)):
         with pytest.raises(e.InvalidImage, match="write uint8"):
-            model.zoo.preprocess(wrong)
+            card(model).preprocess(wrong)  # type: ignore[arg-type]
 
 
 def test_what_is_long_is_not_printed_whole(opened: zoo.Zoo, model: Any) -> None:
     for answer in (
-        opened, model.zoo, opened.show("team/flowers"), opened.show("team/flowers").checkpoint,
+        opened, model.zoo, opened.show("team/flowers"), shown(opened, "team/flowers").checkpoint,
         opened.log("team/flowers"), opened.diff("team/base", "team/flowers"), opened.verify(),
         opened.compare("team/base", "team/flowers"), opened.entry("team/flowers"),
         opened.search()[0], zoo.Recipe(data="x", epochs=3), opened.plugins()[0],
@@ -251,8 +252,8 @@ def test_several_processes_make_what_the_command_makes(
         done = z.finetune(
             "team/net", few, "team/new", strategy="probe", image_size=32, device="cpu", launch=2
         )
-        assert z.show("team/new").manifest == done.manifest
-        assert z.show("team/new").checkpoint.provenance["processes"] == "2"
+        assert shown(z, "team/new").manifest == done.manifest
+        assert shown(z, "team/new").checkpoint.provenance["processes"] == "2"
         assert z.run(done.run).metrics == done.metrics
         with pytest.raises(e.InvalidOption, match="number of processes or a config file"):
             z.rerun("team/new", "team/again", launch="nonsense")

@@ -12,10 +12,12 @@ import pytest
 import timm
 import torch
 from fakes.prepared import BASE, TUNED, Run
+from fakes.typed import pretrained_cfg
 from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo.backbones import predict
+from zoo.backbones.preprocess import read_image
 
 PUSHED = {"ref", "manifest", "logical_bytes", "sent_bytes", "sent_objects", "shared_objects",
           "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
@@ -206,7 +208,7 @@ def test_export_writes_what_timm_loads(run: Run, tmp_path: Path, home: Path) -> 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     written = load_file(folder / "model.safetensors")
     assert all(torch.equal(tensor, written[name]) for name, tensor in model.state_dict().items())
-    assert tuple(model.default_cfg["input_size"]) == (3, 32, 32)
+    assert tuple(pretrained_cfg(model)["input_size"]) == (3, 32, 32)
 
 
 def test_predict_json(run: Run, digits: Path) -> None:
@@ -286,11 +288,10 @@ def test_predictions_are_printed_as_they_come(
     run: Run, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed, read = io.StringIO(), []
-    real = predict.read_image
 
     def reading(path: Path, _: Any) -> Any:
         read.append(len(printed.getvalue().splitlines()))
-        return real(path)
+        return read_image(path)
 
     monkeypatch.setattr(predict, "read_image", reading)
     monkeypatch.setattr("click.echo", lambda text, **_: printed.write(f"{text}\n"))

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 
 import pytest
 from fakes.prepared import NET, Run
+from fakes.typed import shown
 
 from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.recipe import Recipe
@@ -66,7 +67,7 @@ def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
         done = zoo.run_seeds(recipe, NET, "team/x", seeds=2)
         assert done.validation == (None, None)
         assert done.best == 0  # nothing was there to choose on
-        assert zoo.show("team/x").manifest == done.runs[0].manifest
+        assert shown(zoo, "team/x").manifest == done.runs[0].manifest
     assert began.count("running the frozen part") == 1
 
 

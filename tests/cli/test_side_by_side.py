@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 from fakes.prepared import NET, PROBES, Run
@@ -105,7 +104,7 @@ def test_runs_that_did_not_finish(run: Run, home: Path) -> None:
 def test_a_narrow_terminal_cuts_nothing(
     run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole: dict[str, Any] = {}
+    whole: dict[int, list[str]] = {}
     for width in (80, 40):
         monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
         monkeypatch.setenv("COLUMNS", str(width))

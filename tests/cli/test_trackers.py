@@ -143,17 +143,17 @@ def test_tensorboard_has_names_curves_options_and_pictures(
 
     done = small(*line, "--json").json
     folder = Path("runs") / done["run"]
-    events = EventAccumulator(str(folder / "team-new"))  # type: ignore[no-untyped-call]
-    events.Reload()  # type: ignore[no-untyped-call]
+    events = EventAccumulator(str(folder / "team-new"))
+    events.Reload()
     noted = [
         each for each in small("runs", "show", "last", "--json").json["lines"]
         if each["kind"] == "step"
     ]  # fmt: skip
-    scalars = events.Scalars("step/loss")  # type: ignore[no-untyped-call]
+    scalars = events.Scalars("step/loss")
     assert [(each.step, each.value) for each in scalars] == [
         (each["steps"], pytest.approx(each["loss"])) for each in noted
     ]
-    assert events.Tags()["images"] == ["samples", "curves", "confusion"]  # type: ignore[no-untyped-call]
+    assert events.Tags()["images"] == ["samples", "curves", "confusion"]
     known = events.summary_metadata
     content = known["_hparams_/session_start_info"].plugin_data.content
     assert b"batch_size" in content

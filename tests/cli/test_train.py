@@ -244,14 +244,14 @@ def test_an_interrupted_run_is_resumed(
     whole = small(*changing, "--save", "team/whole", "--json").json
     real = training.learn
 
-    def cut(*arguments: Any) -> Any:
+    def cut_off(*arguments: Any) -> Any:
         for number, step in enumerate(real(*arguments)):
             if number == 3:
                 raise KeyboardInterrupt
             yield step
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "learn", cut)
+        patch.setattr(training, "learn", cut_off)
         done = small(*changing, "--save", "team/cut", "--save-every", 2)
     assert done.code == 130
     assert "zoo finetune --resume" in done.err
@@ -314,7 +314,8 @@ def test_processes_from_one_command(small: Run, console: Run, recipe: Path, tmp_
         "machine_rank: 0\nnum_machines: 1\nnum_processes: 2\nmixed_precision: 'no'\n"
     )
     said = {}
-    for number, how in enumerate((["--launch", 2], [f"--launch={configured}"], [])):
+    ways: tuple[tuple[object, ...], ...] = (("--launch", 2), (f"--launch={configured}",), ())
+    for number, how in enumerate(ways):
         done = console(
             "finetune", NET, "--recipe", recipe, "--epochs", 1, "--save", f"team/{number}", *how,
             "--device", "cpu", "--json", cwd=Path.cwd(),

@@ -1,4 +1,4 @@
-"""Attributes of modules, typed: torch says of each only that it is a tensor or a module."""
+"""What torch, timm and the facade say of several types, where a test knows which one it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from zoo import Zoo
 from zoo.backbones.load import Card
+from zoo.lookup.details import CheckpointDetails
 
-__all__ = ["card", "pretrained_cfg"]
+__all__ = ["card", "pretrained_cfg", "shown"]
 
 
 def card(module: nn.Module) -> Card:
@@ -22,4 +24,11 @@ def pretrained_cfg(module: nn.Module) -> dict[str, Any]:
     """timm's settings of one of its networks."""
     found: object = module.pretrained_cfg
     assert isinstance(found, dict)
+    return found
+
+
+def shown(zoo: Zoo, name: str) -> CheckpointDetails:
+    """What `show` tells of a checkpoint that is here."""
+    found = zoo.show(name)
+    assert isinstance(found, CheckpointDetails)
     return found

@@ -55,7 +55,7 @@ class Work:
 
     def batches(self) -> Iterator[Tensor]:
         self.asked += 1
-        yield from self.images.split(3)
+        yield from torch.split(self.images, 3)
 
     def activations(self, **more: Any) -> Activations:
         description = {"below": below_digest(self.module, self.hierarchy, self.boundary), **more}
@@ -236,6 +236,6 @@ def test_randomness_below_the_cut_is_refused(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(x, 0.5)
 
-    work.module.bn1 = nn.Sequential(work.module.bn1, Noise())
+    work.module.bn1 = nn.Sequential(work.module.get_submodule("bn1"), Noise())
     with pytest.raises(Unsupported, match="random"):
         shape_of(work.entry, work.images[0])

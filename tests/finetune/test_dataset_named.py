@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from zoo.errors import InvalidData, MissingPackage, ZooError
-from zoo.finetune.dataset import timm_sets
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
 
@@ -138,7 +137,7 @@ def test_hfds_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(timm_sets.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(MissingPackage) as caught:
         open_dataset("hfds/beans")
     assert caught.value.install == "pip install 'zoo-registry[hfds]'"

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.domain.progress import Progress
 from zoo.errors import InvalidData, InvalidImage, InvalidOption
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
@@ -276,10 +277,11 @@ def test_progress_counts_every_image(shapes: Path) -> None:
         def advance(self, amount: float = 1, note: str = "") -> None:
             told.append(amount)
 
-    @contextmanager
-    def progress(label: str, total: float | None, unit: str = "") -> Iterator[Task]:
-        assert (label, total) == ("checking images", 36)
-        yield Task()
+    class Shown(Progress):
+        @contextmanager
+        def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+            assert (label, total) == ("checking images", 36)
+            yield Task()
 
-    open_dataset(str(shapes), progress=progress)
+    open_dataset(str(shapes), progress=Shown())
     assert sum(told) == 36

@@ -166,7 +166,10 @@ def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
     taps = find_taps(model, hierarchy, images)
     with silent("", None) as task:
         features, _ = extract(
-            model, taps, zip(images.split(32), DIGITS.split(32), strict=True), task
+            model,
+            taps,
+            zip(torch.split(images, 32), torch.split(DIGITS, 32), strict=True),
+            task,
         )
 
     def accuracy(code: Tensor, train: Tensor, test: Tensor) -> float:

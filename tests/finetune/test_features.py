@@ -12,9 +12,11 @@ import pytest
 import torch
 from fakes import warm
 from fakes.tuned import drawings, small_zoo
+from fakes.typed import card
 from PIL import Image
 from safetensors import safe_open
 
+from zoo.backbones.features import extract
 from zoo.errors import Conflict, InvalidData, InvalidImage, UnknownName
 from zoo.facade import Zoo
 from zoo.finetune.dataset.open import open_dataset
@@ -44,7 +46,7 @@ def test_features_are_the_features_of_the_truncated_network(
     zoo.adapt(base, "team/shallow", truncate="layer2")
     shallow = zoo.load("team/shallow")
     paths = sorted(path.relative_to(shapes) for path in shapes.rglob("*.png"))
-    images = [shallow.zoo.preprocess(Image.open(shapes / path)) for path in paths]
+    images = [card(shallow).preprocess(Image.open(shapes / path)) for path in paths]
     with torch.no_grad():
         expected = shallow(torch.stack(images))
     assert tensors["codes"].dtype == torch.float32
@@ -75,9 +77,11 @@ def test_labels_paths_and_metadata(zoo: Zoo, base: str, shapes: Path, tmp_path: 
     assert said["data_digest"] == open_dataset(str(shapes)).digest
     # Features before the head: the head makes the network's outputs of them.
     model = zoo.load(base)
-    image = model.zoo.preprocess(Image.open(shapes / paths[5]))[None]
+    image = card(model).preprocess(Image.open(shapes / paths[5]))[None]
     with torch.no_grad():
-        assert torch.allclose(model.fc(tensors["codes"][5]), model(image)[0], atol=1e-5)
+        assert torch.allclose(
+            model.get_submodule("fc")(tensors["codes"][5]), model(image)[0], atol=1e-5
+        )
 
 
 def test_several_labels(zoo: Zoo, base: str, shapes: Path, tmp_path: Path) -> None:
@@ -139,13 +143,12 @@ def test_a_broken_off_extraction_leaves_what_was_there(
     out = tmp_path / "out" / "features.safetensors"
     out.parent.mkdir()
     out.write_bytes(b"mine")
-    real = module.extract
 
-    def extract(*arguments: Any) -> Any:
+    def extracted(*arguments: Any) -> Any:
         (shapes / "2" / "11.png").write_bytes(b"no image any more")  # after it was checked
-        return real(*arguments)
+        return extract(*arguments)
 
-    monkeypatch.setattr(module, "extract", extract)
+    monkeypatch.setattr(module, "extract", extracted)
     with pytest.raises(InvalidImage):
         zoo.features(base, shapes, out, device="cpu", batch_size=4, force=True)
     assert out.read_bytes() == b"mine"

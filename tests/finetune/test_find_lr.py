@@ -49,7 +49,7 @@ class Counted:
             yield batch
 
     def forward(self, inputs: Any) -> torch.Tensor:
-        head = self.learner.model.fc.weight
+        head = self.learner.model.get_parameter("fc.weight")
         self.rates += [
             group["lr"]
             for group in self.learner.optimizer.param_groups

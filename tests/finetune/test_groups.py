@@ -58,13 +58,13 @@ def test_a_group_is_in_one_part_and_each_class_is_trained_on(
 ) -> None:
     samples = [Sample(f"{at:03}", label) for at, (label, _) in enumerate(drawn)]
     groups = {sample.key: f"g{group}" for sample, (_, group) in zip(samples, drawn, strict=True)}
-    how = ("classification", Shares(0.1, 0.2), seed, groups)
-    parts = split(samples, *how)
+    shares = Shares(0.1, 0.2)
+    parts = split(samples, "classification", shares, seed, groups)
     assert sorted([*parts.train, *parts.validation, *parts.test]) == sorted(samples)
     where = [{groups[sample.key] for sample in part} for part in parts]
     assert sum(map(len, where)) == len(set.union(*where))
     assert {s.target for s in parts.train} == {s.target for s in samples}
-    assert parts == split(samples[::-1], *how)
+    assert parts == split(samples[::-1], "classification", shares, seed, groups)
 
 
 def test_parts_have_their_shares_where_groups_are_many() -> None:

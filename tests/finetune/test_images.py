@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.typed import card
 from PIL import Image
 from safetensors import safe_open
 
@@ -112,7 +113,7 @@ def test_predict_and_features_see_them_alike(
         with safe_open(out, "pt") as file:
             features = file.get_tensor("codes").tolist()
         images = [root / "2" / "00.png", root / "10" / "05.png"]
-        preprocess = zoo.load(base).zoo.preprocess
+        preprocess = card(zoo.load(base)).preprocess
         inputs = [preprocess(Image.open(path)).tolist() for path in images]
         found.append((features, inputs, [image.logits for image in zoo.predict(base, images)]))
     assert found[0] == found[1]

@@ -86,8 +86,8 @@ def test_precision_of_a_draw_is_scikit_learns(labels: tuple[Array, Array]) -> No
 
 def test_r2_of_a_draw_is_scikit_learns(numbers: tuple[Array, Array]) -> None:
     for times, found in zip(drawn(60), r2s(*numbers, drawn(60)), strict=True):
-        given = tuple(torch.from_numpy(np.repeat(part, times.astype(int), 0)) for part in numbers)
-        assert found == pytest.approx(metrics(*given, "regression")["r2"], abs=1e-9)
+        said, true = (torch.from_numpy(np.repeat(part, times.astype(int), 0)) for part in numbers)
+        assert found == pytest.approx(metrics(said, true, "regression")["r2"], abs=1e-9)
     outputs, targets = (part[:, :1] for part in numbers)
     (found,) = r2s(outputs, targets, np.ones((1, 60)))
     assert found == pytest.approx(r2_score(targets, outputs), abs=1e-9)
@@ -106,7 +106,7 @@ def test_nothing_to_find() -> None:
     ],
 )
 def test_intervals_are_scipys(
-    task: str, name: str, given: str, request: pytest.FixtureRequest
+    task: Task, name: str, given: str, request: pytest.FixtureRequest
 ) -> None:
     outputs, targets = request.getfixturevalue(given)
     said, true = torch.from_numpy(outputs), torch.from_numpy(targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +194,13 @@ def test_other_images_are_kept_elsewhere(
 def test_other_versions_keep_it_elsewhere(
     ready: Ready, homes: Homes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, known = ready(**VIEWS), feeds.version
+    prepared = ready(**VIEWS)
     before = homes(prepared)
     for name in ("zoo-registry", "torch", "torchvision", "timm", "pillow"):
         with monkeypatch.context() as other:
-            other.setattr(feeds, "version", lambda of, name=name: "0" if of == name else known(of))
+            other.setattr(
+                feeds, "version", lambda of, name=name: "0" if of == name else version(of)
+            )
             assert not before & homes(prepared), name
     with monkeypatch.context() as other:
         other.setattr(plugins, "backbone_version", lambda _: "timm 0.0")

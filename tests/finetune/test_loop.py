@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo.backbones.freeze import freeze
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.recipe import Recipe
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch
@@ -46,7 +46,7 @@ def images(count: int) -> torch.Tensor:
 
 
 def batches(count: int = 12, size: int = 4) -> Iterator[Batch]:
-    for part in torch.arange(count).split(size):
+    for part in torch.split(torch.arange(count), size):
         yield Batch(images(count)[part], part % 3, len(part))
 
 
@@ -89,13 +89,14 @@ def test_the_rate_of_a_step_is_the_heads(model: nn.Module, hierarchy: Hierarchy)
     made = learner(model, hierarchy, recipe(backbone_lr_ratio=10.0, warmup=0.5))
     (head,) = {
         at for at, group in enumerate(made.optimizer.param_groups)
-        if any(value is model.fc.weight for value in group["params"])
+        if any(value is model.get_parameter("fc.weight") for value in group["params"])
     }  # fmt: skip
     actual = []
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         actual.append(made.optimizer.param_groups[head]["lr"])
-        return model(inputs)
+        outputs: torch.Tensor = model(inputs)
+        return outputs
 
     assert [step.lr for step in learn(made, batches(), forward)] == actual
     assert len(set(actual)) == 3
@@ -110,7 +111,8 @@ def test_training_leaves_what_is_frozen(model: nn.Module, hierarchy: Hierarchy) 
     for unit in hierarchy.units[:4]:
         for name in (*unit.parameters, *unit.buffers):
             assert torch.equal(before[name], after[name]), name
-    for part in (*hierarchy.units[4:], hierarchy.head):
+    parts: list[Unit | HeadPart] = [*hierarchy.units[4:], hierarchy.head]
+    for part in parts:
         for name in (*part.parameters, *part.buffers):
             assert not torch.equal(before[name], after[name]), name
 
@@ -125,7 +127,7 @@ def test_accumulated_batches_step_like_one(model: nn.Module, hierarchy: Hierarch
         how = learner(model, hierarchy, recipe(accumulate=accumulate, schedule="constant"))
         steps = list(learn(how, batches(size=size), model))
         assert [(step.images, step.batches) for step in steps] == [(12, 12 // size)]
-        found.append(model.fc.weight.detach().clone())
+        found.append(model.get_parameter("fc.weight").detach().clone())
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.equal(found[1], found[2])  # what is left over at the end of an epoch counts whole
     assert not torch.equal(found[0], start["fc.weight"])
@@ -145,7 +147,7 @@ def test_each_image_counts_as_in_one_batch(
         made = learner(model, hierarchy, how)
         made.loss = nn.CrossEntropyLoss(torch.tensor(weight) if weight else None)
         losses += [step.loss for step in learn(made, skewed(count, batch), model)]
-        found.append(model.fc.weight.detach() - start["fc.weight"])
+        found.append(model.get_parameter("fc.weight").detach() - start["fc.weight"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-7)
     assert found[0].any()
@@ -154,7 +156,7 @@ def test_each_image_counts_as_in_one_batch(
 def skewed(count: int, size: int) -> Iterator[Batch]:
     """Batches whose classes are not as common in one as in another."""
     labels = torch.arange(count) * 3 // count
-    for part in torch.arange(count).split(size):
+    for part in torch.split(torch.arange(count), size):
         yield Batch(images(count)[part], labels[part], len(part))
 
 
@@ -179,7 +181,7 @@ def test_half_precision_trains_float32_weights(
     dtypes = []
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
-        said = model(inputs)
+        said: torch.Tensor = model(inputs)
         dtypes.append(said.dtype)
         return said
 
@@ -187,8 +189,8 @@ def test_half_precision_trains_float32_weights(
     steps = list(learn(learner(model, hierarchy, recipe(precision=precision)), batches(), forward))
     assert all(torch.isfinite(torch.tensor(step.loss)) for step in steps)
     assert set(dtypes) == {torch.bfloat16 if precision == "bf16" else torch.float16}
-    assert model.fc.weight.dtype == torch.float32
-    assert not torch.equal(before["fc.weight"], model.fc.weight)
+    assert model.get_parameter("fc.weight").dtype == torch.float32
+    assert not torch.equal(before["fc.weight"], model.get_parameter("fc.weight"))
 
 
 def test_the_scale_of_gradients_is_restored(model: nn.Module, hierarchy: Hierarchy) -> None:

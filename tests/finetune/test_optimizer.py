@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from zoo.backbones.freeze import freeze, trainable_parameters
-from zoo.domain.hierarchy import HeadPart, Hierarchy
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.setup.optimizer import layer_decay, make_optimizer, parameter_groups, schedule
@@ -39,7 +39,7 @@ def test_groups_hold_exactly_what_is_trainable(
 ) -> None:
     freeze(model, hierarchy, boundary)
     held = [p for group in groups(model, hierarchy, recipe()) for p in group["params"]]
-    above = (*hierarchy.units[boundary:], hierarchy.head)
+    above: list[Unit | HeadPart] = [*hierarchy.units[boundary:], hierarchy.head]
     expected = [model.get_parameter(name) for part in above for name in part.parameters]
     assert identities(held) == identities(expected)
     assert identities(p for _, p in trainable_parameters(model)) == identities(expected)
@@ -64,9 +64,9 @@ def test_what_a_network_exempts_from_decay_is_exempt() -> None:
     hierarchy = TimmBackbone().hierarchy("test_vit", model)
     how = recipe()
     held = {id(p): g["weight_decay"] for g in groups(model, hierarchy, how) for p in g["params"]}
-    assert model.pos_embed.dim() > 1
-    assert held[id(model.pos_embed)] == 0
-    assert held[id(model.blocks[0].attn.qkv.weight)] == 0.05
+    assert model.get_parameter("pos_embed").dim() > 1
+    assert held[id(model.get_parameter("pos_embed"))] == 0
+    assert held[id(model.get_parameter("blocks.0.attn.qkv.weight"))] == 0.05
     assert layer_decay(model, how) == 0.75
 
 
@@ -115,7 +115,7 @@ def test_tables_of_positions_are_spared_whoever_wrote_the_network(
         if plugin == "transformers":
             from transformers import ViTConfig, ViTForImageClassification  # takes seconds
 
-            model = ViTForImageClassification(ViTConfig(num_hidden_layers=1))
+            model: nn.Module = ViTForImageClassification(ViTConfig(num_hidden_layers=1))
         elif plugin == "timm":
             model = timm.create_model(architecture)
         else:

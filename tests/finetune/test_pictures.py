@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes.typed import card
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -26,6 +27,9 @@ TARGETS = torch.tensor([0, 0, 0, 1])
 SAID = torch.tensor([0, 0, 2, 2])
 
 
+SHARES: list[list[float]] = [[2 / 3, 0, 1 / 3], [0, 0, 1], [0, 0, 0]]
+
+
 def outputs(said: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.one_hot(said, 3).float()
 
@@ -40,8 +44,9 @@ def test_a_confusion_matrix_has_a_row_for_what_is_and_a_column_for_what_is_said(
     figure = draw_confusion(outputs(SAID), TARGETS, ("a", "b$", "c"))
     axes = figure.axes[0]
     (image,) = axes.images
-    expected = [[2 / 3, 0, 1 / 3], [0, 0, 1], [0, 0, 0]]
-    assert np.allclose(image.get_array(), expected)
+    drawn = image.get_array()
+    assert drawn is not None
+    assert np.allclose(drawn, SHARES)
     assert image.get_clim() == (0, 1)
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", r"b\$", "c"]
@@ -53,7 +58,7 @@ def test_its_cells_are_seen(tmp_path: Path) -> None:
     figure = draw_confusion(outputs(SAID), TARGETS, ("a", "b", "c"))
     drawn = pixels(figure, tmp_path / "confusion.png")
     axes, colors = figure.axes[0], figure.axes[0].images[0].get_cmap()
-    for row, shares in enumerate(([2 / 3, 0, 1 / 3], [0, 0, 1], [0, 0, 0])):
+    for row, shares in enumerate(SHARES):
         for column, share in enumerate(shares):
             # Beside the number in the middle.
             x, y = axes.transData.transform((column - 0.4, row - 0.4)).round().astype(int)
@@ -69,7 +74,7 @@ def test_that_of_a_run_is_what_its_network_says_of_the_test_images(
     result = finetune(workspace, base, recipe, Reference.parse("team/a"), device="cpu")
     dataset = open_dataset(str(shapes), test_share=0.5)
     model = load(workspace.store, result.manifest)
-    images = torch.stack([model.zoo.preprocess(dataset.read(one)) for one in dataset.test])
+    images = torch.stack([card(model).preprocess(dataset.read(one)) for one in dataset.test])
     with torch.no_grad():
         said = model(images)
     targets = torch.tensor([one.target for one in dataset.test])
@@ -90,4 +95,6 @@ def test_that_of_a_run_is_what_its_network_says_of_the_test_images(
         (rate, "lr", steps),
         (score, "accuracy", epochs),
     ):
-        assert axes.lines[0].get_xydata().tolist() == [[one["steps"], one[key]] for one in lines]
+        assert np.asarray(axes.lines[0].get_xydata()).tolist() == [
+            [one["steps"], one[key]] for one in lines
+        ]

@@ -91,7 +91,7 @@ def vit(workspace: Workspace, tmp_path: Path) -> str:
     return "team/vit"
 
 
-FROZEN = {"freeze": "all", "image_size": 32}
+FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,9 @@ def test_rates_are_tried_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     options: dict[str, Any] = {**OPTIONS, "strategy": "lp-ft", "accumulate": 2}
-    monkeypatch.setitem(search.__kwdefaults__, "steps", 30)
+    defaults = search.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "steps", 30)
     arguments = (str(workspace.root), str(shapes), json.dumps(options))
     first, second = run(tmp_path, 2, *arguments, text=TRY, settings=settings)
     assert first == second

@@ -311,11 +311,11 @@ def test_what_cannot_be_resumed(
         with pytest.raises(Cut):
             tune(workspace, shapes, "team/cut", strategy="partial")
     cut = list_runs(workspace)[0]
-    whole = (cut.folder / STATE).read_bytes()
-    (cut.folder / STATE).write_bytes(whole[:-1000])
+    state = (cut.folder / STATE).read_bytes()
+    (cut.folder / STATE).write_bytes(state[:-1000])
     with pytest.raises(Invalid, match="cannot be read"):
         resume(workspace, cut.id)
-    (cut.folder / STATE).write_bytes(whole)
+    (cut.folder / STATE).write_bytes(state)
     (shapes / "2" / "00.png").write_bytes((shapes / "2" / "01.png").read_bytes())
     with pytest.raises(InvalidData, match="not what it was"):
         resume(workspace, cut.id)

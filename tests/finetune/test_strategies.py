@@ -333,11 +333,13 @@ def test_checkpointed_the_result_is_the_same(
     save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
     zoo = Zoo(workspace)
     zoo.import_file(tmp_path / "vit.safetensors", "team/vit", architecture="test_vit")
-    called = []
-    real = torch.utils.checkpoint.checkpoint
-    monkeypatch.setattr(
-        torch.utils.checkpoint, "checkpoint", lambda *a, **k: called.append(1) or real(*a, **k)
-    )
+    called, real = list[object](), torch.utils.checkpoint.checkpoint
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        called.append(arguments)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", noted)
     how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "device": "cpu", "image_size": 64}
     plain = zoo.finetune("team/vit", shapes, "team/plain", **how)
     assert not called

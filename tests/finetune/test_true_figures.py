@@ -179,7 +179,7 @@ def test_blends_have_the_running_statistics_that_torch_gives_them(
     found = {name: value.clone() for name, value in network.named_buffers()}
     shown = small.show("team/tuned").to_json()["preprocessing"]
     paths = sorted((small.root.parent / "drawings" / "train").glob("*/*.png"))
-    batches = torch.stack([inputs(path, shown) for path in paths]).split(9)
+    batches = torch.split(torch.stack([inputs(path, shown) for path in paths]), 9)
     update_bn(batches, network)
     for name, value in network.named_buffers():
         if "running" in name:
@@ -197,10 +197,10 @@ def test_an_image_that_changes_while_it_is_read_is_not_kept_as_another(tmp_path:
     path = next((data / "train" / "bar").iterdir())
 
     class Draws(Console):
-        def __call__(self, label: str, *rest: Any) -> Any:
+        def __call__(self, label: str, total: float | None, unit: str = "") -> Any:
             if label == "running the frozen part":
                 draw(path, "disc", 7)
-            return silent(label, *rest)
+            return silent(label, total, unit)
 
     with quick(), small_zoo(tmp_path) as made:
         made.progress = Draws()
