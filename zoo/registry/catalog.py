@@ -143,7 +143,7 @@ def input_size(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
     return None if row["channels"] is None else (row["channels"], row["height"], row["width"])
 
 
-def vector(values: Iterable[Any] | None) -> tuple[Any, ...] | None:
+def vector(values: Iterable[object] | None) -> tuple[Any, ...] | None:
     """A list as JSON gives it back."""
     return None if values is None else tuple(values)
 

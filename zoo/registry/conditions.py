@@ -19,7 +19,7 @@ from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
-from zoo.registry.sql import Whole, each_of, like, lower, position, size
+from zoo.registry.sql import Expression, Whole, each_of, like, lower, position, size
 from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
@@ -217,7 +217,7 @@ def _dated(operator: str, day: str) -> Condition:
     return bound
 
 
-def _number(value: Any) -> sa.ColumnElement[Any]:
+def _number(value: Any) -> Expression:
     # By its own type, not by the column's: an engine would round it to that.
     whole = float(value).is_integer() and abs(value) <= LARGEST
     return sa.literal(int(value), Whole) if whole else sa.literal(float(value), sa.Float)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from string import punctuation
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -156,12 +155,12 @@ class _Match(Test):
 
 
 @compiles(_Match, SQLITE)
-def _in_fts5(element: _Match, compiler: SQLCompiler, **options: Any) -> str:
+def _in_fts5(element: _Match, compiler: SQLCompiler, **options: object) -> str:
     _, wanted = element.clauses
     return f"item_term MATCH {compiler.process(wanted, **options)}"
 
 
 @compiles(_Match, POSTGRESQL)
-def _in_tsvector(element: _Match, compiler: SQLCompiler, **options: Any) -> str:
+def _in_tsvector(element: _Match, compiler: SQLCompiler, **options: object) -> str:
     terms, wanted = (compiler.process(part, **options) for part in element.clauses)
     return f"{terms} @@ CAST({wanted} AS tsquery)"

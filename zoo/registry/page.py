@@ -21,7 +21,7 @@ from zoo.domain.query import Query
 from zoo.registry import index, schema
 from zoo.registry.conditions import conditions, drivers, visible, wanted
 from zoo.registry.items import ITEM
-from zoo.registry.sql import among
+from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
 __all__ = ["Page", "Walk", "count", "read"]
@@ -41,7 +41,7 @@ class Walk:
     """Rows to read items from: in which order an index has them, and which of them."""
 
     rows: FromClause
-    order: tuple[ColumnElement[Any], ...]
+    order: tuple[Expression, ...]
     condition: ColumnElement[bool]
 
 
@@ -57,7 +57,7 @@ class Page:
             of a list up this way, an engine would go through all of that index.
     """
 
-    order: tuple[ColumnElement[Any], ...]
+    order: tuple[Expression, ...]
     condition: ColumnElement[bool]
     wanted: Wanted = ()
     walk: Walk | None = None

@@ -29,7 +29,7 @@ from zoo.registry.items import (
     shown_name,
 )
 from zoo.registry.page import Page, Walk, count, read
-from zoo.registry.sql import among, like
+from zoo.registry.sql import Expression, among, like
 
 __all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "search"]
 
@@ -146,11 +146,11 @@ def _pages(query: Query) -> list[Page]:
 
 def _sorted(sort: Sort) -> list[Page]:
 
-    def order(value: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    def order(value: Expression) -> tuple[Expression, ...]:
         return (value.desc(), ITEM.c.id.desc()) if sort.descending else (value, ITEM.c.id)
 
     if sort.metric is None:
-        value: ColumnElement[Any] = SORTED[sort.field]
+        value: Expression = SORTED[sort.field]
         first = Page(order(value), value.is_not(None))
     else:
         measure, value = schema.measure, metric_of(sort.metric)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import column
@@ -25,6 +25,7 @@ __all__ = [
     "POSTGRESQL",
     "SQLITE",
     "Columns",
+    "Expression",
     "Test",
     "Text",
     "Whole",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+Expression: TypeAlias = sa.ColumnElement[Any]
+"""A column, or what is computed of some, of whatever type."""
 Columns = dict[str, Any]
 """A row, by the names of its columns."""
 Text = sa.String().with_variant(sa.String(collation="C"), POSTGRESQL)
@@ -83,24 +86,24 @@ def put(
     )
 
 
-def among(column: sa.ColumnElement[Any], values: Iterable[Any]) -> sa.ColumnElement[bool]:
+def among(column: Expression, values: Iterable[object]) -> sa.ColumnElement[bool]:
     """Whether a column has one of many values."""
     # As one parameter: an engine takes only so many.
     kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.String
     return _Among(column, sa.bindparam(None, list(values), _Many(kind), unique=True))
 
 
-def among_given(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+def among_given(column: Expression, name: str) -> sa.ColumnElement[bool]:
     """Whether a column of text has one of the values that are the parameter ``name``, a list."""
     return _Among(column, sa.bindparam(name, type_=_Many(sa.String)))
 
 
-def each_of(listed: sa.ColumnElement[Any]) -> sa.TableValuedAlias:
+def each_of(listed: Expression) -> sa.TableValuedAlias:
     """The members of a list of texts as rows, ``value``; no rows where there is no list."""
     return _Each(listed).table_valued(column("value", sa.String))
 
 
-def like(text: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
+def like(text: Expression, value: str) -> sa.ColumnElement[bool]:
     """Whether a text is ``value``, of which ``*`` is any characters; capitals do not count."""
     if "*" not in value:
         return lower(text) == lower(_literal(value))
@@ -110,17 +113,17 @@ def like(text: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
     return lower(text).like(pattern, escape="\\")
 
 
-def lower(text: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+def lower(text: Expression) -> sa.ColumnElement[str]:
     """A text without capitals of ASCII."""
     return _Lower(text)
 
 
-def position(text: sa.ColumnElement[Any], part: str) -> sa.ColumnElement[int]:
+def position(text: Expression, part: str) -> sa.ColumnElement[int]:
     """Where in a text a part begins, from 1; 0 if it is not there."""
     return _Position(text, _literal(part))
 
 
-def size(text: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+def size(text: Expression) -> sa.ColumnElement[int]:
     """How many bytes a text has."""
     return _Size(text)
 
@@ -156,7 +159,7 @@ class Test(FunctionElement[bool]):
     inherit_cache = True
     type = sa.Boolean()
 
-    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as the base has it
+    def self_group(self, against: object = None) -> Any:  # noqa: ARG002 - as the base has it
         """As it is: compared with 1, as SQLAlchemy would on SQLite, no index would be used."""
         return self
 
@@ -195,7 +198,7 @@ TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
 
 
 def _say(template: str) -> Any:
-    def said(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+    def said(element: FunctionElement[Any], compiler: SQLCompiler, **options: object) -> str:
         return template.format(*(compiler.process(part, **options) for part in element.clauses))
 
     return said

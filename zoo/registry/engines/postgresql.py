@@ -122,7 +122,7 @@ def _configure(session: Session[Any], _record: object) -> None:
     session.commit()
 
 
-def _to_json(value: Any) -> str:
+def _to_json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return ESCAPED.sub(lambda found: KEPT if found[1] == "u0000" else found[0], text)
 
