@@ -22,6 +22,7 @@ from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
+from zoo.domain.plain import Json
 from zoo.domain.stored import Stored
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.domain.task import Task
@@ -123,7 +124,7 @@ class Backbone(Protocol):
             Unsupported: A tensor cannot be fitted, and the reason is known.
         """
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> Json:
         """The ``config.json`` with which the library itself loads the exported weights."""
 
 
@@ -152,7 +153,7 @@ class Configured(Protocol):
             Unsupported: One is not known, or has a value out of bounds; it is named.
         """
 
-    def companions(self, module: nn.Module, manifest: Manifest) -> Mapping[str, dict[str, Any]]:
+    def companions(self, module: nn.Module, manifest: Manifest) -> Mapping[str, Json]:
         """JSON files that its library looks for beside ``config.json``, by name."""
 
 

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from zoo.domain.plain import Json
 from zoo.errors import UnknownName, Untrusted
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Trust:
                 raise UnknownName("trusted import path", name, hint="zoo trust lists them")
             del known[name]
 
-    def _read(self, kept: dict[str, Any]) -> dict[str, list[str]]:
+    def _read(self, kept: Json) -> dict[str, list[str]]:
         try:
             return {name: [str(each) for each in files] for name, files in kept.items()}
         except TypeError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import click
 
 from zoo import errors as e
+from zoo.domain.plain import Json
 
 __all__ = ["STATUS", "Failure", "codes", "failure"]
 
@@ -33,7 +34,7 @@ class Failure:
     hint: str = ""
     shown: str = ""
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {"code": self.code, "message": self.message, "hint": self.hint or None}
 

@@ -132,7 +132,7 @@ def _doubtful(report: Mapping[str, Any]) -> None:
         table(("MOST", "TRUE", "PREDICTED", certainty, "IMAGE"), rows)
 
 
-def _certainty(one: Mapping[str, Any]) -> str:
+def _certainty(one: Mapping[str, object]) -> str:
     return f"{one['error'] if one['probability'] is None else one['probability']:.3f}"
 
 

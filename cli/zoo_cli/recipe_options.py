@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,11 +14,12 @@ from zoo.domain.recipe import Recipe
 
 __all__ = ["opening_options", "recipe_from", "recipe_options"]
 
-TYPES: Mapping[str, Any] = {"str": str, "int": int, "float": float}
+TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float}
+Command = TypeVar("Command", bound=Callable[..., object])
 OPTIONS = tuple(field for field in fields(Recipe) if field.name != "preset")
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def recipe_options(command: Command) -> Command:
     """``--recipe``, and an option for each field of a recipe; None where it was not given."""
     for field in reversed(OPTIONS):
         command = _option(field)(command)
@@ -32,14 +33,12 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def opening_options(
-    *names: str,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def opening_options(*names: str) -> Callable[[Command], Command]:
     """Those that say how images are opened, for commands that do not train; all, or of these
     ``names``.
     """
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+    def add(command: Command) -> Command:
         for field in reversed(OPTIONS):
             if field.name in (names or OpeningOptions.__annotations__):
                 command = _option(field, field.default)(command)
@@ -48,7 +47,7 @@ def opening_options(
     return add
 
 
-def recipe_from(source: str | None, given: Mapping[str, Any]) -> Recipe:
+def recipe_from(source: str | None, given: Mapping[str, object]) -> Recipe:
     """The recipe of a preset or file, if any, and what was ``given`` on the command line.
 
     Raises:
@@ -58,9 +57,7 @@ def recipe_from(source: str | None, given: Mapping[str, Any]) -> Recipe:
     return Recipe.from_json(options) if source is None else Recipe.read(source, **options)
 
 
-def _option(
-    field: Field[Any], default: Any = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _option(field: Field[Any], default: object = None) -> Callable[[Command], Command]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
     if isinstance(field.default, bool):

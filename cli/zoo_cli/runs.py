@@ -141,7 +141,7 @@ def _figures(lines: Iterable[Mapping[str, Any]], score: str) -> None:
             _test(line, score)
 
 
-def _test(line: Mapping[str, Any], score: str) -> None:
+def _test(line: Mapping[str, object], score: str) -> None:
     """The result, the score first."""
     known = {name: value for name, value in line.items() if isinstance(value, float)}
     images = known.pop("test_images", None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
 from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, scored, size, table
@@ -83,7 +84,7 @@ def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
 
 
-def _lines(data: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
     """Keys and values for people: nested ones under ``outer.inner``, nothing that is empty."""
     lines = []
     for name, value in data.items():
@@ -124,7 +125,7 @@ def _how(relation: str) -> str:
     return "  (found, not declared)" if relation == FOUND else ""
 
 
-EACH: dict[str, Callable[[dict[str, Any]], str]] = {
+EACH: dict[str, Callable[[Json], str]] = {
     "at_remotes": at_remote,
     "evaluations": evaluated,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
@@ -153,7 +154,7 @@ def _short(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _file(file: dict[str, Any]) -> str:
+def _file(file: Json) -> str:
     tensors = f", {file['tensors']} tensors" if "tensors" in file else ""
     return f"{size(file['size'])}{tensors}, {file['sha256']}"
 
@@ -287,6 +288,6 @@ def _step(step: Step) -> str:
     return clean("  ".join(parts))
 
 
-def _frozen(freeze: Mapping[str, Any]) -> str:
+def _frozen(freeze: Mapping[str, object]) -> str:
     none = freeze.get("frozen_units") == 0
     return "nothing frozen" if none else f"frozen below {freeze['boundary']}"

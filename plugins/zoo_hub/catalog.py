@@ -19,6 +19,7 @@ from huggingface_hub.errors import BadRequestError
 
 from zoo.domain.catalog import CatalogEntry, Location, Page
 from zoo.domain.limits import LARGEST
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.errors import MALFORMED, Unavailable
 from zoo_hub import client
@@ -56,7 +57,6 @@ UNUSUAL = re.compile(r"\W+")
 """What a name in a query cannot have."""
 
 Query = list[tuple[str, str]]
-Raw = dict[str, Any]
 
 
 def listing(
@@ -146,7 +146,7 @@ def _called(raw: object) -> str:
     return _text(name)[:NAME_LIMIT] if isinstance(name, str) else "one without a name"
 
 
-def _listed(raw: Raw) -> list[CatalogEntry]:
+def _listed(raw: Json) -> list[CatalogEntry]:
     """The entry of a row. Old repositories have no owner; they cannot be named here."""
     name = raw["id"]
     if not isinstance(name, str):
@@ -154,7 +154,7 @@ def _listed(raw: Raw) -> list[CatalogEntry]:
     return [to_entry(raw)] if "/" in name else []
 
 
-def to_entry(raw: Raw) -> CatalogEntry:
+def to_entry(raw: Json) -> CatalogEntry:
     """What the hub says of one repository.
 
     Raises:
@@ -198,7 +198,7 @@ def _tagged(tags: Iterable[str], prefix: str) -> Iterator[str]:
     return (tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def _facts(raw: Raw, card: dict[str, object], tags: Iterable[str]) -> dict[str, object]:
+def _facts(raw: Json, card: dict[str, object], tags: Iterable[str]) -> dict[str, object]:
     bases = _texts(card.get("base_model"))
     facts = _plain({key: value for key, value in card.items() if key != "model-index"})
     stated = {
@@ -215,7 +215,7 @@ def _facts(raw: Raw, card: dict[str, object], tags: Iterable[str]) -> dict[str, 
     return {key: value for key, value in stated.items() if value not in (None, [], {})}
 
 
-def _metrics(raw: Raw, card: Mapping[str, object]) -> dict[str, float]:
+def _metrics(raw: Json, card: Mapping[str, object]) -> dict[str, float]:
     """Downloads, likes, and the first result of each kind in the card."""
     metrics: dict[str, float] = {}
     for name in ("downloads", "likes"):

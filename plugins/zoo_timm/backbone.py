@@ -17,6 +17,7 @@ from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
+from zoo.domain.plain import Json
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import UnknownName
 from zoo_timm import heads, sizes
@@ -115,15 +116,15 @@ class TimmBackbone:
         """This plugin, building each network with these keyword arguments."""
         return type(self)(checked(arguments))
 
-    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, Json]:
         """None: timm reads ``config.json`` alone."""
         del module, manifest
         return {}
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> Json:
         """``config.json`` as ``timm.create_model("local-dir:…")`` and the HF Hub read it."""
         preprocessing, config = manifest.preprocessing, _config(module)
-        exported: dict[str, Any] = {
+        exported: Json = {
             "architecture": manifest.backbone.architecture,
             "num_classes": manifest.head.num_classes,
             "num_features": cast(Any, module).num_features,
@@ -169,7 +170,7 @@ def resolved(pretrained_cfg: Config) -> Preprocessing:
     return adapted_preprocessing(preprocessing, None, channels)
 
 
-def _config(module: nn.Module) -> dict[str, Any]:
+def _config(module: nn.Module) -> Json:
     config = getattr(module, "pretrained_cfg", None) or {}
     return dict(config)
 

@@ -167,7 +167,7 @@ def _is_fixed(pretrained_cfg: Config, model_args: Config) -> bool:
     return bool(pretrained_cfg.get("fixed_input_size")) and not flexible
 
 
-def _sides(value: Any) -> list[int]:
+def _sides(value: object) -> list[int]:
     height, width = map(int, value if isinstance(value, list) else (value, value))
     return [height, width]
 
@@ -202,7 +202,7 @@ def _classes(config: Config, pretrained_cfg: Config) -> tuple[str, ...]:
     return tuple(str(described.get(name, name)) for name in names)
 
 
-def _says_imagenet(pretrained_cfg: Config, num_classes: Any) -> bool:
+def _says_imagenet(pretrained_cfg: Config, num_classes: object) -> bool:
     """Whether the tag of the weights says that they were last trained on (a part of) ImageNet."""
     *_, last = ["", *IMAGENET.findall(str(pretrained_cfg.get("tag") or ""))]
     return bool(last) and (last == "1") == (num_classes in (None, 1000))

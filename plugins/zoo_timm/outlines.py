@@ -22,6 +22,7 @@ from torch import nn
 from zoo.backbones.untrained import on_meta
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.outline import Outline
+from zoo.domain.plain import Json
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.backbone import TimmBackbone, resolved
@@ -45,7 +46,7 @@ def outlined(architecture: str) -> Outline | None:
     with on_meta():
         module = backbone.build(architecture)
     own = timm.get_pretrained_cfg(architecture)
-    configs: dict[str, dict[str, Any]] = {"": cast(Any, module).pretrained_cfg}
+    configs: dict[str, Json] = {"": cast(Any, module).pretrained_cfg}
     for name in timm.list_pretrained(f"{architecture}.*"):
         config = _pretrained(name).to_dict()
         configs[config["tag"]] = config
@@ -138,13 +139,13 @@ def write(architectures: Iterable[str], path: Path) -> None:
         _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
 
 
-def _put(file: ZipFile, name: str, data: Any) -> None:
+def _put(file: ZipFile, name: str, data: object) -> None:
     member = ZipInfo(name)  # without the time of writing: the same outlines are the same file
     member.compress_type = ZIP_LZMA
     file.writestr(member, json.dumps(data, separators=(",", ":")))
 
 
-def _row(entry: CatalogEntry, params: int | None) -> dict[str, Any]:
+def _row(entry: CatalogEntry, params: int | None) -> Json:
     row = asdict(replace(entry, location=None, params=params))
     return {name: value for name, value in row.items() if value is not None}
 

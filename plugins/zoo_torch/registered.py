@@ -130,7 +130,7 @@ def _network(value: Any, name: str) -> Network:
     return value if isinstance(value, Network) else Network(value)
 
 
-def _makes_networks(value: Any) -> bool:
+def _makes_networks(value: object) -> bool:
     from torch import nn
 
     if isinstance(value, Network):

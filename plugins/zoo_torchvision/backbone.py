@@ -22,6 +22,7 @@ from torchvision.models import (
 from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.plain import Json
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torchvision import heads, networks, sizes
@@ -122,7 +123,7 @@ class TorchvisionBackbone:
         """``state`` fitted to the size and channels of ``module`` (`zoo_torchvision.sizes`)."""
         return sizes.fit_weights(module, state)
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> Json:
         """``config.json`` with what plain torchvision needs (``docs/plugins.md`` has the code).
 
         ``replaced`` lists layers that are of another kind than torchvision's own, in the order to

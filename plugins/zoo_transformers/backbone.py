@@ -12,6 +12,7 @@ from zoo.backbones.trace import trace
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import PROCESSOR, Config, Network
+from zoo.domain.plain import Json
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.errors import UnknownName
 from zoo_transformers import networks
@@ -121,14 +122,14 @@ class TransformersBackbone:
         """This plugin, building each network with these configuration values."""
         return type(self)(checked(arguments))
 
-    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    def companions(self, module: nn.Module, manifest: Manifest) -> dict[str, Json]:
         """``preprocessor_config.json``, which pipelines of transformers ask for."""
         bgr, preprocessing = networks.built(module).architecture.family.bgr, manifest.preprocessing
         if preprocessing.crop_mode == "border":  # no processor of theirs does that
             return {}
         return {PROCESSOR: processors.write(preprocessing, bgr=bgr)}
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> Json:
         """``config.json`` with which ``from_pretrained`` loads the exported folder.
 
         A head of more than one layer is not described: transformers builds its own, one layer.

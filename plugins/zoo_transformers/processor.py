@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import PROCESSOR, Config
+from zoo.domain.plain import Json
 from zoo.errors import Unsupported
 
 __all__ = ["read", "write"]
@@ -86,7 +85,7 @@ def _kind(processor: Config) -> str:
     return str(processor.get("image_processor_type") or processor.get("feature_extractor_type"))
 
 
-def _square(side: Any) -> dict[str, Any]:
+def _square(side: object) -> Json:
     return {"height": side, "width": side}
 
 
@@ -106,7 +105,7 @@ def _colors(processor: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(each / scale for each in mean), tuple(each / scale for each in std)
 
 
-def write(preprocessing: Preprocessing, *, bgr: bool) -> dict[str, Any]:
+def write(preprocessing: Preprocessing, *, bgr: bool) -> Json:
     """What makes transformers' ``AutoImageProcessor`` and pipelines prepare images so.
 
     It is CLIP's processor, which can do all of it, or MobileViT's, which turns colors.

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from zoo.backbones.without import check_removable, exact_unit, take_out
 from zoo.contracts import Backbone, Configured
 from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.plain import Json
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
 from zoo.errors import InvalidFreeze, UnknownName, Unsupported
@@ -178,7 +178,7 @@ class SurgeryBackbone:
                     fitting[name] = fitting[name].reshape(own[name].shape)
         return self.inner.fit_weights(module, fitting)
 
-    def export_config(self, module: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    def export_config(self, module: nn.Module, manifest: Manifest) -> Json:
         """Nothing: its own library does not build it."""
         del module, manifest
         return {}

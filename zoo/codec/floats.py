@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["floats"]
+__all__ = ["Array", "floats"]
 
 NUMPY = {
     "F16": "<f2",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.domain.manifest import FORMAT, UNKNOWN, Manifest
+from zoo.domain.plain import Json
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 
@@ -17,7 +18,7 @@ TELLS = ("format", "backbone", "head", "preprocessing", "classes", "license")
 PLAIN_HEADS = ("native", "linear")
 
 
-def description(manifest: Manifest) -> dict[str, Any]:
+def description(manifest: Manifest) -> Json:
     """What rebuilds the network of a checkpoint and feeds it; plain data for JSON."""
     whole = manifest.to_json()
     stated = manifest.provenance.get("preprocessing", "")
@@ -25,7 +26,7 @@ def description(manifest: Manifest) -> dict[str, Any]:
     return {name: whole[name] for name in TELLS} | guessed
 
 
-def described(raw: Mapping[str, Any]) -> Manifest:
+def described(raw: Mapping[str, object]) -> Manifest:
     """Inverse of `description`: a manifest without weights.
 
     Raises:

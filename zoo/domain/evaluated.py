@@ -45,7 +45,7 @@ class Evaluated(Result):
     at: str
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Mapping[str, object]) -> Self:
         """Read what `to_json` wrote; what a later version wrote beside it is left out.
 
         Raises:

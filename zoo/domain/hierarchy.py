@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import InvalidFreeze, UnknownName
 
@@ -146,7 +147,7 @@ class Hierarchy(Result):
         """The unit whose entrance is the boundary after ``boundary`` frozen units, or ``head``."""
         return self.units[boundary].name if boundary < len(self.units) else "head"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return asdict(self)
 
@@ -165,6 +166,6 @@ def under(path: str, roots: Sequence[str]) -> bool:
     return any(path == root or path.startswith(f"{root}.") for root in roots)
 
 
-def tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+def tuples(data: Mapping[str, object]) -> Json:
     """What JSON has as lists, as the tuples that they were."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -11,6 +11,7 @@ from typing import Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import MALFORMED, InvalidManifest
 
@@ -61,7 +62,7 @@ class RefEntry(Result):
         except (ValueError, OverflowError):  # "0001-01-01T00:00+23:59" is before all times
             return None
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             "number": self.number,

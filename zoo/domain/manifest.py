@@ -20,6 +20,7 @@ from zoo.domain.limits import (
     MANIFEST_VALUES,
     NESTED_ANCESTORS,
 )
+from zoo.domain.plain import Json
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
@@ -263,14 +264,14 @@ class Manifest:
         """All tensors of all weights files."""
         return tuple(tensor for weights in self.weights for tensor in weights.tensors)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON, digests as text."""
         plain = self._plain()
         # Lineage has lists only, and is deeper than there is room for on the stack.
         return {k: value if k == "parents" else _listed(value) for k, value in plain.items()}
 
-    def _plain(self) -> dict[str, Any]:
-        data: dict[str, Any] = to_builtins(self, enc_hook=str)
+    def _plain(self) -> Json:
+        data: Json = to_builtins(self, enc_hook=str)
         if self.format == FORMAT:
             del data["ancestors"]
             data["parents"] = _nested(self)
@@ -320,7 +321,7 @@ class Manifest:
         return manifest
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Self:
+    def from_json(cls, raw: Json) -> Self:
         """Inverse of `to_json`, without ``format``; raises `MALFORMED` if it is not such data."""
         parts: Mapping[str, type] = {
             "backbone": Backbone,
@@ -372,9 +373,9 @@ def _canonical(data: Mapping[str, object]) -> str:
     )
 
 
-def _unnested(parents: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _unnested(parents: list[Json]) -> dict[str, list[Json]]:
     """The table of format 2 from format 1, in which each parent holds its own ``parents``."""
-    table: dict[str, list[dict[str, Any]]] = {}
+    table: dict[str, list[Json]] = {}
     waiting = deque(parents)
     while waiting:
         parent = waiting.popleft()
@@ -384,9 +385,9 @@ def _unnested(parents: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return table
 
 
-def _nested(manifest: Manifest) -> list[dict[str, Any]]:
+def _nested(manifest: Manifest) -> list[Json]:
     """Inverse of `_unnested`."""
-    top: list[dict[str, Any]] = []
+    top: list[Json] = []
     waiting = deque([(top, manifest.parents)])
     left = NESTED_ANCESTORS
     while waiting:

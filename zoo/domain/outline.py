@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from zoo.domain.hierarchy import Hierarchy, tuples
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.plain import Json
 
 __all__ = ["Outline"]
 
@@ -44,7 +45,7 @@ class Outline:
         changed = {name: (outputs, *self.shapes[name][1:]) for name in self.per_output}
         return outputs if dict(tensors) == {**self.shapes, **changed} else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return asdict(self)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo.domain.phase import Phase
+from zoo.domain.plain import Json
 from zoo.domain.presets import find
 from zoo.errors import InvalidOption
 
@@ -54,7 +55,7 @@ Check = Callable[[Any], bool]
 
 
 def _option(
-    default: Any,
+    default: object,
     text: str,
     *,
     must: str = "",
@@ -69,7 +70,7 @@ def _option(
     return field(default=default, metadata=metadata)
 
 
-def _positive(default: Any, text: str) -> Any:
+def _positive(default: object, text: str) -> Any:
     return _option(default, text, must="above 0", check=lambda x: 0 < x < math.inf)
 
 
@@ -364,7 +365,7 @@ class Recipe:
         """
         return cls.from_json({**BEFORE, **data})
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON; without a preset, nothing of one, as in older versions."""
         data = {**asdict(self), "phases": list(self.phases)}
         return data if self.preset else {k: v for k, v in data.items() if k != "preset"}
@@ -383,7 +384,7 @@ OPTIONS = "\n".join(
 Recipe.__doc__ = f"{Recipe.__doc__}\n\n{OPTIONS}"
 
 
-def _read_table(text: str) -> dict[str, Any]:
+def _read_table(text: str) -> Json:
     """The options in a TOML file, by the names of fields.
 
     Raises:
@@ -400,7 +401,7 @@ def _read_table(text: str) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 
-def chosen(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(recorded: Mapping[str, object]) -> Json:
     """The options of a recipe that are not what they are by themselves."""
     return {
         name: value

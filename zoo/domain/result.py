@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.table import html_of
 from zoo.errors import InvalidReference
@@ -64,7 +65,7 @@ class Result:
     A field whose metadata have ``json`` is called that in JSON.
     """
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             field.metadata.get("json", field.name): plain(getattr(self, field.name))

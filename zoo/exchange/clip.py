@@ -11,6 +11,7 @@ from typing import Any
 
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import Network, in_bounds
+from zoo.domain.plain import Json
 from zoo.errors import Unsupported
 
 __all__ = ["read"]
@@ -82,7 +83,7 @@ def read(config: Mapping[str, Any], file: str) -> Network:
     )
 
 
-def _trunk(vision: Mapping[str, Any], file: str) -> dict[str, Any]:
+def _trunk(vision: Mapping[str, Any], file: str) -> Json:
     """Options of a tower that is a network of timm's, as open_clip builds it.
 
     A projection of open_clip's own is behind the trunk, which is kept without it. Without one, the

@@ -21,6 +21,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.store import Store
@@ -47,7 +48,7 @@ class Exported(Result):
     library: str
     only_zoo: str | None
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {"files": [str(file) for file in self.files]}
 

@@ -11,6 +11,7 @@ from typing import Self
 from zoo import plugins
 from zoo.contracts import Catalog, Queried
 from zoo.domain.catalog import CatalogEntry, Page
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName, ZooError
@@ -59,7 +60,7 @@ class Indexed(Result):
     skipped: tuple[str, ...] = ()
     unheard: bool = False
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["unheard"]

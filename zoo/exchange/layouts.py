@@ -19,6 +19,7 @@ from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import CONFIG_BYTES, HEADER_BYTES
 from zoo.domain.manifest import Manifest, Preprocessing, is_file_name
 from zoo.domain.network import CONFIG, PROCESSOR, Network
+from zoo.domain.plain import Json
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
 from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
@@ -148,7 +149,7 @@ def _text(path: Path) -> str:
     return data.decode("utf-8-sig", errors="replace")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Json:
     text = _text(path)
     try:
         config = json.loads(text) if text else {}

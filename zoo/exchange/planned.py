@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Literal
 
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.exchange.run_names import Moment
@@ -72,7 +73,7 @@ class PlannedFile(Result):
     problem: str = ""
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["unchanged"]

@@ -17,6 +17,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
@@ -43,7 +44,7 @@ class Published(Result):
     revision: str
     exported: Exported
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         del data["exported"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -42,7 +43,7 @@ class Pulled(Result):
     copied: Copied | None = None
     release: Release | None = None
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
         if self.copied is not None:
@@ -74,7 +75,7 @@ class Pushed(Result):
     copied: Copied | None = None
     published: Published | None = None
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         if self.published is not None:
             return self.published.to_json()

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -30,6 +30,7 @@ from zoo.contracts import Head
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
 from zoo.domain.result import Result
@@ -72,7 +73,7 @@ class Comparison(Result):
     paired: Paired
     verdict: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         return {**data, **data.pop("paired")}
@@ -111,7 +112,7 @@ class Evaluation(Result):
     against: Comparison | None
     kept: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON: the report, and the rest beside it."""
         data = Result.to_json(self)
         report = data.pop("report")

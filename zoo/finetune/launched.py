@@ -11,10 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from zoo import errors
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
@@ -108,7 +109,7 @@ def _failed(last: str, status: int) -> BaseException:
     return error
 
 
-def _read(data: dict[str, Any]) -> Finetuned:
+def _read(data: Json) -> Finetuned:
     keys = {field.name: field.metadata.get("json", field.name) for field in fields(Finetuned)}
     known = {name: data[key] for name, key in keys.items()}
     known |= {name: Digest.parse(known[name]) for name in ("manifest", "parent")}

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
@@ -56,7 +57,7 @@ class Best(Result):
     evaluation: Evaluated | None
     published: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
         data = Result.to_json(self)
         return {**data.pop("found"), **data}

@@ -10,6 +10,7 @@ from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
@@ -62,7 +63,7 @@ class CheckpointDetails(Result):
     unknown: tuple[str, ...]
     unproven: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON; tensors are counted, not listed."""
         data = Result.to_json(self)
         told = data.pop("checkpoint")
@@ -98,7 +99,7 @@ class RemoteDetails(Result):
     indexed: Mapping[str, Any]
     pull: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         name, pull, indexed = data.pop("name"), data.pop("pull"), data.pop("indexed")
@@ -119,7 +120,7 @@ class CatalogDetails(Result):
     entry: KnownEntry
     pull: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         told = plain(self.entry.entry)
         del told["location"], told["name"]

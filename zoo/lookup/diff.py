@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.lookup.compare import Status, UnitPairs, compare
 from zoo.lookup.units import HEAD
@@ -98,7 +99,7 @@ class Diff(Result):
     metrics: Changes
     license: Changes
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         return {**data, "classes": data["classes"] or {}}
@@ -197,7 +198,7 @@ def _classes(before: tuple[str, ...], after: tuple[str, ...]) -> ClassChanges | 
     )
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Changes:
     return {
         key: (before.get(key), after.get(key))
         for key in {**before, **after}
@@ -205,9 +206,9 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     }
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(data: Mapping[str, object], prefix: str = "") -> Json:
     """Nested options under ``outer.inner``."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")

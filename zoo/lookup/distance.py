@@ -7,11 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from zoo.codec.floats import floats
+from zoo.codec.floats import Array, floats
 from zoo.domain.manifest import Tensor
 from zoo.lookup.compare import Pair, content
 from zoo.store import Store
@@ -20,7 +19,6 @@ __all__ = ["Distance", "distance", "equal_when_cast"]
 
 CHUNK = 1 << 20
 BITS_OF = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)

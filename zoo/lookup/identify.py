@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
 from zoo.lookup.match import FileTensor, Match, match
@@ -98,7 +98,7 @@ class FileMatch(Result):
     departs: str | None = None
     pull: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON: what is known of one that is here, or of one that is not."""
         data = Result.to_json(self)
         pull, known = data.pop("pull"), [*data][:7]

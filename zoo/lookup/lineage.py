@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
@@ -65,7 +66,7 @@ class Step(Result):
     parent: Digest | None = None
     depth: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON, without what does not apply to such a step."""
         data = Result.to_json(self)
         left_out = {key for key in OF_PLACE if data[key] is None}
@@ -90,7 +91,7 @@ class LogEntry:
     entry: RefEntry
     here: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {**self.entry.to_json(), "here": self.here}
 

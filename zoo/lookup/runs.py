@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidOption, UnknownName
@@ -143,7 +144,7 @@ class Run(Result):
         known = {name: value for name, value in data.items() if name in names}
         return cls(folder=folder, **known)
 
-    def lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self) -> Iterator[Json]:
         """The lines of ``metrics.jsonl``; one that was cut off is left out."""
         try:
             text = read_regular(self.folder / METRICS, METRICS_BYTES)
@@ -167,14 +168,14 @@ class Run(Result):
         )
         return max(found, default=None)
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self) -> Json | None:
         """What its test images show, class by class; None where there is none yet, or no more."""
         try:
             return dict(json.loads(read_regular(self.folder / REPORT, METRICS_BYTES)))
         except (OSError, ValueError, Corrupt):
             return None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             "id": self.id,
@@ -184,7 +185,7 @@ class Run(Result):
         }
 
 
-def _fields(run: Run) -> dict[str, Any]:
+def _fields(run: Run) -> Json:
     return {each.name: getattr(run, each.name) for each in fields(run)}
 
 

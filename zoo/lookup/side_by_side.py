@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
 from zoo.domain.table import as_html
@@ -197,7 +198,7 @@ def _run(run: Run) -> _One:
     return _One(column, str(run.result.get("warning", "")), run.parent, *digests)
 
 
-def _options(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _options(recorded: Mapping[str, object]) -> Json:
     """A recipe as this version understands it, without the folders that its data lies in, and
     None for what its strategy does not use.
     """

@@ -26,7 +26,6 @@ __all__ = [
     "ITEM",
     "OTHER",
     "OTHER_IS_NAMED",
-    "PREPROCESSING",
     "REMOTE",
     "Rows",
     "Scope",
@@ -52,16 +51,6 @@ __all__ = [
 
 CHECKPOINT, REMOTE, CATALOG = "checkpoint", "remote", "catalog"
 BOTH = (CHECKPOINT, REMOTE)
-PREPROCESSING = (
-    "channels",
-    "height",
-    "width",
-    "mean",
-    "std",
-    "interpolation",
-    "crop_pct",
-    "crop_mode",
-)
 TEXT = ("name", "backbone", "architecture", "tag", "license", "hub_id")
 WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""

@@ -12,14 +12,13 @@ from dataclasses import fields
 from hashlib import blake2b
 from itertools import islice
 from operator import attrgetter
-from typing import Any
 
 import sqlalchemy as sa
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import schema
 from zoo.registry.items import CATALOG
-from zoo.registry.sql import Text, Whole
+from zoo.registry.sql import Columns, Text, Whole
 
 __all__ = ["changed", "count", "discard", "stage", "unlisted"]
 
@@ -90,7 +89,7 @@ def unlisted(connection: sa.Connection, source: str) -> list[int]:
     return list(connection.scalars(statement))
 
 
-def _to_row(entry: CatalogEntry) -> dict[str, Any]:
+def _to_row(entry: CatalogEntry) -> Columns:
     place = entry.location and (entry.location.source, entry.location.locator)
     data = TO_JSON([*VALUES(entry), place])
     digest = blake2b(data.encode(), digest_size=8).digest()
@@ -100,7 +99,7 @@ def _to_row(entry: CatalogEntry) -> dict[str, Any]:
 
 def _from_json(data: str) -> CatalogEntry:
     *values, place = json.loads(data)
-    known: dict[str, Any] = {
+    known: Columns = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in zip(NAMES, values, strict=True)
     }

@@ -13,9 +13,9 @@ import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from zoo.domain.limits import DIMENSIONS, HEADER_BRACKETS, HEADER_BYTES, LARGEST, TENSORS
+from zoo.domain.plain import Json
 from zoo.errors import InvalidWeights
 
 __all__ = ["BITS", "Entry", "Header", "is_safetensors", "parse_header", "read_header"]
@@ -132,7 +132,7 @@ def _check_metadata(metadata: object) -> None:
         raise ValueError("its metadata is not a map of strings")
 
 
-def _entry(name: str, item: dict[str, Any], base: int) -> Entry:
+def _entry(name: str, item: Json, base: int) -> Entry:
     name.encode()  # JSON can escape half a character, which no manifest can hold
     dtype, shape, (begin, end) = item["dtype"], item["shape"], item["data_offsets"]
     what = f"tensor '{name:.100}'"

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from zoo.domain.limits import JSON_FILE_BYTES
+from zoo.domain.plain import Json
 from zoo.errors import Invalid, disk_errors
 from zoo.store.atomic import write_whole
 from zoo.store.disk import Disk
@@ -31,7 +31,7 @@ class JsonFile:
         self._name = name
         self._owner = owner
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Json:
         """The content.
 
         Raises:
@@ -53,7 +53,7 @@ class JsonFile:
         return content
 
     @contextmanager
-    def change(self) -> Iterator[dict[str, Any]]:
+    def change(self) -> Iterator[Json]:
         """The content, to be changed under a lock. It is written at
         the end, unless that is left by an error.
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from zoo.codec.floats import floats
+from zoo.codec.floats import Array, floats
 from zoo.domain.manifest import Tensor
 
 __all__ = ["NEAR", "Sketch", "apart", "sketch"]
@@ -29,8 +28,6 @@ COMMON = 0.9
 the head is left out, which a fine-tune makes anew."""
 RUNS, LENGTH = 8, 128
 """Of each, so many pieces of so many elements, evenly spread."""
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
 
 from zoo.codec.header import Header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -104,7 +104,7 @@ class Plan(Result):
         """Bytes that are freed."""
         return sum(item.bytes for item in self.doomed)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             "bytes": self.bytes,

@@ -99,7 +99,7 @@ def _ordinary_run(
     """What first enters ``entry``, what each call of the ``earlier`` ones gives, and the output."""
     entered: list[Inputs] = []
 
-    def enter(_: nn.Module, *inputs: Any) -> None:
+    def enter(_: nn.Module, *inputs: object) -> None:
         if not entered:
             entered.append(_copied(inputs))
 
@@ -164,7 +164,7 @@ class _Feed:
         self.recorded = recorded
         self.fed = False
 
-    def __call__(self, _: nn.Module, *inputs: Any) -> Inputs:
+    def __call__(self, _: nn.Module, *inputs: object) -> Inputs:
         if self.fed:
             return inputs
         self.fed = True

@@ -272,7 +272,7 @@ def _moved(before: nn.Module, after: nn.Module) -> set[str]:
     }
 
 
-def _through_file(value: Any) -> Any:
+def _through_file(value: object) -> Any:
     with TemporaryFile() as file:
         torch.save(value, file)
         file.seek(0)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.location import is_word
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -58,7 +59,7 @@ class Fetched(Result):
     damaged: dict[Reference, str]
     unlisted: dict[str, str]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         moved = {str(ref): {"from": str(a), "to": str(b)} for ref, (a, b) in self.moved.items()}
         return {**Result.to_json(self), "moved": moved}

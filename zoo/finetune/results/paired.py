@@ -10,7 +10,6 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from scipy.stats import binomtest, wilcoxon
 from torch.nn.functional import one_hot
 
 from zoo.backbones.taps import HEAD
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
@@ -77,7 +77,7 @@ class Gain(Result):
     paired: Paired
     text: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
         return {**data, **data.pop("paired")}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.features import extract
 from zoo.backbones.taps import HEAD, Tap, find_taps
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
@@ -63,7 +64,7 @@ class Curve:
     points: tuple[Point, ...]
     chosen: int
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             "chosen": self.points[self.chosen].unit,
