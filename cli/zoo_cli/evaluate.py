@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import brief, clean, note, print_json, result, table
@@ -89,7 +90,7 @@ def _print(done: Evaluation) -> None:
     result(done.name, done.manifest, *lines)
 
 
-def print_report(report: Mapping[str, Any]) -> None:
+def print_report(report: Json) -> None:
     """Print figures by class, and what is confused most, of a report as JSON has it."""
     classes = report["classes"]
     if not classes:
@@ -119,7 +120,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     _doubtful(report)
 
 
-def _doubtful(report: Mapping[str, Any]) -> None:
+def _doubtful(report: Json) -> None:
     """A few of the images that are most wrong, and most unsure."""
     rows = [
         (kind, one["label"], one["predicted"], _certainty(one), one["image"])
@@ -136,7 +137,7 @@ def _certainty(one: Mapping[str, object]) -> str:
     return f"{one['error'] if one['probability'] is None else one['probability']:.3f}"
 
 
-def _short(figures: Mapping[str, Any], name: str) -> str:
+def _short(figures: Json, name: str) -> str:
     """A figure with its interval, in few letters."""
     value = figures[name]
     low, high = (figures.get(f"{name}{end}", figures.get(end[1:])) for end in INTERVALS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE, with_intervals
 from zoo_cli.command import command, group, open_zoo
@@ -115,7 +116,7 @@ def _recipe(run: Run) -> str:
     return " ".join(shown)
 
 
-def _figures(lines: Iterable[Mapping[str, Any]], score: str) -> None:
+def _figures(lines: Iterable[Json], score: str) -> None:
     """What candidates show on the validation images, and the result on the test images."""
     shown = [line for line in lines if line.get("kind") in CANDIDATES]
     figures = (name for line in shown for name, value in line.items() if isinstance(value, float))
@@ -155,7 +156,7 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < WIDE else f"{value:.3g}"
 
 
-def _probe(line: Mapping[str, Any]) -> str:
+def _probe(line: Json) -> str:
     """What was chosen for the probe of each head, and what nearest neighbors would reach."""
     text = "probe: C " + ", ".join(f"{c:g}" for c in line["c"])
     if votes := line.get("knn"):

@@ -106,13 +106,13 @@ def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
     return lines
 
 
-def at_remote(there: Mapping[str, Any]) -> str:
+def at_remote(there: Json) -> str:
     """What a remote has under a name, and the status of what is here."""
     here = f", here: {there['here']}" if there["here"] else ""
     return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
 
 
-def evaluated(found: Mapping[str, Any]) -> str:
+def evaluated(found: Json) -> str:
     """What an evaluation found, in a line."""
     part = "" if found["split"] == "all" else f" ({found['split']} split)"
     figures = scored(found["task"], found["metrics"])

@@ -19,6 +19,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
+from zoo.domain.plain import Json
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
@@ -240,7 +241,7 @@ def _release(answer: Any, repository: _Locator) -> Release:
     )
 
 
-def _file(sibling: Mapping[str, Any], repository: _Locator) -> SourceFile:
+def _file(sibling: Json, repository: _Locator) -> SourceFile:
     """A file in the answer of the hub. Raises as `_release`."""
     name, size, large = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
     path = PurePosixPath(name)

@@ -12,12 +12,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from torchvision import models
 from torchvision.models import WeightsEnum
 
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.network import Config
 from zoo.errors import UnknownName
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "resize_size",
 ]
 
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+PUBLISHED: Mapping[str, Config] = {
     # The weights were trained on inputs of another scale, to which these two convert by
     # themselves if told to, and their files hold the auxiliary heads. Initial weights are
     # PyTorch's: torchvision's own take seconds, and a warning wants them chosen.
@@ -60,7 +60,7 @@ class Network:
 
     name: str
     builder: str
-    options: Mapping[str, Any]
+    options: Config
     weights: tuple[WeightsEnum, ...]
 
     def tagged(self, tag: str | None) -> WeightsEnum:

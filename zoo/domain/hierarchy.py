@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
@@ -152,7 +152,7 @@ class Hierarchy(Result):
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Json) -> Self:
         """Inverse of `to_json`."""
         return cls(
             architecture=data["architecture"],

@@ -50,7 +50,7 @@ class Outline:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Json) -> Self:
         """Inverse of `to_json`."""
         return cls(
             hierarchy=Hierarchy.from_json(data["hierarchy"]),
