@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CalledProcessError
+from tempfile import TemporaryDirectory
 from time import sleep
 from typing import TYPE_CHECKING, NoReturn
 
@@ -104,20 +105,29 @@ def _start(count: int, device: str, again: list[str]) -> None:
             "--device cpu the processes share the cores"
         )
     config.share_cores(count)
-    main(["--standalone", "--nproc-per-node", str(count), *again])
+    with _logs() as logs:
+        main(["--standalone", "--nproc-per-node", str(count), "--log-dir", logs, *again])
 
 
 def _start_as_configured(path: Path, again: list[str]) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import launch_command, launch_command_parser
 
-    options, known = ["--config_file", str(path)], load_config_from_file(str(path))
+    known = load_config_from_file(str(path))
+    options: list[str] = []
     if known.use_cpu or known.distributed_type == "MULTI_CPU":
         again = [*again, "--device", "cpu"]
         if known.num_processes > 1 and known.distributed_type != "FSDP":
             # Without this, accelerate starts a single process on a CPU, or leaves it to MPI.
             options.append("--multi_gpu")
-    launch_command(launch_command_parser().parse_args([*options, *again]))
+    with _logs() as logs:
+        given = ["--config_file", str(path), "--log_dir", logs, *options, *again]
+        launch_command(launch_command_parser().parse_args(given))
+
+
+def _logs() -> TemporaryDirectory[str]:
+    """Where torch's launcher keeps its records; else it leaves a folder behind at each start."""
+    return TemporaryDirectory(prefix="zoo-")
 
 
 def _without(arguments: list[str], option: str) -> list[str]:

@@ -17,7 +17,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 @pytest.mark.parametrize(
     ("failing", "fail", "code", "said"),
     [
-        ("1", RAISE, 1, "this is of 1"),
+        pytest.param("1", RAISE, 1, "this is of 1", marks=pytest.mark.long),  # it waits 20 s
         ("01", RAISE, 1, "this is of 0"),
         ("1", KILL, 137, "error: process 1 was killed by SIGKILL"),
     ],
@@ -32,12 +32,15 @@ def test_what_went_wrong_is_said_once(
         f"rank = os.environ['RANK']\nif rank in '{failing}':\n    {fail}\n"
     )
     install("acme", "zoo.heads", "acme = acme:Head", program)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
     done = console(
         *TUNE, "--data", few, "--head", "acme", "--device", "cpu", "--launch", 2, cwd=Path.cwd(),
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TMPDIR": str(scratch)},
     )  # fmt: skip
     assert done.code == code
+    assert not list(scratch.glob("*/*_*")), "what the launcher records is not left behind"
     assert said in done.err
     assert done.err.count("error: ") == 1
     for other in ("Traceback", "ChildFailed", "SIGTERM", "exitcode"):

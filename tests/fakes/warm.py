@@ -22,11 +22,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
 from subprocess import PIPE
-from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 __all__ = ["environment", "popen", "run"]
@@ -85,8 +85,8 @@ def server() -> Server:
     """The one of this session, started when it is needed first."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if not run:
-        return Server(Path(mkdtemp(prefix="warm-")), os.getpid())
-    folder = Path(gettempdir()) / f"warm-{run}"
+        return Server(Path(tempfile.mkdtemp(prefix="warm-")), os.getpid())
+    folder = Path(tempfile.gettempdir()) / f"warm-{run}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return Server(folder, os.getppid())
 
@@ -246,6 +246,7 @@ def _take_environment(environment: dict[str, str]) -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # TMPDIR may be another
     asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [entry for entry in asked if entry and entry not in known]
 
