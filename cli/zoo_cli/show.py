@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import command, flag, open_zoo
-from zoo_cli.output import clean, count, note, print_json, scored, size, table
+from zoo_cli.output import FOUND, clean, count, note, print_json, scored, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.check import Check
@@ -119,9 +119,9 @@ def evaluated(found: Mapping[str, Any]) -> str:
 
 
 def _how(relation: str) -> str:
-    from zoo.domain.manifest import FOUND
+    from zoo.domain import manifest
 
-    return "  (found, not declared)" if relation == FOUND else ""
+    return f"  {FOUND}" if relation == manifest.FOUND else ""
 
 
 EACH: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -247,9 +247,9 @@ def _print_lineage(found: Lineage) -> None:
     click.echo("lineage")
     for depth, step in enumerate(found.ancestors):
         indent = "  " * min(depth, DEEPEST)
-        click.echo(f"  {indent}{_step(step)}")
+        click.echo(f"  {indent}{_step(step)}{_how(step.relation)}")
         if step.check:
-            click.echo(f"  {indent}  {_check(step.check)}{_how(step.relation)}")
+            click.echo(f"  {indent}  {_check(step.check)}")
     if found.descendants:
         click.echo("descendants")
     for step in found.descendants:
