@@ -654,7 +654,8 @@ class Zoo:
             architecture: What network those files are that do not say it.
             backbone: Plugin of the architectures.
             dry_run: Only plan, and import nothing.
-            plan: What a dry run has answered: the files are not read again for it.
+            plan: What a dry run has answered: the files are not read again for it, and its parents
+                are those that it found.
             stated: As for `import_file`, of all of them.
 
         Returns:
@@ -671,7 +672,7 @@ class Zoo:
         if plan is None:
             plan = plan_import(
                 self.workspace, Path(folder), pattern, architecture=architecture,
-                backbone=backbone, progress=self.progress,
+                backbone=backbone, parent=stated.get("parent"), progress=self.progress,
             )  # fmt: skip
         if dry_run:
             return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["show_imported", "show_plan"]
 
+NAMED = 3
+"""Names that a line lists."""
+
 
 def show_plan(plan: ImportPlan) -> None:
     """Print what would be imported, run by run, and what it comes to."""
     files = [file for file in plan.files if file.status != "bad"]
     rows = [
         (", ".join(map(str, file.refs)), file.architecture or "-", size(file.size), _what(file),
-         file.path.relative_to(plan.folder))
+         _parent(file), file.path.relative_to(plan.folder))
         for file in files
     ]  # fmt: skip
     if rows:
-        table(("NAME", "NETWORK", "SIZE", "WHAT", "FILE"), rows, ("SIZE", "NETWORK"))
+        header = ("NAME", "NETWORK", "SIZE", "WHAT", "PARENT", "FILE")
+        least = ("SIZE", "NETWORK") if plan.parent else ("PARENT", "SIZE", "NETWORK")
+        table(header, rows, least)
     runs = [(run, len(list(each))) for run, each in groupby(files, key=lambda file: file.run)]
     several = [f"{run}: {count} checkpoints of one run" for run, count in runs if count > 1]
     for line in several:
@@ -47,13 +52,25 @@ def show_plan(plan: ImportPlan) -> None:
 
 
 def show_imported(plan: ImportPlan) -> None:
-    """Print what was imported."""
+    """Print what was imported, and what there is to say of it: once, with the names it is of."""
     done = plan.having("imported")
+    said: dict[str, list[str]] = {}
     for file in done:
-        for text in file.notes:
-            note(f"{file.refs[0]}: {text}")
+        for text in [*file.notes, *_kept(file)]:
+            said.setdefault(text, []).append(str(file.refs[0]))
+    for text, names in said.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        note(f"{', '.join(names[:NAMED])}{more}: {text}")
     _tell_bad([file for file in plan.having("bad") if file.sha256])
     click.echo(f"imported {len(done)} of {len(plan.files)} files")
+
+
+def _kept(file: PlannedFile) -> Iterator[str]:
+    """What became of the checkpoint that was here already with the bytes of a file."""
+    if file.adds:
+        yield f"has the bytes of {file.of}, and what that lacked: {', '.join(file.adds)}"
+    if file.keeps:
+        yield f"has the bytes of {file.of}, whose {', '.join(file.keeps)} it keeps"
 
 
 def _tell_bad(files: Iterable[PlannedFile]) -> None:
@@ -70,7 +87,28 @@ def _what(file: PlannedFile) -> str:
     elif file.duplicate_of:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:
-        parts.append(f"the same as {file.of}")
+        parts.append(f"here already as {file.of}")
     elif file.of and file.share:
-        parts.append(f"{file.verdict}: {file.share:.1%} of {file.of}")
+        parts.append(_resembles(file, file.of, file.share))
+    if file.adds and not file.duplicate_of:
+        parts.append(f"adds its {' and '.join(file.adds)}")
+    if file.keeps:
+        parts.append(f"its {' and '.join(file.keeps)} not recorded: other ones are")
     return ", ".join(filter(None, parts)) or "-"
+
+
+def _resembles(file: PlannedFile, name: str, share: float) -> str:
+    whole = {"cast": "a cast of", "part": "part of"}.get(file.verdict, "the same weights as")
+    shown = f"{share:.1%}"
+    return f"{whole} {name}" if shown == "100.0%" else f"{file.verdict}: {shown} of {name}"
+
+
+def _parent(file: PlannedFile) -> str:
+    """The parent that it gets, in few letters."""
+    if (parent := file.parent) is None:
+        return "-"
+    if parent.apart is None:
+        return parent.ref
+    far = f"{parent.share:.1%} of the weights" if parent.share else f"{parent.apart:.2g} apart"
+    remark = f"; {parent.remark}" if parent.remark else ""
+    return f"{parent.ref} ({far}{remark})"

@@ -369,7 +369,12 @@ def _import_all(
 ) -> None:
     zoo = open_zoo()
     plan = zoo.import_all(
-        folder, pattern, architecture=architecture, backbone=backbone or "timm", dry_run=True
+        folder,
+        pattern,
+        architecture=architecture,
+        backbone=backbone or "timm",
+        dry_run=True,
+        **stated,
     )
     if not as_json:
         show_plan(plan)

@@ -20,8 +20,8 @@ from fakes.program import Said
 from safetensors.torch import save_file
 
 import zoo
-from zoo.errors import DiskFull
-from zoo.exchange import import_many, import_plan
+from zoo.errors import DiskFull, InvalidOption
+from zoo.exchange import import_many, import_walk
 
 Run = Callable[..., Said]
 State = dict[str, torch.Tensor]
@@ -274,7 +274,7 @@ def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_plan, "IMPORT_FILES", 3)
+    monkeypatch.setattr(import_walk, "IMPORT_FILES", 3)
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
     usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--dry-run")
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
@@ -339,3 +339,120 @@ def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
     printed = at_runs(*shlex.split(line)[1:]).out
     wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
     assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed
+
+
+AUTO = (*ALL, "--parent", "auto")
+
+
+def fields(plan: dict[str, Any], *keys: str) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(file[key] for key in keys) for name, file in by_file(plan).items()}
+
+
+def only_flowers(at_runs: Run) -> Run:
+    """As `at_runs`, with nothing but the run of timm."""
+    for name in ("birds", "moths"):
+        shutil.rmtree(Path("runs") / name)
+    for name in ("bees.safetensors", "broken.pt", "features.pt"):
+        (Path("runs") / name).unlink()
+    return at_runs
+
+
+def test_what_is_here_under_another_name_gets_the_figures_and_the_parent_that_it_lacks(
+    at_runs: Run,
+) -> None:
+    run = only_flowers(at_runs)
+    alone = run("import", "runs/flowers/model_best.pth.tar", "--architecture", NET, "--as",
+                "solo/best", "--json").done().json["manifest"]  # fmt: skip
+    plan = run(*AUTO, "--dry-run", "--json").json
+    assert by_file(plan)["flowers/checkpoint-1.pth.tar"]["adds"] == ["metrics", "parent"]
+    done = run(*AUTO)
+    assert "here already as solo/best, adds its metrics and parent" in done.out
+    assert "has the bytes of solo/best, and what that lacked: metrics, parent" in done.err
+    best = run("show", "team/flowers", "--json").json
+    assert best["metrics"] == {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
+    assert best["provenance"]["metrics"] == "from summary.csv, not measured here"
+    assert sorted(best["refs"]) == ["team/flowers", "team/flowers:epoch-1", "team/flowers:last"]
+    assert run("best", "--metric", "accuracy", "--json").json["value"] == 0.725
+    assert run("show", "solo/best", "--json").json["manifest"] == alone  # it stays where it was
+    # solo/best has the weights of a later epoch, so no earlier one derives from it
+    assert best["lineage"] == ["team/flowers:epoch-0"]
+    assert run("show", "team/flowers:epoch-0", "--json").json["lineage"] == []
+    again = run(*AUTO, "--json").json
+    assert {file["status"] for file in again["files"]} == {"here"}
+    assert {file["parent"] for file in again["files"]} == {None}
+
+
+def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    run("import", "runs/flowers/model_best.pth.tar", "--architecture", NET, "--as", "team/flowers",
+        "--metric", "accuracy=0.5").done()  # fmt: skip
+    done = run(*ALL)
+    assert "accuracy 0.725, here already as team/flowers, its metrics not recorded" in done.out
+    assert "has the bytes of team/flowers, whose metrics it keeps" in done.err
+    assert run("show", "team/flowers:epoch-1", "--json").json["metrics"] == {"accuracy": 0.5}
+
+
+def test_a_plan_shows_parents_and_how_they_were_found(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    save_file(weights(1), "runs/base.safetensors")
+    torch.save(weights(1), "runs/copy.pth")
+    run("import", "runs/base.safetensors", "--architecture", NET, "--as", "one/base").done()
+    printed = run(*AUTO)
+    row = (
+        r"team/flowers:epoch-0 .* one/base \(0\.\d+ apart; could be a sibling: it is in that folder"
+    )
+    assert re.search(row, printed.out)
+    assert re.search(r"team/copy .* the same weights as one/base +- +copy.pth", printed.out)
+    assert re.search(r"team/flowers  .* one/base \(0\.", printed.out)  # nearer than :epoch-0
+    shown = run("show", "team/flowers:epoch-0", "--json").json
+    assert shown["lineage"] == ["one/base"]
+    assert shown["provenance"]["parent"].startswith("found by nearness: 0.")
+    assert run("show", "team/flowers", "--json").json["lineage"] == ["one/base"]
+    assert run("show", "team/base", "--json").json["lineage"] == []
+
+
+def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) -> None:
+    shutil.rmtree("runs/moths")
+    at_runs("import", "runs/flowers", *ALL[2:]).done()
+    plan = at_runs(*AUTO, "--dry-run", "--json").json
+    parents = {name: file["parent"] for name, file in by_file(plan).items()}
+    folder = "birds/lightning_logs/version_0/checkpoints/"
+    first = parents[f"{folder}epoch=0-step=10.ckpt"]
+    later = parents[f"{folder}epoch=1-step=20.ckpt"]
+    assert first is None
+    assert (later["ref"], later["manifest"]) == ("team/birds-version_0", None)
+    assert later["how"].endswith("apart, unrelated weights are 1.41 (earlier in the same run)")
+    assert parents[f"{folder}last.ckpt"] == later
+
+
+def test_a_parent_belongs_to_the_plan(at_runs: Run) -> None:
+    with zoo.open() as here:
+        plan = here.import_all("runs/flowers", "team/{stem}", dry_run=True)
+        with pytest.raises(InvalidOption, match="when it is made"):
+            here.import_all("runs/flowers", "team/{stem}", plan=plan, parent="auto")
+    at_runs(*AUTO[:-1], "team/nosuch").refused("unknown checkpoint 'team/nosuch'")
+
+
+def test_what_there_is_to_say_is_said_once(at_runs: Run) -> None:
+    said = only_flowers(at_runs)(*ALL).err.splitlines()
+    names = "team/flowers:epoch-0, team/flowers:epoch-1: "
+    assert [line.partition("; ")[0] for line in said] == [
+        f"{names}took state_dict_ema", f"{names}preprocessing from args.yaml",
+    ]  # fmt: skip
+
+
+def test_a_run_whose_own_folder_has_weights_ends_with_them(at_runs: Run) -> None:
+    shutil.copy("runs/moths/checkpoint-500/config.json", "runs/moths")
+    save_file(weights(9), "runs/moths/model.safetensors")
+    for folder, below in (("runs", "moths/"), ("runs/moths", "")):
+        plan = at_runs("import", folder, *ALL[2:], "--dry-run", "--json").json
+        refs = {
+            os.path.relpath(file["path"], folder): file["refs"]
+            for file in plan["files"]
+            if file["path"].startswith("runs/moths")
+        }
+        assert refs == {
+            os.path.normpath(f"{below}."): ["team/moths:final"],
+            f"{below}checkpoint-500": ["team/moths", "team/moths:step-500"],
+            f"{below}checkpoint-1000": ["team/moths:step-1000"],
+        }

@@ -12,7 +12,7 @@ from fakes.hub_server import HubServer
 from safetensors.torch import save, save_file
 
 from zoo.exchange.acquire import acquire
-from zoo.exchange.importing import _is_finite
+from zoo.store.finite import _is_finite
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace
 

@@ -133,6 +133,8 @@ def _when(draft: Draft) -> tuple[int, int]:
 
 def _tag(draft: Draft) -> str:
     moment = draft.met.moment
+    if moment is None and draft.met.path.is_dir():
+        return "final"  # what a script writes into the run's own folder when it is done
     return (moment and (moment.tag or moment.role)) or names.stem_of(draft.met.below)
 
 

@@ -9,16 +9,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from struct import calcsize
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
-from zoo.domain.import_options import AUTO, ImportOptions
-from zoo.domain.manifest import FOUND, Manifest, Parent, Tensor
+from zoo.domain.import_options import ImportOptions
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -35,12 +33,13 @@ from zoo.exchange.consent import named_by_user
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
-from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint, metadata_of_options
+from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint
 from zoo.exchange.origin import Beside, Origin, outlined
 from zoo.exchange.resolve_metadata import resolve_metadata
-from zoo.lookup.parent import ParentFinder, relatives
-from zoo.store import Store
+from zoo.exchange.stated import derived, descending, origin_of
+from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
+from zoo.store.finite import not_finite
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
 
@@ -61,17 +60,6 @@ LOG = logging.getLogger("zoo")
 MAIN = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 UNFIT = (InvalidWeights, MissingPackage, UnknownName, Unsupported)
-PIECE = 1 << 22
-EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
-    "F8_E4M3": ("B", 0x7F),
-    "F8_E5M2": ("B", 0x7C),
-    "F16": ("H", 0x7C00),
-    "BF16": ("H", 0x7F80),
-    "F32": ("I", 0x7F80_0000),
-    "C64": ("I", 0x7F80_0000),
-    "F64": ("Q", 0x7FF0_0000_0000_0000),
-}
-"""The bits that are all set where a number is NaN or infinite, by dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -123,7 +111,7 @@ def import_folder(
         others = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
         origin = replace(
-            _origin(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
+            origin_of(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
         )
         origin = replace(origin, architecture=layout.network.architecture)
         return import_file(
@@ -156,7 +144,7 @@ def import_weights(
     """
     known, tag = _tagged(backbone, architecture)
     origin = replace(
-        _origin(workspace, "file", stated, beside), plugin=backbone, architecture=known, tag=tag
+        origin_of(workspace, "file", stated, beside), plugin=backbone, architecture=known, tag=tag
     )
     if args := metadata_of_args(path, known):
         origin = replace(origin, told=(*origin.told, args))
@@ -180,43 +168,6 @@ def import_weights(
         return keep(None)
 
 
-def _origin(
-    workspace: Workspace, source: str, stated: ImportOptions, beside: Beside | None
-) -> Origin:
-    """What the user says of weights, before it is known of what network they are."""
-    beside = beside or Beside()
-    provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
-    if dataset := stated.get("dataset"):
-        provenance["dataset"] = dataset
-    if metrics:
-        provenance["metrics"] = "stated on import, not measured"
-    elif beside.metrics:
-        metrics = dict(beside.metrics)
-        provenance["metrics"] = f"from {beside.metrics_by}, not measured here"
-    if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
-        raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
-    parent = finder = None
-    if (name := stated.get("parent")) == AUTO:
-        finder = beside.finder or ParentFinder(workspace)
-    elif name:
-        ref, digest = workspace.names.resolve(name)
-        stated_parent = Parent(manifest=digest, relation="finetune", ref=str(ref or name))
-        parent = (stated_parent, workspace.store.manifest(digest))
-        provenance["parent"] = "stated on import"
-    return Origin(
-        plugin="",
-        architecture="",
-        license=stated.get("license"),
-        provenance=provenance,
-        told=(metadata_of_options(stated),),
-        image_size=stated.get("image_size"),
-        metrics=metrics,
-        parent=parent,
-        finder=finder,
-        beside=beside,
-    )
-
-
 def _files(stated: ImportOptions) -> list[Path]:
     return [Path(file) for file in stated.get("files", ())]
 
@@ -226,38 +177,6 @@ def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
     architecture, dot, tag = name.partition(".")
     listed = plugins.architectures(plugin) if dot and ":" not in name else ()
     return (architecture, tag) if architecture in listed and name not in listed else (name, None)
-
-
-def _warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
-    """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
-    names = [
-        tensor.name
-        for tensor in manifest.tensors
-        if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
-    ]
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        LOG.warning("NaN or infinite values in %s%s", ", ".join(names[:3]), more)
-    return names
-
-
-def _is_finite(store: Store, tensor: Tensor) -> bool:
-    """Needs neither torch nor numpy, which a pull does not import."""
-    kind, mask = EXPONENTS[tensor.dtype]
-    width = calcsize(kind)
-    highest = mask >> 8 * (width - 1)
-    suspects = [byte for byte in range(256) if byte & highest == highest]
-    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
-    for begin in range(0, len(data), PIECE):
-        piece = bytes(data[begin : begin + PIECE])
-        # The last byte of a number has its sign and most of its exponent. Weights are hardly ever
-        # so large that these bits are set, so a search for such bytes is mostly all that it takes.
-        last = piece[width - 1 :: width]
-        if any(byte in last for byte in suspects):
-            numbers = memoryview(piece).cast(kind)
-            if any(number & mask == mask for number in numbers):
-                return False
-    return True
 
 
 def _beside(path: Path, origin: Origin) -> Layout | None:
@@ -331,8 +250,11 @@ def import_file(
             error.hint = "nothing was imported"
             raise
         digest = new.commit(manifest)
-    unusable = _warn_of_not_finite(workspace.store, manifest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable), taken=taken)
+    unusable = not_finite(workspace.store, manifest)
+    if unusable:
+        more = f" and {len(unusable) - 3} more" if len(unusable) > 3 else ""
+        LOG.warning("NaN or infinite values in %s%s", ", ".join(unusable[:3]), more)
+    return Imported(ref=ref, manifest=digest, nan_tensors=unusable, taken=taken)
 
 
 def _stored(
@@ -380,7 +302,7 @@ def _stored(
         metrics=origin.metrics or manifest.metrics,
     )
     if origin.parent:
-        manifest = _descending(manifest, *origin.parent)
+        manifest = descending(manifest, *origin.parent)
     if not origin.told:  # a pull: its publisher says it all
         return manifest, taken
     saved = network.saved if network else {}
@@ -397,31 +319,16 @@ def _completed(
     """``manifest`` with what is told of it, and found; its tensors are stored."""
     told = (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
     whole, report = resolve_metadata(manifest, origin, told, taken)
-    if not (report.unknown or origin.finder):
+    if not (report.unknown or origin.find):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
         whole, report = resolve_metadata(manifest, origin, (*told, *more), taken)
-    found = origin.finder.find(manifest, alike) if origin.finder else None
-    if found:
-        parent = Parent(manifest=found.digest, relation=FOUND, ref=found.ref)
-        provenance = {**whole.provenance, "parent": str(found)}
-        whole = replace(whole, provenance=provenance).descending(found.manifest, parent)
-        report = replace(report, parent=f"{found.ref}, {found}")
-    elif origin.finder:
-        report = replace(report, parent=NONE_FOUND)
-    return whole, report
-
-
-def _descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:
-    """``manifest`` as the user says it derives, if that can be."""
-    one, other = manifest.backbone, base.backbone
-    if (one.plugin, one.architecture) != (other.plugin, other.architecture):
-        raise InvalidOption(
-            f"{parent.ref} is of the architecture {other.architecture}, the file of "
-            f"{one.architecture}: it is not its parent"
-        )
-    return manifest.descending(base, parent)
+    if origin.find is None:
+        return whole, report
+    found = origin.find(manifest, alike)
+    whole = derived(whole, found) if found else whole
+    return whole, replace(report, parent=f"{found.ref}, {found}" if found else NONE_FOUND)
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
