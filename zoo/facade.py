@@ -410,10 +410,16 @@ class Zoo:
         """Forget a remote's short name; nothing is deleted there."""
         self.workspace.remotes.remove(name)
 
-    def tag(self, name: str, new: str, *, at: datetime | None = None) -> RefEntry:
+    def tag(
+        self, name: str, new: str, *, at: datetime | None = None, force: bool = False
+    ) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
-        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
+        ``force``, also if ``new`` is of another architecture here.
+
+        Raises:
+            Conflict: It is.
         """
         names = self.workspace.names
         try:
@@ -424,6 +430,8 @@ class Zoo:
             raise
         names.check_free(ref)
         digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
+        if not force:
+            names.check_network(ref, self.workspace.store.manifest(digest).backbone)
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def rename(self, name: str, new: str) -> RefEntry:
@@ -605,11 +613,12 @@ class Zoo:
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             stated: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
                 ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
-                ``metrics`` (`zoo.domain.import_options.ImportOptions`).
+                ``metrics``, ``force`` (`zoo.domain.import_options.ImportOptions`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
             InvalidOption: What is stated cannot be.
+            Conflict: The name is of another architecture here; ``force`` moves it.
         """
         from zoo.exchange.importing import import_weights
 

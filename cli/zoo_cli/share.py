@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -13,11 +14,13 @@ import click
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
+from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan
 from zoo_cli.output import note, on_terminal, print_json, result, size
 
 if TYPE_CHECKING:
+    from zoo.domain.digest import Digest
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled
     from zoo.transfer.copy import Copied
@@ -149,21 +152,31 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("name")
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
-def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
+@flag("--force", help="Move NEW even if it is of another architecture.")
+def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
-    NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there.
+    NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
+    says. A name of another architecture is not moved without --force.
 
     \b
     Examples:
       zoo tag team/flowers team/flowers:v3
       zoo tag blake3:0d67… team/flowers      (back to an earlier one; zoo log lists them)
     """
-    entry = open_zoo().tag(name, new, at=at.replace(tzinfo=UTC) if at else None)
+    zoo, before = open_zoo(), None
+    with suppress(UnknownName, InvalidReference):
+        before = zoo.entry(new).manifest
+    entry = zoo.tag(name, new, at=at.replace(tzinfo=UTC) if at else None, force=force)
     if as_json:
         print_json({"ref": new, **entry.to_json()})
     else:
-        click.echo(f"{new}  {entry.manifest.short}")
+        result(new, entry.manifest, *_moved(new, before, entry.manifest))
+
+
+def _moved(name: object, before: Digest | None, now: Digest) -> list[str]:
+    """That a name was another checkpoint's, in a line; none if it was not."""
+    return [f"moved; was {before.short} (zoo log {name})"] if before and before != now else []
 
 
 @command()
@@ -227,6 +240,7 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
     "('team/{stem}').",
 )
+@flag("--force", help="Move the name even if it is of another architecture.")
 @flag("--recursive", help="Import all weights in the folder FILE and below it.")
 @flag("--dry-run", help="With --recursive: only show what would be imported.")
 @flag("--yes", help="With --recursive: do not ask.")
@@ -354,7 +368,9 @@ def import_(
     if as_json:
         print_json(done.to_json())
     else:
-        result(done.ref, done.manifest, *filter(None, [str(done.taken), done.taken.said]))
+        moved = _moved(done.ref, done.moved_from, done.manifest)
+        said = filter(None, [str(done.taken), done.taken.said])
+        result(done.ref, done.manifest, *moved, *said)
 
 
 def _import_all(

@@ -310,6 +310,24 @@ def test_a_parent_is_found_by_nearness_and_strangers_have_none(empty: Run) -> No
     assert "declares" not in empty("log", "team/tuned").err
 
 
+def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
+    def imported(state: State, architecture: str, *options: str) -> Said:
+        save_file(state, "net.safetensors")
+        return empty("import", "net.safetensors", "--as", "team/x", "--architecture", architecture,
+                     *options)  # fmt: skip
+
+    first = imported(weights(1), NET, "--json").json
+    assert first["moved_from"] is None
+    assert "moved" not in imported(weights(1), NET).out
+    was = first["manifest"][7:19]
+    assert f"\n  moved; was {was} (zoo log team/x)\n" in imported(weights(2), NET).out
+    other = weights(3, "test_resnet")
+    says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
+    imported(other, "test_resnet").refused(says, "--force")
+    assert len(empty("log", "team/x", "--json").json["history"]) == 2
+    assert "moved; was" in imported(other, "test_resnet", "--force").done().out
+
+
 def test_a_parent_is_found_by_bytes(empty: Run) -> None:
     tuned = weights(1)
     for name in tuned:

@@ -12,8 +12,8 @@ from fakes.hub_server import HubServer
 from safetensors.torch import save, save_file
 
 from zoo.exchange.acquire import acquire
-from zoo.store.finite import _is_finite
 from zoo.store.files import add_weights
+from zoo.store.finite import _is_finite
 from zoo.workspace import Workspace
 
 RESNET = "timm/test_resnet.r160_in1k"

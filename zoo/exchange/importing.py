@@ -15,8 +15,9 @@ from typing import Any, TypeVar, Unpack
 from zoo import plugins
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
+from zoo.domain.history import RefEntry
 from zoo.domain.import_options import ImportOptions
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -69,12 +70,14 @@ class Imported(Result):
     Attributes:
         ref: Its name.
         manifest: Its identity.
+        moved_from: What the name pointed at before, if that was another checkpoint.
         nan_tensors: Its tensors with NaN or infinite values.
         taken: What of the file it is.
     """
 
     ref: Reference
     manifest: Digest
+    moved_from: Digest | None = None
     nan_tensors: tuple[str, ...]
     taken: ImportReport
 
@@ -114,8 +117,9 @@ def import_folder(
             origin_of(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
         )
         origin = replace(origin, architecture=layout.network.architecture)
+        check = _check(workspace, ref, origin, stated)
         return import_file(
-            workspace, path, ref, origin, parts=several, files=kept, progress=progress
+            workspace, path, ref, origin, parts=several, files=kept, check=check, progress=progress
         )
 
     return first_that_fits(layouts, keep)
@@ -154,11 +158,13 @@ def import_weights(
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
 
+    check = _check(workspace, ref, origin, stated)
+
     def keep(layout: Layout | None) -> Imported:
-        stated = replace(origin, layout=layout)
         return import_file(
-            workspace, path, ref, stated, key=key, parts=several, files=files, progress=progress
-        )
+            workspace, path, ref, replace(origin, layout=layout),
+            key=key, parts=several, files=files, check=check, progress=progress,
+        )  # fmt: skip
 
     with named_by_user(workspace.trust, architecture):
         # A config.json that lies there by chance, of other weights, is no reason to refuse.
@@ -166,6 +172,18 @@ def import_weights(
             with suppress(InvalidWeights, Unsupported):
                 return keep(layout)
         return keep(None)
+
+
+def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportOptions) -> Check:
+    """What raises where the name must not move to the weights of ``origin``."""
+    backbone = Backbone(plugin=origin.plugin, architecture=origin.architecture)
+
+    def check(_: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+        if not stated.get("force"):
+            workspace.names.check_network(ref, backbone)
+
+    return check
 
 
 def _files(stated: ImportOptions) -> list[Path]:
@@ -243,6 +261,7 @@ def import_file(
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
+    before = workspace.store.read_ref(ref)
     with new_checkpoint(workspace, ref, why, check=check) as new:
         try:
             manifest, taken = _stored(new, path, origin, key, parts, files, progress)
@@ -254,7 +273,14 @@ def import_file(
     if unusable:
         more = f" and {len(unusable) - 3} more" if len(unusable) > 3 else ""
         LOG.warning("NaN or infinite values in %s%s", ", ".join(unusable[:3]), more)
-    return Imported(ref=ref, manifest=digest, nan_tensors=unusable, taken=taken)
+    moved = before is not None and not before.deleted and before.manifest != digest
+    return Imported(
+        ref=ref,
+        manifest=digest,
+        moved_from=before.manifest if before and moved else None,
+        nan_tensors=unusable,
+        taken=taken,
+    )
 
 
 def _stored(
