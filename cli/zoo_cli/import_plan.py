@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show_imported", "show_plan"]
 
-NAMED = 3
+NAMED = 4
 """Names that a line lists."""
 
 
@@ -35,8 +35,7 @@ def show_plan(plan: ImportPlan) -> None:
     several = [f"{run}: {count} checkpoints of one run" for run, count in runs if count > 1]
     for line in several:
         click.echo(clean(line))
-    for path, reason in plan.left_out.items():
-        note(f"left out: {path} {reason}")
+    _tell("left out: ", plan.left_out.items())
     _tell_bad(plan.having("bad"))
     new = plan.having("new")
     twins = sum(file.duplicate_of is not None for file in new)
@@ -54,14 +53,8 @@ def show_plan(plan: ImportPlan) -> None:
 def show_imported(plan: ImportPlan) -> None:
     """Print what was imported, and what there is to say of it: once, with the names it is of."""
     done = plan.having("imported")
-    said: dict[str, list[str]] = {}
-    for file in done:
-        for text in [*file.notes, *_kept(file)]:
-            said.setdefault(text, []).append(str(file.refs[0]))
-    for text, names in said.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        note(f"{', '.join(names[:NAMED])}{more}: {text}")
-    _tell_bad([file for file in plan.having("bad") if file.sha256])
+    _tell("", [(str(file.refs[0]), text) for file in done for text in [*file.notes, *_kept(file)]])
+    _tell_bad([file for file in plan.having("bad") if file.refs])  # the plan told the others
     click.echo(f"imported {len(done)} of {len(plan.files)} files")
 
 
@@ -74,8 +67,17 @@ def _kept(file: PlannedFile) -> Iterator[str]:
 
 
 def _tell_bad(files: Iterable[PlannedFile]) -> None:
-    for file in files:
-        note(f"bad: {file.path}: {file.problem}")
+    _tell("bad: ", [(str(file.path), file.problem) for file in files])
+
+
+def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
+    """Print what there is to say of files: once, with those that it is of."""
+    names: dict[str, list[str]] = {}
+    for name, text in said:
+        names.setdefault(text, []).append(name)
+    for text, each in names.items():
+        more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
+        note(f"{what}{', '.join(each[:NAMED])}{more}: {text}")
 
 
 def _what(file: PlannedFile) -> str:

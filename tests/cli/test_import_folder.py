@@ -443,6 +443,20 @@ def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) ->
     assert parents[f"{folder}last.ckpt"] == later
 
 
+def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    Path("later").mkdir()
+    for name in ("checkpoint-1", "last", "model_best"):
+        shutil.move(f"runs/flowers/{name}.pth.tar", "later")
+    each = ("import", "runs", "--recursive", "--as", "team/{stem}:{epoch}", "--parent", "auto")
+    first = run(*each, "--json").json["files"][0]["manifest"]
+    shutil.move("later/checkpoint-1.pth.tar", "runs/flowers")
+    second = run(*each, "--json").json["files"][1]
+    assert (second["parent"]["manifest"], second["parent"]["ref"]) == (first, "team/flowers:0")
+    shown = run("show", "team/flowers:1", "--json").json
+    assert [parent["manifest"] for parent in shown["parents"]] == [first]
+
+
 def test_a_parent_belongs_to_the_plan(at_runs: Run) -> None:
     with zoo.open() as here:
         plan = here.import_all("runs/flowers", "team/{stem}", dry_run=True)

@@ -79,7 +79,9 @@ def _imported(
     try:
         digest = made.by_hash.get(file.sha256)
         if digest is None:
-            beside = _beside(workspace, file, made.parent(file))
+            if (parent := made.parent(file)) is None:  # of those of the plan, it was bad
+                file = replace(file, parent=None)
+            beside = _beside(workspace, file, parent)
             if file.manifest is None:
                 imported = _import(workspace, file, beside, stated)
                 digest, taken = imported.manifest, replace(imported.taken, parent="")

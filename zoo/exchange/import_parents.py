@@ -110,7 +110,8 @@ class Parents:
         return PlannedParent(
             ref=str(earlier.refs[0]),
             how=found_by(0.0, far, BEFORE),
-            file=earlier.path,
+            manifest=earlier.manifest,
+            file=None if earlier.manifest else earlier.path,
             apart=far,
             remark=BEFORE,
         )
