@@ -5,7 +5,6 @@ Torch is imported only where the network must be built.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,12 +34,12 @@ from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint
+from zoo.exchange.not_finite import warn_of_not_finite
 from zoo.exchange.origin import Beside, Origin, outlined
 from zoo.exchange.resolve_metadata import resolve_metadata
 from zoo.exchange.stated import derived, descending, origin_of
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
-from zoo.store.finite import not_finite
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
 
@@ -56,7 +55,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-LOG = logging.getLogger("zoo")
 
 MAIN = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -269,16 +267,13 @@ def import_file(
             error.hint = "nothing was imported"
             raise
         digest = new.commit(manifest)
-    unusable = not_finite(workspace.store, manifest)
-    if unusable:
-        more = f" and {len(unusable) - 3} more" if len(unusable) > 3 else ""
-        LOG.warning("NaN or infinite values in %s%s", ", ".join(unusable[:3]), more)
+    unusable = warn_of_not_finite(workspace.store, manifest)
     moved = before is not None and not before.deleted and before.manifest != digest
     return Imported(
         ref=ref,
         manifest=digest,
         moved_from=before.manifest if before and moved else None,
-        nan_tensors=unusable,
+        nan_tensors=tuple(unusable),
         taken=taken,
     )
 

@@ -1,17 +1,19 @@
-"""Find NaN and infinite values in stored tensors; without torch and numpy, which a pull does not
+"""Find tensors with NaN or infinite values. Needs neither torch nor numpy, which a pull does not
 import.
 """
 
 from __future__ import annotations
 
+import logging
 from struct import calcsize
 from typing import Literal
 
 from zoo.domain.manifest import Manifest, Tensor
-from zoo.store.store import Store
+from zoo.store import Store
 
-__all__ = ["not_finite"]
+__all__ = ["is_finite", "warn_of_not_finite"]
 
+LOG = logging.getLogger("zoo")
 PIECE = 1 << 22
 EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
     "F8_E4M3": ("B", 0x7F),
@@ -25,16 +27,21 @@ EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
 """The bits that are all set where a number is NaN or infinite, by dtype."""
 
 
-def not_finite(store: Store, manifest: Manifest) -> tuple[str, ...]:
-    """Names of the tensors of a checkpoint that have NaN or infinite values."""
-    return tuple(
+def warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
+    """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
+    names = [
         tensor.name
         for tensor in manifest.tensors
-        if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
-    )
+        if tensor.dtype in EXPONENTS and not is_finite(store, tensor)
+    ]
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        LOG.warning("NaN or infinite values in %s%s", ", ".join(names[:3]), more)
+    return names
 
 
-def _is_finite(store: Store, tensor: Tensor) -> bool:
+def is_finite(store: Store, tensor: Tensor) -> bool:
+    """Whether no number of a tensor is NaN or infinite."""
     kind, mask = EXPONENTS[tensor.dtype]
     width = calcsize(kind)
     highest = mask >> 8 * (width - 1)
