@@ -362,10 +362,6 @@ def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
 AUTO = (*ALL, "--parent", "auto")
 
 
-def fields(plan: dict[str, Any], *keys: str) -> dict[str, tuple[Any, ...]]:
-    return {name: tuple(file[key] for key in keys) for name, file in by_file(plan).items()}
-
-
 def only_flowers(at_runs: Run) -> Run:
     """As `at_runs`, with nothing but the run of timm."""
     for name in ("birds", "moths"):
@@ -378,26 +374,32 @@ def only_flowers(at_runs: Run) -> Run:
 def test_what_is_here_under_another_name_gets_the_figures_and_the_parent_that_it_lacks(
     at_runs: Run,
 ) -> None:
-    run = only_flowers(at_runs)
-    alone = run("import", "runs/flowers/model_best.pth.tar", "--architecture", NET, "--as",
-                "solo/best", "--json").done().json["manifest"]  # fmt: skip
-    plan = run(*AUTO, "--dry-run", "--json").json
-    assert by_file(plan)["flowers/checkpoint-1.pth.tar"]["adds"] == ["metrics", "parent"]
-    done = run(*AUTO)
-    assert "here already as solo/best, adds its metrics and parent" in done.out
-    assert "has the bytes of solo/best, and what that lacked: metrics, parent" in done.err
-    best = run("show", "team/flowers", "--json").json
-    assert best["metrics"] == {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
-    assert best["provenance"]["metrics"] == "from summary.csv, not measured here"
-    assert sorted(best["refs"]) == ["team/flowers", "team/flowers:epoch-1", "team/flowers:last"]
-    assert run("best", "--metric", "accuracy", "--json").json["value"] == 0.725
-    assert run("show", "solo/best", "--json").json["manifest"] == alone  # it stays where it was
-    # solo/best has the weights of a later epoch, so no earlier one derives from it
-    assert best["lineage"] == ["team/flowers:epoch-0"]
-    assert run("show", "team/flowers:epoch-0", "--json").json["lineage"] == []
-    again = run(*AUTO, "--json").json
-    assert {file["status"] for file in again["files"]} == {"here"}
-    assert {file["parent"] for file in again["files"]} == {None}
+    for name in ("flowers", "moths"):
+        shutil.rmtree(Path("runs") / name)
+    run, folder = at_runs, "birds/lightning_logs/version_0/checkpoints/"
+    only = ("import", "runs/birds", *ALL[2:], "--parent", "auto")
+    alone = {}
+    for name, file in (("last", "epoch=1-step=20.ckpt"), ("first", "epoch=0-step=10.ckpt")):
+        shutil.copy(f"runs/{folder}{file}", "alone.ckpt")
+        made = run("import", "alone.ckpt", "--architecture", NET, "--as", f"solo/{name}", "--json")
+        alone[name] = made.json["manifest"]
+    plan = by_file(run(*only, "--dry-run", "--json").json)
+    assert plan[f"{folder}epoch=0-step=10.ckpt"]["adds"] == ["metrics"]
+    assert plan[f"{folder}epoch=1-step=20.ckpt"]["adds"] == ["metrics", "parent"]
+    done = run(*only)
+    assert "accuracy 0.75, here already as solo/last, adds its metrics and parent" in done.out
+    assert "has the bytes of solo/last, and what that lacked: metrics, parent" in done.err
+    first = run("show", "team/birds-version_0", "--json").json
+    assert (first["metrics"], first["lineage"]) == ({"accuracy": 0.8}, [])  # solo/last is later
+    assert first["provenance"]["metrics"] == "from metrics.csv, not measured here"
+    last = run("show", "team/birds-version_0:epoch-1", "--json").json
+    assert (last["metrics"], last["lineage"]) == ({"accuracy": 0.75}, ["team/birds-version_0"])
+    assert [parent["manifest"] for parent in last["parents"]] == [first["manifest"]]
+    assert run("best", "--metric", "accuracy", "--json").json["value"] == 0.8
+    for name, digest in alone.items():  # these stay where they were
+        assert run("show", f"solo/{name}", "--json").json["manifest"] == digest
+    again = run(*only, "--json").json
+    assert {(file["status"], file["parent"]) for file in again["files"]} == {("here", None)}
 
 
 def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:

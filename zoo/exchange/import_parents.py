@@ -96,8 +96,10 @@ class Parents:
         before = self._before(file)
         if here and not (before and before[1] * ALIKE < here.apart):
             remark = self._remark(file, here.digest) or ""
+            alike = self._known.get(self._content(here.digest), ())
+            own = next((str(each.refs[0]) for each in alike if _is_before(each, file)), here.ref)
             return PlannedParent(
-                ref=here.ref,
+                ref=own,
                 how=found_by(here.share, here.apart, remark),
                 manifest=here.digest,
                 share=here.share,
