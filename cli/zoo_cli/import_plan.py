@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.output import clean, note, size, table
+from zoo_cli.output import clean, note, paragraph, size, table
 
 if TYPE_CHECKING:
+    from zoo.exchange.importing import PlannedImport
     from zoo.exchange.planned import ImportPlan, PlannedFile
 
-__all__ = ["show_imported", "show_plan"]
+__all__ = ["show_imported", "show_plan", "show_planned"]
 
 
 def show_plan(plan: ImportPlan) -> None:
@@ -44,6 +45,14 @@ def show_plan(plan: ImportPlan) -> None:
     told = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
     click.echo(f"{len(plan.files)} files: {told or 'none'}{saved if new else ''}")
+
+
+def show_planned(planned: PlannedImport) -> None:
+    """Print what the import of one file or folder would make."""
+    network = f"{planned.architecture}, {planned.outputs:,} outputs"
+    click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
+    for line in filter(None, (str(planned.taken), planned.taken.said)):
+        paragraph(line, "  ")
 
 
 def show_imported(plan: ImportPlan) -> None:

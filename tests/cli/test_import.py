@@ -110,17 +110,70 @@ def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: S
 
 
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
-    torch.save({"epoch": 3, "student": state, "teacher": state}, "dino.pth")
+    loss = {"center": torch.zeros(1, 8), "bias": torch.zeros(8)}
+    torch.save({"epoch": 3, "student": state, "teacher": state, "dino_loss": loss}, "dino.pth")
     done = empty("import", "dino.pth", *AS)
     assert (done.code, done.out) == (1, "")
-    assert "its keys are student, teacher, epoch, of which --key KEY takes one" in done.err
+    keys = "--key student or teacher takes weights; its other keys are epoch, dino_loss"
+    assert keys in done.err
     done = empty("import", "dino.pth", *AS, "--key", "techer")
-    assert "'techer' is not there; its keys are student, teacher, epoch" in done.err
+    assert f"'techer' is not there; {keys}" in done.err
     assert "'epoch' holds no weights" in empty("import", "dino.pth", *AS, "--key", "epoch").err
     assert empty("import", "dino.pth", *AS, "--key", "teacher").code == 0
     assert_is(state)
     save_file(state, "net.safetensors")
     assert "which has no keys" in empty("import", "net.safetensors", *AS, "--key", "model").err
+
+
+def test_what_holds_no_weights_is_told_without_a_key_that_would_not_help(
+    empty: Run, state: State
+) -> None:
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = torch.optim.AdamW([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    for saved in (
+        optimizer.state_dict(),
+        {"optimizer": optimizer.state_dict(), "epoch": 3},
+        {"model": optimizer.state_dict()},
+    ):
+        torch.save(saved, "optim_only.pth")
+        refused = empty("import", "optim_only.pth", *AS)
+        refused.refused("the state of an optimizer, no weights")
+        assert "--key" not in refused.err
+    torch.save({"epoch": 3, "note": "gone"}, "note.pth")
+    refused = empty("import", "note.pth", *AS)
+    refused.refused("none of its keys holds weights: epoch, note")
+    assert "--key" not in refused.err
+    torch.save({"model": state, "dino_loss": {"center": torch.zeros(1, 8)}}, "dino.pth")
+    assert "left out dino_loss" in empty("import", "dino.pth", *AS).out
+
+
+LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 102540417\n"
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LFS, ("is a Git LFS pointer", "git lfs pull")),
+        ("\n <!DOCTYPE html>\n<html><title>Sign in", ("is HTML, not weights", "Download it again")),
+        ('<?xml version="1.0"?><Error><Code>AccessDenied</Code>', ("is XML, not weights",)),
+        ("", ("the file is empty",)),
+    ],
+    ids=["lfs", "html", "xml", "empty"],
+)
+def test_what_was_downloaded_in_place_of_weights_is_called_so(
+    empty: Run, name: str, text: str, says: tuple[str, ...]
+) -> None:
+    file = Path("got", name)
+    file.parent.mkdir()
+    file.write_text(text)
+    empty("import", file, *AS).refused(*says)
+    empty("import", file, "--as", "team/net").refused(*says)
+    empty("identify", file).refused(*says)
+    (found,) = empty("import", "got", "--recursive", "--as", "team/{stem}", "--json").json["files"]
+    assert says[0] in found["problem"]
 
 
 def test_a_file_of_lightning(imported: Callable[..., dict[str, Any]], state: State) -> None:

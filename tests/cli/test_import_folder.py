@@ -118,9 +118,9 @@ def by_file(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None:
     done = at_runs(*ALL, "--dry-run", "--json")
     files = by_file(done.json)
-    assert done.code == 1  # two of them are bad
+    assert done.code == 1  # some of them are bad
     assert {name: file["refs"] for name, file in files.items()} == {
-        "bees.safetensors": [],
+        "bees.safetensors": ["team/bees"],
         "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt": [
             "team/birds-version_0", "team/birds-version_0:epoch-0"],
         "birds/lightning_logs/version_0/checkpoints/epoch=1-step=20.ckpt": [
@@ -135,7 +135,10 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
         "moths/checkpoint-500": ["team/moths", "team/moths:step-500"],
         "moths/checkpoint-1000": ["team/moths:step-1000"],
     }  # fmt: skip
-    assert "--architecture NAME" in files["bees.safetensors"]["problem"]
+    bees = files["bees.safetensors"]
+    assert (bees["architecture"], bees["architecture_by"]) == (
+        "test_resnet", "found by names and shapes"
+    )  # fmt: skip
     assert files["broken.pt"]["problem"] == "neither safetensors nor a PyTorch file"
     assert "not a set of named tensors" in files["features.pt"]["problem"]
     timm_file = files["flowers/checkpoint-1.pth.tar"]
@@ -154,7 +157,7 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
     assert at_runs("search", "team/", "--json").json == []
     printed = at_runs(*ALL, "--dry-run")
     assert "flowers: 4 checkpoints of one run\n" in printed.out
-    assert "12 files: 9 to import, 3 of these twice, 3 bad; sharing saves" in printed.out
+    assert "12 files: 10 to import, 3 of these twice, 2 bad; sharing saves" in printed.out
 
 
 def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -> None:
@@ -276,7 +279,7 @@ def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_plan, "IMPORT_FILES", 3)
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
-    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--dry-run")
+    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--yes")
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
 
 

@@ -13,8 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo import plugins
-from zoo.backbones.describe import outline_of
 from zoo.domain.digest import Digest
 from zoo.domain.limits import IMPORT_FILES
 from zoo.domain.progress import Progress, silent
@@ -22,13 +20,14 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.import_names import check_names, hashes_of, with_names
-from zoo.exchange.importing import weights_in
 from zoo.exchange.layouts import CONFIG, read_layouts
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
+from zoo.exchange.readings import weights_in
 from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import named
 from zoo.lookup.parent import LEAST
 from zoo.store.refs import MARKER
@@ -297,28 +296,18 @@ def _of_network(
     planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
-    for name, source in ((found.architecture, "the file"), (record.architecture, record.source)):
-        if name and _is_known(planned.backbone, name):
-            return replace(planned, architecture=name, architecture_by=source)
+    name, source = network_told(planned.backbone, found, record)
+    if name:
+        return replace(planned, architecture=name, architecture_by=source)
     if stated:
         return replace(planned, architecture=stated, architecture_by="the options")
     if planned.architecture or planned.manifest:
         return planned
-    says = found.architecture or record.architecture
-    what = f"'{says:.60}' is no architecture of {planned.backbone}" if says else "nothing says it"
-    problem = f"what network it is: {what}; give --architecture NAME"
-    return replace(planned, status="bad", problem=problem)
-
-
-def _is_known(plugin: str, architecture: str) -> bool:
-    """Whether a plugin lists it. What a file says is never an import path."""
-    if ":" in architecture:
-        return False
-    try:  # the list of what is known without its library first: that takes seconds to import
-        known = outline_of(plugin, architecture) is not None
-        return known or architecture in plugins.architectures(plugin)
-    except ZooError:
-        return False
+    try:
+        name, source = fitted(planned.backbone, [found.path], found, record)
+    except ZooError as error:
+        return replace(planned, status="bad", problem=getattr(error, "reason", "") or str(error))
+    return replace(planned, architecture=name, architecture_by=source)
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
