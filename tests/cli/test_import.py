@@ -482,3 +482,86 @@ def test_classes_that_nobody_named_are_not_measured_by_name(empty: Run, state: S
     assert done.code == 1
     assert "are unknown" in done.err
     assert "--classes FILE" in done.err
+
+
+# What network it is: names and shapes tell.
+
+
+def test_names_and_shapes_tell_the_network(empty: Run, state: State) -> None:
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    loss = {"criterion.weight": torch.ones(3)}
+    for file, saved in {
+        "plain.pth": state,
+        "wrapped.pth": {"state_dict": {**prefixed("module.my.", state), **loss}},
+        "headless.pth": {"model": {**body, "fc.0.weight": torch.ones(8, 4)}},
+    }.items():
+        torch.save(saved, file)
+        done = empty("import", file, *AS[2:])
+        assert done.code == 0, done
+        assert f"  {NET} found by names and shapes; unknown: " in done.out
+        assert shown(empty)["backbone"]["architecture"] == NET
+
+
+def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> None:
+    several = "test_efficientnet_gn or test_efficientnet_ln"
+    save_file(timm.create_model("test_efficientnet_gn").state_dict(), "net.safetensors")
+    refused = empty("import", "net.safetensors", *AS[2:])
+    refused.refused(f"its names and shapes are those of {several}; give --architecture NAME")
+    empty("import", "net.safetensors", *AS).refused(
+        "does not fit the network", f"its names and shapes are those of {several}"
+    )
+    empty("import", "net.safetensors", "--architecture", several[-20:], *AS[2:]).done()
+    # What is here already decides between them.
+    assert f"{several[-20:]} from team/net, which it resembles" in empty(
+        "import", "net.safetensors", "--as", "team/again"
+    ).done().out  # fmt: skip
+
+
+def test_what_is_of_no_known_network_says_so(empty: Run, state: State) -> None:
+    save_file({"a.weight": torch.ones(2, 2)}, "net.safetensors")
+    refused = empty("import", "net.safetensors", *AS[2:])
+    refused.refused("nothing says it", "no architecture of timm", "--architecture NAME")
+    torch.save({"arch": "os:system", "state_dict": {"a.weight": torch.ones(2, 2)}}, "net.pth")
+    empty("import", "net.pth", *AS[2:]).refused("'os:system' is no architecture of timm")
+
+
+def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    line = ("import", "net.safetensors", "--as", "team/net", "--architecture")
+    empty(*line, "mobilenet_v3_small").refused("torchvision has it: --backbone torchvision")
+    refused = empty(*line, "vit_tst")
+    assert refused.err.splitlines()[-1].startswith("  did you mean test_vit")
+
+
+@pytest.mark.parametrize(
+    ("saved", "metrics"),
+    [
+        ({"acc": 72.5, "epoch": 3}, {"acc": 72.5}),
+        ({"best_acc": 0.725}, {"best_acc": 0.725}),
+        ({"best_acc1": torch.tensor(72.5)}, {"best_acc1": 72.5}),
+        ({"acc": "high", "best_acc": float("nan"), "top1": torch.ones(2), "acc1": True}, {}),
+    ],
+    ids=["acc", "best_acc", "tensor", "odd"],
+)
+def test_an_accuracy_in_the_file_is_kept_under_its_own_name_and_scale(
+    imported: Callable[..., dict[str, Any]], empty: Run, state: State,
+    saved: dict[str, Any], metrics: dict[str, float],
+) -> None:  # fmt: skip
+    taken = imported({"net": state, **saved})["taken"]
+    found = shown(empty)
+    assert found["metrics"] == metrics
+    assert not set(metrics) & set(taken["left_out"])
+    if metrics:
+        assert found["provenance"]["metrics"] == "from the file, not measured here"
+        imported({"net": state, **saved}, "--metric", "accuracy=0.9")
+        assert shown(empty)["metrics"] == {"accuracy": 0.9}
+
+
+def test_what_was_used_is_not_listed_as_left_out(
+    imported: Callable[..., dict[str, Any]], state: State
+) -> None:
+    saved = {"arch": NET, "classes": ["a", "b", "c"], "args": {"mean": [0.5]}, "best_acc": 0.5}
+    left = {"optimizer": {}, "epoch": 3, "note": "x"}
+    assert imported({"state_dict": state, **saved, **left})["taken"]["left_out"] == [*left]
+    unused = {"classes": ["a"], "arch": "resnet18"}
+    assert imported({"state_dict": state, **unused})["taken"]["left_out"] == [*unused]

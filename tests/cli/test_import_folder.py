@@ -342,3 +342,44 @@ def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
     printed = at_runs(*shlex.split(line)[1:]).out
     wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
     assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed
+
+
+def test_a_single_import_reads_what_that_of_the_folder_reads(at_runs: Run) -> None:
+    plan = by_file(at_runs(*ALL, "--dry-run", "--json").json)
+    good = {name: file for name, file in plan.items() if file["status"] != "bad"}
+    for number, (name, file) in enumerate(good.items()):
+        ref, path = f"one/n{number}", Path("runs", name)
+        planned = at_runs("import", path, "--as", ref, "--dry-run", "--json").json
+        assert (planned["architecture"], planned["metrics"]) == (
+            file["architecture"], file["metrics"]
+        ), name  # fmt: skip
+        assert at_runs("show", ref).code == 1
+        made = at_runs("import", path, "--as", ref, "--json").json
+        assert made["taken"] == planned["taken"], name
+        shown = at_runs("show", ref, "--json").json
+        network = shown["backbone"]["architecture"]
+        assert (network, shown["metrics"]) == (file["architecture"], file["metrics"])
+        if file["metrics"]:
+            by = f"from {file['metrics_by']}, not measured here"
+            assert shown["provenance"]["metrics"] == by
+    said = at_runs("import", "runs/flowers/model_best.pth.tar", "--as", "one/best").out
+    assert (
+        "test_vit from the file; accuracy 0.725, top5_accuracy 0.99, loss 0.5 from summary" in said
+    )
+    assert "preprocessing from args.yaml" in said
+    assert "left out epoch, state_dict, optimizer" not in said
+
+
+def test_a_table_of_another_network_says_nothing_of_a_file(at_runs: Run) -> None:
+    saved = {"state_dict": weights(5, "test_resnet"), "epoch": 1}
+    torch.save(saved, "runs/flowers/other.pth")
+    made = at_runs("import", "runs/flowers/other.pth", "--architecture", "test_resnet",
+                   "--as", "team/other").done()  # fmt: skip
+    assert "accuracy" not in made.out
+    assert at_runs("show", "team/other", "--json").json["metrics"] == {}
+
+
+def test_the_folder_of_a_run_is_told_how_it_is_imported(at_runs: Run) -> None:
+    refused = at_runs("import", "runs/flowers", "--as", "team/flowers")
+    refused.refused("zoo import runs/flowers --recursive --as 'team/{stem}'")
+    assert at_runs("import", "runs/flowers", "--recursive", "--as", "team/{stem}").code == 0

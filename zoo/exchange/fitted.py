@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.domain.file_names import fits_everywhere
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import SETTINGS, Manifest
 from zoo.errors import InvalidOption
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import Metadata, metadata_of_checkpoint
@@ -19,6 +19,7 @@ from zoo.exchange.origin import outlined
 from zoo.exchange.readings import MAIN, Reading
 from zoo.exchange.resolve_metadata import resolve_metadata
 from zoo.exchange.told import measured, told_in
+from zoo.exchange.which_network import BY_SHAPES
 
 if TYPE_CHECKING:
     from zoo.exchange.built import Built
@@ -36,6 +37,7 @@ class Fitted:
         manifest: What is known of them; without weights.
         network: The network, if it had to be built.
         taken: What of the file is taken.
+        used: Keys of the file that tell the network and the metrics.
     """
 
     reading: Reading
@@ -43,6 +45,7 @@ class Fitted:
     manifest: Manifest
     network: Built | None
     taken: ImportReport
+    used: tuple[str, ...] = ()
 
     @property
     def told(self) -> tuple[Metadata, ...]:
@@ -60,11 +63,20 @@ class Fitted:
         Raises:
             InvalidOption: The user says what cannot be.
         """
-        origin = self.reading.origin
-        manifest, taken = self.manifest, self.taken
-        if origin.told:
-            manifest, taken = resolve_metadata(manifest, origin, self.told, taken)
-        return manifest, taken
+        return self.resolved_by(self.told)
+
+    def resolved_by(self, told: Sequence[Metadata]) -> tuple[Manifest, ImportReport]:
+        """With what is ``told`` of the weights. What of the file tells it is not left out."""
+        if not told:
+            return self.manifest, self.taken
+        manifest, report = resolve_metadata(self.manifest, self.reading.origin, told, self.taken)
+        used = set(self.used)
+        for facts in told:
+            said = {"classes"} if report.classes == facts.source else set()
+            said |= set(SETTINGS) if facts.source in report.preprocessing else set()
+            used |= {key for what, key in facts.keys.items() if what in said}
+        left_out = tuple(key for key in report.left_out if key not in used)
+        return manifest, replace(report, left_out=left_out)
 
 
 def fit(reading: Reading) -> Fitted:
@@ -86,8 +98,9 @@ def fit(reading: Reading) -> Fitted:
         network = built(sources, origin, path, key)
         manifest, taken = network.manifest(origin), network.taken
     if origin.architecture_by:
-        network_by = f"{origin.architecture}: {origin.architecture_by}"
-        taken = replace(taken, network=network_by)
+        by = origin.architecture_by
+        by = by if by == BY_SHAPES else f"from {by}"
+        taken = replace(taken, network=f"{origin.architecture} {by}")
     read = Fitted(reading=reading, sources=sources, manifest=manifest, network=network, taken=taken)
     read = _with_metrics(read)
     read.resolved()  # a wrong number of class names, say, before anything large is stored
@@ -99,16 +112,18 @@ def _with_metrics(read: Fitted) -> Fitted:
     path, origin, manifest = read.reading.path, read.reading.origin, read.manifest
     provenance = {**manifest.provenance, **origin.provenance}
     metrics, taken = origin.metrics or manifest.metrics, read.taken
+    told = told_in(read.network.saved if read.network else {})
+    used = [told.architecture_key] if told.architecture == origin.architecture else []
     if origin.told and not metrics:
-        told = told_in(read.network.saved if read.network else {})
         metrics, by = measured(path, origin.architecture, told)
         if metrics:
             provenance["metrics"] = f"from {by}, not measured here"
             figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             taken = replace(taken, metrics=f"{figures} from {by}")
-    return replace(
-        read, taken=taken, manifest=replace(manifest, metrics=metrics, provenance=provenance)
-    )
+    if metrics == told.metrics:
+        used += told.metric_keys
+    manifest = replace(manifest, metrics=metrics, provenance=provenance)
+    return replace(read, taken=taken, manifest=manifest, used=tuple(used))
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

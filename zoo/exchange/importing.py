@@ -32,7 +32,6 @@ from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
 from zoo.exchange.origin import Beside, Origin
 from zoo.exchange.readings import MAIN, Reading, readings_of_file, readings_of_folder
-from zoo.exchange.resolve_metadata import resolve_metadata
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -287,13 +286,13 @@ def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, Impor
 
 def _completed(workspace: Workspace, read: Fitted) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
-    manifest, origin, taken = read.manifest, read.reading.origin, read.taken
+    manifest, origin = read.manifest, read.reading.origin
     whole, report = read.resolved()
     if not (report.unknown or origin.finder):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
-        whole, report = resolve_metadata(manifest, origin, (*read.told, *more), taken)
+        whole, report = read.resolved_by((*read.told, *more))
     found = origin.finder.find(manifest, alike) if origin.finder else None
     if found:
         parent = Parent(manifest=found.digest, relation=FOUND, ref=found.ref)

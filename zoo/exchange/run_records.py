@@ -19,7 +19,7 @@ from zoo.domain.limits import ARGS_BYTES, RECORD_BYTES
 from zoo.errors import ZooError
 from zoo.store.regular import open_regular
 
-__all__ = ["RunRecord", "named_architecture", "read_record"]
+__all__ = ["ARCHITECTURE", "RunRecord", "named_architecture", "read_record"]
 
 HPARAMS = ("args.yaml", "hparams.yaml")
 TABLES = ("summary.csv", "metrics.csv")

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from zoo.exchange.run_names import moment_of, run_path, stem_of
-from zoo.exchange.run_records import RunRecord, named_architecture, read_record
+from zoo.exchange.run_records import ARCHITECTURE, RunRecord, named_architecture, read_record
 
 __all__ = ["Told", "measured", "told_in", "written_beside"]
 
@@ -38,7 +38,8 @@ class Told:
         epoch: The epoch that it tells.
         step: The step that it tells.
         metrics: The metrics that it tells.
-        metric_keys: Its keys that these are from.
+        architecture_key: Its key that the network is from.
+        metric_keys: Its keys that the metrics are from.
         best: Name of the file that it calls the best of its run.
     """
 
@@ -47,14 +48,16 @@ class Told:
     epoch: int | None = None
     step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    architecture_key: str = ""
     metric_keys: tuple[str, ...] = ()
     best: str = ""
 
 
 def told_in(saved: Mapping[str, Any]) -> Told:
     """What is ``saved`` beside weights."""
-    records = [saved.get(key) for key in RECORDS]
-    named = (named_architecture(record) for record in (saved, *records))
+    own = {key: named_architecture({key: saved[key]}) for key in ARCHITECTURE if key in saved}
+    own |= {key: named_architecture(saved[key]) for key in RECORDS if key in saved}
+    key, architecture = next((each for each in own.items() if each[1]), ("", ""))
     meta = saved.get("meta")
     epoch = _whole(saved.get("epoch"))
     if epoch is None and isinstance(meta, Mapping):
@@ -70,7 +73,8 @@ def told_in(saved: Mapping[str, Any]) -> Told:
         metrics, keys = {"accuracy": metric / 100}, ("metric",)
     return Told(
         script=script,
-        architecture=next((name for name in named if name), ""),
+        architecture=architecture,
+        architecture_key=key,
         epoch=epoch,
         step=_whole(saved.get("global_step")),
         metrics=metrics,

@@ -14,7 +14,7 @@ from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
 from zoo.exchange.told import Told
 
-__all__ = ["check_listed", "fitted", "fitting", "network_told", "which_fits"]
+__all__ = ["BY_SHAPES", "check_listed", "fitted", "fitting", "network_told", "which_fits"]
 
 GROUP = "zoo.backbones"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -71,9 +71,12 @@ def fitted(
     if len(fits) == 1:
         return fits[0], BY_SHAPES
     says = told.architecture or record.architecture
-    named = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
-    what = f"{named}, and its names and shapes are those of {'none' if not fits else _listed(fits)}"
-    raise InvalidOption(f"what network it is: {what}; give --architecture NAME")
+    what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
+    if plugins.known(plugin) is not None:
+        what += ", and its names and shapes are those of "
+        what += _listed(fits) if fits else f"no architecture of {plugin}"
+    option = "--architecture NAME" if fits else "--architecture NAME (and --backbone PLUGIN)"
+    raise InvalidOption(f"what network it is: {what}; give {option}")
 
 
 def which_fits(plugin: str, shapes: Shapes) -> str:
