@@ -74,6 +74,8 @@ def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else ""]
     if "accuracy" in file.metrics:
         parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
+    if file.chosen and file.chosen != "best":
+        parts.append(f"{file.chosen} of its run")
     if file.status == "here":
         parts.append("here already")
     elif file.duplicate_of:

@@ -383,3 +383,59 @@ def test_the_folder_of_a_run_is_told_how_it_is_imported(at_runs: Run) -> None:
     refused = at_runs("import", "runs/flowers", "--as", "team/flowers")
     refused.refused("zoo import runs/flowers --recursive --as 'team/{stem}'")
     assert at_runs("import", "runs/flowers", "--recursive", "--as", "team/{stem}").code == 0
+
+
+def run_of(folder: str, files: dict[str, dict[str, Any]]) -> None:
+    """A run of Lightning: files with what their callback says; none that it calls the best."""
+    Path(folder).mkdir(parents=True)
+    for number, (name, callback) in enumerate(files.items()):
+        state = {"best_model_path": "/gone/other.ckpt" if number else "", **callback}
+        saved = {
+            "epoch": number, "global_step": number, "pytorch-lightning_version": "2.5.0",
+            "state_dict": moved(weights(1), 0.01 * (number + 1)), "callbacks": {"best": state},
+        }  # fmt: skip
+        torch.save(saved, f"{folder}/{name}")
+
+
+def heads(run: Run) -> dict[str, tuple[str, str]]:
+    """The file that gets the name of its run, and how it was chosen, by run."""
+    plan = run("import", "made", *ALL[2:], "--architecture", NET, "--dry-run", "--json").json
+    return {
+        ref: (Path(file["path"]).name, file["chosen"])
+        for file in plan["files"]
+        for ref in file["refs"]
+        if ":" not in ref
+    }
+
+
+def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:
+    run_of("made/named", {f"epoch={n}-val_loss=0.{d}.ckpt": {} for n, d in enumerate("523")})
+    scores = ({"monitor": "val_acc", "current_score": torch.tensor(x)} for x in (0.5, 0.75, 0.75))
+    run_of("made/scored", {f"epoch={n}.ckpt": each for n, each in enumerate(scores)})
+    run_of("made/table", {f"epoch={n}-step={n}.ckpt": {} for n in range(3)})
+    Path("made/table/metrics.csv").write_text("epoch,val_acc\n0,0.9\n1,0.7\n2,0.8\n")
+    run_of("made/untold", {"epoch=0.ckpt": {}, "epoch=1.ckpt": {}})
+    assert heads(empty) == {
+        "team/named": ("epoch=1-val_loss=0.2.ckpt", "best by loss"),
+        "team/scored": ("epoch=1.ckpt", "best by accuracy"),
+        "team/table": ("epoch=0-step=0.ckpt", "best by accuracy"),
+        "team/untold": ("epoch=1.ckpt", "last"),
+    }
+    done = empty("import", "made", *ALL[2:], "--architecture", NET).done()
+    assert "best by loss of its run" in done.out
+    assert "last of its run" in done.out
+    found = empty("show", "team/named", "--json").json
+    assert (found["metrics"], found["provenance"]["metrics"]) == (
+        {"loss": 0.2}, "from the file's name, not measured here"
+    )  # fmt: skip
+    assert empty("show", "team/scored", "--json").json["metrics"] == {"accuracy": 0.75}
+
+
+def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:
+    odd = (
+        {"monitor": ["x"], "current_score": 1.0}, {"monitor": "a" * 999, "current_score": 2.0},
+        {"monitor": "val_acc", "current_score": "high"},
+        {"monitor": "val_acc", "current_score": float("nan")},
+    )  # fmt: skip
+    run_of("made/odd", {f"epoch={n}.ckpt": each for n, each in enumerate(odd)})
+    assert heads(empty) == {"team/odd": ("epoch=3.ckpt", "last")}

@@ -27,6 +27,7 @@ from zoo.exchange.readings import weights_in
 from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.exchange.told import figures
 from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import named
 from zoo.lookup.parent import LEAST
@@ -239,7 +240,7 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     moment = met.moment
     epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
     step = moment.step if moment and moment.step is not None else found.step
-    metrics = record.metrics(epoch, step)
+    metrics, by = figures(record.metrics(epoch, step), record, found, moment)
     planned = PlannedFile(
         path=met.path,
         run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
@@ -251,8 +252,8 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
         backbone=given.backbone,
         epoch=epoch,
         step=step,
-        metrics=metrics or found.metrics,
-        metrics_by=record.metrics_file if metrics else "the file" if found.metrics else "",
+        metrics=metrics,
+        metrics_by=by,
         problem=found.problem,
         status="bad" if found.problem else "new",
     )

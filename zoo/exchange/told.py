@@ -7,15 +7,22 @@ All of it is what anybody may have written; what is malformed is nothing.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from zoo.exchange.run_names import moment_of, run_path, stem_of
-from zoo.exchange.run_records import ARCHITECTURE, RunRecord, named_architecture, read_record
+from zoo.exchange.run_names import Moment, moment_of, run_path, stem_of
+from zoo.exchange.run_records import (
+    ARCHITECTURE,
+    RunRecord,
+    named_architecture,
+    named_metrics,
+    read_record,
+)
 
-__all__ = ["Told", "measured", "told_in", "written_beside"]
+__all__ = ["Told", "figures", "measured", "told_in", "written_beside"]
 
 RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
 LIGHTNING = "pytorch-lightning_version"
@@ -26,6 +33,7 @@ METRICS = (
 )
 """What training scripts call the accuracy that they keep beside the weights. On which scale it is
 nobody knows, nor of which images: it keeps its name."""
+MONITORED = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]{0,60}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +79,8 @@ def told_in(saved: Mapping[str, Any]) -> Told:
     top1 = script == "timm" and getattr(saved.get("args"), "eval_metric", "top1") == "top1"
     if top1 and isinstance(metric, float) and 0 <= metric <= 100:
         metrics, keys = {"accuracy": metric / 100}, ("metric",)
+    if not metrics and (monitored := _monitored(saved)):
+        metrics, keys = monitored, ()
     return Told(
         script=script,
         architecture=architecture,
@@ -101,9 +111,32 @@ def measured(path: Path, architecture: str, told: Told) -> tuple[Mapping[str, fl
     step = moment.step if moment and moment.step is not None else told.step
     record = written_beside(path)
     metrics = record.metrics(epoch, step) if record.architecture in ("", architecture) else {}
-    if metrics or not told.metrics:
-        return metrics, record.metrics_file if metrics else ""
-    return told.metrics, "the file"
+    return figures(metrics, record, told, moment)
+
+
+def figures(
+    written: Mapping[str, float], record: RunRecord, told: Told, moment: Moment | None
+) -> tuple[Mapping[str, float], str]:
+    """Metrics of a file by the best source, and which that is: what is ``written`` beside it, what
+    it tells, what its name says.
+    """
+    if written:
+        return written, record.metrics_file
+    if told.metrics:
+        return told.metrics, "the file"
+    named = named_metrics(dict(moment.figures)) if moment else {}
+    return named, "the file's name" if named else ""
+
+
+def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
+    """The figure that Lightning's callback has of the very weights that it saves."""
+    callbacks = saved.get("callbacks")
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        name = state.get("monitor") if isinstance(state, Mapping) else None
+        if isinstance(name, str) and MONITORED.fullmatch(name):
+            value = _figure(state.get("current_score"))
+            return {} if value is None else named_metrics({name: value})
+    return {}
 
 
 def _best(saved: Mapping[str, Any]) -> str:
