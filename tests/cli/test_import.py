@@ -565,3 +565,17 @@ def test_what_was_used_is_not_listed_as_left_out(
     assert imported({"state_dict": state, **saved, **left})["taken"]["left_out"] == [*left]
     unused = {"classes": ["a"], "arch": "resnet18"}
     assert imported({"state_dict": state, **unused})["taken"]["left_out"] == [*unused]
+
+
+def test_a_fine_tune_says_that_the_preprocessing_of_its_base_is_a_guess(
+    empty: Run, state: State, few: Path
+) -> None:
+    save_file(state, "net.safetensors")
+    tune = ("finetune", "team/net", "--data", few, "--image-size", 32, "--strategy", "probe")
+    empty("import", "net.safetensors", *AS)
+    note = f"team/net: unknown: preprocessing; that of {NET} is taken, a guess that can cost"
+    assert empty(*tune, "--dry-run").err.count(note) == 1
+    assert empty(*tune, "--save", "team/tuned").err.count(note) == 1
+    how = ("--mean", "0.5", "--std", "0.5", "--crop", "1", "--interpolation", "bicubic")
+    empty("import", "net.safetensors", *AS, *how)  # but for the size, which the fine-tune says
+    assert "unknown" not in empty(*tune, "--dry-run").err
