@@ -49,7 +49,8 @@ def show_plan(plan: ImportPlan) -> None:
 
 def show_planned(planned: PlannedImport) -> None:
     """Print what the import of one file or folder would make."""
-    network = f"{planned.architecture}, {planned.outputs:,} outputs"
+    custom = " (custom config)" if planned.custom else ""
+    network = f"{planned.architecture}{custom}, {planned.outputs:,} outputs"
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
     for line in filter(None, (str(planned.taken), planned.taken.said)):
         paragraph(line, "  ")

@@ -101,6 +101,8 @@ def fit(reading: Reading) -> Fitted:
         by = origin.architecture_by
         by = by if by == BY_SHAPES else f"from {by}"
         taken = replace(taken, network=f"{origin.architecture} {by}")
+    if origin.told and (custom := manifest.backbone.custom):
+        taken = replace(taken, network=f"a custom config of {origin.architecture} ({custom})")
     read = Fitted(reading=reading, sources=sources, manifest=manifest, network=network, taken=taken)
     read = _with_metrics(read)
     read.resolved()  # a wrong number of class names, say, before anything large is stored

@@ -81,6 +81,7 @@ class PlannedImport(Result):
         file: What it is made of.
         backbone: Plugin of its architecture.
         architecture: What network it is.
+        custom: How its configuration differs from that of the published network of that name.
         outputs: Of its head; 0 if it has none.
         metrics: What it is said to have.
         taken: What of the file it is.
@@ -90,6 +91,7 @@ class PlannedImport(Result):
     file: Path
     backbone: str
     architecture: str
+    custom: str
     outputs: int
     metrics: Mapping[str, float]
     taken: ImportReport
@@ -172,6 +174,7 @@ def plan_single(
             file=reading.path,
             backbone=whole.backbone.plugin,
             architecture=whole.backbone.architecture,
+            custom=whole.backbone.custom,
             outputs=whole.head.num_classes,
             metrics=whole.metrics,
             taken=taken,
