@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
     from zoo.exchange.exporting import Exported
-    from zoo.exchange.importing import Imported
+    from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.planned import ImportPlan
     from zoo.exchange.sharing import Pulled, Pushed
@@ -592,7 +592,7 @@ class Zoo:
         path: Path | str,
         name: str,
         *,
-        architecture: str,
+        architecture: str | None = None,
         backbone: str = "timm",
         key: str | None = None,
         **stated: Unpack[ImportOptions],
@@ -607,7 +607,8 @@ class Zoo:
             name: The checkpoint's name.
             architecture: What network it is; with a pretrained tag (``resnet50.a1_in1k``) its
                 outputs are the classes of these weights. One that is an import path is trusted in
-                this zoo from then on.
+                this zoo from then on. None: the one that the file or what lies beside it says, else
+                the one that its names and shapes fit.
             backbone: Plugin of the architecture.
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
@@ -617,7 +618,7 @@ class Zoo:
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
-            InvalidOption: What is stated cannot be.
+            InvalidOption: What is stated cannot be, or nothing tells what network it is.
             Conflict: The name is of another architecture here; ``force`` moves it.
         """
         from zoo.exchange.importing import import_weights
@@ -638,6 +639,28 @@ class Zoo:
 
         return import_folder(
             self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated,
+        )  # fmt: skip
+
+    def plan_import(
+        self,
+        path: Path | str,
+        name: str,
+        *,
+        architecture: str | None = None,
+        backbone: str = "timm",
+        key: str | None = None,
+        **stated: Unpack[ImportOptions],
+    ) -> PlannedImport:
+        """What `import_file` or `import_folder` would make of ``path``, with nothing kept. A parent
+        is not looked for.
+
+        Raises as they do.
+        """
+        from zoo.exchange.importing import plan_single
+
+        return plan_single(
+            self.workspace, Path(path), Reference.parse(name), architecture=architecture,
+            backbone=backbone, key=key, **stated,
         )  # fmt: skip
 
     def import_all(

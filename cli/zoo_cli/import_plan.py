@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.output import clean, note, size, table
+from zoo_cli.output import clean, note, paragraph, size, table
 
 if TYPE_CHECKING:
+    from zoo.exchange.importing import PlannedImport
     from zoo.exchange.planned import ImportPlan, PlannedFile
 
-__all__ = ["show_imported", "show_plan"]
+__all__ = ["show_imported", "show_plan", "show_planned"]
 
 NAMED = 4
 """Names that a line lists."""
@@ -50,6 +51,15 @@ def show_plan(plan: ImportPlan) -> None:
     click.echo(f"{len(plan.files)} files: {told or 'none'}{saved if new else ''}")
 
 
+def show_planned(planned: PlannedImport) -> None:
+    """Print what the import of one file or folder would make."""
+    custom = " (custom config)" if planned.custom else ""
+    network = f"{planned.architecture}{custom}, {planned.outputs:,} outputs"
+    click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
+    for line in filter(None, (str(planned.taken), planned.taken.said)):
+        paragraph(line, "  ")
+
+
 def show_imported(plan: ImportPlan) -> None:
     """Print what was imported, and what there is to say of it: once, with the names it is of."""
     done = plan.having("imported")
@@ -84,6 +94,8 @@ def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else ""]
     if "accuracy" in file.metrics:
         parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
+    if file.chosen and file.chosen != "best":
+        parts.append(f"{file.chosen} of its run")
     if file.status == "here":
         parts.append("here already")
     elif file.duplicate_of:

@@ -27,7 +27,7 @@ FIRST = f"""
     name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
-    backbone.architecture tag head.kind
+    backbone.architecture custom_config tag head.kind
     license terms.limits terms.warning terms.unknown datasets recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
     manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source

@@ -118,9 +118,9 @@ def by_file(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None:
     done = at_runs(*ALL, "--dry-run", "--json")
     files = by_file(done.json)
-    assert done.code == 1  # two of them are bad
+    assert done.code == 1  # some of them are bad
     assert {name: file["refs"] for name, file in files.items()} == {
-        "bees.safetensors": [],
+        "bees.safetensors": ["team/bees"],
         "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt": [
             "team/birds-version_0", "team/birds-version_0:epoch-0"],
         "birds/lightning_logs/version_0/checkpoints/epoch=1-step=20.ckpt": [
@@ -135,7 +135,10 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
         "moths/checkpoint-500": ["team/moths", "team/moths:step-500"],
         "moths/checkpoint-1000": ["team/moths:step-1000"],
     }  # fmt: skip
-    assert "--architecture NAME" in files["bees.safetensors"]["problem"]
+    bees = files["bees.safetensors"]
+    assert (bees["architecture"], bees["architecture_by"]) == (
+        "test_resnet", "found by names and shapes"
+    )  # fmt: skip
     assert files["broken.pt"]["problem"] == "neither safetensors nor a PyTorch file"
     assert "not a set of named tensors" in files["features.pt"]["problem"]
     timm_file = files["flowers/checkpoint-1.pth.tar"]
@@ -154,7 +157,7 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
     assert at_runs("search", "team/", "--json").json == []
     printed = at_runs(*ALL, "--dry-run")
     assert "flowers: 4 checkpoints of one run\n" in printed.out
-    assert "12 files: 9 to import, 3 of these twice, 3 bad; sharing saves" in printed.out
+    assert "12 files: 10 to import, 3 of these twice, 2 bad; sharing saves" in printed.out
 
 
 def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -> None:
@@ -276,7 +279,7 @@ def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_walk, "IMPORT_FILES", 3)
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
-    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--dry-run")
+    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--yes")
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
 
 
@@ -490,3 +493,100 @@ def test_a_run_whose_own_folder_has_weights_ends_with_them(at_runs: Run) -> None
             f"{below}checkpoint-500": ["team/moths", "team/moths:step-500"],
             f"{below}checkpoint-1000": ["team/moths:step-1000"],
         }
+
+
+def test_a_single_import_reads_what_that_of_the_folder_reads(at_runs: Run) -> None:
+    plan = by_file(at_runs(*ALL, "--dry-run", "--json").json)
+    good = {name: file for name, file in plan.items() if file["status"] != "bad"}
+    for number, (name, file) in enumerate(good.items()):
+        ref, path = f"one/n{number}", Path("runs", name)
+        planned = at_runs("import", path, "--as", ref, "--dry-run", "--json").json
+        assert (planned["architecture"], planned["metrics"]) == (
+            file["architecture"], file["metrics"]
+        ), name  # fmt: skip
+        assert at_runs("show", ref).code == 1
+        made = at_runs("import", path, "--as", ref, "--json").json
+        assert made["taken"] == planned["taken"], name
+        shown = at_runs("show", ref, "--json").json
+        network = shown["backbone"]["architecture"]
+        assert (network, shown["metrics"]) == (file["architecture"], file["metrics"])
+        if file["metrics"]:
+            by = f"from {file['metrics_by']}, not measured here"
+            assert shown["provenance"]["metrics"] == by
+    said = at_runs("import", "runs/flowers/model_best.pth.tar", "--as", "one/best").out
+    assert (
+        "test_vit from the file; accuracy 0.725, top5_accuracy 0.99, loss 0.5 from summary" in said
+    )
+    assert "preprocessing from args.yaml" in said
+    assert "left out epoch, state_dict, optimizer" not in said
+
+
+def test_a_table_of_another_network_says_nothing_of_a_file(at_runs: Run) -> None:
+    saved = {"state_dict": weights(5, "test_resnet"), "epoch": 1}
+    torch.save(saved, "runs/flowers/other.pth")
+    made = at_runs("import", "runs/flowers/other.pth", "--architecture", "test_resnet",
+                   "--as", "team/other").done()  # fmt: skip
+    assert "accuracy" not in made.out
+    assert at_runs("show", "team/other", "--json").json["metrics"] == {}
+
+
+def test_the_folder_of_a_run_is_told_how_it_is_imported(at_runs: Run) -> None:
+    refused = at_runs("import", "runs/flowers", "--as", "team/flowers")
+    refused.refused("zoo import runs/flowers --recursive --as 'team/{stem}'")
+    assert at_runs("import", "runs/flowers", "--recursive", "--as", "team/{stem}").code == 0
+
+
+def run_of(folder: str, files: dict[str, dict[str, Any]]) -> None:
+    """A run of Lightning: files with what their callback says; none that it calls the best."""
+    Path(folder).mkdir(parents=True)
+    for number, (name, callback) in enumerate(files.items()):
+        state = {"best_model_path": "/gone/other.ckpt" if number else "", **callback}
+        saved = {
+            "epoch": number, "global_step": number, "pytorch-lightning_version": "2.5.0",
+            "state_dict": moved(weights(1), 0.01 * (number + 1)), "callbacks": {"best": state},
+        }  # fmt: skip
+        torch.save(saved, f"{folder}/{name}")
+
+
+def heads(run: Run) -> dict[str, tuple[str, str]]:
+    """The file that gets the name of its run, and how it was chosen, by run."""
+    plan = run("import", "made", *ALL[2:], "--architecture", NET, "--dry-run", "--json").json
+    return {
+        ref: (Path(file["path"]).name, file["chosen"])
+        for file in plan["files"]
+        for ref in file["refs"]
+        if ":" not in ref
+    }
+
+
+def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:
+    run_of("made/named", {f"epoch={n}-val_loss=0.{d}.ckpt": {} for n, d in enumerate("523")})
+    scores = ({"monitor": "val_acc", "current_score": torch.tensor(x)} for x in (0.5, 0.75, 0.75))
+    run_of("made/scored", {f"epoch={n}.ckpt": each for n, each in enumerate(scores)})
+    run_of("made/table", {f"epoch={n}-step={n}.ckpt": {} for n in range(3)})
+    Path("made/table/metrics.csv").write_text("epoch,val_acc\n0,0.9\n1,0.7\n2,0.8\n")
+    run_of("made/untold", {"epoch=0.ckpt": {}, "epoch=1.ckpt": {}})
+    assert heads(empty) == {
+        "team/named": ("epoch=1-val_loss=0.2.ckpt", "best by loss"),
+        "team/scored": ("epoch=1.ckpt", "best by accuracy"),
+        "team/table": ("epoch=0-step=0.ckpt", "best by accuracy"),
+        "team/untold": ("epoch=1.ckpt", "last"),
+    }
+    done = empty("import", "made", *ALL[2:], "--architecture", NET).done()
+    assert "best by loss of its run" in done.out
+    assert "last of its run" in done.out
+    found = empty("show", "team/named", "--json").json
+    assert (found["metrics"], found["provenance"]["metrics"]) == (
+        {"loss": 0.2}, "from the file's name, not measured here"
+    )  # fmt: skip
+    assert empty("show", "team/scored", "--json").json["metrics"] == {"accuracy": 0.75}
+
+
+def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:
+    odd = (
+        {"monitor": ["x"], "current_score": 1.0}, {"monitor": "a" * 999, "current_score": 2.0},
+        {"monitor": "val_acc", "current_score": "high"},
+        {"monitor": "val_acc", "current_score": float("nan")},
+    )  # fmt: skip
+    run_of("made/odd", {f"epoch={n}.ckpt": each for n, each in enumerate(odd)})
+    assert heads(empty) == {"team/odd": ("epoch=3.ckpt", "last")}

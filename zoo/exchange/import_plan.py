@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo import plugins
-from zoo.backbones.describe import outline_of
 from zoo.domain.digest import Digest
 from zoo.domain.import_options import AUTO
 from zoo.domain.limits import IMPORT_FILES
@@ -32,6 +30,8 @@ from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile, PlannedPar
 from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.exchange.told import figures
+from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import Candidate, named
 from zoo.lookup.parent import LEAST
 from zoo.store.tensor_keys import object_key
@@ -193,7 +193,7 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     moment = met.moment
     epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
     step = moment.step if moment and moment.step is not None else found.step
-    metrics = record.metrics(epoch, step)
+    metrics, by = figures(record.metrics(epoch, step), record, found, moment)
     planned = PlannedFile(
         path=met.path,
         run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
@@ -205,8 +205,8 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
         backbone=given.backbone,
         epoch=epoch,
         step=step,
-        metrics=metrics or found.metrics,
-        metrics_by=record.metrics_file if metrics else "the file" if found.metrics else "",
+        metrics=metrics,
+        metrics_by=by,
         problem=found.problem,
         status="bad" if found.problem else "new",
     )
@@ -262,28 +262,18 @@ def _of_network(
     planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
-    for name, source in ((found.architecture, "the file"), (record.architecture, record.source)):
-        if name and _is_known(planned.backbone, name):
-            return replace(planned, architecture=name, architecture_by=source)
+    name, source = network_told(planned.backbone, found, record)
+    if name:
+        return replace(planned, architecture=name, architecture_by=source)
     if stated:
         return replace(planned, architecture=stated, architecture_by="the options")
     if planned.architecture or planned.manifest:
         return planned
-    says = found.architecture or record.architecture
-    what = f"'{says:.60}' is no architecture of {planned.backbone}" if says else "nothing says it"
-    problem = f"what network it is: {what}; give --architecture NAME"
-    return replace(planned, status="bad", problem=problem)
-
-
-def _is_known(plugin: str, architecture: str) -> bool:
-    """Whether a plugin lists it. What a file says is never an import path."""
-    if ":" in architecture:
-        return False
-    try:  # the list of what is known without its library first: that takes seconds to import
-        known = outline_of(plugin, architecture) is not None
-        return known or architecture in plugins.architectures(plugin)
-    except ZooError:
-        return False
+    try:
+        name, source = fitted(planned.backbone, [found.path], found, record)
+    except ZooError as error:
+        return replace(planned, status="bad", problem=getattr(error, "reason", "") or str(error))
+    return replace(planned, architecture=name, architecture_by=source)
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:

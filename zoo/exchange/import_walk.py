@@ -9,9 +9,9 @@ from pathlib import Path
 from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
-from zoo.exchange.importing import weights_in
 from zoo.exchange.layouts import CONFIG, read_layouts
 from zoo.exchange.planned import Met
+from zoo.exchange.readings import weights_in
 from zoo.store.refs import MARKER
 
 __all__ = ["weights_below"]

@@ -5,15 +5,13 @@ Torch is imported only where the network must be built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
-from zoo import plugins
 from zoo.domain.digest import Digest
-from zoo.domain.file_names import fits_everywhere
 from zoo.domain.history import RefEntry
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.manifest import Backbone, Manifest
@@ -21,23 +19,20 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import (
-    InvalidOption,
     InvalidWeights,
     MissingPackage,
     UnknownName,
     Unsupported,
-    ZooError,
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.fitted import Fitted, fit
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
-from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
-from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint
 from zoo.exchange.not_finite import warn_of_not_finite
-from zoo.exchange.origin import Beside, Origin, outlined
-from zoo.exchange.resolve_metadata import resolve_metadata
-from zoo.exchange.stated import derived, descending, origin_of
+from zoo.exchange.origin import Beside, Origin
+from zoo.exchange.readings import MAIN, Reading, readings_of_file, readings_of_folder
+from zoo.exchange.stated import derived, descending
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -47,17 +42,17 @@ __all__ = [
     "MAIN",
     "Imported",
     "Origin",
+    "PlannedImport",
     "first_that_fits",
     "import_file",
     "import_folder",
     "import_weights",
-    "weights_in",
+    "plan_single",
 ]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-MAIN = "model.safetensors"
-PICKLE = "pytorch_model.bin"
 UNFIT = (InvalidWeights, MissingPackage, UnknownName, Unsupported)
 
 
@@ -80,6 +75,31 @@ class Imported(Result):
     taken: ImportReport
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlannedImport(Result):
+    """A checkpoint that would be imported.
+
+    Attributes:
+        ref: Its name.
+        file: What it is made of.
+        backbone: Plugin of its architecture.
+        architecture: What network it is.
+        custom: How its configuration differs from that of the published network of that name.
+        outputs: Of its head; 0 if it has none.
+        metrics: What it is said to have.
+        taken: What of the file it is.
+    """
+
+    ref: Reference
+    file: Path
+    backbone: str
+    architecture: str
+    custom: str
+    outputs: int
+    metrics: Mapping[str, float]
+    taken: ImportReport
+
+
 def import_folder(
     workspace: Workspace,
     folder: Path,
@@ -99,28 +119,8 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     workspace.names.check_free(ref)  # before anything is read
-    there = sorted(path.name for path in folder.iterdir() if path.is_file())
-    layouts = read_layouts(folder, [folder.resolve().name], there)
-    if not layouts:
-        raise InvalidOption(
-            f"{folder} has no {CONFIG} that says what network it is: name the file in it, and what "
-            "it is (zoo import FILE --architecture NAME --as NAME)"
-        )
-
-    def keep(layout: Layout) -> Imported:
-        path, *several = weights_in(folder, there, layout)
-        others = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
-        origin = replace(
-            origin_of(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
-        )
-        origin = replace(origin, architecture=layout.network.architecture)
-        check = _check(workspace, ref, origin, stated)
-        return import_file(
-            workspace, path, ref, origin, parts=several, files=kept, check=check, progress=progress
-        )
-
-    return first_that_fits(layouts, keep)
+    readings = readings_of_folder(workspace, folder, stated, beside)
+    return first_that_fits(readings, _keeper(workspace, ref, stated, progress))
 
 
 def import_weights(
@@ -128,7 +128,7 @@ def import_weights(
     path: Path,
     ref: Reference,
     *,
-    architecture: str,
+    architecture: str | None = None,
     backbone: str = "timm",
     key: str | None = None,
     progress: Progress = silent,
@@ -137,39 +137,81 @@ def import_weights(
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
-    Where files beside it describe that very network, they tell its preprocessing and class names,
-    and how it differs from the published one.
-
     Raises:
+        InvalidOption: What is stated cannot be, or nothing tells what network it is.
         Unsupported: The index is malformed, or names files that are not there. Else as
             `import_file`.
     """
-    known, tag = _tagged(backbone, architecture)
-    origin = replace(
-        origin_of(workspace, "file", stated, beside), plugin=backbone, architecture=known, tag=tag
+    workspace.names.check_free(ref)
+    with _nothing_imported():
+        readings = readings_of_file(
+            workspace, path, stated, architecture=architecture, backbone=backbone, key=key,
+            beside=beside,
+        )  # fmt: skip
+    with named_by_user(workspace.trust, architecture or ""):
+        return _described_or_plain(readings, _keeper(workspace, ref, stated, progress))
+
+
+def plan_single(
+    workspace: Workspace,
+    path: Path,
+    ref: Reference,
+    *,
+    architecture: str | None = None,
+    backbone: str = "timm",
+    key: str | None = None,
+    **stated: Unpack[ImportOptions],
+) -> PlannedImport:
+    """What `import_folder` or `import_weights` would make of ``path``; nothing is kept. What only
+    the bytes of checkpoints here can tell, such as a parent, is not looked for.
+
+    Raises as they do.
+    """
+    workspace.names.check_free(ref)
+
+    def planned(reading: Reading) -> PlannedImport:
+        read = fit(reading)
+        whole, taken = read.resolved()
+        return PlannedImport(
+            ref=ref,
+            file=reading.path,
+            backbone=whole.backbone.plugin,
+            architecture=whole.backbone.architecture,
+            custom=whole.backbone.custom,
+            outputs=whole.head.num_classes,
+            metrics=whole.metrics,
+            taken=taken,
+        )
+
+    if path.is_dir():
+        return first_that_fits(readings_of_folder(workspace, path, stated), planned)
+    readings = readings_of_file(
+        workspace, path, stated, architecture=architecture, backbone=backbone, key=key
     )
-    if args := metadata_of_args(path, known):
-        origin = replace(origin, told=(*origin.told, args))
-    several, files = list[Path](), _files(stated)
-    if path.name.endswith(INDEX) and path.is_file():
-        there = sorted(each.name for each in path.parent.iterdir())
-        several = [path.parent / name for name in parts(path, str(path.parent), there)]
-        files = [path, *files]
+    with workspace.trust.asked(architecture or ""):
+        return _described_or_plain(readings, planned)
 
-    check = _check(workspace, ref, origin, stated)
 
-    def keep(layout: Layout | None) -> Imported:
+@contextmanager
+def _nothing_imported() -> Iterator[None]:
+    try:
+        yield
+    except InvalidWeights as error:
+        error.hint = "nothing was imported"
+        raise
+
+
+def _keeper(
+    workspace: Workspace, ref: Reference, stated: ImportOptions, progress: Progress
+) -> Callable[[Reading], Imported]:
+    def keep(reading: Reading) -> Imported:
         return import_file(
-            workspace, path, ref, replace(origin, layout=layout),
-            key=key, parts=several, files=files, check=check, progress=progress,
+            workspace, reading.path, ref, reading.origin, key=reading.key, parts=reading.parts,
+            files=reading.files, check=_check(workspace, ref, reading.origin, stated),
+            progress=progress,
         )  # fmt: skip
 
-    with named_by_user(workspace.trust, architecture):
-        # A config.json that lies there by chance, of other weights, is no reason to refuse.
-        if layout := _beside(path, origin):
-            with suppress(InvalidWeights, Unsupported):
-                return keep(layout)
-        return keep(None)
+    return keep
 
 
 def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportOptions) -> Check:
@@ -184,51 +226,15 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportO
     return check
 
 
-def _files(stated: ImportOptions) -> list[Path]:
-    return [Path(file) for file in stated.get("files", ())]
-
-
-def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
-    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
-    architecture, dot, tag = name.partition(".")
-    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
-    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
-
-
-def _beside(path: Path, origin: Origin) -> Layout | None:
-    """What files beside ``path`` say of the network that ``origin`` names."""
-    try:
-        layouts = read_layouts(path.parent, [origin.architecture], ())
-    except ZooError:
-        return None
-    network = (origin.plugin, origin.architecture)
-    fits = (each for each in layouts if (each.plugin, each.network.architecture) == network)
-    return next(fits, None)
-
-
-def _belongs(file: Path, layout: Layout) -> bool:
-    """Whether a file beside the weights is kept with them."""
-    if layout.whole:
-        hidden = file.name.startswith(".") or not fits_everywhere(file.name)
-        return file.name != CONFIG and not hidden  # export writes it anew
-    return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
-
-
-def weights_in(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
-    """The file of weights; or the index of several, and these in order."""
-    if layout.weights:
-        return [folder / layout.weights[0]]
-    if MAIN in there:
-        return [folder / MAIN]
-    if MAIN + INDEX in there:
-        index = folder / (MAIN + INDEX)
-        return [index, *(folder / name for name in parts(index, str(folder), there))]
-    safetensors = [folder / name for name in there if name.endswith(".safetensors")]
-    if len(safetensors) == 1:
-        return safetensors
-    if PICKLE in there:
-        return [folder / PICKLE]
-    raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")
+def _described_or_plain(readings: Sequence[Reading], keep: Callable[[Reading], R]) -> R:
+    """What ``keep`` makes of a file as a config.json beside it describes it, if it does. That may
+    lie there by chance, of other weights: it is no reason to refuse.
+    """
+    *described, plain = readings
+    for reading in described:
+        with suppress(InvalidWeights, Unsupported):
+            return keep(reading)
+    return keep(plain)
 
 
 def import_file(
@@ -261,11 +267,9 @@ def import_file(
     """
     before = workspace.store.read_ref(ref)
     with new_checkpoint(workspace, ref, why, check=check) as new:
-        try:
-            manifest, taken = _stored(new, path, origin, key, parts, files, progress)
-        except InvalidWeights as error:
-            error.hint = "nothing was imported"
-            raise
+        reading = Reading(path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files))
+        with _nothing_imported():
+            manifest, taken = _stored(new, fit(reading), progress)
         digest = new.commit(manifest)
     unusable = warn_of_not_finite(workspace.store, manifest)
     moved = before is not None and not before.deleted and before.manifest != digest
@@ -278,26 +282,11 @@ def import_file(
     )
 
 
-def _stored(
-    new: New,
-    path: Path,
-    origin: Origin,
-    key: str | None,
-    parts: Sequence[Path],
-    files: Sequence[Path],
-    progress: Progress,
-) -> tuple[Manifest, ImportReport]:
+def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, ImportReport]:
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
-    store = new.workspace.store
-    sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
-    _check_files(files, [source.name for source in parts])  # before anything large is stored
-    # The header of a file tells what building tells, of most: torch takes seconds to import.
-    manifest, network, taken = outlined(sources, origin), None, ImportReport()
-    if manifest is None or key is not None:
-        from zoo.exchange.built import built
-
-        network = built(sources, origin, path, key)
-        manifest, taken = network.manifest(origin), network.taken
+    store, reading, origin = new.workspace.store, read.reading, read.reading.origin
+    path, network, taken = reading.path, read.network, read.taken
+    sources, names = read.sources, [source.name for source in reading.parts] or [MAIN]
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out
     if network and (changed or not all(map(is_safetensors, sources))):
@@ -311,40 +300,26 @@ def _stored(
     whole = sources == (path,)
     stated = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
     manifest = replace(
-        manifest,
+        read.manifest,
         weights=weights,
-        provenance={
-            **manifest.provenance,
-            **origin.provenance,
-            "file": path.name,
-            "sha256": stated,
-        },
-        files=tuple(add_file(store, file, name=file.name) for file in files),
-        metrics=origin.metrics or manifest.metrics,
+        provenance={**read.manifest.provenance, "file": path.name, "sha256": stated},
+        files=tuple(add_file(store, file, name=file.name) for file in reading.files),
     )
     if origin.parent:
         manifest = descending(manifest, *origin.parent)
-    if not origin.told:  # a pull: its publisher says it all
-        return manifest, taken
-    saved = network.saved if network else {}
-    return _completed(new.workspace, manifest, origin, saved, taken)
+    read = replace(read, manifest=manifest)
+    return _completed(new.workspace, read) if origin.told else (manifest, taken)
 
 
-def _completed(
-    workspace: Workspace,
-    manifest: Manifest,
-    origin: Origin,
-    saved: Mapping[str, Any],
-    taken: ImportReport,
-) -> tuple[Manifest, ImportReport]:
-    """``manifest`` with what is told of it, and found; its tensors are stored."""
-    told = (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
-    whole, report = resolve_metadata(manifest, origin, told, taken)
+def _completed(workspace: Workspace, read: Fitted) -> tuple[Manifest, ImportReport]:
+    """The manifest with what is told of it, and found; its tensors are stored."""
+    manifest, origin = read.manifest, read.reading.origin
+    whole, report = read.resolved()
     if not (report.unknown or origin.find):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
-        whole, report = resolve_metadata(manifest, origin, (*told, *more), taken)
+        whole, report = read.resolved_by((*read.told, *more))
     if origin.find is None:
         return whole, report
     found = origin.find(manifest, alike)
@@ -352,19 +327,7 @@ def _completed(
     return whole, replace(report, parent=f"{found.ref}, {found}" if found else NONE_FOUND)
 
 
-def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
-    names = {MAIN, *taken}
-    for file in files:
-        if not file.is_file():
-            raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
-        if not fits_everywhere(file.name):
-            raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
-        if file.name in names:
-            raise InvalidOption(f"{file}: there is a '{file.name}' already")
-        names.add(file.name)
-
-
-def first_that_fits(described: Sequence[T], keep: Callable[[T], Imported]) -> Imported:
+def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:
     """What ``keep`` makes of the first description whose weights are those of its network.
 
     Raises:

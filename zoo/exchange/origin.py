@@ -65,6 +65,7 @@ class Origin:
     Attributes:
         plugin: The backbone plugin.
         architecture: A name that it knows.
+        architecture_by: Who says that it is that one; empty if it is the user, or the publisher.
         tag: Pretrained tag, for the preprocessing and class names that belong to it.
         license: License id.
         provenance: Where they came from, as text.
@@ -81,6 +82,7 @@ class Origin:
 
     plugin: str
     architecture: str
+    architecture_by: str = ""
     tag: str | None = None
     license: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)

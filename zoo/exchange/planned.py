@@ -49,6 +49,8 @@ class PlannedFile(Result):
         run: The folder of the run that it is of, below that which is imported; with what its name
             begins with, where several runs are in one folder.
         refs: The names that its checkpoint gets.
+        chosen: How it was chosen, if it is the one of a run of several that gets the run's name:
+            ``best`` (its script or its name says so), ``best by accuracy``, or ``last``.
         status: ``new``, ``here`` (under these names), ``bad`` (see ``problem``), or ``imported``.
         size: Bytes of the file.
         sha256: Of the file, in hex.
@@ -77,6 +79,7 @@ class PlannedFile(Result):
     path: Path
     run: str = ""
     refs: tuple[Reference, ...] = ()
+    chosen: str = ""
     status: Status = "new"
     size: int = 0
     sha256: str = ""

@@ -161,7 +161,7 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
         names=(str(ref or digest.short),),
         seeds=_seeds(recipe),
         manifests=(digest,),
-        architecture=manifest.backbone.architecture,
+        architecture=manifest.backbone.shown,
         params=(workspace.registry.summary(digest) or {}).get("params"),
         bytes=manifest.logical_bytes,
         lineage=tuple(dict.fromkeys(name for name, _ in line)),
