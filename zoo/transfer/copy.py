@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,12 +161,18 @@ def _bases(remote: Store, manifest: Manifest) -> tuple[Digest, ...]:
     nearest of its ancestors that is there, too.
     """
     parents = tuple(parent.manifest for parent in manifest.parents)
-    line = [parent.manifest for _, parent in islice(manifest.lineage(), ASKED)]
-    missing = remote.missing("manifests", line)
-    missing = remote.missing("encoded-manifests", missing) if missing else missing
-    if not missing.issuperset(parents):
+    if _without(remote, parents) != {*parents}:
         return parents
-    return (*parents, *(each for each in line if each not in missing))[: len(parents) + 1]
+    line = [parent.manifest for _, parent in islice(manifest.lineage(), ASKED)]
+    further = [digest for digest in line if digest not in parents]
+    missing = _without(remote, further)
+    return (*parents, *[digest for digest in further if digest not in missing][:1])
+
+
+def _without(remote: Store, digests: Collection[Digest]) -> set[Digest]:
+    """Those of some checkpoints that ``remote`` does not have, in either form."""
+    missing = remote.missing("manifests", digests) if digests else set()
+    return remote.missing("encoded-manifests", missing) if missing else missing
 
 
 def _move(
