@@ -80,8 +80,8 @@ def fitted(
 
 
 def which_fits(plugin: str, architecture: str, shapes: Shapes) -> str:
-    """What to add to the refusal of weights as those of ``architecture``; empty if they fit no other
-    network that is known.
+    """What to add to the refusal of weights as those of ``architecture``; empty if they fit no
+    other network that is known.
     """
     fits = fitting(plugin, shapes)
     other = fits and architecture not in fits
