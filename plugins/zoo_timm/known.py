@@ -71,10 +71,9 @@ def outline(architecture: str) -> Outline | None:
     return Outline.from_json(known) if known else None
 
 
-@cache
 def architectures() -> tuple[str, ...] | None:
     """All names that the installed timm builds, sorted; None if they are not known."""
-    return tuple(name for batch in _batches() for name in batch) or None
+    return _names(OUTLINES, made_for()) or None
 
 
 def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
@@ -82,7 +81,7 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     none, those that have them but for the head, which is missing or another.
     """
     found = []
-    for heads, bodies in _by_body().items():
+    for heads, bodies in _by_body(OUTLINES, made_for()).items():
         body = frozenset(item for item in shapes.items() if not item[0].startswith(heads))
         for name in bodies.get(hash(body), ()):
             known = outline(name)
@@ -93,8 +92,13 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     return tuple(sorted(whole or {name for name, _ in found}))
 
 
+@cache  # by file and version
+def _names(_file: Path, _made_for: str) -> tuple[str, ...]:
+    return tuple(name for batch in _batches() for name in batch)
+
+
 @cache
-def _by_body() -> Mapping[tuple[str, ...], Mapping[int, list[str]]]:
+def _by_body(_file: Path, _made_for: str) -> Mapping[tuple[str, ...], Mapping[int, list[str]]]:
     """Architectures by what the names of their heads' tensors begin with, and the hash of all other
     names and shapes.
     """

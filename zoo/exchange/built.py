@@ -128,7 +128,7 @@ def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None =
         reason = f"as {origin.architecture}, it {error.reason}"
         lacks_head = _lacks_head(backbone, module, converted_state(backbone, module, state))
         shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
-        advice = HEADLESS if lacks_head else which_fits(origin.plugin, shapes)
+        advice = HEADLESS if lacks_head else which_fits(origin.plugin, origin.architecture, shapes)
         raise InvalidWeights(path, reason + advice) from None
     taken = ImportReport(
         key=read.key,

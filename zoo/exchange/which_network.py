@@ -79,10 +79,13 @@ def fitted(
     raise InvalidOption(f"what network it is: {what}; give {option}")
 
 
-def which_fits(plugin: str, shapes: Shapes) -> str:
-    """What to add to the refusal of weights; empty if no network is known that they fit."""
+def which_fits(plugin: str, architecture: str, shapes: Shapes) -> str:
+    """What to add to the refusal of weights as those of ``architecture``; empty if they fit no
+    other network that is known.
+    """
     fits = fitting(plugin, shapes)
-    return f"; its names and shapes are those of {_listed(fits)}" if fits else ""
+    other = fits and architecture not in fits
+    return f"; its names and shapes are those of {_listed(fits)}" if other else ""
 
 
 def fitting(plugin: str, shapes: Shapes) -> tuple[str, ...]:
