@@ -152,6 +152,35 @@ def test_looking_up_imports_nothing_heavy(
     assert done.returncode == 0, done.stderr
 
 
+def test_what_an_import_can_refuse_without_torch_it_refuses_at_once(tmp_path: Path) -> None:
+    """And what a header tells needs none either."""
+    if known.outline(NET) is None:
+        pytest.skip("what is known of timm is of another version than the one installed")
+    zoo.init(tmp_path).close()
+    (tmp_path / "names.txt").write_text("ant\nbee\n")
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "page.pth").write_text("<!doctype html><title>Sign in</title>")
+    weights = timm.create_model(NET, num_classes=3).state_dict()
+    (tmp_path / "net.safetensors").write_bytes(save(weights))
+    refused = [
+        "import empty.pth --as team/x", "import page.pth --as team/x",
+        "import gone.pth --as team/x",
+        "import net.safetensors --as team/x --classes names.txt",
+        "import net.safetensors --as team/x --classes gone.txt",
+        "import net.safetensors --as team/x --parent team/gone",
+    ]  # fmt: skip
+    told = [
+        "import net.safetensors --as team/net --dry-run",
+        "import net.safetensors --as team/net",
+    ]
+    for lines, run in ((refused, RUN.replace("(0, None)", "(1,)")), (told, RUN)):
+        done = subprocess.run(
+            [sys.executable, "-c", run, json.dumps([line.split() for line in lines])],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
 def test_help_is_quick() -> None:
     command = [sys.executable, "-m", "zoo_cli", "--help"]
     subprocess.run(command, check=True, capture_output=True)  # compiles what was not yet

@@ -168,6 +168,14 @@ class Known(Protocol):
     def outline(self, architecture: str) -> Outline | None:
         """What the installed version of the library builds under that name."""
 
+    def architectures(self) -> Sequence[str] | None:
+        """All names that the plugin builds, sorted."""
+
+    def fitting(self, shapes: Mapping[str, tuple[int, ...]]) -> Sequence[str]:
+        """The architectures that have exactly these tensors, with any number of outputs; where
+        there is none, those that have them but for the head. Sorted; empty if none is known.
+        """
+
     def read_config(self, config: Config) -> Network | None:
         """The network that ``config.json`` describes, if it is built as its outline says, but for
         the number of outputs.

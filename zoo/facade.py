@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
     from zoo.exchange.exporting import Exported
-    from zoo.exchange.importing import Imported
+    from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.planned import ImportPlan
     from zoo.exchange.sharing import Pulled, Pushed
@@ -420,10 +420,16 @@ class Zoo:
         """Forget a remote's short name; nothing is deleted there."""
         self.workspace.remotes.remove(name)
 
-    def tag(self, name: str, new: str, *, at: datetime | None = None) -> RefEntry:
+    def tag(
+        self, name: str, new: str, *, at: datetime | None = None, force: bool = False
+    ) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
-        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then.
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
+        ``force``, also if ``new`` is of another architecture here.
+
+        Raises:
+            Conflict: It is.
         """
         names = self.workspace.names
         try:
@@ -434,6 +440,8 @@ class Zoo:
             raise
         names.check_free(ref)
         digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
+        if not force:
+            names.check_network(ref, self.workspace.store.manifest(digest).backbone)
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def rename(self, name: str, new: str) -> RefEntry:
@@ -598,7 +606,7 @@ class Zoo:
         path: Path | str,
         name: str,
         *,
-        architecture: str,
+        architecture: str | None = None,
         backbone: str = "timm",
         key: str | None = None,
         **stated: Unpack[ImportOptions],
@@ -613,17 +621,19 @@ class Zoo:
             name: The checkpoint's name.
             architecture: What network it is; with a pretrained tag (``resnet50.a1_in1k``) its
                 outputs are the classes of these weights. One that is an import path is trusted in
-                this zoo from then on.
+                this zoo from then on. None: the one that the file or what lies beside it says, else
+                the one that its names and shapes fit.
             backbone: Plugin of the architecture.
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             stated: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
                 ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
-                ``metrics`` (`zoo.domain.import_options.ImportOptions`).
+                ``metrics``, ``force`` (`zoo.domain.import_options.ImportOptions`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
-            InvalidOption: What is stated cannot be.
+            InvalidOption: What is stated cannot be, or nothing tells what network it is.
+            Conflict: The name is of another architecture here; ``force`` moves it.
         """
         from zoo.exchange.importing import import_weights
 
@@ -651,6 +661,33 @@ class Zoo:
             self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated
         )
 
+    def plan_import(
+        self,
+        path: Path | str,
+        name: str,
+        *,
+        architecture: str | None = None,
+        backbone: str = "timm",
+        key: str | None = None,
+        **stated: Unpack[ImportOptions],
+    ) -> PlannedImport:
+        """What `import_file` or `import_folder` would make of ``path``, with nothing kept. A parent
+        is not looked for.
+
+        Raises as they do.
+        """
+        from zoo.exchange.importing import plan_single
+
+        return plan_single(
+            self.workspace,
+            Path(path),
+            Reference.parse(name),
+            architecture=architecture,
+            backbone=backbone,
+            key=key,
+            **stated,
+        )
+
     def import_all(
         self,
         folder: Path | str,
@@ -674,7 +711,8 @@ class Zoo:
             architecture: What network those files are that do not say it.
             backbone: Plugin of the architectures.
             dry_run: Only plan, and import nothing.
-            plan: What a dry run has answered: the files are not read again for it.
+            plan: What a dry run has answered: the files are not read again for it, and its parents
+                are those that it found.
             stated: As for `import_file`, of all of them.
 
         Returns:
@@ -695,6 +733,7 @@ class Zoo:
                 pattern,
                 architecture=architecture,
                 backbone=backbone,
+                parent=stated.get("parent"),
                 progress=self.progress,
             )
         if dry_run:

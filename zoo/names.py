@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.history import was_pulled
+from zoo.domain.manifest import Backbone
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
@@ -115,6 +116,28 @@ class Names:
         entry = self._registry().entry(ref.path)
         if entry and not OPEN.issuperset(entry.sources) and not self.is_own(ref, entry):
             raise Conflict(f"{ref} is the name of a published checkpoint; choose another")
+
+    def check_network(self, ref: Reference, backbone: Backbone) -> None:
+        """See that ``ref``, if it is here, is of that very network: what loads it by its name would
+        find another one.
+
+        Raises:
+            Conflict: It is of another architecture.
+        """
+        newest = self._store.read_ref(ref)
+        if newest is None or newest.deleted:
+            return
+        try:
+            here = self._store.manifest(newest.manifest).backbone
+        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+            return
+        if (here.plugin, here.architecture) != (backbone.plugin, backbone.architecture):
+            raise Conflict(
+                f"{ref} is of the architecture {here.architecture} here, and would become one of "
+                f"{backbone.architecture}",
+                hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
+                f"{ref} keeps what it was)",
+            )
 
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""

@@ -12,7 +12,7 @@ import click
 
 from zoo.domain.task import SCORE
 from zoo_cli.command import PATH, command, flag, open_zoo
-from zoo_cli.output import brief, clean, count, note, print_json, side_by_side, size, table
+from zoo_cli.output import FOUND, brief, clean, count, note, print_json, side_by_side, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.diff import Changes, Diff
@@ -94,7 +94,8 @@ def _about(column: Column) -> Iterator[str]:
         number = f"{count(column.params)} parameters, {size(column.bytes or 0)}"
         yield f"  {column.architecture}, {number}"
     if column.lineage:
-        yield f"  from {', '.join(column.lineage)}"
+        names = (f"{name} {FOUND}" if name in column.found else name for name in column.lineage)
+        yield f"  from {', '.join(names)}"
     if len(column.names) > 1:
         yield f"  with {', '.join(column.names[1:])}: seeds {', '.join(map(str, column.seeds))}"
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.output import clean, note, size, table
+from zoo_cli.output import clean, note, paragraph, size, table
 
 if TYPE_CHECKING:
+    from zoo.exchange.importing import PlannedImport
     from zoo.exchange.planned import ImportPlan, PlannedFile
 
-__all__ = ["show_imported", "show_plan"]
+__all__ = ["show_imported", "show_plan", "show_planned"]
+
+NAMED = 4
+"""Names that a line lists."""
 
 
 def show_plan(plan: ImportPlan) -> None:
@@ -25,18 +29,20 @@ def show_plan(plan: ImportPlan) -> None:
             file.architecture or "-",
             size(file.size),
             _what(file),
+            _parent(file),
             file.path.relative_to(plan.folder),
         )
         for file in files
     ]
     if rows:
-        table(("NAME", "NETWORK", "SIZE", "WHAT", "FILE"), rows, ("SIZE", "NETWORK"))
+        header = ("NAME", "NETWORK", "SIZE", "WHAT", "PARENT", "FILE")
+        least = ("SIZE", "NETWORK") if plan.parent else ("PARENT", "SIZE", "NETWORK")
+        table(header, rows, least)
     runs = [(run, len(list(each))) for run, each in groupby(files, key=lambda file: file.run)]
     several = [f"{run}: {count} checkpoints of one run" for run, count in runs if count > 1]
     for line in several:
         click.echo(clean(line))
-    for path, reason in plan.left_out.items():
-        note(f"left out: {path} {reason}")
+    _tell("left out: ", plan.left_out.items())
     _tell_bad(plan.having("bad"))
     new = plan.having("new")
     twins = sum(file.duplicate_of is not None for file in new)
@@ -51,31 +57,78 @@ def show_plan(plan: ImportPlan) -> None:
     click.echo(f"{len(plan.files)} files: {told or 'none'}{saved if new else ''}")
 
 
+def show_planned(planned: PlannedImport) -> None:
+    """Print what the import of one file or folder would make."""
+    custom = " (custom config)" if planned.custom else ""
+    network = f"{planned.architecture}{custom}, {planned.outputs:,} outputs"
+    click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
+    for line in filter(None, (str(planned.taken), planned.taken.said)):
+        paragraph(line, "  ")
+
+
 def show_imported(plan: ImportPlan) -> None:
-    """Print what was imported."""
+    """Print what was imported, and what there is to say of it: once, with the names it is of."""
     done = plan.having("imported")
-    for file in done:
-        for text in file.notes:
-            note(f"{file.refs[0]}: {text}")
-    _tell_bad([file for file in plan.having("bad") if file.sha256])
+    _tell("", [(str(file.refs[0]), text) for file in done for text in [*file.notes, *_kept(file)]])
+    _tell_bad([file for file in plan.having("bad") if file.refs])  # the plan told the others
     click.echo(f"imported {len(done)} of {len(plan.files)} files")
 
 
+def _kept(file: PlannedFile) -> Iterator[str]:
+    """What became of the checkpoint that was here already with the bytes of a file."""
+    if file.adds:
+        yield f"has the bytes of {file.of}, and what that lacked: {', '.join(file.adds)}"
+    if file.keeps:
+        yield f"has the bytes of {file.of}, whose {', '.join(file.keeps)} it keeps"
+
+
 def _tell_bad(files: Iterable[PlannedFile]) -> None:
-    for file in files:
-        note(f"bad: {file.path}: {file.problem}")
+    _tell("bad: ", [(str(file.path), file.problem) for file in files])
+
+
+def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
+    """Print what there is to say of files: once, with those that it is of."""
+    names: dict[str, list[str]] = {}
+    for name, text in said:
+        names.setdefault(text, []).append(name)
+    for text, each in names.items():
+        more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
+        note(f"{what}{', '.join(each[:NAMED])}{more}: {text}")
 
 
 def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else ""]
     if "accuracy" in file.metrics:
         parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
+    if file.chosen and file.chosen != "best":
+        parts.append(f"{file.chosen} of its run")
     if file.status == "here":
         parts.append("here already")
     elif file.duplicate_of:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:
-        parts.append(f"the same as {file.of}")
+        parts.append(f"here already as {file.of}")
     elif file.of and file.share:
-        parts.append(f"{file.verdict}: {file.share:.1%} of {file.of}")
+        parts.append(_resembles(file, file.of, file.share))
+    if file.adds and not file.duplicate_of:
+        parts.append(f"adds its {' and '.join(file.adds)}")
+    if file.keeps:
+        parts.append(f"its {' and '.join(file.keeps)} not recorded: other ones are")
     return ", ".join(filter(None, parts)) or "-"
+
+
+def _resembles(file: PlannedFile, name: str, share: float) -> str:
+    whole = {"cast": "a cast of", "part": "part of"}.get(file.verdict, "the same weights as")
+    shown = f"{share:.1%}"
+    return f"{whole} {name}" if shown == "100.0%" else f"{file.verdict}: {shown} of {name}"
+
+
+def _parent(file: PlannedFile) -> str:
+    """The parent that it gets, in few letters."""
+    if (parent := file.parent) is None:
+        return "-"
+    if parent.apart is None:
+        return parent.ref
+    far = f"{parent.share:.1%} of the weights" if parent.share else f"{parent.apart:.2g} apart"
+    remark = f"; {parent.remark}" if parent.remark else ""
+    return f"{parent.ref} ({far}{remark})"

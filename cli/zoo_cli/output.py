@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.domain.digest import Digest
 
 __all__ = [
+    "FOUND",
     "brief",
     "clean",
     "count",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 
+FOUND = "(found, not declared)"
+"""What stands behind a parent that nobody has declared."""
 GAP = 2
 """Spaces between columns."""
 

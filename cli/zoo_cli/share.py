@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -13,11 +14,13 @@ import click
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
+from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo
-from zoo_cli.import_plan import show_imported, show_plan
+from zoo_cli.import_plan import show_imported, show_plan, show_planned
 from zoo_cli.output import note, on_terminal, print_json, result, size
 
 if TYPE_CHECKING:
+    from zoo.domain.digest import Digest
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled
     from zoo.transfer.copy import Copied
@@ -149,21 +152,31 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("name")
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
-def tag(name: str, new: str, at: datetime | None, as_json: bool) -> None:
+@flag("--force", help="Move NEW even if it is of another architecture.")
+def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
-    NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there.
+    NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
+    says. A name of another architecture is not moved without --force.
 
     \b
     Examples:
       zoo tag team/flowers team/flowers:v3
       zoo tag blake3:0d67… team/flowers      (back to an earlier one; zoo log lists them)
     """
-    entry = open_zoo().tag(name, new, at=at.replace(tzinfo=UTC) if at else None)
+    zoo, before = open_zoo(), None
+    with suppress(UnknownName, InvalidReference):
+        before = zoo.entry(new).manifest
+    entry = zoo.tag(name, new, at=at.replace(tzinfo=UTC) if at else None, force=force)
     if as_json:
         print_json({"ref": new, **entry.to_json()})
     else:
-        click.echo(f"{new}  {entry.manifest.short}")
+        result(new, entry.manifest, *_moved(new, before, entry.manifest))
+
+
+def _moved(name: object, before: Digest | None, now: Digest) -> list[str]:
+    """That a name was another checkpoint's, in a line; none if it was not."""
+    return [f"moved; was {before.short} (zoo log {name})"] if before and before != now else []
 
 
 @command()
@@ -218,7 +231,7 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option(
     "--architecture",
     help="What network FILE is (resnet50; resnet50.a1_in1k where its classes are those of that "
-    "recipe); a folder says it itself.",
+    "recipe), where neither it nor what lies beside it tells.",
 )
 @click.option(
     "--as",
@@ -227,8 +240,9 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
     "('team/{stem}').",
 )
+@flag("--force", help="Move the name even if it is of another architecture.")
 @flag("--recursive", help="Import all weights in the folder FILE and below it.")
-@flag("--dry-run", help="With --recursive: only show what would be imported.")
+@flag("--dry-run", help="Only show what would be imported.")
 @flag("--yes", help="With --recursive: do not ask.")
 @click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
 @click.option(
@@ -306,6 +320,10 @@ def import_(
     model.) is stripped, and a head may be missing. Else it must fit the architecture exactly. One
     line says what was taken, stripped and left out.
 
+    What network it is, the file or what lies beside it says (args.yaml, hparams.yaml, config.json);
+    else names and shapes of the tensors tell, if one architecture fits; else you do. Of a run, the
+    accuracy is taken that its script wrote down. --dry-run shows what would be imported.
+
     Class names and preprocessing are those of your options, else of a config.json or timm's
     args.yaml beside FILE that is of that very network, else of the hyper-parameters in FILE. What
     none of them says is unknown, and zoo show and zoo predict say so.
@@ -322,6 +340,7 @@ def import_(
 
     \b
     Examples:
+      zoo import model_best.pth.tar --as team/flowers --dry-run
       zoo import best.pth --architecture resnet50 --as team/flowers --classes names.txt
       zoo import last.ckpt --architecture resnet50 --as team/old --mean 0.5 --std 0.5
       zoo import flowers-model --as team/flowers
@@ -334,27 +353,32 @@ def import_(
         ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
         _import_all(file, name, architecture, backbone, dry_run, ask, as_json, stated)
         return
-    if dry_run or yes:
-        raise click.UsageError("--dry-run and --yes are for an import with --recursive")
-    if not file.is_dir():
-        if architecture is None and not file.exists():
-            raise click.UsageError(f"{file}: no such file or folder")
-        if architecture is None:
-            raise click.UsageError("--architecture says what network a file is: give it")
-        done = open_zoo().import_file(
-            file, name, architecture=architecture, backbone=backbone or "timm", key=key, **stated
-        )
-    elif architecture or backbone or key:
+    if yes:
+        raise click.UsageError("--yes is for an import with --recursive")
+    if file.is_dir() and (architecture or backbone or key):
         raise click.UsageError(
             "a folder says what network it is: leave --architecture, --backbone and --key out, or "
             "name the file in it"
         )
+    zoo, plugin = open_zoo(), backbone or "timm"
+    if dry_run:
+        planned = zoo.plan_import(
+            file, name, architecture=architecture, backbone=plugin, key=key, **stated
+        )
+        print_json(planned.to_json()) if as_json else show_planned(planned)
+        return
+    if file.is_dir():
+        done = zoo.import_folder(file, name, **stated)
     else:
-        done = open_zoo().import_folder(file, name, **stated)
+        done = zoo.import_file(
+            file, name, architecture=architecture, backbone=plugin, key=key, **stated
+        )
     if as_json:
         print_json(done.to_json())
     else:
-        result(done.ref, done.manifest, *filter(None, [str(done.taken), done.taken.said]))
+        moved = _moved(done.ref, done.moved_from, done.manifest)
+        said = filter(None, [str(done.taken), done.taken.said])
+        result(done.ref, done.manifest, *moved, *said)
 
 
 def _import_all(
@@ -369,7 +393,12 @@ def _import_all(
 ) -> None:
     zoo = open_zoo()
     plan = zoo.import_all(
-        folder, pattern, architecture=architecture, backbone=backbone or "timm", dry_run=True
+        folder,
+        pattern,
+        architecture=architecture,
+        backbone=backbone or "timm",
+        dry_run=True,
+        **stated,
     )
     if not as_json:
         show_plan(plan)

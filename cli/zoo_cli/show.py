@@ -10,7 +10,7 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
 from zoo_cli.command import command, flag, open_zoo
-from zoo_cli.output import clean, count, note, print_json, scored, size, table
+from zoo_cli.output import FOUND, clean, count, note, print_json, scored, size, table
 
 if TYPE_CHECKING:
     from zoo.lookup.check import Check
@@ -28,7 +28,7 @@ FIRST = f"""
     name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
-    backbone.architecture tag head.kind
+    backbone.architecture custom_config tag head.kind
     license terms.limits terms.warning terms.unknown datasets recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
     manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
@@ -120,9 +120,9 @@ def evaluated(found: Json) -> str:
 
 
 def _how(relation: str) -> str:
-    from zoo.domain.manifest import FOUND
+    from zoo.domain import manifest
 
-    return "  (found, not declared)" if relation == FOUND else ""
+    return f"  {FOUND}" if relation == manifest.FOUND else ""
 
 
 EACH: dict[str, Callable[[Json], str]] = {
@@ -248,9 +248,9 @@ def _print_lineage(found: Lineage) -> None:
     click.echo("lineage")
     for depth, step in enumerate(found.ancestors):
         indent = "  " * min(depth, DEEPEST)
-        click.echo(f"  {indent}{_step(step)}")
+        click.echo(f"  {indent}{_step(step)}{_how(step.relation)}")
         if step.check:
-            click.echo(f"  {indent}  {_check(step.check)}{_how(step.relation)}")
+            click.echo(f"  {indent}  {_check(step.check)}")
     if found.descendants:
         click.echo("descendants")
     for step in found.descendants:

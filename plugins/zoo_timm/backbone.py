@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from zoo.backbones.trace import trace
 from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
+from zoo.domain.near import near_names
 from zoo.domain.network import Config, Network
 from zoo.domain.plain import Json
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
@@ -45,7 +45,7 @@ class TimmBackbone:
     def build(self, architecture: str, options: BuildOptions = AS_IT_IS) -> nn.Module:
         """The network with untrained weights (`zoo_timm.sizes` decides on sizes and channels)."""
         if not timm.is_model(architecture):
-            near = difflib.get_close_matches(architecture, timm.list_models(), n=4, cutoff=0.5)
+            near = near_names(architecture, timm.list_models())
             raise UnknownName("timm architecture", architecture, near)
         name = f"{architecture}.{options.tag}" if options.tag else architecture
         try:

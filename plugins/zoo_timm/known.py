@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import zoo_timm
@@ -25,7 +27,17 @@ from zoo.domain.outline import Outline
 from zoo.errors import Unsupported
 from zoo_timm.config import read
 
-__all__ = ["CATALOG", "OUTLINES", "classes", "entries", "made_for", "outline", "read_config"]
+__all__ = [
+    "CATALOG",
+    "OUTLINES",
+    "architectures",
+    "classes",
+    "entries",
+    "fitting",
+    "made_for",
+    "outline",
+    "read_config",
+]
 
 OUTLINES = Path(__file__).with_name("outlines.zip")
 """Architectures in the order of their names, some in each member, which the first of them names."""
@@ -55,7 +67,60 @@ def outline(architecture: str) -> Outline | None:
         # Members are sorted, each named by its first architecture: the last that is not behind.
         index = bisect_right(names, architecture)
         batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
-    return Outline.from_json(batch[architecture]) if architecture in batch else None
+    known = batch.get(architecture)
+    return Outline.from_json(known) if known else None
+
+
+def architectures() -> tuple[str, ...] | None:
+    """All names that the installed timm builds, sorted; None if they are not known."""
+    return _names(OUTLINES, made_for()) or None
+
+
+def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The architectures that have exactly these tensors, with any number of outputs; where there is
+    none, those that have them but for the head, which is missing or another.
+    """
+    found = []
+    for heads, bodies in _by_body(OUTLINES, made_for()).items():
+        body = frozenset(item for item in shapes.items() if not item[0].startswith(heads))
+        for name in bodies.get(hash(body), ()):
+            known = outline(name)
+            own = known.shapes.items() if known else ()
+            if known and body == {item for item in own if not item[0].startswith(heads)}:
+                found.append((name, known.fits(shapes) is not None))
+    whole = tuple(name for name, fits in found if fits)
+    return tuple(sorted(whole or {name for name, _ in found}))
+
+
+@cache  # by file and version
+def _names(_file: Path, _made_for: str) -> tuple[str, ...]:
+    return tuple(name for batch in _batches() for name in batch)
+
+
+@cache
+def _by_body(_file: Path, _made_for: str) -> Mapping[tuple[str, ...], Mapping[int, list[str]]]:
+    """Architectures by what the names of their heads' tensors begin with, and the hash of all other
+    names and shapes.
+    """
+    found: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for batch in _batches():
+        for name, known in batch.items():
+            if known:
+                per_output = known["per_output"]
+                heads = tuple(dict.fromkeys(each.rpartition(".")[0] + "." for each in per_output))
+                own = ((each, tuple(shape)) for each, shape in known["shapes"].items())
+                body = frozenset(item for item in own if not item[0].startswith(heads))
+                found[heads][hash(body)].append(name)
+    return found
+
+
+def _batches() -> Iterator[dict[str, Any]]:
+    """The outlines of all architectures, as JSON; None of those that have none."""
+    with _archive() as archive:
+        if archive is not None:
+            for member in archive.namelist():
+                if member != CATALOG:
+                    yield json.loads(archive.read(member))
 
 
 def entries() -> list[CatalogEntry] | None:

@@ -134,7 +134,11 @@ def write(architectures: Iterable[str], path: Path) -> None:
                         outlines[name] = outline
                 except Unsupported as error:
                     warnings.warn(f"{name}: {error}", stacklevel=1)
-            _put(file, names[first], {name: each.to_json() for name, each in outlines.items()})
+            together = {
+                name: outlines[name].to_json() if name in outlines else None
+                for name in names[first : first + TOGETHER]
+            }
+            _put(file, names[first], together)
             params |= {name: each.hierarchy.params for name, each in outlines.items()}
         _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def vit(folder: Path, **more: Any) -> None:
     transformers.ViTImageProcessor(
         size={"height": 64, "width": 64}, image_mean=[0.1, 0.2, 0.3], image_std=[0.7, 0.8, 0.9]
     ).save_pretrained(folder)
+
+
+def test_a_network_of_another_depth_is_not_called_a_published_one(
+    empty: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "saved"
+    vit(folder, id2label=LABELS)
+    line = ("import", folder, "--as", "x/small")
+    planned = empty(*line, "--dry-run").done().out
+    assert planned.startswith("x/small  would be vit-base-patch16-224 (custom config), 3 outputs")
+    done = empty(*line).done().out
+    differs = f"num_hidden_layers={SMALL['num_hidden_layers']}"
+    assert "  a custom config of vit-base-patch16-224 (" in done
+    assert differs in done
+    assert differs in empty("show", "x/small", "--json").json["custom_config"]
+    assert re.search(f"custom_config: .*{differs}", empty("show", "x/small").out)
+    vit(folder, id2label=LABELS, hidden_dropout_prob=0.5)
+    empty("import", folder, "--as", "x/dropping")
+    assert "(custom config)" in empty("compare", "x/small", "x/dropping", "x/small").out
+    assert "drop" not in empty("show", "x/dropping", "--json").json["custom_config"]
 
 
 def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) -> None:

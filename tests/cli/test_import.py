@@ -111,17 +111,70 @@ def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: S
 
 
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
-    torch.save({"epoch": 3, "student": state, "teacher": state}, "dino.pth")
+    loss = {"center": torch.zeros(1, 8), "bias": torch.zeros(8)}
+    torch.save({"epoch": 3, "student": state, "teacher": state, "dino_loss": loss}, "dino.pth")
     done = empty("import", "dino.pth", *AS)
     assert (done.code, done.out) == (1, "")
-    assert "its keys are student, teacher, epoch, of which --key KEY takes one" in done.err
+    keys = "--key student or teacher takes weights; its other keys are epoch, dino_loss"
+    assert keys in done.err
     done = empty("import", "dino.pth", *AS, "--key", "techer")
-    assert "'techer' is not there; its keys are student, teacher, epoch" in done.err
+    assert f"'techer' is not there; {keys}" in done.err
     assert "'epoch' holds no weights" in empty("import", "dino.pth", *AS, "--key", "epoch").err
     assert empty("import", "dino.pth", *AS, "--key", "teacher").code == 0
     assert_is(state)
     save_file(state, "net.safetensors")
     assert "which has no keys" in empty("import", "net.safetensors", *AS, "--key", "model").err
+
+
+def test_what_holds_no_weights_is_told_without_a_key_that_would_not_help(
+    empty: Run, state: State
+) -> None:
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = torch.optim.AdamW([parameter])
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for saved in (
+        optimizer.state_dict(),
+        {"optimizer": optimizer.state_dict(), "epoch": 3},
+        {"model": optimizer.state_dict()},
+    ):
+        torch.save(saved, "optim_only.pth")
+        refused = empty("import", "optim_only.pth", *AS)
+        refused.refused("the state of an optimizer, no weights")
+        assert "--key" not in refused.err
+    torch.save({"epoch": 3, "note": "gone"}, "note.pth")
+    refused = empty("import", "note.pth", *AS)
+    refused.refused("none of its keys holds weights: epoch, note")
+    assert "--key" not in refused.err
+    torch.save({"model": state, "dino_loss": {"center": torch.zeros(1, 8)}}, "dino.pth")
+    assert "left out dino_loss" in empty("import", "dino.pth", *AS).out
+
+
+LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 102540417\n"
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LFS, ("is a Git LFS pointer", "git lfs pull")),
+        ("\n <!DOCTYPE html>\n<html><title>Sign in", ("is HTML, not weights", "Download it again")),
+        ('<?xml version="1.0"?><Error><Code>AccessDenied</Code>', ("is XML, not weights",)),
+        ("", ("the file is empty",)),
+    ],
+    ids=["lfs", "html", "xml", "empty"],
+)
+def test_what_was_downloaded_in_place_of_weights_is_called_so(
+    empty: Run, name: str, text: str, says: tuple[str, ...]
+) -> None:
+    file = Path("got", name)
+    file.parent.mkdir()
+    file.write_text(text)
+    empty("import", file, *AS).refused(*says)
+    empty("import", file, "--as", "team/net").refused(*says)
+    empty("identify", file).refused(*says)
+    (found,) = empty("import", "got", "--recursive", "--as", "team/{stem}", "--json").json["files"]
+    assert says[0] in found["problem"]
 
 
 def test_a_file_of_lightning(imported: Callable[..., dict[str, Any]], state: State) -> None:
@@ -430,3 +483,100 @@ def test_classes_that_nobody_named_are_not_measured_by_name(empty: Run, state: S
     assert done.code == 1
     assert "are unknown" in done.err
     assert "--classes FILE" in done.err
+
+
+# What network it is: names and shapes tell.
+
+
+def test_names_and_shapes_tell_the_network(empty: Run, state: State) -> None:
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    loss = {"criterion.weight": torch.ones(3)}
+    for file, saved in {
+        "plain.pth": state,
+        "wrapped.pth": {"state_dict": {**prefixed("module.my.", state), **loss}},
+        "headless.pth": {"model": {**body, "fc.0.weight": torch.ones(8, 4)}},
+    }.items():
+        torch.save(saved, file)
+        done = empty("import", file, *AS[2:])
+        assert done.code == 0, done
+        assert f"  {NET} found by names and shapes; unknown: " in done.out
+        assert shown(empty)["backbone"]["architecture"] == NET
+
+
+def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> None:
+    several = "test_efficientnet_gn or test_efficientnet_ln"
+    save_file(timm.create_model("test_efficientnet_gn").state_dict(), "net.safetensors")
+    refused = empty("import", "net.safetensors", *AS[2:])
+    refused.refused(f"its names and shapes are those of {several}; give --architecture NAME")
+    empty("import", "net.safetensors", *AS).refused(
+        "does not fit the network", f"its names and shapes are those of {several}"
+    )
+    empty("import", "net.safetensors", "--architecture", several[-20:], *AS[2:]).done()
+    # What is here already decides between them.
+    assert f"{several[-20:]} from team/net, which it resembles" in empty(
+        "import", "net.safetensors", "--as", "team/again"
+    ).done().out  # fmt: skip
+
+
+def test_what_is_of_no_known_network_says_so(empty: Run, state: State) -> None:
+    save_file({"a.weight": torch.ones(2, 2)}, "net.safetensors")
+    refused = empty("import", "net.safetensors", *AS[2:])
+    refused.refused("nothing says it", "no architecture of timm", "--architecture NAME")
+    torch.save({"arch": "os:system", "state_dict": {"a.weight": torch.ones(2, 2)}}, "net.pth")
+    empty("import", "net.pth", *AS[2:]).refused("'os:system' is no architecture of timm")
+
+
+def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: State) -> None:
+    save_file(state, "net.safetensors")
+    line = ("import", "net.safetensors", "--as", "team/net", "--architecture")
+    empty(*line, "mobilenet_v3_small").refused("torchvision has it: --backbone torchvision")
+    refused = empty(*line, "vit_tst")
+    assert refused.err.splitlines()[-1].startswith("  did you mean test_vit")
+
+
+@pytest.mark.parametrize(
+    ("saved", "metrics"),
+    [
+        ({"acc": 72.5, "epoch": 3}, {"acc": 72.5}),
+        ({"best_acc": 0.725}, {"best_acc": 0.725}),
+        ({"best_acc1": torch.tensor(72.5)}, {"best_acc1": 72.5}),
+        ({"acc": "high", "best_acc": float("nan"), "top1": torch.ones(2), "acc1": True}, {}),
+    ],
+    ids=["acc", "best_acc", "tensor", "odd"],
+)
+def test_an_accuracy_in_the_file_is_kept_under_its_own_name_and_scale(
+    imported: Callable[..., dict[str, Any]], empty: Run, state: State,
+    saved: dict[str, Any], metrics: dict[str, float],
+) -> None:  # fmt: skip
+    taken = imported({"net": state, **saved})["taken"]
+    found = shown(empty)
+    assert found["metrics"] == metrics
+    assert not set(metrics) & set(taken["left_out"])
+    if metrics:
+        assert found["provenance"]["metrics"] == "from the file, not measured here"
+        imported({"net": state, **saved}, "--metric", "accuracy=0.9")
+        assert shown(empty)["metrics"] == {"accuracy": 0.9}
+
+
+def test_what_was_used_is_not_listed_as_left_out(
+    imported: Callable[..., dict[str, Any]], state: State
+) -> None:
+    saved = {"arch": NET, "classes": ["a", "b", "c"], "args": {"mean": [0.5]}, "best_acc": 0.5}
+    left = {"optimizer": {}, "epoch": 3, "note": "x"}
+    assert imported({"state_dict": state, **saved, **left})["taken"]["left_out"] == [*left]
+    unused = {"classes": ["a"], "arch": "resnet18"}
+    assert imported({"state_dict": state, **unused})["taken"]["left_out"] == [*unused]
+
+
+def test_a_fine_tune_says_that_the_preprocessing_of_its_base_is_a_guess(
+    empty: Run, state: State, few: Path
+) -> None:
+    save_file(state, "net.safetensors")
+    tune = ("finetune", "team/net", "--data", few, "--image-size", 32, "--strategy", "probe")
+    empty("import", "net.safetensors", *AS)
+    note = f"team/net: unknown: preprocessing; that of {NET} is taken, a guess that can cost"
+    assert empty(*tune, "--dry-run").err.count(note) == 1
+    assert empty(*tune, "--save", "team/tuned").err.count(note) == 1
+    how = ("--mean", "0.5", "--std", "0.5", "--crop", "1", "--interpolation", "bicubic")
+    empty("import", "net.safetensors", *AS, *how)  # but for the size, which the fine-tune says
+    assert "unknown" not in empty(*tune, "--dry-run").err

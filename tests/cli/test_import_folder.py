@@ -20,8 +20,8 @@ from fakes.program import Said
 from safetensors.torch import save_file
 
 import zoo
-from zoo.errors import DiskFull
-from zoo.exchange import import_many, import_plan
+from zoo.errors import DiskFull, InvalidOption
+from zoo.exchange import import_many, import_walk
 from zoo.exchange.importing import import_weights
 
 Run = Callable[..., Said]
@@ -119,9 +119,9 @@ def by_file(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None:
     done = at_runs(*ALL, "--dry-run", "--json")
     files = by_file(done.json)
-    assert done.code == 1  # two of them are bad
+    assert done.code == 1  # some of them are bad
     assert {name: file["refs"] for name, file in files.items()} == {
-        "bees.safetensors": [],
+        "bees.safetensors": ["team/bees"],
         "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt": [
             "team/birds-version_0", "team/birds-version_0:epoch-0"],
         "birds/lightning_logs/version_0/checkpoints/epoch=1-step=20.ckpt": [
@@ -136,7 +136,10 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
         "moths/checkpoint-500": ["team/moths", "team/moths:step-500"],
         "moths/checkpoint-1000": ["team/moths:step-1000"],
     }  # fmt: skip
-    assert "--architecture NAME" in files["bees.safetensors"]["problem"]
+    bees = files["bees.safetensors"]
+    assert (bees["architecture"], bees["architecture_by"]) == (
+        "test_resnet", "found by names and shapes"
+    )  # fmt: skip
     assert files["broken.pt"]["problem"] == "neither safetensors nor a PyTorch file"
     assert "not a set of named tensors" in files["features.pt"]["problem"]
     timm_file = files["flowers/checkpoint-1.pth.tar"]
@@ -155,7 +158,7 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
     assert at_runs("search", "team/", "--json").json == []
     printed = at_runs(*ALL, "--dry-run")
     assert "flowers: 4 checkpoints of one run\n" in printed.out
-    assert "12 files: 9 to import, 3 of these twice, 3 bad; sharing saves" in printed.out
+    assert "12 files: 10 to import, 3 of these twice, 2 bad; sharing saves" in printed.out
 
 
 def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -> None:
@@ -274,9 +277,9 @@ def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_plan, "IMPORT_FILES", 3)
+    monkeypatch.setattr(import_walk, "IMPORT_FILES", 3)
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
-    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--dry-run")
+    usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--yes")
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
 
 
@@ -310,6 +313,24 @@ def test_a_parent_is_found_by_nearness_and_strangers_have_none(empty: Run) -> No
     assert "declares" not in empty("log", "team/tuned").err
 
 
+def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
+    def imported(state: State, architecture: str, *options: str) -> Said:
+        save_file(state, "net.safetensors")
+        return empty("import", "net.safetensors", "--as", "team/x", "--architecture", architecture,
+                     *options)  # fmt: skip
+
+    first = imported(weights(1), NET, "--json").json
+    assert first["moved_from"] is None
+    assert "moved" not in imported(weights(1), NET).out
+    was = first["manifest"][7:19]
+    assert f"\n  moved; was {was} (zoo log team/x)\n" in imported(weights(2), NET).out
+    other = weights(3, "test_resnet")
+    says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
+    imported(other, "test_resnet").refused(says, "--force")
+    assert len(empty("log", "team/x", "--json").json["history"]) == 2
+    assert "moved; was" in imported(other, "test_resnet", "--force").done().out
+
+
 def test_a_parent_is_found_by_bytes(empty: Run) -> None:
     tuned = weights(1)
     for name in tuned:
@@ -339,3 +360,227 @@ def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
     printed = at_runs(*shlex.split(line)[1:]).out
     wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
     assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed
+
+
+AUTO = (*ALL, "--parent", "auto")
+
+
+def only_flowers(at_runs: Run) -> Run:
+    """As `at_runs`, with nothing but the run of timm."""
+    for name in ("birds", "moths"):
+        shutil.rmtree(Path("runs") / name)
+    for name in ("bees.safetensors", "broken.pt", "features.pt"):
+        (Path("runs") / name).unlink()
+    return at_runs
+
+
+def test_what_is_here_under_another_name_gets_the_figures_and_the_parent_that_it_lacks(
+    at_runs: Run,
+) -> None:
+    for name in ("flowers", "moths"):
+        shutil.rmtree(Path("runs") / name)
+    run, folder = at_runs, "birds/lightning_logs/version_0/checkpoints/"
+    only = ("import", "runs/birds", *ALL[2:], "--parent", "auto")
+    alone = {}
+    for name, file in (("last", "epoch=1-step=20.ckpt"), ("first", "epoch=0-step=10.ckpt")):
+        shutil.copy(f"runs/{folder}{file}", "alone.ckpt")
+        made = run("import", "alone.ckpt", "--architecture", NET, "--as", f"solo/{name}", "--json")
+        alone[name] = made.json["manifest"]
+    plan = by_file(run(*only, "--dry-run", "--json").json)
+    assert plan[f"{folder}epoch=0-step=10.ckpt"]["adds"] == ["metrics"]
+    assert plan[f"{folder}epoch=1-step=20.ckpt"]["adds"] == ["metrics", "parent"]
+    done = run(*only)
+    assert "accuracy 0.75, here already as solo/last, adds its metrics and parent" in done.out
+    names = "team/birds-version_0:epoch-1, team/birds-version_0:last"  # said once
+    lacked = "has the bytes of solo/last, and what that lacked: metrics, parent"
+    assert f"{names}: {lacked}" in done.err.splitlines()
+    first = run("show", "team/birds-version_0", "--json").json
+    assert (first["metrics"], first["lineage"]) == ({"accuracy": 0.8}, [])  # solo/last is later
+    assert first["provenance"]["metrics"] == "from metrics.csv, not measured here"
+    last = run("show", "team/birds-version_0:epoch-1", "--json").json
+    assert (last["metrics"], last["lineage"]) == ({"accuracy": 0.75}, ["team/birds-version_0"])
+    assert [parent["manifest"] for parent in last["parents"]] == [first["manifest"]]
+    assert run("best", "--metric", "accuracy", "--json").json["value"] == 0.8
+    for name, digest in alone.items():  # these stay where they were
+        assert run("show", f"solo/{name}", "--json").json["manifest"] == digest
+    again = run(*only, "--json").json
+    assert {(file["status"], file["parent"]) for file in again["files"]} == {("here", None)}
+
+
+def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    run("import", "runs/flowers/model_best.pth.tar", "--architecture", NET, "--as", "team/flowers",
+        "--metric", "accuracy=0.5").done()  # fmt: skip
+    done = run(*ALL)
+    assert "accuracy 0.725, here already as team/flowers, its metrics not recorded" in done.out
+    assert "has the bytes of team/flowers, whose metrics it keeps" in done.err
+    assert run("show", "team/flowers:epoch-1", "--json").json["metrics"] == {"accuracy": 0.5}
+
+
+def test_a_plan_shows_parents_and_how_they_were_found(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    save_file(weights(1), "runs/base.safetensors")
+    torch.save(weights(1), "runs/copy.pth")
+    run("import", "runs/base.safetensors", "--architecture", NET, "--as", "one/base").done()
+    printed = run(*AUTO)
+    row = (
+        r"team/flowers:epoch-0 .* one/base \(0\.\d+ apart; could be a sibling: it is in that folder"
+    )
+    assert re.search(row, printed.out)
+    assert re.search(r"team/copy .* the same weights as one/base +- +copy.pth", printed.out)
+    assert re.search(r"team/flowers  .* one/base \(0\.", printed.out)  # nearer than :epoch-0
+    shown = run("show", "team/flowers:epoch-0", "--json").json
+    assert shown["lineage"] == ["one/base"]
+    assert shown["provenance"]["parent"].startswith("found by nearness: 0.")
+    assert run("show", "team/flowers", "--json").json["lineage"] == ["one/base"]
+    assert run("show", "team/base", "--json").json["lineage"] == []
+
+
+def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) -> None:
+    shutil.rmtree("runs/moths")
+    at_runs("import", "runs/flowers", *ALL[2:]).done()
+    plan = at_runs(*AUTO, "--dry-run", "--json").json
+    parents = {name: file["parent"] for name, file in by_file(plan).items()}
+    folder = "birds/lightning_logs/version_0/checkpoints/"
+    first = parents[f"{folder}epoch=0-step=10.ckpt"]
+    later = parents[f"{folder}epoch=1-step=20.ckpt"]
+    assert first is None
+    assert (later["ref"], later["manifest"]) == ("team/birds-version_0", None)
+    assert later["how"].endswith("apart, unrelated weights are 1.41 (earlier in the same run)")
+    assert parents[f"{folder}last.ckpt"] == later
+
+
+def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
+    run = only_flowers(at_runs)
+    Path("later").mkdir()
+    for name in ("checkpoint-1", "last", "model_best"):
+        shutil.move(f"runs/flowers/{name}.pth.tar", "later")
+    each = ("import", "runs", "--recursive", "--as", "team/{stem}:{epoch}", "--parent", "auto")
+    first = run(*each, "--json").json["files"][0]["manifest"]
+    shutil.move("later/checkpoint-1.pth.tar", "runs/flowers")
+    second = run(*each, "--json").json["files"][1]
+    assert (second["parent"]["manifest"], second["parent"]["ref"]) == (first, "team/flowers:0")
+    shown = run("show", "team/flowers:1", "--json").json
+    assert [parent["manifest"] for parent in shown["parents"]] == [first]
+
+
+def test_a_parent_belongs_to_the_plan(at_runs: Run) -> None:
+    with zoo.open() as here:
+        plan = here.import_all("runs/flowers", "team/{stem}", dry_run=True)
+        with pytest.raises(InvalidOption, match="when it is made"):
+            here.import_all("runs/flowers", "team/{stem}", plan=plan, parent="auto")
+    at_runs(*AUTO[:-1], "team/nosuch").refused("unknown checkpoint 'team/nosuch'")
+
+
+def test_a_run_whose_own_folder_has_weights_ends_with_them(at_runs: Run) -> None:
+    shutil.copy("runs/moths/checkpoint-500/config.json", "runs/moths")
+    save_file(weights(9), "runs/moths/model.safetensors")
+    for folder, below in (("runs", "moths/"), ("runs/moths", "")):
+        plan = at_runs("import", folder, *ALL[2:], "--dry-run", "--json").json
+        refs = {
+            os.path.relpath(file["path"], folder): file["refs"]
+            for file in plan["files"]
+            if file["path"].startswith("runs/moths")
+        }
+        assert refs == {
+            os.path.normpath(f"{below}."): ["team/moths:final"],
+            f"{below}checkpoint-500": ["team/moths", "team/moths:step-500"],
+            f"{below}checkpoint-1000": ["team/moths:step-1000"],
+        }
+
+
+def test_a_single_import_reads_what_that_of_the_folder_reads(at_runs: Run) -> None:
+    plan = by_file(at_runs(*ALL, "--dry-run", "--json").json)
+    good = {name: file for name, file in plan.items() if file["status"] != "bad"}
+    for number, (name, file) in enumerate(good.items()):
+        ref, path = f"one/n{number}", Path("runs", name)
+        planned = at_runs("import", path, "--as", ref, "--dry-run", "--json").json
+        assert (planned["architecture"], planned["metrics"]) == (
+            file["architecture"], file["metrics"]
+        ), name  # fmt: skip
+        assert at_runs("show", ref).code == 1
+        made = at_runs("import", path, "--as", ref, "--json").json
+        assert made["taken"] == planned["taken"], name
+        shown = at_runs("show", ref, "--json").json
+        network = shown["backbone"]["architecture"]
+        assert (network, shown["metrics"]) == (file["architecture"], file["metrics"])
+        if file["metrics"]:
+            by = f"from {file['metrics_by']}, not measured here"
+            assert shown["provenance"]["metrics"] == by
+    said = at_runs("import", "runs/flowers/model_best.pth.tar", "--as", "one/best").out
+    assert (
+        "test_vit from the file; accuracy 0.725, top5_accuracy 0.99, loss 0.5 from summary" in said
+    )
+    assert "preprocessing from args.yaml" in said
+    assert "left out epoch, state_dict, optimizer" not in said
+
+
+def test_a_table_of_another_network_says_nothing_of_a_file(at_runs: Run) -> None:
+    saved = {"state_dict": weights(5, "test_resnet"), "epoch": 1}
+    torch.save(saved, "runs/flowers/other.pth")
+    made = at_runs("import", "runs/flowers/other.pth", "--architecture", "test_resnet",
+                   "--as", "team/other").done()  # fmt: skip
+    assert "accuracy" not in made.out
+    assert at_runs("show", "team/other", "--json").json["metrics"] == {}
+
+
+def test_the_folder_of_a_run_is_told_how_it_is_imported(at_runs: Run) -> None:
+    refused = at_runs("import", "runs/flowers", "--as", "team/flowers")
+    refused.refused("zoo import runs/flowers --recursive --as 'team/{stem}'")
+    assert at_runs("import", "runs/flowers", "--recursive", "--as", "team/{stem}").code == 0
+
+
+def run_of(folder: str, files: dict[str, dict[str, Any]]) -> None:
+    """A run of Lightning: files with what their callback says; none that it calls the best."""
+    Path(folder).mkdir(parents=True)
+    for number, (name, callback) in enumerate(files.items()):
+        state = {"best_model_path": "/gone/other.ckpt" if number else "", **callback}
+        saved = {
+            "epoch": number, "global_step": number, "pytorch-lightning_version": "2.5.0",
+            "state_dict": moved(weights(1), 0.01 * (number + 1)), "callbacks": {"best": state},
+        }  # fmt: skip
+        torch.save(saved, f"{folder}/{name}")
+
+
+def heads(run: Run) -> dict[str, tuple[str, str]]:
+    """The file that gets the name of its run, and how it was chosen, by run."""
+    plan = run("import", "made", *ALL[2:], "--architecture", NET, "--dry-run", "--json").json
+    return {
+        ref: (Path(file["path"]).name, file["chosen"])
+        for file in plan["files"]
+        for ref in file["refs"]
+        if ":" not in ref
+    }
+
+
+def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:
+    run_of("made/named", {f"epoch={n}-val_loss=0.{d}.ckpt": {} for n, d in enumerate("523")})
+    scores = ({"monitor": "val_acc", "current_score": torch.tensor(x)} for x in (0.5, 0.75, 0.75))
+    run_of("made/scored", {f"epoch={n}.ckpt": each for n, each in enumerate(scores)})
+    run_of("made/table", {f"epoch={n}-step={n}.ckpt": {} for n in range(3)})
+    Path("made/table/metrics.csv").write_text("epoch,val_acc\n0,0.9\n1,0.7\n2,0.8\n")
+    run_of("made/untold", {"epoch=0.ckpt": {}, "epoch=1.ckpt": {}})
+    assert heads(empty) == {
+        "team/named": ("epoch=1-val_loss=0.2.ckpt", "best by loss"),
+        "team/scored": ("epoch=1.ckpt", "best by accuracy"),
+        "team/table": ("epoch=0-step=0.ckpt", "best by accuracy"),
+        "team/untold": ("epoch=1.ckpt", "last"),
+    }
+    done = empty("import", "made", *ALL[2:], "--architecture", NET).done()
+    assert "best by loss of its run" in done.out
+    assert "last of its run" in done.out
+    found = empty("show", "team/named", "--json").json
+    assert (found["metrics"], found["provenance"]["metrics"]) == (
+        {"loss": 0.2}, "from the file's name, not measured here"
+    )  # fmt: skip
+    assert empty("show", "team/scored", "--json").json["metrics"] == {"accuracy": 0.75}
+
+
+def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:
+    odd: tuple[dict[str, Any], ...] = (
+        {"monitor": ["x"], "current_score": 1.0}, {"monitor": "a" * 999, "current_score": 2.0},
+        {"monitor": "val_acc", "current_score": "high"},
+        {"monitor": "val_acc", "current_score": float("nan")},
+    )  # fmt: skip
+    run_of("made/odd", {f"epoch={n}.ckpt": each for n, each in enumerate(odd)})
+    assert heads(empty) == {"team/odd": ("epoch=3.ckpt", "last")}

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fakes.checkpoints import add_checkpoint
+
+import zoo
+from zoo.domain.manifest import Backbone
+
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
 
 
@@ -45,3 +50,25 @@ def test_a_protected_name_stays(run: Any, home: Path) -> None:
     run("protect", "--off", TUNED)
     assert run("tag", BASE, TUNED).code == 0
     assert run("verify").code == 0
+
+
+def test_a_name_that_moves_says_what_it_was(toy: Any) -> None:
+    base, tuned = (toy("show", name, "--json").json["manifest"] for name in ("team/base", TUNED))
+    assert toy("tag", "team/base", "team/new").out == f"team/new  {base[7:19]}\n"
+    assert toy("tag", "team/base", "team/new").out == f"team/new  {base[7:19]}\n"
+    moved = f"team/new  {tuned[7:19]}\n  moved; was {base[7:19]} (zoo log team/new)\n"
+    assert toy("tag", TUNED, "team/new").out == moved
+    assert toy("tag", TUNED, "team/new").out == f"team/new  {tuned[7:19]}\n"
+
+
+def test_a_name_of_another_network_moves_only_if_forced(toy: Any) -> None:
+    with zoo.open() as opened:
+        backbone = Backbone(plugin="toy", architecture="other")
+        add_checkpoint(opened.workspace, "team/other", backbone=backbone)
+    before = manifest(toy, TUNED)
+    says = f"{TUNED} is of the architecture toynet here, and would become one of other"
+    toy("tag", "team/other", TUNED).refused(says, "--force", f"zoo log {TUNED} keeps")
+    assert manifest(toy, TUNED) == before
+    assert "moved; was" in toy("tag", "team/other", TUNED, "--force").done().out
+    toy("delete", TUNED).done()
+    toy("tag", "team/base", TUNED).done()  # a name that was deleted is free

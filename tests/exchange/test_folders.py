@@ -165,4 +165,4 @@ def test_folders_that_say_too_little(
         (folder / "config.json").write_text(text)
         refused(Unsupported, says)
     (folder / "config.json").unlink()
-    refused(InvalidOption, "--architecture NAME")
+    refused(InvalidOption, "--recursive --as")

@@ -12,7 +12,7 @@ from fakes.hub_server import HubServer
 from safetensors.torch import save, save_file
 
 from zoo.exchange.acquire import acquire
-from zoo.exchange.importing import _is_finite
+from zoo.exchange.not_finite import is_finite
 from zoo.store.files import add_weights
 from zoo.workspace import Workspace
 
@@ -38,7 +38,7 @@ def test_each_float_dtype_is_looked_through(
         tensors[name][2, 7] = torch.tensor(value, dtype=dtype)
     save_file(tensors, tmp_path / "x.safetensors")
     weights = add_weights(workspace.store, tmp_path / "x.safetensors")
-    found = {each.name: _is_finite(workspace.store, each) for each in weights.tensors}
+    found = {each.name: is_finite(workspace.store, each) for each in weights.tensors}
     assert found == {"plain": True} | dict.fromkeys(odd, False)
 
 

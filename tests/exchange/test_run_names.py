@@ -26,7 +26,10 @@ from zoo.exchange.run_names import (
         ("model_best.pth.tar", Moment("", role="best")),
         ("last.pth.tar", Moment("", role="last")),
         ("epoch=3-step=400.ckpt", Moment("", epoch=3, step=400)),
-        ("flowers-epoch=03-val_loss=0.21.ckpt", Moment("flowers", epoch=3)),
+        (
+            "flowers-epoch=03-val_loss=0.21.ckpt",
+            Moment("flowers", epoch=3, figures=(("val_loss", 0.21),)),
+        ),
         ("last-v1.ckpt", Moment("", role="last")),
         ("epoch_12.pth", Moment("", epoch=12)),
         ("best_accuracy_top1_epoch_12.pth", Moment("", role="best", epoch=12)),

@@ -21,7 +21,15 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import InvalidImage, Unsupported
 
-__all__ = ["Picture", "Prediction", "guesses", "predict", "refused", "several"]
+__all__ = [
+    "Picture",
+    "Prediction",
+    "guessed_preprocessing",
+    "guesses",
+    "predict",
+    "refused",
+    "several",
+]
 
 LOG = logging.getLogger("zoo")
 
@@ -94,15 +102,22 @@ def predict(
 
 def guesses(manifest: Manifest) -> Iterator[str]:
     """What a reader of predictions should know of where they come from."""
-    unknown = [what.replace("_", " ") for what in manifest.unknown]
-    if "classes" in unknown:
+    if "classes" in manifest.unknown:
         yield "the names of the classes are unknown: each is called by its index"
-        unknown.remove("classes")
-    if unknown:
-        yield (
-            f"unknown: {', '.join(unknown)}; that of {manifest.backbone.architecture} is taken, a "
-            "guess that can cost accuracy"
-        )
+    if guess := guessed_preprocessing(manifest):
+        yield guess
+
+
+def guessed_preprocessing(manifest: Manifest, *stated: str) -> str:
+    """That the preprocessing is a guess, all of it or the settings that nobody has ``stated``;
+    empty if it is none.
+    """
+    unknown = [each for each in manifest.unknown if each not in ("classes", *stated)]
+    if not unknown:
+        return ""
+    listed = ", ".join(each.replace("_", " ") for each in unknown)
+    taken = f"that of {manifest.backbone.architecture} is taken, a guess that can cost accuracy"
+    return f"unknown: {listed}; {taken}"
 
 
 def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:

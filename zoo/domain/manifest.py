@@ -105,6 +105,21 @@ class Backbone:
     architecture: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def custom(self) -> str:
+        """How its configuration differs from that of the architecture, whose published weights do
+        not fit then: ``num_hidden_layers=2``; empty if it does not, or only as training needs it.
+        """
+        values = self.options.get("arguments")
+        changed = values.items() if isinstance(values, Mapping) else ()
+        shown = [f"{name}={value}" for name, value in changed if "drop" not in name]
+        return ", ".join(sorted(shown))
+
+    @property
+    def shown(self) -> str:
+        """Its architecture, for people: marked where it is not the published one."""
+        return f"{self.architecture} (custom config)" if self.custom else self.architecture
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:

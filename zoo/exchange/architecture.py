@@ -5,7 +5,6 @@ What was found once is answered from the registry, without torch.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from zoo import plugins
 from zoo.backbones.describe import describe, outline_of
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.manifest import Manifest
+from zoo.domain.near import near_names
 from zoo.errors import (
     BrokenPlugin,
     DiskFull,
@@ -173,7 +173,7 @@ def _having(registry: Registry, name: str) -> Iterator[str]:
 
 
 def _near(name: str, listed: Sequence[str]) -> list[str]:
-    return difflib.get_close_matches(name, listed, n=4, cutoff=0.5)
+    return near_names(name, listed)
 
 
 def _listed(plugin: str) -> Sequence[str]:

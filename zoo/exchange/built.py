@@ -25,6 +25,7 @@ from zoo.errors import InvalidWeights
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import Read, read_state
+from zoo.exchange.which_network import which_fits
 from zoo.lookup.match import prefix_of
 
 __all__ = ["Built", "built"]
@@ -126,7 +127,9 @@ def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None =
     except InvalidWeights as error:
         reason = f"as {origin.architecture}, it {error.reason}"
         lacks_head = _lacks_head(backbone, module, converted_state(backbone, module, state))
-        raise InvalidWeights(path, reason + (HEADLESS if lacks_head else "")) from None
+        shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
+        advice = HEADLESS if lacks_head else which_fits(origin.plugin, origin.architecture, shapes)
+        raise InvalidWeights(path, reason + advice) from None
     taken = ImportReport(
         key=read.key,
         other_keys=read.others,

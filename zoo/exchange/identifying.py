@@ -7,7 +7,7 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import InvalidWeights
+from zoo.exchange.file_kind import check_kind
 from zoo.lookup.identify import Identified, identify
 from zoo.lookup.match import FileTensor
 from zoo.store.header import is_safetensors, parse_header
@@ -28,27 +28,27 @@ def identify_file(workspace: Workspace, path: Path) -> Identified:
         InvalidWeights: The file is missing, unreadable, or holds more than weights.
         Corrupt: Bytes of a checkpoint are damaged.
     """
-    if not path.is_file():
-        raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
-    if not path.stat().st_size:
-        raise InvalidWeights(path, "the file is empty")
+    check_kind(path)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     tensors, _ = read_tensors(path)
     return identify(workspace, path, sha256, tensors)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, FileTensor], Read | None]:
+def read_tensors(path: Path, key: str | None = None) -> tuple[dict[str, FileTensor], Read | None]:
     """The tensors of a file of weights, mapped; and of a pickle, what else is in it.
+
+    Of several sets of weights in a pickle, they are that under ``key``, else the likeliest.
 
     Raises:
         InvalidWeights: It is unreadable, or holds more than weights.
     """
-    if is_safetensors(path):
+    check_kind(path)
+    if key is None and is_safetensors(path):
         return _safetensors(path), None
     from zoo.exchange.weights import read_state
 
-    read = read_state(path)
+    read = read_state(path, key)
     return {name: _file_tensor(tensor) for name, tensor in read.tensors.items()}, read
 
 

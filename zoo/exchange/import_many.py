@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Unpack
 
 from zoo.domain.digest import Digest
-from zoo.domain.import_options import AUTO, ImportOptions
+from zoo.domain.import_options import ImportOptions
 from zoo.domain.progress import Progress, silent
-from zoo.errors import DiskFull, ZooError
+from zoo.errors import DiskFull, InvalidOption, ZooError
+from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import Beside
 from zoo.exchange.planned import ImportPlan, PlannedFile
-from zoo.lookup.parent import ParentFinder
+from zoo.exchange.stated import completed, origin_of
+from zoo.lookup.parent import FoundParent
 from zoo.workspace import Workspace
 
 __all__ = ["carry_out"]
@@ -31,38 +36,61 @@ def carry_out(
     imported is ``bad``, and keeps no other from it.
 
     Raises:
+        InvalidOption: The plan was made for another parent.
         DiskFull: No space left.
     """
-    finder = ParentFinder(workspace)
-    made: dict[str, Digest] = {}
+    if (stated.get("parent") or plan.parent) != plan.parent:
+        raise InvalidOption("a plan has the parents of its files: give `parent` when it is made")
+    made = _Made({file.path: file.sha256 for file in plan.files})
     done = []
     size = float(sum(file.size for file in plan.having("new")))
     with progress("importing", size, "B") as task:
         for file in plan.files:
             if file.status == "new":
-                file = _imported(workspace, file, made, finder, stated)
+                file = _imported(workspace, file, made, stated)
                 task.advance(file.size, note=file.path.name)
             done.append(file)
     return replace(plan, files=tuple(done))
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What came of the files so far: checkpoints by the hash of their file, and of those that were
+    completed the new ones by the old.
+    """
+
+    hashes: Mapping[Path, str]
+    by_hash: dict[str, Digest] = field(default_factory=dict)
+    anew: dict[Digest, Digest] = field(default_factory=dict)
+
+    def parent(self, file: PlannedFile) -> Digest | None:
+        """The parent of a file; None if it has none, or that could not be imported."""
+        if file.parent is None:
+            return None
+        if file.parent.manifest:
+            return self.anew.get(file.parent.manifest, file.parent.manifest)
+        return self.by_hash.get(self.hashes[file.parent.file]) if file.parent.file else None
+
+
 def _imported(
-    workspace: Workspace,
-    file: PlannedFile,
-    made: dict[str, Digest],
-    finder: ParentFinder,
-    stated: ImportOptions,
+    workspace: Workspace, file: PlannedFile, made: _Made, stated: ImportOptions
 ) -> PlannedFile:
-    notes, refs = list[str](), file.refs
+    notes = list[str]()
     try:
-        digest = made.get(file.sha256) or file.manifest
+        digest = made.by_hash.get(file.sha256)
         if digest is None:
-            refs = refs[1:]
-            imported = _import(workspace, file, finder, stated)
-            digest = imported.manifest
-            notes = [text for text in (str(imported.taken), imported.taken.said) if text]
-        made[file.sha256] = digest
-        for ref in refs:
+            if (parent := made.parent(file)) is None:  # of those of the plan, it was bad
+                file = replace(file, parent=None)
+            beside = _beside(workspace, file, parent)
+            if file.manifest is None:
+                imported = _import(workspace, file, beside, stated)
+                digest, taken = imported.manifest, replace(imported.taken, parent="")
+                notes = [text for text in (str(taken), taken.said) if text]
+            else:
+                digest = _complete(workspace, file, file.manifest, beside, stated)
+                made.anew[file.manifest] = digest
+        made.by_hash[file.sha256] = digest
+        for ref in file.refs:  # the first is there
             workspace.names.check_free(ref)
             workspace.move(ref, digest, "import")
     except DiskFull:
@@ -73,17 +101,35 @@ def _imported(
     return replace(file, status="imported", manifest=digest, notes=tuple(notes))
 
 
-def _import(
-    workspace: Workspace, file: PlannedFile, finder: ParentFinder, stated: ImportOptions
-) -> Imported:
-    ref = file.refs[0]
-    beside = Beside(
+def _beside(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> Beside:
+    found: FoundParent | None = None
+    if file.parent and parent:
+        found = found_parent(file.parent, parent, workspace.store.manifest(parent))
+    return Beside(
         metrics=file.metrics,
         metrics_by=file.metrics_by,
-        finder=finder if stated.get("parent") == AUTO else None,
+        find=lambda *_: found,
         sha256=file.sha256,
         unchanged=file.unchanged,
     )
+
+
+def _complete(
+    workspace: Workspace, file: PlannedFile, digest: Digest, beside: Beside, stated: ImportOptions
+) -> Digest:
+    """The checkpoint of the same bytes with what it lacks; its other names stay where they are."""
+    manifest = workspace.store.manifest(digest)
+    whole = completed(manifest, digest, origin_of(workspace, "file", stated, beside))
+    if whole == manifest:
+        return digest
+    with new_checkpoint(workspace, file.refs[0], "import") as new:
+        return new.commit(whole)
+
+
+def _import(
+    workspace: Workspace, file: PlannedFile, beside: Beside, stated: ImportOptions
+) -> Imported:
+    ref = file.refs[0]
     if file.path.is_dir():
         return import_folder(workspace, file.path, ref, beside=beside, **stated)
     return import_weights(

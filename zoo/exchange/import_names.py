@@ -12,6 +12,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidReference, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.planned import Draft, PlannedFile
+from zoo.exchange.run_head import head_of
 from zoo.workspace import Workspace
 
 __all__ = ["check_names", "hashes_of", "with_names"]
@@ -99,7 +100,7 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
             yield replace(draft.file, refs=(names.filled(pattern, values),))
         return
     ref = names.filled(pattern, {"stem": stem, "folder": folder})
-    head = _head(members)
+    head, chosen = head_of(members) if len(members) > 1 else (first, "")
     tags = {id(draft): _tag(draft) for draft in members}
     for draft in members:
         tag = tags[id(draft)]
@@ -110,29 +111,13 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
         refs = [ref] if draft is head else []
         if draft is not head or numbered:
             refs.append(names.tagged(ref, tag))
-        yield replace(draft.file, refs=tuple(refs))
-
-
-def _head(members: Sequence[Draft]) -> Draft:
-    """What the name itself points at: the best of a run, else its last."""
-    latest = max(members, key=_when)
-    best = latest.best or next((each.best for each in members if each.best), "")
-
-    def rank(draft: Draft) -> tuple[bool, bool, bool, tuple[int, int]]:
-        role = draft.met.moment.role if draft.met.moment else ""
-        named_best = bool(best) and draft.met.path.name == best
-        return named_best, role == "best", role == "last", _when(draft)
-
-    return max(members, key=rank)
-
-
-def _when(draft: Draft) -> tuple[int, int]:
-    file = draft.file
-    return -1 if file.epoch is None else file.epoch, -1 if file.step is None else file.step
+        yield replace(draft.file, refs=tuple(refs), chosen=chosen if draft is head else "")
 
 
 def _tag(draft: Draft) -> str:
     moment = draft.met.moment
+    if moment is None and draft.met.path.is_dir():
+        return "final"  # what a script writes into the run's own folder when it is done
     return (moment and (moment.tag or moment.role)) or names.stem_of(draft.met.below)
 
 

@@ -12,33 +12,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from zoo import plugins
-from zoo.backbones.describe import outline_of
 from zoo.domain.digest import Digest
+from zoo.domain.import_options import AUTO
 from zoo.domain.limits import IMPORT_FILES
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.import_names import check_names, hashes_of, with_names
-from zoo.exchange.importing import weights_in
-from zoo.exchange.layouts import CONFIG, read_layouts
+from zoo.exchange.import_parents import Parents
+from zoo.exchange.import_walk import weights_below
 from zoo.exchange.origin import stamp
-from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile
+from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile, PlannedParent
 from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
-from zoo.lookup.identify import named
+from zoo.exchange.told import figures
+from zoo.exchange.which_network import fitted, network_told
+from zoo.lookup.identify import Candidate, named
 from zoo.lookup.parent import LEAST
-from zoo.store.refs import MARKER
 from zoo.store.tensor_keys import object_key
 from zoo.workspace import Workspace
 
 __all__ = ["plan_import"]
 
-_Here = tuple[Reference, Digest, str]
-"""A name here, its checkpoint, and the architecture of that."""
 AT_ONCE = 4
 """Files that are hashed at once, at most."""
 
@@ -50,6 +50,7 @@ def plan_import(
     *,
     architecture: str | None = None,
     backbone: str = "timm",
+    parent: str | None = None,
     progress: Progress = silent,
 ) -> ImportPlan:
     """Plan to import all weights below ``folder`` under names after ``pattern``.
@@ -60,17 +61,20 @@ def plan_import(
         pattern: A reference with ``{stem}``, ``{folder}`` or ``{epoch}``.
         architecture: What network those files are that do not say it.
         backbone: Plugin of the architectures.
+        parent: The checkpoint here that all derive from; ``auto``: it is looked for.
         progress: Told of each file that was read.
 
     Raises:
         InvalidOption: The pattern or the folder cannot be.
         Conflict: Two checkpoints would get one name, or one has it already.
+        UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
+    stated = _stated(workspace, parent)
     if not folder.is_dir():
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
-    met = list(_met(folder, left_out))
+    met = list(weights_below(folder, left_out))
     known = _known(workspace, pattern)
     given = _Given(workspace, folder, known, backbone, architecture)
     sharing, drafts = _Sharing(workspace), []
@@ -82,6 +86,13 @@ def plan_import(
                 sharing.count(found)
             task.advance(found.size, note=each.path.name)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    if parent == AUTO:
+        search = Parents(workspace, files, {draft.file.path: draft for draft in drafts})
+        parents = {file.sha256: search.find(file) for file in files if not file.duplicate_of}
+        files = [replace(file, parent=parents.get(file.sha256)) for file in files]
+    elif stated:
+        files = [replace(file, parent=stated) for file in files]
+    files = [_compared(workspace, file) for file in files]
     check_names(workspace, files)
     return ImportPlan(
         folder=folder,
@@ -89,86 +100,15 @@ def plan_import(
         left_out=left_out,
         weights_bytes=sharing.weights,
         shared_bytes=sharing.shared,
+        parent=parent or "",
     )
 
 
-def _met(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
-    """All weights below a folder. No link is followed out of it, and no zoo is data."""
-    number = 0
-
-    def unread(error: OSError) -> None:
-        left_out[os.path.relpath(error.filename, root)] = f"cannot be read: {error.strerror}"
-
-    for at, folders, files in os.walk(root, onerror=unread):
-        here = Path(at)
-        below = here.relative_to(root)
-        if MARKER in files:
-            left_out[str(below)] = "is a zoo"
-            folders.clear()
-            continue
-        linked = [name for name in folders if (here / name).is_symlink()]
-        left_out |= {str(below / name): "is a link to a folder" for name in linked}
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = sorted(set(folders) - {*linked, *hidden})
-        for each in _in_folder(root, here, sorted(files), left_out):
-            number += 1
-            if number > IMPORT_FILES:
-                raise InvalidOption(f"{root} has more than {IMPORT_FILES:,} files of weights")
-            yield each
-
-
-def _in_folder(
-    root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
-) -> Iterator[Met]:
-    below, taken = here.relative_to(root), set[str]()
-    out = {name for name in files if _leads_out(root, here / name)}
-    own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
-    if own:
-        taken = set(own)
-        moment = names.moment_of(here.name, steps=True) if below.parts else None
-        run = names.run_path(below.parent if moment else below)
-        yield Met(here, here / own[0], below, moment, (run, moment.base if moment else ""), network)
-    for name in files:
-        path = below / name
-        if name in taken or not name.lower().endswith(names.SUFFIXES):
-            continue
-        if names.STATE.fullmatch(name):
-            left_out[str(path)] = "is what training resumes from"
-            continue
-        if name in out:
-            left_out[str(path)] = "is a link out of the folder"
-            continue
-        link = here / name
-        real = link.resolve() if link.is_symlink() else link
-        moment = names.moment_of(names.stem_of(path))
-        run = names.run_path(below)
-        base = moment.base if moment else names.stem_of(path)
-        yield Met(link, real, path, moment, (run, base))
-
-
-def _leads_out(root: Path, path: Path) -> bool:
-    """Whether a path is a link to anything but a file below ``root``."""
-    if not path.is_symlink():
-        return False
-    target = path.resolve()
-    return not target.is_relative_to(root.resolve()) or not target.is_file()
-
-
-def _own_weights(
-    here: Path, files: Sequence[str], left_out: dict[str, str], below: str
-) -> tuple[list[str], str]:
-    """Names of the weights in a folder whose files say what network they are, the one first that is
-    hashed; and that network.
-    """
-    try:
-        layouts = read_layouts(here, [here.name], files)
-        own = weights_in(here, files, layouts[0]) if layouts else []
-    except ZooError as error:
-        if any(name.endswith((".safetensors", ".bin")) for name in files):
-            left_out[str(Path(below) / CONFIG)] = str(error)
-        return [], ""
-    network = layouts[0].network.architecture if layouts else ""
-    return [path.name for path in own if not path.is_symlink()], network
+def _stated(workspace: Workspace, parent: str | None) -> PlannedParent | None:
+    if parent in (None, AUTO):
+        return None
+    ref, digest = workspace.names.resolve(str(parent))
+    return PlannedParent(ref=str(ref or parent), how="stated", manifest=digest)
 
 
 def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:
@@ -200,6 +140,14 @@ def _ahead(paths: Sequence[Path]) -> Generator[Surveyed, None, None]:
             yield waiting.popleft().result()
 
 
+class _Here(NamedTuple):
+    """A checkpoint here, by a name of it."""
+
+    ref: Reference
+    digest: Digest
+    manifest: Manifest
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     """What a plan is made for: the names that are here already are ``known``, by the hash of the
@@ -222,12 +170,17 @@ def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
     refs = [each for each in workspace.registry.refs() if each[0].namespace == namespace]
     for ref, digest, _ in refs[:IMPORT_FILES]:
         try:
-            manifest = workspace.store.manifest(digest)
+            here = _Here(ref, digest, workspace.store.manifest(digest))
         except (ZooError, OSError):  # verify tells
             continue
-        network = manifest.backbone.architecture
-        known |= dict.fromkeys(hashes_of(manifest), (ref, digest, network))
+        for sha256 in hashes_of(here.manifest):
+            if sha256 not in known or _recorded(here) > _recorded(known[sha256]):
+                known[sha256] = here
     return known
+
+
+def _recorded(here: _Here) -> tuple[bool, bool]:
+    return bool(here.manifest.metrics), bool(here.manifest.parents)
 
 
 def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
@@ -240,7 +193,7 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     moment = met.moment
     epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
     step = moment.step if moment and moment.step is not None else found.step
-    metrics = record.metrics(epoch, step)
+    metrics, by = figures(record.metrics(epoch, step), record, found, moment)
     planned = PlannedFile(
         path=met.path,
         run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
@@ -252,78 +205,79 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
         backbone=given.backbone,
         epoch=epoch,
         step=step,
-        metrics=metrics or found.metrics,
-        metrics_by=record.metrics_file if metrics else "the file" if found.metrics else "",
+        metrics=metrics,
+        metrics_by=by,
         problem=found.problem,
         status="bad" if found.problem else "new",
     )
+    alike: list[Candidate] = []
     if not found.problem:
-        planned = _resembling(given, planned, found)
+        planned, alike = _resembling(given, planned, found)
         if met.path.is_dir():
             planned = replace(planned, architecture=met.network, architecture_by="its folder")
         else:
             planned = _of_network(planned, found, record, given.architecture)
-    return Draft(met, planned, found.best or record.best)
+    return Draft(
+        met,
+        planned,
+        found.best or record.best,
+        shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
+        same=frozenset(one.digest for one in alike if one.match.verdict == "same"),
+        weights=hash(found.keys),
+    )
 
 
-def _resembling(given: _Given, planned: PlannedFile, found: Surveyed) -> PlannedFile:
-    """With what `zoo identify` says of it."""
-    if found.sha256 in given.known:
-        ref, digest, network = given.known[found.sha256]
+def _resembling(
+    given: _Given, planned: PlannedFile, found: Surveyed
+) -> tuple[PlannedFile, list[Candidate]]:
+    """With what `zoo identify` says of it; and the checkpoints here that share tensors with it."""
+    if here := given.known.get(found.sha256):
         return replace(
             planned,
             verdict="same",
-            of=str(ref),
+            of=str(here.ref),
             share=1.0,
-            manifest=digest,
-            architecture=network,
-            architecture_by=f"{ref}, which it is",
-        )
+            manifest=here.digest,
+            architecture=here.manifest.backbone.architecture,
+            architecture_by=f"{here.ref}, which it is",
+        ), []
     try:
         alike = resembling(given.workspace, found)
     except (ZooError, OSError):  # what is damaged here is for verify to tell
-        return planned
+        return planned, []
     if not alike:
-        return planned
+        return planned, []
     best, share = alike[0], alike[0].match.share
     name, _ = named(given.workspace, best.digest)
-    same = [one.digest for one in alike if found.sha256 in hashes_of(one.manifest)]
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
+    same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
-        planned = replace(planned, manifest=same[0])
+        most = max(same, key=lambda one: (bool(one.manifest.metrics), bool(one.manifest.parents)))
+        name, _ = named(given.workspace, most.digest)
+        planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
     if share < LEAST or backbone.plugin != planned.backbone:
-        return planned
+        return planned, alike
     by = f"{name}, which it resembles"
-    return replace(planned, architecture=backbone.architecture, architecture_by=by)
+    return replace(planned, architecture=backbone.architecture, architecture_by=by), alike
 
 
 def _of_network(
     planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
-    for name, source in ((found.architecture, "the file"), (record.architecture, record.source)):
-        if name and _is_known(planned.backbone, name):
-            return replace(planned, architecture=name, architecture_by=source)
+    name, source = network_told(planned.backbone, found, record)
+    if name:
+        return replace(planned, architecture=name, architecture_by=source)
     if stated:
         return replace(planned, architecture=stated, architecture_by="the options")
     if planned.architecture or planned.manifest:
         return planned
-    says = found.architecture or record.architecture
-    what = f"'{says:.60}' is no architecture of {planned.backbone}" if says else "nothing says it"
-    problem = f"what network it is: {what}; give --architecture NAME"
-    return replace(planned, status="bad", problem=problem)
-
-
-def _is_known(plugin: str, architecture: str) -> bool:
-    """Whether a plugin lists it. What a file says is never an import path."""
-    if ":" in architecture:
-        return False
-    try:  # the list of what is known without its library first: that takes seconds to import
-        known = outline_of(plugin, architecture) is not None
-        return known or architecture in plugins.architectures(plugin)
-    except ZooError:
-        return False
+    try:
+        name, source = fitted(planned.backbone, [found.path], found, record)
+    except ZooError as error:
+        return replace(planned, status="bad", problem=getattr(error, "reason", "") or str(error))
+    return replace(planned, architecture=name, architecture_by=source)
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
@@ -343,6 +297,25 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
             )
         done.append(file)
     return done
+
+
+def _compared(workspace: Workspace, file: PlannedFile) -> PlannedFile:
+    """With what it tells that the checkpoint here with its bytes does not have."""
+    if file.manifest is None or file.status == "bad":
+        return file
+    try:
+        manifest = workspace.store.manifest(file.manifest)
+    except (ZooError, OSError):  # the import tells
+        return file
+    adds = ["metrics"] if file.metrics and not manifest.metrics else []
+    adds += ["parent"] if file.parent and not manifest.parents else []
+    other = bool(file.metrics and manifest.metrics) and dict(file.metrics) != manifest.metrics
+    return replace(
+        file,
+        status="new" if adds else file.status,
+        adds=tuple(adds),
+        keeps=("metrics",) if other else (),
+    )
 
 
 def _pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:

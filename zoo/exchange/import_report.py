@@ -24,6 +24,8 @@ class ImportReport(Result):
         left_out: Keys of what else is in the file.
         tensors_left_out: Names of tensors that are not of the network.
         headless: Whether the network has no head, as the weights have none.
+        network: The architecture, and who says so, where that is not the user.
+        metrics: What the weights were measured to have by their script, and who says so.
         classes: Where the class names are from; empty if they are unknown.
         preprocessing: Where the preprocessing is from; empty if it is unknown.
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
@@ -36,6 +38,8 @@ class ImportReport(Result):
     left_out: tuple[str, ...] = ()
     tensors_left_out: tuple[str, ...] = ()
     headless: bool = False
+    network: str = ""
+    metrics: str = ""
     classes: str = ""
     preprocessing: str = ""
     unknown: tuple[str, ...] = ()
@@ -57,9 +61,12 @@ class ImportReport(Result):
 
     @property
     def said(self) -> str:
-        """Who says what its classes, its preprocessing and its parent are, in one line."""
+        """Who says what its network, its metrics, its classes, its preprocessing and its parent
+        are, in one line.
+        """
         by = {"class names": self.classes, "preprocessing": self.preprocessing}
-        parts = [f"{what} from {source}" for what, source in by.items() if source]
+        parts = [part for part in (self.network, self.metrics) if part]
+        parts += [f"{what} from {source}" for what, source in by.items() if source]
         if self.unknown:
             named = (name.replace("_", " ") for name in self.unknown)
             parts.append(f"unknown: {', '.join(named)}")

@@ -5,41 +5,35 @@ Torch is imported only where the network must be built.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from struct import calcsize
-from typing import Any, Literal, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
-from zoo import plugins
 from zoo.domain.digest import Digest
-from zoo.domain.file_names import fits_everywhere
-from zoo.domain.import_options import AUTO, ImportOptions
-from zoo.domain.manifest import FOUND, Manifest, Parent, Tensor
+from zoo.domain.history import RefEntry
+from zoo.domain.import_options import ImportOptions
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import (
-    InvalidOption,
     InvalidWeights,
     MissingPackage,
     UnknownName,
     Unsupported,
-    ZooError,
 )
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.fitted import Fitted, fit
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
-from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
-from zoo.exchange.metadata import metadata_of_args, metadata_of_checkpoint, metadata_of_options
-from zoo.exchange.origin import Beside, Origin, outlined
-from zoo.exchange.resolve_metadata import resolve_metadata
-from zoo.lookup.parent import ParentFinder, relatives
-from zoo.store import Store
+from zoo.exchange.not_finite import warn_of_not_finite
+from zoo.exchange.origin import Beside, Origin
+from zoo.exchange.readings import MAIN, Reading, readings_of_file, readings_of_folder
+from zoo.exchange.stated import derived, descending
+from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
@@ -48,30 +42,18 @@ __all__ = [
     "MAIN",
     "Imported",
     "Origin",
+    "PlannedImport",
     "first_that_fits",
     "import_file",
     "import_folder",
     "import_weights",
-    "weights_in",
+    "plan_single",
 ]
 
 T = TypeVar("T")
-LOG = logging.getLogger("zoo")
+R = TypeVar("R")
 
-MAIN = "model.safetensors"
-PICKLE = "pytorch_model.bin"
 UNFIT = (InvalidWeights, MissingPackage, UnknownName, Unsupported)
-PIECE = 1 << 22
-EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
-    "F8_E4M3": ("B", 0x7F),
-    "F8_E5M2": ("B", 0x7C),
-    "F16": ("H", 0x7C00),
-    "BF16": ("H", 0x7F80),
-    "F32": ("I", 0x7F80_0000),
-    "C64": ("I", 0x7F80_0000),
-    "F64": ("Q", 0x7FF0_0000_0000_0000),
-}
-"""The bits that are all set where a number is NaN or infinite, by dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,13 +63,40 @@ class Imported(Result):
     Attributes:
         ref: Its name.
         manifest: Its identity.
+        moved_from: What the name pointed at before, if that was another checkpoint.
         nan_tensors: Its tensors with NaN or infinite values.
         taken: What of the file it is.
     """
 
     ref: Reference
     manifest: Digest
+    moved_from: Digest | None = None
     nan_tensors: tuple[str, ...]
+    taken: ImportReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlannedImport(Result):
+    """A checkpoint that would be imported.
+
+    Attributes:
+        ref: Its name.
+        file: What it is made of.
+        backbone: Plugin of its architecture.
+        architecture: What network it is.
+        custom: How its configuration differs from that of the published network of that name.
+        outputs: Of its head; 0 if it has none.
+        metrics: What it is said to have.
+        taken: What of the file it is.
+    """
+
+    ref: Reference
+    file: Path
+    backbone: str
+    architecture: str
+    custom: str
+    outputs: int
+    metrics: Mapping[str, float]
     taken: ImportReport
 
 
@@ -110,27 +119,8 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     workspace.names.check_free(ref)  # before anything is read
-    there = sorted(path.name for path in folder.iterdir() if path.is_file())
-    layouts = read_layouts(folder, [folder.resolve().name], there)
-    if not layouts:
-        raise InvalidOption(
-            f"{folder} has no {CONFIG} that says what network it is: name the file in it, and what "
-            "it is (zoo import FILE --architecture NAME --as NAME)"
-        )
-
-    def keep(layout: Layout) -> Imported:
-        path, *several = weights_in(folder, there, layout)
-        others = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
-        origin = replace(
-            _origin(workspace, "folder", stated, beside), plugin=layout.plugin, layout=layout
-        )
-        origin = replace(origin, architecture=layout.network.architecture)
-        return import_file(
-            workspace, path, ref, origin, parts=several, files=kept, progress=progress
-        )
-
-    return first_that_fits(layouts, keep)
+    readings = readings_of_folder(workspace, folder, stated, beside)
+    return first_that_fits(readings, _keeper(workspace, ref, stated, progress))
 
 
 def import_weights(
@@ -138,7 +128,7 @@ def import_weights(
     path: Path,
     ref: Reference,
     *,
-    architecture: str,
+    architecture: str | None = None,
     backbone: str = "timm",
     key: str | None = None,
     progress: Progress = silent,
@@ -147,153 +137,115 @@ def import_weights(
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
-    Where files beside it describe that very network, they tell its preprocessing and class names,
-    and how it differs from the published one.
-
     Raises:
+        InvalidOption: What is stated cannot be, or nothing tells what network it is.
         Unsupported: The index is malformed, or names files that are not there. Else as
             `import_file`.
     """
-    known, tag = _tagged(backbone, architecture)
-    origin = replace(
-        _origin(workspace, "file", stated, beside), plugin=backbone, architecture=known, tag=tag
-    )
-    if args := metadata_of_args(path, known):
-        origin = replace(origin, told=(*origin.told, args))
-    several, files = list[Path](), _files(stated)
-    if path.name.endswith(INDEX) and path.is_file():
-        there = sorted(each.name for each in path.parent.iterdir())
-        several = [path.parent / name for name in parts(path, str(path.parent), there)]
-        files = [path, *files]
+    workspace.names.check_free(ref)
+    with _nothing_imported():
+        readings = readings_of_file(
+            workspace,
+            path,
+            stated,
+            architecture=architecture,
+            backbone=backbone,
+            key=key,
+            beside=beside,
+        )
+    with named_by_user(workspace.trust, architecture or ""):
+        return _described_or_plain(readings, _keeper(workspace, ref, stated, progress))
 
-    def keep(layout: Layout | None) -> Imported:
-        stated = replace(origin, layout=layout)
-        return import_file(
-            workspace, path, ref, stated, key=key, parts=several, files=files, progress=progress
+
+def plan_single(
+    workspace: Workspace,
+    path: Path,
+    ref: Reference,
+    *,
+    architecture: str | None = None,
+    backbone: str = "timm",
+    key: str | None = None,
+    **stated: Unpack[ImportOptions],
+) -> PlannedImport:
+    """What `import_folder` or `import_weights` would make of ``path``; nothing is kept. What only
+    the bytes of checkpoints here can tell, such as a parent, is not looked for.
+
+    Raises as they do.
+    """
+    workspace.names.check_free(ref)
+
+    def planned(reading: Reading) -> PlannedImport:
+        read = fit(reading)
+        whole, taken = read.resolved()
+        return PlannedImport(
+            ref=ref,
+            file=reading.path,
+            backbone=whole.backbone.plugin,
+            architecture=whole.backbone.architecture,
+            custom=whole.backbone.custom,
+            outputs=whole.head.num_classes,
+            metrics=whole.metrics,
+            taken=taken,
         )
 
-    with named_by_user(workspace.trust, architecture):
-        # A config.json that lies there by chance, of other weights, is no reason to refuse.
-        if layout := _beside(path, origin):
-            with suppress(InvalidWeights, Unsupported):
-                return keep(layout)
-        return keep(None)
-
-
-def _origin(
-    workspace: Workspace, source: str, stated: ImportOptions, beside: Beside | None
-) -> Origin:
-    """What the user says of weights, before it is known of what network they are."""
-    beside = beside or Beside()
-    provenance, metrics = {"source": source}, dict(stated.get("metrics") or {})
-    if dataset := stated.get("dataset"):
-        provenance["dataset"] = dataset
-    if metrics:
-        provenance["metrics"] = "stated on import, not measured"
-    elif beside.metrics:
-        metrics = dict(beside.metrics)
-        provenance["metrics"] = f"from {beside.metrics_by}, not measured here"
-    if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
-        raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
-    parent = finder = None
-    if (name := stated.get("parent")) == AUTO:
-        finder = beside.finder or ParentFinder(workspace)
-    elif name:
-        ref, digest = workspace.names.resolve(name)
-        stated_parent = Parent(manifest=digest, relation="finetune", ref=str(ref or name))
-        parent = (stated_parent, workspace.store.manifest(digest))
-        provenance["parent"] = "stated on import"
-    return Origin(
-        plugin="",
-        architecture="",
-        license=stated.get("license"),
-        provenance=provenance,
-        told=(metadata_of_options(stated),),
-        image_size=stated.get("image_size"),
-        metrics=metrics,
-        parent=parent,
-        finder=finder,
-        beside=beside,
+    if path.is_dir():
+        return first_that_fits(readings_of_folder(workspace, path, stated), planned)
+    readings = readings_of_file(
+        workspace, path, stated, architecture=architecture, backbone=backbone, key=key
     )
+    with workspace.trust.asked(architecture or ""):
+        return _described_or_plain(readings, planned)
 
 
-def _files(stated: ImportOptions) -> list[Path]:
-    return [Path(file) for file in stated.get("files", ())]
-
-
-def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
-    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
-    architecture, dot, tag = name.partition(".")
-    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
-    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
-
-
-def _warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
-    """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
-    names = [
-        tensor.name
-        for tensor in manifest.tensors
-        if tensor.dtype in EXPONENTS and not _is_finite(store, tensor)
-    ]
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        LOG.warning("NaN or infinite values in %s%s", ", ".join(names[:3]), more)
-    return names
-
-
-def _is_finite(store: Store, tensor: Tensor) -> bool:
-    """Needs neither torch nor numpy, which a pull does not import."""
-    kind, mask = EXPONENTS[tensor.dtype]
-    width = calcsize(kind)
-    highest = mask >> 8 * (width - 1)
-    suspects = [byte for byte in range(256) if byte & highest == highest]
-    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
-    for begin in range(0, len(data), PIECE):
-        piece = bytes(data[begin : begin + PIECE])
-        # The last byte of a number has its sign and most of its exponent. Weights are hardly ever
-        # so large that these bits are set, so a search for such bytes is mostly all that it takes.
-        last = piece[width - 1 :: width]
-        if any(byte in last for byte in suspects):
-            numbers = memoryview(piece).cast(kind)
-            if any(number & mask == mask for number in numbers):
-                return False
-    return True
-
-
-def _beside(path: Path, origin: Origin) -> Layout | None:
-    """What files beside ``path`` say of the network that ``origin`` names."""
+@contextmanager
+def _nothing_imported() -> Iterator[None]:
     try:
-        layouts = read_layouts(path.parent, [origin.architecture], ())
-    except ZooError:
-        return None
-    network = (origin.plugin, origin.architecture)
-    fits = (each for each in layouts if (each.plugin, each.network.architecture) == network)
-    return next(fits, None)
+        yield
+    except InvalidWeights as error:
+        error.hint = "nothing was imported"
+        raise
 
 
-def _belongs(file: Path, layout: Layout) -> bool:
-    """Whether a file beside the weights is kept with them."""
-    if layout.whole:
-        hidden = file.name.startswith(".") or not fits_everywhere(file.name)
-        return file.name != CONFIG and not hidden  # export writes it anew
-    return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
+def _keeper(
+    workspace: Workspace, ref: Reference, stated: ImportOptions, progress: Progress
+) -> Callable[[Reading], Imported]:
+    def keep(reading: Reading) -> Imported:
+        return import_file(
+            workspace,
+            reading.path,
+            ref,
+            reading.origin,
+            key=reading.key,
+            parts=reading.parts,
+            files=reading.files,
+            check=_check(workspace, ref, reading.origin, stated),
+            progress=progress,
+        )
+
+    return keep
 
 
-def weights_in(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
-    """The file of weights; or the index of several, and these in order."""
-    if layout.weights:
-        return [folder / layout.weights[0]]
-    if MAIN in there:
-        return [folder / MAIN]
-    if MAIN + INDEX in there:
-        index = folder / (MAIN + INDEX)
-        return [index, *(folder / name for name in parts(index, str(folder), there))]
-    safetensors = [folder / name for name in there if name.endswith(".safetensors")]
-    if len(safetensors) == 1:
-        return safetensors
-    if PICKLE in there:
-        return [folder / PICKLE]
-    raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")
+def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportOptions) -> Check:
+    """What raises where the name must not move to the weights of ``origin``."""
+    backbone = Backbone(plugin=origin.plugin, architecture=origin.architecture)
+
+    def check(_: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+        if not stated.get("force"):
+            workspace.names.check_network(ref, backbone)
+
+    return check
+
+
+def _described_or_plain(readings: Sequence[Reading], keep: Callable[[Reading], R]) -> R:
+    """What ``keep`` makes of a file as a config.json beside it describes it, if it does. That may
+    lie there by chance, of other weights: it is no reason to refuse.
+    """
+    *described, plain = readings
+    for reading in described:
+        with suppress(InvalidWeights, Unsupported):
+            return keep(reading)
+    return keep(plain)
 
 
 def import_file(
@@ -324,37 +276,28 @@ def import_file(
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
+    before = workspace.store.read_ref(ref)
     with new_checkpoint(workspace, ref, why, check=check) as new:
-        try:
-            manifest, taken = _stored(new, path, origin, key, parts, files, progress)
-        except InvalidWeights as error:
-            error.hint = "nothing was imported"
-            raise
+        reading = Reading(path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files))
+        with _nothing_imported():
+            manifest, taken = _stored(new, fit(reading), progress)
         digest = new.commit(manifest)
-    unusable = _warn_of_not_finite(workspace.store, manifest)
-    return Imported(ref=ref, manifest=digest, nan_tensors=tuple(unusable), taken=taken)
+    unusable = warn_of_not_finite(workspace.store, manifest)
+    moved = before is not None and not before.deleted and before.manifest != digest
+    return Imported(
+        ref=ref,
+        manifest=digest,
+        moved_from=before.manifest if before and moved else None,
+        nan_tensors=tuple(unusable),
+        taken=taken,
+    )
 
 
-def _stored(
-    new: New,
-    path: Path,
-    origin: Origin,
-    key: str | None,
-    parts: Sequence[Path],
-    files: Sequence[Path],
-    progress: Progress,
-) -> tuple[Manifest, ImportReport]:
+def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, ImportReport]:
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
-    store = new.workspace.store
-    sources, names = tuple(parts) or (path,), [source.name for source in parts] or [MAIN]
-    _check_files(files, [source.name for source in parts])  # before anything large is stored
-    # The header of a file tells what building tells, of most: torch takes seconds to import.
-    manifest, network, taken = outlined(sources, origin), None, ImportReport()
-    if manifest is None or key is not None:
-        from zoo.exchange.built import built
-
-        network = built(sources, origin, path, key)
-        manifest, taken = network.manifest(origin), network.taken
+    store, reading, origin = new.workspace.store, read.reading, read.reading.origin
+    path, network, taken = reading.path, read.network, read.taken
+    sources, names = read.sources, [source.name for source in reading.parts] or [MAIN]
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out
     if network and (changed or not all(map(is_safetensors, sources))):
@@ -368,75 +311,34 @@ def _stored(
     whole = sources == (path,)
     stated = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
     manifest = replace(
-        manifest,
+        read.manifest,
         weights=weights,
-        provenance={
-            **manifest.provenance,
-            **origin.provenance,
-            "file": path.name,
-            "sha256": stated,
-        },
-        files=tuple(add_file(store, file, name=file.name) for file in files),
-        metrics=origin.metrics or manifest.metrics,
+        provenance={**read.manifest.provenance, "file": path.name, "sha256": stated},
+        files=tuple(add_file(store, file, name=file.name) for file in reading.files),
     )
     if origin.parent:
-        manifest = _descending(manifest, *origin.parent)
-    if not origin.told:  # a pull: its publisher says it all
-        return manifest, taken
-    saved = network.saved if network else {}
-    return _completed(new.workspace, manifest, origin, saved, taken)
+        manifest = descending(manifest, *origin.parent)
+    read = replace(read, manifest=manifest)
+    return _completed(new.workspace, read) if origin.told else (manifest, taken)
 
 
-def _completed(
-    workspace: Workspace,
-    manifest: Manifest,
-    origin: Origin,
-    saved: Mapping[str, Any],
-    taken: ImportReport,
-) -> tuple[Manifest, ImportReport]:
-    """``manifest`` with what is told of it, and found; its tensors are stored."""
-    told = (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
-    whole, report = resolve_metadata(manifest, origin, told, taken)
-    if not (report.unknown or origin.finder):
+def _completed(workspace: Workspace, read: Fitted) -> tuple[Manifest, ImportReport]:
+    """The manifest with what is told of it, and found; its tensors are stored."""
+    manifest, origin = read.manifest, read.reading.origin
+    whole, report = read.resolved()
+    if not (report.unknown or origin.find):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
-        whole, report = resolve_metadata(manifest, origin, (*told, *more), taken)
-    found = origin.finder.find(manifest, alike) if origin.finder else None
-    if found:
-        parent = Parent(manifest=found.digest, relation=FOUND, ref=found.ref)
-        provenance = {**whole.provenance, "parent": str(found)}
-        whole = replace(whole, provenance=provenance).descending(found.manifest, parent)
-        report = replace(report, parent=f"{found.ref}, {found}")
-    elif origin.finder:
-        report = replace(report, parent=NONE_FOUND)
-    return whole, report
+        whole, report = read.resolved_by((*read.told, *more))
+    if origin.find is None:
+        return whole, report
+    found = origin.find(manifest, alike)
+    whole = derived(whole, found) if found else whole
+    return whole, replace(report, parent=f"{found.ref}, {found}" if found else NONE_FOUND)
 
 
-def _descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:
-    """``manifest`` as the user says it derives, if that can be."""
-    one, other = manifest.backbone, base.backbone
-    if (one.plugin, one.architecture) != (other.plugin, other.architecture):
-        raise InvalidOption(
-            f"{parent.ref} is of the architecture {other.architecture}, the file of "
-            f"{one.architecture}: it is not its parent"
-        )
-    return manifest.descending(base, parent)
-
-
-def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
-    names = {MAIN, *taken}
-    for file in files:
-        if not file.is_file():
-            raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
-        if not fits_everywhere(file.name):
-            raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
-        if file.name in names:
-            raise InvalidOption(f"{file}: there is a '{file.name}' already")
-        names.add(file.name)
-
-
-def first_that_fits(described: Sequence[T], keep: Callable[[T], Imported]) -> Imported:
+def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:
     """What ``keep`` makes of the first description whose weights are those of its network.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +59,7 @@ class Metadata:
         interpolation: Resize filter.
         image_size: Height and width.
         as_default: Whether the training took what the architecture has for all that is not said.
+        keys: Of a checkpoint, the key that each of these is under.
     """
 
     source: str
@@ -69,17 +70,22 @@ class Metadata:
     interpolation: str | None = None
     image_size: tuple[int, int] | None = None
     as_default: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self)[1:])
+        return any(getattr(self, each.name) for each in fields(self)[1:])
 
 
 def metadata_of_checkpoint(saved: Mapping[Any, Any], architecture: str) -> Metadata:
     """What a training script has kept beside the weights in its checkpoint."""
     records = list(_records(saved))
     said = {name: _first(records, name) for name in NAMES}
-    as_default = any(_is_timm(record, architecture) for record in records)
-    return Metadata(source="the checkpoint's hyper-parameters", as_default=as_default, **said)
+    return Metadata(
+        source="the checkpoint's hyper-parameters",
+        as_default=any(_is_timm(record, architecture) for _, record in records),
+        keys={name: key for name, (key, value) in said.items() if value},
+        **{name: value for name, (_, value) in said.items()},
+    )
 
 
 def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
@@ -95,7 +101,7 @@ def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
         return None
     if not isinstance(record, Mapping) or _model(record)[0] != architecture:
         return None
-    said = {name: _first([record], name) for name in NAMES}
+    said = {name: _first([("", record)], name)[1] for name in NAMES}
     return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **said)
 
 
@@ -153,16 +159,18 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _records(saved: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
-    """What was kept in a checkpoint, in the order in which it is believed."""
+def _records(saved: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """What was kept in a checkpoint, in the order in which it is believed, each with its key; none
+    of the checkpoint itself.
+    """
     for key in RECORDS:
         record = saved.get(key)
         record = record if isinstance(record, Mapping) else getattr(record, "__dict__", None)
         if isinstance(record, Mapping):
-            yield record
+            yield key, record
             if isinstance(inner := record.get("dataset_meta"), Mapping):  # of OpenMMLab
-                yield inner
-    yield saved
+                yield key, inner
+    yield "", saved
 
 
 def _is_timm(record: Mapping[Any, Any], architecture: str) -> bool:
@@ -180,10 +188,16 @@ def _model(record: Mapping[Any, Any]) -> tuple[str, str]:
     return name, tag
 
 
-def _first(records: Sequence[Mapping[Any, Any]], what: str) -> Any:
+def _first(records: Sequence[tuple[str, Mapping[Any, Any]]], what: str) -> tuple[str, Any]:
+    """The first value that makes sense, and the key of the checkpoint that it is under."""
     read = READ[what]
-    values = (read(record[name]) for record in records for name in NAMES[what] if name in record)
-    return next((value for value in values if value), () if what in MANY else None)
+    values = (
+        (key or name, read(record[name]))
+        for key, record in records
+        for name in NAMES[what]
+        if name in record
+    )
+    return next((found for found in values if found[1]), ("", () if what in MANY else None))
 
 
 def _classes(value: object) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.exchange.layouts import Layout
 from zoo.exchange.metadata import Metadata
-from zoo.lookup.parent import ParentFinder
+from zoo.lookup.identify import Candidate
+from zoo.lookup.parent import FoundParent
 from zoo.store.header import is_safetensors, read_header
 
-__all__ = ["Beside", "Origin", "outlined", "stamp"]
+__all__ = ["Beside", "Find", "Origin", "outlined", "stamp"]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
+Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
+"""Finds the parent of a checkpoint whose tensors are stored, given those that share some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +33,14 @@ class Beside:
     Attributes:
         metrics: What the weights were measured to have.
         metrics_by: Who says so.
-        finder: Finds the parent; None: one of its own, if it is to be found.
+        find: Says what the parent is, where it is to be found; None: it is looked for.
         sha256: Of the file, as far as that is `unchanged`; empty if it is not known.
         unchanged: Its `stamp` when it was hashed.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     metrics_by: str = ""
-    finder: ParentFinder | None = None
+    find: Find | None = None
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
 
@@ -62,6 +65,7 @@ class Origin:
     Attributes:
         plugin: The backbone plugin.
         architecture: A name that it knows.
+        architecture_by: Who says that it is that one; empty if it is the user, or the publisher.
         tag: Pretrained tag, for the preprocessing and class names that belong to it.
         license: License id.
         provenance: Where they came from, as text.
@@ -72,12 +76,13 @@ class Origin:
         image_size: Height and width that the user says it is built for.
         metrics: What the user says the weights were measured to have.
         parent: What the user says they were fine-tuned from, and its manifest.
-        finder: Finds the parent; None if it is not looked for.
+        find: Finds the parent; None if it is not looked for.
         beside: What is known of the file beside.
     """
 
     plugin: str
     architecture: str
+    architecture_by: str = ""
     tag: str | None = None
     license: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
@@ -87,7 +92,7 @@ class Origin:
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None
-    finder: ParentFinder | None = None
+    find: Find | None = None
     beside: Beside = field(default_factory=Beside)
 
     @property

@@ -13,9 +13,32 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.exchange.run_names import Moment
 
-__all__ = ["Draft", "ImportPlan", "Met", "PlannedFile", "Status"]
+__all__ = ["Draft", "ImportPlan", "Met", "PlannedFile", "PlannedParent", "Status"]
 
 Status = Literal["new", "here", "bad", "imported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlannedParent(Result):
+    """The parent that a file of a plan gets.
+
+    Attributes:
+        ref: Its name, here or once it is imported.
+        how: How it was found, or that it was stated.
+        manifest: It, if it is here.
+        file: The file of the plan that it is, if it is not here.
+        share: Share of the file's weights that are its, byte for byte; None if it was stated.
+        apart: How far the weights are from its; None if it was stated.
+        remark: What else is to be known of it.
+    """
+
+    ref: str
+    how: str
+    manifest: Digest | None = None
+    file: Path | None = None
+    share: float | None = None
+    apart: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -27,6 +50,8 @@ class PlannedFile(Result):
         run: The folder of the run that it is of, below that which is imported; with what its name
             begins with, where several runs are in one folder.
         refs: The names that its checkpoint gets.
+        chosen: How it was chosen, if it is the one of a run of several that gets the run's name:
+            ``best`` (its script or its name says so), ``best by accuracy``, or ``last``.
         status: ``new``, ``here`` (under these names), ``bad`` (see ``problem``), or ``imported``.
         size: Bytes of the file.
         sha256: Of the file, in hex.
@@ -43,6 +68,9 @@ class PlannedFile(Result):
         verdict: What it is to the checkpoint here that it resembles most (`zoo identify`).
         of: The name of that checkpoint.
         share: Share of its weights that are that one's.
+        parent: The parent that it gets.
+        adds: What it tells that the checkpoint here does not have, and gets: metrics, parent.
+        keeps: What it tells otherwise than that checkpoint, which keeps its own: metrics.
         duplicate_of: Another file of the plan with the same bytes.
         manifest: The checkpoint that it is, once it is here.
         problem: Why it is not imported.
@@ -52,6 +80,7 @@ class PlannedFile(Result):
     path: Path
     run: str = ""
     refs: tuple[Reference, ...] = ()
+    chosen: str = ""
     status: Status = "new"
     size: int = 0
     sha256: str = ""
@@ -68,6 +97,9 @@ class PlannedFile(Result):
     verdict: str = "unknown"
     of: str = ""
     share: float | None = None
+    parent: PlannedParent | None = None
+    adds: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     duplicate_of: Path | None = None
     manifest: Digest | None = None
     problem: str = ""
@@ -90,6 +122,7 @@ class ImportPlan(Result):
         left_out: What else was met that is not imported, each with the reason.
         weights_bytes: Bytes of the weights of all files that are not here yet.
         shared_bytes: Bytes of these that are in the zoo already, or in two of the files.
+        parent: What it was asked for as the parent: a name, ``auto``, or nothing.
     """
 
     folder: Path
@@ -97,6 +130,7 @@ class ImportPlan(Result):
     left_out: Mapping[str, str] = field(default_factory=dict)
     weights_bytes: int = 0
     shared_bytes: int = 0
+    parent: str = ""
 
     def having(self, *statuses: Status) -> tuple[PlannedFile, ...]:
         """Its files of some statuses."""
@@ -126,8 +160,20 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file of a plan that has no names yet, and the one that is called the best of its run."""
+    """A file of a plan that has no names yet, and what they and its parent are found by.
+
+    Attributes:
+        met: Where it lies.
+        file: What is known of it.
+        best: Name of the file that is called the best of its run.
+        shares: The share of its weights that are those of checkpoints here.
+        same: Checkpoints here with the same weights.
+        weights: Tells its weights from others.
+    """
 
     met: Met
     file: PlannedFile
     best: str = ""
+    shares: Mapping[Digest, float] = field(default_factory=dict)
+    same: frozenset[Digest] = frozenset()
+    weights: int = 0

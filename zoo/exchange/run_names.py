@@ -45,6 +45,7 @@ NUMBER = re.compile(
     re.IGNORECASE,
 )
 LIGHTNING = re.compile(r"(?P<base>.*?)[-_. ]?epoch=(?P<epoch>\d{1,9})(?P<rest>[-_.].*)?", re.I)
+FIGURE = re.compile(r"[-_.]((?!step=)[A-Za-z][A-Za-z0-9_/]{0,60})=(\d{1,6}\.\d{1,12})(?![\d.]*\d)")
 STEP = re.compile(r"\bstep=(\d{1,9})\b")
 ROLE = re.compile(
     r"(?P<base>.*?)[-_. ]?(?P<role>best|last|latest|final)(-v\d+)?"
@@ -74,12 +75,14 @@ class Moment:
         role: ``best`` or ``last``, where the name says so.
         epoch: The epoch that it says.
         step: The step that it says.
+        figures: Figures that it says: ``val_acc=0.91``.
     """
 
     base: str
     role: Role = ""
     epoch: int | None = None
     step: int | None = None
+    figures: tuple[tuple[str, float], ...] = ()
 
     @property
     def tag(self) -> str:
@@ -103,7 +106,8 @@ def moment_of(stem: str, *, steps: bool = False) -> Moment | None:
     """
     if (found := LIGHTNING.fullmatch(stem)) is not None:
         step = STEP.search(found["rest"] or "")
-        moment = Moment(found["base"], epoch=int(found["epoch"]))
+        figures = tuple((name, float(text)) for name, text in FIGURE.findall(found["rest"] or ""))
+        moment = Moment(found["base"], epoch=int(found["epoch"]), figures=figures)
         moment = replace(moment, step=int(step[1])) if step else moment
     elif (found := NUMBER.fullmatch(stem)) is not None:
         number = int(found["number"])

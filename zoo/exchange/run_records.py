@@ -19,7 +19,7 @@ from zoo.domain.limits import ARGS_BYTES, RECORD_BYTES
 from zoo.errors import ZooError
 from zoo.store.regular import open_regular
 
-__all__ = ["RunRecord", "named_architecture", "read_record"]
+__all__ = ["ARCHITECTURE", "RunRecord", "named_architecture", "named_metrics", "read_record"]
 
 HPARAMS = ("args.yaml", "hparams.yaml")
 TABLES = ("summary.csv", "metrics.csv")
@@ -154,6 +154,18 @@ def _rows(text: str) -> Iterator[Mapping[str, object]]:
         if number >= ROWS:
             return
         yield row
+
+
+def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures of held-out images under the names that zoo has for them, if they are on its scale;
+    else as they are.
+    """
+    named = {}
+    for name, value in figures.items():
+        own, scale = KNOWN_METRICS.get(name, (name, 1.0))
+        fits = scale == 1.0 and (own != "accuracy" or 0 <= value <= 1)
+        named[own if fits else name] = value
+    return named
 
 
 def _metrics(row: Mapping[str, object]) -> dict[str, float]:

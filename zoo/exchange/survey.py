@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -14,7 +13,7 @@ from zoo.domain.hashes import sha256
 from zoo.errors import InvalidWeights, ZooError
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import stamp
-from zoo.exchange.run_records import named_architecture
+from zoo.exchange.told import Told, told_in
 from zoo.lookup.identify import Candidate, candidates
 from zoo.lookup.match import FileTensor
 from zoo.store.files import LARGE, group_of
@@ -22,17 +21,11 @@ from zoo.store.regular import open_regular
 from zoo.store.tensor_keys import object_key, sample_keys
 from zoo.workspace import Workspace
 
-if TYPE_CHECKING:
-    from zoo.exchange.weights import Read
-
 __all__ = ["Surveyed", "resembling", "survey", "with_digests"]
-
-RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
-LIGHTNING = "pytorch-lightning_version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surveyed:
+class Surveyed(Told):
     """What a file of weights is.
 
     Attributes:
@@ -40,13 +33,7 @@ class Surveyed:
         size: Its bytes.
         sha256: Of all of it, in hex.
         unchanged: What tells that it is still the same (`zoo.exchange.origin.stamp`).
-        script: Who wrote it: ``timm``, ``Lightning``, or empty.
         key: The key of it that holds the weights.
-        architecture: The network that it names; empty if it names none.
-        epoch: The epoch that it tells.
-        step: The step that it tells.
-        metrics: The metrics that it tells.
-        best: Name of the file that it calls the best of its run.
         weights: Bytes of its tensors.
         large: Digests of its large tensors, with their bytes.
         keys: What `zoo.registry` finds those by that resemble it.
@@ -57,13 +44,7 @@ class Surveyed:
     size: int = 0
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
-    script: str = ""
     key: str = ""
-    architecture: str = ""
-    epoch: int | None = None
-    step: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    best: str = ""
     weights: int = 0
     large: Mapping[Digest, int] = field(default_factory=dict)
     keys: frozenset[int] = frozenset()
@@ -83,7 +64,7 @@ def survey(path: Path) -> Surveyed:
         return Surveyed(path=path, problem=getattr(error, "reason", "") or str(error))
     digested = with_digests(tensors)
     large = {each.digest: len(each.data) for each in digested.values() if each.digest}
-    found = Surveyed(
+    return Surveyed(
         path=path,
         size=size,
         sha256=digest,
@@ -91,8 +72,9 @@ def survey(path: Path) -> Surveyed:
         weights=sum(len(each.data) for each in digested.values()),
         large=large,
         keys=frozenset(_keys(digested)),
+        key=read.key if read else "",
+        **asdict(told_in(read.saved if read else {})),
     )
-    return _told(found, read) if read else found
 
 
 def resembling(workspace: Workspace, found: Surveyed) -> list[Candidate]:
@@ -126,47 +108,3 @@ def _keys(tensors: Mapping[str, FileTensor]) -> set[int]:
         if tensor.digest:
             keys.add(object_key(tensor.digest))
     return keys
-
-
-def _told(found: Surveyed, read: Read) -> Surveyed:
-    """With what a pickle tells beside its weights."""
-    saved = read.saved
-    records = [saved.get(key) for key in RECORDS]
-    named = (named_architecture(record) for record in (saved, *records))
-    meta = saved.get("meta")
-    epoch = _whole(saved.get("epoch"))
-    if epoch is None and isinstance(meta, Mapping):
-        epoch = _whole(meta.get("epoch"))
-    script = "Lightning" if LIGHTNING in saved else ""
-    if not script and isinstance(saved.get("arch"), str) and "state_dict" in saved:
-        script = "timm"
-    metric, metrics = saved.get("metric"), {}
-    if script == "timm" and isinstance(metric, float) and 0 <= metric <= 100:
-        measured_by = getattr(saved.get("args"), "eval_metric", "top1")
-        metrics = {"accuracy": metric / 100} if measured_by == "top1" else {}
-    return replace(
-        found,
-        script=script,
-        key=read.key,
-        architecture=next((name for name in named if name), ""),
-        epoch=epoch,
-        step=_whole(saved.get("global_step")),
-        metrics=metrics,
-        best=_best(saved),
-    )
-
-
-def _best(saved: Mapping[str, Any]) -> str:
-    """The file that Lightning's callback calls the best: of the path its last part alone."""
-    callbacks = saved.get("callbacks")
-    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
-        path = state.get("best_model_path") if isinstance(state, Mapping) else None
-        if isinstance(path, str) and path:
-            return PurePath(path.replace("\\", "/")).name
-    return ""
-
-
-def _whole(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value < 2**53 else None

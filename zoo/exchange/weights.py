@@ -6,7 +6,7 @@ import argparse
 import pickle
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
+from zoo.exchange.file_kind import check_kind
 from zoo.exchange.pickles import CODE, CUT_OFF, ODD, check_pickled, ended
 from zoo.store.header import is_safetensors, read_header
 
@@ -36,6 +37,10 @@ WRAPPERS = (
 NESTED = 3
 """So often one of these is within another."""
 LISTED = 12
+MATRICES = ("weight", "kernel")
+"""What a tensor of two dimensions or more is called in any network."""
+OPTIMIZER = {"state", "param_groups"}
+"""The keys of what `torch.optim.Optimizer.state_dict` gives."""
 UNPICKLING = threading.Lock()
 """What torch allows to be unpickled is of the whole process, as warnings are."""
 
@@ -67,10 +72,7 @@ def read_state(path: Path, key: str | None = None) -> Read:
     Raises:
         InvalidWeights: The file is missing, damaged, holds code, or holds no flat set of tensors.
     """
-    if not path.is_file():
-        raise InvalidWeights(path, "is a folder" if path.is_dir() else "no such file")
-    if not path.stat().st_size:
-        raise InvalidWeights(path, "the file is empty")
+    check_kind(path)
     if is_safetensors(path):
         read_header(path)
         if key is not None:
@@ -118,18 +120,14 @@ def _read(path: Path, saved: Any, key: str | None) -> Read:
         raise InvalidWeights(path, f"holds a {type(saved).__name__}, not a set of named tensors")
     if key is not None and not isinstance(saved.get(key), Mapping):
         has = "holds no weights" if key in saved else "is not there"
-        raise InvalidWeights(path, f"'{key:.60}' {has}; its keys are {_keys(saved)}")
+        raise InvalidWeights(path, f"'{key:.60}' {has}; {_keys(saved)}")
     taken, found = ([key], saved[key]) if key is not None else ([], saved)
     while len(taken) < NESTED and (inner := _wrapper(found)):
         taken.append(inner)
         found = found[inner]
     others = [str(name) for name, value in found.items() if not isinstance(value, torch.Tensor)]
     if others or not found:
-        what = f"'{others[0]:.60}' is not a tensor" if others else "it is empty"
-        reason = f"holds no flat set of named tensors: {what}"
-        if _keys(saved):
-            reason += f"; its keys are {_keys(saved)}, of which --key KEY takes one"
-        raise InvalidWeights(path, reason)
+        raise InvalidWeights(path, _why_no_weights(saved, taken, found, others))
     beside = [str(name) for name in saved if name != taken[0]] if taken else []
     sets = tuple(name for name in beside if _holds_weights(saved.get(name)))
     return Read(
@@ -146,17 +144,47 @@ def _wrapper(saved: Mapping[Any, Any]) -> str | None:
 
 
 def _holds_weights(value: object) -> bool:
+    """Whether it looks like a network's weights: a loss has a tensor or two as well, an optimizer
+    many, under numbers.
+    """
     if not isinstance(value, Mapping) or not value:
         return False
+    if _wrapper(value) is not None:
+        return True
     flat = all(isinstance(each, torch.Tensor) for each in value.values())
-    return flat or _wrapper(value) is not None
+    return flat and any(
+        str(name).rpartition(".")[2] in MATRICES and each.dim() > 1 for name, each in value.items()
+    )
+
+
+def _why_no_weights(
+    saved: Mapping[Any, Any], taken: Sequence[str], found: Mapping[Any, Any], others: Sequence[str]
+) -> str:
+    """Why the weights in a file cannot be told; and the option that helps, if one does."""
+    if found.keys() >= OPTIMIZER or (not taken and _is_state_of_training(saved)):
+        what = f"'{'.'.join(taken)}' is" if taken else "holds"
+        return f"{what} the state of an optimizer, no weights: import what was saved beside it"
+    what = f"'{others[0]:.60}' is not a tensor" if others else "it is empty"
+    reason = f"holds no flat set of named tensors: {what}"
+    return f"{reason}; {_keys(saved)}" if saved else reason
+
+
+def _is_state_of_training(saved: Mapping[Any, Any]) -> bool:
+    """Whether what a file holds is an optimizer's state, and no weights."""
+    of_optimizer = any(isinstance(v, Mapping) and v.keys() >= OPTIMIZER for v in saved.values())
+    return of_optimizer and not any(map(_holds_weights, saved.values()))
 
 
 def _keys(saved: Mapping[Any, Any]) -> str:
-    """The keys of a file for a message, those first that hold weights."""
-    names = sorted(map(str, saved), key=lambda name: not _holds_weights(saved.get(name)))
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more
+    """The keys of a file for a message: those that --key takes, and the others."""
+    good = [str(name) for name, value in saved.items() if _holds_weights(value)]
+    rest = [str(name) for name in saved if str(name) not in good]
+    more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
+    listed = ", ".join(f"{name:.60}" for name in rest[:LISTED]) + more
+    if not good:
+        return f"none of its keys holds weights: {listed}"
+    takes = f"--key {' or '.join(f'{name:.60}' for name in good[:LISTED])} takes weights"
+    return f"{takes}; its other keys are {listed}" if rest else takes
 
 
 def _check_plain(path: Path, name: str, tensor: torch.Tensor) -> None:

@@ -123,7 +123,7 @@ def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparis
         MissingObject: Bytes that are needed are not here.
         Corrupt: They are damaged.
     """
-    first, second = units_of(workspace, before), units_of(workspace, after)
+    first, second = units_of(workspace, before.backbone), units_of(workspace, after.backbone)
     by_unit: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in _pairs(workspace.store, _named(before.tensors), _named(after.tensors)):
         units = second if pair.after else first

@@ -74,6 +74,8 @@ class CheckpointDetails(Result):
             for parent in self.checkpoint.parents
         ]
         told.pop("ancestors", None)  # ``lineage`` names them
+        if custom := self.checkpoint.backbone.custom:
+            told["custom_config"] = custom
         last = {
             key: data.pop(key)
             for key in ("evaluations", "lineage", "children", "terms", "unknown", "unproven")

@@ -193,7 +193,7 @@ def _keys(tensors: Iterable[FileTensor]) -> set[int]:
 
 
 def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
-    units = units_of(workspace, one.manifest)
+    units = units_of(workspace, one.manifest.backbone)
     differing = _differing(units, one.match)
     known = units.hierarchy is not None
     files = {file.sha256.hex for file in one.manifest.weights}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.manifest import Backbone, Manifest, Tensor
 from zoo.errors import ZooError
 from zoo.lookup.compare import content, is_object
 from zoo.lookup.identify import Candidate, candidates, named
@@ -20,7 +20,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from zoo.store.nearness import Sketch
 
-__all__ = ["LEAST", "FoundParent", "ParentFinder", "relatives", "sketch_of"]
+__all__ = ["ALIKE", "LEAST", "FoundParent", "ParentFinder", "found_by", "relatives", "sketch_of"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class FoundParent:
         ref: Its name.
         share: Share of the weights that are its, byte for byte.
         apart: How far the weights are from its (`zoo.store.nearness.apart`).
+        remark: What else is to be known of it.
     """
 
     digest: Digest
@@ -53,12 +54,20 @@ class FoundParent:
     ref: str
     share: float
     apart: float
+    remark: str = ""
 
     def __str__(self) -> str:
         """By what it was found, in words."""
-        if self.share >= LEAST:
-            return f"found by bytes: {self.share:.1%} of the weights are its"
-        return f"found by nearness: {self.apart:.2g} apart, unrelated weights are 1.41"
+        return found_by(self.share, self.apart, self.remark)
+
+
+def found_by(share: float, apart: float, remark: str = "") -> str:
+    """By what a parent was found, in words."""
+    if share >= LEAST:
+        how = f"found by bytes: {share:.1%} of the weights are its"
+    else:
+        how = f"found by nearness: {apart:.2g} apart, unrelated weights are 1.41"
+    return f"{how} ({remark})" if remark else how
 
 
 def relatives(workspace: Workspace, manifest: Manifest) -> list[Candidate]:
@@ -94,35 +103,47 @@ class ParentFinder:
         self._sketches: OrderedDict[Digest, Sketch | None] = OrderedDict()
 
     def find(self, manifest: Manifest, alike: Sequence[Candidate]) -> FoundParent | None:
-        """The checkpoint here that ``manifest``, whose tensors are stored, derives from.
+        """The checkpoint here that ``manifest``, whose tensors are stored, derives from."""
+        same = {one.digest for one in alike if one.match.verdict == "same"}
+        shares = {one.digest: one.match.share for one in alike if one.digest not in same}
+        return self.nearest(manifest.backbone, self._sketch(manifest), shares, same)
 
-        It is one that shares tensors, among those ``alike``, or else one of the same architecture
-        from which it is less than `NEAR` apart. Of several it is the nearest. Bytes do not tell
-        which of two was first: what is here already is taken for that. The same weights are
-        nobody's parent, and what derives from them is none of theirs.
+    def nearest(
+        self,
+        backbone: Backbone,
+        own: Sketch | None,
+        shares: Mapping[Digest, float],
+        same: Collection[Digest],
+        can_be: Callable[[Digest], bool] = lambda _: True,
+    ) -> FoundParent | None:
+        """The checkpoint here that weights derive from of which ``own`` is a sample.
+
+        It is one that shares tensors, as ``shares`` says, or else one of the same architecture from
+        which they are less than `NEAR` apart. Of several it is the nearest. Bytes do not tell
+        which of two was first: what is here already is taken for that. What has the ``same``
+        weights is nobody's parent, and what derives from that is none of theirs. ``can_be`` says
+        of a checkpoint whether it is considered.
         """
         from zoo.store.nearness import NEAR, apart  # numpy
 
-        backbone = manifest.backbone
-        same = {one.digest for one in alike if one.match.verdict == "same"}
-        shares = {one.digest: one.match.share for one in alike if one.digest not in same}
         others = self._workspace.registry.of_architecture(
             backbone.plugin, backbone.architecture, LOOKED_AT
         )
-        own = self._sketch(manifest)
         near: list[tuple[float, float, Digest]] = []
         for digest in dict.fromkeys([*shares, *others]):
-            share = shares.get(digest, 0.0)
-            theirs = None if digest in same else self._sketched(digest)
+            if digest in same or not can_be(digest):
+                continue
+            share, theirs = shares.get(digest, 0.0), self._sketched(digest)
             far = apart(own, theirs) if own and theirs else None
             if share and far is None:  # of other shapes: only bytes tell
                 near.append((NEAR, share, digest))
             elif far is not None and far < NEAR and (far or share):
                 near.append((far, share, digest))
-        return _best(self._valid(manifest, same, sorted(near, key=lambda each: each[0])))
+        near.sort(key=lambda each: each[0])
+        return _best(self._valid(backbone, frozenset(same), near))
 
     def _valid(
-        self, manifest: Manifest, same: set[Digest], near: Iterable[tuple[float, float, Digest]]
+        self, own: Backbone, same: frozenset[Digest], near: Iterable[tuple[float, float, Digest]]
     ) -> Iterator[FoundParent]:
         """Those that can be the parent, of the nearest first, as far as they are about as near."""
         nearest: float | None = None
@@ -132,8 +153,8 @@ class ParentFinder:
             base = self._manifest(digest)
             if base is None or same & base.ancestry():
                 continue
-            one, other = base.backbone, manifest.backbone
-            if (one.plugin, one.architecture) == (other.plugin, other.architecture):
+            other = base.backbone
+            if (own.plugin, own.architecture) == (other.plugin, other.architecture):
                 nearest = far if nearest is None else nearest
                 name, _ = named(self._workspace, digest)
                 yield FoundParent(digest, base, name, share, far)
@@ -166,7 +187,7 @@ def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:
         data = workspace.store.view("objects", tensor.object)
         return data[tensor.offset : tensor.offset + tensor.nbytes]
 
-    units = units_of(workspace, manifest)
+    units = units_of(workspace, manifest.backbone)
     return sketch((each for each in manifest.tensors if units.unit_of(each.name) != HEAD), read)
 
 

@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import FOUND
 from zoo.domain.plain import Json
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
@@ -71,6 +72,7 @@ class Column(Result):
         bytes: Size of its files.
         save: What a run was to be saved under.
         lineage: What it derives from, the nearest first.
+        found: Those of these that nobody has declared: what derives from them was found to.
         recipe: The options; None if it was not trained here.
         metrics: Figures by name; ``accuracy@garden`` is what `zoo evaluate` found on that data.
     """
@@ -87,6 +89,7 @@ class Column(Result):
     bytes: int | None = None
     save: str = ""
     lineage: tuple[str, ...]
+    found: tuple[str, ...] = ()
     recipe: Mapping[str, Any] | None
     metrics: Mapping[str, Figure]
 
@@ -153,16 +156,17 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
     metrics = dict(manifest.metrics)
     for each in reversed(evaluations(workspace.store.disk, digest)):  # the newest last
         metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
-    ancestors = (parent.ref or parent.manifest.short for _, parent in manifest.lineage())
+    line = [(each.ref or each.manifest.short, each.relation) for _, each in manifest.lineage()]
     column = Column(
         name=str(ref or digest.short),
         names=(str(ref or digest.short),),
         seeds=_seeds(recipe),
         manifests=(digest,),
-        architecture=manifest.backbone.architecture,
+        architecture=manifest.backbone.shown,
         params=(workspace.registry.summary(digest) or {}).get("params"),
         bytes=manifest.logical_bytes,
-        lineage=tuple(dict.fromkeys(ancestors)),
+        lineage=tuple(dict.fromkeys(name for name, _ in line)),
+        found=tuple(dict.fromkeys(name for name, relation in line if relation == FOUND)),
         recipe=recipe,
         metrics=_figures(metrics),
     )

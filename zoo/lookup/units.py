@@ -8,7 +8,7 @@ from functools import cached_property
 
 from zoo import plugins
 from zoo.domain.hierarchy import Hierarchy, under
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Backbone
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
 from zoo.store.files import group_of
 from zoo.workspace import Workspace
@@ -42,7 +42,8 @@ class Units:
         return {unit.name: unit.stage for unit in self.hierarchy.units} if self.hierarchy else {}
 
     @cached_property
-    def _tensors(self) -> dict[str, str]:
+    def tensors(self) -> dict[str, str]:
+        """The unit of each tensor that the architecture itself has; empty where unknown."""
         if self.hierarchy is None:
             return {}
         parts = [(unit.name, unit) for unit in self.hierarchy.units]
@@ -52,8 +53,8 @@ class Units:
 
     def unit_of(self, tensor: str) -> str:
         """The unit of a tensor, by its name."""
-        if tensor in self._tensors:
-            return self._tensors[tensor]
+        if tensor in self.tensors:
+            return self.tensors[tensor]
         if self.hierarchy is not None:
             if under(tensor, self.hierarchy.head.modules):  # of another kind than the native one
                 return HEAD
@@ -67,9 +68,8 @@ class Units:
         return self.names[: self.names.index(boundary)] if boundary in self.names else ()
 
 
-def units_of(workspace: Workspace, manifest: Manifest) -> Units:
-    """The units of a checkpoint, by what the registry keeps of its architecture."""
-    backbone = manifest.backbone
+def units_of(workspace: Workspace, backbone: Backbone) -> Units:
+    """The units of a network, by what the registry keeps of its architecture."""
     try:
         version = plugins.backbone_version(backbone.plugin)
     except (BrokenPlugin, MissingPackage, UnknownName):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from zoo.codec.floats import Array, floats
-from zoo.domain.manifest import Tensor
 
 __all__ = ["NEAR", "Sketch", "apart", "sketch"]
 
@@ -43,7 +43,30 @@ class Sketch:
     samples: Mapping[str, Array]
 
 
-def sketch(tensors: Iterable[Tensor], read: Callable[[Tensor], memoryview | bytes]) -> Sketch:
+class Matrix(Protocol):
+    """What is to be known of a tensor before its bytes are read."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def dtype(self) -> str:
+        """Safetensors spelling."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes."""
+
+
+M = TypeVar("M", bound=Matrix)
+
+
+def sketch(tensors: Iterable[M], read: Callable[[M], memoryview | bytes]) -> Sketch:
     """The sample of a checkpoint, of whose matrices ``read`` gives the bytes. Vectors are left out:
     those of norms are positive, so that strangers' are alike, too.
     """

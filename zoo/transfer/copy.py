@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from threading import Event
 
 from zoo.domain.bounds import check_numbers
@@ -23,6 +24,9 @@ from zoo.transfer.present import check_whole, repair_shared
 from zoo.transfer.proving import proving
 
 __all__ = ["Copied", "absent", "receive", "send"]
+
+ASKED = 64
+"""Ancestors, the nearest first, that a remote is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +103,9 @@ def send(
         sizes = dict(manifest.objects())
         newer |= check_whole(remote, {item: sizes[item] for item in only_there})
     data = manifest.to_bytes()
-    encoded, damaged = encode_manifest(store, remote, digest, data, manifest.parents)
-    encoder = Encoder(store, remote, manifest, coding, as_text=encoded is not None)
+    bases = _bases(remote, manifest)
+    encoded, damaged = encode_manifest(store, remote, digest, data, bases)
+    encoder = Encoder(store, remote, manifest, coding, bases, as_text=encoded is not None)
     sent = _move(plan, partial(sender, store, remote, encoder), partial(progress, "sending"))
     sent += keep_manifest(remote, digest, data, encoded, near=store)
     copied = _copied(digest, manifest, plan, sent)
@@ -149,6 +154,25 @@ def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
     missing = store.missing("objects", digests)
     return store.missing("encoded", missing) if missing else missing
+
+
+def _bases(remote: Store, manifest: Manifest) -> tuple[Digest, ...]:
+    """What a checkpoint may be coded against: its parents; where ``remote`` has none of them, the
+    nearest of its ancestors that is there, too.
+    """
+    parents = tuple(parent.manifest for parent in manifest.parents)
+    if _without(remote, parents) != {*parents}:
+        return parents
+    line = [parent.manifest for _, parent in islice(manifest.lineage(), ASKED)]
+    further = [digest for digest in line if digest not in parents]
+    missing = _without(remote, further)
+    return (*parents, *[digest for digest in further if digest not in missing][:1])
+
+
+def _without(remote: Store, digests: Collection[Digest]) -> set[Digest]:
+    """Those of some checkpoints that ``remote`` does not have, in either form."""
+    missing = remote.missing("manifests", digests) if digests else set()
+    return remote.missing("encoded-manifests", missing) if missing else missing
 
 
 def _move(

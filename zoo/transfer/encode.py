@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,16 +42,24 @@ class Encoder:
     """Encodes the objects of one checkpoint for one remote.
 
     Args:
-        store: Holds the checkpoint and, if a delta is to be found, its parents.
+        store: Holds the checkpoint and, if a delta is to be found, what it derives from.
         target: The remote, asked which bases it holds.
         manifest: The checkpoint.
         coding: How small.
+        bases: The checkpoints that it may be coded against, the best first.
         as_text: Whether a parent is at the remote, and it takes what is encoded as text: then
             headers of files are, and what is small is coded alone where it has no base.
     """
 
     def __init__(
-        self, store: Store, target: Store, manifest: Manifest, coding: Coding, *, as_text: bool
+        self,
+        store: Store,
+        target: Store,
+        manifest: Manifest,
+        coding: Coding,
+        bases: Iterable[Digest],
+        *,
+        as_text: bool,
     ) -> None:
         self.store = store
         self.target = target
@@ -63,9 +71,9 @@ class Encoder:
             self._tensors.setdefault(tensor.object, []).append(tensor)
         self._headers = {file.header: file.name for file in manifest.weights}
         self._parents: list[tuple[dict[str, Tensor], dict[str, Digest]]] = []
-        for each in manifest.parents:
+        for each in bases:
             with suppress(MissingObject, Corrupt, Invalid, Unsupported):
-                parent = store.manifest(each.manifest)
+                parent = store.manifest(each)
                 tensors = {tensor.name: tensor for tensor in parent.tensors}
                 headers = {file.name: file.header for file in parent.weights}
                 self._parents.append((tensors, headers))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from zoo.codec.text import encode_text
 from zoo.domain.digest import Digest
 from zoo.domain.limits import TEXT_BYTES
-from zoo.domain.manifest import Parent
 from zoo.errors import Corrupt, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.listing import name_of
@@ -18,9 +17,9 @@ __all__ = ["encode_manifest", "keep_manifest"]
 
 
 def encode_manifest(
-    store: Store, target: Store, digest: Digest, data: bytes, parents: tuple[Parent, ...]
+    store: Store, target: Store, digest: Digest, data: bytes, bases: Iterable[Digest]
 ) -> tuple[bytes | None, set[Digest]]:
-    """Encode a manifest that ``target`` lacks as the difference from a parent's that it has.
+    """Encode a manifest that ``target`` lacks as the difference from one of ``bases`` that it has.
 
     Once this gives a difference, ``target`` is a store that takes such (`docs/store.md`).
 
@@ -31,7 +30,7 @@ def encode_manifest(
     if len(data) > TEXT_BYTES or target.has_manifest(digest):
         return None, set()
     damaged: set[Digest] = set()
-    for base in _standing(target, parents):
+    for base in _standing(target, bases):
         try:
             text = _base(store, target, base)
         except Corrupt:
@@ -66,14 +65,14 @@ def keep_manifest(
     return 0
 
 
-def _standing(target: Store, parents: tuple[Parent, ...]) -> Iterator[Digest]:
-    """Of each parent that ``target`` has, its base there, or itself: deltas are one hop deep."""
-    for parent in parents:
-        if not target.missing("manifests", [parent.manifest]):
-            yield parent.manifest
+def _standing(target: Store, bases: Iterable[Digest]) -> Iterator[Digest]:
+    """Of each that ``target`` has, its base there, or itself: deltas are one hop deep."""
+    for each in bases:
+        if not target.missing("manifests", [each]):
+            yield each
             continue
         with suppress(MissingObject, Corrupt, Unsupported):
-            yield manifest_header(target, parent.manifest).base or parent.manifest
+            yield manifest_header(target, each).base or each
 
 
 def _base(store: Store, target: Store, digest: Digest) -> bytes:

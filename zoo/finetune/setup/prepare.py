@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
+from zoo.backbones.predict import guessed_preprocessing
 from zoo.backbones.surgery import unit_named
 from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
@@ -37,6 +39,7 @@ __all__ = ["COMPUTING", "LEAST", "Prepared", "dataset_of", "prepare", "truncated
 
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 """The libraries that images and numbers go through, whoever the network's plugin is from."""
+LOG = logging.getLogger("zoo")
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
@@ -113,6 +116,9 @@ def prepare(
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
     _check_base(workspace, known, recipe)
+    stated = ("image_size",) if recipe.image_size else ()
+    if ranks.is_main and (guess := guessed_preprocessing(known, *stated)):
+        LOG.warning("%s: %s", known_as or str(ref or base), guess)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
     # Absolute: the run records it, and a rerun may begin in another folder.

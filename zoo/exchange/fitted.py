@@ -1,0 +1,140 @@
+"""Weights that were read, and fit their network; nothing of them is stored yet.
+
+Torch is imported only where the network must be built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.domain.file_names import fits_everywhere
+from zoo.domain.manifest import SETTINGS, Manifest
+from zoo.errors import InvalidOption
+from zoo.exchange.import_report import ImportReport
+from zoo.exchange.metadata import Metadata, metadata_of_checkpoint
+from zoo.exchange.origin import outlined
+from zoo.exchange.readings import MAIN, Reading
+from zoo.exchange.resolve_metadata import resolve_metadata
+from zoo.exchange.told import measured, told_in
+from zoo.exchange.which_network import BY_SHAPES
+
+if TYPE_CHECKING:
+    from zoo.exchange.built import Built
+
+__all__ = ["Fitted", "fit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A file that was read, and fits its network.
+
+    Attributes:
+        reading: What was read.
+        sources: The files that hold the weights.
+        manifest: What is known of them; without weights.
+        network: The network, if it had to be built.
+        taken: What of the file is taken.
+        used: Keys of the file that tell the network and the metrics.
+    """
+
+    reading: Reading
+    sources: tuple[Path, ...]
+    manifest: Manifest
+    network: Built | None
+    taken: ImportReport
+    used: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[Metadata, ...]:
+        """What is said of the weights, the user first; nothing of a pull, whose publisher says it
+        all.
+        """
+        saved, origin = self.network.saved if self.network else {}, self.reading.origin
+        if not origin.told:
+            return ()
+        return (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
+
+    def resolved(self) -> tuple[Manifest, ImportReport]:
+        """With what is told of the weights.
+
+        Raises:
+            InvalidOption: The user says what cannot be.
+        """
+        return self.resolved_by(self.told)
+
+    def resolved_by(self, told: Sequence[Metadata]) -> tuple[Manifest, ImportReport]:
+        """With what is ``told`` of the weights. What of the file tells it is not left out."""
+        if not told:
+            return self.manifest, self.taken
+        manifest, report = resolve_metadata(self.manifest, self.reading.origin, told, self.taken)
+        used = set(self.used)
+        for facts in told:
+            said = {"classes"} if report.classes == facts.source else set()
+            said |= set(SETTINGS) if facts.source in report.preprocessing else set()
+            used |= {key for what, key in facts.keys.items() if what in said}
+        left_out = tuple(key for key in report.left_out if key not in used)
+        return manifest, replace(report, left_out=left_out)
+
+
+def fit(reading: Reading) -> Fitted:
+    """See that weights are of their network, and what is told of them.
+
+    Raises:
+        InvalidWeights: They are unreadable, unsafe, or of another network.
+        InvalidOption: What the user says cannot be.
+        UnknownName: The architecture is unknown.
+    """
+    path, origin, key = reading.path, reading.origin, reading.key
+    sources = reading.parts or (path,)
+    _check_files(reading.files, [source.name for source in reading.parts])
+    # The header of a file tells what building tells, of most: torch takes seconds to import.
+    manifest, network, taken = outlined(sources, origin), None, ImportReport()
+    if manifest is None or key is not None:
+        from zoo.exchange.built import built
+
+        network = built(sources, origin, path, key)
+        manifest, taken = network.manifest(origin), network.taken
+    if origin.architecture_by:
+        by = origin.architecture_by
+        by = by if by == BY_SHAPES else f"from {by}"
+        taken = replace(taken, network=f"{origin.architecture} {by}")
+    if origin.told and (custom := manifest.backbone.custom):
+        taken = replace(taken, network=f"a custom config of {origin.architecture} ({custom})")
+    read = Fitted(reading=reading, sources=sources, manifest=manifest, network=network, taken=taken)
+    read = _with_metrics(read)
+    read.resolved()  # a wrong number of class names, say, before anything large is stored
+    return read
+
+
+def _with_metrics(read: Fitted) -> Fitted:
+    """With the metrics that the user states, else those that the script of the weights has kept."""
+    path, origin, manifest = read.reading.path, read.reading.origin, read.manifest
+    provenance = {**manifest.provenance, **origin.provenance}
+    metrics, taken = origin.metrics or manifest.metrics, read.taken
+    told = told_in(read.network.saved if read.network else {})
+    used = [told.architecture_key] if told.architecture == origin.architecture else []
+    if origin.told and not metrics:
+        metrics, by = measured(path, origin.architecture, told)
+        if metrics:
+            provenance["metrics"] = f"from {by}, not measured here"
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            taken = replace(taken, metrics=f"{figures} from {by}")
+    if metrics == told.metrics:
+        used += told.metric_keys
+    manifest = replace(manifest, metrics=metrics, provenance=provenance)
+    return replace(read, taken=taken, manifest=manifest, used=tuple(used))
+
+
+def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:
+    names = {MAIN, *taken}
+    for file in files:
+        if not file.is_file():
+            raise InvalidOption(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+        if not fits_everywhere(file.name):
+            raise InvalidOption(f"{file!s:.200}: no name that every system can keep a file under")
+        if file.name in names:
+            raise InvalidOption(f"{file}: there is a '{file.name}' already")
+        names.add(file.name)

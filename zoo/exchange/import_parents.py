@@ -1,0 +1,218 @@
+"""Parents of the files of a plan, found before anything is imported: a plan shows them.
+
+Bytes do not tell which of two checkpoints was first, but a plan knows what is of one run. Of the
+files of one import, only the epoch before can be the parent; what is of other runs is a sibling.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Backbone, Manifest
+from zoo.errors import ZooError
+from zoo.exchange.identifying import read_tensors
+from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
+from zoo.lookup.match import FileTensor, prefix_of
+from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
+from zoo.lookup.units import HEAD, units_of
+from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.store.nearness import Sketch
+
+__all__ = ["Parents", "found_parent"]
+
+SKETCHES = 64
+"""Sketches of files that are kept; each has 128 kB at most."""
+IMPORTED = ("file", "folder")
+BEFORE = "earlier in the same run"
+SIBLING = "could be a sibling: it is in that folder, too"
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A tensor of a file under the name that its network has for it."""
+
+    name: str
+    tensor: FileTensor
+
+    @property
+    def dtype(self) -> str:
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.tensor.data)
+
+
+class Parents:
+    """Finds the parents of the files of one plan.
+
+    Args:
+        workspace: The zoo.
+        files: The files, run by run, the earliest first.
+        drafts: What is known of each, by its path.
+    """
+
+    def __init__(
+        self, workspace: Workspace, files: Sequence[PlannedFile], drafts: Mapping[Path, Draft]
+    ) -> None:
+        self._workspace, self._drafts = workspace, drafts
+        self._finder = ParentFinder(workspace)
+        self._sketches: OrderedDict[Path, Sketch | None] = OrderedDict()
+        self._runs: dict[str, list[PlannedFile]] = defaultdict(list)
+        self._contents: dict[Digest, int] = {}
+        self._known: dict[int, list[PlannedFile]] = defaultdict(list)
+        for file in files:
+            if file.status != "bad":
+                self._runs[file.run].append(file)
+                for content in {self._content(digest) for digest in self._same(file)}:
+                    self._known[content].append(file)
+
+    def find(self, file: PlannedFile) -> PlannedParent | None:
+        """The parent of a file, unless the checkpoint that it is here already has one, or was not
+        imported.
+        """
+        if file.status == "bad" or (file.manifest and not self._is_open(file.manifest)):
+            return None
+        backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
+        shares = self._drafts[file.path].shares
+        here = self._finder.nearest(
+            backbone,
+            self._sketch(file),
+            {digest: share for digest, share in shares.items() if share >= LEAST},
+            self._same(file),
+            lambda digest: self._remark(file, digest) is not None,
+        )
+        before = self._before(file)
+        if here and not (before and before[1] * ALIKE < here.apart):
+            remark = self._remark(file, here.digest) or ""
+            alike = self._known.get(self._content(here.digest), ())
+            own = next((str(each.refs[0]) for each in alike if _is_before(each, file)), here.ref)
+            return PlannedParent(
+                ref=own,
+                how=found_by(here.share, here.apart, remark),
+                manifest=here.digest,
+                share=here.share,
+                apart=here.apart,
+                remark=remark,
+            )
+        if before is None:
+            return None
+        earlier, far = before
+        return PlannedParent(
+            ref=str(earlier.refs[0]),
+            how=found_by(0.0, far, BEFORE),
+            manifest=earlier.manifest,
+            file=None if earlier.manifest else earlier.path,
+            apart=far,
+            remark=BEFORE,
+        )
+
+    def _is_open(self, digest: Digest) -> bool:
+        """Whether a checkpoint here was imported, and nobody has said what it derives from."""
+        manifest = self._manifest(digest)
+        imported = manifest is not None and manifest.provenance.get("source") in IMPORTED
+        return bool(manifest and imported and not manifest.parents)
+
+    def _content(self, digest: Digest) -> int:
+        """Tells the weights of a checkpoint here from others."""
+        if digest not in self._contents:
+            manifest = self._manifest(digest)
+            objects = {tensor.object for tensor in manifest.tensors} if manifest else {digest}
+            self._contents[digest] = hash(frozenset(objects))
+        return self._contents[digest]
+
+    def _manifest(self, digest: Digest) -> Manifest | None:
+        try:
+            return self._workspace.store.manifest(digest)
+        except (ZooError, OSError):  # what is damaged is for verify to tell
+            return None
+
+    def _same(self, file: PlannedFile) -> frozenset[Digest]:
+        own = frozenset([file.manifest]) if file.manifest else frozenset()
+        return self._drafts[file.path].same | own
+
+    def _remark(self, file: PlannedFile, digest: Digest) -> str | None:
+        """What to know of a checkpoint here that may be the parent of a file; None if it cannot be:
+        it has the weights of another file of the folder that is not an earlier epoch.
+        """
+        alike = self._known.get(self._content(digest), ())
+        if not alike:
+            return ""
+        if any(_is_before(each, file) for each in alike):
+            return BEFORE
+        if any(each.run == file.run for each in alike):
+            return None
+        of_none = any(self._drafts[each.path].met.moment is None for each in alike)
+        return SIBLING if of_none else None
+
+    def _before(self, file: PlannedFile) -> tuple[PlannedFile, float] | None:
+        """The epoch before in the same run, and how far the file is from it."""
+        from zoo.store.nearness import NEAR, apart  # numpy
+
+        weights = self._drafts[file.path].weights
+        for each in reversed(self._runs[file.run]):
+            if _is_before(each, file) and self._drafts[each.path].weights != weights:
+                own, other = self._sketch(file), self._sketch(each)
+                far = apart(own, other) if own and other else None
+                return None if far is None or far >= NEAR else (each, far)
+        return None
+
+    def _sketch(self, file: PlannedFile) -> Sketch | None:
+        if file.path not in self._sketches:
+            try:
+                self._sketches[file.path] = self._sample(file)
+            except (ZooError, OSError):  # the import says what is wrong with it
+                self._sketches[file.path] = None
+        self._sketches.move_to_end(file.path)
+        if len(self._sketches) > SKETCHES:
+            self._sketches.popitem(last=False)
+        return self._sketches[file.path]
+
+    def _sample(self, file: PlannedFile) -> Sketch:
+        from zoo.store.nearness import sketch
+
+        backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
+        units = units_of(self._workspace, backbone)
+        tensors, _ = read_tensors(self._drafts[file.path].met.weights)
+        prefix = prefix_of(tensors, units.tensors)
+
+        def matrices() -> Iterator[_Matrix]:
+            for name, tensor in tensors.items():
+                own = name.removeprefix(prefix)
+                if units.unit_of(own) != HEAD:
+                    yield _Matrix(own, tensor)
+
+        return sketch(matrices(), lambda matrix: matrix.tensor.data)
+
+
+def found_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:
+    """The parent of a plan, once it is here as ``digest``."""
+    return FoundParent(
+        digest=digest,
+        manifest=manifest,
+        ref=planned.ref,
+        share=planned.share or 0.0,
+        apart=planned.apart or 0.0,
+        remark=planned.remark,
+    )
+
+
+def _is_before(one: PlannedFile, other: PlannedFile) -> bool:
+    """Whether it is an earlier moment of the same run, as far as both say when they were made."""
+    if one.run != other.run:
+        return False
+    for first, second in ((one.epoch, other.epoch), (one.step, other.step)):
+        if first is not None and second is not None and first != second:
+            return first < second
+    return False

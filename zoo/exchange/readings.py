@@ -1,0 +1,215 @@
+"""What a file or a folder of weights can be read as, likeliest first. Nothing is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zoo import plugins
+from zoo.domain.file_names import fits_everywhere
+from zoo.domain.import_options import ImportOptions
+from zoo.errors import InvalidOption, InvalidWeights, ZooError
+from zoo.exchange.file_kind import check_kind
+from zoo.exchange.identifying import read_tensors
+from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
+from zoo.exchange.metadata import metadata_of_args
+from zoo.exchange.origin import Beside, Origin
+from zoo.exchange.run_names import SUFFIXES
+from zoo.exchange.stated import origin_of
+from zoo.exchange.survey import resembling, survey
+from zoo.exchange.told import told_in, written_beside
+from zoo.exchange.which_network import check_listed, fitted, network_told
+from zoo.lookup.identify import named
+from zoo.lookup.parent import LEAST
+from zoo.workspace import Workspace
+
+__all__ = ["MAIN", "Reading", "readings_of_file", "readings_of_folder", "weights_in"]
+
+MAIN = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A file of weights as those of one network.
+
+    Attributes:
+        path: The file; of weights in several files, their index.
+        origin: What is known of them.
+        key: The key of a pickle that holds them.
+        parts: The several files.
+        files: What is kept beside them.
+    """
+
+    path: Path
+    origin: Origin
+    key: str | None = None
+    parts: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def readings_of_folder(
+    workspace: Workspace, folder: Path, stated: ImportOptions, beside: Beside | None = None
+) -> list[Reading]:
+    """What the files in ``folder`` say that it is.
+
+    Raises:
+        InvalidOption: No file in it says what network it is.
+        InvalidWeights: It holds no weights.
+        Unsupported: It is a network that no plugin here builds.
+    """
+    there = sorted(path.name for path in folder.iterdir() if path.is_file())
+    layouts = read_layouts(folder, [folder.resolve().name], there)
+    if not layouts:
+        raise InvalidOption(_why_no_network(folder, there))
+    origin = origin_of(workspace, "folder", stated, beside)
+    readings = []
+    for layout in layouts:
+        path, *several = weights_in(folder, there, layout)
+        others = {folder / name for name in there} - {*(several or [path])}
+        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
+        architecture = layout.network.architecture
+        mine = replace(origin, plugin=layout.plugin, layout=layout, architecture=architecture)
+        readings.append(
+            Reading(path=path, origin=mine, parts=tuple(several), files=tuple(kept)),
+        )
+    return readings
+
+
+def readings_of_file(
+    workspace: Workspace,
+    path: Path,
+    stated: ImportOptions,
+    *,
+    architecture: str | None,
+    backbone: str,
+    key: str | None = None,
+    beside: Beside | None = None,
+) -> list[Reading]:
+    """What a file of weights, or the index of several, is: of the network that the user says, else
+    that which it or what lies beside it says, else the one that its names and shapes fit.
+
+    Where files beside it describe that very network, they tell its preprocessing and class names,
+    and how it differs from the published one: so it is read first.
+
+    Raises:
+        UnknownName: The plugin has no such architecture.
+        InvalidOption: What the user says cannot be, or what network it is cannot be told.
+        InvalidWeights: It is no file of weights, or unreadable.
+        Unsupported: The index is malformed, or names files that are not there.
+    """
+    check_kind(path)  # what is cheap comes first: torch takes seconds to import
+    origin = origin_of(workspace, "file", stated, beside)
+    several, files = list[Path](), _files(stated)
+    if path.name.endswith(INDEX):
+        there = sorted(each.name for each in path.parent.iterdir())
+        several = [path.parent / name for name in parts(path, str(path.parent), there)]
+        files = [path, *files]
+    by = ""
+    if architecture is None:
+        architecture, by = _network_of(workspace, several or [path], backbone, key)
+    known, tag = _tagged(backbone, architecture)
+    check_listed(backbone, known)
+    origin = replace(origin, plugin=backbone, architecture=known, tag=tag, architecture_by=by)
+    if args := metadata_of_args(path, known):
+        origin = replace(origin, told=(*origin.told, args))
+    whole = Reading(path=path, origin=origin, key=key, parts=tuple(several), files=tuple(files))
+    layout = _beside(path, origin)
+    described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
+    return [*described, whole]
+
+
+def _network_of(
+    workspace: Workspace, sources: Sequence[Path], backbone: str, key: str | None
+) -> tuple[str, str]:
+    """The network of a file for which the user names none, and who says so: as in an import of a
+    folder.
+    """
+    path, record = sources[0], written_beside(sources[0])
+    read = read_tensors(path, key)[1]
+    told = told_in(read.saved if read else {})
+    name, source = network_told(backbone, told, record)
+    if name:
+        return name, source
+    for layout in _layouts(path, []):
+        if layout.plugin == backbone and ":" not in layout.network.architecture:
+            return layout.network.architecture, layout.file
+    try:
+        return fitted(backbone, sources, told, record, key)
+    except InvalidOption:
+        alike = resembling(workspace, survey(path))
+        if not alike or alike[0].match.share < LEAST or key:
+            raise
+        best = alike[0].manifest.backbone
+        if best.plugin != backbone:
+            raise
+        return best.architecture, f"{named(workspace, alike[0].digest)[0]}, which it resembles"
+
+
+def _why_no_network(folder: Path, there: Sequence[str]) -> str:
+    weights = [name for name in there if name.lower().endswith(SUFFIXES)]
+    below = any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+    if not weights and not below:
+        return (
+            f"{folder} has no {CONFIG} that says what network it is, and no weights: name the file "
+            "that has them (zoo import FILE --as NAME)"
+        )
+    name = (weights or ["FILE"])[0]
+    return (
+        f"{folder} has no {CONFIG} that says what network it is. To import all weights in it, as "
+        f"of a run: zoo import {folder} --recursive --as 'team/{{stem}}'; or one: zoo import "
+        f"{folder / name} --as NAME"
+    )
+
+
+def _files(stated: ImportOptions) -> list[Path]:
+    return [Path(file) for file in stated.get("files", ())]
+
+
+def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
+    """The architecture and the pretrained tag that a user names: ``resnet50.a1_in1k``."""
+    architecture, dot, tag = name.partition(".")
+    listed = plugins.architectures(plugin) if dot and ":" not in name else ()
+    return (architecture, tag) if architecture in listed and name not in listed else (name, None)
+
+
+def _beside(path: Path, origin: Origin) -> Layout | None:
+    """What files beside ``path`` say of the network that ``origin`` names."""
+    network = (origin.plugin, origin.architecture)
+    layouts = _layouts(path, [origin.architecture])
+    fits = (each for each in layouts if (each.plugin, each.network.architecture) == network)
+    return next(fits, None)
+
+
+def _layouts(path: Path, names: Sequence[str]) -> list[Layout]:
+    """What files beside ``path`` describe; they may lie there by chance."""
+    try:
+        return read_layouts(path.parent, names, ())
+    except ZooError:
+        return []
+
+
+def _belongs(file: Path, layout: Layout) -> bool:
+    """Whether a file beside the weights is kept with them."""
+    if layout.whole:
+        hidden = file.name.startswith(".") or not fits_everywhere(file.name)
+        return file.name != CONFIG and not hidden  # export writes it anew
+    return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
+
+
+def weights_in(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
+    """The file of weights; or the index of several, and these in order."""
+    if layout.weights:
+        return [folder / layout.weights[0]]
+    if MAIN in there:
+        return [folder / MAIN]
+    if MAIN + INDEX in there:
+        index = folder / (MAIN + INDEX)
+        return [index, *(folder / name for name in parts(index, str(folder), there))]
+    safetensors = [folder / name for name in there if name.endswith(".safetensors")]
+    if len(safetensors) == 1:
+        return safetensors
+    if PICKLE in there:
+        return [folder / PICKLE]
+    raise InvalidWeights(folder, f"holds no {MAIN}, no one other .safetensors, no {PICKLE}")

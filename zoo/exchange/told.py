@@ -1,0 +1,168 @@
+"""What a file of weights, its name, and what lies beside it tell of it: the network, the moment of
+its run, and what its script has measured. A single import and that of a folder read it here.
+
+All of it is what anybody may have written; what is malformed is nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from zoo.exchange.run_names import Moment, moment_of, run_path, stem_of
+from zoo.exchange.run_records import (
+    ARCHITECTURE,
+    RunRecord,
+    named_architecture,
+    named_metrics,
+    read_record,
+)
+
+__all__ = ["Told", "figures", "measured", "told_in", "written_beside"]
+
+RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
+LIGHTNING = "pytorch-lightning_version"
+METRICS = (
+    *("accuracy", "acc", "acc1", "top1", "val_acc", "val_accuracy", "val_acc1", "test_acc"),
+    *("test_accuracy", "best_acc", "best_accuracy", "best_acc1", "best_prec1", "best_top1"),
+    *("best_val_acc", "best_val_accuracy", "prec1"),
+)
+"""What training scripts call the accuracy that they keep beside the weights. On which scale it is
+nobody knows, nor of which images: it keeps its name."""
+MONITORED = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]{0,60}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a pickle tells beside its weights.
+
+    Attributes:
+        script: Who wrote it: ``timm``, ``Lightning``, or empty.
+        architecture: The network that it names; empty if it names none.
+        epoch: The epoch that it tells.
+        step: The step that it tells.
+        metrics: The metrics that it tells.
+        architecture_key: Its key that the network is from.
+        metric_keys: Its keys that the metrics are from.
+        best: Name of the file that it calls the best of its run.
+    """
+
+    script: str = ""
+    architecture: str = ""
+    epoch: int | None = None
+    step: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    architecture_key: str = ""
+    metric_keys: tuple[str, ...] = ()
+    best: str = ""
+
+
+def told_in(saved: Mapping[str, Any]) -> Told:
+    """What is ``saved`` beside weights."""
+    own = {key: named_architecture({key: saved[key]}) for key in ARCHITECTURE if key in saved}
+    own |= {key: named_architecture(saved[key]) for key in RECORDS if key in saved}
+    key, architecture = next((each for each in own.items() if each[1]), ("", ""))
+    meta = saved.get("meta")
+    epoch = _whole(saved.get("epoch"))
+    if epoch is None and isinstance(meta, Mapping):
+        epoch = _whole(meta.get("epoch"))
+    script = "Lightning" if LIGHTNING in saved else ""
+    if not script and isinstance(saved.get("arch"), str) and "state_dict" in saved:
+        script = "timm"
+    metrics = {name: number for name in METRICS if (number := _figure(saved.get(name))) is not None}
+    keys = tuple(metrics)
+    metric = saved.get("metric")
+    top1 = script == "timm" and getattr(saved.get("args"), "eval_metric", "top1") == "top1"
+    if top1 and isinstance(metric, float) and 0 <= metric <= 100:
+        metrics, keys = {"accuracy": metric / 100}, ("metric",)
+    if not metrics and (monitored := _monitored(saved)):
+        metrics, keys = monitored, ()
+    return Told(
+        script=script,
+        architecture=architecture,
+        architecture_key=key,
+        epoch=epoch,
+        step=_whole(saved.get("global_step")),
+        metrics=metrics,
+        metric_keys=keys,
+        best=_best(saved),
+    )
+
+
+def written_beside(path: Path) -> RunRecord:
+    """What is written down in the folder of a file, and in that of its run."""
+    folder = path.absolute().parent
+    above = [folder.parent] if moment_of(folder.name, steps=True) else []
+    return read_record(*dict.fromkeys((folder, *above, Path(run_path(folder)))))
+
+
+def measured(path: Path, architecture: str, told: Told) -> tuple[Mapping[str, float], str]:
+    """What the weights in a file, which are of that network, were measured to have by their script;
+    and who says so.
+    """
+    moment = moment_of(stem_of(path))
+    if not moment or not moment.tag:  # the folder of transformers' Trainer is called for its step
+        moment = moment_of(path.absolute().parent.name, steps=True) or moment
+    epoch = moment.epoch if moment and moment.epoch is not None else told.epoch
+    step = moment.step if moment and moment.step is not None else told.step
+    record = written_beside(path)
+    metrics = record.metrics(epoch, step) if record.architecture in ("", architecture) else {}
+    return figures(metrics, record, told, moment)
+
+
+def figures(
+    written: Mapping[str, float], record: RunRecord, told: Told, moment: Moment | None
+) -> tuple[Mapping[str, float], str]:
+    """Metrics of a file by the best source, and which that is: what is ``written`` beside it, what
+    it tells, what its name says.
+    """
+    if written:
+        return written, record.metrics_file
+    if told.metrics:
+        return told.metrics, "the file"
+    named = named_metrics(dict(moment.figures)) if moment else {}
+    return named, "the file's name" if named else ""
+
+
+def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
+    """The figure that Lightning's callback has of the very weights that it saves."""
+    callbacks = saved.get("callbacks")
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        name = state.get("monitor") if isinstance(state, Mapping) else None
+        if isinstance(name, str) and MONITORED.fullmatch(name):
+            value = _figure(state.get("current_score"))
+            return {} if value is None else named_metrics({name: value})
+    return {}
+
+
+def _best(saved: Mapping[str, Any]) -> str:
+    """The file that Lightning's callback calls the best: of the path its last part alone."""
+    callbacks = saved.get("callbacks")
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        path = state.get("best_model_path") if isinstance(state, Mapping) else None
+        if isinstance(path, str) and path:
+            return PurePath(path.replace("\\", "/")).name
+    return ""
+
+
+def _whole(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < 2**53 else None
+
+
+def _figure(value: Any) -> float | None:
+    """A number, or a tensor of one: torchvision's scripts keep that."""
+    if callable(count := getattr(value, "numel", None)) and count() == 1 and not value.is_complex():
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

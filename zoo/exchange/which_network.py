@@ -1,0 +1,128 @@
+"""Which network weights are of: what they, or files beside them, say, and what fits them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from zoo import plugins
+from zoo.backbones.describe import outline_of
+from zoo.domain.near import near_names
+from zoo.errors import InvalidOption, UnknownName, ZooError
+from zoo.exchange.identifying import read_tensors
+from zoo.exchange.run_records import RunRecord
+from zoo.exchange.told import Told
+
+__all__ = ["BY_SHAPES", "check_listed", "fitted", "fitting", "network_told", "which_fits"]
+
+GROUP = "zoo.backbones"
+Shapes = Mapping[str, tuple[int, ...]]
+
+WRAPPERS = 8
+"""Prefixes within one another that are looked for."""
+LISTED = 6
+BY_SHAPES = "found by names and shapes"
+
+
+def check_listed(plugin: str, architecture: str) -> None:
+    """See that a plugin has an architecture, as far as that is known without its library.
+
+    Raises:
+        UnknownName: It has none of that name; who has it, or near names.
+    """
+    known = plugins.known(plugin)
+    with plugins.blaming(GROUP, plugin):
+        outlined = known is not None and known.outline(architecture) is not None
+    if known is None or outlined or ":" in architecture:
+        return
+    listed = plugins.architectures(plugin)
+    if architecture in listed:
+        return
+    others = [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
+    hint = f"{others[0]} has it: --backbone {others[0]}" if others else None
+    near = () if others else near_names(architecture, listed)
+    raise UnknownName(f"{plugin} architecture", architecture, near, hint)
+
+
+def network_told(plugin: str, told: Told, record: RunRecord) -> tuple[str, str]:
+    """The architecture that a file names, or else what lies beside it, and who says so; empty if
+    none does that the plugin has. What a file says is never an import path.
+    """
+    for name, source in ((told.architecture, "the file"), (record.architecture, record.source)):
+        if name and ":" not in name and _has(plugin, name):
+            return name, source
+    return "", ""
+
+
+def fitted(
+    plugin: str, sources: Sequence[Path], told: Told, record: RunRecord, key: str | None = None
+) -> tuple[str, str]:
+    """The one architecture that the weights in files fit by their names and shapes; who says so.
+
+    Raises:
+        InvalidOption: Several fit, or none does.
+        InvalidWeights: A file is unreadable, or holds more than weights.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for source in sources:
+        shapes |= {name: tensor.shape for name, tensor in read_tensors(source, key)[0].items()}
+    fits = fitting(plugin, shapes)
+    if len(fits) == 1:
+        return fits[0], BY_SHAPES
+    says = told.architecture or record.architecture
+    what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
+    if plugins.known(plugin) is not None:
+        what += ", and its names and shapes are those of "
+        what += _listed(fits) if fits else f"no architecture of {plugin}"
+    option = "--architecture NAME" if fits else "--architecture NAME (and --backbone PLUGIN)"
+    raise InvalidOption(f"what network it is: {what}; give {option}")
+
+
+def which_fits(plugin: str, architecture: str, shapes: Shapes) -> str:
+    """What to add to the refusal of weights as those of ``architecture``; empty if they fit no
+    other network that is known.
+    """
+    fits = fitting(plugin, shapes)
+    other = fits and architecture not in fits
+    return f"; its names and shapes are those of {_listed(fits)}" if other else ""
+
+
+def fitting(plugin: str, shapes: Shapes) -> tuple[str, ...]:
+    """The architectures of a plugin that have these tensors, but for a prefix of their names, for
+    what does not begin with it, and for the head.
+    """
+    known = plugins.known(plugin)
+    if known is None:
+        return ()
+    for prefix in _prefixes(shapes):
+        own = {name[len(prefix) :]: shapes[name] for name in shapes if name.startswith(prefix)}
+        with plugins.blaming(GROUP, plugin):
+            if found := tuple(known.fitting(own)):
+                return found
+    return ()
+
+
+def _prefixes(names: Shapes) -> Iterator[str]:
+    """None, and what most names begin with, one part after the other."""
+    prefix = ""
+    for _ in range(WRAPPERS):
+        yield prefix
+        rest = (name[len(prefix) :] for name in names if name.startswith(prefix))
+        parts = Counter(part for part, dot, _ in (name.partition(".") for name in rest) if dot)
+        if not parts:
+            return
+        prefix += f"{parts.most_common(1)[0][0]}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return " or ".join(names[:LISTED]) + more
+
+
+def _has(plugin: str, architecture: str) -> bool:
+    try:  # what is known without its library first: that takes seconds to import
+        known = outline_of(plugin, architecture) is not None
+        return known or architecture in plugins.architectures(plugin)
+    except ZooError:
+        return False
