@@ -541,7 +541,17 @@ def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: St
         ({"acc": 72.5, "epoch": 3}, {"acc": 72.5}),
         ({"best_acc": 0.725}, {"best_acc": 0.725}),
         ({"best_acc1": torch.tensor(72.5)}, {"best_acc1": 72.5}),
-        ({"acc": "high", "best_acc": float("nan"), "top1": torch.ones(2), "acc1": True}, {}),
+        (
+            {
+                "acc": "high",
+                "best_acc": float("nan"),
+                "top1": torch.ones(2),
+                "acc1": True,
+                "val_acc": torch.zeros(1, dtype=torch.complex64),
+                "prec1": 10**400,
+            },
+            {},
+        ),
     ],
     ids=["acc", "best_acc", "tensor", "odd"],
 )
