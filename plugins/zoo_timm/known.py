@@ -43,6 +43,8 @@ OUTLINES = Path(__file__).with_name("outlines.zip")
 """Architectures in the order of their names, some in each member, which the first of them names."""
 CATALOG = "catalog.json"
 IMAGENET = 1000
+MOST_TENSORS = 10_000
+"""No network of timm has as many: more are not compared."""
 MALFORMED = (
     Unsupported,
     KeyError,
@@ -80,6 +82,8 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     """The architectures that have exactly these tensors, with any number of outputs; where there is
     none, those that have them but for the head, which is missing or another.
     """
+    if len(shapes) > MOST_TENSORS:
+        return ()
     found = []
     for heads, bodies in _by_body(OUTLINES, made_for()).items():
         body = frozenset(item for item in shapes.items() if not item[0].startswith(heads))

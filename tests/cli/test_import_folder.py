@@ -491,9 +491,15 @@ def test_a_run_whose_own_folder_has_weights_ends_with_them(at_runs: Run) -> None
 
 def test_a_single_import_reads_what_that_of_the_folder_reads(at_runs: Run) -> None:
     plan = by_file(at_runs(*ALL, "--dry-run", "--json").json)
-    good = {name: file for name, file in plan.items() if file["status"] != "bad"}
-    for number, (name, file) in enumerate(good.items()):
-        ref, path = f"one/n{number}", Path("runs", name)
+    lightning = "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt"
+    several = (
+        "bees.safetensors",
+        "flowers/checkpoint-0.pth.tar",
+        "moths/checkpoint-1000",
+        lightning,
+    )
+    for number, name in enumerate(several):
+        file, ref, path = plan[name], f"one/n{number}", Path("runs", name)
         planned = at_runs("import", path, "--as", ref, "--dry-run", "--json").json
         assert (planned["architecture"], planned["metrics"]) == (
             file["architecture"], file["metrics"]
@@ -527,7 +533,8 @@ def test_a_table_of_another_network_says_nothing_of_a_file(at_runs: Run) -> None
 def test_the_folder_of_a_run_is_told_how_it_is_imported(at_runs: Run) -> None:
     refused = at_runs("import", "runs/flowers", "--as", "team/flowers")
     refused.refused("zoo import runs/flowers --recursive --as 'team/{stem}'")
-    assert at_runs("import", "runs/flowers", "--recursive", "--as", "team/{stem}").code == 0
+    line = ("import", "runs/flowers", "--recursive", "--as", "team/{stem}", "--dry-run")
+    assert "4 files: 4 to import" in at_runs(*line).done().out
 
 
 def run_of(folder: str, files: dict[str, dict[str, Any]]) -> None:
@@ -566,14 +573,17 @@ def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: 
         "team/table": ("epoch=0-step=0.ckpt", "best by accuracy"),
         "team/untold": ("epoch=1.ckpt", "last"),
     }
-    done = empty("import", "made", *ALL[2:], "--architecture", NET).done()
-    assert "best by loss of its run" in done.out
-    assert "last of its run" in done.out
-    found = empty("show", "team/named", "--json").json
-    assert (found["metrics"], found["provenance"]["metrics"]) == (
-        {"loss": 0.2}, "from the file's name, not measured here"
-    )  # fmt: skip
-    assert empty("show", "team/scored", "--json").json["metrics"] == {"accuracy": 0.75}
+    shown = empty("import", "made", *ALL[2:], "--architecture", NET, "--dry-run").done().out
+    assert "best by loss of its run" in shown
+    assert "last of its run" in shown
+    for name, metrics, by in (
+        ("named/epoch=1-val_loss=0.2.ckpt", {"loss": 0.2}, "the file's name"),
+        ("scored/epoch=1.ckpt", {"accuracy": 0.75}, "the file"),
+    ):
+        line = ("import", f"made/{name}", "--architecture", NET, "--as", "team/one", "--dry-run")
+        planned = empty(*line, "--json").json
+        assert planned["metrics"] == metrics
+        assert planned["taken"]["metrics"].endswith(f" from {by}")
 
 
 def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:

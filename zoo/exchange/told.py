@@ -157,12 +157,12 @@ def _whole(value: object) -> int | None:
 
 def _figure(value: Any) -> float | None:
     """A number, or a tensor of one: torchvision's scripts keep that."""
-    if callable(count := getattr(value, "numel", None)) and count() == 1 and not value.is_complex():
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
     try:
+        if callable(count := getattr(value, "numel", None)) and count() == 1:
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
         number = float(value)
-    except OverflowError:
+    except (OverflowError, RuntimeError):  # not every dtype of torch has numbers
         return None
     return number if math.isfinite(number) else None
