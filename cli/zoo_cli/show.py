@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "show", "tree"]
 
-SAID = {"terms.unknown": "nobody states the license of"}
+SAID = {"terms.unknown": "no license known of"}
 """What is shown instead of a key that does not tell."""
 DEEPEST = 20
 """Generations that are indented; a line has an end."""

@@ -15,6 +15,7 @@ import pytest
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete
 from fakes.prepared import BASE, TUNED, Run
 
+import zoo
 from zoo.domain.recipe import Recipe
 from zoo.workspace import Workspace
 from zoo_cli.main import ALIASES, cli
@@ -262,6 +263,18 @@ def test_show_begins_with_what_matters(run: Run) -> None:
     assert re.search(r"0\.\d+ \(0\.\d+ to 0\.\d+\)", run("show", TUNED).out.splitlines()[1])
     assert first(TUNED, "--all")[:2] == ["name", "metrics.accuracy"]
     assert run("show", TUNED, "--json").json["params"] == 3_383_818
+
+
+def test_show_says_whose_license_is_unknown(toy: Run) -> None:
+    said = toy("show", TUNED).done()
+    assert f"no license known of: {TUNED}, team/base\n" in re.sub(" +", " ", said.out)
+    assert "terms." not in said.out
+
+
+def test_a_loaded_network_says_what_it_is_in_a_line(run: Run, home: Path) -> None:
+    with zoo.open(home) as opened:
+        shown = repr(opened.load(TUNED).zoo)
+    assert re.fullmatch(r"<Card of \w{12}: <Manifest of \w+: 10 classes, \d+ tensors>>", shown)
 
 
 def test_a_run_is_given_by_enough_of_its_id(run: Run, home: Path) -> None:
