@@ -279,13 +279,14 @@ def _print(done: Finetuned, as_json: bool) -> None:
         print_json(done.to_json())
         return
     plan, metrics = done.freeze, done.metrics
+    frozen = int(str(plan["frozen_units"]))
     text = scored(done.task, metrics)
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     result(
         done.ref,
         done.manifest,
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
-        f"{many(plan['frozen_units'], 'unit')} frozen, trained from {plan['boundary']}, kept "
+        f"{many(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),

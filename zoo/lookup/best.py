@@ -181,8 +181,8 @@ def _figure(
         if metric not in row.metrics:
             return None
         known = manifest.provenance if manifest and metric in manifest.metrics else {}
-        parts = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
-        return _Figure(row, row.metrics[metric], None, *parts)
+        digests = [known.get(f"{part}_digest") for part in ("data", "split", "test")]
+        return _Figure(row, row.metrics[metric], None, *digests)
     # A search takes the newest evaluation for the result of what has none of its own.
     found = found[:1] if trained else found
     for each in found:
