@@ -104,18 +104,14 @@ def _verdict(report: Report) -> str:
     return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked
 
 
-dry_run = flag("--dry-run", help="Only show what would be done; ask nothing.")
-
-
-def _check_asked(*, dry_run: bool, yes: bool) -> None:
-    if dry_run and yes:
-        raise click.UsageError("--dry-run does nothing, and --yes does it: give one of them")
+dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
 
 
 def _agreed(question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Whether to do what was shown: who can be asked is."""
-    asked = not (dry_run or yes or as_json) and sys.stdin.isatty()
-    return yes or (asked and click.confirm(question))
+    if dry_run or yes:
+        return not dry_run
+    return not as_json and sys.stdin.isatty() and click.confirm(question)
 
 
 @command()
@@ -143,7 +139,6 @@ def delete(
       zoo delete team/flowers:old --from /mnt/team/zoo
       zoo delete --restore team/flowers:old --from /mnt/team/zoo
     """
-    _check_asked(dry_run=dry_run, yes=yes)
     if dry_run and restore:
         raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
     zoo = open_zoo()
@@ -236,7 +231,6 @@ def prune(
       zoo prune /mnt/team/zoo --json
       zoo prune s3://lab/zoo
     """
-    _check_asked(dry_run=dry_run, yes=yes)
     zoo, done = open_zoo(), False
     plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
     for problem in plan.unread:
@@ -284,7 +278,6 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
       zoo repack /mnt/team/zoo --dry-run
       zoo repack s3://lab/zoo --yes
     """
-    _check_asked(dry_run=dry_run, yes=yes)
     zoo = open_zoo()
     plan = zoo.plan_repack(remote)
     if not as_json:

@@ -141,7 +141,7 @@ def test_what_was_there_is_read_and_replaced_where_it_is_damaged(
     done = typed("push", TUNED, "--to", team, "--json")
     assert (done.code, done.json["healed_objects"]) == (0, len(shared))
     assert done.json["shared_read"] is True
-    assert "were damaged and were replaced" in done.err
+    assert "were damaged and replaced" in done.err
     arrives(TUNED, team, theirs)
 
 
