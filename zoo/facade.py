@@ -218,6 +218,10 @@ class Zoo:
 
         return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
 
+    def near(self, word: str) -> list[str]:
+        """Names that resemble ``word``, the closest first."""
+        return self.workspace.registry.near(word)
+
     def best(
         self,
         text: str = "",

@@ -25,10 +25,12 @@ MOST = 200
 
 
 class _Completed(click.types.StringParamType):
-    """Text, one of the words that ``find`` knows of the zoo to work in, or another."""
+    """Text: one of the words that ``find`` knows of the zoo to work in, or another; and where
+    ``files``, a path.
+    """
 
-    def __init__(self, find: Find) -> None:
-        self._find = find
+    def __init__(self, find: Find | None, *, files: bool) -> None:
+        self._find, self._files = find, files
 
     def shell_complete(
         self,
@@ -37,14 +39,19 @@ class _Completed(click.types.StringParamType):
         incomplete: str,
     ) -> list[CompletionItem]:
         """Those words that begin with what is typed."""
+        words = self._words(ctx, incomplete) if self._find else []
+        # First: bash drops what came before it, and takes paths where no word is left.
+        paths = [CompletionItem(incomplete, type="file")] if self._files else []
+        return paths + [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+    def _words(self, ctx: click.Context, incomplete: str) -> list[str]:
         import zoo
 
         try:
             with zoo.open(ctx.meta.get("home")) as opened:
-                words = sorted({*self._find(opened, ctx, incomplete)})
+                return sorted({*self._find(opened, ctx, incomplete)}) if self._find else []
         except (ZooError, OSError):
             return []
-        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def _names(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
@@ -57,8 +64,12 @@ def _units(zoo: Zoo, ctx: click.Context, _: str) -> Iterable[str]:
     return (*DEPTHS.get(str(ctx.info_name), ()), *(zoo.units(name) if name else ()))
 
 
-def _heads(_: Zoo, _ctx: click.Context, _incomplete: str) -> Iterable[str]:
-    return entry_points(group="zoo.heads").names
+def _plugins(group: str) -> Find:
+    return lambda _zoo, _ctx, _incomplete: entry_points(group=group).names
+
+
+def _architectures(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
+    return (found.architecture for found in zoo.architectures(f"{incomplete}*").architectures)
 
 
 def _remotes(zoo: Zoo, _: click.Context, _incomplete: str) -> Iterable[str]:
@@ -76,17 +87,26 @@ FINDS: dict[str, Find] = {
     **dict.fromkeys(("freeze", "at", "truncate", "without"), _units),
     **dict.fromkeys(("remote", "remotes", "to"), _remotes),
     **dict.fromkeys(("resume", "run", "ids"), _runs),
-    "head": _heads,
+    "head": _plugins("zoo.heads"),
+    "backbone": _plugins("zoo.backbones"),
+    "log": _plugins("zoo.trackers"),
+    "architecture": _architectures,
+    "source": _plugins("zoo.sources"),
 }
 """What a parameter of a command is, by its name."""
+FILES = ("data", "location", "remote", "remotes", "root", "to")
+"""What may be a path."""
 OTHERS: dict[tuple[str, str], Find | None] = {
     ("add", "name"): None,
     ("import", "name"): None,
     ("remove", "name"): _remotes,
     ("trust", "name"): None,
+    ("finetune", "source"): None,
+    ("list-arch", "pattern"): _architectures,
     ("verify", "source"): _remotes,
 }
 """The same for those that are something else in one command."""
+OTHER_FILES = (("finetune", "source"), ("verify", "source"))
 
 
 def completed(command: click.Command) -> None:
@@ -94,5 +114,6 @@ def completed(command: click.Command) -> None:
     for param in command.params:
         name = str(param.name)
         find = OTHERS.get((str(command.name), name), FINDS.get(name))
-        if find and isinstance(param.type, click.types.StringParamType):
-            param.type = _Completed(find)
+        files = name in FILES or (command.name, name) in OTHER_FILES
+        if (find or files) and isinstance(param.type, click.types.StringParamType):
+            param.type = _Completed(find, files=files)

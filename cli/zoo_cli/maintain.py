@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.words import many
 from zoo.errors import UnknownName, how_to_update
 from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
@@ -71,7 +72,7 @@ def _tell(report: Report) -> None:
         click.echo(clean(f"{word}  {damage.kind} {damage.name}: {damage.problem}"))
         for name in damage.needed_by:
             click.echo(clean(f"         needed by {name}"))
-    click.echo(f"{report.files} files, {size(report.bytes)}: {_verdict(report)}")
+    click.echo(f"{many(report.files, 'file')}, {size(report.bytes)}: {_verdict(report)}")
 
 
 def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
@@ -103,6 +104,16 @@ def _verdict(report: Report) -> str:
     return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked
 
 
+dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
+
+
+def _agreed(question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Whether to do what was shown: who can be asked is."""
+    if dry_run or yes:
+        return not dry_run
+    return not as_json and sys.stdin.isatty() and click.confirm(question)
+
+
 @command()
 @click.argument("name")
 @click.option(
@@ -113,7 +124,10 @@ def _verdict(report: Report) -> str:
 )
 @flag("--restore", help="Bring back a name that was deleted.")
 @flag("--yes", help="Delete at a remote without asking.")
-def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: bool) -> None:
+@dry_run
+def delete(
+    name: str, remote: str | None, restore: bool, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     """Delete a name, here or at a remote.
 
     Its checkpoint and history stay until a prune; until then, --restore brings it back. What others
@@ -125,8 +139,14 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
       zoo delete team/flowers:old --from /mnt/team/zoo
       zoo delete --restore team/flowers:old --from /mnt/team/zoo
     """
+    if dry_run and restore:
+        raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
     zoo = open_zoo()
-    if restore:
+    if dry_run:
+        entry = zoo.entry(name, remote=remote)
+        but = ", were it not protected (zoo protect --off)" if entry.protected else ""
+        line = f"would delete {_told(name, remote, entry)}{but}"
+    elif restore:
         there: RefEntry | None = None
         with suppress(UnknownName):
             there = zoo.entry(name, remote=remote)
@@ -148,7 +168,7 @@ def delete(name: str, remote: str | None, restore: bool, yes: bool, as_json: boo
 def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
     """The entry of a name at a remote that is to be undone, if the user wants that."""
     entry = zoo.entry(name, remote=remote)
-    plan = f"{name} at {remote}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
+    plan = _told(name, remote, entry)
     if yes:
         return entry
     if as_json or not sys.stdin.isatty():
@@ -158,6 +178,11 @@ def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) ->
     click.echo(clean(plan))
     click.confirm("delete that name for all who use that remote?", abort=True)
     return entry
+
+
+def _told(name: str, remote: str | None, entry: RefEntry) -> str:
+    where = f" at {remote}" if remote else ""
+    return f"{name}{where}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
 
 
 @command()
@@ -190,7 +215,10 @@ days_option = partial(click.option, type=click.FloatRange(min=0), show_default=T
 @days_option("--keep", default=90, help="Keep what a name pointed at in the last DAYS.")
 @days_option("--grace", default=14, help="Keep files younger than DAYS.")
 @flag("--yes", help="Delete without asking.")
-def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: bool) -> None:
+@dry_run
+def prune(
+    remote: str | None, keep: float, grace: float, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     """Show what nothing needs any more, and delete it.
 
     That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
@@ -198,7 +226,7 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
 
     \b
     Examples:
-      zoo prune
+      zoo prune --dry-run
       zoo prune --keep 0 --grace 0 --yes
       zoo prune /mnt/team/zoo --json
       zoo prune s3://lab/zoo
@@ -209,13 +237,13 @@ def prune(remote: str | None, keep: float, grace: float, yes: bool, as_json: boo
         note(f"left alone: {problem}")
     if not as_json:
         _show(plan)
-    if plan.doomed and (yes or (not as_json and sys.stdin.isatty() and click.confirm("delete?"))):
+    if plan.doomed and _agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
         plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
         done = True
     if as_json:
         print_json({"deleted": done, **plan.to_json()})
     elif done:
-        click.echo(f"deleted {len(plan.doomed)} files, {size(plan.bytes)}")
+        click.echo(f"deleted {many(len(plan.doomed), 'file')}, {size(plan.bytes)}")
     elif plan.doomed:
         note("nothing was deleted; --yes deletes")
 
@@ -224,16 +252,20 @@ def _show(plan: Plan) -> None:
     if plan.doomed:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
-    spared = f"; {plan.young} files are too young to delete" if plan.young else ""
-    anew = f"; {len(plan.rebased)} manifests that stay are encoded anew" if plan.rebased else ""
-    click.echo(f"{len(plan.doomed)} files, {size(plan.bytes)} to delete{spared}{anew}")
+    spared = (
+        f"; {many(plan.young, 'file is', 'files are')} too young to delete" if plan.young else ""
+    )
+    stay = many(len(plan.rebased), "manifest that stays is", "manifests that stay are")
+    anew = f"; {stay} encoded anew" if plan.rebased else ""
+    click.echo(f"{many(len(plan.doomed), 'file')}, {size(plan.bytes)} to delete{spared}{anew}")
 
 
 @command()
 @click.argument("remote")
 @flag("--smallest", help="Take more time to make it smaller.")
 @flag("--yes", help="Do it without asking.")
-def repack(remote: str, smallest: bool, yes: bool, as_json: bool) -> None:
+@dry_run
+def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Make REMOTE smaller: keep related checkpoints as differences.
 
     A push does so where the parent is at the remote. This does it for what was pushed before its
@@ -243,7 +275,7 @@ def repack(remote: str, smallest: bool, yes: bool, as_json: bool) -> None:
 
     \b
     Examples:
-      zoo repack /mnt/team/zoo
+      zoo repack /mnt/team/zoo --dry-run
       zoo repack s3://lab/zoo --yes
     """
     zoo = open_zoo()
@@ -254,11 +286,10 @@ def repack(remote: str, smallest: bool, yes: bool, as_json: bool) -> None:
         if plan.pairs:
             _show_pairs(plan.pairs)
         click.echo(
-            f"{len(plan.pairs)} checkpoints, {size(plan.bytes)}: about {size(plan.estimate)} as "
-            "differences"
+            f"{many(len(plan.pairs), 'checkpoint')}, {size(plan.bytes)}: about "
+            f"{size(plan.estimate)} as differences"
         )
-    agreed = yes or (not as_json and sys.stdin.isatty() and click.confirm("repack?"))
-    if not plan.pairs or not agreed:
+    if not plan.pairs or not _agreed("repack?", dry_run=dry_run, yes=yes, as_json=as_json):
         if as_json:
             print_json({"repacked": False, **plan.to_json()})
         elif plan.pairs:
@@ -271,7 +302,7 @@ def repack(remote: str, smallest: bool, yes: bool, as_json: bool) -> None:
     for problem in done.left:
         note(f"left as it is: {problem}")
     before, after = size(done.bytes_before), size(done.bytes_after)
-    click.echo(f"encoded {done.objects} objects: {before} before, {after} now")
+    click.echo(f"encoded {many(done.objects, 'object')}: {before} before, {after} now")
 
 
 def _show_pairs(pairs: tuple[Pair, ...]) -> None:
@@ -302,7 +333,7 @@ def reindex(as_json: bool) -> None:
     if as_json:
         print_json(done.to_json())
         return
-    click.echo(f"{done.refs} names, {done.checkpoints} checkpoints indexed")
+    click.echo(f"{many(done.refs, 'name')}, {many(done.checkpoints, 'checkpoint')} indexed")
     if done.replaced:
         note("the index was rebuilt; to know again what remotes have: zoo fetch REMOTE")
 

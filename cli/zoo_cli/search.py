@@ -24,6 +24,8 @@ ALL = 1_000_000
 """More names than any folder of refs has."""
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
+NAMED = 8
+"""So many names are listed in a line."""
 
 
 def amount(text: str) -> int:
@@ -91,7 +93,7 @@ def search(
     _print_found(found, f"{text} {sort or ''}")
     total = zoo.count(text, at_most=MOST_COUNTED, **asked)
     if not total:
-        _note_nothing(zoo, f"{text} params" if asked["max_params"] else text)
+        _note_nothing(zoo, text, of_params=bool(asked["max_params"]) or "params" in text)
     elif total > len(found):
         many = f"more than {total}" if total == MOST_COUNTED else str(total)
         note(f"{len(found)} of {many}; --limit shows more")
@@ -119,14 +121,19 @@ def ls(query: tuple[str, ...], as_json: bool) -> None:
         note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
 
 
-def _note_nothing(zoo: Zoo, asked: str) -> None:
+def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
+    from zoo.domain.query import Query
+
     if not zoo.count(at_most=1):
         _note_empty(zoo)
         return
     note("nothing matches; fewer words or filters find more")
+    for word in Query.parse(asked).words:
+        if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
+            note(clean(f"nothing has {word}; did you mean {' or '.join(near)}?"))
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
-    elif "params" in asked:
+    elif of_params:
         note("checkpoints with an unknown number of parameters match no filter on params")
 
 
@@ -264,9 +271,16 @@ def best(
         note(winner.published)
     note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
     if winner.ties:
-        note(f"as good: {', '.join(winner.ties[:3])}")
-    if others := winner.other_data[:3]:
-        note(f"{', '.join(others)}: measured on other images, so the numbers do not compare")
+        note(f"as good: {_first_of(winner.ties)}")
+    if winner.other_data:
+        others = _first_of(winner.other_data)
+        note(f"{others}: measured on other images, so the numbers do not compare")
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more (--json has all)" if more > 0 else "")
 
 
 @command("list-arch")

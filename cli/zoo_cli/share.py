@@ -14,6 +14,7 @@ import click
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
+from zoo.domain.words import many
 from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
@@ -68,8 +69,8 @@ def pull(
     else:
         result(done.ref, done.manifest, f"from {_whence(done)}")
     if done.copied and done.copied.healed:
-        number = len(done.copied.healed)
-        note(f"{number} objects here were damaged and were replaced; look at the rest: zoo verify")
+        healed = many(len(done.copied.healed), "object here was", "objects here were")
+        note(f"{healed} damaged and replaced; look at the rest: zoo verify")
 
 
 def _whence(done: Pulled) -> str:
@@ -125,7 +126,7 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
         result(
             done.ref,
             copied.manifest,
-            f"to {to}: {size(copied.logical_bytes)}; {copied.shared_objects} objects "
+            f"to {to}: {size(copied.logical_bytes)}; {many(copied.shared_objects, 'object')} "
             f"already present, {copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
         )
     elif done.published:
@@ -137,10 +138,8 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
 def _tell_of_damage(copied: Copied, to: str) -> None:
     """What a push found and went around."""
     if copied.healed:
-        note(
-            f"{len(copied.healed)} objects there were damaged and were replaced; look at the "
-            f"rest: zoo verify {quote(to)}"
-        )
+        healed = many(len(copied.healed), "object there was", "objects there were")
+        note(f"{healed} damaged and replaced; look at the rest: zoo verify {quote(to)}")
     for base in sorted(map(str, copied.damaged)):
         note(
             f"{base} of a parent is damaged, here or there, so no delta against it was "

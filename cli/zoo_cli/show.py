@@ -9,6 +9,7 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
+from zoo.domain.words import many
 from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import FOUND, clean, count, note, print_json, scored, size, table
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "show", "tree"]
 
+SAID = {"terms.unknown": "no license known of"}
+"""What is shown instead of a key that does not tell."""
 DEEPEST = 20
 """Generations that are indented; a line has an end."""
 OF_REF = ("name", "manifest", "deleted", "at_remotes", "history")
@@ -64,11 +67,12 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     rank = {key: number for number, key in enumerate(FIRST)}
     lines = [(key, value) for key, value in known if all_ or key in rank]
     lines.sort(key=lambda line: rank.get(line[0], len(rank)))
+    lines = [(SAID.get(key, key), value) for key, value in lines]
     width = max(len(key) for key, _ in lines) + 1
     for key, value in lines:
         click.echo(f"{key + ':':{width}} {value}")
     if len(lines) < len(known):
-        note(f"--all shows {len(known) - len(lines)} lines more")
+        note(f"--all shows {many(len(known) - len(lines), 'more line')}")
 
 
 def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -116,7 +120,8 @@ def evaluated(found: Json) -> str:
     """What an evaluation found, in a line."""
     part = "" if found["split"] == "all" else f" ({found['split']} split)"
     figures = scored(found["task"], found["metrics"])
-    return f"{figures} on {found['images']} images of {found['data']}{part}, {found['at'][:10]}"
+    images = many(found["images"], "image")
+    return f"{figures} on {images} of {found['data']}{part}, {found['at'][:10]}"
 
 
 def _how(relation: str) -> str:

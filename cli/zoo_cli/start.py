@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo import config
+from zoo.domain.words import many
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
@@ -111,7 +112,8 @@ def _forget(zoo: Zoo, source: str, query: dict[str, Any], as_json: bool) -> None
     if as_json:
         print_json({"source": source, "forgotten": forgotten})
     else:
-        click.echo(f"{source}: {forgotten:,} checkpoints are no longer listed")
+        listed = many(forgotten, "checkpoint is", "checkpoints are")
+        click.echo(f"{source}: {listed} no longer listed")
 
 
 @command(home=False)

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from zoo import config
 from zoo.domain.task import SCORE
+from zoo.domain.words import many
 from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, note, print_json, result, scored, size, table
@@ -244,7 +245,7 @@ def _planned(phase: PlannedPhase, units: int) -> Iterator[tuple[str, str]]:
     elif phase.uncached:
         yield "cached", f"nothing: {phase.uncached}"
     if phase.epochs:
-        yield "training", f"{phase.epochs} epochs of {phase.steps:,} steps"
+        yield "training", f"{many(phase.epochs, 'epoch')} of {phase.steps:,} steps"
 
 
 def _print_seeds(found: Seeds, as_json: bool) -> None:
@@ -281,13 +282,14 @@ def _print(done: Finetuned, as_json: bool) -> None:
         print_json(done.to_json())
         return
     plan, metrics = done.freeze, done.metrics
+    frozen = int(str(plan["frozen_units"]))
     text = scored(done.task, metrics)
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     result(
         done.ref,
         done.manifest,
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
-        f"{plan['frozen_units']} units frozen, trained from {plan['boundary']}, kept "
+        f"{many(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),

@@ -127,7 +127,7 @@ def test_what_is_far_too_large_there_is_replaced_unread(
         return view(store, kind, digest)
 
     monkeypatch.setattr(Store, "view", small_view)
-    assert "1 objects there were damaged and were replaced" in typed("push", BASE, "--to", team).err
+    assert "1 object there was damaged and replaced" in typed("push", BASE, "--to", team).err
     arrives(BASE, team, theirs)
 
 
@@ -141,7 +141,7 @@ def test_what_was_there_is_read_and_replaced_where_it_is_damaged(
     done = typed("push", TUNED, "--to", team, "--json")
     assert (done.code, done.json["healed_objects"]) == (0, len(shared))
     assert done.json["shared_read"] is True
-    assert "were damaged and were replaced" in done.err
+    assert "were damaged and replaced" in done.err
     arrives(TUNED, team, theirs)
 
 
@@ -150,7 +150,7 @@ def test_a_pull_says_what_it_has_replaced_here(mine: Family, team: Path) -> None
     flip_byte(file_of(mine.home, "objects", mine.conv(BASE)))
     done = typed("pull", BASE, "--from", team, "--json")
     assert (done.code, done.json["healed_objects"]) == (0, 1)
-    assert "1 objects here were damaged and were replaced" in done.err
+    assert "1 object here was damaged and replaced" in done.err
     assert "all sound" in typed("verify").out
 
 
@@ -220,7 +220,7 @@ def test_in_a_bucket_sizes_are_compared_and_that_is_said(
     done = typed("push", BASE, "--to", s3)
     assert done.code == 0
     assert "what was already present was compared by size only" in done.out
-    assert "1 objects there were damaged and were replaced" in done.err
+    assert "1 object there was damaged and replaced" in done.err
     assert "all sound" in typed("verify", s3).out
     typed("push", TUNED, "--to", s3)
     assert typed("push", TUNED, "--to", s3, "--json").json["shared_read"] is False

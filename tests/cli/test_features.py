@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
+
+from zoo.errors import InvalidImage
+from zoo.finetune.features import write
 
 Run = Callable[..., Any]
 TUNED = "team/digits"
@@ -59,3 +63,18 @@ def test_bad_images_are_counted(small: Run, few: Path, tmp_path: Path) -> None:
     assert len(small("runs", "--json").json) == 0  # nothing was begun
     assert "held-out images (2 bad ones left out)\n" in small(*tune, "--skip-bad").out
     assert small(*tune, "--skip-bad", "--json").json["skipped_images"] == 2
+
+
+def test_no_folder_is_left_where_it_fails(
+    small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise InvalidImage("1/a.png", "it is damaged")
+
+    monkeypatch.setattr(write, "extract", failing)
+    (tmp_path / "there").mkdir()
+    for folder in ("no/such", "there/no"):
+        said = small("features", "team/net", few, "--out", tmp_path / folder / "codes")
+        assert (said.code, "it is damaged" in said.err) == (1, True)
+    assert [*tmp_path.rglob("*no*")] == []
+    assert (tmp_path / "there").exists()

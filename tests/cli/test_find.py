@@ -55,6 +55,30 @@ def test_filters(run: Run, query: str, expected: list[str]) -> None:
     assert names(run, *query.split()) == expected  # the shell may split it, too
 
 
+def test_a_unit_may_stand_apart(run: Run) -> None:
+    for written in ("params<4 M", "params<4 m license:apache-2.0"):
+        assert names(run, written, "--pulled") == names(run, written.replace(" m", "m").replace(
+            " M", "M"), "--pulled") == [TUNED]  # fmt: skip
+    assert names(run, "frozen>50 %") == names(run, "frozen>50%")
+    assert names(run, "params<4M", "M") == []  # a word: there is a unit
+
+
+def test_an_architecture_of_that_name_comes_first(run: Run) -> None:
+    """Names that only begin so stand before it in the alphabet."""
+    found = run("search", "resnet50", "--json", "--limit", 100).json
+    exact = [row["architecture"] == "resnet50" for row in found]
+    assert exact == sorted(exact, reverse=True)
+    assert (exact[0], exact[-1]) == (True, False)
+    few = run("search", "resnet50", "a1_in1k", "--json", "--limit", 1).json
+    assert [row["name"] for row in few] == ["timm/resnet50.a1_in1k"]
+
+
+def test_words_that_nothing_has_get_near_names(run: Run) -> None:
+    said = run("search", "resnt50", "in1k").done()
+    assert "nothing has resnt50; did you mean timm/" in said.err
+    assert "nothing has in1k" not in said.err
+
+
 def test_sorting(run: Run) -> None:
     assert names(run, "pulled:yes", "--sort", "-num_classes") == [BASE, TUNED]
     assert names(run, "pulled:yes", "--sort", "num_classes") == [TUNED, BASE]

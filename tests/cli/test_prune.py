@@ -44,6 +44,29 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None
     assert (gone.code, "--restore" in gone.err) == (1, False)
 
 
+def test_a_dry_run_shows_and_changes_nothing(
+    run: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks nobody, even where somebody is there."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert f"would delete {TUNED}: " in run("delete", TUNED, "--dry-run").done().out
+    assert run("show", TUNED).code == 0
+    run("push", TUNED, "--to", tmp_path / "team").done()
+    there = run("delete", TUNED, "--from", tmp_path / "team", "--dry-run").done()
+    assert f"would delete {TUNED} at {tmp_path / 'team'}: " in there.out
+    with earlier():
+        run("delete", TUNED).done()
+    line = ("prune", "--keep", "0", "--grace", "0")
+    shown = run(*line, "--dry-run").done()
+    assert "no checkpoint needs it" in shown.out
+    assert "nothing was deleted" in shown.err
+    assert run(*line, "--dry-run", "--json").json["deleted"] is False
+    assert run(*line, "--json").json["items"]
+    assert "checkpoint" in run("repack", tmp_path / "team", "--dry-run").done().out
+    assert "nothing was deleted" in run(*line, "--dry-run", "--yes").done().err
+    assert run(*line, "--json").json["items"]
+
+
 def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> None:
     with earlier():
         run("delete", TUNED)

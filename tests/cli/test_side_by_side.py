@@ -71,6 +71,30 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     assert apart["differs"] == ["seed"]
 
 
+def test_seeds_with_a_test_folder_share_their_images(
+    small: Run, digits: Path, tmp_path: Path
+) -> None:
+    """Data with its own test images: only validation is drawn, by each seed for itself."""
+    for part, (first, last) in {"train": (0, 12), "test": (12, 18)}.items():
+        for kind in "123":
+            (tmp_path / "data" / part / kind).mkdir(parents=True)
+            for path in sorted((digits / kind).iterdir())[first:last]:
+                shutil.copy(path, tmp_path / "data" / part / kind)
+    tune = ("finetune", NET, "--data", tmp_path / "data", "--strategy", "probe", "--image-size", 32)
+    for name, more in ((A, ()), (B, ("--seed", 1)), ("team/svm", ("--probe", "svm"))):
+        small(*tune, *more, "--save", name).done()
+    splits = [small("show", name, "--json").json["provenance"]["split_digest"] for name in (A, B)]
+    assert len({*splits}) == 2
+    said = small("compare", A, B, "team/svm").done()
+    assert "2 seeds" in said.out
+    assert "other images" not in said.err
+    assert "images of its own" not in said.err
+    runs = [each["id"] for each in small("runs", "--json").json]
+    assert "images" not in small("runs", "compare", *runs).done().err
+    best = small("best", "--json").json
+    assert best["other_data"] == []
+
+
 def test_what_evaluations_found_is_beside_it(run: Run, other: Path) -> None:
     garden = other.rename(other.parent / "garden")
     found = run("evaluate", A, garden, "--against", B, "--json").done().json

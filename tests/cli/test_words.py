@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.shell_completion import ShellComplete
+from click.shell_completion import BashComplete, CompletionItem, ShellComplete
 from fakes.prepared import BASE, TUNED, Run
 
+import zoo
 from zoo.domain.recipe import Recipe
 from zoo.workspace import Workspace
 from zoo_cli.main import ALIASES, cli
@@ -164,11 +166,14 @@ def test_each_default_is_shown() -> None:
 # Completion
 
 
-def complete(line: str) -> list[str]:
+def offered(line: str) -> list[CompletionItem]:
     """What a shell is offered for the last word of a line."""
     *words, last = line.split(" ")[1:]
-    shell = ShellComplete(cli, {}, "zoo", "_ZOO_COMPLETE")
-    return [item.value for item in shell.get_completions(words, last)]
+    return ShellComplete(cli, {}, "zoo", "_ZOO_COMPLETE").get_completions(words, last)
+
+
+def complete(line: str) -> list[str]:
+    return [item.value for item in offered(line)]
 
 
 def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -> None:
@@ -182,11 +187,55 @@ def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -
     assert complete(f"zoo finetune {BASE} --freeze a") == ["all", "auto"]
     assert complete(f"zoo features {TUNED} x --at conv_") == ["conv_head", "conv_stem"]
     assert complete("zoo finetune --head ") == ["cosine", "linear", "mlp"]
-    assert complete(f"zoo push {TUNED} --to l") == ["lab"]
+    assert complete(f"zoo push {TUNED} --to l") == ["l", "lab"]  # the first stands for paths
     assert complete("zoo remote remove ") == ["lab"]
     assert complete("zoo finetune --resume la") == ["last"]
     assert complete("zoo finetune --strategy pr") == ["probe"]
     assert complete("zoo trust te") == []
+
+
+@pytest.mark.parametrize(
+    "line", ["zoo finetune --data ", f"zoo evaluate {TUNED} ", f"zoo push {TUNED} --to ",
+             "zoo import ", "zoo finetune --recipe ", "zoo fetch ", "zoo verify --from ",
+             "zoo features x ", "zoo remote add lab ", "zoo identify "],
+)  # fmt: skip
+def test_paths_are_completed(run: Run, line: str) -> None:
+    assert "file" in [item.type for item in offered(line)]
+
+
+def test_plugins_and_architectures_are_completed(run: Run) -> None:
+    assert {"wandb", "mlflow"} <= {*complete("zoo finetune --log ")}
+    assert complete("zoo import x --backbone tor") == ["torch", "torchvision"]
+    assert "resnet50" in complete("zoo import x --architecture resnet5")
+    assert complete("zoo search --arch tf_efficientnet_lite0") == ["tf_efficientnet_lite0"]
+    assert complete("zoo index ti") == ["timm"]
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("zoo finetune --data l", ["-o", "default"]),
+        (f"zoo push {TUNED} --to l", ["-o", "default", "lab"]),
+    ],
+)
+def test_bash_takes_paths_where_no_word_is_left(
+    run: Run, tmp_path: Path, line: str, taken: list[str]
+) -> None:
+    """Click's script in a real bash, which hears what the program offers."""
+    run("remote", "add", "lab", tmp_path / "lab")
+    said = "".join(f"{item.type},{item.value}\n" for item in offered(line))
+    program = tmp_path / "bin" / "zoo"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    script = BashComplete(cli, {}, "zoo", "_ZOO_COMPLETE").source()
+    asked = '''compopt() { echo "$@"; }
+        COMP_WORDS=(zoo l); COMP_CWORD=1; _zoo_completion zoo; printf '%s\\n' "${COMPREPLY[@]}"'''
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.stdout.split() == taken, done.stdout + done.stderr
 
 
 def test_nothing_is_completed_where_there_is_no_zoo(bare: Run) -> None:
@@ -214,6 +263,18 @@ def test_show_begins_with_what_matters(run: Run) -> None:
     assert re.search(r"0\.\d+ \(0\.\d+ to 0\.\d+\)", run("show", TUNED).out.splitlines()[1])
     assert first(TUNED, "--all")[:2] == ["name", "metrics.accuracy"]
     assert run("show", TUNED, "--json").json["params"] == 3_383_818
+
+
+def test_show_says_whose_license_is_unknown(toy: Run) -> None:
+    said = toy("show", TUNED).done()
+    assert f"no license known of: {TUNED}, team/base\n" in re.sub(" +", " ", said.out)
+    assert "terms." not in said.out
+
+
+def test_a_loaded_network_says_what_it_is_in_a_line(run: Run, home: Path) -> None:
+    with zoo.open(home) as opened:
+        shown = repr(opened.load(TUNED).zoo)
+    assert re.fullmatch(r"<Card of \w{12}: <Manifest of \w+: 10 classes, \d+ tensors>>", shown)
 
 
 def test_a_run_is_given_by_enough_of_its_id(run: Run, home: Path) -> None:

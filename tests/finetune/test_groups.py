@@ -132,7 +132,7 @@ def test_copies_with_another_label_are_said(tmp_path: Path) -> None:
     data = patients(tmp_path / "data", count=4)
     shutil.copy(data / "bar" / "p0_0.png", data / "disc" / "other.png")
     found = open_dataset(str(data))
-    assert any("1 images have copies with another label" in text for text in found.remarks)
+    assert any("1 image has copies with another label" in text for text in found.remarks)
     at = parts_of(found, lambda sample: sample.key)
     assert at["bar/p0_0.png"] == at["disc/other.png"]
 
@@ -143,7 +143,7 @@ def test_copies_in_given_splits_are_said_and_left(tmp_path: Path) -> None:
     shutil.copy(one, data / "test" / "bar" / "again.png")
     found = open_dataset(str(data))
     assert [len(found.train), len(found.test)] == [18, 16]
-    assert any("1 of 16 test images are trained on, too" in text for text in found.remarks)
+    assert any("1 of 16 test images is trained on, too" in text for text in found.remarks)
 
 
 @pytest.mark.parametrize("rule", ["/(p[0-9]+)_", "([^/_]+)_[^/]*$"])
@@ -225,7 +225,7 @@ def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Pa
     shutil.copy(data / "bar" / "p0_0.png", data / "bar" / "p1_7.png")
     shown, remarks = tuned(small, data, group_by="/(p[0-9])_")
     assert shown["recipe"]["group_by"] == "/(p[0-9])_"
-    assert any("are copies of others" in text for text in remarks)
+    assert any("1 image is a copy of another" in text for text in remarks)
     small.rerun("team/tuned", "team/again", device="cpu")
     again = small.show("team/again").to_json()
     assert again["provenance"]["split_digest"] == shown["provenance"]["split_digest"]

@@ -56,6 +56,12 @@ def test_the_best_on_a_dataset(zoo: Workspace) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_no_tie_is_left_out(zoo: Workspace) -> None:
+    for number in range(30):
+        add(zoo, f"team/same{number}", 20 + number, "/data/digits", {"accuracy": 0.97})
+    assert len(best(zoo, dataset="digits").ties) == 29
+
+
 def test_less_is_better_of_a_loss(zoo: Workspace) -> None:
     assert best(zoo, dataset="digits", metric="loss").to_json()["name"] == "team/a"
     assert best(zoo, dataset="digits", metric="loss", lowest=False).to_json()["name"] == "team/b"

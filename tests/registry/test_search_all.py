@@ -15,7 +15,7 @@ from zoo.domain.query import Filter, Query, Sort
 from zoo.registry import Registry, page
 
 FAMILIES = ("resnet", "convnext", "vit", "regnet", "swin")
-PROSE = ("tiny", "robust", "straße", "satellite", "flowers", "k-means", "lite")
+PROSE = ("tiny", "robust", "straße", "satellite", "flowers", "k-means", "lite", "vit_tiny")
 DATES = ("2019-05-05", "2026-01-01T09:00:00Z", "2026-06-30", "2026-07-01", "2030-12-31", None)
 PARAMS = (999_999, 1_000_000, 4_999_999, 5_000_000, 29_000_000, 30_000_001, 2 * 10**9, None)
 COMPARE = {
@@ -61,7 +61,8 @@ def queries(count: int) -> Iterator[Query]:
         "arch:vit*", "owner:hub", "tag:n7",
     ]  # fmt: skip
     words = (*FAMILIES, *PROSE, "STRASSE", "next_t", "n1", "b0", "means", "nothing",
-             "next_tiny.n2")  # fmt: skip
+             "next_tiny.n2", "SWIN_base", "resnet_b0")  # fmt: skip
+    yield from (Query.parse(f"VIT_tiny {more}") for more in ("", "flowers", "params<5M"))
     for _ in range(count):
         asked = draw.sample(words, draw.randint(0, 2)) + draw.sample(filters, draw.randint(0, 2))
         sort = draw.choice(SORTS)
@@ -145,7 +146,11 @@ def test_every_search_finds_what_a_look_at_all_finds(full: Registry, count: int)
         sort = query.sort
         if not (sort or query.words or query.filters):
             sort = PUBLISHED
-        if sort is None or sort.field == "name":
+        if sort is None:  # an architecture that a word names comes first
+            named = {word.casefold() for word in query.words}
+            listed = sorted(expected, key=lambda x: (everything[x].architecture not in named, x))
+            assert found == listed[: query.limit], str(query)
+        elif sort.field == "name":
             assert found == sorted(expected)[: query.limit], str(query)
         else:
             order = key(query)

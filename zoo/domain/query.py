@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -303,12 +303,42 @@ class Query:
 
 def _parts(text: str) -> Iterator[str | Filter]:
     """Words and filters in order. A part may be quoted as a whole or behind its operator."""
-    for bare, value in _split(text):
+    for bare, value in _with_units(_split(text)):
         match = FILTER.fullmatch(bare)
         if match is None:
             yield bare + value
         else:
             yield Filter.parse(match[1], match[2], match[3] + value)
+
+
+def _with_units(parts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The parts, a unit that stands alone with the number before it: ``params<30 M``."""
+    before: tuple[str, str] | None = None
+    for bare, value in parts:
+        unit = not value and (bare == "%" or bare.lower() in SUFFIXES)
+        if before and unit and _lacks_unit(*before):
+            before = (before[0] + bare, "")
+            continue
+        if before:
+            yield before
+        before = (bare, value)
+    if before:
+        yield before
+
+
+def _lacks_unit(bare: str, value: str) -> bool:
+    """Whether a part is a filter on a number without a unit."""
+    match = FILTER.fullmatch(bare)
+    if match is None or value or _kind(match[1]) is not Kind.NUMBER:
+        return False
+    number = NUMBER.fullmatch(match[3])
+    return number is not None and not number[2]
+
+
+def _kind(name: str) -> Kind | None:
+    if name.startswith(METRIC):
+        return Kind.NUMBER
+    return FIELDS[name].kind if name in FIELDS else None
 
 
 def _split(text: str) -> Iterator[tuple[str, str]]:

@@ -93,26 +93,39 @@ def best(
     """
     for name in (metric,) if metric else USUAL:
         least = _is_lower(name) if lowest is None else lowest
-        rows = [*_candidates(workspace, text, name, dataset, least)]
-        if ranked := _ranked(workspace, rows, name, dataset, least):
+        rows, ranked = _looked_at(workspace, text, name, dataset, least)
+        if ranked:
             break
     else:
         known = sorted({name for row, _ in rows for name in row.metrics if "@" not in name})
         hint = _hint(known, any_found=bool(rows))
         asked = _asked(metric or USUAL[0], dataset, text)
         raise UnknownName("result", asked, known[:8], hint)
-    first, others = ranked[0], ranked[1:BESIDE]
+    first, others = ranked[0], ranked[1:]
     return Best(
         found=first.found,
         metric=name,
         value=first.value,
         ties=tuple(each.found.name for each in others if each.value == first.value),
         of=_count(workspace, text, name, dataset),
-        other_data=tuple(each.found.name for each in others if _differ(first, each)),
+        other_data=tuple(each.found.name for each in others[: BESIDE - 1] if _differ(first, each)),
         pull=_pull(first.found),
         evaluation=first.evaluation,
         published=_published(workspace, first, name),
     )
+
+
+def _looked_at(
+    workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool
+) -> tuple[list[tuple[Found, bool]], list[_Figure]]:
+    """The candidates and their results, the best first; so many that no tie is left out."""
+    limit = BESIDE
+    while True:
+        rows = [*_candidates(workspace, text, metric, dataset, least, limit)]
+        ranked = _ranked(workspace, rows, metric, dataset, least)
+        if len(rows) < limit or not ranked or ranked[0].value != ranked[-1].value:
+            return rows, ranked
+        limit *= BESIDE
 
 
 def _ranked(
@@ -142,7 +155,7 @@ def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
 
 
 def _candidates(
-    workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool
+    workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool, limit: int
 ) -> Iterator[tuple[Found, bool]]:
     """The first of those that were trained on the data, and of those that were evaluated on it;
     with each, whether it is one of the former.
@@ -151,8 +164,8 @@ def _candidates(
     if dataset and "*" not in dataset:
         queries.append((_field(f"{metric}@{dataset}"), None, False))
     for field, trained_on, trained in queries:
-        query = Query.parse(text, dataset=trained_on, limit=BESIDE)
-        query = Query(query.words, query.filters, sort=Sort(field, not least), limit=BESIDE)
+        query = Query.parse(text, dataset=trained_on)
+        query = Query(query.words, query.filters, sort=Sort(field, not least), limit=limit)
         for row in workspace.registry.search(query):
             if trained or f"{metric}@{dataset}" in row.metrics:
                 yield row, trained
@@ -169,8 +182,8 @@ def _figure(
         if metric not in row.metrics:
             return None
         known = manifest.provenance if manifest and metric in manifest.metrics else {}
-        parts = known.get("data_digest"), known.get("split_digest")
-        return _Figure(row, row.metrics[metric], None, *parts)
+        digests = [known.get(f"{part}_digest") for part in ("data", "split", "test")]
+        return _Figure(row, row.metrics[metric], None, *digests)
     # A search takes the newest evaluation for the result of what has none of its own.
     found = found[:1] if trained else found
     for each in found:

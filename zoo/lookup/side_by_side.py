@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -127,6 +127,7 @@ class _One(NamedTuple):
     parent: str
     data: str  # digests of the data and of its split; empty where they are unknown
     split: str
+    test: str  # digest of the images it was tested on; empty of older records
 
 
 def compare_checkpoints(workspace: Workspace, names: Sequence[str], *, fold: bool) -> Compared:
@@ -172,8 +173,7 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
     )
     parents = ",".join(str(parent.manifest) for parent in manifest.parents)
     known = manifest.provenance
-    digests = known.get("data_digest", ""), known.get("split_digest", "")
-    return _One(column, known.get("warning", ""), parents, *digests)
+    return _One(column, known.get("warning", ""), parents, *_digests(known))
 
 
 def _run(run: Run) -> _One:
@@ -197,9 +197,12 @@ def _run(run: Run) -> _One:
         recipe=recipe,
         metrics=_figures(metrics),
     )
-    known = run.provenance
-    digests = known.get("data_digest", ""), known.get("split_digest", "")
-    return _One(column, str(run.result.get("warning", "")), run.parent, *digests)
+    warning = str(run.result.get("warning", ""))
+    return _One(column, warning, run.parent, *_digests(run.provenance))
+
+
+def _digests(provenance: Mapping[str, str]) -> Iterator[str]:
+    return (provenance.get(f"{part}_digest", "") for part in ("data", "split", "test"))
 
 
 def _options(recorded: Mapping[str, object]) -> Json:
@@ -308,7 +311,10 @@ def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Iterable[str]:
-    images = [{(one.data, one.split) for one in group if one.data} for group in groups]
+    measured = [[one for one in group if one.data] for group in groups]
+    # The split tells what was tested where its own digest is not known of all; it tells more.
+    known = all(one.test for group in measured for one in group)
+    images = [{(one.data, one.test if known else one.split) for one in group} for group in measured]
     others = [
         column.name
         for column, each in zip(columns, images, strict=True)

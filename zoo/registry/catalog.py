@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select, update
@@ -37,6 +38,8 @@ PLAIN = (
     "facts",
 )
 LISTS = ("mean", "std", "datasets", "keywords")
+TOLD = (*PLAIN, *LISTS, "input_size")
+VALUES = attrgetter(*TOLD)
 MANY = 100_000
 
 LISTING = schema.listing
@@ -182,7 +185,7 @@ def _merge(
     new: dict[str, Columns] = {}
     for each, _ in told:
         before: Columns = new.get(each.name) or old.get(each.name) or BLANK
-        row = {**before, **{key: value for key, value in _facts(each) if value is not None}}
+        row = {**before, **_facts(each)}
         row["params"] = params.get((row["backbone"], row["architecture"]), row["params"])
         if source not in OPEN and before["metrics"]:  # those of tables of results stay
             row["metrics"] = {**before["metrics"], **row["metrics"]}
@@ -208,14 +211,14 @@ BLANK = {column.name: None for column in ITEM.c if column.name != "id"} | {
 }
 
 
-def _facts(each: CatalogEntry) -> Iterator[tuple[str, Any]]:
-    channels, height, width = each.input_size or (None, None, None)
-    yield from {"channels": channels, "height": height, "width": width}.items()
-    for key in PLAIN:
-        yield key, getattr(each, key)
-    for key in LISTS:
-        value = getattr(each, key)
-        yield key, None if value is None else list(value)
+def _facts(each: CatalogEntry) -> Columns:
+    """What an entry says, as columns; not what it does not know."""
+    told = zip(TOLD, VALUES(each), strict=True)
+    known: Columns = {key: value for key, value in told if value is not None}
+    known |= {key: list(known[key]) for key in LISTS if key in known}
+    if size := known.pop("input_size", None):
+        known |= zip(("channels", "height", "width"), size, strict=True)
+    return known
 
 
 def _list(

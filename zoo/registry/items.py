@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from zoo.domain.catalog import OPEN
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.registry import index, schema, terms
-from zoo.registry.sql import Columns, among, among_given
+from zoo.registry.sql import Columns, among, among_given, insert_many
 
 __all__ = [
     "CATALOG",
@@ -187,7 +187,7 @@ def add(connection: sa.Connection, rows: Rows) -> None:
     top = connection.scalar(sa.select(sa.func.max(ITEM.c.id))) or 0
     for number, row in enumerate(rows, top + 1):
         row["id"] = number
-    connection.execute(sa.insert(ITEM), rows)
+    insert_many(connection, ITEM, rows)
     _add_cards(connection, rows)
     _add_measures(connection, rows)
     index.add(connection, _terms(connection, rows))
@@ -334,8 +334,7 @@ def _named(kind: str, row: Columns) -> Columns:
 
 def _add_cards(connection: sa.Connection, rows: Rows) -> None:
     cards = [{"item_id": row["id"], "text": row["card"]} for row in rows if row["card"]]
-    if cards:
-        connection.execute(sa.insert(schema.card), cards)
+    insert_many(connection, schema.card, cards)
 
 
 def _add_measures(connection: sa.Connection, rows: Rows) -> None:
@@ -348,8 +347,7 @@ def _add_measures(connection: sa.Connection, rows: Rows) -> None:
         measures += [
             {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
         ]
-    if measures:
-        connection.execute(sa.insert(schema.measure), measures)
+    insert_many(connection, schema.measure, measures)
 
 
 def _evaluated(evaluations: list[sa.Row[Any]], own: Columns) -> Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
 
 from zoo.domain.digest import Digest
-from zoo.domain.query import Query, Sort
+from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.domain.result import AtRemote, Result
 from zoo.registry import schema, terms
@@ -123,15 +123,37 @@ PUBLISHED = Sort.parse("-top1")
 
 def search(connection: Connection, query: Query) -> list[Found]:
     """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
-    remote, then entries that are not here, by name. Where nothing at all is asked, entries with the
-    highest published accuracy come before those without one.
+    remote, then entries that are not here, by name. Networks of exactly the architecture that a
+    word names come before all others. Where nothing at all is asked, entries with the highest
+    published accuracy come before those without one.
     """
     ids: list[int] = []
     limit = min(query.limit, MOST)
-    for page in _pages(query):
+    for part, page in _parts(connection, query):
         if len(ids) < limit:
-            ids += read(connection, query, page, limit - len(ids))
+            ids += read(connection, part, page, limit - len(ids))
     return _found(connection, ids)
+
+
+def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]:
+    """Parts of the list, and what is asked of each: networks of an architecture that is a word of
+    the query come before what only has that word.
+    """
+    pages = _pages(query)
+    named = [] if query.sort else _architectures(connection, query.words)
+    for name in named:
+        others = tuple(word for word in query.words if terms.fold(word) != terms.fold(name))
+        exact = Query(others, (*query.filters, Filter("arch", ":", name)))
+        yield from ((exact, page) for page in pages)
+    rest = ITEM.c.architecture.not_in(named)
+    yield from ((query, page.only(rest) if named else page) for page in pages)
+
+
+def _architectures(connection: Connection, words: Sequence[str]) -> list[str]:
+    """The words that are architectures."""
+    said = {*words, *map(terms.fold, words)} - {""}
+    known = select(ITEM.c.architecture).where(among(ITEM.c.architecture, said)).distinct()
+    return sorted(connection.scalars(known)) if said else []
 
 
 def _pages(query: Query) -> list[Page]:

@@ -6,19 +6,19 @@ differs from what the source said before is read again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from hashlib import blake2b
 from itertools import islice
 from operator import attrgetter
 
+import msgspec
 import sqlalchemy as sa
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.registry import schema
 from zoo.registry.items import CATALOG
-from zoo.registry.sql import Columns, Text, Whole
+from zoo.registry.sql import Columns, Text, Whole, insert_many
 
 __all__ = ["changed", "count", "discard", "stage", "unlisted"]
 
@@ -26,7 +26,6 @@ BATCH = 10_000
 ITEM, LISTING = schema.item, schema.listing
 NAMES = tuple(field.name for field in fields(CatalogEntry) if field.name != "location")
 VALUES = attrgetter(*NAMES)
-TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 TOLD = sa.Table(
     "told",
@@ -43,9 +42,9 @@ def stage(connection: sa.Connection, entries: Iterable[CatalogEntry]) -> None:
     """Lay down what a source says, for this connection alone."""
     discard(connection)
     TOLD.create(connection, checkfirst=False)
-    waiting = iter(entries)
-    while rows := [_to_row(entry) for entry in islice(waiting, BATCH)]:
-        connection.execute(sa.insert(TOLD), rows)
+    numbered = enumerate(entries)
+    while rows := [_to_row(*each) for each in islice(numbered, BATCH)]:
+        insert_many(connection, TOLD, rows)
 
 
 def discard(connection: sa.Connection) -> None:
@@ -89,16 +88,21 @@ def unlisted(connection: sa.Connection, source: str) -> list[int]:
     return list(connection.scalars(statement))
 
 
-def _to_row(entry: CatalogEntry) -> Columns:
+def _to_row(position: int, entry: CatalogEntry) -> Columns:
     place = entry.location and (entry.location.source, entry.location.locator)
-    data = TO_JSON([*VALUES(entry), place])
-    digest = blake2b(data.encode(), digest_size=8).digest()
+    data = msgspec.json.encode([*VALUES(entry), place])
+    digest = blake2b(data, digest_size=8).digest()
     fingerprint = int.from_bytes(digest, signed=True)
-    return {"name": entry.name, "fingerprint": fingerprint, "data": data}
+    return {
+        "position": position,
+        "name": entry.name,
+        "fingerprint": fingerprint,
+        "data": data.decode(),
+    }
 
 
 def _from_json(data: str) -> CatalogEntry:
-    *values, place = json.loads(data)
+    *values, place = msgspec.json.decode(data)
     known: Columns = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in zip(NAMES, values, strict=True)

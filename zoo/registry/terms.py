@@ -71,16 +71,14 @@ def terms_of(
         named: Whether it is here or at a remote.
     """
     lines = text.split("\n")
-    words = f"{text}\n{fold(' '.join(card.split()))}" if card else text
-    wholes = {*RUN.findall(words), *TOKEN.findall(words), *lines}
-    wholes.update(fold(value) for value in values if value)
-    wholes.discard("")
-    terms = {"=" + each for each in wholes}
-    for line in lines:
-        terms.update(_threes(line))
-    if named:
-        terms.add(NAMED)
-    return "\n".join(terms)
+    words = text.split() + (fold(" ".join(card.split())).split() if card else [])
+    wholes = {word for word in words if word.isalnum()}  # the most, which no pattern need look at
+    others = " ".join({*words} - wholes)
+    wholes.update(RUN.findall(others), TOKEN.findall(others), lines)
+    wholes.update(map(fold, filter(None, values)))
+    threes = {NAMED} if named else set()
+    threes.update(*map(_threes, lines))
+    return "\n".join(["\n".join(threes), *map("=".__add__, wholes - {""})])
 
 
 def word(text: str) -> Sequence[Sequence[str]]:
@@ -101,4 +99,4 @@ def whole(text: str) -> str:
 
 
 def _threes(text: str) -> list[str]:
-    return [text[at : at + LENGTH] for at in range(len(text) - LENGTH + 1)]
+    return list(map("".join, zip(text, text[1:], text[2:], strict=False)))

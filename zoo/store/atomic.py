@@ -24,9 +24,10 @@ def write_whole(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
     What a killed process has left of the same file is deleted after a day.
 
     Raises:
-        DiskFull: There is no space for it; ``target`` is as it was.
+        DiskFull: There is no space for it; ``target`` is as it was, and no folder was made.
     """
     path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    lacking = [folder for folder in target.parents if not folder.exists()]
     try:
         # The inner block closes the file first: a full disk may show only then.
         with disk_errors(target.parent):
@@ -38,8 +39,12 @@ def write_whole(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
                 # Before the rename: after a crash a name may otherwise lead to an empty file.
                 os.fsync(file.fileno())
         path.replace(target)
-    finally:
-        path.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            for folder in lacking:  # the innermost first; not where somebody has used it since
+                folder.rmdir()
+        raise
     _clear(target)
 
 

@@ -11,6 +11,7 @@ from blake3 import blake3
 from PIL import Image
 
 from zoo.domain.task import Task
+from zoo.domain.words import many
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images, state_of
 
@@ -156,8 +157,8 @@ class Dataset:
         files = ((key, self.images.file(key)) for key in self.states)
         changed = [key for key, file in files if file and state_of(file) != self.states[key]]
         if changed:
-            reason = f"{len(changed)} images changed while they were read, such as '{changed[0]}'"
-            raise InvalidData(self.spec, [reason])
+            reason = f"{many(len(changed), 'image')} changed while they were read"
+            raise InvalidData(self.spec, [f"{reason}, such as '{changed[0]}'"])
 
 
 def content_digest(

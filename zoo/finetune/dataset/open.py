@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
+from zoo.domain.words import many
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.dataset import (
     AS_IT_IS,
@@ -344,9 +345,11 @@ def _find_leaks(
     several = [each for each in copies.values() if len(each) > 1]
     if several:
         number = sum(len(each) - 1 for each in several)
-        yield f"{number} images are copies of others, such as {_pair(several[0])}"
+        copies_of = many(number, "image is a copy of another", "images are copies of others")
+        yield f"{copies_of}, such as {_pair(several[0])}"
     if odd := [each for each in several if len({sample.target for _, sample in each}) > 1]:
-        yield f"{len(odd)} images have copies with another label, such as {_pair(odd[0])}"
+        have = many(len(odd), "image has copies", "images have copies")
+        yield f"{have} with another label, such as {_pair(odd[0])}"
     yield from _across(parts, several, groups)
 
 
@@ -363,15 +366,17 @@ def _across(
         if pairs:
             number = sum(len(pair) - 1 for pair in pairs)
             yield (
-                f"{number} of {len(samples)} {part} images are trained on, too, such as "
-                f"{_pair(pairs[0])}: figures on these say nothing about new images"
+                f"{number} of {many(len(samples), f'{part} image')} "
+                f"{'is' if number == 1 else 'are'} trained on, too, such as {_pair(pairs[0])}: "
+                "figures on these say nothing about new images"
             )
         own_groups, train_groups = (
             {groups.get(x.key, "") for x in each} for each in (samples, parts.train)
         )
         shared = (own_groups & train_groups) - {""}
         if shared and not pairs:
-            yield f"{len(shared)} groups are in the {part} split and in that to train on"
+            number_of = many(len(shared), "group is", "groups are")
+            yield f"{number_of} in the {part} split and in that to train on"
 
 
 def _pair(each: list[tuple[str, Sample]]) -> str:

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from zoo.backbones.rgb import READING
 from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidData, ZooError
+from zoo.finetune.dataset.dataset import parts_digest
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
@@ -173,6 +174,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "source": "finetune",
         "data_digest": dataset.digest,
         "split_digest": dataset.split_digest,
+        "test_digest": parts_digest(((), (), dataset.test)),  # as an evaluation's `images_digest`
         "skipped_images": str(len(dataset.skipped)),
         "device": prepared.device.type,
         "processes": str(prepared.ranks),

@@ -14,6 +14,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -61,9 +62,13 @@ def create(url: URL) -> Engine:
                 raise Corrupt(str(path), "an SQLite database", "no file") from error
             raise
 
-    engine = create_engine(url.set(query={}), creator=connect)
+    engine = create_engine(url.set(query={}), creator=connect, json_serializer=_to_json)
     event.listen(engine, "connect", _configure)
     return engine
+
+
+def _to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
